@@ -1,0 +1,338 @@
+"""The values that pass between the stages. All are frozen; those that the archive keeps are pydantic models.
+
+`page_number` is 1-based everywhere. Units stand in names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Archived(BaseModel):
+    """Base of everything that is written to the archive as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MediaType(StrEnum):
+    """The formats that become pages, by their media types."""
+
+    PDF = "application/pdf"
+    PNG = "image/png"
+    JPEG = "image/jpeg"
+    TIFF = "image/tiff"
+    WEBP = "image/webp"
+    GIF = "image/gif"
+    BMP = "image/bmp"
+
+
+class PageStatus(StrEnum):
+    """How a page ended."""
+
+    DESCRIBED = "described"
+    """A vision model described it."""
+    TEXT_ONLY = "text_only"
+    """It was read without a vision model: text, and what can be measured."""
+    BLANK = "blank"
+    """Nothing is on it; nobody was asked."""
+    FAILED = "failed"
+    """`error` says why. A failure is never an empty text."""
+
+
+class DocumentStatus(StrEnum):
+    """How a document stands, derived from the newest readings of its pages."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    WORKING = "working"
+
+
+class TextSource(StrEnum):
+    """Where a reading's `text` comes from."""
+
+    MODEL = "model"
+    LAYER = "layer"
+    OCR = "ocr"
+
+
+class Failure(Archived):
+    """A named reason, as records show it under `error`."""
+
+    type: str
+    """An `OutcomeError.code`."""
+    message: str
+    remedy: str
+    transient: bool = False
+    attempts: int = 1
+
+
+class FileState(Archived):
+    """What must stay the same for a local file's bytes to be trusted without reading them again."""
+
+    bytes: int
+    mtime_ns: int
+    inode: int
+
+
+class Document(Archived):
+    """A file's bytes, and what they say of themselves."""
+
+    id: str
+    """SHA-256 of the bytes, 64 hex digits."""
+    bytes: int
+    media_type: MediaType
+    pages: int
+    title: str | None = None
+
+
+class Source(Archived):
+    """Where a file lies, and what was found there. Numbered in the archive; exactly one of the two is set."""
+
+    collection: str
+    url: str
+    """`file://` URL, percent-encoded: every name a file system allows has one."""
+    path: str
+    """The same for people; bytes that are no UTF-8 are shown as U+FFFD."""
+    state: FileState | None
+    document: Document | None = None
+    error: Failure | None = None
+    limits: str | None = None
+    """The limits in force, where one of them decided (`OutcomeError.by_limit`)."""
+    batch: str
+    revision: int
+    observed_at: datetime
+
+
+class DocumentInfo(Archived):
+    """What a record says of its page's document."""
+
+    id: str
+    name: str
+    path: tuple[str, ...]
+    """Every source of these bytes in the collection."""
+    title: str | None
+    media_type: MediaType
+    bytes: int
+    pages: int
+    modified: datetime | None
+
+
+class OriginalImage(Archived):
+    """The picture in the file as it came; for a PDF page only `format` and `rotation` are known."""
+
+    format: str
+    mode: str | None = None
+    width: int | None = None
+    height: int | None = None
+    dpi: float | None = None
+    rotation: int = 0
+    """Degrees clockwise that were applied: a PDF's /Rotate or an EXIF orientation."""
+    orientation: int | None = None
+    """The EXIF orientation tag, 1 to 8."""
+    captured_at: datetime | None = None
+    camera: str | None = None
+
+
+class ImageInfo(Archived):
+    """The page image: the raster that the model saw, as the archive keeps it."""
+
+    width: int
+    height: int
+    bytes: int
+    dpi: float | None
+    sha256: str
+    """Of the raw RGB pixels before encoding."""
+    phash: str
+    """64-bit difference hash, 16 hex digits."""
+    blank: bool
+    key: str
+    thumbnail_key: str
+    original: OriginalImage
+
+
+class Trust(Archived):
+    """What is known of how far a reading can be believed."""
+
+    text_source: TextSource | None = None
+    truncated: bool = False
+    suspect: bool = False
+    reasons: tuple[str, ...] = ()
+
+
+class Provenance(Archived):
+    """Who read the page, and what it took. Cached answers count with what they cost when they were asked."""
+
+    name: str
+    revision: str
+    profile: str
+    prompt_revision: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+    seconds: float = 0.0
+    attempts: int = 0
+    described_at: datetime | None = None
+
+
+class Reading(Archived):
+    """All that is known of a page. Numbered in the archive, never overwritten."""
+
+    collection: str
+    document: DocumentInfo
+    page_number: int
+    page_label: str | None
+    revision: int
+    fingerprint: str
+    status: PageStatus
+    error: Failure | None = None
+    batch: str
+    language: str
+    """BCP 47 tag that was asked for."""
+    description: str | None = None
+    description_language: str | None = None
+    text: str | None = None
+    text_language: str | None = None
+    layer_text: str | None = None
+    image: ImageInfo | None = None
+    exif: dict[str, str] = {}
+    trust: Trust = Trust()
+    model: Provenance | None = None
+    answers: tuple[str, ...] = ()
+    """Keys of the archived answers that this reading rests on."""
+    archived_at: datetime
+
+
+class Tombstone(Archived):
+    """The reading of a page that was deleted: a revision like any other."""
+
+    collection: str
+    document_id: str
+    page_number: int
+    revision: int
+    deletion: int
+    """Number of the archived deletion that this page fell under."""
+
+
+class Deletion(Archived):
+    """A request to delete. Numbered by collection; a batch lifts only those that it knew when it began."""
+
+    collection: str
+    number: int
+    document_id: str | None
+    """None: the whole collection."""
+    purge: bool
+    requested_at: datetime
+
+
+class Collection(Archived):
+    """A named set of documents with its own language and profile."""
+
+    name: str
+    language: str
+    profile: str
+    revision: int
+
+
+class Answer(Archived):
+    """What was said to one question about one page image; the archive keeps it under its key."""
+
+    key: str
+    question: str
+    model: str
+    content: str
+    truncated: bool = False
+    tokens_in: int = 0
+    tokens_out: int = 0
+    seconds: float = 0.0
+    attempts: int = 1
+    asked_at: datetime
+
+
+class Batch(Archived):
+    """One request to process sources. Revision 1 is its beginning, a later one its end."""
+
+    id: str
+    collection: str
+    language: str
+    sources: tuple[str, ...]
+    deletions_seen: int
+    """The newest deletion of the collection when the batch began."""
+    revision: int
+    state: str
+    """`working`, `done` or `interrupted`."""
+    started_at: datetime
+    ended_at: datetime | None = None
+    documents: dict[str, int] = {}
+    pages: dict[str, int] = {}
+    model_calls: int = 0
+    cached_answers: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PageSlice:
+    """Pages of one document that are to be worked."""
+
+    source: Source
+    document: Document
+    page_numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PageRange:
+    """Up to 16 pages worked together: the unit of work."""
+
+    collection: str
+    batch: str
+    language: str
+    deletions_seen: int
+    slices: tuple[PageSlice, ...]
+
+    @property
+    def page_count(self) -> int:
+        """Pages in all slices."""
+        return sum(len(part.page_numbers) for part in self.slices)
+
+
+@dataclass(frozen=True, slots=True)
+class PageFacts:
+    """What the renderer measured of a page, for the local reader and for checks. Shares are 0 to 1 of the page."""
+
+    ink_share: float
+    """Pixels that differ clearly from the page's ground colour."""
+    picture_share: float | None
+    """Area under a PDF's image objects; None where the file does not tell."""
+    colours: tuple[str, ...]
+    """Names of the dominant colours, most first: keys of the local reader's message catalogues."""
+    is_vector: bool
+    """True for a page drawn by a program rather than photographed or scanned."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPage:
+    """A page as the sandbox hands it over."""
+
+    page_number: int
+    label: str | None
+    jpeg: bytes
+    """At most 1,003,520 pixels, quality 90."""
+    thumbnail: bytes
+    """WebP, long edge 320 px."""
+    width_px: int
+    height_px: int
+    dpi: float | None
+    pixels_sha256: str
+    phash: str
+    blank: bool
+    layer_text: str | None
+    """The file's own text layer; None where it has none."""
+    original: OriginalImage
+    exif: dict[str, str]
+    facts: PageFacts
+    rgb: bytes | None = None
+    """Raw RGB pixels, rows top down, only where they were asked for."""

@@ -1,0 +1,127 @@
+"""The one place where it is decided whether something is tried again, and when.
+
+Clients do not retry by themselves. They raise `ServiceUnavailable`, and whoever called them goes through `persist`.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pipeline.errors import ServiceUnavailable, Stopped
+
+T = TypeVar("T")
+
+#: Seconds before the next attempt after the 1st, 2nd, … failure; the last one repeats. A cold jina-vlm needs 30 to
+#: 60 s.
+MODEL_WAITS_SECONDS = (15.0, 30.0, 60.0)
+#: Elasticsearch restarts within seconds and takes probes cheaply.
+ELASTICSEARCH_WAITS_SECONDS = (1.0, 2.0, 5.0, 10.0)
+#: A request that fails this often while the service answers others is itself to blame.
+SUSPECT_ATTEMPTS = 3
+#: Runs in which a page with a transient failure is tried again.
+TRANSIENT_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a run waits for, for people to see."""
+
+    service: str
+    cause: str
+    since: float
+    """Unix time of the first failure in a row."""
+
+
+def wait_seconds(error: ServiceUnavailable, attempt: int, waits: tuple[float, ...], jitter: float) -> float:
+    """Seconds to wait after the `attempt`-th failure in a row (1-based).
+
+    `jitter`, 0 to 1, spreads callers over the upper half of the wait, so that they do not come back all at once. What
+    the service asked for in `Retry-After` is the least that is waited.
+    """
+    planned = waits[min(attempt, len(waits)) - 1] * (0.5 + jitter / 2)
+    if error.retry_after_seconds is None:
+        return planned
+    return error.retry_after_seconds + min(planned, 1.0) * jitter
+
+
+def is_request_at_fault(error: ServiceUnavailable, attempt: int, others_answered: bool) -> bool:
+    """Whether to give the request up rather than to wait for the service.
+
+    A service that is away fails everyone; a request that times out again and again while others are answered is
+    poison. Only the latter may end as a failed page.
+    """
+    return error.suspect_request and attempt >= SUSPECT_ATTEMPTS and others_answered
+
+
+class Patience:
+    """How long callers may wait, and who hears of it. One for a run, shared by its threads.
+
+    A signal handler calls `stop()`: every wait then ends with `Stopped`.
+    """
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._waits: dict[int, Waiting] = {}
+
+    def stop(self) -> None:
+        """End every wait, now and to come."""
+        self._stop.set()
+
+    @property
+    def stopped(self) -> bool:
+        """True once `stop` was called."""
+        return self._stop.is_set()
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """The longest of the waits under way, or None."""
+        with self._lock:
+            return min(self._waits.values(), key=lambda wait: wait.since, default=None)
+
+    def wait(self, seconds: float, waiting: Waiting) -> None:
+        """Sleep.
+
+        Raises:
+            Stopped: the run was asked to stop.
+        """
+        thread = threading.get_ident()
+        with self._lock:
+            self._waits[thread] = waiting
+        try:
+            if self._stop.wait(seconds):
+                raise Stopped(f"stopped while waiting for {waiting.service}: {waiting.cause}")
+        finally:
+            with self._lock:
+                del self._waits[thread]
+
+
+def persist(
+    call: Callable[[], T],
+    patience: Patience,
+    waits: tuple[float, ...],
+    *,
+    others_answered: Callable[[], bool] = lambda: False,
+) -> T:
+    """Return what `call` returns, waiting for as long as its service is away.
+
+    Raises:
+        ServiceUnavailable: the request itself is at fault (`is_request_at_fault`).
+        Stopped: the run was asked to stop meanwhile.
+    """
+    since = time.time()
+    attempt = 0
+    while True:
+        try:
+            return call()
+        except ServiceUnavailable as error:
+            attempt += 1
+            if is_request_at_fault(error, attempt, others_answered()):
+                raise
+            seconds = wait_seconds(error, attempt, waits, random.random())
+            patience.wait(seconds, Waiting(error.service, str(error), since))

@@ -1,0 +1,148 @@
+"""Settings: one typed, closed model, read from `pagesight.toml` and `PAGESIGHT_*`.
+
+The environment wins over the file. Unknown names are refused with the nearest known one; secrets are `SecretStr`, so
+that no `repr`, log line or error shows them. `docs/settings.md` holds the table for people, and a test holds it to
+this model.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from pipeline.errors import SettingsError
+from pipeline.languages import normalise_tag
+
+PREFIX = "PAGESIGHT_"
+FILE_NAME = "pagesight.toml"
+#: The other names a secret is known by; Jina's own tools use the first.
+KEY_ALIASES = ("JINA_API_KEY",)
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. `Settings` is built by `load` only."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, populate_by_name=True
+    )
+
+    home: Path = Path(".pagesight")
+    """Where the local node, the archive and other state of this machine lie."""
+    archive: str = ""
+    """Directory or fsspec URL of the archive; `<home>/archive` when empty."""
+    language: str = "en"
+    """BCP 47 tag of the language that pages are described in, for collections that name none."""
+
+    elasticsearch_url: str = ""
+    """URL of the cluster; the local node when empty."""
+    elasticsearch_api_key: SecretStr | None = None
+    elasticsearch_ca_certs: Path | None = None
+    """CA bundle (PEM) that signed the cluster's certificate."""
+    elasticsearch_replicas: int = Field(default=0, ge=0)
+    """Copies of each shard, set when an index is made."""
+
+    vlm_url: str = "https://api-beta-vlm.jina.ai/v1"
+    """Base URL of an OpenAI-compatible endpoint that serves jina-vlm."""
+    vlm_api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices(PREFIX + "VLM_API_KEY", *KEY_ALIASES, "vlm_api_key")
+    )
+    """Without a key, and with `vlm_url` as it is, pages are read by the local reader."""
+    vlm_model: str = "jina-vlm"
+    vlm_model_revision: str = "1"
+    """Name you give to the model's present weights: another one makes every answer be asked anew."""
+    vlm_concurrency: int = Field(default=5, ge=1, le=1024)
+    """Calls in flight at once. Jina's free tier allows 5."""
+    vlm_connect_seconds: float = Field(default=15, gt=0)
+    vlm_read_seconds: float = Field(default=180, gt=0)
+
+    redis_url: str = ""
+    """Broker of the Celery runner; `pagesight index` needs none."""
+
+    gps: bool = False
+    """Keep the position that a photograph's EXIF names. It is personal data."""
+    max_file_bytes: int = Field(default=2 << 30, ge=1)
+    max_pages: int = Field(default=20_000, ge=1)
+    """Pages a document may have."""
+    max_pixels: int = Field(default=300_000_000, ge=1)
+    """Pixels that the picture of an image file may have."""
+    page_seconds: float = Field(default=60, gt=0)
+    """Wall-clock seconds for rendering one page, or for opening a file."""
+    sandbox_memory_mb: int = Field(default=2048, ge=256)
+    """Address space of one sandbox process, in MiB."""
+
+    @field_validator("language")
+    @classmethod
+    def _known_language(cls, tag: str) -> str:
+        return normalise_tag(tag)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, then the file; no `.env`, which other tools of the folder may own."""
+        return env_settings, TomlConfigSettingsSource(settings_cls, Path(FILE_NAME))
+
+    @property
+    def archive_url(self) -> str:
+        """Where the archive lies."""
+        return self.archive or str((self.home / "archive").absolute())
+
+    @property
+    def uses_model(self) -> bool:
+        """Whether a vision model is configured: a key, or an endpoint of one's own that needs none."""
+        return self.vlm_api_key is not None or self.vlm_url != Settings.model_fields["vlm_url"].default
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings of this process.
+
+    Raises:
+        SettingsError: an unknown name or a value that does not fit, with what to write instead.
+    """
+    environ = os.environ if environ is None else environ
+    known = tuple(Settings.model_fields)
+    _refuse_unknown([name.removeprefix(PREFIX).lower() for name in environ if name.startswith(PREFIX)], known, PREFIX)
+    _refuse_unknown(list(_file_keys()), known, "")
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(problem) for problem in error.errors(include_input=False))) from None
+
+
+def _file_keys() -> dict[str, Any]:
+    path = Path(FILE_NAME)
+    if not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{FILE_NAME} cannot be read: {error}") from None
+
+
+def _refuse_unknown(names: list[str], known: tuple[str, ...], prefix: str) -> None:
+    def spelled(name: str) -> str:
+        return (prefix + name).upper() if prefix else name
+
+    for name in names:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"Did you mean {spelled(nearest[0])}?" if nearest else "See docs/settings.md for all of them."
+            where = "environment variable" if prefix else f"key in {FILE_NAME}:"
+            raise SettingsError(f"unknown {where} {spelled(name)}", remedy=hint)
+
+
+def _explain(problem: Any) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else "settings"
+    return f"{name}: {problem['msg']}"

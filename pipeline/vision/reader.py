@@ -1,0 +1,101 @@
+"""What every reader of pages is, and the cache that makes no question be asked twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pipeline.models import Answer, RenderedPage, TextSource
+
+
+@dataclass(frozen=True, slots=True)
+class PageAnswers:
+    """What a reader found out about one page."""
+
+    description: str | None
+    text: str | None
+    text_source: TextSource | None
+    answers: tuple[Answer, ...] = ()
+    """The archived answers that the two rest on."""
+    cached: int = 0
+    """How many of the answers were there already."""
+
+
+class Reader(Protocol):
+    """Reads one page at a time; threads share one reader."""
+
+    name: str
+    """As records show it: `jina-vlm`, `local-reader`."""
+    revision: str
+    profile: str
+    prompt_revision: str
+    describes: bool
+    """True where a vision model speaks; False where only text and measurements are had."""
+    wants_pixels: bool
+    """Whether `RenderedPage.rgb` must be filled."""
+
+    def read(self, page: RenderedPage, language: str) -> PageAnswers:
+        """Read a page that is not blank, in the language of a BCP 47 tag.
+
+        Raises:
+            OutcomeError: this page cannot be read.
+            ServiceRefused: no page can.
+            Stopped: the run was asked to stop meanwhile.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release connections and processes."""
+        ...
+
+
+class AnswerStore(Protocol):
+    """Where answers are kept: the archive."""
+
+    def answer(self, key: str) -> Answer | None:
+        """Return the answer of this key, or None."""
+        ...
+
+    def save_answer(self, answer: Answer) -> None:
+        """Keep an answer; one that is there already stays."""
+        ...
+
+
+def answer_key(pixels_sha256: str, asked: Mapping[str, object]) -> str:
+    """Return the key of an answer: a hash of what was really asked about which pixels.
+
+    `asked` holds everything that could change the answer: model, revision, prompt text, decoding parameters. The
+    document, its name and its collection are no part of it.
+    """
+    canonical = json.dumps({"pixels": pixels_sha256, **asked}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class AnswerCache:
+    """Looks in the archive before anything is asked, and lets one thread ask where several want the same."""
+
+    store: AnswerStore
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _asking: dict[str, threading.Lock] = field(default_factory=dict)
+
+    def get_or_ask(self, key: str, ask: Callable[[], Answer]) -> tuple[Answer, bool]:
+        """Return the answer of this key, and whether it was there already. What `ask` returns is archived at once."""
+        found = self.store.answer(key)
+        if found is not None:
+            return found, True
+        with self._lock:
+            turn = self._asking.setdefault(key, threading.Lock())
+        with turn:
+            found = self.store.answer(key)
+            if found is not None:
+                return found, True
+            answer = ask()
+            self.store.save_answer(answer)
+        with self._lock:
+            self._asking.pop(key, None)
+        return answer, False
