@@ -3,6 +3,7 @@
     PagesightError
     ├── SettingsError                 a setting or an argument is wrong             exit 2
     ├── ServiceUnavailable            a service is away: wait, nothing has failed
+    │   └── ServiceThrottled          it limits its callers: everyone pauses
     ├── ServiceRefused                a service says no: stop loudly                exit 3
     ├── Stopped                       the run was asked to stop
     ├── RevisionTaken                 another writer archived this revision first
@@ -67,6 +68,10 @@ class ServiceUnavailable(PagesightError):
         self.service = service
         self.retry_after_seconds = retry_after_seconds
         self.suspect_request = suspect_request
+
+
+class ServiceThrottled(ServiceUnavailable):
+    """A service is asked too much at once. Not only this caller waits, but all of them."""
 
 
 class ServiceRefused(PagesightError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,6 +17,12 @@ class Archived(BaseModel):
     """Base of everything that is written to the archive as JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Numbered(Archived):
+    """What changes in the archive does so by revisions, counted from 1, each created once and never overwritten."""
+
+    revision: int
 
 
 class MediaType(StrEnum):
@@ -90,8 +97,8 @@ class Document(Archived):
     title: str | None = None
 
 
-class Source(Archived):
-    """Where a file lies, and what was found there. Numbered in the archive; exactly one of the two is set."""
+class Source(Numbered):
+    """Where a file lies, and what was found there: a document or an error; neither once its collection was deleted."""
 
     collection: str
     url: str
@@ -104,7 +111,6 @@ class Source(Archived):
     limits: str | None = None
     """The limits in force, where one of them decided (`OutcomeError.by_limit`)."""
     batch: str
-    revision: int
     observed_at: datetime
 
 
@@ -178,14 +184,14 @@ class Provenance(Archived):
     described_at: datetime | None = None
 
 
-class Reading(Archived):
+class Reading(Numbered):
     """All that is known of a page. Numbered in the archive, never overwritten."""
 
+    kind: Literal["reading"] = "reading"
     collection: str
     document: DocumentInfo
     page_number: int
     page_label: str | None
-    revision: int
     fingerprint: str
     status: PageStatus
     error: Failure | None = None
@@ -206,35 +212,33 @@ class Reading(Archived):
     archived_at: datetime
 
 
-class Tombstone(Archived):
+class Tombstone(Numbered):
     """The reading of a page that was deleted: a revision like any other."""
 
+    kind: Literal["tombstone"] = "tombstone"
     collection: str
     document_id: str
     page_number: int
-    revision: int
     deletion: int
     """Number of the archived deletion that this page fell under."""
 
 
-class Deletion(Archived):
+class Deletion(Numbered):
     """A request to delete. Numbered by collection; a batch lifts only those that it knew when it began."""
 
     collection: str
-    number: int
     document_id: str | None
     """None: the whole collection."""
     purge: bool
     requested_at: datetime
 
 
-class Collection(Archived):
+class Collection(Numbered):
     """A named set of documents with its own language and profile."""
 
     name: str
     language: str
     profile: str
-    revision: int
 
 
 class Answer(Archived):
@@ -252,7 +256,7 @@ class Answer(Archived):
     asked_at: datetime
 
 
-class Batch(Archived):
+class Batch(Numbered):
     """One request to process sources. Revision 1 is its beginning, a later one its end."""
 
     id: str
@@ -261,9 +265,8 @@ class Batch(Archived):
     sources: tuple[str, ...]
     deletions_seen: int
     """The newest deletion of the collection when the batch began."""
-    revision: int
     state: str
-    """`working`, `done` or `interrupted`."""
+    """`working`, `done`, `interrupted` by a person or `halted` by a service that refused."""
     started_at: datetime
     ended_at: datetime | None = None
     documents: dict[str, int] = {}

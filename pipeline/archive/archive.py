@@ -1,0 +1,271 @@
+"""What the archive holds, and where.
+
+    collections/<collection>/<revision>.json
+    batches/<batch>/<revision>.json
+    deletions/<collection>/<revision>.json
+    sources/<collection>/<SHA-256 of the URL>/<revision>.json
+    readings/<collection>/<document>/<page>.<revision>.json
+    answers/<2 digits>/<key>.json
+    images/<2 digits>/<document>/<page>.<render revision>.jpg and .webp
+
+Everything that changes is numbered: a revision is created exclusively and never overwritten, so that no clock and no
+lock is needed, and a listing of names alone tells which revision is the newest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, TypeVar
+
+from pydantic import Field, TypeAdapter
+
+from pipeline.archive.store import Store
+from pipeline.errors import RevisionTaken
+from pipeline.models import Answer, Archived, Batch, Collection, Deletion, Numbered, Reading, Source, Tombstone
+
+T = TypeVar("T", bound=Numbered)
+PageReading = Annotated[Reading | Tombstone, Field(discriminator="kind")]
+_PAGE_READING: TypeAdapter[Reading | Tombstone] = TypeAdapter(PageReading)
+
+
+def source_id(url: str) -> str:
+    """Return the id of a source: SHA-256 of its URL."""
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+class Archive:
+    """Typed access to the archive. Threads and processes share one location without locks."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def url(self) -> str:
+        """Where the archive lies."""
+        return self._store.url
+
+    def check(self) -> None:
+        """Write something and remove it again.
+
+        Raises:
+            ServiceRefused: the location cannot be written.
+        """
+        self._store.put("tmp/check", b"")
+        self._store.delete("tmp/check")
+
+    # -- collections, batches, deletions, sources: one folder a thing, `<revision>.json` in it
+
+    def collections(self) -> list[str]:
+        """Return the names of all collections."""
+        return self._store.names("collections")
+
+    def collection(self, name: str) -> Collection | None:
+        """Return the newest revision of a collection."""
+        return self._newest(f"collections/{name}", Collection)
+
+    def append_collection(self, name: str, build: Callable[[Collection | None], Collection | None]) -> Collection:
+        """Archive the next revision of a collection; see `_append`."""
+        return self._append(f"collections/{name}", Collection, build)
+
+    def batches(self) -> list[str]:
+        """Return the ids of all batches, oldest first: an id begins with its time."""
+        return self._store.names("batches")
+
+    def batch(self, batch_id: str) -> Batch | None:
+        """Return the newest revision of a batch."""
+        return self._newest(f"batches/{batch_id}", Batch)
+
+    def append_batch(self, batch: Batch) -> None:
+        """Archive a revision of a batch.
+
+        Raises:
+            RevisionTaken: it exists.
+        """
+        self._store.create(f"batches/{batch.id}/{batch.revision}.json", _encode(batch))
+
+    def newest_deletion(self, collection: str) -> int:
+        """Return the number of the newest deletion in a collection, 0 where there was none."""
+        return max(self._revisions(f"deletions/{collection}"), default=0)
+
+    def deletions(self, collection: str, after: int) -> list[Deletion]:
+        """Return the deletions of a collection that are newer than number `after`, oldest first."""
+        folder = f"deletions/{collection}"
+        newer = sorted(number for number in self._revisions(folder) if number > after)
+        return [self._read(f"{folder}/{number}.json", Deletion) for number in newer]
+
+    def append_deletion(self, collection: str, build: Callable[[Deletion | None], Deletion]) -> Deletion:
+        """Archive a request to delete under the next number."""
+        return self._append(f"deletions/{collection}", Deletion, build)
+
+    def source_ids(self, collection: str) -> list[str]:
+        """Return the ids of all sources of a collection."""
+        return self._store.names(f"sources/{collection}")
+
+    def source(self, collection: str, identifier: str) -> Source | None:
+        """Return the newest revision of a source."""
+        return self._newest(f"sources/{collection}/{identifier}", Source)
+
+    def append_source(self, collection: str, url: str, build: Callable[[Source | None], Source | None]) -> Source:
+        """Archive the next revision of a source; see `_append`."""
+        return self._append(f"sources/{collection}/{source_id(url)}", Source, build)
+
+    # -- readings
+
+    def documents(self, collection: str) -> list[str]:
+        """Return the ids of all documents of which a page was read in a collection."""
+        return self._store.names(f"readings/{collection}")
+
+    def revisions(self, collection: str, document: str) -> dict[int, int]:
+        """Return the newest revision of each page of a document, by page number. Only names are read."""
+        newest: dict[int, int] = {}
+        for page, revision in self._reading_names(collection, document):
+            newest[page] = max(revision, newest.get(page, 0))
+        return newest
+
+    def reading(self, collection: str, document: str, page: int, revision: int) -> Reading | Tombstone:
+        """Return one revision of a page's reading.
+
+        Raises:
+            KeyError: there is none.
+        """
+        name = _reading_name(collection, document, page, revision)
+        data = self._store.get(name)
+        if data is None:
+            raise KeyError(name)
+        return _PAGE_READING.validate_json(data)
+
+    def readings(self, collection: str, document: str) -> Iterator[Reading | Tombstone]:
+        """Yield the newest reading of each page of a document, by page number."""
+        for page, revision in sorted(self.revisions(collection, document).items()):
+            yield self.reading(collection, document, page, revision)
+
+    def append_reading(
+        self,
+        collection: str,
+        document: str,
+        page: int,
+        known: Reading | Tombstone | None,
+        build: Callable[[Reading | Tombstone | None], Reading | Tombstone | None],
+    ) -> Reading | Tombstone | None:
+        """Archive the next revision of a page's reading and return the newest one.
+
+        `known` is the newest one as the caller saw it; a writer who was faster is noticed by the taken name. `build`
+        gets the newest reading and returns its successor, with the next revision, or None where nothing is to be
+        added.
+        """
+        previous = known
+        while True:
+            value = build(previous)
+            if value is None:
+                return previous
+            try:
+                self._store.create(_reading_name(collection, document, page, value.revision), _encode(value))
+            except RevisionTaken:
+                newest = self.revisions(collection, document)[page]
+                previous = self.reading(collection, document, page, newest)
+            else:
+                return value
+
+    def purge_readings(self, tombstone: Tombstone) -> list[Reading]:
+        """Remove every revision of a page older than its tombstone, and return what was removed."""
+        collection, document = tombstone.collection, tombstone.document_id
+        removed = []
+        for page, revision in self._reading_names(collection, document):
+            if page == tombstone.page_number and revision < tombstone.revision:
+                reading = self.reading(collection, document, page, revision)
+                if isinstance(reading, Reading):
+                    removed.append(reading)
+                self._store.delete(_reading_name(collection, document, page, revision))
+        return removed
+
+    # -- answers
+
+    def answer(self, key: str) -> Answer | None:
+        """Return the answer of this key, or None."""
+        data = self._store.get(_answer_name(key))
+        return None if data is None else Answer.model_validate_json(data)
+
+    def save_answer(self, answer: Answer) -> None:
+        """Keep an answer; one that is there already stays."""
+        try:
+            self._store.create(_answer_name(answer.key), _encode(answer))
+        except RevisionTaken:
+            return
+
+    def purge_answer(self, key: str) -> None:
+        """Remove an answer. Who needs it again has to ask again."""
+        self._store.delete(_answer_name(key))
+
+    # -- page images
+
+    def save_image(
+        self, document: str, page: int, render_revision: int, jpeg: bytes, thumbnail: bytes
+    ) -> tuple[str, str]:
+        """Keep a page image and its thumbnail; return their keys."""
+        stem = f"images/{document[:2]}/{document}/{page}.{render_revision}"
+        self._store.put(f"{stem}.jpg", jpeg)
+        self._store.put(f"{stem}.webp", thumbnail)
+        return f"{stem}.jpg", f"{stem}.webp"
+
+    def image(self, key: str) -> bytes | None:
+        """Return a page image or a thumbnail by its key."""
+        return self._store.get(key)
+
+    def image_location(self, key: str) -> str:
+        """Return where a page image lies, as a path or a URL."""
+        return self._store.location(key)
+
+    def purge_images(self, keys: Iterable[str]) -> None:
+        """Remove page images and thumbnails."""
+        for key in keys:
+            self._store.delete(key)
+
+    # -- the one mechanism beneath
+
+    def _revisions(self, folder: str) -> list[int]:
+        return [int(name.removesuffix(".json")) for name in self._store.names(folder)]
+
+    def _newest(self, folder: str, model: type[T]) -> T | None:
+        revision = max(self._revisions(folder), default=0)
+        return self._read(f"{folder}/{revision}.json", model) if revision else None
+
+    def _read(self, name: str, model: type[T]) -> T:
+        data = self._store.get(name)
+        if data is None:
+            raise KeyError(name)
+        return model.model_validate_json(data)
+
+    def _append(self, folder: str, model: type[T], build: Callable[[T | None], T | None]) -> T:
+        """Read the newest revision, let `build` make its successor, create it; begin again where another was faster.
+
+        `build` returns None where nothing is to be added; it may do so only where there is a newest revision.
+        """
+        while True:
+            previous = self._newest(folder, model)
+            value = build(previous)
+            if value is None:
+                assert previous is not None
+                return previous
+            try:
+                self._store.create(f"{folder}/{value.revision}.json", _encode(value))
+            except RevisionTaken:
+                continue
+            return value
+
+    def _reading_names(self, collection: str, document: str) -> Iterator[tuple[int, int]]:
+        for name in self._store.names(f"readings/{collection}/{document}"):
+            page, revision, _ = name.split(".")
+            yield int(page), int(revision)
+
+
+def _reading_name(collection: str, document: str, page: int, revision: int) -> str:
+    return f"readings/{collection}/{document}/{page}.{revision}.json"
+
+
+def _answer_name(key: str) -> str:
+    return f"answers/{key[:2]}/{key}.json"
+
+
+def _encode(value: Archived) -> bytes:
+    return value.model_dump_json().encode()

@@ -1,0 +1,66 @@
+"""Batches: one request to process sources, from its beginning to its end, as the archive keeps it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from pipeline.archive import Archive
+from pipeline.errors import SettingsError
+from pipeline.languages import normalise_tag
+from pipeline.models import Batch, Collection
+from pipeline.vision.profile import DEFAULT_PROFILE
+
+DEFAULT_COLLECTION = "default"
+_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+def collection_name(name: str) -> str:
+    """Return a collection's name as it is.
+
+    Raises:
+        SettingsError: it is no slug, and so unfit for ids, folders and URLs.
+    """
+    if not _SLUG.fullmatch(name):
+        raise SettingsError(
+            f"{name!r} cannot be a collection's name",
+            remedy="Use up to 63 lower-case letters, digits, - and _, beginning with a letter or digit.",
+        )
+    return name
+
+
+def begin_batch(
+    archive: Archive, collection: str, language: str | None, default_language: str, sources: Iterable[str]
+) -> Batch:
+    """Archive the beginning of a batch, and its collection where it is new or gets another language.
+
+    The language is the one named, else the collection's own, else the default.
+    """
+    tag = normalise_tag(language) if language else None
+    kept = _collection(archive, collection_name(collection), tag, default_language)
+    now = datetime.now(UTC)
+    batch = Batch(
+        id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
+        collection=kept.name,
+        language=kept.language,
+        sources=tuple(sources),
+        deletions_seen=archive.newest_deletion(kept.name),
+        revision=1,
+        state="working",
+        started_at=now,
+    )
+    archive.append_batch(batch)
+    return batch
+
+
+def _collection(archive: Archive, name: str, language: str | None, default_language: str) -> Collection:
+    def successor(newest: Collection | None) -> Collection | None:
+        if newest is None:
+            return Collection(name=name, language=language or default_language, profile=DEFAULT_PROFILE, revision=1)
+        if language is None or language == newest.language:
+            return None
+        return newest.model_copy(update={"language": language, "revision": newest.revision + 1})
+
+    return archive.append_collection(name, successor)

@@ -1,0 +1,91 @@
+"""`pagesight doctor`: each setting and service, fine or what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+
+import typer
+from rich.text import Text
+
+from pipeline.cli.exits import ExitCode
+from pipeline.cli.index import LOCAL_READER_NOTE
+from pipeline.cli.options import Json
+from pipeline.cli.output import plain, print_json, rows, stdout, table
+from pipeline.errors import PagesightError
+from pipeline.retry import Patience
+from pipeline.services import elasticsearch_url, open_archive, open_index, open_reader, open_vlm
+from pipeline.settings import Settings, load
+
+EXAMPLES = """
+**Examples**
+
+`pagesight doctor` · each setting and service: fine, or what to do
+
+`pagesight doctor --json | jq '.checks[] | select(.fine | not)'`
+
+Exit codes: 0 all fine, 2 a setting is wrong, 3 a service is not fine.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at, and what was found."""
+
+    name: str
+    fine: bool
+    found: str
+    remedy: str = ""
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check every setting and service."""
+    settings = load()
+    checks = list(examine(settings))
+    if as_json:
+        print_json({"checks": [asdict(check) for check in checks]})
+    else:
+        stdout().print(rows(table("", "check", "found"), map(_row, checks)))
+    raise typer.Exit(ExitCode.OK if all(check.fine for check in checks) else ExitCode.REFUSED)
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """Yield the outcome of every check."""
+    for name, value in settings.model_dump().items():
+        if name in settings.model_fields_set:
+            yield Check(f"setting {name}", True, str(value))
+    yield _checked("archive", lambda: f"{_archive(settings)} can be written")
+    yield _checked("elasticsearch", lambda: _elasticsearch(settings))
+    yield _checked("reader", lambda: _reader(settings))
+
+
+def _checked(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except PagesightError as error:
+        return Check(name, False, str(error), error.remedy)
+
+
+def _archive(settings: Settings) -> str:
+    archive = open_archive(settings)
+    archive.check()
+    return archive.url
+
+
+def _elasticsearch(settings: Settings) -> str:
+    with closing(open_index(settings)) as index:
+        return f"{elasticsearch_url(settings)} is {index.health()}"
+
+
+def _reader(settings: Settings) -> str:
+    if not settings.uses_model:
+        with closing(open_reader(settings, open_archive(settings), Patience())):
+            return LOCAL_READER_NOTE
+    with closing(open_vlm(settings)) as vlm:
+        return vlm.check()
+
+
+def _row(check: Check) -> tuple[object, ...]:
+    sign = Text("fine", "green") if check.fine else Text("to do", "bold red")
+    return sign, check.name, plain(check.found + (f" — {check.remedy}" if check.remedy else ""))

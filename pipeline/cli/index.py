@@ -1,0 +1,198 @@
+"""`pagesight index`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Optional
+
+import typer
+
+from pipeline.batches import DEFAULT_COLLECTION, begin_batch
+from pipeline.cli.exits import ExitCode
+from pipeline.cli.options import Json
+from pipeline.cli.output import plain, print_error, print_json, rows, stderr, stdout, table
+from pipeline.cli.progress import RunProgress
+from pipeline.errors import PagesightError, SettingsError
+from pipeline.local_runner import Tally, run_batch
+from pipeline.models import Batch, DocumentStatus, PageStatus
+from pipeline.ranges import Tools
+from pipeline.registration import Request
+from pipeline.retry import Patience
+from pipeline.services import open_tools
+from pipeline.settings import Settings, load
+from pipeline.sources import display_path
+
+EXAMPLES = """
+**Examples**
+
+`pagesight index scans/` · everything below a folder
+
+`pagesight index report.pdf plan.tif --collection works` · into a collection of its own
+
+`pagesight index scans/ --language de` · descriptions in German
+
+The same command again does only what is missing.
+Exit codes: 0 all pages fine, 1 some failed, 2 usage or settings, 3 a service refused, 130 interrupted.
+"""
+
+LOCAL_READER_NOTE = (
+    "No vision model is configured: pages are read by the local reader. Text is found, but nothing is described beyond "
+    "what can be measured. Set JINA_API_KEY to have jina-vlm describe them."
+)
+
+
+def index(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders; folders are walked.")],
+    collection: Annotated[
+        str, typer.Option("--collection", "-c", help="The named set that the documents belong to.")
+    ] = DEFAULT_COLLECTION,
+    language: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads the annotation
+        typer.Option(
+            "--language", "-l", help="BCP 47 tag of the language to describe pages in.", show_default="the collection's"
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make files searchable by what their pages show: render, read, archive and index every page."""
+    settings = load()
+    for path in paths:
+        if not os.path.lexists(path):
+            raise SettingsError(f"there is no {display_path(path)}", remedy="Name files or folders that exist.")
+    patience = Patience()
+    tally = Tally()
+    with open_tools(settings, patience) as (tools, ranges_at_once), _interruptible(patience) as interrupted:
+        if not tools.reader.describes:
+            stderr().print(plain(LOCAL_READER_NOTE, "yellow"))
+        tools.projector.index.install()
+        batch, error = _run(paths, collection, language, settings, tools, ranges_at_once, tally)
+    if as_json:
+        print_json(summary(batch))
+    else:
+        _print_summary(batch)
+    if error is not None:
+        print_error(error)
+        raise typer.Exit(ExitCode.REFUSED)
+    raise typer.Exit(_ended(batch, tally, bool(interrupted)))
+
+
+def _run(
+    paths: list[Path],
+    collection: str,
+    language: str | None,
+    settings: Settings,
+    tools: Tools,
+    ranges_at_once: int,
+    tally: Tally,
+) -> tuple[Batch, PagesightError | None]:
+    """Work a batch; return it as it ended, and what halted it."""
+    sources = [display_path(path.absolute()) for path in paths]
+    batch = begin_batch(tools.archive, collection, language, settings.language, sources)
+    tools.projector.batch(batch)
+    request = Request(batch.collection, batch.id, batch.deletions_seen, tools.recipe(batch.language))
+    halted: PagesightError | None = None
+    with RunProgress(tally, tools.patience, stderr()) as progress:
+        try:
+            run_batch(
+                paths, [settings.home, Path(settings.archive_url)], request, tools, ranges_at_once, tally, progress.tick
+            )
+        except PagesightError as error:
+            halted = error
+    ended = _end(batch, tools, tally, halted)
+    tools.archive.append_batch(ended)
+    if halted is None:
+        tools.projector.batch(ended)
+        tools.projector.refresh()
+    return ended, halted
+
+
+def _end(batch: Batch, tools: Tools, tally: Tally, halted: PagesightError | None) -> Batch:
+    now = datetime.now(UTC)
+    state = "halted" if halted else "interrupted" if tools.patience.stopped else "done"
+    return batch.model_copy(
+        update={
+            "revision": batch.revision + 1,
+            "state": state,
+            "ended_at": now,
+            "documents": _counts(tally.documents),
+            "pages": _counts(tally.pages),
+            "model_calls": tools.reader.usage.calls,
+            "cached_answers": tally.cached_answers,
+            "tokens": tools.reader.usage.tokens,
+            "seconds": round((now - batch.started_at).total_seconds(), 3),
+        }
+    )
+
+
+def _counts(counter: Counter[PageStatus] | Counter[DocumentStatus]) -> dict[str, int]:
+    return {status.value: count for status, count in counter.items() if count}
+
+
+def summary(batch: Batch) -> dict[str, Any]:
+    """Return what `--json` prints of a batch."""
+    return {
+        "batch": batch.id,
+        "collection": batch.collection,
+        "language": batch.language,
+        "state": batch.state,
+        "documents": batch.documents,
+        "pages": batch.pages,
+        "model_calls": batch.model_calls,
+        "cached_answers": batch.cached_answers,
+        "tokens": batch.tokens,
+        "seconds": batch.seconds,
+    }
+
+
+def _print_summary(batch: Batch) -> None:
+    grid = table("batch " + batch.id, "")
+    facts = [
+        ("documents", _words(batch.documents)),
+        ("pages", _words(batch.pages)),
+        ("model calls", f"{batch.model_calls} ({batch.cached_answers} answers were there already)"),
+        ("tokens", batch.tokens),
+        ("seconds", f"{batch.seconds:.1f}"),
+    ]
+    stdout().print(rows(grid, facts))
+
+
+def _words(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
+
+
+def _ended(batch: Batch, tally: Tally, interrupted: bool) -> ExitCode:
+    if interrupted:
+        left = tally.pages_unfinished
+        stderr().print(plain(f"Interrupted with {left} known pages to go. Run the same command again to go on."))
+        return ExitCode.INTERRUPTED
+    if tally.pages[PageStatus.FAILED] or tally.documents[DocumentStatus.FAILED] or tally.pages_unfinished:
+        stderr().print(plain("Some pages or files failed: `pagesight failures` says why and what to do."))
+        return ExitCode.SOME_FAILED
+    return ExitCode.OK
+
+
+@contextmanager
+def _interruptible(patience: Patience) -> Iterator[list[int]]:
+    """Turn the first Ctrl-C or SIGTERM into a stop; a second one ends the process at once. Yields the signals got."""
+    got: list[int] = []
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if got:
+            os._exit(ExitCode.INTERRUPTED)
+        got.append(number)
+        patience.stop()
+        stderr().print(plain("Finishing the pages in flight; once more to stop at once."))
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield got
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,291 @@
+"""The runner without a broker: one process walks, registers and works.
+
+    walk ─▶ register ─▶ plan ─▶ (queue of ranges) ─▶ process_range, several at a time
+
+One thread walks and registers, a few work ranges, and the pages of a range are read by the threads of `Tools.pages`.
+The queue between them is bounded, so that memory stays flat however long the walk is.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import Stopped
+from pipeline.models import (
+    Document,
+    DocumentStatus,
+    Failure,
+    PageRange,
+    PageSlice,
+    PageStatus,
+    Reading,
+    Source,
+)
+from pipeline.ranges import RANGE_PAGES, RangeOutcome, Tools, process_range
+from pipeline.records import document_status
+from pipeline.registration import Request, plan, register, source_failed
+from pipeline.revisions import add_path, remove_path
+from pipeline.sources import Found, walk
+from pipeline.verification import Verification
+
+#: Ranges that registration may be ahead of the work: it makes the total, and so the ETA, known early.
+RANGES_AHEAD = 1000
+_TICK_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run has come to so far. Written by the run's threads, read by whoever shows it."""
+
+    pages_found: int = 0
+    pages_unchanged: int = 0
+    pages: Counter[PageStatus] = field(default_factory=Counter)
+    documents: Counter[DocumentStatus] = field(default_factory=Counter)
+    cached_answers: int = 0
+    walked: bool = False
+    """True once every source is known, and with it the number of pages."""
+
+    @property
+    def pages_done(self) -> int:
+        """Pages that ended, or had ended before."""
+        return self.pages.total()
+
+    @property
+    def pages_unfinished(self) -> int:
+        """Pages found and not ended."""
+        return self.pages_found - self.pages_done
+
+
+def run_batch(
+    roots: Iterable[Path],
+    excluded: Iterable[Path],
+    request: Request,
+    tools: Tools,
+    ranges_at_once: int,
+    tally: Tally,
+    tick: Callable[[], None],
+) -> None:
+    """Work everything below the roots; `tick` is called a few times a second, in this thread.
+
+    A stop (`Tools.patience`) lets what is in flight end; the rest is counted as unfinished.
+
+    Raises:
+        ServiceRefused: a service says no to everything. What was finished is archived.
+    """
+    run = _Run(request, tools, tally, ranges_at_once)
+    with ThreadPoolExecutor(ranges_at_once + 1, thread_name_prefix="pagesight") as pool:
+        pending = {pool.submit(run.discover, walk(roots, excluded))}
+        pending |= {pool.submit(run.work) for _ in range(ranges_at_once)}
+        while pending:
+            _, pending = wait(pending, _TICK_SECONDS, FIRST_EXCEPTION)
+            tick()
+    run.close()
+
+
+@dataclass(slots=True)
+class _Progress:
+    """A document on its way."""
+
+    document: Document
+    pages: Counter[PageStatus] = field(default_factory=Counter)
+    broken: bool = False
+
+
+class _Run:
+    """One batch at work. Its lock guards the tally and the documents on their way."""
+
+    def __init__(self, request: Request, tools: Tools, tally: Tally, workers: int) -> None:
+        self._request = request
+        self._tools = tools
+        self._tally = tally
+        self._workers = workers
+        self._queue: queue.Queue[PageRange | None] = queue.Queue(RANGES_AHEAD)
+        self._lock = threading.Lock()
+        self._error: BaseException | None = None
+        self._slices: list[PageSlice] = []
+        self._claimed: set[bytes] = set()
+        self._repeated: list[Source] = []
+        self._on_their_way: dict[str, _Progress] = {}
+        self._verification = Verification(tools.projector)
+
+    # -- registration: one thread
+
+    def discover(self, found: Iterable[Found]) -> None:
+        """Register what the walk finds and queue what is to be worked."""
+        try:
+            for place in found:
+                if self._tools.patience.stopped:
+                    break
+                self._register(place)
+            self._flush()
+            self._verification.flush()
+        except Stopped:
+            pass
+        except BaseException as error:
+            self._halt(error)
+        finally:
+            self._tally.walked = True
+            for _ in range(self._workers):
+                self._queue.put(None)
+
+    def _register(self, place: Found) -> None:
+        tools = self._tools
+        source, before = register(place, self._request, tools.archive, tools.sandboxes, tools.max_file_bytes)
+        self._verification.source(source)
+        if before is not None and before.document is not None:
+            self._leave(before.document, before.path)
+        if source.document is None:
+            with self._lock:
+                self._tally.documents[DocumentStatus.FAILED] += 1
+            return
+        identifier = bytes.fromhex(source.document.id)
+        if identifier in self._claimed:
+            self._repeated.append(source)
+            return
+        self._claimed.add(identifier)
+        self._plan(source, source.document)
+
+    def _plan(self, source: Source, document: Document) -> None:
+        planned = plan(source, document, self._request, self._tools.archive)
+        settled = [self._with_path(reading, source.path) for reading in planned.settled]
+        self._verification.pages(settled)
+        statuses = Counter(reading.status for reading in settled)
+        with self._lock:
+            self._tally.pages_found += document.pages
+            self._tally.pages_unchanged += len(settled)
+            self._tally.pages.update(statuses)
+            if not planned.due:
+                self._tally.documents[document_status(statuses, document.pages)] += 1
+            else:
+                self._on_their_way[document.id] = _Progress(document, statuses)
+        if planned.due:
+            self._cut(source, document, planned.due)
+        else:
+            self._verification.document(settled)
+
+    def _with_path(self, reading: Reading, path: str) -> Reading:
+        if path in reading.document.path:
+            return reading
+        changed = add_path(self._tools.archive, reading, path)
+        return changed if isinstance(changed, Reading) else reading
+
+    def _leave(self, document: Document, path: str) -> None:
+        """Take a path from the pages of a document that lies there no more."""
+        collection = self._request.collection
+        readings = self._tools.archive.readings(collection, document.id)
+        changed = [
+            remove_path(self._tools.archive, reading, path) for reading in readings if isinstance(reading, Reading)
+        ]
+        self._tools.projector.pages(changed)
+        if changed:
+            self._tools.projector.document(collection, document.id)
+
+    def _cut(self, source: Source, document: Document, due: tuple[int, ...]) -> None:
+        """Cut a document into ranges; small documents share one."""
+        while due:
+            room = RANGE_PAGES - sum(len(part.page_numbers) for part in self._slices)
+            self._slices.append(PageSlice(source, document, due[:room]))
+            due = due[room:]
+            if room <= len(self._slices[-1].page_numbers):
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._slices:
+            request = self._request
+            self._queue.put(
+                PageRange(
+                    collection=request.collection,
+                    batch=request.batch,
+                    language=request.recipe.language,
+                    deletions_seen=request.deletions_seen,
+                    slices=tuple(self._slices),
+                )
+            )
+            self._slices = []
+
+    # -- work: several threads
+
+    def work(self) -> None:
+        """Work ranges until there are none. After a stop they are let pass, so that registration never blocks."""
+        while (work := self._queue.get()) is not None:
+            if not self._tools.patience.stopped:
+                self._process(work)
+
+    def _process(self, work: PageRange) -> None:
+        try:
+            self._record(process_range(work, self._tools, self._count_page))
+        except Stopped:
+            return
+        except BaseException as error:
+            self._halt(error)
+
+    def _count_page(self, status: PageStatus) -> None:
+        with self._lock:
+            self._tally.pages[status] += 1
+
+    def _record(self, outcome: RangeOutcome) -> None:
+        for source, failure in outcome.broken:
+            self._break(source, failure)
+        done = []
+        with self._lock:
+            self._tally.cached_answers += outcome.cached_answers
+            self._tally.pages.subtract(outcome.refused)
+            self._tally.pages[PageStatus.FAILED] += outcome.refused.total()
+            for identifier, statuses in outcome.pages.items():
+                progress = self._on_their_way[identifier]
+                progress.pages.update(statuses)
+                if progress.pages.total() == progress.document.pages:
+                    done.append(self._on_their_way.pop(identifier))
+        for progress in done:
+            self._tools.projector.document(self._request.collection, progress.document.id)
+            with self._lock:
+                self._tally.documents[document_status(progress.pages, progress.document.pages)] += 1
+
+    def _break(self, source: Source, failure: Failure) -> None:
+        """Archive that a source's file is no longer the one that was identified."""
+        broken = source_failed(self._tools.archive, source, failure)
+        self._tools.projector.sources([broken])
+        with self._lock:
+            if source.document is not None and source.document.id in self._on_their_way:
+                self._on_their_way[source.document.id].broken = True
+
+    def _halt(self, error: BaseException) -> None:
+        with self._lock:
+            self._error = self._error or error
+        self._tools.patience.stop()
+
+    # -- the end
+
+    def close(self) -> None:
+        """Finish what needs all ranges to be done.
+
+        Raises:
+            ServiceRefused: what halted the run.
+        """
+        if self._error is not None:
+            raise self._error
+        try:
+            for source in self._repeated:
+                self._repeat(source)
+            self._verification.flush()
+            for progress in self._on_their_way.values():
+                self._tools.projector.document(self._request.collection, progress.document.id)
+        except Stopped:
+            pass  # the next run finds what the index lacks
+        for progress in self._on_their_way.values():
+            status = DocumentStatus.FAILED if progress.broken else DocumentStatus.WORKING
+            self._tally.documents[status] += 1
+
+    def _repeat(self, source: Source) -> None:
+        """Add a second place to a document that was worked in this run already."""
+        assert source.document is not None
+        readings = self._tools.archive.readings(self._request.collection, source.document.id)
+        live = [self._with_path(reading, source.path) for reading in readings if isinstance(reading, Reading)]
+        self._verification.pages(live)
+        self._verification.document(live)

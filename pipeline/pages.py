@@ -1,0 +1,124 @@
+"""One page: from what the sandbox handed over, or the reason why it could not, to a finished reading."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+
+from pipeline.archive import Archive
+from pipeline.errors import OutcomeError
+from pipeline.languages import detect_language
+from pipeline.models import (
+    DocumentInfo,
+    Failure,
+    ImageInfo,
+    PageSlice,
+    PageStatus,
+    Provenance,
+    Reading,
+    RenderedPage,
+    Trust,
+)
+from pipeline.registration import Recipe, failure_of
+from pipeline.vision.reader import PageAnswers, Reader
+
+
+def document_info(part: PageSlice) -> DocumentInfo:
+    """Return what a slice's records say of their document."""
+    source, document = part.source, part.document
+    return DocumentInfo(
+        id=document.id,
+        name=PurePosixPath(source.path).name,
+        path=(source.path,),
+        title=document.title,
+        media_type=document.media_type,
+        bytes=document.bytes,
+        pages=document.pages,
+        modified=datetime.fromtimestamp(source.state.mtime_ns / 1e9, UTC) if source.state else None,
+    )
+
+
+def failed_reading(base: Reading, recipe: Recipe, error: OutcomeError, before: Failure | None) -> Reading:
+    """Return the reading of a page that failed. `before` is its failure of the run before, if it failed then too."""
+    attempts = before.attempts + 1 if before and before.type == error.code else 1
+    failure = failure_of(error, attempts)
+    fingerprint = recipe.fingerprint(base.document.id, base.page_number, failure)
+    return base.model_copy(update={"status": PageStatus.FAILED, "error": failure, "fingerprint": fingerprint})
+
+
+def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render_revision: int) -> Reading:
+    """Archive a page's image and return its reading so far: blank, with all that is known without asking anyone."""
+    key, thumbnail_key = archive.save_image(
+        base.document.id, page.page_number, render_revision, page.jpeg, page.thumbnail
+    )
+    image = ImageInfo(
+        width=page.width_px,
+        height=page.height_px,
+        bytes=len(page.jpeg),
+        dpi=page.dpi,
+        sha256=page.pixels_sha256,
+        phash=page.phash,
+        blank=page.blank,
+        key=key,
+        thumbnail_key=thumbnail_key,
+        original=page.original,
+    )
+    return base.model_copy(
+        update={"page_label": page.label, "layer_text": page.layer_text, "image": image, "exif": page.exif}
+    )
+
+
+def read_reading(base: Reading, found: PageAnswers, reader: Reader) -> Reading:
+    """Return the finished reading of a page that was read."""
+    return base.model_copy(
+        update={
+            "status": PageStatus.DESCRIBED if reader.describes else PageStatus.TEXT_ONLY,
+            "description": found.description,
+            "description_language": found.description_language if found.description else None,
+            "text": found.text,
+            "text_language": detect_language(found.text),
+            "trust": _trust(found, reader),
+            "model": _provenance(found, reader),
+            "answers": tuple(answer.key for answer in found.answers),
+        }
+    )
+
+
+def new_reading(part: PageSlice, page_number: int, collection: str, batch: str, recipe: Recipe) -> Reading:
+    """Return the reading of a page of which nothing is known yet."""
+    return Reading(
+        collection=collection,
+        document=document_info(part),
+        page_number=page_number,
+        page_label=None,
+        revision=1,
+        fingerprint=recipe.fingerprint(part.document.id, page_number),
+        status=PageStatus.BLANK,
+        batch=batch,
+        language=recipe.language,
+        archived_at=datetime.now(UTC),
+    )
+
+
+def _trust(found: PageAnswers, reader: Reader) -> Trust:
+    truncated = any(answer.truncated for answer in found.answers)
+    reasons = []
+    if truncated:
+        reasons.append("truncated")
+    if reader.describes and not found.description:
+        reasons.append("empty_description")
+    return Trust(text_source=found.text_source, truncated=truncated, suspect=bool(reasons), reasons=tuple(reasons))
+
+
+def _provenance(found: PageAnswers, reader: Reader) -> Provenance:
+    return Provenance(
+        name=reader.name,
+        revision=reader.revision,
+        profile=reader.profile,
+        prompt_revision=reader.prompt_revision,
+        tokens_in=sum(answer.tokens_in for answer in found.answers),
+        tokens_out=sum(answer.tokens_out for answer in found.answers),
+        seconds=sum(answer.seconds for answer in found.answers),
+        attempts=sum(answer.attempts for answer in found.answers),
+        described_at=max((answer.asked_at for answer in found.answers), default=None),
+    )

@@ -1,0 +1,176 @@
+"""From what the archive holds to what Elasticsearch stores. Pure functions; `mappings/` has a field for each key."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Set
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.archive import source_id
+from pipeline.languages import base
+from pipeline.models import (
+    Batch,
+    DocumentInfo,
+    DocumentStatus,
+    Failure,
+    PageStatus,
+    Reading,
+    Source,
+)
+
+Record = dict[str, Any]
+
+
+def page_id(collection: str, document: str, page_number: int) -> str:
+    """Return a page record's `_id`: sorts by page within its document."""
+    return f"{collection}:{document}:{page_number:05d}"
+
+
+def source_record_id(source: Source) -> str:
+    """Return a source record's `_id`."""
+    return f"{source.collection}:{source_id(source.url)}"
+
+
+def document_record_id(collection: str, document: str) -> str:
+    """Return a document record's `_id`."""
+    return f"{collection}:{document}"
+
+
+def page_record(reading: Reading, languages: Set[str], indexed_at: datetime) -> Record:
+    """Return the record of a page.
+
+    `languages` are those that the index analyses: the text is copied to `i18n` in its own language, the description in
+    the one it was asked for in, where the index knows it.
+    """
+    text_language = reading.text_language
+    return _without_empty(
+        {
+            "collection": reading.collection,
+            "batch": reading.batch,
+            "document": _document(reading.document) | {"language": text_language},
+            "page": {"number": reading.page_number, "label": reading.page_label},
+            "status": reading.status.value,
+            "error": _error(reading.error),
+            "description": reading.description,
+            "text": reading.text,
+            "layer_text": reading.layer_text,
+            "i18n": {
+                "text": _analysed(reading.text, text_language, languages),
+                "title": _analysed(reading.document.title, text_language, languages),
+                "description": _analysed(reading.description, reading.description_language, languages),
+            },
+            "language": {
+                "requested": reading.language,
+                "text": text_language,
+                "description": reading.description_language,
+            },
+            "image": reading.image.model_dump(mode="json") if reading.image else None,
+            "exif": reading.exif,
+            "trust": reading.trust.model_dump(mode="json"),
+            "model": reading.model.model_dump(mode="json") if reading.model else None,
+            "fingerprint": reading.fingerprint,
+            "revision": reading.revision,
+            "indexed_at": indexed_at.isoformat(),
+        }
+    )
+
+
+def refused_record(reading: Reading, failure: Failure, indexed_at: datetime) -> Record:
+    """Return what stands in for a page whose own record Elasticsearch refused: enough to find it among the failures."""
+    return _without_empty(
+        {
+            "collection": reading.collection,
+            "batch": reading.batch,
+            "document": {"id": reading.document.id, "name": reading.document.name, "path": reading.document.path},
+            "page": {"number": reading.page_number},
+            "status": PageStatus.FAILED.value,
+            "error": _error(failure),
+            "revision": reading.revision,
+            "indexed_at": indexed_at.isoformat(),
+        }
+    )
+
+
+def source_record(source: Source, indexed_at: datetime) -> Record:
+    """Return the record of a source: where a file lies and what was found there."""
+    state = source.state
+    return _without_empty(
+        {
+            "collection": source.collection,
+            "url": source.url,
+            "path": source.path,
+            "state": "ok" if source.document else "failed",
+            "document": {"id": source.document.id} if source.document else None,
+            "error": _error(source.error),
+            "bytes": state.bytes if state else None,
+            "modified": _time(state.mtime_ns) if state else None,
+            "batch": source.batch,
+            "revision": source.revision,
+            "observed_at": source.observed_at.isoformat(),
+            "indexed_at": indexed_at.isoformat(),
+        }
+    )
+
+
+def document_record(readings: Iterable[Reading], indexed_at: datetime) -> Record:
+    """Return the record of a document, derived from the newest reading of each of its pages (at least one)."""
+    readings = list(readings)
+    newest = max(readings, key=lambda reading: reading.archived_at)
+    counts = Counter(reading.status for reading in readings)
+    languages = Counter(reading.text_language for reading in readings if reading.text_language)
+    return _without_empty(
+        {
+            "collection": newest.collection,
+            "document": _document(newest.document)
+            | {"language": languages.most_common(1)[0][0] if languages else None},
+            "status": document_status(counts, newest.document.pages).value,
+            "pages": {status.value: counts[status] for status in PageStatus} | {"total": newest.document.pages},
+            "batch": newest.batch,
+            "indexed_at": indexed_at.isoformat(),
+        }
+    )
+
+
+def document_status(counts: Counter[PageStatus], pages: int) -> DocumentStatus:
+    """Return how a document of so many pages stands."""
+    if counts.total() < pages:
+        return DocumentStatus.WORKING
+    if counts[PageStatus.FAILED] == pages:
+        return DocumentStatus.FAILED
+    return DocumentStatus.PARTIAL if counts[PageStatus.FAILED] else DocumentStatus.COMPLETE
+
+
+def batch_record(batch: Batch, indexed_at: datetime) -> Record:
+    """Return the record of a batch."""
+    record = batch.model_dump(mode="json", exclude={"deletions_seen"})
+    return _without_empty(record | {"indexed_at": indexed_at.isoformat()})
+
+
+def _document(info: DocumentInfo) -> Record:
+    return info.model_dump(mode="json")
+
+
+def _error(failure: Failure | None) -> Record | None:
+    return failure.model_dump(mode="json") if failure else None
+
+
+def _analysed(text: str | None, language: str | None, languages: Set[str]) -> Record | None:
+    if not text or language is None or base(language) not in languages:
+        return None
+    return {base(language): text}
+
+
+def _time(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat()
+
+
+def _without_empty(value: Record) -> Record:
+    """Leave out what is not known: `exists` queries then mean what they say. Zero, False and "" are known."""
+    kept: Record = {}
+    for key, entry in value.items():
+        if isinstance(entry, dict):
+            entry = _without_empty(entry)
+        if entry is not None and entry not in ({}, [], ()):
+            kept[key] = entry
+    return kept

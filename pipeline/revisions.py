@@ -1,0 +1,112 @@
+"""The rules by which a page's next revision is chosen. Whoever writes a reading goes through here.
+
+Each rule gets the newest reading and returns its successor, or None where the newest one stays. The archive calls it
+again with a newer one where another writer was faster, so no lock is needed and nobody's words are lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from pipeline.archive import Archive
+from pipeline.models import Deletion, PageStatus, Reading, Tombstone
+
+PageReading = Reading | Tombstone
+
+
+def save_reading(
+    archive: Archive, reading: Reading, known: PageReading | None, deletions_seen: int
+) -> Reading | Tombstone | None:
+    """Archive a finished reading under the next revision; return what is the newest one then.
+
+    It gives way to a deletion that its batch did not know of, and to an equal reading that another writer archived
+    first: then only its sources are added. `reading.revision` is of no account.
+    """
+
+    def successor(newest: PageReading | None) -> Reading | None:
+        if newest is None:
+            return _numbered(reading, 1)
+        if isinstance(newest, Tombstone):
+            return _numbered(reading, newest.revision + 1) if newest.deletion <= deletions_seen else None
+        paths = _merged(newest.document.path, reading.document.path)
+        if newest.fingerprint == reading.fingerprint and newest.status is not PageStatus.FAILED:
+            return None if paths == newest.document.path else _with_paths(newest, paths)
+        return _numbered(_with_paths(reading, paths), newest.revision + 1)
+
+    document = reading.document.id
+    saved = archive.append_reading(reading.collection, document, reading.page_number, known, successor)
+    overtaken = _newest_deletion(archive, reading.collection, document, deletions_seen)
+    if overtaken is None or not isinstance(saved, Reading):
+        return saved
+    # The deletion listed the archive before this reading was in it: what it would have done is done here.
+    return bury(archive, reading.collection, document, reading.page_number, saved, overtaken)
+
+
+def add_path(archive: Archive, reading: Reading, path: str) -> Reading | Tombstone:
+    """Archive that a document's bytes lie at one more place."""
+    return _change_paths(archive, reading, lambda paths: _merged(paths, (path,)))
+
+
+def remove_path(archive: Archive, reading: Reading, path: str) -> Reading | Tombstone:
+    """Archive that a document's bytes lie at a place no more."""
+    return _change_paths(archive, reading, lambda paths: tuple(other for other in paths if other != path))
+
+
+def bury(
+    archive: Archive, collection: str, document: str, page: int, known: PageReading, deletion: Deletion
+) -> Reading | Tombstone | None:
+    """Archive that a page is deleted."""
+
+    def tombstone(newest: PageReading | None) -> Tombstone | None:
+        if isinstance(newest, Tombstone) and newest.deletion >= deletion.revision:
+            return None
+        return Tombstone(
+            collection=collection,
+            document_id=document,
+            page_number=page,
+            revision=newest.revision + 1 if newest else 1,
+            deletion=deletion.revision,
+        )
+
+    return archive.append_reading(collection, document, page, known, tombstone)
+
+
+def _change_paths(
+    archive: Archive, reading: Reading, change: Callable[[tuple[str, ...]], tuple[str, ...]]
+) -> Reading | Tombstone:
+    def successor(newest: PageReading | None) -> Reading | None:
+        assert newest is not None
+        if isinstance(newest, Tombstone):
+            return None
+        paths = change(newest.document.path)
+        return None if paths == newest.document.path else _numbered(_with_paths(newest, paths), newest.revision + 1)
+
+    changed = archive.append_reading(reading.collection, reading.document.id, reading.page_number, reading, successor)
+    assert changed is not None
+    return changed
+
+
+def _newest_deletion(archive: Archive, collection: str, document: str, after: int) -> Deletion | None:
+    """Return the newest deletion after number `after` that a document falls under."""
+    if archive.newest_deletion(collection) <= after:
+        return None
+    fitting = [
+        deletion for deletion in archive.deletions(collection, after) if deletion.document_id in (None, document)
+    ]
+    return fitting[-1] if fitting else None
+
+
+def _merged(paths: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({*paths, *more}))
+
+
+def _with_paths(reading: Reading, paths: tuple[str, ...]) -> Reading:
+    return _numbered(
+        reading.model_copy(update={"document": reading.document.model_copy(update={"path": paths})}),
+        reading.revision + 1,
+    )
+
+
+def _numbered(reading: Reading, revision: int) -> Reading:
+    return reading.model_copy(update={"revision": revision, "archived_at": datetime.now(UTC)})

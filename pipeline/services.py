@@ -1,0 +1,148 @@
+"""The composition root: what a process works with, built once from the settings and closed at the end."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+
+from pipeline.archive import Archive, Store
+from pipeline.errors import ServiceRefused
+from pipeline.projection import Projector
+from pipeline.ranges import RANGE_PAGES, Tools
+from pipeline.rendering import RenderLimits, SandboxPool
+from pipeline.retry import Patience
+from pipeline.search import Index
+from pipeline.search.node import LocalNode
+from pipeline.settings import Settings
+from pipeline.vision.client import VlmClient
+from pipeline.vision.limits import LocalLimiter
+from pipeline.vision.local_reader import LocalReader
+from pipeline.vision.model_reader import ModelReader
+from pipeline.vision.profile import load_profile
+from pipeline.vision.reader import AnswerCache, Reader
+
+#: Pages in hand for each call in flight: with 2 the endpoint is kept 0.98 busy, with 1 only 0.6 (simulated).
+PAGES_IN_HAND = 2
+
+
+def open_archive(settings: Settings) -> Archive:
+    """Open the archive.
+
+    Raises:
+        ServiceRefused: its location cannot be used.
+    """
+    return Archive(Store(settings.archive_url))
+
+
+def elasticsearch_url(settings: Settings) -> str:
+    """Return the URL of the cluster: the one that is set, else the local node's.
+
+    Raises:
+        ServiceRefused: none is set and the local node does not run.
+    """
+    url = settings.elasticsearch_url or LocalNode(settings.home).status().url
+    if url is None:
+        raise ServiceRefused(
+            "elasticsearch",
+            "no cluster is configured and the local node does not run",
+            remedy="Run `pagesight elasticsearch start`, or set PAGESIGHT_ELASTICSEARCH_URL.",
+        )
+    return url
+
+
+def open_index(settings: Settings) -> Index:
+    """Connect to the cluster; nothing is asked yet.
+
+    Raises:
+        ServiceRefused: there is none.
+        SettingsError: its URL cannot be used.
+    """
+    key = settings.elasticsearch_api_key
+    return Index(
+        elasticsearch_url(settings),
+        api_key=key.get_secret_value() if key else None,
+        ca_certs=settings.elasticsearch_ca_certs,
+        replicas=settings.elasticsearch_replicas,
+    )
+
+
+def open_vlm(settings: Settings) -> VlmClient:
+    """Make the client of the vision model's endpoint.
+
+    Raises:
+        SettingsError: its URL or key cannot be used.
+    """
+    return VlmClient(
+        settings.vlm_url,
+        settings.vlm_api_key,
+        settings.vlm_model,
+        connect_seconds=settings.vlm_connect_seconds,
+        read_seconds=settings.vlm_read_seconds,
+        concurrency=settings.vlm_concurrency,
+    )
+
+
+def open_reader(settings: Settings, archive: Archive, patience: Patience) -> Reader:
+    """Make the reader of pages: the vision model where one is configured, else the local one."""
+    cache = AnswerCache(archive)
+    if not settings.uses_model:
+        return LocalReader(cache)
+    return ModelReader(
+        open_vlm(settings),
+        cache,
+        LocalLimiter(settings.vlm_concurrency, patience),
+        patience,
+        load_profile(),
+        revision=settings.vlm_model_revision,
+    )
+
+
+def render_limits(settings: Settings) -> RenderLimits:
+    """Return the limits of the sandbox."""
+    return RenderLimits(
+        page_seconds=settings.page_seconds,
+        memory_mb=settings.sandbox_memory_mb,
+        max_pages=settings.max_pages,
+        max_pixels=settings.max_pixels,
+    )
+
+
+@contextmanager
+def open_tools(settings: Settings, patience: Patience) -> Iterator[tuple[Tools, int]]:
+    """Build the tools of a process, and say how many ranges it works at once.
+
+    Raises:
+        SettingsError: a setting cannot be used.
+        ServiceRefused: the archive or the cluster cannot be used.
+    """
+    calls = settings.vlm_concurrency if settings.uses_model else 2
+    pages = PAGES_IN_HAND * calls
+    ranges = pages // RANGE_PAGES + 2
+    with ExitStack() as stack:
+        archive = open_archive(settings)
+        index = stack.enter_context(closing(open_index(settings)))
+        reader = stack.enter_context(closing(open_reader(settings, archive, patience)))
+        sandboxes = SandboxPool(min(ranges, os.cpu_count() or 1), render_limits(settings), keep_gps=settings.gps)
+        stack.enter_context(closing(sandboxes))
+        executor = stack.enter_context(ThreadPoolExecutor(pages, thread_name_prefix="pages"))
+        tools = Tools(
+            archive=archive,
+            projector=Projector(archive, index, patience),
+            sandboxes=sandboxes,
+            reader=reader,
+            patience=patience,
+            pages=executor,
+            in_hand=threading.BoundedSemaphore(pages),
+            limits=_limits(settings),
+            max_file_bytes=settings.max_file_bytes,
+        )
+        yield tools, ranges
+
+
+def _limits(settings: Settings) -> str:
+    """Return the limits as one word: a page that one of them stopped is tried again when it changes."""
+    names = ("max_file_bytes", "max_pages", "max_pixels", "page_seconds", "sandbox_memory_mb")
+    return ",".join(f"{name}={getattr(settings, name):g}" for name in names)

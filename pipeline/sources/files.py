@@ -1,0 +1,72 @@
+"""Opening a file so that its bytes are those that were identified."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.errors import SourceChanged, SourceUnreadable, SourceVanished, UnsupportedFormat
+from pipeline.models import FileState
+
+
+def file_state(path: Path) -> FileState:
+    """Return a file's state without opening it.
+
+    Raises:
+        SourceVanished: it is gone.
+        SourceUnreadable: it may not be looked at.
+    """
+    try:
+        return _state(path.stat())
+    except FileNotFoundError:
+        raise SourceVanished("the file is gone") from None
+    except OSError as error:
+        raise SourceUnreadable(f"the file cannot be looked at: {error.strerror}") from error
+
+
+def open_unchanged(path: Path, expected: FileState) -> BinaryIO:
+    """Open a file for reading and make sure that it is the one of `expected`.
+
+    Raises:
+        SourceVanished: it is gone.
+        SourceUnreadable: it may not be read.
+        SourceChanged: size, modification time or inode are not those expected.
+        UnsupportedFormat: a pipe or device stands in its place.
+    """
+    try:
+        # O_NONBLOCK: a pipe put in the file's place must not hold us; regular files do not care.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise SourceVanished("the file is gone") from None
+    except OSError as error:
+        raise SourceUnreadable(f"the file cannot be read: {error.strerror}") from error
+    try:
+        _require(descriptor, expected)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def require_unchanged(file: BinaryIO, expected: FileState) -> None:
+    """Compare an open file with its expected state.
+
+    Raises:
+        SourceChanged: it is another one.
+        UnsupportedFormat: it is a pipe or device.
+    """
+    _require(file.fileno(), expected)
+
+
+def _require(descriptor: int, expected: FileState) -> None:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise UnsupportedFormat("not a regular file but a folder, pipe, socket or device")
+    if _state(status) != expected:
+        raise SourceChanged("the file changed while it was worked on")
+
+
+def _state(status: os.stat_result) -> FileState:
+    return FileState(bytes=status.st_size, mtime_ns=status.st_mtime_ns, inode=status.st_ino)

@@ -1,0 +1,82 @@
+import threading
+import time
+
+import pytest
+
+from pipeline.errors import ServiceUnavailable, Stopped
+from pipeline.retry import MODEL_WAITS_SECONDS, Patience, Waiting, is_request_at_fault, persist, wait_seconds
+
+
+def away(**details: object) -> ServiceUnavailable:
+    return ServiceUnavailable("jina-vlm", "away", **details)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "jitter", "seconds"),
+    [
+        (1, 1.0, 15),  # the whole first wait
+        (1, 0.0, 7.5),  # jitter never goes below half
+        (2, 1.0, 30),
+        (3, 1.0, 60),
+        (9, 1.0, 60),  # the last one repeats
+    ],
+)
+def test_waits_grow_to_the_last_one(attempt: int, jitter: float, seconds: float) -> None:
+    assert wait_seconds(away(), attempt, MODEL_WAITS_SECONDS, jitter) == seconds
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
+def test_what_the_service_asks_for_is_the_least_that_is_waited(jitter: float) -> None:
+    assert wait_seconds(away(retry_after_seconds=20), 1, MODEL_WAITS_SECONDS, jitter) >= 20
+
+
+@pytest.mark.parametrize(
+    ("suspect", "attempt", "others", "at_fault"),
+    [
+        (True, 3, True, True),  # this page times out, others are answered
+        (True, 3, False, False),  # nobody is answered: the service is away
+        (True, 2, True, False),  # it may have been bad luck
+        (False, 99, True, False),  # a 503 is never the page's fault
+    ],
+)
+def test_a_request_is_given_up_only_while_others_are_answered(
+    suspect: bool, attempt: int, others: bool, at_fault: bool
+) -> None:
+    assert is_request_at_fault(away(suspect_request=suspect), attempt, others) is at_fault
+
+
+def test_persist_goes_on_until_the_service_is_back() -> None:
+    patience = Patience()
+    outcomes = iter([away(), away(), None])
+    seen = []
+
+    def call() -> str:
+        seen.append(patience.waiting)
+        if (error := next(outcomes)) is not None:
+            raise error
+        return "answer"
+
+    assert persist(call, patience, (0.01,)) == "answer"
+    assert len(seen) == 3
+    assert patience.waiting is None
+
+
+def test_others_see_what_is_waited_for_and_a_stop_ends_the_wait() -> None:
+    patience = Patience()
+    ended = []
+
+    def wait() -> None:
+        try:
+            patience.wait(60, Waiting("elasticsearch", "connection refused", 1.0))
+        except Stopped as error:
+            ended.append(str(error))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    while patience.waiting is None:
+        time.sleep(0.001)
+    assert patience.waiting.cause == "connection refused"
+    patience.stop()
+    thread.join(10)
+
+    assert ended == ["stopped while waiting for elasticsearch: connection refused"]

@@ -1,0 +1,136 @@
+"""The rules by which a page's next revision is chosen, on a real archive in a folder."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline.archive import Archive, Store
+from pipeline.deletion import request_deletion
+from pipeline.models import DocumentInfo, Failure, MediaType, PageStatus, Reading, Tombstone
+from pipeline.revisions import add_path, bury, remove_path, save_reading
+
+DOCUMENT = "d" * 64
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    return Archive(Store(str(tmp_path)))
+
+
+def reading(path: str = "/a.pdf", fingerprint: str = "f1", **more: object) -> Reading:
+    values: dict[str, object] = {
+        "collection": "works",
+        "document": DocumentInfo(
+            id=DOCUMENT,
+            name="a.pdf",
+            path=(path,),
+            title=None,
+            media_type=MediaType.PDF,
+            bytes=1,
+            pages=1,
+            modified=None,
+        ),
+        "page_number": 1,
+        "page_label": None,
+        "revision": 1,
+        "fingerprint": fingerprint,
+        "status": PageStatus.DESCRIBED,
+        "batch": "b",
+        "language": "en",
+        "archived_at": datetime.now(UTC),
+    }
+    return Reading.model_validate(values | more)
+
+
+def newest(archive: Archive) -> Reading | Tombstone:
+    (found,) = archive.readings("works", DOCUMENT)
+    return found
+
+
+def test_the_first_reading_is_revision_1(archive: Archive) -> None:
+    saved = save_reading(archive, reading(), None, deletions_seen=0)
+
+    assert saved == newest(archive)
+    assert saved is not None
+    assert saved.revision == 1
+
+
+def test_an_equal_reading_of_another_writer_wins_and_learns_of_the_other_place(archive: Archive) -> None:
+    save_reading(archive, reading("/a.pdf", text="first"), None, 0)
+    saved = save_reading(archive, reading("/b.pdf", text="second"), None, 0)
+
+    assert isinstance(saved, Reading)
+    assert (saved.revision, saved.text, saved.document.path) == (2, "first", ("/a.pdf", "/b.pdf"))
+    assert save_reading(archive, reading("/b.pdf"), None, 0) == saved
+
+
+def test_another_recipe_takes_the_next_revision_and_keeps_the_places(archive: Archive) -> None:
+    first = save_reading(archive, reading("/a.pdf"), None, 0)
+    saved = save_reading(archive, reading("/b.pdf", fingerprint="f2"), first, 0)
+
+    assert isinstance(saved, Reading)
+    assert (saved.revision, saved.fingerprint, saved.document.path) == (2, "f2", ("/a.pdf", "/b.pdf"))
+
+
+def test_a_success_replaces_a_failure_but_a_failure_no_success(archive: Archive) -> None:
+    failure = Failure(type="answer_timeout", message="m", remedy="r", transient=True)
+    failed = reading(status=PageStatus.FAILED, error=failure)
+    save_reading(archive, failed, None, 0)
+    good = save_reading(archive, reading(), None, 0)
+    late = save_reading(archive, failed, None, 0)
+
+    assert isinstance(good, Reading)
+    assert (good.revision, good.status) == (2, PageStatus.DESCRIBED)
+    assert late == good
+
+
+def test_places_come_and_go_as_revisions(archive: Archive) -> None:
+    first = save_reading(archive, reading("/a.pdf"), None, 0)
+    assert isinstance(first, Reading)
+    both = add_path(archive, first, "/b.pdf")
+    assert isinstance(both, Reading)
+    assert add_path(archive, both, "/b.pdf") == both
+    one = remove_path(archive, first, "/a.pdf")  # from an old reading: the newest one is what counts
+
+    assert isinstance(one, Reading)
+    assert (one.revision, one.document.path) == (3, ("/b.pdf",))
+
+
+def test_a_deletion_wins_over_a_batch_that_began_before_it(archive: Archive) -> None:
+    before = save_reading(archive, reading(), None, 0)
+    assert before is not None
+    deletion = request_deletion(archive, "works", None, purge=False)
+    bury(archive, "works", DOCUMENT, 1, before, deletion)
+
+    saved = save_reading(archive, reading(fingerprint="f2"), before, deletions_seen=0)
+
+    assert isinstance(saved, Tombstone)
+    assert newest(archive) == saved
+
+
+def test_a_page_saved_after_the_deletion_looked_is_buried_by_its_own_writer(archive: Archive) -> None:
+    deletion = request_deletion(archive, "works", DOCUMENT, purge=False)
+
+    saved = save_reading(archive, reading(), None, deletions_seen=0)
+
+    assert isinstance(saved, Tombstone)
+    assert (saved.revision, saved.deletion) == (2, deletion.revision)
+
+
+def test_a_deletion_of_another_document_is_of_no_account(archive: Archive) -> None:
+    request_deletion(archive, "works", "e" * 64, purge=False)
+
+    assert isinstance(save_reading(archive, reading(), None, deletions_seen=0), Reading)
+
+
+def test_a_request_after_the_deletion_lifts_it(archive: Archive) -> None:
+    before = save_reading(archive, reading(), None, 0)
+    assert before is not None
+    deletion = request_deletion(archive, "works", None, purge=False)
+    bury(archive, "works", DOCUMENT, 1, before, deletion)
+
+    saved = save_reading(archive, reading(), None, deletions_seen=deletion.revision)
+
+    assert isinstance(saved, Reading)
+    assert saved.revision == 3

@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import SettingsError
+from pipeline.settings import Settings, load
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import os
+
+    for name in os.environ:
+        if name.startswith("PAGESIGHT_") or name == "JINA_API_KEY":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_defaults_use_the_local_reader() -> None:
+    settings = load()
+
+    assert settings.language == "en"
+    assert not settings.uses_model
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("pagesight.toml").write_text('language = "fr"\nvlm_concurrency = 7\n')
+    monkeypatch.setenv("PAGESIGHT_LANGUAGE", "de")
+
+    assert load().language == "de"
+    assert load().vlm_concurrency == 7
+
+
+@pytest.mark.parametrize("name", ["JINA_API_KEY", "PAGESIGHT_VLM_API_KEY"])
+def test_a_key_by_either_name_turns_the_model_on_and_is_never_shown(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "jina_verysecret")
+    settings = load()
+
+    assert settings.uses_model
+    assert settings.vlm_api_key is not None
+    assert settings.vlm_api_key.get_secret_value() == "jina_verysecret"
+    assert "verysecret" not in repr(settings) + str(settings.model_dump()) + settings.model_dump_json()
+
+
+def test_an_endpoint_of_ones_own_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAGESIGHT_VLM_URL", "http://127.0.0.1:8000/v1")
+
+    assert load().uses_model
+
+
+def test_an_unknown_variable_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAGESIGHT_ELASTIC_URL", "http://localhost:9200")
+
+    with pytest.raises(SettingsError, match="PAGESIGHT_ELASTIC_URL") as caught:
+        load()
+    assert "PAGESIGHT_ELASTICSEARCH_URL" in caught.value.remedy
+
+
+def test_an_unknown_key_in_the_file_is_refused_with_the_nearest_name() -> None:
+    Path("pagesight.toml").write_text('langauge = "fr"\n')
+
+    with pytest.raises(SettingsError, match="langauge") as caught:
+        load()
+    assert "language" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('language = "klingonese"\n', "language"),
+        ("vlm_concurrency = 0\n", "vlm_concurrency"),
+        ("language = \n", "pagesight.toml"),
+    ],
+)
+def test_a_value_that_does_not_fit_names_its_setting(text: str, named: str) -> None:
+    Path("pagesight.toml").write_text(text)
+
+    with pytest.raises(SettingsError, match=named):
+        load()
+
+
+def test_a_secret_that_does_not_fit_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("pagesight.toml").write_text('vlm_api_key = ["verysecret"]\n')
+
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert "verysecret" not in str(caught.value) + caught.value.remedy
+
+
+def test_every_setting_has_a_default() -> None:
+    assert all(not field.is_required() for field in Settings.model_fields.values())
