@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -93,7 +94,7 @@ class Projector:
     def refresh(self) -> None:
         """Let searches see what was written. For people who wait for it; a fleet leaves it to the server."""
         for alias in (PAGES, DOCUMENTS, SOURCES, BATCHES):
-            persist(lambda name=alias: self.index.refresh(name), self.patience, ELASTICSEARCH_WAITS_SECONDS)
+            persist(partial(self.index.refresh, alias), self.patience, ELASTICSEARCH_WAITS_SECONDS)
 
     def _write_pages(self, readings: list[Reading | Tombstone]) -> dict[str, Failure]:
         now = _now()

@@ -49,13 +49,13 @@ def wait_seconds(error: ServiceUnavailable, attempt: int, waits: tuple[float, ..
     return error.retry_after_seconds + min(planned, 1.0) * jitter
 
 
-def is_request_at_fault(error: ServiceUnavailable, attempt: int, others_answered: bool) -> bool:
-    """Whether to give the request up rather than to wait for the service.
+def is_suspect(error: ServiceUnavailable, suspect_failures: int) -> bool:
+    """Whether the request rather than its service may be at fault, having failed so often in a way that it could cause.
 
-    A service that is away fails everyone; a request that times out again and again while others are answered is
-    poison. Only the latter may end as a failed page.
+    A service that is away fails everyone. A request that times out again and again while others are answered is
+    poison, and only that may end as a failed page: so the caller has to look whether others are.
     """
-    return error.suspect_request and attempt >= SUSPECT_ATTEMPTS and others_answered
+    return error.suspect_request and suspect_failures >= SUSPECT_ATTEMPTS
 
 
 class Patience:
@@ -110,18 +110,21 @@ def persist(
 ) -> T:
     """Return what `call` returns, waiting for as long as its service is away.
 
+    `others_answered` is asked where the request itself is suspect.
+
     Raises:
-        ServiceUnavailable: the request itself is at fault (`is_request_at_fault`).
+        ServiceUnavailable: the request itself is at fault.
         Stopped: the run was asked to stop meanwhile.
     """
     since = time.time()
-    attempt = 0
+    attempt = suspect_failures = 0
     while True:
         try:
             return call()
         except ServiceUnavailable as error:
             attempt += 1
-            if is_request_at_fault(error, attempt, others_answered()):
+            suspect_failures += error.suspect_request
+            if is_suspect(error, suspect_failures) and others_answered():
                 raise
             seconds = wait_seconds(error, attempt, waits, random.random())
             patience.wait(seconds, Waiting(error.service, str(error), since))

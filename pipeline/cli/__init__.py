@@ -1,5 +1,1 @@
-"""What people type: `pagesight`, its commands, their output and exit codes."""
-
-from pipeline.cli.app import main
-
-__all__ = ["main"]
+"""What people type: `pagesight`, its commands, their output and exit codes. `app.py` holds the tree."""

@@ -20,14 +20,18 @@ _REPLACEMENT = "\ufffd"
 _KEPT = "\n\t"
 
 
+#: Columns of tables that go to a file or a pipe, where nobody's window is the limit.
+PIPE_COLUMNS = 160
+
+
 def stdout() -> Console:
     """Return the console for results."""
-    return Console(highlight=False, soft_wrap=False)
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 
 
 def stderr() -> Console:
     """Return the console for progress and errors."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def printable(text: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import Annotated, Any, Optional
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pipeline.archive import Archive
 from pipeline.cli.options import CollectionFilter, Json
-from pipeline.cli.output import marked, one_line, plain, print_json, rows, stdout, table
+from pipeline.cli.output import marked, one_line, plain, print_json, printable, rows, stdout, table
 from pipeline.errors import SettingsError
 from pipeline.languages import normalise_tag
 from pipeline.search import Failed, Fragment, Hit, Index, SearchResult
@@ -100,10 +100,20 @@ def _found(found: SearchResult) -> Iterator[Text]:
             f"  page {hit.page_number}",
             (f"  {hit.collection}  score {hit.score:.2f}", "dim"),
         )
-        for field, fragments in hit.highlights.items():
-            yield Text("    ") + plain(f"{field}: ", "dim") + marked(fragments)
+        for field, line in _highlights(hit):
+            yield Text("    ") + plain(f"{field}: ", "dim") + line
     rest = found.total - len(found.hits)
     yield plain(f"{found.total} pages found" + (f", {rest} not shown (--size)" if rest else ""), "dim")
+
+
+def _highlights(hit: Hit) -> Iterator[tuple[str, Text]]:
+    """Yield the highlights by field, each once: a text that was taken from the layer stands in both."""
+    shown: list[str] = []
+    for field, fragments in hit.highlights.items():
+        line = marked(fragments)
+        if line.plain not in shown:
+            shown.append(line.plain)
+            yield field, line
 
 
 def _hit_json(hit: Hit, archive: Archive) -> dict[str, Any]:
@@ -275,16 +285,19 @@ def failures(collection: CollectionFilter = None, as_json: Json = False) -> None
     if as_json:
         print_json({"failures": [asdict(failed) for failed in found]})
     elif found:
-        stdout().print(rows(table("where", "error", "why", "what to do"), _failure_rows(found)))
+        stdout().print(Group(*_failure_lines(found)))
     else:
         stdout().print("Nothing failed.")
 
 
-def _failure_rows(found: Iterable[Failed]) -> Iterator[tuple[object, ...]]:
+def _failure_lines(found: list[Failed]) -> Iterator[Text]:
     for failed in found:
-        page = f":{failed.page_number}" if failed.page_number else ""
-        again = " Tried again by the next run." if failed.transient else ""
-        yield f"{failed.path}{page}", failed.type, failed.message, f"{failed.remedy}{again}"
+        page = f" page {failed.page_number}" if failed.page_number else ""
+        yield Text.assemble((printable(failed.path) + page, "bold"), f"  {failed.collection}  ", (failed.type, "red"))
+        again = " The next run tries again by itself." if failed.transient else ""
+        yield plain(f"    {failed.message}")
+        yield plain(f"    {failed.remedy}{again}", "dim")
+    yield plain(f"{len(found)} failed", "dim")
 
 
 @contextmanager

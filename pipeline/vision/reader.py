@@ -23,6 +23,31 @@ class PageAnswers:
     """The archived answers that the two rest on."""
     cached: int = 0
     """How many of the answers were there already."""
+    description_language: str | None = None
+    """BCP 47 tag of the language that `description` is in, where the reader knows it."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a reader has really asked of a model; answers from the archive are not in it. Threads share it."""
+
+    calls: int = 0
+    """Requests that the model answered."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens sent and received."""
+        return self.tokens_in + self.tokens_out
+
+    def add(self, tokens_in: int, tokens_out: int) -> None:
+        """Count one answered call."""
+        with self._lock:
+            self.calls += 1
+            self.tokens_in += tokens_in
+            self.tokens_out += tokens_out
 
 
 class Reader(Protocol):
@@ -37,6 +62,8 @@ class Reader(Protocol):
     """True where a vision model speaks; False where only text and measurements are had."""
     wants_pixels: bool
     """Whether `RenderedPage.rgb` must be filled."""
+    usage: Usage
+    """All zero for a reader that asks no model."""
 
     def read(self, page: RenderedPage, language: str) -> PageAnswers:
         """Read a page that is not blank, in the language of a BCP 47 tag.

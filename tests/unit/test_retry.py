@@ -1,10 +1,11 @@
+import contextlib
 import threading
 import time
 
 import pytest
 
 from pipeline.errors import ServiceUnavailable, Stopped
-from pipeline.retry import MODEL_WAITS_SECONDS, Patience, Waiting, is_request_at_fault, persist, wait_seconds
+from pipeline.retry import MODEL_WAITS_SECONDS, Patience, Waiting, persist, wait_seconds
 
 
 def away(**details: object) -> ServiceUnavailable:
@@ -31,18 +32,25 @@ def test_what_the_service_asks_for_is_the_least_that_is_waited(jitter: float) ->
 
 
 @pytest.mark.parametrize(
-    ("suspect", "attempt", "others", "at_fault"),
+    ("suspect", "others", "attempts"),
     [
-        (True, 3, True, True),  # this page times out, others are answered
-        (True, 3, False, False),  # nobody is answered: the service is away
-        (True, 2, True, False),  # it may have been bad luck
-        (False, 99, True, False),  # a 503 is never the page's fault
+        (True, True, 3),  # this page times out, others are answered: given up
+        (True, False, 5),  # nobody is answered: the service is away
+        (False, True, 5),  # a 503 is never the page's fault
     ],
 )
-def test_a_request_is_given_up_only_while_others_are_answered(
-    suspect: bool, attempt: int, others: bool, at_fault: bool
-) -> None:
-    assert is_request_at_fault(away(suspect_request=suspect), attempt, others) is at_fault
+def test_a_request_is_given_up_only_while_others_are_answered(suspect: bool, others: bool, attempts: int) -> None:
+    made = 0
+
+    def call() -> None:
+        nonlocal made
+        made += 1
+        if made < 5:
+            raise away(suspect_request=suspect)
+
+    with contextlib.suppress(ServiceUnavailable):
+        persist(call, Patience(), (0.001,), others_answered=lambda: others)
+    assert made == attempts
 
 
 def test_persist_goes_on_until_the_service_is_back() -> None:

@@ -1,0 +1,95 @@
+"""What can be told of a page image without understanding it: ink, blankness, colours, a perceptual hash.
+
+All functions take the page image reduced to about a third of its sides; none needs numpy.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from functools import lru_cache
+
+from PIL import Image, ImageChops, ImageFilter
+
+#: Levels of 255 by which a pixel must differ from the ground to count as ink. Scanner noise of 10 levels is averaged
+#: to 3 by the reduction, and a single black speck to 28.
+INK_LEVELS = 32
+#: Pixels of ink within 5 x 5 that make a mark: a digit in 10 points has about as many, dust has fewer.
+MARK_PIXELS = 4
+_MARK_RADIUS = 2
+#: A page with this share of ink is not blank, whatever its shape.
+_CERTAIN_INK_SHARE = 0.01
+#: Colours with a smaller share of the page are not named; the grey rims of black letters are below it.
+_NAMED_SHARE = 0.03
+_NAMED_COLOURS = 3
+_SAMPLE_PX = 96
+_THRESHOLD = bytes(255 if level >= INK_LEVELS else 0 for level in range(256))
+#: 4 bits of each channel: few enough colours to be named one by one.
+_COARSE = bytes(level & 0xF0 | 0x08 for level in range(256))
+
+
+def ink_mask(small: Image.Image) -> Image.Image:
+    """Return a mask (mode L, 0 or 255) of what differs clearly from the page's ground, its most frequent colour."""
+    ground = tuple(max(range(256), key=channel.histogram().__getitem__) for channel in small.split())
+    red, green, blue = ImageChops.difference(small, Image.new("RGB", small.size, ground)).split()
+    strongest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    # Bytes translated are bytes as good as `Image.point`'s, which rounds its table in Python each time.
+    return Image.frombytes("L", small.size, strongest.tobytes().translate(_THRESHOLD))
+
+
+def ink_share(mask: Image.Image) -> float:
+    """Return the share of ink, 0 to 1."""
+    return mask.histogram()[255] / (mask.width * mask.height)
+
+
+def is_blank(mask: Image.Image) -> bool:
+    """Whether the page bears no mark. A lone page number is one; noise, specks and a uniform colour are none.
+
+    In doubt a page is not blank: that costs a question, the other way a page is lost.
+    """
+    if ink_share(mask) >= _CERTAIN_INK_SHARE:
+        return False
+    window = (2 * _MARK_RADIUS + 1) ** 2
+    density = mask.filter(ImageFilter.BoxBlur(_MARK_RADIUS)).histogram()
+    return not any(density[math.ceil(255 * (MARK_PIXELS - 0.5) / window) :])
+
+
+def difference_hash(small: Image.Image) -> str:
+    """Return the 64-bit difference hash: which of two neighbours in 9 x 8 grey cells is brighter, as 16 hex digits."""
+    cells = small.resize((9, 8), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L").tobytes()
+    bits = (cells[9 * row + column] > cells[9 * row + column + 1] for row in range(8) for column in range(8))
+    return f"{sum(1 << (63 - place) for place, bit in enumerate(bits) if bit):016x}"
+
+
+def colour_names(small: Image.Image) -> tuple[str, ...]:
+    """Return the names of up to three dominant colours, most first."""
+    sample = small.resize((_SAMPLE_PX, _SAMPLE_PX), Image.Resampling.NEAREST)
+    coarse = Image.frombytes("RGB", sample.size, sample.tobytes().translate(_COARSE))
+    shares: dict[str, int] = {}
+    for count, colour in coarse.getcolors(_SAMPLE_PX**2) or ():
+        name = _colour_name(colour)
+        shares[name] = shares.get(name, 0) + count
+    ordered = sorted(shares, key=lambda name: (-shares[name], name))
+    return tuple(name for name in ordered if shares[name] >= _NAMED_SHARE * _SAMPLE_PX**2)[:_NAMED_COLOURS]
+
+
+@lru_cache(maxsize=4096)
+def _colour_name(colour: tuple[int, int, int]) -> str:
+    """Name a colour whose channels are known to 4 bits each."""
+    hue, saturation, value = colorsys.rgb_to_hsv(*(level / 255 for level in colour))
+    degrees = hue * 360
+    if value < 0.2:
+        return "black"
+    if max(colour) - min(colour) <= 0x20:
+        return "white" if value > 0.85 else "grey" if value > 0.3 else "black"
+    if 15 <= degrees < 65 and saturation < 0.4 and value > 0.7:
+        return "beige"
+    if (degrees < 15 or degrees >= 290) and saturation < 0.55 and value > 0.7:
+        return "pink"
+    if degrees < 50 and value < 0.6 and (degrees >= 15 or saturation < 0.6):
+        return "brown"
+    bounds = ((15, "red"), (45, "orange"), (70, "yellow"), (165, "green"), (200, "cyan"), (255, "blue"))
+    for bound, name in bounds:
+        if degrees < bound:
+            return name
+    return "purple" if degrees < 290 or (degrees < 345 and value < 0.6) else "pink" if degrees < 345 else "red"

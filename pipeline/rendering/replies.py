@@ -1,0 +1,68 @@
+"""What the parent accepts from a sandbox process. A document may have taken it over: nothing is believed unchecked."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.errors import CorruptFile, EncryptedFile, LimitExceeded, OutcomeError, RenderCrashed, RenderOutOfMemory
+from pipeline.models import OriginalImage, PageFacts
+
+#: What a child may report about a file; it cannot make a page look as if a service had failed.
+_REPORTABLE: dict[str, type[OutcomeError]] = {
+    error.code: error for error in (CorruptFile, EncryptedFile, LimitExceeded, RenderCrashed, RenderOutOfMemory)
+}
+_MAX_MESSAGE_CHARS = 1_000
+
+Pixels = Annotated[int, Field(ge=1, le=1 << 16)]
+
+
+class Reply(BaseModel):
+    """Base of all replies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Done(Reply):
+    """Nothing to tell."""
+
+
+class Opened(Reply):
+    """The file is open."""
+
+    pages: int = Field(ge=1)
+    title: str | None
+
+
+class PageReply(Reply):
+    """A page; its bytes follow: JPEG, thumbnail, and raw pixels where they were asked for."""
+
+    jpeg_bytes: int = Field(ge=1)
+    thumbnail_bytes: int = Field(ge=1)
+    label: str | None
+    width_px: Pixels
+    height_px: Pixels
+    dpi: float | None
+    pixels_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    phash: str = Field(pattern="^[0-9a-f]{16}$")
+    blank: bool
+    layer_text: str | None
+    original: OriginalImage
+    exif: dict[str, str]
+    facts: PageFacts
+
+
+class Failed(Reply):
+    """The file or the page could not be had."""
+
+    error: str
+    message: str = Field(max_length=_MAX_MESSAGE_CHARS)
+
+    def as_error(self) -> OutcomeError:
+        """Return what to raise.
+
+        Raises:
+            KeyError: a code that no child may report.
+        """
+        return _REPORTABLE[self.error](self.message)

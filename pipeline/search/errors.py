@@ -1,0 +1,118 @@
+"""The one place where errors of elasticsearch-py and elastic-transport become ours.
+
+Waiting helps, or it does not: an answer that says "not now" is `ServiceUnavailable`, one that says "never like this" is
+`ServiceRefused`. An error of one record within a bulk answer is handled in `pipeline.search.write`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import elastic_transport
+import elasticsearch
+from elasticsearch import ApiError, TransportError
+
+from pipeline.errors import PagesightError, ServiceRefused, ServiceUnavailable
+
+SERVICE = "elasticsearch"
+#: HTTP statuses that pass: pressure (429), a proxy without a server behind it (502, 504), shards that are not ready
+#: or a disk past its flood stage (503), and the server's own failure (500).
+PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+
+NOT_INSTALLED_REMEDY = "Run `pagesight index PATH…`; where an archive exists already, `pagesight rebuild`."
+KEY_REMEDY = "Set PAGESIGHT_ELASTICSEARCH_API_KEY to a key that may manage and write the Pagesight indices."
+SERVER_REMEDY = "Pagesight needs Elasticsearch 9; look at what PAGESIGHT_ELASTICSEARCH_URL points to."
+TLS_REMEDY = "Set PAGESIGHT_ELASTICSEARCH_CA_CERTS to the bundle (PEM) that signed the cluster's certificate."
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise what the libraries raise as one of `pipeline.errors`."""
+    try:
+        yield
+    except (ApiError, TransportError) as error:
+        raise translate(error) from error
+
+
+def translate(error: ApiError | TransportError) -> PagesightError:
+    """Return the error of ours that stands for an error of the libraries.
+
+    Raises:
+        KeyError: a class that nobody thought of; a test holds the table against the libraries.
+    """
+    return TRANSLATIONS[type(error)](error)
+
+
+def reason(error: object) -> str:
+    """Return the server's own words in one line, from the `error` member of an answer or of a bulk item."""
+    if not isinstance(error, Mapping):
+        return str(error)
+    cause = error.get("caused_by") or {}
+    words = [f"{error.get('type')}: {error.get('reason')}", str(cause.get("reason", ""))]
+    return " ".join(": ".join(word for word in words if word).split())
+
+
+def not_installed(words: str) -> ServiceRefused:
+    """Return the refusal for an alias that does not exist."""
+    return ServiceRefused(SERVICE, f"nothing is installed yet ({words})", remedy=NOT_INSTALLED_REMEDY)
+
+
+def forbidden(words: str) -> ServiceRefused:
+    """Return the refusal for a missing privilege or a block that a person has set."""
+    return ServiceRefused(SERVICE, f"Elasticsearch does not allow it: {words}", remedy=KEY_REMEDY)
+
+
+def _by_status(error: Any) -> PagesightError:
+    status = error.meta.status
+    body = error.body
+    words = reason(body.get("error", body)) if isinstance(body, Mapping) else str(error.message)
+    if status in PASSING_STATUSES:
+        return ServiceUnavailable(
+            SERVICE, f"Elasticsearch answers {status}: {words}", retry_after_seconds=_retry_after(error)
+        )
+    if status in {401, 403}:
+        return forbidden(words)
+    if status == 404 and "index_not_found" in words:
+        return not_installed(words)
+    return ServiceRefused(SERVICE, f"Elasticsearch answers {status}: {words}", remedy=SERVER_REMEDY)
+
+
+def _retry_after(error: Any) -> float | None:
+    value = str(error.meta.headers.get("retry-after") or "")
+    return float(value) if value.isdecimal() else None
+
+
+def _away(error: Any) -> PagesightError:
+    return ServiceUnavailable(SERVICE, f"Elasticsearch cannot be reached: {error}")
+
+
+def _timed_out(error: Any) -> PagesightError:
+    return ServiceUnavailable(SERVICE, f"Elasticsearch does not answer: {error}", suspect_request=True)
+
+
+def _untrusted(error: Any) -> PagesightError:
+    return ServiceRefused(SERVICE, f"the connection is not trusted: {error}", remedy=TLS_REMEDY)
+
+
+def _not_elasticsearch(error: Any) -> PagesightError:
+    return ServiceRefused(SERVICE, f"this is no Elasticsearch that we can speak to: {error}", remedy=SERVER_REMEDY)
+
+
+TRANSLATIONS: dict[type[Exception], Callable[[Any], PagesightError]] = {
+    elastic_transport.ApiError: _by_status,
+    elasticsearch.ApiError: _by_status,
+    elasticsearch.AuthenticationException: _by_status,
+    elasticsearch.AuthorizationException: _by_status,
+    elasticsearch.BadRequestError: _by_status,
+    elasticsearch.ConflictError: _by_status,
+    elasticsearch.NotFoundError: _by_status,
+    elasticsearch.UnsupportedProductError: _not_elasticsearch,
+    elastic_transport.TransportError: _away,
+    elastic_transport.SniffingError: _away,
+    elastic_transport.ConnectionError: _away,
+    elastic_transport.ConnectionTimeout: _timed_out,
+    elastic_transport.TlsError: _untrusted,
+    elastic_transport.SerializationError: _not_elasticsearch,
+}

@@ -1,0 +1,78 @@
+"""The faults that the stand-in can be told to have."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from jina_standin.protocol import Asked
+
+
+class Kind(StrEnum):
+    COLD = "cold"
+    """503, as while the model is loaded."""
+    LIMITED = "limited"
+    """429."""
+    BROKE = "broke"
+    """403, no balance left."""
+    BAD_KEY = "bad_key"
+    """401, as if the key had been withdrawn."""
+    STATUS = "status"
+    """Any other status, `status`, with a gateway's flat body."""
+    CUT_OFF = "cut_off"
+    """The answer ends in the middle; `finish_reason` is "stop" all the same."""
+    LOOPING = "looping"
+    """One sentence again and again until `max_tokens`."""
+    EMPTY = "empty"
+    """An answer without a word."""
+    GARBLED = "garbled"
+    """200 with a body that is no JSON."""
+    HANGING = "hanging"
+    """No answer until released or left."""
+    CLOSING = "closing"
+    """The connection is closed in the middle of the answer."""
+
+
+@dataclass(slots=True)
+class Fault:
+    """A fault and the requests it strikes: all, unless one of the conditions says otherwise."""
+
+    kind: Kind
+    times: int | None = None
+    """So many requests, then no more."""
+    seconds: float | None = None
+    """So long from being set, then no more."""
+    every: int = 1
+    """Only each so-manieth request."""
+    images: list[str] | None = None
+    """Only images of these SHA-256."""
+    prompt_has: str | None = None
+    """Only prompts that hold this."""
+    retry_after: str | None = None
+    """Sent as `Retry-After`."""
+    status: int = 500
+    since: float = field(default_factory=time.monotonic)
+    seen: int = 0
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Fault:
+        return cls(**{**data, "kind": Kind(data["kind"])})
+
+    def strikes(self, asked: Asked) -> bool:
+        """Whether it strikes this request; counts the request. The caller holds the lock."""
+        if self.seconds is not None and time.monotonic() > self.since + self.seconds:
+            return False
+        if self.images is not None and asked.image_sha256 not in self.images:
+            return False
+        if self.prompt_has is not None and self.prompt_has not in asked.prompt:
+            return False
+        self.seen += 1
+        if self.seen % self.every:
+            return False
+        return self.times is None or self.seen // self.every <= self.times
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {} if self.retry_after is None else {"Retry-After": self.retry_after}

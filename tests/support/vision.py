@@ -1,0 +1,54 @@
+"""Pages and an answer store for tests of the readers."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+
+from PIL import Image
+
+from pipeline.models import Answer, OriginalImage, PageFacts, RenderedPage
+
+
+def page_image(seed: int, width: int = 40, height: int = 56) -> bytes:
+    """A small JPEG that differs for each seed."""
+    colour = (seed % 256, seed // 256 % 256, 128)
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(stream, "JPEG", quality=90, comment=str(seed).encode())
+    return stream.getvalue()
+
+
+def rendered_page(seed: int) -> RenderedPage:
+    """A page as the sandbox hands it over; the same seed gives the same pixels."""
+    return RenderedPage(
+        page_number=seed + 1,
+        label=None,
+        jpeg=page_image(seed),
+        thumbnail=b"",
+        width_px=40,
+        height_px=56,
+        dpi=None,
+        pixels_sha256=hashlib.sha256(str(seed).encode()).hexdigest(),
+        phash="0" * 16,
+        blank=False,
+        layer_text=None,
+        original=OriginalImage(format="JPEG"),
+        exif={},
+        facts=PageFacts(ink_share=0.2, picture_share=None, colours=(), is_vector=True),
+    )
+
+
+class AnswersInMemory:
+    """An archive's answers, kept in a dictionary."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[str, Answer] = {}
+        self._lock = threading.Lock()
+
+    def answer(self, key: str) -> Answer | None:
+        return self.by_key.get(key)
+
+    def save_answer(self, answer: Answer) -> None:
+        with self._lock:
+            self.by_key.setdefault(answer.key, answer)

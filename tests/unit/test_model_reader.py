@@ -1,0 +1,314 @@
+"""The model reader with an endpoint that plays one fault after the other: no sockets, no waits."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from support.vision import AnswersInMemory, rendered_page
+
+from pipeline.errors import AnswerRefused, AnswerTimeout, AnswerUnusable, ServiceRefused, Stopped
+from pipeline.models import TextSource
+from pipeline.retry import Patience
+from pipeline.vision.client import VlmClient
+from pipeline.vision.limits import LocalLimiter
+from pipeline.vision.model_reader import CANARY_PROMPT, ModelReader, clean_answer
+from pipeline.vision.profile import Profile, load_profile
+from pipeline.vision.reader import AnswerCache
+
+Reply = httpx.Response | type[httpx.RequestError]
+
+
+def said(content: str, tokens_out: int = 5) -> httpx.Response:
+    usage = {"prompt_tokens": 1800, "completion_tokens": tokens_out}
+    return httpx.Response(200, json={"choices": [{"message": {"content": content}}], "usage": usage})
+
+
+class Endpoint:
+    """Answers from a list, then by what is asked; keeps what was asked."""
+
+    def __init__(self, replies: Iterable[Reply] = ()) -> None:
+        self.replies = list(replies)
+        self.asked: list[dict[str, Any]] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        self.asked.append(body)
+        if not self.replies:
+            prompt = body["messages"][0]["content"][0]["text"]
+            return said("A letter." if "Describe" in prompt else "Dear Sir")
+        reply = self.replies.pop(0)
+        if isinstance(reply, httpx.Response):
+            return reply
+        raise reply("fault", request=request)
+
+    @property
+    def prompts(self) -> list[str]:
+        return [body["messages"][0]["content"][0]["text"] for body in self.asked]
+
+
+def make_reader(
+    endpoint: Callable[[httpx.Request], httpx.Response],
+    store: AnswersInMemory | None = None,
+    *,
+    patience: Patience | None = None,
+    profile: Profile | None = None,
+    revision: str = "1",
+    model: str = "jina-vlm",
+) -> ModelReader:
+    patience = patience or Patience()
+    transport = httpx.MockTransport(endpoint)
+    client = VlmClient(
+        "https://vlm.example/v1", None, model, connect_seconds=1, read_seconds=1, concurrency=4, transport=transport
+    )
+    return ModelReader(
+        client,
+        AnswerCache(store or AnswersInMemory()),
+        LocalLimiter(4, patience),
+        patience,
+        profile or load_profile(),
+        revision=revision,
+        waits_seconds=(0.0,),
+    )
+
+
+def test_a_page_is_asked_for_description_and_text_in_the_language() -> None:
+    endpoint = Endpoint()
+    reader = make_reader(endpoint)
+
+    answers = reader.read(rendered_page(1), "de")
+
+    assert (answers.description, answers.text, answers.text_source) == ("A letter.", "Dear Sir", TextSource.MODEL)
+    assert [answer.question for answer in answers.answers] == ["description", "text"]
+    assert all("German" in prompt for prompt in endpoint.prompts)
+    assert answers.cached == 0
+    assert (reader.usage.calls, reader.usage.tokens_in, reader.usage.tokens_out) == (2, 3600, 10)
+
+
+def test_a_reader_says_who_reads() -> None:
+    reader = make_reader(Endpoint())
+
+    assert (reader.name, reader.revision, reader.profile) == ("jina-vlm", "1", "standard")
+    assert reader.prompt_revision == load_profile().revision
+    assert reader.describes
+    assert not reader.wants_pixels
+
+
+def test_the_same_pixels_are_asked_once() -> None:
+    endpoint, store = Endpoint(), AnswersInMemory()
+    make_reader(endpoint, store).read(rendered_page(1), "de")
+    again = make_reader(endpoint, store)
+
+    answers = again.read(replace(rendered_page(1), page_number=7, jpeg=b"encoded anew"), "de")
+
+    assert len(endpoint.asked) == 2
+    assert answers.cached == 2
+    assert answers.description == "A letter."
+    assert again.usage.calls == 0
+
+
+def changed_limit() -> Profile:
+    profile = load_profile()
+    questions = tuple(question.model_copy(update={"max_tokens": 77}) for question in profile.questions)
+    return profile.model_copy(update={"questions": questions})
+
+
+@pytest.mark.parametrize(
+    ("page", "language", "options"),
+    [
+        (rendered_page(2), "de", {}),
+        (rendered_page(1), "fr", {}),
+        (rendered_page(1), "de", {"revision": "2"}),
+        (rendered_page(1), "de", {"model": "jina-vlm-2"}),
+        (rendered_page(1), "de", {"profile": changed_limit()}),
+    ],
+)
+def test_whatever_could_change_an_answer_is_asked_anew(page: Any, language: str, options: dict[str, Any]) -> None:
+    endpoint, store = Endpoint(), AnswersInMemory()
+    make_reader(endpoint, store).read(rendered_page(1), "de")
+
+    answers = make_reader(endpoint, store, **options).read(page, language)
+
+    assert answers.cached == 0
+    assert len(endpoint.asked) == 4
+
+
+def test_a_question_answered_before_the_run_broke_off_is_not_asked_again() -> None:
+    store = AnswersInMemory()
+    broke = httpx.Response(403, json={"detail": {"message": "no", "code": "AUTHZ_INSUFFICIENT_BALANCE"}})
+    with pytest.raises(ServiceRefused):
+        make_reader(Endpoint([said("A letter."), broke]), store).read(rendered_page(1), "de")
+    endpoint = Endpoint()
+
+    answers = make_reader(endpoint, store).read(rendered_page(1), "de")
+
+    assert (answers.description, answers.cached, len(endpoint.asked)) == ("A letter.", 1, 1)
+
+
+def test_a_service_that_is_away_is_asked_until_it_is_back() -> None:
+    away: list[Reply] = [
+        httpx.Response(503),
+        httpx.ConnectError,
+        httpx.Response(502),
+        httpx.Response(429),
+        httpx.ReadTimeout,
+    ]
+    reader = make_reader(Endpoint([*away, said("A letter.")]))
+
+    answers = reader.read(rendered_page(1), "de")
+
+    assert answers.description == "A letter."
+    assert [answer.attempts for answer in answers.answers] == [6, 1]
+    assert reader.usage.calls == 2
+
+
+def test_waiting_ends_when_the_run_is_stopped() -> None:
+    patience = Patience()
+
+    def endpoint(_: httpx.Request) -> httpx.Response:
+        patience.stop()
+        return httpx.Response(503)
+
+    with pytest.raises(Stopped):
+        make_reader(endpoint, patience=patience).read(rendered_page(1), "de")
+
+
+def test_a_page_that_times_out_while_others_are_answered_is_given_up() -> None:
+    reader: ModelReader
+
+    def endpoint(request: httpx.Request) -> httpx.Response:
+        if rendered_image(request) != poison:
+            return said("A letter.")
+        reader.read(rendered_page(len(attempts)), "de")
+        attempts.append(request)
+        raise httpx.ReadTimeout("fault", request=request)
+
+    attempts: list[httpx.Request] = []
+    poison = rendered_page(99).jpeg
+    reader = make_reader(endpoint)
+
+    with pytest.raises(AnswerTimeout) as caught:
+        reader.read(rendered_page(99), "de")
+
+    assert len(attempts) == 3
+    assert "tried 3 times while others were answered" in str(caught.value)
+
+
+def rendered_image(request: httpx.Request) -> bytes:
+    uri = json.loads(request.content)["messages"][0]["content"][1]["image_url"]["url"]
+    return base64.b64decode(uri.partition(",")[2])
+
+
+def test_a_page_is_waited_for_while_the_model_answers_nobody() -> None:
+    endpoint = Endpoint([httpx.ReadTimeout] * 10)
+    reader = make_reader(endpoint)
+
+    answers = reader.read(rendered_page(1), "de")
+
+    # From the third failure on, a trivial question is asked after each: 6 attempts and 4 such questions time out.
+    assert [answer.attempts for answer in answers.answers] == [7, 1]
+    assert len(endpoint.asked) == 12
+
+
+def test_the_last_page_is_given_up_where_only_a_trivial_question_is_answered() -> None:
+    asked: list[str] = []
+
+    def endpoint(request: httpx.Request) -> httpx.Response:
+        prompt = json.loads(request.content)["messages"][0]["content"][0]["text"]
+        asked.append(prompt)
+        if prompt == CANARY_PROMPT:
+            return said("Yes.")
+        raise httpx.ReadTimeout("fault", request=request)
+
+    with pytest.raises(AnswerTimeout):
+        make_reader(endpoint).read(rendered_page(1), "de")
+    assert [prompt == CANARY_PROMPT for prompt in asked] == [False, False, False, True]
+
+
+def test_answers_of_before_do_not_make_a_page_suspect() -> None:
+    endpoint = Endpoint()
+    reader = make_reader(endpoint)
+    reader.read(rendered_page(1), "de")
+    endpoint.replies = [httpx.Response(500)] * 10
+
+    assert reader.read(rendered_page(2), "de").answers[0].attempts == 7
+
+
+def test_an_unusable_answer_is_asked_for_three_times() -> None:
+    garbled = [httpx.Response(200, content=b"{") for _ in range(2)]
+    reader = make_reader(Endpoint([*garbled, said("A letter.")]))
+
+    assert reader.read(rendered_page(1), "de").answers[0].attempts == 3
+
+    endpoint = Endpoint(httpx.Response(200, content=b"{") for _ in range(3))
+    with pytest.raises(AnswerUnusable):
+        make_reader(endpoint).read(rendered_page(1), "de")
+    assert len(endpoint.asked) == 3
+
+
+def test_a_refused_request_is_not_repeated() -> None:
+    endpoint = Endpoint([httpx.Response(413, json={"detail": "too large"})])
+
+    with pytest.raises(AnswerRefused):
+        make_reader(endpoint).read(rendered_page(1), "de")
+
+    assert len(endpoint.asked) == 1
+
+
+def test_a_failure_is_not_archived() -> None:
+    store = AnswersInMemory()
+
+    with pytest.raises(AnswerRefused):
+        make_reader(Endpoint([httpx.Response(422)]), store).read(rendered_page(1), "de")
+
+    assert store.by_key == {}
+
+
+def test_a_truncated_answer_says_so() -> None:
+    reader = make_reader(Endpoint([said("A letter."), said("Dear Sir, I", tokens_out=4096)]))
+
+    assert [answer.truncated for answer in reader.read(rendered_page(1), "de").answers] == [False, True]
+
+
+def test_an_empty_description_is_not_hidden() -> None:
+    answers = make_reader(Endpoint([said("  \n"), said("NO TEXT")])).read(rendered_page(1), "de")
+
+    assert (answers.description, answers.text) == ("", "")
+
+
+def test_threads_that_want_the_same_ask_once() -> None:
+    endpoint = Endpoint()
+    reader = make_reader(endpoint)
+
+    with ThreadPoolExecutor(20) as threads:
+        answers = list(threads.map(lambda _: reader.read(rendered_page(1), "de"), range(20)))
+
+    assert len(endpoint.asked) == 2
+    assert sum(answer.cached for answer in answers) == 38
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (" Dear Sir\n", "Dear Sir"),
+        # Fences go where they stand around the whole answer, and only there.
+        ("```\nDear Sir\n```", "Dear Sir"),
+        ("```markdown\n# Title\n\nText\n```\n", "# Title\n\nText"),
+        ("Before\n```\ncode\n```", "Before\n```\ncode\n```"),
+        # The agreed word, with what small models add to it.
+        ("NO TEXT", ""),
+        ("No text.", ""),
+        ('"NO TEXT"', ""),
+        ("```\nNO TEXT\n```", ""),
+        ("NO TEXT HERE", "NO TEXT HERE"),
+        ("", ""),
+    ],
+)
+def test_an_answer_is_cleaned_of_fences_and_of_the_word_for_nothing(content: str, text: str) -> None:
+    assert clean_answer(content, "NO TEXT") == text
