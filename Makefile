@@ -10,7 +10,7 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.installed ## Start a local Elasticsearch, index samples/, search them
-	@PATH="$(CURDIR)/$(BIN):$$PATH" bash samples/demo.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash docs/demo.sh
 
 test: check ## Run all checks and all tests (starts its own Elasticsearch)
 	@$(BIN)/python -m pytest
@@ -29,7 +29,7 @@ bench: $(VENV)/.developed ## Measure, and print docs/benchmarks.md's tables
 	@$(BIN)/python bench/run.py
 
 samples: $(VENV)/.developed ## Make samples/ anew
-	@$(BIN)/python samples/make_samples.py
+	@$(BIN)/python tests/samples_maker/make_samples.py
 
 clean: ## Remove the virtual environment and caches; .pagesight/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -63,8 +63,16 @@ def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render
         thumbnail_key=thumbnail_key,
         original=page.original,
     )
+    # Words without ink: hidden on purpose, or a font is missing here. The page counts as blank, but not as certain.
+    doubt = Trust(suspect=True, reasons=("text_without_ink",)) if page.blank and page.layer_text else Trust()
     return base.model_copy(
-        update={"page_label": page.label, "layer_text": page.layer_text, "image": image, "exif": page.exif}
+        update={
+            "page_label": page.label,
+            "layer_text": page.layer_text,
+            "image": image,
+            "exif": page.exif,
+            "trust": doubt,
+        }
     )
 
 

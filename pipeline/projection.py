@@ -68,7 +68,7 @@ class Projector:
             readings = list(self.archive.readings(collection, document))
             version = sum(reading.revision for reading in readings)
             live = [reading for reading in readings if isinstance(reading, Reading)]
-            record = document_record(live, _now()) if live else None
+            record = document_record(live, version, _now()) if live else None
             self._write(DOCUMENTS, document_record_id(collection, document), version, record)
             if version == sum(self.archive.revisions(collection, document).values()):
                 return

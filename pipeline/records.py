@@ -113,7 +113,7 @@ def source_record(source: Source, indexed_at: datetime) -> Record:
     )
 
 
-def document_record(readings: Iterable[Reading], indexed_at: datetime) -> Record:
+def document_record(readings: Iterable[Reading], revision: int, indexed_at: datetime) -> Record:
     """Return the record of a document, derived from the newest reading of each of its pages (at least one)."""
     readings = list(readings)
     newest = max(readings, key=lambda reading: reading.archived_at)
@@ -127,6 +127,7 @@ def document_record(readings: Iterable[Reading], indexed_at: datetime) -> Record
             "status": document_status(counts, newest.document.pages).value,
             "pages": {status.value: counts[status] for status in PageStatus} | {"total": newest.document.pages},
             "batch": newest.batch,
+            "revision": revision,
             "indexed_at": indexed_at.isoformat(),
         }
     )

@@ -21,7 +21,7 @@ from pipeline.vision.client import VlmClient
 from pipeline.vision.limits import LocalLimiter
 from pipeline.vision.local_reader import LocalReader
 from pipeline.vision.model_reader import ModelReader
-from pipeline.vision.profile import load_profile
+from pipeline.vision.profile import Profile, load_profile
 from pipeline.vision.reader import AnswerCache, Reader
 
 #: Pages in hand for each call in flight: with 2 the endpoint is kept 0.98 busy, with 1 only 0.6 (simulated).
@@ -85,8 +85,11 @@ def open_vlm(settings: Settings) -> VlmClient:
     )
 
 
-def open_reader(settings: Settings, archive: Archive, patience: Patience) -> Reader:
-    """Make the reader of pages: the vision model where one is configured, else the local one."""
+def open_reader(settings: Settings, archive: Archive, patience: Patience, profile: Profile | None = None) -> Reader:
+    """Make the reader of pages: the vision model where one is configured, else the local one.
+
+    `profile` holds the questions asked of the model, the standard ones when None.
+    """
     cache = AnswerCache(archive)
     if not settings.uses_model:
         return LocalReader(cache)
@@ -95,7 +98,7 @@ def open_reader(settings: Settings, archive: Archive, patience: Patience) -> Rea
         cache,
         LocalLimiter(settings.vlm_concurrency, patience),
         patience,
-        load_profile(),
+        profile or load_profile(),
         revision=settings.vlm_model_revision,
     )
 
@@ -111,7 +114,7 @@ def render_limits(settings: Settings) -> RenderLimits:
 
 
 @contextmanager
-def open_tools(settings: Settings, patience: Patience) -> Iterator[tuple[Tools, int]]:
+def open_tools(settings: Settings, patience: Patience, profile: Profile | None = None) -> Iterator[tuple[Tools, int]]:
     """Build the tools of a process, and say how many ranges it works at once.
 
     Raises:
@@ -124,7 +127,7 @@ def open_tools(settings: Settings, patience: Patience) -> Iterator[tuple[Tools, 
     with ExitStack() as stack:
         archive = open_archive(settings)
         index = stack.enter_context(closing(open_index(settings)))
-        reader = stack.enter_context(closing(open_reader(settings, archive, patience)))
+        reader = stack.enter_context(closing(open_reader(settings, archive, patience, profile)))
         sandboxes = SandboxPool(min(ranges, os.cpu_count() or 1), render_limits(settings), keep_gps=settings.gps)
         stack.enter_context(closing(sandboxes))
         executor = stack.enter_context(ThreadPoolExecutor(pages, thread_name_prefix="pages"))

@@ -47,7 +47,8 @@ class RunProgress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.tick()
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()  # a bar that was never started would print an empty line
 
     def tick(self) -> None:
         """Show how things stand."""

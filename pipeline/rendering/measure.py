@@ -11,10 +11,14 @@ from functools import lru_cache
 
 from PIL import Image, ImageChops, ImageFilter
 
-#: Levels of 255 by which a pixel must differ from the ground to count as ink. Scanner noise of 10 levels is averaged
-#: to 3 by the reduction, and a single black speck to 28.
+#: Levels of 255 by which a pixel must differ from the ground to count as ink.
 INK_LEVELS = 32
-#: Pixels of ink within 5 x 5 that make a mark: a digit in 10 points has about as many, dust has fewer.
+#: On a page without noise a mark may be as pale as this.
+PALE_LEVELS = 12
+#: A mark stands out from noise by this many times what 95 % of the page stay below.
+_OVER_NOISE = 2.5
+_NOISE_SHARE = 0.95
+#: Pixels within 5 x 5 that make a mark: a digit in 10 points has as many, a single speck has not.
 MARK_PIXELS = 4
 _MARK_RADIUS = 2
 #: A page with this share of ink is not blank, whatever its shape.
@@ -23,35 +27,45 @@ _CERTAIN_INK_SHARE = 0.01
 _NAMED_SHARE = 0.03
 _NAMED_COLOURS = 3
 _SAMPLE_PX = 96
-_THRESHOLD = bytes(255 if level >= INK_LEVELS else 0 for level in range(256))
 #: 4 bits of each channel: few enough colours to be named one by one.
 _COARSE = bytes(level & 0xF0 | 0x08 for level in range(256))
 
 
-def ink_mask(small: Image.Image) -> Image.Image:
-    """Return a mask (mode L, 0 or 255) of what differs clearly from the page's ground, its most frequent colour."""
+def contrast(small: Image.Image) -> Image.Image:
+    """Return by how many levels each pixel differs from the page's ground, its most frequent colour (mode L)."""
     ground = tuple(max(range(256), key=channel.histogram().__getitem__) for channel in small.split())
     red, green, blue = ImageChops.difference(small, Image.new("RGB", small.size, ground)).split()
-    strongest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
-    # Bytes translated are bytes as good as `Image.point`'s, which rounds its table in Python each time.
-    return Image.frombytes("L", small.size, strongest.tobytes().translate(_THRESHOLD))
+    return ImageChops.lighter(ImageChops.lighter(red, green), blue)
 
 
-def ink_share(mask: Image.Image) -> float:
-    """Return the share of ink, 0 to 1."""
-    return mask.histogram()[255] / (mask.width * mask.height)
+def ink_share(contrasts: Image.Image) -> float:
+    """Return the share of pixels that differ clearly from the ground, 0 to 1."""
+    return sum(contrasts.histogram()[INK_LEVELS:]) / (contrasts.width * contrasts.height)
 
 
-def is_blank(mask: Image.Image) -> bool:
-    """Whether the page bears no mark. A lone page number is one; noise, specks and a uniform colour are none.
+def is_blank(contrasts: Image.Image) -> bool:
+    """Whether the page bears no mark. A lone page number is one; noise, single specks, a uniform colour are none.
 
     In doubt a page is not blank: that costs a question, the other way a page is lost.
     """
-    if ink_share(mask) >= _CERTAIN_INK_SHARE:
+    if ink_share(contrasts) >= _CERTAIN_INK_SHARE:
         return False
+    level = min(INK_LEVELS, max(PALE_LEVELS, math.ceil(_OVER_NOISE * _noise(contrasts))))
+    # Bytes translated do what `Image.point` does, which rounds its table in Python each time.
+    marked = contrasts.tobytes().translate(bytes(255 if value >= level else 0 for value in range(256)))
+    density = Image.frombytes("L", contrasts.size, marked).filter(ImageFilter.BoxBlur(_MARK_RADIUS)).histogram()
     window = (2 * _MARK_RADIUS + 1) ** 2
-    density = mask.filter(ImageFilter.BoxBlur(_MARK_RADIUS)).histogram()
     return not any(density[math.ceil(255 * (MARK_PIXELS - 0.5) / window) :])
+
+
+def _noise(contrasts: Image.Image) -> int:
+    """Return the level that most of the page stays below."""
+    below, wanted = 0, _NOISE_SHARE * contrasts.width * contrasts.height
+    for level, count in enumerate(contrasts.histogram()):
+        below += count
+        if below >= wanted:
+            return level
+    return 255
 
 
 def difference_hash(small: Image.Image) -> str:

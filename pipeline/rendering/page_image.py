@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.rendering.measure import colour_names, difference_hash, ink_mask, ink_share, is_blank
+from pipeline.rendering.measure import colour_names, contrast, difference_hash, ink_share, is_blank
 
 #: jina-vlm sees at most 1,280 patches of 28 x 28 pixels; more would be scaled down there.
 MAX_PIXELS = 28 * 28 * 1280
@@ -86,15 +86,15 @@ def finish_page(image: Image.Image, rgb: bytes | memoryview) -> PageImage:
     with ThreadPoolExecutor(max_workers=1) as hasher:
         digest = hasher.submit(_pixels_sha256, image.size, rgb)
         small = image.reduce(factor) if factor > 1 else image
-        mask = ink_mask(small)
+        contrasts = contrast(small)
         return PageImage(
             jpeg=_encoded(image, "JPEG", quality=JPEG_QUALITY),
             thumbnail=_thumbnail(small),
             width_px=image.width,
             height_px=image.height,
             phash=difference_hash(small),
-            blank=is_blank(mask),
-            ink_share=ink_share(mask),
+            blank=is_blank(contrasts),
+            ink_share=ink_share(contrasts),
             colours=colour_names(small),
             pixels_sha256=digest.result(),
             rgb=rgb,

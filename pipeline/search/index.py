@@ -130,8 +130,8 @@ class Index:
             found = self._client.indices.get(
                 index=list(templates.FAMILIES), features=["aliases"], ignore_unavailable=True
             )
-            for name in found.body:
-                self._client.options(ignore_status=404).indices.delete(index=name)
+            if found.body:
+                self._client.indices.delete(index=list(found.body), ignore_unavailable=True)
 
 
 def _unreadable(words: str) -> Exception:

@@ -36,7 +36,7 @@ POLL_SECONDS = 0.1
 UNPRIVILEGED_UID = 1000
 #: Where the node's files lie if that user cannot reach the project's own folder.
 SHARED_FOLDER = Path("/var/tmp")
-#: Last lines of the node's own words that an error shows.
+#: Last lines of the node's own words that an error shows, without the frames of stack traces.
 LOG_LINES = 12
 
 
@@ -79,8 +79,8 @@ class LocalNode:
         """
         self._home = home.absolute() / "elasticsearch"
         self._uid = _unprivileged_uid(self._home)
-        self._folder = _within_reach(self._home, self._uid)
-        self._distribution = _within_reach((distribution or self._home / "distribution").absolute(), self._uid)
+        self._folder = within_reach(self._home)
+        self._distribution = within_reach((distribution or self._home / "distribution").absolute())
         self._http_port = http_port
         self._environ = environ
         self._jvm_folder = jvm_folder
@@ -261,7 +261,8 @@ class LocalNode:
         for name in ("console.log", "pagesight.log"):
             log = self._folder / "logs" / name
             if not words and log.exists():
-                words = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+                lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+                words = [line for line in lines if not line.lstrip().startswith(("at ", "... "))][-LOG_LINES:]
         return ServiceRefused(
             SERVICE,
             "\n".join([f"the local node {what}; its last words:", *words]),
@@ -279,9 +280,9 @@ class LocalNode:
                     SERVICE, f"the node (process {pid}) belongs to another user", remedy="Stop it as that user."
                 ) from None
             deadline = time.monotonic() + STOP_SECONDS
-            while self._pid() == pid and time.monotonic() < deadline:
+            while not _has_ended(pid) and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
-            if self._pid() != pid:
+            if _has_ended(pid):
                 return
 
 
@@ -298,8 +299,12 @@ def _unprivileged_uid(folder: Path) -> int | None:
     return there.stat().st_uid or UNPRIVILEGED_UID
 
 
-def _within_reach(folder: Path, uid: int | None) -> Path:
-    """Return the folder, or one in its stead where a parent of it is closed to the user: a root's home, say."""
+def within_reach(folder: Path) -> Path:
+    """Return the folder, or one in its stead where a parent of it is closed to the user that the node runs as.
+
+    Root's own home is such a parent.
+    """
+    uid = _unprivileged_uid(folder)
     if uid is None or all(_lets_through(parent, uid) for parent in folder.resolve().parents):
         return folder
     return SHARED_FOLDER / f"pagesight-{_digest(folder)}"
@@ -333,6 +338,15 @@ def _give(folder: Path, uid: int) -> None:
     os.chown(folder, uid, uid)
     for place in folder.rglob("*"):
         os.chown(place, uid, uid, follow_symlinks=False)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process holds no port and no lock any more; its command line vanishes before they do."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state in {"Z", "X"}
 
 
 def _is_healthy(url: str) -> bool:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from pipeline.models import Answer, RenderedPage, TextSource
 
@@ -102,27 +103,32 @@ def answer_key(pixels_sha256: str, asked: Mapping[str, object]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-@dataclass(slots=True)
+class _Turn:
+    """Held by the thread that asks; gone when nobody holds it or waits for it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
 class AnswerCache:
     """Looks in the archive before anything is asked, and lets one thread ask where several want the same."""
 
-    store: AnswerStore
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _asking: dict[str, threading.Lock] = field(default_factory=dict)
+    def __init__(self, store: AnswerStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
 
     def get_or_ask(self, key: str, ask: Callable[[], Answer]) -> tuple[Answer, bool]:
         """Return the answer of this key, and whether it was there already. What `ask` returns is archived at once."""
-        found = self.store.answer(key)
+        found = self._store.answer(key)
         if found is not None:
             return found, True
         with self._lock:
-            turn = self._asking.setdefault(key, threading.Lock())
-        with turn:
-            found = self.store.answer(key)
+            turn = self._turns.setdefault(key, _Turn())
+        with turn.lock:
+            found = self._store.answer(key)
             if found is not None:
                 return found, True
             answer = ask()
-            self.store.save_answer(answer)
-        with self._lock:
-            self._asking.pop(key, None)
+            self._store.save_answer(answer)
         return answer, False

@@ -1,0 +1,109 @@
+"""Records against the mappings in `mappings/`, both ways: no field without a mapping, no mapping without a field."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from pipeline.models import DocumentStatus, PageStatus, Reading
+from pipeline.records import (
+    batch_record,
+    document_record,
+    document_status,
+    page_id,
+    page_record,
+    refused_record,
+    source_record,
+)
+from support.mappings import leaves, mapped
+from support.readings import FAILURE, NOW, full_batch, full_reading, full_source
+
+LANGUAGES = {"de", "en"}
+
+
+def test_a_page_record_has_just_the_fields_that_are_mapped() -> None:
+    fields = set(leaves(page_record(full_reading(), LANGUAGES, NOW)))
+
+    assert {name for name in fields if not name.startswith("i18n.")} == mapped("pages")
+    assert {name for name in fields if name.startswith("i18n.")} == {
+        "i18n.text.de",
+        "i18n.title.de",
+        "i18n.description.en",
+    }
+
+
+def test_a_source_record_has_just_the_fields_that_are_mapped() -> None:
+    fields = {name for failed in (True, False) for name in leaves(source_record(full_source(failed=failed), NOW))}
+
+    assert fields == mapped("sources")
+
+
+def test_a_document_record_has_just_the_fields_that_are_mapped() -> None:
+    assert set(leaves(document_record([full_reading()], 7, NOW))) == mapped("documents")
+
+
+def test_a_batch_record_has_just_the_fields_that_are_mapped() -> None:
+    assert set(leaves(batch_record(full_batch(), NOW))) == mapped("batches")
+
+
+def test_the_record_that_stands_in_for_a_refused_one_has_no_field_of_the_page_itself() -> None:
+    record = refused_record(full_reading(), FAILURE, NOW)
+
+    assert record["status"] == "failed"
+    assert record["error"]["message"] == "no answer"
+    assert not {"text", "description", "layer_text", "exif", "image"} & set(record)
+
+
+def test_what_is_not_known_is_left_out_but_an_empty_text_is_known() -> None:
+    reading = full_reading().model_copy(update={"text": "", "description": None, "exif": {}, "error": None})
+    record = page_record(reading, LANGUAGES, NOW)
+
+    assert record["text"] == ""
+    assert not {"description", "exif", "error"} & set(record)
+    assert "text" not in record["i18n"]
+
+
+def test_a_language_that_the_index_does_not_analyse_stays_in_the_neutral_fields() -> None:
+    record = page_record(full_reading().model_copy(update={"text_language": "th"}), LANGUAGES, NOW)
+
+    assert record["text"] == "Die Häuser am Kai"
+    assert set(record["i18n"]) == {"description"}
+
+
+def test_a_regional_language_is_analysed_as_its_base() -> None:
+    reading = full_reading().model_copy(update={"description_language": "en-GB"})
+
+    assert page_record(reading, LANGUAGES, NOW)["i18n"]["description"] == {"en": "A bar chart."}
+
+
+def test_records_are_json() -> None:
+    json.dumps(page_record(full_reading(), LANGUAGES, NOW))
+
+
+@pytest.mark.parametrize(
+    ("counts", "status"),
+    [
+        ({PageStatus.DESCRIBED: 2, PageStatus.BLANK: 1}, DocumentStatus.COMPLETE),
+        ({PageStatus.DESCRIBED: 2, PageStatus.FAILED: 1}, DocumentStatus.PARTIAL),
+        ({PageStatus.FAILED: 3}, DocumentStatus.FAILED),
+        ({PageStatus.DESCRIBED: 2}, DocumentStatus.WORKING),
+        ({}, DocumentStatus.WORKING),
+    ],
+)
+def test_a_documents_status_follows_from_its_pages(counts: dict[PageStatus, int], status: DocumentStatus) -> None:
+    assert document_status(Counter(counts), pages=3) is status
+
+
+def test_a_document_counts_its_pages() -> None:
+    described = full_reading()
+    failed: Reading = described.model_copy(update={"status": PageStatus.FAILED, "page_number": 3})
+    record = document_record([described, failed], 9, NOW)
+
+    assert record["pages"] == {"described": 1, "text_only": 0, "blank": 0, "failed": 1, "total": 3}
+    assert record["status"] == "working"
+
+
+def test_page_ids_sort_as_pages_do() -> None:
+    ids = [page_id("works", "d", number) for number in (1, 2, 10, 999, 12_000)]
+
+    assert ids == sorted(ids)

@@ -1,0 +1,232 @@
+"""Children that crash, hang, swell, are killed or lie: each costs one page, and its reading can name the cause."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import psutil
+import pytest
+
+from pipeline.errors import (
+    OutcomeError,
+    RenderCrashed,
+    RenderOutOfMemory,
+    RenderTimeout,
+    ServiceRefused,
+)
+from pipeline.models import MediaType
+from pipeline.rendering import SandboxPool
+from support.rendering import (
+    LIMITS,
+    content_that_inflates,
+    drawn_pdf,
+    opened,
+    png_that_inflates,
+    render,
+    sandboxes,
+    shading_that_takes_minutes,
+    the_sandbox,
+)
+
+
+def three_pages() -> bytes:
+    return drawn_pdf(*[lambda paper: paper.drawString(72, 700, "a page")] * 3)
+
+
+@pytest.fixture
+def pool() -> Iterator[SandboxPool]:
+    pool = SandboxPool(1, replace(LIMITS, page_seconds=20))
+    yield pool
+    pool.close()
+    assert not sandboxes()
+
+
+@pytest.fixture
+def impatient() -> Iterator[SandboxPool]:
+    pool = SandboxPool(1, replace(LIMITS, page_seconds=2))
+    yield pool
+    pool.close()
+    assert not sandboxes()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGSEGV, "crashed with SIGSEGV"),
+        (signal.SIGABRT, "crashed with SIGABRT"),
+        (signal.SIGKILL, "SIGKILL from outside"),
+        (signal.SIGTERM, "SIGTERM from outside"),
+    ],
+)
+def test_a_child_that_dies_in_the_middle_costs_one_page(pool: SandboxPool, number: signal.Signals, words: str) -> None:
+    with opened(pool, three_pages(), MediaType.PDF) as document:
+        assert document.render(1).layer_text == "a page"
+        child = the_sandbox()
+        child.suspend()  # so that it is certainly in the middle of the page
+        killer = threading.Timer(0.2, lambda: (child.send_signal(number), child.resume()))
+        killer.start()
+        with pytest.raises(RenderCrashed, match=words):
+            document.render(2)
+        killer.join()
+        assert document.render(3).layer_text == "a page"
+        assert the_sandbox().pid != child.pid
+        assert not psutil.pid_exists(child.pid)  # which a zombie's does
+
+
+def test_a_child_that_died_between_two_pages_costs_at_most_one(pool: SandboxPool) -> None:
+    with opened(pool, three_pages(), MediaType.PDF) as document:
+        document.render(1)
+        the_sandbox().kill()
+        with pytest.raises(RenderCrashed, match="SIGKILL"):
+            document.render(2)
+        assert document.render(2).layer_text == "a page"
+
+
+def test_a_child_that_stopped_is_cut_off(impatient: SandboxPool) -> None:
+    with opened(impatient, three_pages(), MediaType.PDF) as document:
+        the_sandbox().suspend()
+        with pytest.raises(RenderTimeout, match="not done within 2 seconds"):
+            document.render(1)
+        assert document.render(2).layer_text == "a page"
+
+
+def test_a_page_that_takes_minutes_is_cut_off(impatient: SandboxPool) -> None:
+    with pytest.raises(RenderTimeout, match="not done within 2 seconds"):
+        render(impatient, shading_that_takes_minutes(), MediaType.PDF)
+    assert render(impatient, three_pages(), MediaType.PDF).layer_text == "a page"
+
+
+def test_a_picture_that_wants_too_much_memory_is_stopped_by_the_limit() -> None:
+    pool = SandboxPool(1, replace(LIMITS, memory_mb=256, max_pixels=10**9))
+    try:
+        with pytest.raises(RenderOutOfMemory, match="256 MiB"):
+            render(pool, png_that_inflates(24_000), MediaType.PNG)
+        assert render(pool, png_that_inflates(800), MediaType.PNG).blank
+    finally:
+        pool.close()
+
+
+def test_a_pdf_that_wants_too_much_memory_is_stopped_by_the_limit() -> None:
+    pool = SandboxPool(1, replace(LIMITS, memory_mb=256))
+    try:
+        with pytest.raises(RenderOutOfMemory, match="256 MiB"):
+            render(pool, content_that_inflates(), MediaType.PDF)
+        assert render(pool, three_pages(), MediaType.PDF).layer_text == "a page"
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_children_end_when_their_parent_is_killed(busy: bool) -> None:
+    program = (
+        "import sys, tempfile\n"
+        "from pipeline.models import MediaType\n"
+        "from pipeline.rendering import RenderLimits, SandboxPool\n"
+        "file = tempfile.TemporaryFile()\n"
+        "file.write(sys.stdin.buffer.read())\n"
+        "file.flush()\n"
+        "with SandboxPool(1, RenderLimits(600, 1024, 50, 10**8)).open(file, MediaType.PDF) as document:\n"
+        "    print('open', flush=True)\n"
+        "    document.render(1)\n"
+        "    print('rendered', flush=True)\n"
+        "    import time; time.sleep(600)\n"
+    )
+    data = shading_that_takes_minutes() if busy else three_pages()
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        parent.stdin.write(data)
+        parent.stdin.close()
+        assert parent.stdout.readline() == b"open\n"
+        if not busy:
+            assert parent.stdout.readline() == b"rendered\n"
+        (child,) = psutil.Process(parent.pid).children()
+        if busy:
+            wait_until(lambda: child.cpu_times().user > 0.3)  # within PDFium by now
+        parent.kill()
+    assert psutil.wait_procs([child], timeout=20)[1] == []
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+LIAR = """
+import json, os, socket, struct, sys
+s = socket.socket(fileno=int(sys.argv[2]))
+def reply(header, payload=b"", size=None):
+    s.sendall(struct.pack("!II", len(header), len(payload) if size is None else size) + header + payload)
+def wait():
+    return socket.recv_fds(s, 65536, 1)
+def page(**changes):
+    fields = dict(jpeg_bytes=1, thumbnail_bytes=1, label=None, width_px=1, height_px=1, dpi=None,
+        pixels_sha256="0" * 64, phash="0" * 16, blank=True, layer_text=None, original={"format": "PDF"}, exif={},
+        facts=dict(ink_share=0.0, picture_share=None, colours=[], is_vector=True))
+    fields.update(changes)
+    return json.dumps(fields).encode()
+def honest_until_the_page():
+    reply(b"{}"); wait(); reply(b'{"pages": 1, "title": null}'); wait()
+"""
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        pytest.param("reply(page(), b'jt')", id="none, which proves the other cases"),
+        pytest.param("reply(b'no json')", id="no json"),
+        pytest.param("reply(b'[]')", id="no object"),
+        pytest.param("reply(page(extra=1), b'jt')", id="a field too many"),
+        pytest.param("reply(page(width_px=-1), b'jt')", id="a negative width"),
+        pytest.param("reply(page(width_px='1'), b'jt')", id="a width in words"),
+        pytest.param("reply(page(dpi=float('nan')), b'jt')", id="a resolution that is no number"),
+        pytest.param("reply(page(phash='../../etc/passwd'), b'jt')", id="a path as hash"),
+        pytest.param("reply(page(jpeg_bytes=10**9), b'jt')", id="more bytes than were sent"),
+        pytest.param("reply(page(jpeg_bytes=1), b'jt too many')", id="fewer bytes than were sent"),
+        pytest.param("reply(page(layer_text='\\ud800'), b'jt')", id="a lone surrogate"),
+        pytest.param("s.sendall(struct.pack('!II', 2**32 - 1, 0))", id="a header of 4 GB"),
+        pytest.param("reply(page(), b'', 2**32 - 1)", id="4 GB of pixels"),
+        pytest.param('reply(b\'{"error":"vanished","message":""}\')', id="an error that is not its own"),
+        pytest.param('reply(b\'{"error":"corrupt","message":"\' + b\'x\' * 9999 + b\'"}\')', id="a novel"),
+        pytest.param("s.close(); import time; time.sleep(600)", id="silence on a closed line"),
+        pytest.param("os._exit(3)", id="an exit"),
+    ],
+)
+def test_a_child_that_lies_costs_one_page(request: pytest.FixtureRequest, lie: str) -> None:
+    command = (sys.executable, "-c", f"{LIAR}\nhonest_until_the_page()\n{lie}\nwait()")
+    pool = SandboxPool(1, replace(LIMITS, page_seconds=20), command=command)
+    try:
+        with opened(pool, three_pages(), MediaType.PDF) as document:
+            if "none, which" in request.node.callspec.id:
+                assert document.render(1).jpeg == b"j"
+            else:
+                with pytest.raises(RenderCrashed):
+                    document.render(1)
+                assert not sandboxes()
+    finally:
+        pool.close()
+
+
+def test_a_sandbox_that_does_not_start_is_nobodys_page() -> None:
+    pool = SandboxPool(1, LIMITS, command=(sys.executable, "-c", "raise SystemExit(1)"))
+    try:
+        with pytest.raises(ServiceRefused, match="does not start") as refused:
+            render(pool, three_pages(), MediaType.PDF)
+        assert refused.value.remedy
+        assert not sandboxes()
+    finally:
+        pool.close()
+
+
+def test_every_failure_has_a_cause_a_code_and_a_remedy(impatient: SandboxPool) -> None:
+    with pytest.raises(OutcomeError) as failed:
+        render(impatient, shading_that_takes_minutes(), MediaType.PDF)
+    assert (failed.value.code, bool(str(failed.value)), bool(failed.value.remedy)) == ("render_timeout", True, True)

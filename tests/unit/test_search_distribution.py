@@ -1,0 +1,124 @@
+"""What the local node needs of a machine, and what is said where it is missing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ServiceRefused
+from pipeline.search import LocalNode
+from pipeline.search.distribution import VERSION, find_jdk, unpack
+
+MODULES = "java.base jdk.incubator.vector jdk.jlink"
+
+
+def make_jdk(home: Path, version: str, modules: str = MODULES) -> Path:
+    home.mkdir(parents=True)
+    (home / "release").write_text(f'IMPLEMENTOR="x"\nJAVA_VERSION="{version}"\nMODULES="{modules}"\n')
+    return home
+
+
+def make_mvn(folder: Path, script: str) -> dict[str, str]:
+    folder.mkdir()
+    (folder / "mvn").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "mvn").chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize("version", ["21", "21.0.2", "25.0.3", "26-ea"])
+def test_a_jdk_that_is_new_enough_is_taken(tmp_path, version):
+    jdk = make_jdk(tmp_path / "jvm" / "a", version)
+    assert find_jdk({}, tmp_path / "jvm") == jdk
+
+
+@pytest.mark.parametrize("version", ["1.8.0_402", "17.0.15", ""])
+def test_a_jdk_that_is_too_old_is_named(tmp_path, version):
+    make_jdk(tmp_path / "jvm" / "old", version)
+    with pytest.raises(ServiceRefused, match="old: Java") as caught:
+        find_jdk({}, tmp_path / "jvm")
+    assert "ES_JAVA_HOME" in caught.value.remedy
+    assert "docker run" in caught.value.remedy
+
+
+def test_a_runtime_that_was_cut_down_is_named_with_what_it_lacks(tmp_path):
+    make_jdk(tmp_path / "jvm" / "small", "25", "java.base jdk.jlink")
+    with pytest.raises(ServiceRefused, match=r"small: lacks jdk\.incubator\.vector"):
+        find_jdk({}, tmp_path / "jvm")
+
+
+def test_the_environment_comes_before_the_system_and_what_does_not_fit_is_passed_over(tmp_path):
+    own = make_jdk(tmp_path / "own", "21")
+    java_home = make_jdk(tmp_path / "java_home", "25")
+    old = make_jdk(tmp_path / "old", "17")
+    system = make_jdk(tmp_path / "jvm" / "a", "25")
+    names = {"ES_JAVA_HOME": str(own), "JAVA_HOME": str(java_home)}
+    assert find_jdk(names, tmp_path / "jvm") == own
+    assert find_jdk(names | {"ES_JAVA_HOME": str(old)}, tmp_path / "jvm") == java_home
+    assert find_jdk({"ES_JAVA_HOME": str(old), "JAVA_HOME": str(tmp_path)}, tmp_path / "jvm") == system
+
+
+def test_a_machine_without_java_says_so(tmp_path):
+    with pytest.raises(ServiceRefused, match=r"no JDK 21 or newer was found$"):
+        find_jdk({}, tmp_path / "none")
+
+
+def test_a_node_does_not_start_without_a_jdk(tmp_path):
+    with pytest.raises(ServiceRefused, match="no JDK"):
+        LocalNode(tmp_path, environ={}, jvm_folder=tmp_path / "none").start()
+
+
+def test_a_machine_without_maven_says_what_to_do(tmp_path):
+    with pytest.raises(ServiceRefused, match="mvn") as caught:
+        unpack(tmp_path, {"PATH": str(tmp_path)}, print)
+    assert "Install Maven" in caught.value.remedy
+    assert "docker run" in caught.value.remedy
+
+
+def test_the_words_of_a_maven_that_fails_are_shown_and_nothing_is_left(tmp_path):
+    environ = make_mvn(tmp_path / "bin", "echo 'BUILD FAILURE: Unknown host'; exit 1")
+    with pytest.raises(ServiceRefused, match="BUILD FAILURE: Unknown host"):
+        unpack(tmp_path, environ, print)
+    assert {path.name for path in tmp_path.iterdir()} == {"bin", "lock"}
+
+
+def test_maven_is_asked_once_and_outside_any_project(tmp_path):
+    script = f'echo "$PWD" >> {tmp_path}/calls; mkdir elasticsearch-{VERSION}'
+    environ = make_mvn(tmp_path / "bin", script)
+    said: list[str] = []
+    first = unpack(tmp_path, environ, said.append)
+    assert unpack(tmp_path, environ, said.append) == first == tmp_path / f"elasticsearch-{VERSION}"
+    assert first.is_dir()
+    assert len((tmp_path / "calls").read_text().splitlines()) == len(said) == 1
+
+
+def test_looking_at_or_stopping_a_node_that_never_was_touches_nothing(tmp_path):
+    node = LocalNode(tmp_path / "home")
+    assert not node.status().running
+    assert node.status().url is None
+    assert not node.stop()
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("content", ["", "no number", "1", str(os.getpid()), "99999999"])
+def test_a_pid_file_that_names_no_node_of_ours_is_not_believed(tmp_path, content):
+    tmp_path.chmod(0o755)
+    node = LocalNode(tmp_path)
+    folder = node.status().folder / "run"
+    folder.mkdir(parents=True)
+    (folder / "pid").write_text(content)
+    try:
+        assert not node.status().running
+        assert not node.stop()
+    finally:
+        (folder / "pid").unlink()
+        folder.rmdir()
+        folder.parent.rmdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to change the user")
+def test_files_of_a_node_lie_where_its_user_can_reach_them(tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    assert not LocalNode(closed / "home").status().folder.is_relative_to(tmp_path)

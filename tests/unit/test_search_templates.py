@@ -1,0 +1,97 @@
+"""The templates as data: they hold together, and need nothing that only some servers have."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, SOURCES, templates
+
+#: Types that the server itself has; others come with modules that the local node lacks.
+TYPES = {"keyword", "text", "date", "boolean", "byte", "short", "integer", "long", "float", "flattened"}
+ANALYZERS = {"de": "german", "en": "english"}
+COMPONENTS = templates.component_templates(0, ANALYZERS)
+
+
+def fields(properties: dict, prefix: str = ""):
+    for name, field in properties.items():
+        if "properties" in field:
+            yield from fields(field["properties"], f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+            yield from fields(field.get("fields", {}), f"{prefix}{name}.")
+
+
+def family_fields(family: str) -> dict:
+    names = templates.index_templates(ANALYZERS)[templates.PREFIX + family]["composed_of"]
+    mappings = [COMPONENTS[name]["template"].get("mappings", {}) for name in names]
+    return {path: field for mapping in mappings for path, field in fields(mapping.get("properties", {}))}
+
+
+@pytest.mark.parametrize("family", templates.FAMILIES)
+def test_every_type_is_one_that_any_server_has(family):
+    assert {field["type"] for field in family_fields(family).values()} <= TYPES
+
+
+@pytest.mark.parametrize("family", templates.FAMILIES)
+def test_no_keyword_can_make_lucene_reject_a_record(family):
+    for path, field in family_fields(family).items():
+        indexed = field["type"] == "keyword" and field.get("index", True)
+        assert not indexed or field["ignore_above"] * 4 <= 32_766, path
+
+
+@pytest.mark.parametrize("family", templates.FAMILIES)
+def test_every_mapping_is_closed_and_has_a_version(family):
+    mapping = templates.load(f"components/{family}.json")["template"]["mappings"]
+    assert mapping["dynamic"] == "strict"
+    assert templates.schema_version(family) >= 1
+
+
+@pytest.mark.parametrize("family", templates.FAMILIES)
+def test_a_template_fits_the_indices_of_its_family_and_no_alias(family):
+    (pattern,) = templates.load(f"templates/{family}.json")["index_patterns"]
+    expression = re.compile(pattern.replace("*", ".*"))
+    assert expression.fullmatch(templates.first_index(family))
+    assert not any(expression.fullmatch(alias) for alias in templates.aliases(family))
+
+
+def test_the_aliases_are_those_that_the_code_names():
+    named = {alias for family in templates.FAMILIES for alias in templates.aliases(family)}
+    assert named == {PAGES, PAGES_WRITE, SOURCES, DOCUMENTS, BATCHES}
+
+
+def test_every_text_field_of_a_page_that_people_look_for_is_found_by_a_bare_word():
+    defaults = templates.load("components/pages.json")["template"]["settings"]["index"]["query"]["default_field"]
+    expressions = [re.compile(name.replace(".", r"\.").replace("*", ".*")) for name in defaults]
+    missed = {
+        path
+        for path, field in family_fields(PAGES).items()
+        if field["type"] == "text" and not any(expression.fullmatch(path) for expression in expressions)
+    }
+    assert missed == {"error.message"}
+
+
+def test_each_language_has_its_own_copy_of_text_description_and_title():
+    assert {path: field["analyzer"] for path, field in family_fields(PAGES).items() if path.startswith("i18n.")} == {
+        f"i18n.{name}.{code}": analyzer
+        for name in ("text", "description", "title")
+        for code, analyzer in ANALYZERS.items()
+    }
+
+
+def test_a_language_without_analyzer_has_no_fields():
+    assert "pagesight-pages-language-fr" not in COMPONENTS
+
+
+def test_codes_of_languages_are_two_or_three_small_letters_with_at_least_one_analyzer():
+    for code, analyzers in templates.languages().items():
+        assert re.fullmatch("[a-z]{2,3}", code)
+        assert analyzers
+
+
+def test_a_template_that_changes_has_another_digest():
+    changed = templates.component_templates(1, ANALYZERS | {"de": "cjk"})
+    different = {name for name in COMPONENTS if changed[name]["_meta"] != COMPONENTS[name]["_meta"]}
+    assert different == {"pagesight-settings", "pagesight-pages-language-de"}
+    assert templates.component_templates(0, ANALYZERS) == COMPONENTS
