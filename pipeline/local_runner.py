@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.errors import Stopped
+from pipeline.errors import ServiceRefused, Stopped
 from pipeline.models import (
     Document,
     DocumentStatus,
@@ -263,13 +263,11 @@ class _Run:
     # -- the end
 
     def close(self) -> None:
-        """Finish what needs all ranges to be done.
+        """Finish what needs all ranges to be done, as far as a run that was halted still can.
 
         Raises:
             ServiceRefused: what halted the run.
         """
-        if self._error is not None:
-            raise self._error
         try:
             for source in self._repeated:
                 self._repeat(source)
@@ -278,9 +276,13 @@ class _Run:
                 self._tools.projector.document(self._request.collection, progress.document.id)
         except Stopped:
             pass  # the next run finds what the index lacks
+        except ServiceRefused as error:
+            self._error = self._error or error
         for progress in self._on_their_way.values():
             status = DocumentStatus.FAILED if progress.broken else DocumentStatus.WORKING
             self._tally.documents[status] += 1
+        if self._error is not None:
+            raise self._error
 
     def _repeat(self, source: Source) -> None:
         """Add a second place to a document that was worked in this run already."""

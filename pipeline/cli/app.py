@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.metadata import version
 from typing import Annotated
 
@@ -49,4 +50,6 @@ app.add_typer(node.app, name="elasticsearch")
 
 def main() -> None:
     """Run `pagesight`."""
+    # It warns of every failed connection; those are waited for, and progress says so.
+    logging.getLogger("elastic_transport").setLevel(logging.ERROR)
     app()

@@ -19,7 +19,7 @@ from pipeline.cli.exits import ExitCode
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_error, print_json, rows, stderr, stdout, table
 from pipeline.cli.progress import RunProgress
-from pipeline.errors import PagesightError, SettingsError
+from pipeline.errors import PagesightError, ServiceRefused, SettingsError, Stopped
 from pipeline.local_runner import Tally, run_batch
 from pipeline.models import Batch, DocumentStatus, PageStatus
 from pipeline.ranges import Tools
@@ -107,10 +107,19 @@ def _run(
             halted = error
     ended = _end(batch, tools, tally, halted)
     tools.archive.append_batch(ended)
-    if halted is None:
-        tools.projector.batch(ended)
+    return ended, halted or _project(ended, tools)
+
+
+def _project(batch: Batch, tools: Tools) -> PagesightError | None:
+    """Write the record of a batch that ended, and let searches see everything; return what refuses it."""
+    try:
+        tools.projector.batch(batch)
         tools.projector.refresh()
-    return ended, halted
+    except Stopped:
+        return None  # the archive has it; who interrupts a run does not wait for a cluster
+    except ServiceRefused as error:
+        return error
+    return None
 
 
 def _end(batch: Batch, tools: Tools, tally: Tally, halted: PagesightError | None) -> Batch:

@@ -170,6 +170,7 @@ class LocalNode:
         shutil.rmtree(self._folder / "config", ignore_errors=True)
         (self._folder / "logs" / "http.ports").unlink(missing_ok=True)
         shutil.copytree(installation / "config", self._folder / "config")
+        shutil.rmtree(self._folder / "tmp", ignore_errors=True)
         for name in ("run", "data", "logs", "tmp"):
             (self._folder / name).mkdir(exist_ok=True)
         if self._uid is not None:
@@ -238,13 +239,20 @@ class LocalNode:
         return ["--daemonize", "--pidfile", pid_file, *(f"-E{name}={value}" for name, value in settings.items())]
 
     def _environment(self, jdk: Path) -> dict[str, str]:
-        inherited = {name: value for name, value in self._environ.items() if not name.startswith("ES_")}
-        return inherited | {
-            "ES_JAVA_HOME": str(jdk),
-            "ES_JAVA_OPTS": f"-Xms{HEAP} -Xmx{HEAP} {self._mark}",
-            "ES_PATH_CONF": str(self._folder / "config"),
-            "ES_TMPDIR": str(self._folder / "tmp"),
-        }
+        inherited = {name: value for name, value in self._environ.items() if not name.startswith(("ES_", "CLI_JAVA_"))}
+        temporary = str(self._folder / "tmp")
+        # The launcher leaves a folder behind at each start. Its script splits this option at spaces, quoted or not.
+        launcher = {} if " " in temporary else {"CLI_JAVA_OPTS": f"-Djava.io.tmpdir={temporary}"}
+        return (
+            inherited
+            | launcher
+            | {
+                "ES_JAVA_HOME": str(jdk),
+                "ES_JAVA_OPTS": f"-Xms{HEAP} -Xmx{HEAP} {self._mark}",
+                "ES_PATH_CONF": str(self._folder / "config"),
+                "ES_TMPDIR": temporary,
+            }
+        )
 
     def _await_health(self, url: str) -> None:
         """Wait until the node has recovered its indices."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,21 +13,11 @@ import psutil
 import pytest
 
 from pipeline.errors import OutcomeError
-from pipeline.models import MediaType, RenderedPage
+from pipeline.models import RenderedPage
 from pipeline.rendering import RenderLimits, SandboxPool
+from support.corpus import CORPUS, MEDIA_TYPES, WORDS, accepted, renderable
 
-CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
 LIMITS = RenderLimits(page_seconds=60, memory_mb=2048, max_pages=20_000, max_pixels=300_000_000)
-MEDIA_TYPES = {kind.partition("/")[2]: kind for kind in MediaType}
-#: What the manifest calls an outcome, by ours. A limit that stops a bomb may be any of the four.
-WORDS = {
-    "corrupt": "corrupt",
-    "encrypted": "encrypted",
-    "render_crashed": "corrupt",
-    "limit": "bomb",
-    "render_timeout": "bomb",
-    "render_memory": "bomb",
-}
 
 
 @dataclass(frozen=True)
@@ -51,19 +39,6 @@ class Outcome:
 class Run:
     outcomes: dict[str, Outcome]
     largest_child_bytes: int
-
-
-def manifest() -> list[dict[str, Any]]:
-    if not CORPUS.is_dir():
-        if os.environ.get("CI"):
-            pytest.fail(f"no corpus at {CORPUS}")
-        pytest.skip("the corpus is not here")
-    lines = (CORPUS / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
-    return [entry for entry in map(json.loads, lines) if entry["format"] in MEDIA_TYPES]
-
-
-def accepted(entry: dict[str, Any]) -> list[str]:
-    return entry.get("accept") or [entry["expected"]]
 
 
 def check_page(page: RenderedPage) -> None:
@@ -113,7 +88,7 @@ def _peak_bytes(pid: int) -> int:
 
 @pytest.fixture(scope="module")
 def entries() -> list[dict[str, Any]]:
-    return manifest()
+    return renderable()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,145 @@
+"""Services that are cold, limit, hang, hang up, refuse or go away in the middle of a run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable
+
+import pytest
+from support.pagesight_runs import Ended, MakePagesight, Pagesight, make_pdf, write_sixty_pages
+from support.standin import Standin
+
+from pipeline.search import LocalNode
+
+CALLS = 120
+
+
+@pytest.fixture
+def sixty(pagesight: Pagesight, standin: Standin) -> Pagesight:
+    write_sixty_pages(pagesight)
+    standin.tell(latency_seconds=0.05)
+    return pagesight
+
+
+def assert_all_are_described_and_none_was_asked_twice(pagesight: Pagesight, ended: Ended, standin: Standin) -> None:
+    assert ended.code == 0, ended.stderr
+    assert ended.json["pages"] == {"described": 60}
+    counters = standin.counters()
+    assert counters["answered"] == CALLS
+    assert counters["asked_again"] == 0
+    assert len(pagesight.records()) == 60
+    pagesight.assert_archive_and_index_agree()
+    pagesight.assert_nothing_left()
+
+
+@pytest.mark.slow
+def test_a_model_that_is_cold_for_forty_seconds_is_waited_for(sixty: Pagesight, standin: Standin):
+    standin.have("cold", seconds=40, retry_after="2")
+    run = sixty.start_index()
+    run.until(lambda: "waiting" in run.stderr and "jina-vlm" in run.stderr)
+    assert_all_are_described_and_none_was_asked_twice(sixty, run.ended(), standin)
+    assert standin.counters()["by_status"]["503"] > 8
+
+
+@pytest.mark.slow
+def test_a_cold_model_that_names_no_time_is_waited_for_by_our_own_schedule(sixty: Pagesight, standin: Standin):
+    standin.have("cold", times=3)
+    assert_all_are_described_and_none_was_asked_twice(sixty, sixty.index(), standin)
+    assert standin.counters()["by_status"] == {"503": 3, "200": CALLS}
+
+
+def test_a_model_that_limits_its_callers_is_left_alone_for_as_long_as_it_says(sixty: Pagesight, standin: Standin):
+    standin.have("limited", every=20, retry_after="1")
+    assert_all_are_described_and_none_was_asked_twice(sixty, sixty.index(), standin)
+    assert standin.counters()["by_status"]["429"] >= 6
+
+
+def test_a_model_that_takes_fewer_calls_than_we_make_gets_fewer(sixty: Pagesight, standin: Standin):
+    standin.tell(max_in_flight=6)
+    standin.have("limited", times=1, retry_after="1")
+    sixty.set(vlm_concurrency=6)
+    assert_all_are_described_and_none_was_asked_twice(sixty, sixty.index(), standin)
+    assert standin.counters()["peak_in_flight"] <= 6
+
+
+@pytest.mark.slow
+def test_answers_that_hang_are_asked_for_again_and_the_page_that_always_hangs_fails_alone(
+    sixty: Pagesight, standin: Standin, make_pagesight: MakePagesight
+):
+    poison = make_pdf(sixty.files / "poison.pdf", 1, seed=99)
+    scout = make_pagesight(sixty.url, standin)
+    assert scout.index(poison, "--collection", "scout").code == 0
+    image = standin.requests()[0]["image_sha256"]
+    standin.reset_counters()
+    sixty.set(vlm_read_seconds=1)
+    standin.have("hanging", images=[image])
+    standin.have("hanging", times=4)
+
+    ended = sixty.index()
+
+    assert ended.code == 1, ended.stderr
+    assert ended.json["pages"] == {"described": 60, "failed": 1}
+    failures = sixty.failures()
+    assert list(failures) == ["poison.pdf:1"]
+    assert failures["poison.pdf:1"]["type"] == "answer_timeout"
+    assert failures["poison.pdf:1"]["transient"]
+    assert standin.counters()["answered"] == CALLS
+    sixty.assert_archive_and_index_agree()
+
+    standin.be_well()
+    again = sixty.index()
+    assert again.code == 0
+    assert again.json["pages"] == {"described": 61}
+    assert again.json["model_calls"] == 2
+    assert sixty.failures() == {}
+    sixty.assert_archive_and_index_agree()
+    sixty.assert_nothing_left()
+
+
+@pytest.mark.slow
+def test_a_model_that_hangs_up_in_the_middle_of_its_answer_is_asked_again(sixty: Pagesight, standin: Standin):
+    standin.have("closing", times=3)
+    standin.have("garbled", times=2)
+    assert_all_are_described_and_none_was_asked_twice(sixty, sixty.index(), standin)
+
+
+@pytest.mark.parametrize(("fault", "remedy"), [("broke", "balance"), ("bad_key", "PAGESIGHT_VLM_API_KEY")])
+def test_a_model_that_refuses_in_the_middle_stops_the_run_and_the_rest_is_done_later(
+    sixty: Pagesight, standin: Standin, fault: str, remedy: str
+):
+    refuse_at = random.Random(len(fault)).randint(30, 90)
+    run = sixty.start_index()
+    run.until(lambda: standin.counters()["answered"] >= refuse_at)
+    standin.have(fault)
+    ended = run.ended()
+    assert ended.code == 3
+    assert ended.json["state"] == "halted"
+    assert remedy in ended.stderr
+    assert standin.key not in ended.stdout + ended.stderr
+    assert len(sixty.archived_answers()) == standin.counters()["answered"]
+    sixty.assert_archive_and_index_agree(complete=False)
+    assert [batch["state"] for batch in sixty.run("status", "--json").json["batches"]] == ["halted"]
+
+    standin.be_well()
+    assert_all_are_described_and_none_was_asked_twice(sixty, sixty.index(), standin)
+
+
+@pytest.mark.slow
+def test_an_elasticsearch_that_is_killed_in_the_middle_is_waited_for(
+    make_pagesight: MakePagesight, make_node: Callable[..., LocalNode], standin: Standin
+):
+    node = make_node()
+    pagesight = make_pagesight(node.start(), standin)
+    write_sixty_pages(pagesight)
+    standin.tell(latency_seconds=0.1)
+    kill_at = random.Random(53).randint(30, 90)
+    run = pagesight.start_index()
+    run.until(lambda: standin.counters()["answered"] >= kill_at)
+    pid = node.status().pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    run.until(lambda: "waiting" in run.stderr and "elasticsearch" in run.stderr)
+    node.start()
+    assert_all_are_described_and_none_was_asked_twice(pagesight, run.ended(), standin)

@@ -1,0 +1,94 @@
+"""The local node's life, for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ServiceRefused
+from pipeline.retry import Patience
+from pipeline.search import Index, LocalNode
+from support.page_records import page, page_id, page_write
+
+pytestmark = pytest.mark.slow
+
+
+def owner(pid: int) -> int:
+    return Path(f"/proc/{pid}").stat().st_uid
+
+
+def port(url: str) -> str:
+    return url.rsplit(":", 1)[1]
+
+
+def taking(number: int) -> socket.socket:
+    """Listen on a port as soon as whoever holds it lets go."""
+    while True:
+        try:
+            return socket.create_server(("127.0.0.1", number))
+        except OSError:
+            time.sleep(0.05)
+
+
+def test_a_node_starts_once_keeps_its_data_and_port_and_ends_when_told(make_node):
+    node = make_node()
+    said: list[str] = []
+    url = node.start(said.append)
+    status = node.status()
+    assert said
+    assert (status.running, status.url) == (True, url)
+    assert owner(status.pid) != 0
+
+    assert node.start(said.append) == url
+    assert node.status().pid == status.pid
+    assert len(said) == 1
+
+    with Index(url) as index:
+        index.install()
+        index.write([page_write(page())], Patience())
+    assert node.stop()
+    assert not node.stop()
+    assert node.status() == type(status)(None, None, status.folder)
+    socket.create_server(("127.0.0.1", int(port(url)))).close()  # nobody listens there any more
+
+    assert node.start() == url
+    with Index(url) as index:
+        assert index.queries.record(page_id(page())) == page()
+
+
+def test_two_starts_at_once_yield_one_node(make_node):
+    first = make_node()
+    second = make_node(first.status().folder.parent)
+    with ThreadPoolExecutor(2) as pool:
+        urls = set(pool.map(LocalNode.start, (first, second)))
+    assert len(urls) == 1
+    assert first.status().pid == second.status().pid
+
+
+def test_a_node_that_was_killed_starts_again_on_another_port_if_its_own_is_taken(make_node):
+    node = make_node()
+    url = node.start()
+    os.kill(node.status().pid, signal.SIGKILL)
+    with taking(int(port(url))):
+        assert node.status().url is None
+        other = node.start()
+    assert port(other) != port(url)
+    assert json.loads((node.status().folder / "node.json").read_text())["url"] == other
+
+
+def test_a_node_that_cannot_start_shows_its_last_words(make_node):
+    with socket.create_server(("127.0.0.1", 0)) as squatter:
+        taken = squatter.getsockname()[1]
+        node = make_node(http_port=taken)
+        with pytest.raises(ServiceRefused, match=str(taken)) as caught:
+            node.start()
+    assert "did not start" in str(caught.value)
+    assert "docker run" in caught.value.remedy
+    assert not node.status().running

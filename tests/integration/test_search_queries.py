@@ -1,0 +1,235 @@
+"""Questions to a real node, with language analysis."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import ServiceRefused
+from pipeline.models import DocumentStatus, PageStatus
+from pipeline.retry import Patience
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES, Index, Write
+from support.page_records import DOCUMENT, error, failed_source, page, page_id, page_write
+
+
+def fill(index: Index, *records: dict) -> None:
+    assert not index.write(map(page_write, records), Patience()).refused
+    index.refresh(PAGES)
+
+
+def found(index: Index, words: str, **how: object) -> list[int]:
+    return [hit.page_number for hit in index.queries.search(words, **how).hits]
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "words"),
+    [
+        ("de", "Die Häuser am Hafen", "Haus"),
+        ("de", "Ein Haus am Hafen", "Häuser"),
+        ("en", "Pipelines running through cities", "city pipeline runs"),
+        ("fr", "les chevaux du roi", "cheval"),
+        ("ar", "الكتب القديمة", "كتاب قديم"),
+        ("ja", "東京都の地図", "東京"),
+        ("zh", "北京大学图书馆", "大学"),
+        ("ko", "대한민국 헌법", "민국"),
+    ],
+)
+def test_words_are_found_in_their_other_forms(index, language, text, words):
+    fill(
+        index,
+        page(1, text=text, i18n={"text": {language: text}}, language={"text": language}),
+        page(2, text="something else", i18n={"text": {language: "something else"}}),
+    )
+    assert 1 in found(index, words)
+    assert 2 not in found(index, words)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("ภาษาไทย เอกสาร", "เอกสาร"), ("Żółta łódź", "łódź"), ("דוח שנתי", "שנתי")]
+)
+def test_languages_without_an_analyzer_are_found_as_they_stand(index, text, words):
+    fill(index, page(1, text=text))
+    assert found(index, words) == [1]
+
+
+def test_the_words_of_a_query_may_stand_in_different_fields(index):
+    fill(
+        index,
+        page(1, text="Umsatz der Häuser", description="A bar chart", i18n={"text": {"de": "Umsatz der Häuser"}}),
+        page(2, text="Umsatz", description="A table"),
+    )
+    result = index.queries.search("chart Haus")
+    assert [hit.page_number for hit in result.hits] == [1]
+    assert result.all_words
+
+
+def test_where_no_page_has_all_words_those_with_half_of_them_are_shown_and_that_is_said(index):
+    fill(index, page(1, text="red green blue"), page(2, text="red"), page(3, text="yellow"))
+    result = index.queries.search("red green violet")
+    assert [hit.page_number for hit in result.hits] == [1]
+    assert not result.all_words
+
+
+def test_nothing_found_is_nothing_found(index):
+    fill(index, page(1, text="red"))
+    result = index.queries.search("violet orange")
+    assert (result.total, result.hits, result.all_words) == (0, (), True)
+
+
+def test_a_description_weighs_more_than_words_on_the_page(index):
+    fill(index, page(1, text="a harbour at night"), page(2, description="a harbour at night"))
+    assert found(index, "harbour") == [2, 1]
+
+
+@pytest.mark.parametrize("words", ["", " ", '"', "(((", "a AND", "+", "-", "*", "\\", "field:x^", "~~", "a" * 5000])
+def test_whatever_is_typed_is_no_syntax_error(index, words):
+    fill(index, page(1, text="red"))
+    assert index.queries.search(words).total in {0, 1}
+
+
+def test_phrases_exclusions_and_beginnings_can_be_asked_for(index):
+    fill(index, page(1, text="net income rose"), page(2, text="income net of tax"))
+    assert found(index, '"net income"') == [1]
+    assert found(index, "income -tax") == [1]
+    assert sorted(found(index, "inco*")) == [1, 2]
+
+
+def test_a_file_is_found_by_words_of_its_path(index):
+    fill(index, page(1, text="red"))
+    assert found(index, "quarterly") == [1]
+
+
+def test_searches_keep_to_a_collection_and_a_language(index):
+    fill(
+        index,
+        page(1, text="tax", language={"text": "en", "description": "de"}),
+        page(2, text="tax", language={"text": "fr", "description": "fr"}),
+        page(3, text="tax", collection="other", language={"text": "de", "description": "de"}),
+    )
+    assert found(index, "tax", collection="other") == [3]
+    assert sorted(found(index, "tax", language="de")) == [1, 3]
+    assert found(index, "tax", collection="default", language="de") == [1]
+
+
+def test_the_total_counts_beyond_the_size(index):
+    fill(index, *(page(number, text="tax") for number in range(1, 31)))
+    result = index.queries.search("tax", size=7)
+    assert (result.total, len(result.hits)) == (30, 7)
+    assert [hit.page_number for hit in result.hits] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_hit_says_what_is_needed_to_show_it(index):
+    record = page(
+        2,
+        text="tax",
+        description="A form.",
+        document={"title": "Annual report"},
+        image={"key": "images/x.jpg", "thumbnail_key": "thumbnails/x.webp"},
+    )
+    record["page"]["label"] = "ii"
+    fill(index, record)
+    (hit,) = index.queries.search("tax").hits
+    assert (hit.id, hit.collection, hit.page_number, hit.page_label) == (page_id(record), "default", 2, "ii")
+    assert (hit.document.id, hit.document.name, hit.document.title) == (DOCUMENT, "report.pdf", "Annual report")
+    assert (hit.status, hit.description) == ("described", "A form.")
+    assert (hit.image_key, hit.thumbnail_key) == ("images/x.jpg", "thumbnails/x.webp")
+    assert hit.score > 0
+
+
+def test_matches_are_marked_in_the_language_of_the_text(index):
+    fill(index, page(1, text="Die Häuser am Hafen", i18n={"text": {"de": "Die Häuser am Hafen"}}))
+    (hit,) = index.queries.search("Haus Hafen").hits
+    (fragment,) = hit.highlights["text"]
+    assert [span.text for span in fragment if span.is_match] == ["Häuser", "Hafen"]
+    assert "".join(span.text for span in fragment) == "Die Häuser am Hafen"
+
+
+def test_markup_on_a_page_is_text_of_the_page(index):
+    text = "<em>not</em> a match <script>alert(1)</script> \x1b[31m but tax is"
+    fill(index, page(1, text=text))
+    (hit,) = index.queries.search("tax").hits
+    (fragment,) = hit.highlights["text"]
+    assert "".join(span.text for span in fragment) == text
+    assert [span.text for span in fragment if span.is_match] == ["tax"]
+
+
+def test_a_very_long_text_can_be_highlighted(index):
+    fill(index, page(1, text="tax " + "word " * 250_000))
+    (hit,) = index.queries.search("tax").hits
+    assert hit.highlights["text"]
+
+
+def test_documents_are_found_by_id_name_and_path(index):
+    document = page()["document"]
+    other = document | {"id": "cd" * 32, "name": "50%*.pdf", "path": ["/Archive/50%*.pdf"]}
+    records = [{"collection": "default", "document": kept, "status": "complete"} for kept in (document, other)]
+    index.write([Write(DOCUMENTS, kept["document"]["id"], 1, kept) for kept in records], Patience())
+    index.refresh(DOCUMENTS)
+
+    def names(term: str, **how: str) -> list[str]:
+        return [kept["document"]["name"] for kept in index.queries.find_documents(term, **how)]
+
+    assert names("ABAB") == ["report.pdf"]
+    assert names("REPORT") == ["report.pdf"]
+    assert names("/quarterly/") == ["report.pdf"]
+    assert names("*") == ["50%*.pdf"]
+    assert names("archive") == ["50%*.pdf", "report.pdf"]
+    assert names("archive", collection="other") == []
+    assert index.queries.document_counts()[DocumentStatus.COMPLETE] == 2
+
+
+def test_a_documents_pages_come_in_order_or_one_alone(index):
+    fill(index, *(page(number) for number in range(1100, 0, -1)), page(1, collection="other"))
+    pages = index.queries.document_pages(DOCUMENT, collection="default")
+    assert [record["page"]["number"] for record in pages] == list(range(1, 1101))
+    (one,) = index.queries.document_pages(DOCUMENT, collection="default", page_number=7)
+    assert one == page(7)
+
+
+def test_pages_are_counted_by_status(index):
+    fill(index, page(1), page(2), page(3, status="failed"), page(4, status="blank", collection="other"))
+    counts = {PageStatus.DESCRIBED: 2, PageStatus.FAILED: 1, PageStatus.BLANK: 1, PageStatus.TEXT_ONLY: 0}
+    assert index.queries.page_counts() == counts
+    assert index.queries.page_counts(collection="other")[PageStatus.DESCRIBED] == 0
+
+
+def test_every_failure_is_listed_however_many_there_are(index):
+    index.write((failed_source(number) for number in range(600)), Patience())
+    index.refresh(SOURCES)
+    fill(index, *(page(number, status="failed", error=error("render_timeout")) for number in range(1, 601)), page(601))
+    failures = list(index.queries.failures())
+    assert [failure.path for failure in failures[:600]] == [
+        f"/archive/broken-{number:04d}.pdf" for number in range(600)
+    ]
+    assert [failure.page_number for failure in failures[600:]] == list(range(1, 601))
+    assert {failure.type for failure in failures[600:]} == {"render_timeout"}
+    assert failures[0].remedy == "Copy it again."
+    assert list(index.queries.failures(collection="other")) == []
+
+
+def test_who_stops_reading_failures_half_way_leaves_nothing_open(index):
+    fill(index, *(page(number, status="failed", error=error()) for number in range(1, 4)))
+    failures = index.queries.failures()
+    assert next(failures).page_number == 1
+    failures.close()
+
+
+def test_the_newest_batches_come_first(index):
+    batches = [{"id": str(day), "started_at": f"2026-01-{day:02d}T00:00:00+00:00"} for day in range(1, 9)]
+    index.write([Write(BATCHES, batch["id"], 1, batch) for batch in batches], Patience())
+    index.refresh(BATCHES)
+    assert [batch["id"] for batch in index.queries.recent_batches(3)] == ["8", "7", "6"]
+
+
+def test_every_question_needs_an_installation(bare_index):
+    queries = bare_index.queries
+    for ask in (
+        lambda: queries.search("x"),
+        lambda: queries.record("x"),
+        lambda: queries.find_documents("x"),
+        queries.page_counts,
+        queries.recent_batches,
+        lambda: list(queries.failures()),
+        lambda: list(queries.document_pages("x", collection="default")),
+    ):
+        with pytest.raises(ServiceRefused, match="nothing is installed yet"):
+            ask()

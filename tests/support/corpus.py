@@ -1,0 +1,44 @@
+"""The corpus of real files beside the project, and what its manifest expects of each."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.models import MediaType
+
+CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
+MEDIA_TYPES = {kind.partition("/")[2]: kind for kind in MediaType}
+#: What the manifest calls an outcome, by ours. A limit that stops a bomb may be any of the three.
+WORDS = {
+    "corrupt": "corrupt",
+    "encrypted": "encrypted",
+    "render_crashed": "corrupt",
+    "limit": "bomb",
+    "render_timeout": "bomb",
+    "render_memory": "bomb",
+}
+
+
+def manifest() -> list[dict[str, Any]]:
+    """One entry a file; skips the test where the corpus is not here, and fails it in CI."""
+    if not CORPUS.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"no corpus at {CORPUS}")
+        pytest.skip("the corpus is not here")
+    lines = (CORPUS / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def renderable() -> list[dict[str, Any]]:
+    """The entries of those files that become pages."""
+    return [entry for entry in manifest() if entry["format"] in MEDIA_TYPES]
+
+
+def accepted(entry: dict[str, Any]) -> list[str]:
+    """The outcomes that are right for a file."""
+    return entry.get("accept") or [entry["expected"]]

@@ -1,0 +1,117 @@
+"""Fixtures for a real Elasticsearch: the local node, with the language analyzers that a full distribution has.
+
+PAGESIGHT_TEST_ELASTICSEARCH_URL names another one instead. Its Pagesight indices are deleted before every test!
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ServiceRefused
+from pipeline.search import Index, LocalNode
+from pipeline.search.distribution import find_jdk, locked, unpack
+from pipeline.search.node import within_reach
+
+PLUGIN = Path(__file__).parent / "langs_plugin"
+CACHE = Path(__file__).parents[2] / ".pagesight" / "cache"
+
+
+def skip_or_fail(reason: str) -> None:
+    """A missing service skips a test on a laptop and fails it in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def unpack_with_plugin(cache: Path) -> Path:
+    """Return a folder with the unpacked distribution and the plugin in it; made once for each state of the plugin."""
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PLUGIN.iterdir()))).hexdigest()[:12]
+    folder = cache / f"elasticsearch-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    installation = unpack(folder, os.environ, print)
+    with locked(folder / "plugin.lock"):
+        if not (installation / "plugins" / "langs").exists():
+            build_plugin(installation, find_jdk(os.environ))
+    return folder
+
+
+def build_plugin(installation: Path, jdk: Path) -> None:
+    """Compile the plugin against the distribution's own libraries and put it into its place, whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=installation.parent) as temporary:
+        classes, plugin = Path(temporary) / "classes", Path(temporary) / "langs"
+        javac = [jdk / "bin" / "javac", "--release", "21", "-cp", f"{installation}/lib/*", "-d", classes]
+        subprocess.run([*map(str, javac), *map(str, PLUGIN.glob("*.java"))], check=True)
+        plugin.mkdir()
+        with zipfile.ZipFile(plugin / "langs.jar", "w") as jar:
+            for path in classes.rglob("*.class"):
+                jar.write(path, path.relative_to(classes))
+        for name in ("named_components.json", "stable-plugin-descriptor.properties"):
+            shutil.copy(PLUGIN / name, plugin)
+        plugin.chmod(0o755)
+        plugin.rename(installation / "plugins" / "langs")
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_distribution() -> Path:
+    """Folder with the unpacked distribution, for nodes of a test's own."""
+    try:
+        return unpack_with_plugin(within_reach(CACHE))
+    except ServiceRefused as error:
+        skip_or_fail(f"no Elasticsearch: {error}")
+        raise
+
+
+@pytest.fixture
+def make_node(elasticsearch_distribution: Path) -> Iterator[Callable[..., LocalNode]]:
+    """Makes nodes of a test's own, each in a new home unless one is given; they are stopped at the end."""
+    nodes: list[LocalNode] = []
+    with tempfile.TemporaryDirectory(prefix="pagesight-nodes-") as homes:
+        Path(homes).chmod(0o755)
+
+        def make(home: Path | None = None, **arguments: object) -> LocalNode:
+            home = home or Path(homes) / str(len(nodes))
+            nodes.append(LocalNode(home, **{"distribution": elasticsearch_distribution} | arguments))  # type: ignore[arg-type]
+            return nodes[-1]
+
+        yield make
+        for node in nodes:
+            node.stop()
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of a running Elasticsearch that tests may do anything with."""
+    url = os.environ.get("PAGESIGHT_TEST_ELASTICSEARCH_URL")
+    if url:
+        yield url
+        return
+    distribution = request.getfixturevalue("elasticsearch_distribution")
+    with tempfile.TemporaryDirectory(prefix="pagesight-node-") as home:
+        Path(home).chmod(0o755)
+        node = LocalNode(Path(home), distribution=distribution)
+        yield node.start()
+        node.stop()
+
+
+@pytest.fixture
+def bare_index(elasticsearch_url: str) -> Iterator[Index]:
+    """A cluster without any index of ours; its templates may be there."""
+    with Index(elasticsearch_url) as index:
+        index.drop()
+        yield index
+
+
+@pytest.fixture
+def index(bare_index: Index) -> Index:
+    """A cluster with empty indices."""
+    bare_index.install()
+    return bare_index
