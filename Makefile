@@ -30,6 +30,7 @@ bench: $(VENV)/.developed ## Measure, and print docs/benchmarks.md's tables
 
 samples: $(VENV)/.developed ## Make samples/ anew
 	@$(BIN)/python tests/samples_maker/make_samples.py
+	@$(BIN)/python tests/samples_maker/contact_sheet.py
 
 clean: ## Remove the virtual environment and caches; .pagesight/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -124,13 +124,13 @@ class Peak:
 
     tree: float = 0
     parent: float = 0
-    samples: list[float] = None  # type: ignore[assignment]
+    samples: list[float] = field(default_factory=list)
 
 
 @contextlib.contextmanager
 def watched(pid: int) -> Iterator[Peak]:
     """Watch a process tree's resident memory, ten times a second, to the end of the block."""
-    peak = Peak(samples=[])
+    peak = Peak()
     done = threading.Event()
 
     def watch() -> None:

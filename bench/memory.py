@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pypdfium2 as pdfium
 from common import Peak, Row, make_pdf, node, settings, standin, watched, workplace
 
 PAGES = 2000
@@ -44,17 +45,17 @@ def rows() -> Iterator[Row]:
 
 def run(document: Path) -> Peak:
     command = [str(Path(sys.executable).parent / "pagesight"), "index", str(document), "-c", "memory", "--json"]
-    with subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        with watched(process.pid) as peak:
-            process.wait()
+    with (
+        subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process,
+        watched(process.pid) as peak,
+    ):
+        process.wait()
     assert process.returncode == 0
     return peak
 
 
 def make_scans(path: Path, pages: int) -> Path:
     """Pages that are pictures of text only."""
-    import pypdfium2 as pdfium
-
     printed = make_pdf(path.with_suffix(".printed.pdf"), pages, seed=3)
     with pdfium.PdfDocument(printed) as opened:
         first, *rest = [page.render(scale=150 / 72).to_pil() for page in opened]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pipeline.archive import Archive
 from pipeline.models import Deletion, Reading, Source, Tombstone
 from pipeline.projection import Projector, batched
-from pipeline.revisions import bury
+from pipeline.revisions import bury, forget_source
 
 #: Pages whose tombstones are archived before their records go, and so on.
 CHUNK = 500
@@ -54,19 +54,23 @@ def carry_out(deletion: Deletion, projector: Projector) -> int:
     return pages
 
 
+def clean_up_behind(archive: Archive, tombstone: Tombstone, reading: Reading) -> None:
+    """Purge what a page brought into the archive after its purge: its own writer has to, since the purge is over.
+
+    `reading` is what the writer wanted to save when it found the page deleted.
+    """
+    (deletion, *_) = archive.deletions(tombstone.collection, tombstone.deletion - 1)
+    if deletion.purge:
+        _purge(archive, [tombstone])
+        _purge_content(archive, reading)
+
+
 def _forgotten(archive: Archive, collection: str) -> Iterator[Source]:
     """Archive of every source of a collection that nothing is known of it any more."""
-
-    def successor(newest: Source | None) -> Source | None:
-        assert newest is not None
-        if newest.document is None and newest.error is None:
-            return None
-        return newest.model_copy(update={"document": None, "error": None, "revision": newest.revision + 1})
-
     for identifier in archive.source_ids(collection):
         source = archive.source(collection, identifier)
         if source is not None:
-            yield archive.append_source(collection, source.url, successor)
+            yield forget_source(archive, source)
 
 
 def _buried(archive: Archive, deletion: Deletion, document: str) -> Iterator[Reading | Tombstone]:
@@ -82,10 +86,14 @@ def _purge(archive: Archive, tombstones: Iterable[Reading | Tombstone]) -> None:
         if not isinstance(tombstone, Tombstone):
             continue
         for reading in archive.purge_readings(tombstone):
-            for key in reading.answers:
-                archive.purge_answer(key)
-            if reading.image and not _is_held_elsewhere(archive, reading):
-                archive.purge_images((reading.image.key, reading.image.thumbnail_key))
+            _purge_content(archive, reading)
+
+
+def _purge_content(archive: Archive, reading: Reading) -> None:
+    for key in reading.answers:
+        archive.purge_answer(key)
+    if reading.image and not _is_held_elsewhere(archive, reading):
+        archive.purge_images((reading.image.key, reading.image.thumbnail_key))
 
 
 def _is_held_elsewhere(archive: Archive, reading: Reading) -> bool:

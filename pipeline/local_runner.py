@@ -16,6 +16,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.archive import source_id
 from pipeline.errors import ServiceRefused, Stopped
 from pipeline.models import (
     Document,
@@ -29,8 +30,8 @@ from pipeline.models import (
 )
 from pipeline.ranges import RANGE_PAGES, RangeOutcome, Tools, process_range
 from pipeline.records import document_status
-from pipeline.registration import Request, plan, register, source_failed
-from pipeline.revisions import add_path, remove_path
+from pipeline.registration import Request, plan, register, source_failed, vanished_sources
+from pipeline.revisions import add_path, forget_source, remove_path
 from pipeline.sources import Found, walk
 from pipeline.verification import Verification
 
@@ -78,7 +79,8 @@ def run_batch(
     Raises:
         ServiceRefused: a service says no to everything. What was finished is archived.
     """
-    run = _Run(request, tools, tally, ranges_at_once)
+    roots = tuple(roots)
+    run = _Run(roots, request, tools, tally, ranges_at_once)
     with ThreadPoolExecutor(ranges_at_once + 1, thread_name_prefix="pagesight") as pool:
         pending = {pool.submit(run.discover, walk(roots, excluded))}
         pending |= {pool.submit(run.work) for _ in range(ranges_at_once)}
@@ -100,7 +102,8 @@ class _Progress:
 class _Run:
     """One batch at work. Its lock guards the tally and the documents on their way."""
 
-    def __init__(self, request: Request, tools: Tools, tally: Tally, workers: int) -> None:
+    def __init__(self, roots: tuple[Path, ...], request: Request, tools: Tools, tally: Tally, workers: int) -> None:
+        self._roots = roots
         self._request = request
         self._tools = tools
         self._tally = tally
@@ -109,8 +112,10 @@ class _Run:
         self._lock = threading.Lock()
         self._error: BaseException | None = None
         self._slices: list[PageSlice] = []
+        self._seen: set[str] = set()
         self._claimed: set[bytes] = set()
         self._repeated: list[Source] = []
+        self._broken: list[Source] = []
         self._on_their_way: dict[str, _Progress] = {}
         self._verification = Verification(tools.projector)
 
@@ -123,6 +128,8 @@ class _Run:
                 if self._tools.patience.stopped:
                     break
                 self._register(place)
+            else:
+                self._forget_vanished()
             self._flush()
             self._verification.flush()
         except Stopped:
@@ -137,9 +144,12 @@ class _Run:
     def _register(self, place: Found) -> None:
         tools = self._tools
         source, before = register(place, self._request, tools.archive, tools.sandboxes, tools.max_file_bytes)
+        self._seen.add(source_id(source.url))
         self._verification.source(source)
         if before is not None and before.document is not None:
             self._leave(before.document, before.path)
+        if source.document is None and source.error is None:
+            return  # its collection was deleted meanwhile
         if source.document is None:
             with self._lock:
                 self._tally.documents[DocumentStatus.FAILED] += 1
@@ -150,6 +160,14 @@ class _Run:
             return
         self._claimed.add(identifier)
         self._plan(source, source.document)
+
+    def _forget_vanished(self) -> None:
+        """Take a place from the document that lay there, where the whole walk found nothing there any more."""
+        archive, collection = self._tools.archive, self._request.collection
+        for source in vanished_sources(archive, collection, self._roots, self._seen):
+            if source.document is not None:
+                self._leave(source.document, source.path)
+            self._verification.source(forget_source(archive, source))
 
     def _plan(self, source: Source, document: Document) -> None:
         planned = plan(source, document, self._request, self._tools.archive)
@@ -252,6 +270,7 @@ class _Run:
         broken = source_failed(self._tools.archive, source, failure)
         self._tools.projector.sources([broken])
         with self._lock:
+            self._broken.append(source)
             if source.document is not None and source.document.id in self._on_their_way:
                 self._on_their_way[source.document.id].broken = True
 
@@ -269,6 +288,10 @@ class _Run:
             ServiceRefused: what halted the run.
         """
         try:
+            for source in self._broken:
+                # Pages that were read before the file changed; the archived source no longer tells of them.
+                assert source.document is not None
+                self._leave(source.document, source.path)
             for source in self._repeated:
                 self._repeat(source)
             self._verification.flush()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from pipeline.archive import Archive
+from pipeline.deletion import clean_up_behind
 from pipeline.errors import (
     OutcomeError,
     ServiceRefused,
@@ -41,7 +42,7 @@ from pipeline.records import page_id
 from pipeline.registration import Recipe, failure_of
 from pipeline.rendering import RENDER_REVISION, OpenDocument, SandboxPool
 from pipeline.retry import Patience
-from pipeline.revisions import save_reading
+from pipeline.revisions import is_overtaken, save_reading
 from pipeline.sources import open_unchanged, require_unchanged, source_path
 from pipeline.vision.reader import Reader
 
@@ -183,6 +184,7 @@ def _render(opened: OpenDocument, number: int, tools: Tools) -> RenderedPage | O
 @dataclass(frozen=True, slots=True)
 class _Finished:
     reading: Reading | Tombstone | None
+    """The newest one; None where the document was deleted before the page was read."""
     cached: int = 0
 
 
@@ -204,12 +206,17 @@ class _Desk:
             ServiceRefused: no page can be read.
             Stopped: the run was asked to stop while the model was away.
         """
+        tools, work = self.tools, self.work
         try:
+            if is_overtaken(tools.archive, work.collection, self.part.document.id, work.deletions_seen):
+                return _Finished(None)  # nobody is asked about what is deleted by now
             known = self._known(number)
             reading, cached = self._read(number, rendered, known)
-            saved = save_reading(self.tools.archive, reading, known, self.work.deletions_seen)
+            saved = save_reading(tools.archive, reading, known, work.deletions_seen)
+            if isinstance(saved, Tombstone):
+                clean_up_behind(tools.archive, saved, reading)
         finally:
-            self.tools.in_hand.release()
+            tools.in_hand.release()
         if isinstance(saved, Reading):
             self.on_page(saved.status)
         return _Finished(saved, cached)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.archive import Archive, source_id
-from pipeline.errors import OutcomeError
+from pipeline.errors import OutcomeError, SourceVanished
 from pipeline.models import Document, Failure, FileState, PageStatus, Reading, Source, Tombstone
 from pipeline.rendering import SandboxPool
 from pipeline.retry import TRANSIENT_ATTEMPTS
-from pipeline.sources import Found, display_path, file_state, identify, open_unchanged, source_url
+from pipeline.revisions import give_way
+from pipeline.sources import Found, display_path, file_state, identify, open_unchanged, source_path, source_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,8 @@ def register(
 ) -> tuple[Source, Source | None]:
     """Archive what lies at a place. A file that is unchanged since it was last looked at is not opened.
 
-    Returns the source, and what it was before where that was another document.
+    Returns the source, and what it was before where that was another document. Where the collection was deleted
+    meanwhile, the source has neither document nor error.
     """
     url = source_url(found.path)
     before = archive.source(request.collection, source_id(url))
@@ -89,7 +93,8 @@ def register(
             return None
         return now.model_copy(update={"revision": newest.revision + 1 if newest else 1})
 
-    source = archive.append_source(request.collection, url, successor)
+    appended = archive.append_source(request.collection, url, successor)
+    source = give_way(archive, appended, request.deletions_seen)
     moved = before is not None and before.document is not None and before.document != source.document
     return source, before if moved else None
 
@@ -104,6 +109,21 @@ def source_failed(archive: Archive, source: Source, failure: Failure) -> Source:
         return newest.model_copy(update=update)
 
     return archive.append_source(source.collection, source.url, successor)
+
+
+def vanished_sources(archive: Archive, collection: str, roots: Iterable[Path], seen: Set[str]) -> Iterator[Source]:
+    """Yield what lay below these paths once and lies there no more: renamed, moved, removed.
+
+    `seen` are the ids of the sources that were found this time; only the others are looked at.
+    """
+    above = [Path(os.path.abspath(root)) for root in roots]
+    for identifier in archive.source_ids(collection):
+        source = None if identifier in seen else archive.source(collection, identifier)
+        if source is None or (source.document is None and source.error is None):
+            continue
+        path = source_path(source.url)
+        if any(path.is_relative_to(root) for root in above) and _is_gone(path):
+            yield source
 
 
 def plan(source: Source, document: Document, request: Request, archive: Archive) -> Plan:
@@ -159,6 +179,16 @@ def _observe(found: Found, before: Source | None, request: Request, sandboxes: S
         revision=1,
         observed_at=datetime.now(UTC),
     )
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        file_state(path)
+    except SourceVanished:
+        return True
+    except OutcomeError:  # it may not be looked at, and so may well be there
+        return False
+    return False
 
 
 def _open(path: Path, state: FileState, sandboxes: SandboxPool, max_bytes: int) -> Document:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from pipeline.archive import Archive
-from pipeline.models import Deletion, PageStatus, Reading, Tombstone
+from pipeline.models import Deletion, PageStatus, Reading, Source, Tombstone
 
 PageReading = Reading | Tombstone
 
@@ -72,6 +72,29 @@ def bury(
     return archive.append_reading(collection, document, page, known, tombstone)
 
 
+def forget_source(archive: Archive, source: Source) -> Source:
+    """Archive that nothing is known of a place any more; return the source as it is then."""
+
+    def successor(newest: Source | None) -> Source | None:
+        assert newest is not None
+        if newest.document is None and newest.error is None:
+            return None
+        return newest.model_copy(update={"document": None, "error": None, "revision": newest.revision + 1})
+
+    return archive.append_source(source.collection, source.url, successor)
+
+
+def give_way(archive: Archive, source: Source, deletions_seen: int) -> Source:
+    """Forget a source that was archived behind the back of its collection's deletion, which its batch did not know."""
+    overtaken = _newest_deletion(archive, source.collection, None, deletions_seen)
+    return source if overtaken is None else forget_source(archive, source)
+
+
+def is_overtaken(archive: Archive, collection: str, document: str, deletions_seen: int) -> bool:
+    """Whether a document was deleted by a request that its batch did not know when it began."""
+    return _newest_deletion(archive, collection, document, deletions_seen) is not None
+
+
 def _change_paths(
     archive: Archive, reading: Reading, change: Callable[[tuple[str, ...]], tuple[str, ...]]
 ) -> Reading | Tombstone:
@@ -87,8 +110,8 @@ def _change_paths(
     return changed
 
 
-def _newest_deletion(archive: Archive, collection: str, document: str, after: int) -> Deletion | None:
-    """Return the newest deletion after number `after` that a document falls under."""
+def _newest_deletion(archive: Archive, collection: str, document: str | None, after: int) -> Deletion | None:
+    """Return the newest deletion after number `after` that a document falls under, or, with None, the collection."""
     if archive.newest_deletion(collection) <= after:
         return None
     fitting = [

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -54,7 +54,7 @@ def index(
         str, typer.Option("--collection", "-c", help="The named set that the documents belong to.")
     ] = DEFAULT_COLLECTION,
     language: Annotated[
-        Optional[str],  # noqa: UP045 - typer reads the annotation
+        str | None,
         typer.Option(
             "--language", "-l", help="BCP 47 tag of the language to describe pages in.", show_default="the collection's"
         ),
@@ -107,7 +107,8 @@ def _run(
             halted = error
     ended = _end(batch, tools, tally, halted)
     tools.archive.append_batch(ended)
-    return ended, halted or _project(ended, tools)
+    refused = _project(ended, tools)
+    return ended, halted or refused
 
 
 def _project(batch: Batch, tools: Tools) -> PagesightError | None:
@@ -181,8 +182,11 @@ def _ended(batch: Batch, tally: Tally, interrupted: bool) -> ExitCode:
         left = tally.pages_unfinished
         stderr().print(plain(f"Interrupted with {left} known pages to go. Run the same command again to go on."))
         return ExitCode.INTERRUPTED
-    if tally.pages[PageStatus.FAILED] or tally.documents[DocumentStatus.FAILED] or tally.pages_unfinished:
+    if tally.pages[PageStatus.FAILED] or tally.documents[DocumentStatus.FAILED]:
         stderr().print(plain("Some pages or files failed: `pagesight failures` says why and what to do."))
+        return ExitCode.SOME_FAILED
+    if tally.pages_unfinished:
+        stderr().print(plain(f"{tally.pages_unfinished} pages were left out: they were deleted during the run."))
         return ExitCode.SOME_FAILED
     return ExitCode.OK
 

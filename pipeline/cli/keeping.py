@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -47,11 +47,11 @@ Exit codes: 0, 1 Elasticsearch refused some records, 3 the cluster or the archiv
 
 def delete(
     document: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Argument(help="Id, name or path, or the beginning of one; a whole collection when left out."),
     ] = None,
     collection: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--collection", "-c", help="The collection to delete from, or to delete.", show_default="default"),
     ] = None,
     purge: Annotated[bool, typer.Option("--purge", help="Remove from the archive as well.")] = False,

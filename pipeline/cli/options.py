@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 CollectionFilter = Annotated[
-    Optional[str], typer.Option("--collection", "-c", help="Only this collection.", show_default="all")  # noqa: UP045
+    str | None, typer.Option("--collection", "-c", help="Only this collection.", show_default="all")
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 from rich.console import Group
@@ -69,7 +69,7 @@ def search(
     words: Annotated[list[str], typer.Argument(help='Words, "phrases", begin*, -without.')],
     collection: CollectionFilter = None,
     language: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--language", "-l", help="Only pages whose text or description is in this language."),
     ] = None,
     size: Annotated[int, typer.Option("--size", "-n", min=1, max=1000, help="Hits to show.")] = 10,

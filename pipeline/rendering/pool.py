@@ -74,7 +74,7 @@ class _Slot:
 
     def process(self) -> tuple[SandboxProcess, bool]:
         """Return a living process, and whether it was started just now."""
-        if self._process is not None and self._process.alive:
+        if self._process is not None and not self._process.has_died():
             return self._process, False
         self._process = self._pool.start_process()
         return self._process, True

@@ -105,6 +105,12 @@ class SandboxProcess:
             raise self._post_mortem() from None
         return self._receive(expected, deadline)
 
+    def has_died(self) -> bool:
+        """Whether the child is gone, be it unasked: one that was killed while idle must cost nobody's page."""
+        if self.alive and os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            self._reap()
+        return not self.alive
+
     def end(self) -> None:
         """Kill the child and wait for it."""
         if self.alive:

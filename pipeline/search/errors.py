@@ -24,6 +24,10 @@ PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 NOT_INSTALLED_REMEDY = "Run `pagesight index PATH…`; where an archive exists already, `pagesight rebuild`."
 KEY_REMEDY = "Set PAGESIGHT_ELASTICSEARCH_API_KEY to a key that may manage and write the Pagesight indices."
 SERVER_REMEDY = "Pagesight needs Elasticsearch 9; look at what PAGESIGHT_ELASTICSEARCH_URL points to."
+AWAY_REMEDY = (
+    "Check that the cluster runs and that PAGESIGHT_ELASTICSEARCH_URL names it; "
+    "`pagesight elasticsearch start` starts a local one."
+)
 TLS_REMEDY = "Set PAGESIGHT_ELASTICSEARCH_CA_CERTS to the bundle (PEM) that signed the cluster's certificate."
 
 
@@ -85,11 +89,12 @@ def _retry_after(error: Any) -> float | None:
 
 
 def _away(error: Any) -> PagesightError:
-    return ServiceUnavailable(SERVICE, f"Elasticsearch cannot be reached: {error}")
+    return ServiceUnavailable(SERVICE, f"Elasticsearch cannot be reached: {error}", remedy=AWAY_REMEDY)
 
 
 def _timed_out(error: Any) -> PagesightError:
-    return ServiceUnavailable(SERVICE, f"Elasticsearch does not answer: {error}", suspect_request=True)
+    words = f"Elasticsearch does not answer: {error}"
+    return ServiceUnavailable(SERVICE, words, suspect_request=True, remedy=AWAY_REMEDY)
 
 
 def _untrusted(error: Any) -> PagesightError:

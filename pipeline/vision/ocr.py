@@ -30,7 +30,15 @@ CHILD = (sys.executable, "-P", "-m", "pipeline.vision.ocr_child")
 #: Besides these the child's environment is made here: no key or token reaches it.
 _INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR")
 #: One arena keeps freed memory in one place: 0.25 GB less at the peak, and no slower (measured).
-_OWN = {"LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "1"}
+#: onnxruntime's official builds report every session to Microsoft unless they are told not to, and leave an identifier
+#: in ~/.cache and the temporary folder.
+_OWN = {
+    "LC_ALL": "C.UTF-8",
+    "MALLOC_ARENA_MAX": "1",
+    "OMP_NUM_THREADS": "2",
+    "OPENBLAS_NUM_THREADS": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+}
 
 
 class Ocr(Protocol):

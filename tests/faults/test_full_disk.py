@@ -8,10 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.pagesight_runs import PROGRAM, Pagesight, write_sixty_pages
-from support.standin import Standin
 
 from pipeline.archive import Archive, Store
+from support.pagesight_runs import PROGRAM, Pagesight, write_sixty_pages
+from support.standin import Standin
 
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
 

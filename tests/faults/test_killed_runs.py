@@ -6,6 +6,7 @@ import random
 import signal
 
 import pytest
+
 from support.pagesight_runs import Pagesight, asked_although_archived, write_sixty_pages
 from support.standin import Standin
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.pagesight_runs import Pagesight, make_pdf, write_sixty_pages
-from support.standin import Standin
 
 from pipeline.models import Tombstone
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
+from support.pagesight_runs import Pagesight, make_pdf, write_sixty_pages
+from support.standin import Standin
 
 
 @pytest.fixture
@@ -55,8 +55,12 @@ def test_a_collection_deleted_during_a_run_leaves_nothing_behind(sixty: Pagesigh
     run.until(lambda: answered(standin) >= delete_at)
     deleted = sixty.run("delete", "--collection", "default", "--yes")
     assert deleted.code == 0, deleted.stderr
+    in_time = answered(standin)
     ended = run.ended()
-    assert "Traceback" not in ended.stderr
+    assert ended.code == 1
+    assert "deleted during the run" in ended.stderr
+    # Of the 16 pages in hand each may have had both its questions before it.
+    assert answered(standin) <= in_time + 32
     for alias in (PAGES, DOCUMENTS, SOURCES):
         assert sixty.records(alias) == {}
     assert all(isinstance(reading, Tombstone) for reading in sixty.newest())
@@ -82,6 +86,25 @@ def test_a_collection_deleted_while_files_are_still_registered_leaves_nothing_be
     for alias in (PAGES, DOCUMENTS, SOURCES):
         assert pagesight.records(alias) == {}
     pagesight.assert_archive_and_index_agree()
+
+
+def test_a_document_deleted_during_a_run_stays_deleted_and_the_others_are_done(sixty: Pagesight, standin: Standin):
+    assert sixty.index().code == 0
+    standin.reset_counters()
+    delete_at = random.Random(47).randint(10, 40)
+    run = sixty.start_index(sixty.files, "--language", "de")
+    run.until(lambda: answered(standin) >= delete_at)
+    assert sixty.run("delete", "book.pdf", "--yes").code == 0
+    assert "Traceback" not in run.ended().stderr
+    assert sixty.page_records("book.pdf") == []
+    assert len(sixty.records()) == 30
+    assert {record["language"]["requested"] for record in sixty.records().values()} == {"de"}
+    sixty.assert_archive_and_index_agree()
+
+    assert sixty.index().code == 0
+    assert len(sixty.page_records("book.pdf")) == 30
+    sixty.assert_archive_and_index_agree()
+    sixty.assert_nothing_left()
 
 
 def test_a_collection_purged_during_a_run_leaves_no_image_and_no_answer(sixty: Pagesight, standin: Standin):
@@ -136,6 +159,7 @@ def test_a_file_that_is_no_longer_the_one_identified_is_an_outcome(
 
     again = pagesight.index()
     assert again.code == afterwards
+    assert len(pagesight.failures()) == afterwards
     if act is replace:
         assert len(pagesight.page_records("zz-late.pdf")) == 5
     pagesight.assert_archive_and_index_agree()

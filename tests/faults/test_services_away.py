@@ -8,10 +8,11 @@ import signal
 from collections.abc import Callable
 
 import pytest
+
+from pipeline.search import Index, LocalNode
+from support.faulty_elasticsearch import Request, answers, faulty
 from support.pagesight_runs import Ended, MakePagesight, Pagesight, make_pdf, write_sixty_pages
 from support.standin import Standin
-
-from pipeline.search import LocalNode
 
 CALLS = 120
 
@@ -124,6 +125,23 @@ def test_a_model_that_refuses_in_the_middle_stops_the_run_and_the_rest_is_done_l
 
     standin.be_well()
     assert_all_are_described_and_none_was_asked_twice(sixty, sixty.index(), standin)
+
+
+def test_an_interrupt_while_elasticsearch_is_away_loses_nothing(
+    make_pagesight: MakePagesight, bare_index: Index, elasticsearch_url: str, standin: Standin
+):
+    with faulty(elasticsearch_url, Request.pass_on, *[answers(503)] * 1000) as server:
+        pagesight = make_pagesight(server.url, standin)
+        write_sixty_pages(pagesight)
+        run = pagesight.start_index()
+        run.until(lambda: len(pagesight.newest()) >= 16)
+        run.interrupt()
+        ended = run.ended()
+        assert ended.code == 130
+        assert ended.json["state"] == "interrupted"
+        assert "Run the same command again" in ended.stderr
+        pagesight.set(elasticsearch_url=elasticsearch_url)
+        assert_all_are_described_and_none_was_asked_twice(pagesight, pagesight.index(), standin)
 
 
 @pytest.mark.slow

@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.pagesight_runs import PROGRAM, MakePagesight, Pagesight, make_pdf, make_picture
-from support.standin import Standin
 
 from pipeline.search import Index
+from support.pagesight_runs import PROGRAM, MakePagesight, Pagesight, make_pdf, make_picture
+from support.standin import Standin
 
 COMMANDS = [
     ["index"],

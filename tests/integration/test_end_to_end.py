@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.pagesight_runs import Ended, Pagesight, make_pdf, make_picture
-from support.standin import Standin
 
 from pipeline.models import Reading
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES, Index
+from support.pagesight_runs import Ended, Pagesight, make_pdf, make_picture
+from support.standin import Standin
 
 MAX_PIXELS = 1_003_520
 SUMMARY_KEYS = {

@@ -60,7 +60,7 @@ def test_every_file_that_cannot_be_had_is_listed_with_its_reason_and_a_remedy(pa
 
     told = pagesight.run("failures")
     assert told.code == 0
-    for name, failure in failures.items():
+    for failure in failures.values():
         assert f"/{failure['path'].rsplit('/', 1)[-1]}" in told.stdout
         assert failure["remedy"] in told.stdout
 
@@ -84,6 +84,15 @@ def test_a_file_that_was_mended_fails_no_more(pagesight: Pagesight):
     pagesight.assert_archive_and_index_agree()
 
 
+def test_a_broken_file_that_was_removed_is_listed_no_more(pagesight: Pagesight):
+    (pagesight.files / "empty.pdf").touch()
+    assert pagesight.index().code == 1
+    (pagesight.files / "empty.pdf").unlink()
+    assert pagesight.index().code == 0
+    assert pagesight.failures() == {}
+    pagesight.assert_archive_and_index_agree()
+
+
 def test_a_raised_limit_makes_what_it_stopped_be_tried_again(pagesight: Pagesight):
     make_pdf(pagesight.files / "long.pdf", 5, seed=1)
     pagesight.set(max_pages=3)
@@ -95,10 +104,8 @@ def test_a_raised_limit_makes_what_it_stopped_be_tried_again(pagesight: Pagesigh
 
 
 def test_files_of_every_name_come_through_and_no_name_steers_the_terminal(pagesight: Pagesight):
-    folder = os.fsencode(pagesight.files)
     for number, name in enumerate(STRANGE_NAMES):
-        made = make_pdf(pagesight.home / "made.pdf", 1, seed=number)
-        os.rename(made, os.path.join(folder, name))
+        make_pdf(pagesight.home / "made.pdf", 1, seed=number).rename(pagesight.files / os.fsdecode(name))
     (pagesight.files / "failed-\x1b[2J.pdf").touch()
 
     ended = pagesight.run("index", pagesight.files)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from support.pagesight_runs import Pagesight, make_pdf, make_picture
-from support.standin import Standin
 
 from pipeline.models import Tombstone
+from support.pagesight_runs import Pagesight, make_pdf, make_picture
+from support.standin import Standin
 
 
 @pytest.fixture
@@ -32,8 +32,30 @@ def test_a_renamed_file_costs_no_call_and_is_found_under_its_new_name(filled: Pa
     assert ended.code == 0
     assert ended.json["model_calls"] == 0
     assert standin.counters()["requests"] == 0
-    assert len(filled.page_records("report of the year.pdf")) == 3
+    records = filled.page_records("report of the year.pdf")
+    assert [record["document"]["path"] for record in records] == [[str(filled.files / "report of the year.pdf")]] * 3
     assert len(filled.records()) == 4
+    filled.assert_archive_and_index_agree()
+
+
+def test_a_removed_file_leaves_its_pages_without_a_place(filled: Pagesight, standin: Standin):
+    (filled.files / "report.pdf").unlink()
+    assert filled.index().code == 0
+    assert filled.page_records("report.pdf") == []
+    assert len(filled.records()) == 4
+    assert len(filled.records("sources")) == 1
+    filled.assert_archive_and_index_agree()
+    make_pdf(filled.files / "report.pdf", 3, seed=1)
+    assert filled.index().code == 0
+    assert len(filled.page_records("report.pdf")) == 3
+    assert standin.counters()["requests"] == 0
+    filled.assert_archive_and_index_agree()
+
+
+def test_a_run_over_one_file_says_nothing_of_the_others(filled: Pagesight):
+    (filled.files / "plate.png").rename(filled.home / "elsewhere.png")
+    assert filled.index(filled.files / "report.pdf").code == 0
+    assert len(filled.page_records("plate.png")) == 1
     filled.assert_archive_and_index_agree()
 
 

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 import httpx
 import pytest
 from pydantic import SecretStr
-from support.standin import Standin, standin
-from support.vision import AnswersInMemory, page_image, rendered_page
 
 from pipeline.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, ServiceUnavailable, Stopped
 from pipeline.retry import SUSPECT_ATTEMPTS, Patience
@@ -22,6 +20,8 @@ from pipeline.vision.limits import LocalLimiter
 from pipeline.vision.model_reader import ModelReader
 from pipeline.vision.profile import load_profile
 from pipeline.vision.reader import AnswerCache
+from support.standin import Standin, standin
+from support.vision import AnswersInMemory, page_image, rendered_page
 
 __all__ = ["standin"]
 

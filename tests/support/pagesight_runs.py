@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ import pytest
 from elasticsearch import Elasticsearch
 from PIL import Image, ImageDraw
 from reportlab.pdfgen import canvas
-from support.standin import Standin
 
 from pipeline.archive import Archive, Store
 from pipeline.models import Reading, Tombstone
 from pipeline.records import document_record_id, page_id, source_record_id
 from pipeline.search import DOCUMENTS, PAGES, SOURCES, Index
+from support.standin import Standin
 
 PROGRAM = Path(sys.executable).with_name("pagesight")
 #: Nothing that the tests run takes so long; a run that does hangs.
@@ -75,10 +75,8 @@ class Run:
 
     def family(self) -> set[psutil.Process]:
         """Every process below it that was ever seen."""
-        try:
+        with suppress(psutil.NoSuchProcess):
             self._family |= set(psutil.Process(self.process.pid).children(recursive=True))
-        except psutil.NoSuchProcess:
-            pass
         return self._family
 
     def sandboxes(self) -> list[psutil.Process]:
@@ -197,9 +195,7 @@ class Pagesight:
             if not client.indices.exists_alias(name=alias):
                 return {}
             client.indices.refresh(index=alias)
-            answer = client.search(
-                index=alias, query={"term": {"collection": collection}}, version=True, size=10_000
-            )
+            answer = client.search(index=alias, query={"term": {"collection": collection}}, version=True, size=10_000)
         return {hit["_id"]: hit["_source"] | {"_version": hit["_version"]} for hit in answer["hits"]["hits"]}
 
     def page_records(self, name: str, collection: str = "default") -> list[dict[str, Any]]:
@@ -357,9 +353,7 @@ def make_pagesight(tmp_path: Path) -> Iterator[MakePagesight]:
 
 
 @pytest.fixture
-def pagesight(
-    make_pagesight: MakePagesight, bare_index: Index, elasticsearch_url: str, standin: Standin
-) -> Pagesight:
+def pagesight(make_pagesight: MakePagesight, bare_index: Index, elasticsearch_url: str, standin: Standin) -> Pagesight:
     """`pagesight` against a cluster without any index of ours, and a stand-in of its own."""
     return make_pagesight(elasticsearch_url, standin)
 

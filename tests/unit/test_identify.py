@@ -78,7 +78,7 @@ def test_an_empty_file_and_one_above_the_limit_are_outcomes(tmp_path: Path) -> N
 
     with open_unchanged(empty, file_state(empty)) as file, pytest.raises(EmptyFile):
         identify(file, file_state(empty), max_bytes=50)
-    with open_unchanged(large, file_state(large)) as file, pytest.raises(LimitExceeded, match="105 bytes.*allows 50"):
+    with open_unchanged(large, file_state(large)) as file, pytest.raises(LimitExceeded, match=r"105 bytes.*allows 50"):
         identify(file, file_state(large), max_bytes=50)
 
 

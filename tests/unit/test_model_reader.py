@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-from support.vision import AnswersInMemory, rendered_page
 
 from pipeline.errors import AnswerRefused, AnswerTimeout, AnswerUnusable, ServiceRefused, Stopped
 from pipeline.models import TextSource
@@ -21,6 +20,7 @@ from pipeline.vision.limits import LocalLimiter
 from pipeline.vision.model_reader import CANARY_PROMPT, ModelReader, clean_answer
 from pipeline.vision.profile import Profile, load_profile
 from pipeline.vision.reader import AnswerCache
+from support.vision import AnswersInMemory, rendered_page
 
 Reply = httpx.Response | type[httpx.RequestError]
 
