@@ -5,7 +5,7 @@ Killed anywhere in between, the same command run again finishes the work: each s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from pipeline.archive import Archive
@@ -45,24 +45,20 @@ def carry_out(deletion: Deletion, projector: Projector) -> int:
     for document in documents:
         for chunk in batched(_buried(archive, deletion, document), CHUNK):
             projector.pages(chunk)
-            if deletion.purge:
-                _purge(archive, chunk)
             pages += len(chunk)
         projector.document(deletion.collection, document)
+        if deletion.purge:
+            _purge(archive, deletion.collection, document)
     if deletion.document_id is None:
         projector.sources(_forgotten(archive, deletion.collection))
     return pages
 
 
-def clean_up_behind(archive: Archive, tombstone: Tombstone, reading: Reading) -> None:
-    """Purge what a page brought into the archive after its purge: its own writer has to, since the purge is over.
-
-    `reading` is what the writer wanted to save when it found the page deleted.
-    """
+def clean_up_behind(archive: Archive, tombstone: Tombstone) -> None:
+    """Purge what a page brought into the archive after its purge: its own writer has to, since the purge is over."""
     (deletion, *_) = archive.deletions(tombstone.collection, tombstone.deletion - 1)
     if deletion.purge:
-        _purge(archive, [tombstone])
-        _purge_content(archive, reading)
+        _purge(archive, tombstone.collection, tombstone.document_id)
 
 
 def _forgotten(archive: Archive, collection: str) -> Iterator[Source]:
@@ -80,29 +76,14 @@ def _buried(archive: Archive, deletion: Deletion, document: str) -> Iterator[Rea
             yield buried
 
 
-def _purge(archive: Archive, tombstones: Iterable[Reading | Tombstone]) -> None:
-    """Remove readings, answers and page images; an image stays while another collection shows it."""
-    for tombstone in tombstones:
-        if not isinstance(tombstone, Tombstone):
-            continue
-        for reading in archive.purge_readings(tombstone):
-            _purge_content(archive, reading)
+def _purge(archive: Archive, collection: str, document: str) -> None:
+    """Remove a document's readings below their tombstones, and images and answers unless another collection has it."""
+    readings = list(archive.readings(collection, document))
+    tombstones = {reading.page_number: reading.revision for reading in readings if isinstance(reading, Tombstone)}
+    archive.purge_readings(collection, document, tombstones)
+    if not any(_is_live(archive, name, document) for name in archive.collections()):
+        archive.purge_content(document)
 
 
-def _purge_content(archive: Archive, reading: Reading) -> None:
-    for key in reading.answers:
-        archive.purge_answer(key)
-    if reading.image and not _is_held_elsewhere(archive, reading):
-        archive.purge_images((reading.image.key, reading.image.thumbnail_key))
-
-
-def _is_held_elsewhere(archive: Archive, reading: Reading) -> bool:
-    others = (name for name in archive.collections() if name != reading.collection)
-    return any(_holds(archive, name, reading) for name in others)
-
-
-def _holds(archive: Archive, collection: str, reading: Reading) -> bool:
-    revision = archive.revisions(collection, reading.document.id).get(reading.page_number)
-    if revision is None:
-        return False
-    return isinstance(archive.reading(collection, reading.document.id, reading.page_number, revision), Reading)
+def _is_live(archive: Archive, collection: str, document: str) -> bool:
+    return any(isinstance(reading, Reading) for reading in archive.readings(collection, document))

@@ -18,7 +18,7 @@
         ├── LinkOutOfTree             outside_link
         ├── LimitExceeded             limit
         ├── RenderTimeout             render_timeout
-        ├── RenderCrashed             render_crashed
+        ├── RenderCrashed             render_crashed (transient)
         ├── RenderOutOfMemory         render_memory
         ├── AnswerUnusable            answer_unusable (transient)
         ├── AnswerTimeout             answer_timeout  (transient)
@@ -184,7 +184,8 @@ class RenderCrashed(OutcomeError):
     """The decoder crashed on the page, inside the sandbox."""
 
     code = "render_crashed"
-    remedy = "Open the file in its own program and save it anew."
+    transient = True
+    remedy = "Run the same command again; if it stays so, open the file in its own program and save it anew."
 
 
 class RenderOutOfMemory(OutcomeError):

@@ -8,10 +8,11 @@ The queue between them is bounded, so that memory stays flat however long the wa
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ from pipeline.ranges import RANGE_PAGES, RangeOutcome, Tools, process_range
 from pipeline.records import document_status
 from pipeline.registration import Request, plan, register, source_failed, vanished_sources
 from pipeline.revisions import add_path, forget_source, remove_path
-from pipeline.sources import Found, walk
+from pipeline.sources import Found, source_url, walk
 from pipeline.verification import Verification
 
 #: Ranges that registration may be ahead of the work: it makes the total, and so the ETA, known early.
@@ -163,11 +164,19 @@ class _Run:
 
     def _forget_vanished(self) -> None:
         """Take a place from the document that lay there, where the whole walk found nothing there any more."""
+        if not self._seen:
+            return  # an empty folder is a disk that is not mounted rather than everything removed
         archive, collection = self._tools.archive, self._request.collection
-        for source in vanished_sources(archive, collection, self._roots, self._seen):
+        for source in vanished_sources(archive, collection, self._known_urls(), self._seen):
             if source.document is not None:
                 self._leave(source.document, source.path)
             self._verification.source(forget_source(archive, source))
+
+    def _known_urls(self) -> Iterator[str]:
+        """URLs below the roots as the index knows them: a hint, which costs nothing however large the collection is."""
+        for root in self._roots:
+            url = source_url(Path(os.path.abspath(root)))
+            yield from self._tools.projector.source_urls_below(url, self._request.collection)
 
     def _plan(self, source: Source, document: Document) -> None:
         planned = plan(source, document, self._request, self._tools.archive)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
-from pipeline.archive import Archive
+from pipeline.archive import Archive, image_stem
 from pipeline.errors import OutcomeError
 from pipeline.languages import detect_language
 from pipeline.models import (
@@ -48,9 +48,8 @@ def failed_reading(base: Reading, recipe: Recipe, error: OutcomeError, before: F
 
 def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render_revision: int) -> Reading:
     """Archive a page's image and return its reading so far: blank, with all that is known without asking anyone."""
-    key, thumbnail_key = archive.save_image(
-        base.document.id, page.page_number, render_revision, page.jpeg, page.thumbnail
-    )
+    stem = image_stem(page.page_number, render_revision, page.pixels_sha256)
+    key, thumbnail_key = archive.save_image(base.document.id, stem, page.jpeg, page.thumbnail)
     image = ImageInfo(
         width=page.width_px,
         height=page.height_px,

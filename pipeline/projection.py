@@ -87,6 +87,14 @@ class Projector:
         found = persist(lambda: self.index.versions(alias, list(expected)), self.patience, ELASTICSEARCH_WAITS_SECONDS)
         return [key for key, version in expected.items() if found.get(key) != version]
 
+    def source_urls_below(self, url: str, collection: str) -> list[str]:
+        """Return the URLs of sources at or below this one, as far as searches see them."""
+        return persist(
+            lambda: list(self.index.queries.source_urls_below(url, collection=collection)),
+            self.patience,
+            ELASTICSEARCH_WAITS_SECONDS,
+        )
+
     def batch(self, batch: Batch) -> None:
         """Write the record of a batch."""
         self._write(BATCHES, batch.id, batch.revision, batch_record(batch, _now()))

@@ -214,7 +214,7 @@ class _Desk:
             reading, cached = self._read(number, rendered, known)
             saved = save_reading(tools.archive, reading, known, work.deletions_seen)
             if isinstance(saved, Tombstone):
-                clean_up_behind(tools.archive, saved, reading)
+                clean_up_behind(tools.archive, saved)
         finally:
             tools.in_hand.release()
         if isinstance(saved, Reading):

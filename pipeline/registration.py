@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -111,18 +110,14 @@ def source_failed(archive: Archive, source: Source, failure: Failure) -> Source:
     return archive.append_source(source.collection, source.url, successor)
 
 
-def vanished_sources(archive: Archive, collection: str, roots: Iterable[Path], seen: Set[str]) -> Iterator[Source]:
-    """Yield what lay below these paths once and lies there no more: renamed, moved, removed.
+def vanished_sources(archive: Archive, collection: str, urls: Iterable[str], seen: Set[str]) -> Iterator[Source]:
+    """Yield what lay at these URLs once and lies there no more: renamed, moved, removed.
 
     `seen` are the ids of the sources that were found this time; only the others are looked at.
     """
-    above = [Path(os.path.abspath(root)) for root in roots]
-    for identifier in archive.source_ids(collection):
+    for identifier in map(source_id, urls):
         source = None if identifier in seen else archive.source(collection, identifier)
-        if source is None or (source.document is None and source.error is None):
-            continue
-        path = source_path(source.url)
-        if any(path.is_relative_to(root) for root in above) and _is_gone(path):
+        if source is not None and (source.document or source.error) and _is_gone(source_path(source.url)):
             yield source
 
 

@@ -5,8 +5,8 @@
     deletions/<collection>/<revision>.json
     sources/<collection>/<SHA-256 of the URL>/<revision>.json
     readings/<collection>/<document>/<page>.<revision>.json
-    answers/<2 digits>/<key>.json
-    images/<2 digits>/<document>/<page>.<render revision>.jpg and .webp
+    images/<2 digits>/<document>/<page>.<render revision>.<SHA-256 of the pixels>.jpg and .webp
+    answers/<2 digits>/<SHA-256 of the pixels>/<hash of what was asked>.json
 
 Everything that changes is numbered: a revision is created exclusively and never overwritten, so that no clock and no
 lock is needed, and a listing of names alone tells which revision is the newest.
@@ -15,7 +15,7 @@ lock is needed, and a listing of names alone tells which revision is the newest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, TypeVar
 
 from pydantic import Field, TypeAdapter
@@ -167,17 +167,24 @@ class Archive:
             else:
                 return value
 
-    def purge_readings(self, tombstone: Tombstone) -> list[Reading]:
-        """Remove every revision of a page older than its tombstone, and return what was removed."""
-        collection, document = tombstone.collection, tombstone.document_id
-        removed = []
+    def purge_readings(self, collection: str, document: str, tombstones: Mapping[int, int]) -> None:
+        """Remove every revision that is older than its page's tombstone, given as page number to revision."""
         for page, revision in self._reading_names(collection, document):
-            if page == tombstone.page_number and revision < tombstone.revision:
-                reading = self.reading(collection, document, page, revision)
-                if isinstance(reading, Reading):
-                    removed.append(reading)
+            if revision < tombstones.get(page, 0):
                 self._store.delete(_reading_name(collection, document, page, revision))
-        return removed
+
+    def purge_content(self, document: str) -> None:
+        """Remove the page images of a document, and every answer about their pixels.
+
+        Images are archived before anything is asked about them: so their names lead to all answers, those included
+        that no reading names because their writer was killed. Whoever has pages of the same pixels has to ask again.
+        """
+        folder = _image_folder(document)
+        for name in self._store.names(folder):
+            pixels = name.split(".")[2]
+            for answer in self._store.names(_answer_folder(pixels)):
+                self._store.delete(f"{_answer_folder(pixels)}/{answer}")
+            self._store.delete(f"{folder}/{name}")
 
     # -- answers
 
@@ -193,20 +200,14 @@ class Archive:
         except RevisionTaken:
             return
 
-    def purge_answer(self, key: str) -> None:
-        """Remove an answer. Who needs it again has to ask again."""
-        self._store.delete(_answer_name(key))
-
     # -- page images
 
-    def save_image(
-        self, document: str, page: int, render_revision: int, jpeg: bytes, thumbnail: bytes
-    ) -> tuple[str, str]:
-        """Keep a page image and its thumbnail; return their keys."""
-        stem = f"images/{document[:2]}/{document}/{page}.{render_revision}"
-        self._store.put(f"{stem}.jpg", jpeg)
-        self._store.put(f"{stem}.webp", thumbnail)
-        return f"{stem}.jpg", f"{stem}.webp"
+    def save_image(self, document: str, stem: str, jpeg: bytes, thumbnail: bytes) -> tuple[str, str]:
+        """Keep a page image and its thumbnail; return their keys. The stem is made by `image_stem`."""
+        name = f"{_image_folder(document)}/{stem}"
+        self._store.put(f"{name}.jpg", jpeg)
+        self._store.put(f"{name}.webp", thumbnail)
+        return f"{name}.jpg", f"{name}.webp"
 
     def image(self, key: str) -> bytes | None:
         """Return a page image or a thumbnail by its key."""
@@ -215,11 +216,6 @@ class Archive:
     def image_location(self, key: str) -> str:
         """Return where a page image lies, as a path or a URL."""
         return self._store.location(key)
-
-    def purge_images(self, keys: Iterable[str]) -> None:
-        """Remove page images and thumbnails."""
-        for key in keys:
-            self._store.delete(key)
 
     # -- the one mechanism beneath
 
@@ -263,8 +259,23 @@ def _reading_name(collection: str, document: str, page: int, revision: int) -> s
     return f"readings/{collection}/{document}/{page}.{revision}.json"
 
 
+def image_stem(page_number: int, render_revision: int, pixels_sha256: str) -> str:
+    """Return what a page image is called within its document."""
+    return f"{page_number}.{render_revision}.{pixels_sha256}"
+
+
+def _image_folder(document: str) -> str:
+    return f"images/{document[:2]}/{document}"
+
+
+def _answer_folder(pixels_sha256: str) -> str:
+    return f"answers/{pixels_sha256[:2]}/{pixels_sha256}"
+
+
 def _answer_name(key: str) -> str:
-    return f"answers/{key[:2]}/{key}.json"
+    """A key is `<SHA-256 of the pixels>-<hash of what was asked>`."""
+    pixels_sha256, _, asked = key.partition("-")
+    return f"{_answer_folder(pixels_sha256)}/{asked}.json"
 
 
 def _encode(value: Archived) -> bytes:

@@ -200,6 +200,12 @@ class Queries:
         for hit in self._all(PAGES, pages, order):
             yield _failed_page(hit)
 
+    def source_urls_below(self, url: str, *, collection: str) -> Iterator[str]:
+        """Yield the URLs of a collection's sources that are this one or lie below it."""
+        below = {"bool": {"should": [{"term": {"url": url}}, {"prefix": {"url": url.rstrip("/") + "/"}}]}}
+        for hit in self._all(SOURCES, {"bool": {"filter": [below, *_terms(collection=collection)]}}, [{"url": "asc"}]):
+            yield str(hit["_source"]["url"])
+
     def recent_batches(self, size: int = 5) -> tuple[Source, ...]:
         """Return the batch records that began last, newest first."""
         return self._first(BATCHES, {"match_all": {}}, [{"started_at": "desc"}, {"id": "asc"}], size)

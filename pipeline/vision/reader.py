@@ -94,13 +94,13 @@ class AnswerStore(Protocol):
 
 
 def answer_key(pixels_sha256: str, asked: Mapping[str, object]) -> str:
-    """Return the key of an answer: a hash of what was really asked about which pixels.
+    """Return the key of an answer: which pixels, and a hash of what was really asked about them.
 
     `asked` holds everything that could change the answer: model, revision, prompt text, decoding parameters. The
     document, its name and its collection are no part of it.
     """
-    canonical = json.dumps({"pixels": pixels_sha256, **asked}, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    canonical = json.dumps(asked, sort_keys=True, ensure_ascii=False)
+    return f"{pixels_sha256}-{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
 class _Turn:

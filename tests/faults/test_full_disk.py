@@ -45,7 +45,7 @@ def test_a_run_on_a_full_disk_ends_with_the_reason_and_goes_on_once_there_is_roo
     assert "remedy: Free space" in told
     assert "Traceback" not in told
     assert_everything_in_it_is_whole(sixty.home / "first-archive")
-    first_answers = list((sixty.home / "first-archive").glob("answers/*/*.json"))
+    first_answers = list((sixty.home / "first-archive").glob("answers/*/*/*.json"))
     assert first_answers
 
     assert (sixty.home / "second.code").read_text() == "0\n"
@@ -73,8 +73,8 @@ def assert_everything_in_it_is_whole(folder: Path) -> None:
             assert archive.source(collection, identifier)
         for document in archive.documents(collection):
             assert list(archive.readings(collection, document))
-    for path in folder.glob("answers/*/*.json"):
-        assert archive.answer(path.stem)
+    for path in folder.glob("answers/*/*/*.json"):
+        assert archive.answer(f"{path.parent.name}-{path.stem}")
     for path in folder.glob("images/*/*/*.jpg"):
         assert path.read_bytes().endswith(b"\xff\xd9")
     for path in folder.glob("images/*/*/*.webp"):

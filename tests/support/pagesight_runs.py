@@ -220,7 +220,7 @@ class Pagesight:
 
     def archived_answers(self) -> set[str]:
         """Keys of the answers in the archive now."""
-        return {path.stem for path in self.archive_folder.glob("answers/*/*.json")}
+        return {f"{path.parent.name}-{path.stem}" for path in self.archive_folder.glob("answers/*/*/*.json")}
 
     def assert_archive_and_index_agree(self, collection: str = "default", *, complete: bool = True) -> None:
         """Every archived page has one record, of its newest revision, and nothing else has one.

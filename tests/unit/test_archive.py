@@ -127,10 +127,10 @@ def test_a_writer_who_was_overtaken_begins_again_from_the_newest(tmp_path: Path)
 
 def test_an_answer_that_is_there_stays(store: Store) -> None:
     archive = Archive(store)
-    first = Answer(key="ab12", question="text", model="m", content="one", asked_at=datetime.now(UTC))
+    first = Answer(key="ab12-0f", question="text", model="m", content="one", asked_at=datetime.now(UTC))
 
     archive.save_answer(first)
     archive.save_answer(first.model_copy(update={"content": "two"}))
 
-    assert archive.answer("ab12") == first
-    assert archive.answer("ffff") is None
+    assert archive.answer("ab12-0f") == first
+    assert archive.answer("ffff-0f") is None
