@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO
+from functools import partial
+from typing import BinaryIO, TypeVar
 
 from pipeline.errors import OutcomeError, RenderCrashed
 from pipeline.models import MediaType, RenderedPage
-from pipeline.rendering.process import CHILD_COMMAND, SandboxProcess
+from pipeline.rendering.process import CHILD_COMMAND, SandboxKilled, SandboxProcess
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.replies import Done, Opened, PageReply
+
+T = TypeVar("T")
 
 
 class SandboxPool:
@@ -103,7 +106,7 @@ class OpenDocument:
         self._slot = slot
         self._file = file
         self._media_type = media_type
-        opened = self._open()
+        opened = _once_more(self._open)
         self.pages = opened.pages
         self.title = opened.title
 
@@ -117,6 +120,9 @@ class OpenDocument:
         """
         if not 1 <= page_number <= self.pages:
             raise ValueError(f"page {page_number} of {self.pages}")
+        return _once_more(partial(self._render, page_number, with_pixels))
+
+    def _render(self, page_number: int, with_pixels: bool) -> RenderedPage:
         process, fresh = self._slot.process()
         if fresh:
             self._open()
@@ -131,6 +137,14 @@ class OpenDocument:
     def _open(self) -> Opened:
         process, _ = self._slot.process()
         return process.ask({"op": "open", "media_type": self._media_type}, Opened, self._file.fileno())[0]
+
+
+def _once_more(work: Callable[[], T]) -> T:
+    """Do something in a sandbox; again in a new one where a person or the kernel ended the first."""
+    try:
+        return work()
+    except SandboxKilled:
+        return work()
 
 
 def _rendered(page_number: int, reply: PageReply, payload: bytes, with_pixels: bool) -> RenderedPage:

@@ -55,6 +55,10 @@ _FAILED = b'{"error":'
 R = TypeVar("R", bound=Reply)
 
 
+class SandboxKilled(RenderCrashed):
+    """The child was ended from outside. The page that it worked on may well be innocent."""
+
+
 class SandboxProcess:
     """A child that decodes one file at a time. Any failure but an orderly one ends it; `alive` tells."""
 
@@ -180,5 +184,5 @@ class SandboxProcess:
         if number in _GIVING_UP and usage.ru_maxrss >= _NEAR_LIMIT * self._limits.memory_mb * 1024:
             return RenderOutOfMemory(f"the decoder gave up ({name}) near the limit of {self._limits.memory_mb} MiB")
         if number in (signal.SIGKILL, signal.SIGTERM):
-            return RenderCrashed(f"the sandbox process was ended by {name} from outside: a person, or a lack of memory")
+            return SandboxKilled(f"the sandbox process was ended by {name} from outside: a person, or a lack of memory")
         return RenderCrashed(f"the decoder crashed with {name}")

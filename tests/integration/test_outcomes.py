@@ -85,11 +85,22 @@ def test_a_file_that_was_mended_fails_no_more(pagesight: Pagesight):
 
 
 def test_a_broken_file_that_was_removed_is_listed_no_more(pagesight: Pagesight):
+    make_pdf(pagesight.files / "report.pdf", 1, seed=1)
     (pagesight.files / "empty.pdf").touch()
     assert pagesight.index().code == 1
     (pagesight.files / "empty.pdf").unlink()
     assert pagesight.index().code == 0
     assert pagesight.failures() == {}
+    pagesight.assert_archive_and_index_agree()
+
+
+def test_an_empty_folder_is_taken_for_a_disk_that_is_not_mounted(pagesight: Pagesight):
+    report = make_pdf(pagesight.files / "report.pdf", 1, seed=1)
+    assert pagesight.index().code == 0
+    before = pagesight.records()
+    report.rename(pagesight.home / "elsewhere.pdf")
+    assert pagesight.index().code == 0
+    assert pagesight.records() == before
     pagesight.assert_archive_and_index_agree()
 
 
