@@ -15,11 +15,12 @@ demo: $(VENV)/.installed ## Start a local Elasticsearch, index samples/, search 
 test: check ## Run all checks and all tests (starts its own Elasticsearch)
 	@$(BIN)/python -m pytest
 
-check: $(VENV)/.developed ## Lint, types, layers
+check: $(VENV)/.developed ## Lint, types, layers, documentation
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/unit/test_docs.py
 
 format: $(VENV)/.developed ## Format the code
 	@$(BIN)/ruff check --fix .

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ PREFIX = "PAGESIGHT_"
 FILE_NAME = "pagesight.toml"
 #: The other names a secret is known by; Jina's own tools use the first.
 KEY_ALIASES = ("JINA_API_KEY",)
+_USER_INFO = re.compile(r"//[^/@\s]+@")
 
 
 class Settings(BaseSettings):
@@ -94,6 +96,13 @@ class Settings(BaseSettings):
         """The environment, then the file; no `.env`, which other tools of the folder may own."""
         return env_settings, TomlConfigSettingsSource(settings_cls, Path(FILE_NAME))
 
+    def shown(self) -> dict[str, str]:
+        """Return every setting as it may be shown: secrets, and passwords within URLs, are masked."""
+        return {name: masked(str(value)) if value not in (None, "") else "" for name, value in self}
+
+    def __repr_args__(self) -> Iterable[tuple[str, str]]:
+        return self.shown().items()
+
     @property
     def archive_url(self) -> str:
         """Where the archive lies."""
@@ -103,6 +112,11 @@ class Settings(BaseSettings):
     def uses_model(self) -> bool:
         """Whether a vision model is configured: a key, or an endpoint of one's own that needs none."""
         return self.vlm_api_key is not None or self.vlm_url != Settings.model_fields["vlm_url"].default
+
+
+def masked(text: str) -> str:
+    """Return text in which user names and passwords within URLs cannot be read."""
+    return _USER_INFO.sub("//**********@", text)
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:

@@ -16,7 +16,7 @@ from pipeline.cli.output import plain, print_json, rows, stdout, table
 from pipeline.errors import PagesightError
 from pipeline.retry import Patience
 from pipeline.services import elasticsearch_url, open_archive, open_index, open_reader, open_vlm
-from pipeline.settings import Settings, load
+from pipeline.settings import Settings, load, masked
 
 EXAMPLES = """
 **Examples**
@@ -52,9 +52,9 @@ def doctor(as_json: Json = False) -> None:
 
 def examine(settings: Settings) -> Iterator[Check]:
     """Yield the outcome of every check."""
-    for name, value in settings.model_dump().items():
-        if name in settings.model_fields_set:
-            yield Check(f"setting {name}", True, str(value))
+    for name, value in settings.shown().items():
+        shown = value or "not set"
+        yield Check(name, True, shown if name in settings.model_fields_set else f"{shown} (default)")
     yield _checked("archive", lambda: f"{_archive(settings)} can be written")
     yield _checked("elasticsearch", lambda: _elasticsearch(settings))
     yield _checked("reader", lambda: _reader(settings))
@@ -75,7 +75,7 @@ def _archive(settings: Settings) -> str:
 
 def _elasticsearch(settings: Settings) -> str:
     with closing(open_index(settings)) as index:
-        return f"{elasticsearch_url(settings)} is {index.health()}"
+        return f"{masked(elasticsearch_url(settings))} is {index.health()}"
 
 
 def _reader(settings: Settings) -> str:

@@ -87,5 +87,14 @@ def test_a_secret_that_does_not_fit_is_not_shown(monkeypatch: pytest.MonkeyPatch
     assert "verysecret" not in str(caught.value) + caught.value.remedy
 
 
+def test_a_password_within_a_url_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAGESIGHT_ELASTICSEARCH_URL", "https://writer:verysecret@search.example.org:9200")
+    settings = load()
+
+    assert settings.elasticsearch_url.endswith("verysecret@search.example.org:9200")
+    assert settings.shown()["elasticsearch_url"] == "https://**********@search.example.org:9200"
+    assert "verysecret" not in repr(settings)
+
+
 def test_every_setting_has_a_default() -> None:
     assert all(not field.is_required() for field in Settings.model_fields.values())
