@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench samples clean
+.PHONY: help demo test check format soak bench samples clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ check: $(VENV)/.developed ## Lint, types, layers, documentation
 format: $(VENV)/.developed ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+soak: $(VENV)/.developed ## Random faults at random moments: ROUNDS=20 SEED=…
+	@$(BIN)/python -m pytest tests/faults/soak_random_faults.py
 
 bench: $(VENV)/.developed ## Measure, and print docs/benchmarks.md's tables
 	@$(BIN)/python bench/run.py

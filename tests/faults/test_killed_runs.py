@@ -7,21 +7,10 @@ import signal
 
 import pytest
 
-from support.pagesight_runs import Pagesight, asked_although_archived, write_sixty_pages
+from support.pagesight_runs import Pagesight, answered, asked_although_archived
 from support.standin import Standin
 
 CALLS = 120
-
-
-@pytest.fixture
-def sixty(pagesight: Pagesight, standin: Standin) -> Pagesight:
-    write_sixty_pages(pagesight)
-    standin.tell(latency_seconds=0.2)
-    return pagesight
-
-
-def answered(standin: Standin) -> int:
-    return int(standin.counters()["answered"])
 
 
 def test_a_run_that_was_killed_goes_on_and_asks_for_no_archived_answer_again(sixty: Pagesight, standin: Standin):

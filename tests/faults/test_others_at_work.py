@@ -11,19 +11,8 @@ import pytest
 
 from pipeline.models import Tombstone
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
-from support.pagesight_runs import Pagesight, make_pdf, write_sixty_pages
+from support.pagesight_runs import Pagesight, answered, make_pdf, write_sixty_pages
 from support.standin import Standin
-
-
-@pytest.fixture
-def sixty(pagesight: Pagesight, standin: Standin) -> Pagesight:
-    write_sixty_pages(pagesight)
-    standin.tell(latency_seconds=0.2)
-    return pagesight
-
-
-def answered(standin: Standin) -> int:
-    return int(standin.counters()["answered"])
 
 
 def test_two_runs_over_the_same_folder_make_one_record_a_page(sixty: Pagesight, standin: Standin):

@@ -367,6 +367,19 @@ def write_sixty_pages(pagesight: Pagesight) -> None:
         make_picture(pagesight.files / f"plate-{number}.png", 20 + number)
 
 
+@pytest.fixture
+def sixty(pagesight: Pagesight, standin: Standin) -> Pagesight:
+    """`pagesight` with sixty pages to work, and a stand-in slow enough for something to happen meanwhile."""
+    write_sixty_pages(pagesight)
+    standin.tell(latency_seconds=0.2)
+    return pagesight
+
+
+def answered(standin: Standin) -> int:
+    """How many requests the stand-in has answered."""
+    return int(standin.counters()["answered"])
+
+
 def asked_although_archived(pagesight: Pagesight, archived: set[str], requests: list[dict[str, Any]]) -> list[str]:
     """Return those of the archived answers' keys that requests ask for again."""
     asked = {(request["image_sha256"], "Describe" in request["prompt"]) for request in requests}
