@@ -124,16 +124,20 @@ class Archive:
         return newest
 
     def reading(self, collection: str, document: str, page: int, revision: int) -> Reading | Tombstone:
-        """Return one revision of a page's reading.
+        """Return one revision of a page's reading; the newest one where that was purged meanwhile.
 
         Raises:
             KeyError: there is none.
         """
-        name = _reading_name(collection, document, page, revision)
-        data = self._store.get(name)
-        if data is None:
-            raise KeyError(name)
-        return _PAGE_READING.validate_json(data)
+        while True:
+            name = _reading_name(collection, document, page, revision)
+            data = self._store.get(name)
+            if data is not None:
+                return _PAGE_READING.validate_json(data)
+            newest = self.revisions(collection, document).get(page, 0)
+            if newest <= revision:
+                raise KeyError(name)
+            revision = newest
 
     def readings(self, collection: str, document: str) -> Iterator[Reading | Tombstone]:
         """Yield the newest reading of each page of a document, by page number."""

@@ -118,6 +118,17 @@ def test_a_page_saved_after_the_deletion_looked_is_buried_by_its_own_writer(arch
     assert (saved.revision, saved.deletion) == (2, deletion.revision)
 
 
+def test_a_revision_that_was_purged_meanwhile_is_read_as_the_newest_one(archive: Archive) -> None:
+    before = save_reading(archive, reading(), None, 0)
+    assert before is not None
+    tombstone = bury(archive, "works", DOCUMENT, 1, before, request_deletion(archive, "works", None, purge=True))
+    archive.purge_readings("works", DOCUMENT, {1: 2})
+
+    assert archive.reading("works", DOCUMENT, 1, 1) == tombstone
+    with pytest.raises(KeyError):
+        archive.reading("works", DOCUMENT, 1, 3)
+
+
 def test_a_deletion_of_another_document_is_of_no_account(archive: Archive) -> None:
     request_deletion(archive, "works", "e" * 64, purge=False)
 
