@@ -12,7 +12,7 @@ import os
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,10 +80,9 @@ def run_batch(
     Raises:
         ServiceRefused: a service says no to everything. What was finished is archived.
     """
-    roots = tuple(roots)
-    run = _Run(roots, request, tools, tally, ranges_at_once)
+    run = _Run(request, tools, tally, ranges_at_once)
     with ThreadPoolExecutor(ranges_at_once + 1, thread_name_prefix="pagesight") as pool:
-        pending = {pool.submit(run.discover, walk(roots, excluded))}
+        pending = {pool.submit(run.discover, roots, tuple(excluded))}
         pending |= {pool.submit(run.work) for _ in range(ranges_at_once)}
         while pending:
             _, pending = wait(pending, _TICK_SECONDS, FIRST_EXCEPTION)
@@ -103,8 +102,7 @@ class _Progress:
 class _Run:
     """One batch at work. Its lock guards the tally and the documents on their way."""
 
-    def __init__(self, roots: tuple[Path, ...], request: Request, tools: Tools, tally: Tally, workers: int) -> None:
-        self._roots = roots
+    def __init__(self, request: Request, tools: Tools, tally: Tally, workers: int) -> None:
         self._request = request
         self._tools = tools
         self._tally = tally
@@ -113,8 +111,8 @@ class _Run:
         self._lock = threading.Lock()
         self._error: BaseException | None = None
         self._slices: list[PageSlice] = []
-        self._seen: set[str] = set()
         self._claimed: set[bytes] = set()
+        self._failed: set[str] = set()
         self._repeated: list[Source] = []
         self._broken: list[Source] = []
         self._on_their_way: dict[str, _Progress] = {}
@@ -122,15 +120,11 @@ class _Run:
 
     # -- registration: one thread
 
-    def discover(self, found: Iterable[Found]) -> None:
-        """Register what the walk finds and queue what is to be worked."""
+    def discover(self, roots: Iterable[Path], excluded: tuple[Path, ...]) -> None:
+        """Register what lies below the roots and queue what is to be worked."""
         try:
-            for place in found:
-                if self._tools.patience.stopped:
-                    break
-                self._register(place)
-            else:
-                self._forget_vanished()
+            for root in roots:
+                self._discover_below(root, excluded)
             self._flush()
             self._verification.flush()
         except Stopped:
@@ -142,18 +136,30 @@ class _Run:
             for _ in range(self._workers):
                 self._queue.put(None)
 
-    def _register(self, place: Found) -> None:
+    def _discover_below(self, root: Path, excluded: tuple[Path, ...]) -> None:
+        seen: set[str] = set()
+        for place in walk([root], excluded):
+            if self._tools.patience.stopped:
+                return
+            source, before = self._look_at(place)
+            seen.add(source_id(source.url))
+            self._take(source, before)
+        if seen:  # an empty folder is a disk that is not mounted rather than everything removed
+            self._forget_vanished(root, seen)
+
+    def _look_at(self, place: Found) -> tuple[Source, Source | None]:
         tools = self._tools
-        source, before = register(place, self._request, tools.archive, tools.sandboxes, tools.max_file_bytes)
-        self._seen.add(source_id(source.url))
+        return register(place, self._request, tools.archive, tools.sandboxes, tools.max_file_bytes)
+
+    def _take(self, source: Source, before: Source | None) -> None:
+        """Plan the work on a source's document; `before` is what lay there before."""
         self._verification.source(source)
         if before is not None and before.document is not None:
             self._leave(before.document, before.path)
         if source.document is None and source.error is None:
             return  # its collection was deleted meanwhile
         if source.document is None:
-            with self._lock:
-                self._tally.documents[DocumentStatus.FAILED] += 1
+            self._count_failed(source)
             return
         identifier = bytes.fromhex(source.document.id)
         if identifier in self._claimed:
@@ -162,21 +168,24 @@ class _Run:
         self._claimed.add(identifier)
         self._plan(source, source.document)
 
-    def _forget_vanished(self) -> None:
-        """Take a place from the document that lay there, where the whole walk found nothing there any more."""
-        if not self._seen:
-            return  # an empty folder is a disk that is not mounted rather than everything removed
+    def _count_failed(self, source: Source) -> None:
+        if source.url in self._failed:
+            return  # two of the roots lead to it
+        self._failed.add(source.url)
+        with self._lock:
+            self._tally.documents[DocumentStatus.FAILED] += 1
+
+    def _forget_vanished(self, root: Path, seen: set[str]) -> None:
+        """Take a place from the document that lay there, where the whole walk found nothing there any more.
+
+        The index tells which places it knows below the root: a hint, which costs little however large the collection.
+        """
         archive, collection = self._tools.archive, self._request.collection
-        for source in vanished_sources(archive, collection, self._known_urls(), self._seen):
+        known = self._tools.projector.source_urls_below(source_url(Path(os.path.abspath(root))), collection)
+        for source in vanished_sources(archive, collection, known, seen):
             if source.document is not None:
                 self._leave(source.document, source.path)
             self._verification.source(forget_source(archive, source))
-
-    def _known_urls(self) -> Iterator[str]:
-        """URLs below the roots as the index knows them: a hint, which costs nothing however large the collection is."""
-        for root in self._roots:
-            url = source_url(Path(os.path.abspath(root)))
-            yield from self._tools.projector.source_urls_below(url, self._request.collection)
 
     def _plan(self, source: Source, document: Document) -> None:
         planned = plan(source, document, self._request, self._tools.archive)

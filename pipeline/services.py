@@ -18,6 +18,7 @@ from pipeline.search import Index
 from pipeline.search.node import LocalNode
 from pipeline.settings import Settings
 from pipeline.vision.client import VlmClient
+from pipeline.vision.leases import FileLeases
 from pipeline.vision.limits import LocalLimiter
 from pipeline.vision.local_reader import LocalReader
 from pipeline.vision.model_reader import ModelReader
@@ -93,7 +94,7 @@ def open_reader(settings: Settings, archive: Archive, patience: Patience, profil
 
     `profile` holds the questions asked of the model, the standard ones when None.
     """
-    cache = AnswerCache(archive)
+    cache = AnswerCache(archive, FileLeases(settings.home / "leases"), patience)
     if not settings.uses_model:
         return LocalReader(cache)
     return ModelReader(

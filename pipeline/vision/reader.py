@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
-from weakref import WeakValueDictionary
 
 from pipeline.models import Answer, RenderedPage, TextSource
+from pipeline.retry import Patience, Waiting
+from pipeline.vision.leases import Leases
+
+#: How often one who waits for another's answer looks for it.
+POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,32 +108,35 @@ def answer_key(pixels_sha256: str, asked: Mapping[str, object]) -> str:
     return f"{pixels_sha256}-{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
-class _Turn:
-    """Held by the thread that asks; gone when nobody holds it or waits for it."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-
-
 class AnswerCache:
-    """Looks in the archive before anything is asked, and lets one thread ask where several want the same."""
+    """Looks in the archive before anything is asked, and lets one ask where several want the same."""
 
-    def __init__(self, store: AnswerStore) -> None:
+    def __init__(self, store: AnswerStore, leases: Leases, patience: Patience) -> None:
         self._store = store
-        self._lock = threading.Lock()
-        self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
+        self._leases = leases
+        self._patience = patience
 
     def get_or_ask(self, key: str, ask: Callable[[], Answer]) -> tuple[Answer, bool]:
-        """Return the answer of this key, and whether it was there already. What `ask` returns is archived at once."""
-        found = self._store.answer(key)
-        if found is not None:
-            return found, True
-        with self._lock:
-            turn = self._turns.setdefault(key, _Turn())
-        with turn.lock:
+        """Return the answer of this key, and whether it was there already. What `ask` returns is archived at once.
+
+        Raises:
+            Stopped: the run was asked to stop while another one asked.
+        """
+        since = time.time()
+        while True:
             found = self._store.answer(key)
             if found is not None:
                 return found, True
-            answer = ask()
-            self._store.save_answer(answer)
+            lease = self._leases.take(key)
+            if lease is not None:
+                with lease:
+                    return self._ask(key, ask)
+            self._patience.wait(POLL_SECONDS, Waiting("an answer", "someone else asks the same at present", since))
+
+    def _ask(self, key: str, ask: Callable[[], Answer]) -> tuple[Answer, bool]:
+        found = self._store.answer(key)  # it may have come between the look and the lease
+        if found is not None:
+            return found, True
+        answer = ask()
+        self._store.save_answer(answer)
         return answer, False

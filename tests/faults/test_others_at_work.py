@@ -20,6 +20,8 @@ def test_two_runs_over_the_same_folder_make_one_record_a_page(sixty: Pagesight, 
     for ended in [run.ended() for run in runs]:
         assert ended.code == 0, ended.stderr
         assert ended.json["pages"] == {"described": 60}
+    assert standin.counters()["asked_again"] == 0
+    assert answered(standin) == 120
     assert len(sixty.records()) == 60
     assert {batch["state"] for batch in sixty.records(BATCHES).values()} == {"done"}
     sixty.assert_archive_and_index_agree()

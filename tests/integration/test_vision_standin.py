@@ -19,9 +19,8 @@ from pipeline.vision.client import VlmClient
 from pipeline.vision.limits import LocalLimiter
 from pipeline.vision.model_reader import ModelReader
 from pipeline.vision.profile import load_profile
-from pipeline.vision.reader import AnswerCache
 from support.standin import Standin, standin
-from support.vision import AnswersInMemory, page_image, rendered_page
+from support.vision import answer_cache, page_image, rendered_page
 
 __all__ = ["standin"]
 
@@ -48,7 +47,7 @@ def reading(
     patience = patience or Patience()
     reader = ModelReader(
         make_client(standin, concurrency=concurrency, read_seconds=read_seconds),
-        AnswerCache(AnswersInMemory()),
+        answer_cache(),
         LocalLimiter(concurrency, patience),
         patience,
         load_profile(),

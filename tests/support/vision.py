@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from PIL import Image
 
 from pipeline.models import Answer, OriginalImage, PageFacts, RenderedPage
+from pipeline.retry import Patience
+from pipeline.vision.reader import AnswerCache
 
 
 def page_image(seed: int, width: int = 40, height: int = 56) -> bytes:
@@ -52,3 +56,31 @@ class AnswersInMemory:
     def save_answer(self, answer: Answer) -> None:
         with self._lock:
             self.by_key.setdefault(answer.key, answer)
+
+
+class LeasesInMemory:
+    """Leases among threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: set[str] = set()
+
+    def take(self, key: str) -> AbstractContextManager[None] | None:
+        with self._lock:
+            if key in self._held:
+                return None
+            self._held.add(key)
+        return self._given_back(key)
+
+    @contextmanager
+    def _given_back(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.remove(key)
+
+
+def answer_cache(store: AnswersInMemory | None = None, patience: Patience | None = None) -> AnswerCache:
+    """A cache that keeps nothing beyond the test."""
+    return AnswerCache(store or AnswersInMemory(), LeasesInMemory(), patience or Patience())

@@ -5,9 +5,8 @@ import pytest
 from pipeline.errors import AnswerTimeout
 from pipeline.models import PageFacts, RenderedPage, TextSource
 from pipeline.vision.local_reader import LocalReader
-from pipeline.vision.reader import AnswerCache
 from pipeline.vision.text_lines import TextLine
-from support.vision import AnswersInMemory, rendered_page
+from support.vision import AnswersInMemory, answer_cache, rendered_page
 
 LAYER = "The dredging of the northern channel was finished in June, a month early."
 SCAN = PageFacts(ink_share=0.1, picture_share=1.0, colours=("white", "grey"), is_vector=False)
@@ -45,7 +44,7 @@ def scan(seed: int = 1) -> RenderedPage:
 def test_a_sound_text_layer_is_taken_and_nothing_is_read_or_archived() -> None:
     ocr, store = OcrThatFinds("never seen"), AnswersInMemory()
     page = dataclasses.replace(rendered_page(1), layer_text=f"\n{LAYER}\n")
-    found = LocalReader(AnswerCache(store), ocr).read(page, "en")
+    found = LocalReader(answer_cache(store), ocr).read(page, "en")
     assert found.text == LAYER
     assert found.text_source is TextSource.LAYER
     assert (ocr.asked, found.answers, store.by_key) == (0, (), {})
@@ -54,15 +53,15 @@ def test_a_sound_text_layer_is_taken_and_nothing_is_read_or_archived() -> None:
 def test_a_scan_is_read_even_where_it_has_a_text_layer() -> None:
     ocr = OcrThatFinds("What is", "visible")
     page = dataclasses.replace(scan(), layer_text=LAYER)
-    found = LocalReader(AnswerCache(AnswersInMemory()), ocr).read(page, "en")
+    found = LocalReader(answer_cache(), ocr).read(page, "en")
     assert found.text == "What is\nvisible"
     assert found.text_source is TextSource.OCR
 
 
 def test_the_same_pixels_are_read_once_and_give_the_same_page_again() -> None:
     ocr, store = OcrThatFinds("Ledger", "of berths"), AnswersInMemory()
-    first = LocalReader(AnswerCache(store), ocr).read(scan(), "de")
-    second = LocalReader(AnswerCache(store), ocr).read(scan(), "de")
+    first = LocalReader(answer_cache(store), ocr).read(scan(), "de")
+    second = LocalReader(answer_cache(store), ocr).read(scan(), "de")
     assert ocr.asked == 1
     assert (first.cached, second.cached) == (0, 1)
     assert dataclasses.replace(first, cached=1) == second
@@ -71,15 +70,15 @@ def test_the_same_pixels_are_read_once_and_give_the_same_page_again() -> None:
 
 def test_another_engine_or_other_pixels_are_another_question() -> None:
     store = AnswersInMemory()
-    LocalReader(AnswerCache(store), OcrThatFinds("a", revision="fake-1")).read(scan(), "en")
-    LocalReader(AnswerCache(store), OcrThatFinds("b", revision="fake-2")).read(scan(), "en")
-    LocalReader(AnswerCache(store), OcrThatFinds("c", revision="fake-1")).read(scan(2), "en")
+    LocalReader(answer_cache(store), OcrThatFinds("a", revision="fake-1")).read(scan(), "en")
+    LocalReader(answer_cache(store), OcrThatFinds("b", revision="fake-2")).read(scan(), "en")
+    LocalReader(answer_cache(store), OcrThatFinds("c", revision="fake-1")).read(scan(2), "en")
     assert len(store.by_key) == 3
 
 
 def test_the_language_of_the_description_is_no_part_of_the_question() -> None:
     ocr = OcrThatFinds("Ledger")
-    reader = LocalReader(AnswerCache(AnswersInMemory()), ocr)
+    reader = LocalReader(answer_cache(), ocr)
     german, french = reader.read(scan(), "de"), reader.read(scan(), "fr")
     assert ocr.asked == 1
     assert (german.description_language, french.description_language) == ("de", "fr")
@@ -87,21 +86,21 @@ def test_the_language_of_the_description_is_no_part_of_the_question() -> None:
 
 
 def test_a_page_without_text_has_none_and_is_described_all_the_same() -> None:
-    found = LocalReader(AnswerCache(AnswersInMemory()), OcrThatFinds()).read(scan(), "en")
+    found = LocalReader(answer_cache(), OcrThatFinds()).read(scan(), "en")
     assert (found.text, found.text_source) == (None, None)
     assert found.description == "Picture in portrait format; mostly white and grey. No text was found."
 
 
 def test_a_page_that_cannot_be_read_raises_and_leaves_nothing_in_the_archive() -> None:
     store = AnswersInMemory()
-    reader = LocalReader(AnswerCache(store), OcrThatHangs())
+    reader = LocalReader(answer_cache(store), OcrThatHangs())
     with pytest.raises(AnswerTimeout):
         reader.read(scan(), "en")
     assert store.by_key == {}
 
 
 def test_the_revision_names_the_engine() -> None:
-    cache = AnswerCache(AnswersInMemory())
+    cache = answer_cache()
     assert (
         LocalReader(cache, OcrThatFinds(revision="x")).revision
         != LocalReader(cache, OcrThatFinds(revision="y")).revision
@@ -110,5 +109,5 @@ def test_the_revision_names_the_engine() -> None:
 
 def test_closing_the_reader_closes_the_engine() -> None:
     ocr = OcrThatFinds()
-    LocalReader(AnswerCache(AnswersInMemory()), ocr).close()
+    LocalReader(answer_cache(), ocr).close()
     assert ocr.closed

@@ -19,8 +19,7 @@ from pipeline.vision.client import VlmClient
 from pipeline.vision.limits import LocalLimiter
 from pipeline.vision.model_reader import CANARY_PROMPT, ModelReader, clean_answer
 from pipeline.vision.profile import Profile, load_profile
-from pipeline.vision.reader import AnswerCache
-from support.vision import AnswersInMemory, rendered_page
+from support.vision import AnswersInMemory, answer_cache, rendered_page
 
 Reply = httpx.Response | type[httpx.RequestError]
 
@@ -69,7 +68,7 @@ def make_reader(
     )
     return ModelReader(
         client,
-        AnswerCache(store or AnswersInMemory()),
+        answer_cache(store, patience),
         LocalLimiter(4, patience),
         patience,
         profile or load_profile(),

@@ -8,7 +8,16 @@ import pytest
 from pipeline.archive import Archive, Store
 from pipeline.deletion import request_deletion
 from pipeline.models import DocumentInfo, Failure, MediaType, PageStatus, Reading, Tombstone
-from pipeline.revisions import add_path, bury, remove_path, save_reading
+from pipeline.revisions import (
+    add_path,
+    bury,
+    forget_source,
+    give_way,
+    is_overtaken,
+    remove_path,
+    save_reading,
+)
+from support.readings import full_source
 
 DOCUMENT = "d" * 64
 
@@ -116,6 +125,28 @@ def test_a_page_saved_after_the_deletion_looked_is_buried_by_its_own_writer(arch
 
     assert isinstance(saved, Tombstone)
     assert (saved.revision, saved.deletion) == (2, deletion.revision)
+
+
+def test_a_document_is_overtaken_by_its_own_deletion_and_by_its_collections(archive: Archive) -> None:
+    assert not is_overtaken(archive, "works", DOCUMENT, deletions_seen=0)
+    request_deletion(archive, "works", "e" * 64, purge=False)
+    assert not is_overtaken(archive, "works", DOCUMENT, deletions_seen=0)
+    request_deletion(archive, "works", DOCUMENT, purge=False)
+    assert is_overtaken(archive, "works", DOCUMENT, deletions_seen=0)
+    assert not is_overtaken(archive, "works", DOCUMENT, deletions_seen=2)
+
+
+def test_a_source_gives_way_to_the_deletion_of_its_collection_alone(archive: Archive) -> None:
+    source = archive.append_source("works", "file:///in/a.pdf", lambda _: full_source(failed=False))
+    request_deletion(archive, "works", DOCUMENT, purge=False)
+    assert give_way(archive, source, deletions_seen=0) == source
+    request_deletion(archive, "works", None, purge=False)
+    assert give_way(archive, source, deletions_seen=2) == source
+
+    forgotten = give_way(archive, source, deletions_seen=1)
+
+    assert (forgotten.revision, forgotten.document, forgotten.error) == (2, None, None)
+    assert forget_source(archive, source) == forgotten
 
 
 def test_a_revision_that_was_purged_meanwhile_is_read_as_the_newest_one(archive: Archive) -> None:

@@ -1,0 +1,104 @@
+"""Leases on answers, among threads and processes of one machine."""
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import Stopped
+from pipeline.models import Answer
+from pipeline.retry import Patience
+from pipeline.vision.leases import FileLeases
+from pipeline.vision.reader import AnswerCache
+from support.vision import AnswersInMemory
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from pipeline.vision.leases import FileLeases
+with FileLeases(Path(sys.argv[1])).take("key"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def answer(content: str = "said") -> Answer:
+    return Answer(key="key", question="text", model="m", content=content, asked_at=datetime.now(UTC))
+
+
+def test_a_key_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    leases, others = FileLeases(tmp_path), FileLeases(tmp_path)
+    lease = leases.take("key")
+    assert lease is not None
+    with lease:
+        assert others.take("key") is None
+        assert leases.take("key") is None
+        other_key = others.take("another")
+        assert other_key is not None
+        with other_key:
+            pass
+    again = others.take("key")
+    assert again is not None
+    with again:
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lease_ends_with_its_holder(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        assert FileLeases(tmp_path).take("key") is None
+        holder.kill()
+    lease = FileLeases(tmp_path).take("key")
+    assert lease is not None
+    with lease:
+        pass
+
+
+def test_of_many_who_want_an_answer_one_asks(tmp_path: Path) -> None:
+    store = AnswersInMemory()
+    asked = []
+
+    def ask() -> Answer:
+        asked.append(1)
+        return answer()
+
+    def want(_: int) -> tuple[Answer, bool]:
+        # Each with leases of its own, as separate processes have.
+        return AnswerCache(store, FileLeases(tmp_path), Patience()).get_or_ask("key", ask)
+
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(want, range(64)))
+
+    assert len(asked) == 1
+    assert {got.content for got, _ in found} == {"said"}
+    assert [cached for _, cached in found].count(False) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_who_fails_leaves_the_asking_to_the_next(tmp_path: Path) -> None:
+    cache = AnswerCache(AnswersInMemory(), FileLeases(tmp_path), Patience())
+
+    def fail() -> Answer:
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        cache.get_or_ask("key", fail)
+    assert cache.get_or_ask("key", answer)[1] is False
+    assert cache.get_or_ask("key", fail)[0].content == "said"
+
+
+def test_a_wait_for_anothers_answer_can_be_stopped(tmp_path: Path) -> None:
+    patience = Patience()
+    lease = FileLeases(tmp_path).take("key")
+    assert lease is not None
+    with lease:
+        threading.Timer(0.1, patience.stop).start()
+        with pytest.raises(Stopped, match="someone else asks the same"):
+            AnswerCache(AnswersInMemory(), FileLeases(tmp_path), patience).get_or_ask("key", answer)
