@@ -196,6 +196,8 @@ class Reading(Numbered):
     status: PageStatus
     error: Failure | None = None
     batch: str
+    deletions_seen: int
+    """The newest deletion that its batch knew: older ones, however late they are carried out, are not for it."""
     language: str
     """BCP 47 tag that was asked for."""
     description: str | None = None

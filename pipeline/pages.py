@@ -12,6 +12,7 @@ from pipeline.models import (
     DocumentInfo,
     Failure,
     ImageInfo,
+    PageRange,
     PageSlice,
     PageStatus,
     Provenance,
@@ -91,17 +92,18 @@ def read_reading(base: Reading, found: PageAnswers, reader: Reader) -> Reading:
     )
 
 
-def new_reading(part: PageSlice, page_number: int, collection: str, batch: str, recipe: Recipe) -> Reading:
+def new_reading(part: PageSlice, page_number: int, work: PageRange, recipe: Recipe) -> Reading:
     """Return the reading of a page of which nothing is known yet."""
     return Reading(
-        collection=collection,
+        collection=work.collection,
         document=document_info(part),
         page_number=page_number,
         page_label=None,
         revision=1,
         fingerprint=recipe.fingerprint(part.document.id, page_number),
         status=PageStatus.BLANK,
-        batch=batch,
+        batch=work.batch,
+        deletions_seen=work.deletions_seen,
         language=recipe.language,
         archived_at=datetime.now(UTC),
     )

@@ -212,7 +212,7 @@ class _Desk:
                 return _Finished(None)  # nobody is asked about what is deleted by now
             known = self._known(number)
             reading, cached = self._read(number, rendered, known)
-            saved = save_reading(tools.archive, reading, known, work.deletions_seen)
+            saved = save_reading(tools.archive, reading, known)
             if isinstance(saved, Tombstone):
                 clean_up_behind(tools.archive, saved)
         finally:
@@ -232,7 +232,7 @@ class _Desk:
     ) -> tuple[Reading, int]:
         tools, work = self.tools, self.work
         recipe = tools.recipe(work.language)
-        reading = new_reading(self.part, number, work.collection, work.batch, recipe)
+        reading = new_reading(self.part, number, work, recipe)
         try:
             if isinstance(rendered, OutcomeError):
                 raise rendered

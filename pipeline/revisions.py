@@ -15,9 +15,7 @@ from pipeline.models import Deletion, PageStatus, Reading, Source, Tombstone
 PageReading = Reading | Tombstone
 
 
-def save_reading(
-    archive: Archive, reading: Reading, known: PageReading | None, deletions_seen: int
-) -> Reading | Tombstone | None:
+def save_reading(archive: Archive, reading: Reading, known: PageReading | None) -> Reading | Tombstone | None:
     """Archive a finished reading under the next revision; return what is the newest one then.
 
     It gives way to a deletion that its batch did not know of, and to an equal reading that another writer archived
@@ -28,7 +26,7 @@ def save_reading(
         if newest is None:
             return _numbered(reading, 1)
         if isinstance(newest, Tombstone):
-            return _numbered(reading, newest.revision + 1) if newest.deletion <= deletions_seen else None
+            return _numbered(reading, newest.revision + 1) if newest.deletion <= reading.deletions_seen else None
         paths = _merged(newest.document.path, reading.document.path)
         if newest.fingerprint == reading.fingerprint and newest.status is not PageStatus.FAILED:
             return None if paths == newest.document.path else _with_paths(newest, paths)
@@ -36,7 +34,7 @@ def save_reading(
 
     document = reading.document.id
     saved = archive.append_reading(reading.collection, document, reading.page_number, known, successor)
-    overtaken = _newest_deletion(archive, reading.collection, document, deletions_seen)
+    overtaken = _newest_deletion(archive, reading.collection, document, reading.deletions_seen)
     if overtaken is None or not isinstance(saved, Reading):
         return saved
     # The deletion listed the archive before this reading was in it: what it would have done is done here.
@@ -56,10 +54,12 @@ def remove_path(archive: Archive, reading: Reading, path: str) -> Reading | Tomb
 def bury(
     archive: Archive, collection: str, document: str, page: int, known: PageReading, deletion: Deletion
 ) -> Reading | Tombstone | None:
-    """Archive that a page is deleted."""
+    """Archive that a page is deleted, unless a newer deletion or a newer request has come first."""
 
     def tombstone(newest: PageReading | None) -> Tombstone | None:
         if isinstance(newest, Tombstone) and newest.deletion >= deletion.revision:
+            return None
+        if isinstance(newest, Reading) and newest.deletions_seen >= deletion.revision:
             return None
         return Tombstone(
             collection=collection,

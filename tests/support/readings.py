@@ -46,6 +46,7 @@ def full_reading() -> Reading:
         status=PageStatus.DESCRIBED,
         error=FAILURE,
         batch="b1",
+        deletions_seen=0,
         language="en",
         description="A bar chart.",
         description_language="en",

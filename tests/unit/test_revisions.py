@@ -46,6 +46,7 @@ def reading(path: str = "/a.pdf", fingerprint: str = "f1", **more: object) -> Re
         "fingerprint": fingerprint,
         "status": PageStatus.DESCRIBED,
         "batch": "b",
+        "deletions_seen": 0,
         "language": "en",
         "archived_at": datetime.now(UTC),
     }
@@ -58,7 +59,7 @@ def newest(archive: Archive) -> Reading | Tombstone:
 
 
 def test_the_first_reading_is_revision_1(archive: Archive) -> None:
-    saved = save_reading(archive, reading(), None, deletions_seen=0)
+    saved = save_reading(archive, reading(), None)
 
     assert saved == newest(archive)
     assert saved is not None
@@ -66,17 +67,17 @@ def test_the_first_reading_is_revision_1(archive: Archive) -> None:
 
 
 def test_an_equal_reading_of_another_writer_wins_and_learns_of_the_other_place(archive: Archive) -> None:
-    save_reading(archive, reading("/a.pdf", text="first"), None, 0)
-    saved = save_reading(archive, reading("/b.pdf", text="second"), None, 0)
+    save_reading(archive, reading("/a.pdf", text="first"), None)
+    saved = save_reading(archive, reading("/b.pdf", text="second"), None)
 
     assert isinstance(saved, Reading)
     assert (saved.revision, saved.text, saved.document.path) == (2, "first", ("/a.pdf", "/b.pdf"))
-    assert save_reading(archive, reading("/b.pdf"), None, 0) == saved
+    assert save_reading(archive, reading("/b.pdf"), None) == saved
 
 
 def test_another_recipe_takes_the_next_revision_and_keeps_the_places(archive: Archive) -> None:
-    first = save_reading(archive, reading("/a.pdf"), None, 0)
-    saved = save_reading(archive, reading("/b.pdf", fingerprint="f2"), first, 0)
+    first = save_reading(archive, reading("/a.pdf"), None)
+    saved = save_reading(archive, reading("/b.pdf", fingerprint="f2"), first)
 
     assert isinstance(saved, Reading)
     assert (saved.revision, saved.fingerprint, saved.document.path) == (2, "f2", ("/a.pdf", "/b.pdf"))
@@ -85,9 +86,9 @@ def test_another_recipe_takes_the_next_revision_and_keeps_the_places(archive: Ar
 def test_a_success_replaces_a_failure_but_a_failure_no_success(archive: Archive) -> None:
     failure = Failure(type="answer_timeout", message="m", remedy="r", transient=True)
     failed = reading(status=PageStatus.FAILED, error=failure)
-    save_reading(archive, failed, None, 0)
-    good = save_reading(archive, reading(), None, 0)
-    late = save_reading(archive, failed, None, 0)
+    save_reading(archive, failed, None)
+    good = save_reading(archive, reading(), None)
+    late = save_reading(archive, failed, None)
 
     assert isinstance(good, Reading)
     assert (good.revision, good.status) == (2, PageStatus.DESCRIBED)
@@ -95,7 +96,7 @@ def test_a_success_replaces_a_failure_but_a_failure_no_success(archive: Archive)
 
 
 def test_places_come_and_go_as_revisions(archive: Archive) -> None:
-    first = save_reading(archive, reading("/a.pdf"), None, 0)
+    first = save_reading(archive, reading("/a.pdf"), None)
     assert isinstance(first, Reading)
     both = add_path(archive, first, "/b.pdf")
     assert isinstance(both, Reading)
@@ -107,12 +108,12 @@ def test_places_come_and_go_as_revisions(archive: Archive) -> None:
 
 
 def test_a_deletion_wins_over_a_batch_that_began_before_it(archive: Archive) -> None:
-    before = save_reading(archive, reading(), None, 0)
+    before = save_reading(archive, reading(), None)
     assert before is not None
     deletion = request_deletion(archive, "works", None, purge=False)
     bury(archive, "works", DOCUMENT, 1, before, deletion)
 
-    saved = save_reading(archive, reading(fingerprint="f2"), before, deletions_seen=0)
+    saved = save_reading(archive, reading(fingerprint="f2"), before)
 
     assert isinstance(saved, Tombstone)
     assert newest(archive) == saved
@@ -121,7 +122,7 @@ def test_a_deletion_wins_over_a_batch_that_began_before_it(archive: Archive) -> 
 def test_a_page_saved_after_the_deletion_looked_is_buried_by_its_own_writer(archive: Archive) -> None:
     deletion = request_deletion(archive, "works", DOCUMENT, purge=False)
 
-    saved = save_reading(archive, reading(), None, deletions_seen=0)
+    saved = save_reading(archive, reading(), None)
 
     assert isinstance(saved, Tombstone)
     assert (saved.revision, saved.deletion) == (2, deletion.revision)
@@ -149,8 +150,19 @@ def test_a_source_gives_way_to_the_deletion_of_its_collection_alone(archive: Arc
     assert forget_source(archive, source) == forgotten
 
 
+def test_a_deletion_that_is_carried_out_late_leaves_alone_what_was_asked_for_since(archive: Archive) -> None:
+    deletion = request_deletion(archive, "works", None, purge=False)
+    saved = save_reading(archive, reading(deletions_seen=deletion.revision), None)
+    assert saved is not None
+
+    assert bury(archive, "works", DOCUMENT, 1, saved, deletion) == saved
+    assert isinstance(
+        bury(archive, "works", DOCUMENT, 1, saved, request_deletion(archive, "works", None, False)), Tombstone
+    )
+
+
 def test_a_revision_that_was_purged_meanwhile_is_read_as_the_newest_one(archive: Archive) -> None:
-    before = save_reading(archive, reading(), None, 0)
+    before = save_reading(archive, reading(), None)
     assert before is not None
     tombstone = bury(archive, "works", DOCUMENT, 1, before, request_deletion(archive, "works", None, purge=True))
     archive.purge_readings("works", DOCUMENT, {1: 2})
@@ -163,16 +175,16 @@ def test_a_revision_that_was_purged_meanwhile_is_read_as_the_newest_one(archive:
 def test_a_deletion_of_another_document_is_of_no_account(archive: Archive) -> None:
     request_deletion(archive, "works", "e" * 64, purge=False)
 
-    assert isinstance(save_reading(archive, reading(), None, deletions_seen=0), Reading)
+    assert isinstance(save_reading(archive, reading(), None), Reading)
 
 
 def test_a_request_after_the_deletion_lifts_it(archive: Archive) -> None:
-    before = save_reading(archive, reading(), None, 0)
+    before = save_reading(archive, reading(), None)
     assert before is not None
     deletion = request_deletion(archive, "works", None, purge=False)
     bury(archive, "works", DOCUMENT, 1, before, deletion)
 
-    saved = save_reading(archive, reading(), None, deletions_seen=deletion.revision)
+    saved = save_reading(archive, reading(deletions_seen=deletion.revision), None)
 
     assert isinstance(saved, Reading)
     assert saved.revision == 3
