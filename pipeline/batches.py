@@ -11,9 +11,11 @@ from pipeline.archive import Archive
 from pipeline.errors import SettingsError
 from pipeline.languages import normalise_tag
 from pipeline.models import Batch, Collection
+from pipeline.vision.leases import FileLeases, Lease
 from pipeline.vision.profile import DEFAULT_PROFILE
 
 DEFAULT_COLLECTION = "default"
+_LEASE = "batch-"
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -53,6 +55,24 @@ def begin_batch(
     )
     archive.append_batch(batch)
     return batch
+
+
+def hold_batch(leases: FileLeases, batch: Batch) -> Lease:
+    """Return a lease that says, for as long as it is held, that a process works on this batch."""
+    lease = leases.take(f"{_LEASE}{batch.id}")
+    assert lease is not None  # the id is new
+    return lease
+
+
+def close_killed(archive: Archive, leases: FileLeases) -> list[Batch]:
+    """Archive the end of those batches of this machine whose process was killed, and return them."""
+    closed = []
+    for key in leases.abandoned():
+        batch = archive.batch(key.removeprefix(_LEASE)) if key.startswith(_LEASE) else None
+        if batch is not None and batch.state == "working":
+            closed.append(batch.model_copy(update={"revision": batch.revision + 1, "state": "killed"}))
+            archive.append_batch(closed[-1])
+    return closed
 
 
 def _collection(archive: Archive, name: str, language: str | None, default_language: str) -> Collection:

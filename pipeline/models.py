@@ -268,7 +268,7 @@ class Batch(Numbered):
     deletions_seen: int
     """The newest deletion of the collection when the batch began."""
     state: str
-    """`working`, `done`, `interrupted` by a person or `halted` by a service that refused."""
+    """`working`, `done`, `interrupted` by a person, `halted` by a service that refused, or `killed`."""
     started_at: datetime
     ended_at: datetime | None = None
     documents: dict[str, int] = {}

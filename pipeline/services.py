@@ -41,6 +41,11 @@ def open_archive(settings: Settings) -> Archive:
     return Archive(Store(settings.archive_url))
 
 
+def open_leases(settings: Settings) -> FileLeases:
+    """Return the leases that the processes of this machine share."""
+    return FileLeases(settings.home / "leases")
+
+
 def elasticsearch_url(settings: Settings) -> str:
     """Return the URL of the cluster: the one that is set, else the local node's.
 
@@ -94,7 +99,7 @@ def open_reader(settings: Settings, archive: Archive, patience: Patience, profil
 
     `profile` holds the questions asked of the model, the standard ones when None.
     """
-    cache = AnswerCache(archive, FileLeases(settings.home / "leases"), patience)
+    cache = AnswerCache(archive, open_leases(settings), patience)
     if not settings.uses_model:
         return LocalReader(cache)
     return ModelReader(

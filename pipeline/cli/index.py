@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.batches import DEFAULT_COLLECTION, begin_batch
+from pipeline.batches import DEFAULT_COLLECTION, begin_batch, close_killed, hold_batch
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_error, print_json, rows, stderr, stdout, table
@@ -25,7 +25,7 @@ from pipeline.models import Batch, DocumentStatus, PageStatus
 from pipeline.ranges import Tools
 from pipeline.registration import Request
 from pipeline.retry import Patience
-from pipeline.services import open_tools
+from pipeline.services import open_leases, open_tools
 from pipeline.settings import Settings, load
 from pipeline.sources import display_path
 
@@ -94,19 +94,22 @@ def _run(
 ) -> tuple[Batch, PagesightError | None]:
     """Work a batch; return it as it ended, and what halted it."""
     sources = [display_path(path.absolute()) for path in paths]
+    leases = open_leases(settings)
+    for killed in close_killed(tools.archive, leases):
+        tools.projector.batch(killed)
     batch = begin_batch(tools.archive, collection, language, settings.language, sources)
     tools.projector.batch(batch)
     request = Request(batch.collection, batch.id, batch.deletions_seen, tools.recipe(batch.language))
     halted: PagesightError | None = None
-    with RunProgress(tally, tools.patience, stderr()) as progress:
+    with hold_batch(leases, batch), RunProgress(tally, tools.patience, stderr()) as progress:
         try:
             run_batch(
                 paths, [settings.home, Path(settings.archive_url)], request, tools, ranges_at_once, tally, progress.tick
             )
         except PagesightError as error:
             halted = error
-    ended = _end(batch, tools, tally, halted)
-    tools.archive.append_batch(ended)
+        ended = _end(batch, tools, tally, halted)
+        tools.archive.append_batch(ended)
     refused = _project(ended, tools)
     return ended, halted or refused
 

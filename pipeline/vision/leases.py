@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -50,6 +51,14 @@ class FileLeases:
             os.close(descriptor)
             return None
         return _FileLease(descriptor, path)
+
+    def abandoned(self) -> Iterator[str]:
+        """Yield the keys whose holder was killed. Each is held meanwhile, and given back by the next step."""
+        for key in sorted(os.listdir(self._folder)):
+            lease = self.take(key)
+            if lease is not None:
+                with lease:
+                    yield key
 
 
 class _FileLease:

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from pipeline.search import BATCHES
 from support.pagesight_runs import Pagesight, answered, asked_although_archived
 from support.standin import Standin
 
@@ -30,6 +31,7 @@ def test_a_run_that_was_killed_goes_on_and_asks_for_no_archived_answer_again(six
     assert asked_although_archived(sixty, archived, standin.requests()) == []
     assert standin.counters()["requests"] == ended.json["model_calls"] == CALLS - len(archived)
     assert len(sixty.records()) == 60
+    assert sorted(batch["state"] for batch in sixty.records(BATCHES).values()) == ["done", "killed"]
     sixty.assert_archive_and_index_agree()
     sixty.assert_nothing_left(killed=True)
 

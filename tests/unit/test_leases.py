@@ -54,11 +54,22 @@ def test_a_lease_ends_with_its_holder(tmp_path: Path) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         assert FileLeases(tmp_path).take("key") is None
+        assert list(FileLeases(tmp_path).abandoned()) == []
         holder.kill()
     lease = FileLeases(tmp_path).take("key")
     assert lease is not None
     with lease:
         pass
+
+
+def test_what_a_killed_holder_left_is_found_and_swept(tmp_path: Path) -> None:
+    (tmp_path / "key").touch()
+    leases = FileLeases(tmp_path)
+    held = leases.take("another")
+    assert held is not None
+    with held:
+        assert list(leases.abandoned()) == ["key"]
+        assert [path.name for path in tmp_path.iterdir()] == ["another"]
 
 
 def test_of_many_who_want_an_answer_one_asks(tmp_path: Path) -> None:
