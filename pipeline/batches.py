@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 from pipeline.archive import Archive
 from pipeline.errors import SettingsError
-from pipeline.languages import normalise_tag
 from pipeline.models import Batch, Collection
 from pipeline.vision.leases import FileLeases, Lease
 from pipeline.vision.profile import DEFAULT_PROFILE
@@ -38,10 +37,10 @@ def begin_batch(
 ) -> Batch:
     """Archive the beginning of a batch, and its collection where it is new or gets another language.
 
-    The language is the one named, else the collection's own, else the default.
+    The language is the one named, else the collection's own, else the default. `collection_name` and `normalise_tag`
+    have seen to it that name and tags are fit.
     """
-    tag = normalise_tag(language) if language else None
-    kept = _collection(archive, collection_name(collection), tag, default_language)
+    kept = _collection(archive, collection, language, default_language)
     now = datetime.now(UTC)
     batch = Batch(
         id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",

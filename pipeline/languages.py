@@ -15,6 +15,10 @@ DETECT_MIN_SCORE = 0.5
 DETECT_MAX_CHARACTERS = 2_000
 
 
+#: Codes that say that it is several languages, none, an uncoded or an unknown one.
+_NO_LANGUAGE = (None, "mul", "zxx", "mis", "und")
+
+
 def normalise_tag(tag: str) -> str:
     """Return a BCP 47 tag in its usual spelling: `DE` becomes `de`, `zh_hant` becomes `zh-Hant`.
 
@@ -25,11 +29,17 @@ def normalise_tag(tag: str) -> str:
         language = langcodes.get(tag)
     except langcodes.LanguageTagError:
         language = None
-    if language is None or not language.is_valid() or language.language is None:
+    if language is None or not language.is_valid() or language.language in _NO_LANGUAGE or _is_private(language):
         raise SettingsError(
             f"{tag!r} is no language tag", remedy="Use a BCP 47 tag such as en, de, fr, pt-BR or zh-Hant."
         )
     return str(language.to_tag())
+
+
+def _is_private(language: langcodes.Language) -> bool:
+    """Codes from qaa to qtz are for private use (ISO 639-2): no model knows what they mean."""
+    code = language.language or ""
+    return len(code) == 3 and "qaa" <= code <= "qtz"
 
 
 def english_name(tag: str) -> str:

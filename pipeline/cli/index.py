@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
-from pipeline.batches import DEFAULT_COLLECTION, begin_batch, close_killed, hold_batch
+from pipeline.batches import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_error, print_json, rows, stderr, stdout, table
 from pipeline.cli.progress import RunProgress
-from pipeline.errors import PagesightError, ServiceRefused, SettingsError, Stopped
-from pipeline.local_runner import Tally, run_batch
+from pipeline.errors import SettingsError
+from pipeline.indexing import Order, index_batch
+from pipeline.languages import normalise_tag
+from pipeline.local_runner import Tally
 from pipeline.models import Batch, DocumentStatus, PageStatus
-from pipeline.ranges import Tools
-from pipeline.registration import Request
 from pipeline.retry import Patience
 from pipeline.services import open_leases, open_tools
-from pipeline.settings import Settings, load
+from pipeline.settings import load
 from pipeline.sources import display_path
 
 EXAMPLES = """
@@ -66,13 +64,21 @@ def index(
     for path in paths:
         if not os.path.lexists(path):
             raise SettingsError(f"there is no {display_path(path)}", remedy="Name files or folders that exist.")
+    order = Order(
+        roots=tuple(paths),
+        excluded=(settings.home, Path(settings.archive_url)),
+        collection=collection_name(collection),
+        language=normalise_tag(language) if language else None,
+        default_language=settings.language,
+    )
     patience = Patience()
     tally = Tally()
     with open_tools(settings, patience) as (tools, ranges_at_once), _interruptible(patience) as interrupted:
         if not tools.reader.describes:
             stderr().print(plain(LOCAL_READER_NOTE, "yellow"))
         tools.projector.index.install()
-        batch, error = _run(paths, collection, language, settings, tools, ranges_at_once, tally)
+        with RunProgress(tally, patience, stderr()) as progress:
+            batch, error = index_batch(order, tools, open_leases(settings), ranges_at_once, tally, progress.tick)
     if as_json:
         print_json(summary(batch))
     else:
@@ -81,71 +87,6 @@ def index(
         print_error(error)
         raise typer.Exit(ExitCode.REFUSED)
     raise typer.Exit(_ended(batch, tally, bool(interrupted)))
-
-
-def _run(
-    paths: list[Path],
-    collection: str,
-    language: str | None,
-    settings: Settings,
-    tools: Tools,
-    ranges_at_once: int,
-    tally: Tally,
-) -> tuple[Batch, PagesightError | None]:
-    """Work a batch; return it as it ended, and what halted it."""
-    sources = [display_path(path.absolute()) for path in paths]
-    leases = open_leases(settings)
-    for killed in close_killed(tools.archive, leases):
-        tools.projector.batch(killed)
-    batch = begin_batch(tools.archive, collection, language, settings.language, sources)
-    tools.projector.batch(batch)
-    request = Request(batch.collection, batch.id, batch.deletions_seen, tools.recipe(batch.language))
-    halted: PagesightError | None = None
-    with hold_batch(leases, batch), RunProgress(tally, tools.patience, stderr()) as progress:
-        try:
-            run_batch(
-                paths, [settings.home, Path(settings.archive_url)], request, tools, ranges_at_once, tally, progress.tick
-            )
-        except PagesightError as error:
-            halted = error
-        ended = _end(batch, tools, tally, halted)
-        tools.archive.append_batch(ended)
-    refused = _project(ended, tools)
-    return ended, halted or refused
-
-
-def _project(batch: Batch, tools: Tools) -> PagesightError | None:
-    """Write the record of a batch that ended, and let searches see everything; return what refuses it."""
-    try:
-        tools.projector.batch(batch)
-        tools.projector.refresh()
-    except Stopped:
-        return None  # the archive has it; who interrupts a run does not wait for a cluster
-    except ServiceRefused as error:
-        return error
-    return None
-
-
-def _end(batch: Batch, tools: Tools, tally: Tally, halted: PagesightError | None) -> Batch:
-    now = datetime.now(UTC)
-    state = "halted" if halted else "interrupted" if tools.patience.stopped else "done"
-    return batch.model_copy(
-        update={
-            "revision": batch.revision + 1,
-            "state": state,
-            "ended_at": now,
-            "documents": _counts(tally.documents),
-            "pages": _counts(tally.pages),
-            "model_calls": tools.reader.usage.calls,
-            "cached_answers": tally.cached_answers,
-            "tokens": tools.reader.usage.tokens,
-            "seconds": round((now - batch.started_at).total_seconds(), 3),
-        }
-    )
-
-
-def _counts(counter: Counter[PageStatus] | Counter[DocumentStatus]) -> dict[str, int]:
-    return {status.value: count for status, count in counter.items() if count}
 
 
 def summary(batch: Batch) -> dict[str, Any]:

@@ -11,7 +11,7 @@ def test_a_tag_is_brought_to_its_usual_spelling(given: str, tag: str) -> None:
     assert normalise_tag(given) == tag
 
 
-@pytest.mark.parametrize("given", ["", "klingonese", "x", "12", "de; drop", "und"])
+@pytest.mark.parametrize("given", ["", "klingonese", "x", "12", "de; drop", "und", "mul", "zxx", "qqq"])
 def test_what_is_no_language_is_refused(given: str) -> None:
     with pytest.raises(SettingsError, match="no language tag"):
         normalise_tag(given)
