@@ -13,8 +13,6 @@ DETECT_MIN_LETTERS = 12
 DETECT_MIN_SCORE = 0.5
 #: More text than this tells the detector nothing new.
 DETECT_MAX_CHARACTERS = 2_000
-
-
 #: Codes that say that it is several languages, none, an uncoded or an unknown one.
 _NO_LANGUAGE = (None, "mul", "zxx", "mis", "und")
 

@@ -298,11 +298,6 @@ class PageRange:
     deletions_seen: int
     slices: tuple[PageSlice, ...]
 
-    @property
-    def page_count(self) -> int:
-        """Pages in all slices."""
-        return sum(len(part.page_numbers) for part in self.slices)
-
 
 @dataclass(frozen=True, slots=True)
 class PageFacts:

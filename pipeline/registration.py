@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.archive import Archive, source_id
 from pipeline.errors import OutcomeError, SourceVanished
-from pipeline.models import Document, Failure, FileState, PageStatus, Reading, Source, Tombstone
+from pipeline.models import Document, Failure, FileState, PageStatus, Reading, Source
 from pipeline.rendering import SandboxPool
 from pipeline.retry import TRANSIENT_ATTEMPTS
 from pipeline.revisions import give_way
@@ -126,16 +126,14 @@ def plan(source: Source, document: Document, request: Request, archive: Archive)
     settled = []
     due = set(range(1, document.pages + 1))
     for reading in archive.readings(request.collection, document.id):
-        if isinstance(reading, Reading) and is_settled(reading, request.recipe):
+        if isinstance(reading, Reading) and _is_settled(reading, request.recipe):
             settled.append(reading)
             due.discard(reading.page_number)
     return Plan(tuple(settled), tuple(sorted(due)))
 
 
-def is_settled(reading: Reading | Tombstone | None, recipe: Recipe) -> bool:
+def _is_settled(reading: Reading, recipe: Recipe) -> bool:
     """Whether a page needs no work: read with this recipe, or failed for a reason that still holds."""
-    if not isinstance(reading, Reading):
-        return False
     error = reading.error
     if reading.fingerprint != recipe.fingerprint(reading.document.id, reading.page_number, error):
         return False

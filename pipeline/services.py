@@ -30,6 +30,8 @@ PAGES_IN_HAND = 2
 #: Ranges worked at once, as a multiple of those that the pages in hand would fill. A range whose last pages wait for
 #: their turn occupies its thread: with 1 there were too few left to keep 64 calls in flight (0.87 of the rate).
 RANGES_PER_HAND = 2
+#: Pages that the local reader works at once. OCR is one process: the second page is for those with a text layer.
+LOCAL_READINGS = 2
 
 
 def open_archive(settings: Settings) -> Archive:
@@ -130,7 +132,7 @@ def open_tools(settings: Settings, patience: Patience, profile: Profile | None =
         SettingsError: a setting cannot be used.
         ServiceRefused: the archive or the cluster cannot be used.
     """
-    calls = settings.vlm_concurrency if settings.uses_model else 2
+    calls = settings.vlm_concurrency if settings.uses_model else LOCAL_READINGS
     pages = PAGES_IN_HAND * calls
     ranges = RANGES_PER_HAND * (pages // RANGE_PAGES) + 2
     with ExitStack() as stack:

@@ -51,8 +51,7 @@ class Archive:
         Raises:
             ServiceRefused: the location cannot be written.
         """
-        self._store.put("tmp/check", b"")
-        self._store.delete("tmp/check")
+        self._store.check()
 
     # -- collections, batches, deletions, sources: one folder a thing, `<revision>.json` in it
 

@@ -86,6 +86,12 @@ class Store:
         with self._translated():
             return bool(self._fs.exists(self._path(name)))
 
+    def check(self) -> None:
+        """Write something and remove it again."""
+        name = f"{_TEMPORARY}/{uuid.uuid4().hex}"
+        self.put(name, b"")
+        self.delete(name)
+
     def names(self, folder: str) -> list[str]:
         """Return the last parts of the names in a folder, sorted; an absent folder is empty."""
         with self._translated():

@@ -48,7 +48,7 @@ Exit codes: 0, 1 Elasticsearch refused some records, 3 the cluster or the archiv
 def delete(
     document: Annotated[
         str | None,
-        typer.Argument(help="Id, name or path, or the beginning of one; a whole collection when left out."),
+        typer.Argument(help="The beginning of an id, or a part of a name or path; the whole collection when left out."),
     ] = None,
     collection: Annotated[
         str | None,

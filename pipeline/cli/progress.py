@@ -11,7 +11,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from pipeline.cli.output import printable
+from pipeline.cli.output import plain, printable
 from pipeline.local_runner import Tally
 from pipeline.models import DocumentStatus, PageStatus
 from pipeline.retry import Patience
@@ -36,7 +36,11 @@ class RunProgress:
         self._rate = _Rate()
         self._next_line = time.monotonic() + LINE_SECONDS
         self._bar = Progress(
-            TextColumn("[bold]{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"), console=console
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            # Without markup: the words hold what a server said.
+            TextColumn("{task.fields[words]}", markup=False),
+            console=console,
         )
         self._task: TaskID = self._bar.add_task("pages", total=None, words="")
 
@@ -59,7 +63,7 @@ class RunProgress:
             self._bar.update(self._task, completed=tally.pages_done, total=total, words=self._words())
         elif time.monotonic() >= self._next_line:
             self._next_line += LINE_SECONDS
-            self._console.print(self._words())
+            self._console.print(plain(self._words()))
 
     def _words(self) -> str:
         tally = self._tally

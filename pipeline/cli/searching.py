@@ -137,7 +137,9 @@ def _emphasised(fragment: Fragment) -> list[dict[str, Any]]:
 
 
 def show(
-    place: Annotated[str, typer.Argument(metavar="DOCUMENT[:PAGE]", help="Id, name or path, or the beginning of one.")],
+    place: Annotated[
+        str, typer.Argument(metavar="DOCUMENT[:PAGE]", help="The beginning of an id, or a part of a name or path.")
+    ],
     collection: CollectionFilter = None,
     as_json: Json = False,
 ) -> None:
