@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COMPOSE ?= docker compose
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format soak bench samples clean
+.PHONY: help demo test check compose-check format soak bench samples clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.installed ## Start a local Elasticsearch, index samples/, search them
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash docs/demo.sh
@@ -21,6 +22,11 @@ check: $(VENV)/.developed ## Lint, types, layers, documentation
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/unit/test_docs.py
+
+compose-check: ## Hold docker-compose.yml against `docker compose config`; needs no engine
+	@$(COMPOSE) version >/dev/null 2>&1 || { echo "There is no '$(COMPOSE)': docker-compose.yml was not checked."; exit 1; }
+	@ELASTIC_PASSWORD=x KIBANA_PASSWORD=x REDIS_PASSWORD=x $(COMPOSE) --env-file /dev/null config --quiet
+	@echo "docker-compose.yml is sound."
 
 format: $(VENV)/.developed ## Format the code
 	@$(BIN)/ruff check --fix .

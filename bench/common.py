@@ -30,6 +30,7 @@ from pipeline.retry import Patience
 from pipeline.search import LocalNode
 from pipeline.services import open_tools
 from pipeline.settings import Settings, load
+from pipeline.sources import source_url
 from pipeline.vision.profile import Profile, load_profile
 from support.standin import KEY, Standin
 
@@ -79,7 +80,8 @@ def settings(home: Path, elasticsearch_url: str, model: Standin | None, **more: 
     """Settings of a run, through the environment as a person would set them."""
     for name in [name for name in os.environ if name.startswith("PAGESIGHT_") or name == "JINA_API_KEY"]:
         del os.environ[name]
-    values = {"home": home, "elasticsearch_url": elasticsearch_url, **more}
+    unlimited = {"vlm_requests_per_minute": 0, "vlm_tokens_per_minute": 0}
+    values = {"home": home, "elasticsearch_url": elasticsearch_url, **unlimited, **more}
     if model is not None:
         values |= {"vlm_url": model.url, "vlm_api_key": KEY}
     os.environ.update({f"PAGESIGHT_{name.upper()}": str(value) for name, value in values.items()})
@@ -100,7 +102,8 @@ def index(chosen: Settings, roots: list[Path], profile: Profile | None = None) -
         batch = begin_batch(tools.archive, "bench", None, "en", [])
         request = Request(batch.collection, batch.id, batch.deletions_seen, tools.recipe(batch.language))
         began = time.monotonic()
-        run_batch(roots, [], request, tools, ranges_at_once, tally, lambda: None)
+        urls = [source_url(root.absolute()) for root in roots]
+        run_batch(urls, [], request, tools, ranges_at_once, tally, lambda: None)
         return tally, time.monotonic() - began, tools.reader.usage.calls
 
 

@@ -6,14 +6,26 @@ cd "$(dirname "$0")/.."
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 run() { printf '\033[2m$ %s\033[0m\n' "$*"; "$@"; }
 
-say "1. A local Elasticsearch"
+say "1. A local Elasticsearch, a local Redis and a worker"
 run pagesight elasticsearch start
+run pagesight redis start
+log="${PAGESIGHT_HOME:-.pagesight}/worker.log"
+printf '\033[2m$ pagesight worker 2> %s &\033[0m\n' "$log"
+pagesight worker 2> "$log" &
+worker=$!
+# The worker ends with the demo; what it has not done stays in the queue.
+trap 'kill -TERM "$worker" 2> /dev/null && wait "$worker" || true' EXIT
 
-say "2. Index the samples"
+say "2. Queue the samples, and follow them"
+batch="$(pagesight enqueue samples --collection samples 2> /dev/null)"
+printf '\033[2m$ pagesight enqueue samples --collection samples\033[0m\n%s\n' "$batch"
 # Two of them cannot be read, on purpose: exit code 1 means that some failed.
 status=0
-run pagesight index samples --collection samples || status=$?
-if [ "$status" -gt 1 ]; then exit "$status"; fi
+run pagesight status "$batch" --watch || status=$?
+if [ "$status" -gt 1 ]; then
+  tail -n 20 "$log"
+  exit "$status"
+fi
 
 say "3. Find pages by what they show"
 run pagesight search "photograph blue" --collection samples --size 2
@@ -29,7 +41,9 @@ cat <<'NEXT'
 
 What next:
   pagesight show annual-report.pdf:2      everything that is known of a page, and where its image lies
-  pagesight index ~/Documents             your own files
-  export JINA_API_KEY=…                   have jina-vlm describe the pages, then index again
-  pagesight elasticsearch stop            end the local node
+  pagesight worker                        work what is queued; as many workers as you like
+  pagesight enqueue ~/Documents           queue your own files; `pagesight status --watch` follows
+  pagesight index ~/Documents             the same without queue and worker
+  export JINA_API_KEY=…                   have jina-vlm describe the pages, then queue them again
+  pagesight redis stop; pagesight elasticsearch stop
 NEXT

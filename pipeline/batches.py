@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from pipeline.archive import Archive
 from pipeline.errors import SettingsError
-from pipeline.models import Batch, Collection
+from pipeline.models import Batch, Collection, Lane
 from pipeline.vision.leases import FileLeases, Lease
 from pipeline.vision.profile import DEFAULT_PROFILE
 
@@ -33,12 +33,23 @@ def collection_name(name: str) -> str:
 
 
 def begin_batch(
-    archive: Archive, collection: str, language: str | None, default_language: str, sources: Iterable[str]
+    archive: Archive,
+    collection: str,
+    language: str | None,
+    default_language: str,
+    sources: Iterable[str],
+    *,
+    lane: Lane | None = None,
+    roots: Iterable[str] = (),
+    again: bool = False,
+    epoch: str | None = None,
+    name: Callable[[Batch], None] = lambda _batch: None,
 ) -> Batch:
     """Archive the beginning of a batch, and its collection where it is new or gets another language.
 
     The language is the one named, else the collection's own, else the default. `collection_name` and `normalise_tag`
-    have seen to it that name and tags are fit.
+    have seen to it that name and tags are fit. A queued batch has a lane; `name` archives the sources that it names
+    itself, before it begins.
     """
     kept = _collection(archive, collection, language, default_language)
     now = datetime.now(UTC)
@@ -51,7 +62,14 @@ def begin_batch(
         revision=1,
         state="working",
         started_at=now,
+        lane=lane,
+        roots=tuple(roots),
+        again=again,
+        epoch=epoch,
     )
+    name(batch)
+    if lane is not None:
+        archive.open_batch(batch.id)
     archive.append_batch(batch)
     return batch
 

@@ -46,7 +46,7 @@ def carry_out(deletion: Deletion, projector: Projector) -> int:
         for chunk in batched(_buried(archive, deletion, document), CHUNK):
             projector.pages(chunk)
             pages += len(chunk)
-        projector.document(deletion.collection, document)
+        projector.documents(deletion.collection, [document])
         if deletion.purge:
             _purge(archive, deletion.collection, document)
     if deletion.document_id is None:

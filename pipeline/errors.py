@@ -20,6 +20,7 @@
         ├── RenderTimeout             render_timeout
         ├── RenderCrashed             render_crashed (transient)
         ├── RenderOutOfMemory         render_memory
+        ├── Quarantined               quarantined
         ├── AnswerUnusable            answer_unusable (transient)
         ├── AnswerTimeout             answer_timeout  (transient)
         ├── AnswerRefused             answer_refused
@@ -196,6 +197,13 @@ class RenderOutOfMemory(OutcomeError):
     remedy = "Raise PAGESIGHT_SANDBOX_MEMORY_MB if the page is a genuine one."
 
 
+class Quarantined(OutcomeError):
+    """The process that worked on it alone died, several times over."""
+
+    code = "quarantined"
+    remedy = "Look at the evidence in the message and at the workers' logs; `pagesight retry --error quarantined` tries again."
+
+
 class AnswerUnusable(OutcomeError):
     """The model's answer could not be understood, several times over."""
 
@@ -224,3 +232,9 @@ class RecordRefused(OutcomeError):
 
     code = "record_refused"
     remedy = "Compare the index's mapping with `mappings/`; after mending it run `pagesight rebuild`."
+
+
+def outcome_error(code: str, message: str) -> OutcomeError:
+    """Return the error of this code, as it was before it became a record."""
+    (kind,) = (kind for kind in OutcomeError.__subclasses__() if kind.code == code)
+    return kind(message)

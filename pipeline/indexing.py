@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pipeline.batches import begin_batch, close_killed, hold_batch
 from pipeline.errors import PagesightError, ServiceRefused, Stopped
@@ -22,9 +21,10 @@ from pipeline.vision.leases import FileLeases
 class Order:
     """What a person asked to be indexed."""
 
-    roots: tuple[Path, ...]
-    excluded: tuple[Path, ...]
-    """Folders that are never walked: the archive's own."""
+    roots: tuple[str, ...]
+    """URLs of files, folders and buckets."""
+    excluded: tuple[str, ...]
+    """URLs of folders that are never walked: the archive's own."""
     collection: str
     language: str | None
     """The language asked for; the collection's own when None."""
@@ -37,7 +37,7 @@ def index_batch(
     """Work a batch; return it as it ended, and what halted it. `tick` is called a few times a second."""
     for killed in close_killed(tools.archive, leases):
         tools.projector.batch(killed)
-    sources = [display_path(path.absolute()) for path in order.roots]
+    sources = [display_path(url) for url in order.roots]
     batch = begin_batch(tools.archive, order.collection, order.language, order.default_language, sources)
     tools.projector.batch(batch)
     request = Request(batch.collection, batch.id, batch.deletions_seen, tools.recipe(batch.language))

@@ -8,14 +8,12 @@ The queue between them is bounded, so that memory stays flat however long the wa
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pipeline.archive import source_id
 from pipeline.errors import ServiceRefused, Stopped
@@ -29,11 +27,12 @@ from pipeline.models import (
     Reading,
     Source,
 )
+from pipeline.places import leave, with_path
 from pipeline.ranges import RANGE_PAGES, RangeOutcome, Tools, process_range
 from pipeline.records import document_status
 from pipeline.registration import Request, plan, register, source_failed, vanished_sources
-from pipeline.revisions import add_path, forget_source, remove_path
-from pipeline.sources import Found, source_url, walk
+from pipeline.revisions import forget_source
+from pipeline.sources import Found, walk
 from pipeline.verification import Verification
 
 #: Ranges that registration may be ahead of the work: it makes the total, and so the ETA, known early.
@@ -65,15 +64,15 @@ class Tally:
 
 
 def run_batch(
-    roots: Iterable[Path],
-    excluded: Iterable[Path],
+    roots: Iterable[str],
+    excluded: Iterable[str],
     request: Request,
     tools: Tools,
     ranges_at_once: int,
     tally: Tally,
     tick: Callable[[], None],
 ) -> None:
-    """Work everything below the roots; `tick` is called a few times a second, in this thread.
+    """Work everything below the roots, given by their URLs; `tick` is called a few times a second, in this thread.
 
     A stop (`Tools.patience`) lets what is in flight end; the rest is counted as unfinished.
 
@@ -120,7 +119,7 @@ class _Run:
 
     # -- registration: one thread
 
-    def discover(self, roots: Iterable[Path], excluded: tuple[Path, ...]) -> None:
+    def discover(self, roots: Iterable[str], excluded: tuple[str, ...]) -> None:
         """Register what lies below the roots and queue what is to be worked."""
         try:
             for root in roots:
@@ -136,9 +135,9 @@ class _Run:
             for _ in range(self._workers):
                 self._queue.put(None)
 
-    def _discover_below(self, root: Path, excluded: tuple[Path, ...]) -> None:
+    def _discover_below(self, root: str, excluded: tuple[str, ...]) -> None:
         seen: set[str] = set()
-        for place in walk([root], excluded):
+        for place in walk([root], excluded, self._tools.patience):
             if self._tools.patience.stopped:
                 return
             source, before = self._look_at(place)
@@ -149,13 +148,13 @@ class _Run:
 
     def _look_at(self, place: Found) -> tuple[Source, Source | None]:
         tools = self._tools
-        return register(place, self._request, tools.archive, tools.sandboxes, tools.max_file_bytes)
+        return register(place, self._request, tools.archive, tools.sandboxes, tools.files, tools.max_file_bytes)
 
     def _take(self, source: Source, before: Source | None) -> None:
         """Plan the work on a source's document; `before` is what lay there before."""
         self._verification.source(source)
         if before is not None and before.document is not None:
-            self._leave(before.document, before.path)
+            leave(self._tools.projector, self._request.collection, before.document.id, before.path)
         if source.document is None and source.error is None:
             return  # its collection was deleted meanwhile
         if source.document is None:
@@ -175,21 +174,21 @@ class _Run:
         with self._lock:
             self._tally.documents[DocumentStatus.FAILED] += 1
 
-    def _forget_vanished(self, root: Path, seen: set[str]) -> None:
+    def _forget_vanished(self, root: str, seen: set[str]) -> None:
         """Take a place from the document that lay there, where the whole walk found nothing there any more.
 
         The index tells which places it knows below the root: a hint, which costs little however large the collection.
         """
         archive, collection = self._tools.archive, self._request.collection
-        known = self._tools.projector.source_urls_below(source_url(Path(os.path.abspath(root))), collection)
-        for source in vanished_sources(archive, collection, known, seen):
+        known = self._tools.projector.source_urls_below(root, collection)
+        for source in vanished_sources(archive, self._tools.files, collection, known, seen):
             if source.document is not None:
-                self._leave(source.document, source.path)
+                leave(self._tools.projector, self._request.collection, source.document.id, source.path)
             self._verification.source(forget_source(archive, source))
 
     def _plan(self, source: Source, document: Document) -> None:
-        planned = plan(source, document, self._request, self._tools.archive)
-        settled = [self._with_path(reading, source.path) for reading in planned.settled]
+        planned = plan(document, self._request, self._tools.archive)
+        settled = [with_path(self._tools.archive, reading, source.path) for reading in planned.settled]
         self._verification.pages(settled)
         statuses = Counter(reading.status for reading in settled)
         with self._lock:
@@ -204,23 +203,6 @@ class _Run:
             self._cut(source, document, planned.due)
         else:
             self._verification.document(settled)
-
-    def _with_path(self, reading: Reading, path: str) -> Reading:
-        if path in reading.document.path:
-            return reading
-        changed = add_path(self._tools.archive, reading, path)
-        return changed if isinstance(changed, Reading) else reading
-
-    def _leave(self, document: Document, path: str) -> None:
-        """Take a path from the pages of a document that lies there no more."""
-        collection = self._request.collection
-        readings = self._tools.archive.readings(collection, document.id)
-        changed = [
-            remove_path(self._tools.archive, reading, path) for reading in readings if isinstance(reading, Reading)
-        ]
-        self._tools.projector.pages(changed)
-        if changed:
-            self._tools.projector.document(collection, document.id)
 
     def _cut(self, source: Source, document: Document, due: tuple[int, ...]) -> None:
         """Cut a document into ranges; small documents share one."""
@@ -255,7 +237,7 @@ class _Run:
 
     def _process(self, work: PageRange) -> None:
         try:
-            self._record(process_range(work, self._tools, self._count_page))
+            self._record(process_range(work, self._tools, self._tools.patience, self._count_page))
         except Stopped:
             return
         except BaseException as error:
@@ -278,8 +260,8 @@ class _Run:
                 progress.pages.update(statuses)
                 if progress.pages.total() == progress.document.pages:
                     done.append(self._on_their_way.pop(identifier))
+        self._tools.projector.documents(self._request.collection, [progress.document.id for progress in done])
         for progress in done:
-            self._tools.projector.document(self._request.collection, progress.document.id)
             with self._lock:
                 self._tally.documents[document_status(progress.pages, progress.document.pages)] += 1
 
@@ -309,12 +291,11 @@ class _Run:
             for source in self._broken:
                 # Pages that were read before the file changed; the archived source no longer tells of them.
                 assert source.document is not None
-                self._leave(source.document, source.path)
+                leave(self._tools.projector, self._request.collection, source.document.id, source.path)
             for source in self._repeated:
                 self._repeat(source)
             self._verification.flush()
-            for progress in self._on_their_way.values():
-                self._tools.projector.document(self._request.collection, progress.document.id)
+            self._tools.projector.documents(self._request.collection, self._on_their_way)
         except Stopped:
             pass  # the next run finds what the index lacks
         except ServiceRefused as error:
@@ -329,6 +310,8 @@ class _Run:
         """Add a second place to a document that was worked in this run already."""
         assert source.document is not None
         readings = self._tools.archive.readings(self._request.collection, source.document.id)
-        live = [self._with_path(reading, source.path) for reading in readings if isinstance(reading, Reading)]
+        live = [
+            with_path(self._tools.archive, reading, source.path) for reading in readings if isinstance(reading, Reading)
+        ]
         self._verification.pages(live)
         self._verification.document(live)

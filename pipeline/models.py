@@ -79,11 +79,14 @@ class Failure(Archived):
 
 
 class FileState(Archived):
-    """What must stay the same for a local file's bytes to be trusted without reading them again."""
+    """What must stay the same for a file's bytes to be trusted without reading them again."""
 
     bytes: int
     mtime_ns: int
-    inode: int
+    inode: int | None = None
+    """Of a local file."""
+    etag: str | None = None
+    """Of an object, with its quotes."""
 
 
 class Document(Archived):
@@ -102,7 +105,7 @@ class Source(Numbered):
 
     collection: str
     url: str
-    """`file://` URL, percent-encoded: every name a file system allows has one."""
+    """`file://` URL or that of an object, percent-encoded: every name and every key has one."""
     path: str
     """The same for people; bytes that are no UTF-8 are shown as U+FFFD."""
     state: FileState | None
@@ -258,6 +261,14 @@ class Answer(Archived):
     asked_at: datetime
 
 
+class Lane(StrEnum):
+    """The queues that batches go through; workers empty the first ones first."""
+
+    URGENT = "urgent"
+    NORMAL = "normal"
+    BACKFILL = "backfill"
+
+
 class Batch(Numbered):
     """One request to process sources. Revision 1 is its beginning, a later one its end."""
 
@@ -268,7 +279,16 @@ class Batch(Numbered):
     deletions_seen: int
     """The newest deletion of the collection when the batch began."""
     state: str
-    """`working`, `done`, `interrupted` by a person, `halted` by a service that refused, or `killed`."""
+    """`working`, `done`, `interrupted` by a person, `halted` by a service that refused, or `killed`; of a queued batch
+    `working`, `paused`, `cancelled` or `done`."""
+    lane: Lane | None = None
+    """The queue it goes through; None for a run in one process."""
+    roots: tuple[str, ...] = ()
+    """URLs that a queued batch walks."""
+    again: bool = False
+    """Whether what failed is tried again whatever the reason."""
+    epoch: str | None = None
+    """Which life of the broker its messages were published in."""
     started_at: datetime
     ended_at: datetime | None = None
     documents: dict[str, int] = {}
@@ -276,6 +296,92 @@ class Batch(Numbered):
     model_calls: int = 0
     cached_answers: int = 0
     tokens: int = 0
+    seconds: float = 0.0
+
+
+class Entry(Archived):
+    """A source that a queued batch is to process."""
+
+    url: str
+    error: Failure | None = None
+    """Why nothing can be had there, where the walk saw it already."""
+    pages: tuple[int, ...] | None = None
+    """Only these pages; None: all."""
+
+
+class Chunk(Archived):
+    """Up to 500 sources of a queued batch, archived before any message names them."""
+
+    entries: tuple[Entry, ...]
+
+
+class Folder(Archived):
+    """One listing of a walk: a directory, or one page of a bucket's listing. Archived once its chunks are."""
+
+    root: str
+    url: str
+    cursor: str
+    """Where in the listing this page begins; "" for the first."""
+    sources: tuple[int, ...]
+    """Number of entries of each of its chunks."""
+    folders: tuple[str, ...]
+    """URLs of the directories found in it."""
+    next_cursor: str
+    """Where the listing goes on; "" at its end."""
+
+
+class DocumentBegun(Archived):
+    """A document of which pages were due when its part was registered."""
+
+    entry: int
+    document: str
+    pages: int
+    due: tuple[int, ...]
+    known: dict[int, int]
+    """Newest revision of each due page that had one."""
+
+
+class Begun(Archived):
+    """That a batch has registered sources of a part, and what was then still to be worked in messages of its own."""
+
+    documents: tuple[DocumentBegun, ...]
+
+
+class Outcome(Archived):
+    """How the sources of a part or of a chunk ended, counted by source."""
+
+    documents: dict[str, int]
+    """By `DocumentStatus`, or `deleted`."""
+    pages: dict[str, int]
+    """By `PageStatus`, or `deleted`."""
+
+
+class FleetState(Numbered):
+    """Whether the workers may work: `running`, `paused` by a person, or `halted` by a service that refused."""
+
+    state: Literal["running", "paused", "halted"]
+    service: str | None = None
+    cause: str | None = None
+    remedy: str | None = None
+    since: datetime
+
+
+class Run(Numbered):
+    """One run of a schedule. The revision without an outcome claims it, the next one is its end, or another attempt."""
+
+    schedule: str
+    action: str
+    due_at: datetime
+    worker: str
+    """Who claimed it."""
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: Literal["done", "failed", "interrupted"] | None = None
+    """None while it goes on; `interrupted` when its time, or its process, came to an end before it did."""
+    counts: dict[str, int] = {}
+    """What it found and did, by the names that the record has under `counts`."""
+    error: str | None = None
+    remedy: str | None = None
     seconds: float = 0.0
 
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from pipeline.archive import Archive
 from pipeline.errors import RecordRefused, ServiceRefused
-from pipeline.models import Batch, Failure, Reading, Source, Tombstone
+from pipeline.models import Batch, Failure, Reading, Run, Source, Tombstone
 from pipeline.records import (
     Record,
     batch_record,
@@ -25,11 +25,13 @@ from pipeline.records import (
     page_id,
     page_record,
     refused_record,
+    run_record,
+    run_record_id,
     source_record,
     source_record_id,
 )
 from pipeline.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, persist
-from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, SOURCES, Index, Write
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, Index, Write
 
 T = TypeVar("T")
 
@@ -62,16 +64,17 @@ class Projector:
                 due = list(self._overtaken(due))
         return refused
 
-    def document(self, collection: str, document: str) -> None:
-        """Bring a document's record up to date. Its version, the sum of its pages' newest revisions, only grows."""
-        while True:
-            readings = list(self.archive.readings(collection, document))
-            version = sum(reading.revision for reading in readings)
-            live = [reading for reading in readings if isinstance(reading, Reading)]
-            record = document_record(live, version, _now()) if live else None
-            self._write(DOCUMENTS, document_record_id(collection, document), version, record)
-            if version == sum(self.archive.revisions(collection, document).values()):
-                return
+    def documents(self, collection: str, documents: Iterable[str]) -> None:
+        """Bring documents' records up to date. The version of one, the sum of its pages' revisions, only grows."""
+        due = list(documents)
+        while due:
+            versions: dict[str, int] = {}
+            self._write_all(self._document_writes(collection, due, versions))
+            due = [
+                document
+                for document, version in versions.items()
+                if version != sum(self.archive.revisions(collection, document).values())
+            ]
 
     def sources(self, sources: Iterable[Source]) -> None:
         """Write the records of sources; one of which nothing is known any more has none."""
@@ -99,10 +102,24 @@ class Projector:
         """Write the record of a batch."""
         self._write(BATCHES, batch.id, batch.revision, batch_record(batch, _now()))
 
+    def run(self, run: Run) -> None:
+        """Write the record of a schedule's run."""
+        self._write(RUNS, run_record_id(run), run.revision, run_record(run, _now()))
+
     def refresh(self) -> None:
         """Let searches see what was written. For people who wait for it; a fleet leaves it to the server."""
-        for alias in (PAGES, DOCUMENTS, SOURCES, BATCHES):
+        for alias in (PAGES, DOCUMENTS, SOURCES, BATCHES, RUNS):
             persist(partial(self.index.refresh, alias), self.patience, ELASTICSEARCH_WAITS_SECONDS)
+
+    def _document_writes(self, collection: str, documents: list[str], versions: dict[str, int]) -> Iterator[Write]:
+        """Yield the writes of documents of which a page is archived, and note each one's version."""
+        for document in documents:
+            readings = list(self.archive.readings(collection, document))
+            if readings:
+                versions[document] = version = sum(reading.revision for reading in readings)
+                live = [reading for reading in readings if isinstance(reading, Reading)]
+                record = document_record(live, version, _now()) if live else None
+                yield Write(DOCUMENTS, document_record_id(collection, document), version, record)
 
     def _write_pages(self, readings: list[Reading | Tombstone]) -> dict[str, Failure]:
         now = _now()
@@ -163,12 +180,14 @@ def rebuild(projector: Projector, collections: Iterable[str], advance: Callable[
         for chunk in batched(readings, CHUNK):
             refused |= projector.pages(chunk)
             advance(len(chunk))
-        for document in documents:
-            projector.document(collection, document)
+        for named in batched(documents, CHUNK):
+            projector.documents(collection, named)
     wanted = set(collections)
     for batch in filter(None, map(archive.batch, archive.batches())):
         if batch.collection in wanted:
             projector.batch(batch)
+    for run in archive.runs():
+        projector.run(run)
     return refused
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Set
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
-from typing import BinaryIO
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Literal
 
 from pipeline.archive import Archive
 from pipeline.deletion import clean_up_behind
@@ -41,13 +42,15 @@ from pipeline.projection import Projector
 from pipeline.records import page_id
 from pipeline.registration import Recipe, failure_of
 from pipeline.rendering import RENDER_REVISION, OpenDocument, SandboxPool
-from pipeline.retry import Patience
+from pipeline.retry import STOP_POLL_SECONDS, Patience
 from pipeline.revisions import is_overtaken, save_reading
-from pipeline.sources import open_unchanged, require_unchanged, source_path
+from pipeline.sources import SourceFiles, require_unchanged
 from pipeline.vision.reader import Reader
 
 #: Pages worked together. One bulk request of 16 records is 6.5 times as fast per record as 16 of one.
 RANGE_PAGES = 16
+
+Stage = Literal["register", "render", "read", "project"]
 
 _SOURCE_ERRORS = (SourceChanged, SourceVanished, SourceUnreadable)
 
@@ -59,8 +62,10 @@ class Tools:
     archive: Archive
     projector: Projector
     sandboxes: SandboxPool
+    files: SourceFiles
     reader: Reader
     patience: Patience
+    """That of the whole process."""
     pages: Executor
     """Runs the reading of pages."""
     in_hand: threading.Semaphore
@@ -68,6 +73,8 @@ class Tools:
     limits: str
     """The limits in force, as fingerprints hold them."""
     max_file_bytes: int
+    stage: Callable[[Stage], AbstractContextManager[None]] = lambda _stage: nullcontext()
+    """Told of each stage that is gone through: a worker measures them."""
 
     def recipe(self, language: str) -> Recipe:
         """Return how pages are read with these tools."""
@@ -93,61 +100,81 @@ class RangeOutcome:
     broken: tuple[tuple[Source, Failure], ...]
     """Sources whose file was no longer the one that was identified; their pages were not worked."""
     cached_answers: int
+    rest: tuple[PageSlice, ...]
+    """What is still to be done, where the patience ended before the range: pages not read, or not in the index."""
 
 
-def process_range(work: PageRange, tools: Tools, on_page: Callable[[PageStatus], None]) -> RangeOutcome:
-    """Work the pages of a range; `on_page` hears of each that ended.
+def process_range(
+    work: PageRange, tools: Tools, patience: Patience, on_page: Callable[[PageStatus], None]
+) -> RangeOutcome:
+    """Work the pages of a range for as long as the patience lasts; `on_page` hears of each that ended.
 
     Raises:
         ServiceRefused: the model or Elasticsearch says no to everything. What was finished is archived.
-        Stopped: the run was asked to stop while Elasticsearch was away. What was finished is archived.
     """
-    futures: list[Future[_Finished]] = []
-    broken: list[tuple[Source, Failure]] = []
-    for part in work.slices:
+    started: list[dict[int, Future[_Finished]]] = []
+    broken: dict[int, tuple[Source, Failure]] = {}
+    for place, part in enumerate(work.slices):
+        futures: dict[int, Future[_Finished]] = {}
+        started.append(futures)
         try:
-            for future in _start_pages(part, work, tools, on_page):
-                futures.append(future)
+            for number, future in _start_pages(part, work, tools, patience, on_page):
+                futures[number] = future
         except _SOURCE_ERRORS as error:
-            broken.append((part.source, failure_of(error)))
-    finished, refusal = _gather(futures)
-    readings = [page.reading for page in finished if page.reading is not None]
-    refused = tools.projector.pages(readings).keys()
-    if refusal is not None:
-        raise refusal
+            broken[place] = (part.source, failure_of(error))
+    finished = [_gather(futures) for futures in started]
+    readings = [page.reading for pages in finished for page in pages.values() if page.reading is not None]
+    try:
+        with tools.stage("project"):
+            refused: Set[str] = replace(tools.projector, patience=patience).pages(readings).keys()
+    except Stopped:  # everything is archived, and what is not in the index is found there by whoever goes on
+        readings, refused = [], set()
+        finished = [{} for _ in finished]
+    for futures in started:
+        _raise_refusal(futures)
     return RangeOutcome(
         pages=_count(readings, refused),
         refused=Counter(reading.status for reading in _live(readings) if _page_id(reading) in refused),
-        broken=tuple(broken),
-        cached_answers=sum(page.cached for page in finished),
+        broken=tuple(broken.values()),
+        cached_answers=sum(page.cached for pages in finished for page in pages.values()),
+        rest=tuple(
+            left
+            for place, (part, pages) in enumerate(zip(work.slices, finished, strict=True))
+            if place not in broken and (left := _without(part, pages)) is not None
+        ),
     )
 
 
 def _start_pages(
-    part: PageSlice, work: PageRange, tools: Tools, on_page: Callable[[PageStatus], None]
-) -> Iterator[Future[_Finished]]:
+    part: PageSlice, work: PageRange, tools: Tools, patience: Patience, on_page: Callable[[PageStatus], None]
+) -> Iterator[tuple[int, Future[_Finished]]]:
     """Render a slice's pages one after the other, and hand each on at once to be read.
 
     Raises:
         SourceChanged, SourceVanished, SourceUnreadable: the file is not the one that was identified.
     """
-    desk = _Desk(part, work, tools, tools.archive.revisions(work.collection, part.document.id), on_page)
+    newest = tools.archive.revisions(work.collection, part.document.id)
+    desk = _Desk(part, work, tools, patience, newest, on_page)
     state = part.source.state
     assert state is not None
-    with open_unchanged(source_path(part.source.url), state) as file:
-        for number, rendered in _render_pages(file, state, part, tools):
-            yield tools.pages.submit(desk.finish, number, rendered)
+    try:
+        opened = replace(tools.files, patience=patience).open_document(part.source.url, state, part.document.id)
+    except Stopped:  # its bucket is away: the slice is left as a whole
+        return
+    with opened as file:
+        for number, rendered in _render_pages(file, state, part, tools, patience):
+            yield number, tools.pages.submit(desk.finish, number, rendered)
 
 
 def _render_pages(
-    file: BinaryIO, state: FileState, part: PageSlice, tools: Tools
+    file: BinaryIO, state: FileState, part: PageSlice, tools: Tools, patience: Patience
 ) -> Iterator[tuple[int, RenderedPage | OutcomeError]]:
     """Yield each page as rendered, or why it could not be, no more of them at a time than may be in hand."""
     numbers = iter(part.page_numbers)
     try:
         with tools.sandboxes.open(file, part.document.media_type) as opened:
             for number in numbers:
-                if not _may_start(tools):
+                if not _may_start(tools, patience):
                     return
                 rendered = _render(opened, number, tools)
                 try:
@@ -160,23 +187,23 @@ def _render_pages(
         raise
     except OutcomeError as error:  # the file cannot be opened any more: each of its pages says so
         for number in numbers:
-            if not _may_start(tools):
+            if not _may_start(tools, patience):
                 return
             yield number, error
 
 
-def _may_start(tools: Tools) -> bool:
-    """Take a place for one more page in hand, unless the run is to stop."""
-    tools.in_hand.acquire()
-    if tools.patience.stopped:
-        tools.in_hand.release()
-        return False
-    return True
+def _may_start(tools: Tools, patience: Patience) -> bool:
+    """Take a place for one more page in hand, unless the patience has ended."""
+    while not patience.stopped:
+        if tools.in_hand.acquire(timeout=STOP_POLL_SECONDS):
+            return True
+    return False
 
 
 def _render(opened: OpenDocument, number: int, tools: Tools) -> RenderedPage | OutcomeError:
     try:
-        return opened.render(number, with_pixels=tools.reader.wants_pixels)
+        with tools.stage("render"):
+            return opened.render(number, with_pixels=tools.reader.wants_pixels)
     except OutcomeError as error:
         return error
 
@@ -195,6 +222,7 @@ class _Desk:
     part: PageSlice
     work: PageRange
     tools: Tools
+    patience: Patience
     newest: dict[int, int]
     """The newest archived revision of each page when the slice was begun."""
     on_page: Callable[[PageStatus], None]
@@ -204,7 +232,7 @@ class _Desk:
 
         Raises:
             ServiceRefused: no page can be read.
-            Stopped: the run was asked to stop while the model was away.
+            Stopped: the patience has ended before the page was read.
         """
         tools, work = self.tools, self.work
         try:
@@ -239,25 +267,35 @@ class _Desk:
             reading = rendered_reading(reading, rendered, tools.archive, RENDER_REVISION)
             if rendered.blank:
                 return reading, 0
-            found = tools.reader.read(rendered, work.language)
+            with tools.stage("read"):
+                found = tools.reader.read(rendered, work.language, self.patience)
         except OutcomeError as error:
             before = known.error if isinstance(known, Reading) else None
             return failed_reading(reading, recipe, error, before), 0
         return read_reading(reading, found, tools.reader), found.cached
 
 
-def _gather(futures: list[Future[_Finished]]) -> tuple[list[_Finished], ServiceRefused | None]:
-    """Wait for the pages of a range; return those that ended, and the refusal that kept the others from it."""
-    finished = []
-    refusal = None
-    for future in futures:
+def _gather(futures: dict[int, Future[_Finished]]) -> dict[int, _Finished]:
+    """Wait for the pages of a slice; return those that ended, by page number."""
+    finished = {}
+    for number, future in futures.items():
         try:
-            finished.append(future.result())
-        except Stopped:
+            finished[number] = future.result()
+        except (Stopped, ServiceRefused):
             continue
-        except ServiceRefused as error:
-            refusal = error
-    return finished, refusal
+    return finished
+
+
+def _raise_refusal(futures: dict[int, Future[_Finished]]) -> None:
+    for future in futures.values():
+        if isinstance(future.exception(), ServiceRefused):
+            future.result()
+
+
+def _without(part: PageSlice, finished: Collection[int]) -> PageSlice | None:
+    """Return what is left of a slice, or None."""
+    left = tuple(number for number in part.page_numbers if number not in finished)
+    return replace(part, page_numbers=left) if left else None
 
 
 def _count(readings: list[Reading | Tombstone], refused: Set[str]) -> dict[str, Counter[PageStatus]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Set
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.archive import source_id
+from pipeline.archive import run_id, source_id
 from pipeline.languages import base
 from pipeline.models import (
     Batch,
@@ -16,6 +16,7 @@ from pipeline.models import (
     Failure,
     PageStatus,
     Reading,
+    Run,
     Source,
 )
 
@@ -144,8 +145,21 @@ def document_status(counts: Counter[PageStatus], pages: int) -> DocumentStatus:
 
 def batch_record(batch: Batch, indexed_at: datetime) -> Record:
     """Return the record of a batch."""
-    record = batch.model_dump(mode="json", exclude={"deletions_seen"})
+    counted = {"model_calls", "cached_answers", "tokens"} if batch.lane else set()  # many processes' calls: not summed
+    record = batch.model_dump(mode="json", exclude={"deletions_seen", "roots", "again", "epoch"} | counted)
     return _without_empty(record | {"indexed_at": indexed_at.isoformat()})
+
+
+def run_record(run: Run, indexed_at: datetime) -> Record:
+    """Return the record of a schedule's run."""
+    record = run.model_dump(mode="json", exclude={"error", "remedy"})
+    error = {"message": run.error, "remedy": run.remedy}
+    return _without_empty(record | {"error": error, "indexed_at": indexed_at.isoformat()})
+
+
+def run_record_id(run: Run) -> str:
+    """Return a run record's `_id`."""
+    return run_id(run).replace("/", ":")
 
 
 def _document(info: DocumentInfo) -> Record:

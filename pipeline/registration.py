@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pipeline.archive import Archive, source_id
 from pipeline.errors import OutcomeError, SourceVanished
-from pipeline.models import Document, Failure, FileState, PageStatus, Reading, Source
+from pipeline.models import Document, Failure, FileState, PageStatus, Reading, Source, Tombstone
 from pipeline.rendering import SandboxPool
 from pipeline.retry import TRANSIENT_ATTEMPTS
 from pipeline.revisions import give_way
-from pipeline.sources import Found, display_path, file_state, identify, open_unchanged, source_path, source_url
+from pipeline.sources import Found, SourceFiles, display_path, identify
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,8 @@ class Request:
     batch: str
     deletions_seen: int
     recipe: Recipe
+    again: bool = False
+    """Whether failures of earlier batches are tried again whatever their reason."""
 
 
 _LIMITED = {error.code for error in OutcomeError.__subclasses__() if error.by_limit}
@@ -66,6 +67,8 @@ class Plan:
 
     settled: tuple[Reading, ...]
     due: tuple[int, ...]
+    deleted: tuple[int, ...]
+    """Pages that were deleted by a request which the batch did not know."""
 
 
 def failure_of(error: OutcomeError, attempts: int = 1) -> Failure:
@@ -76,30 +79,32 @@ def failure_of(error: OutcomeError, attempts: int = 1) -> Failure:
 
 
 def register(
-    found: Found, request: Request, archive: Archive, sandboxes: SandboxPool, max_bytes: int
+    found: Found, request: Request, archive: Archive, sandboxes: SandboxPool, files: SourceFiles, max_bytes: int
 ) -> tuple[Source, Source | None]:
     """Archive what lies at a place. A file that is unchanged since it was last looked at is not opened.
 
     Returns the source, and what it was before where that was another document. Where the collection was deleted
     meanwhile, the source has neither document nor error.
     """
-    url = source_url(found.path)
-    before = archive.source(request.collection, source_id(url))
-    now = _observe(found, before, request, sandboxes, max_bytes)
+    before = archive.source(request.collection, source_id(found.url))
+    now = _observe(found, before, request, sandboxes, files, max_bytes)
 
     def successor(newest: Source | None) -> Source | None:
         if newest is not None and _says_the_same(newest, now):
             return None
         return now.model_copy(update={"revision": newest.revision + 1 if newest else 1})
 
-    appended = archive.append_source(request.collection, url, successor)
+    appended = archive.append_source(request.collection, found.url, successor)
     source = give_way(archive, appended, request.deletions_seen)
     moved = before is not None and before.document is not None and before.document != source.document
     return source, before if moved else None
 
 
 def source_failed(archive: Archive, source: Source, failure: Failure) -> Source:
-    """Archive that the file of a source could not be worked, and return the source as it is then."""
+    """Archive that the file of a source could not be worked, and return the source as it is then.
+
+    Where it was looked at anew meanwhile, that stays.
+    """
 
     def successor(newest: Source | None) -> Source | None:
         if newest is None or newest.revision != source.revision:
@@ -110,41 +115,77 @@ def source_failed(archive: Archive, source: Source, failure: Failure) -> Source:
     return archive.append_source(source.collection, source.url, successor)
 
 
-def vanished_sources(archive: Archive, collection: str, urls: Iterable[str], seen: Set[str]) -> Iterator[Source]:
+def quarantine_source(archive: Archive, url: str, request: Request, failure: Failure) -> Source:
+    """Archive that looking at a source ends the process that does it."""
+
+    def successor(newest: Source | None) -> Source:
+        return Source(
+            collection=request.collection,
+            url=url,
+            path=display_path(url),
+            state=newest.state if newest else None,
+            error=failure,
+            batch=request.batch,
+            revision=newest.revision + 1 if newest else 1,
+            observed_at=datetime.now(UTC),
+        )
+
+    return archive.append_source(request.collection, url, successor)
+
+
+def vanished_sources(
+    archive: Archive, files: SourceFiles, collection: str, urls: Iterable[str], seen: Set[str]
+) -> Iterator[Source]:
     """Yield what lay at these URLs once and lies there no more: renamed, moved, removed.
 
     `seen` are the ids of the sources that were found this time; only the others are looked at.
     """
     for identifier in map(source_id, urls):
         source = None if identifier in seen else archive.source(collection, identifier)
-        if source is not None and (source.document or source.error) and _is_gone(source_path(source.url)):
+        if source is not None and (source.document or source.error) and _is_gone(source.url, files):
             yield source
 
 
-def plan(source: Source, document: Document, request: Request, archive: Archive) -> Plan:
-    """Compare a document's newest readings with what the request asks for."""
-    settled = []
-    due = set(range(1, document.pages + 1))
-    for reading in archive.readings(request.collection, document.id):
-        if isinstance(reading, Reading) and _is_settled(reading, request.recipe):
+def plan(document: Document, request: Request, archive: Archive, pages: Collection[int] | None = None) -> Plan:
+    """Compare a document's newest readings, or those of some of its pages, with what the request asks for."""
+    settled: list[Reading] = []
+    deleted: list[int] = []
+    due = set(range(1, document.pages + 1)) if pages is None else set(pages) & set(range(1, document.pages + 1))
+    for reading in archive.readings(request.collection, document.id, pages):
+        if isinstance(reading, Tombstone):
+            if reading.deletion > request.deletions_seen:
+                deleted.append(reading.page_number)
+        elif _is_settled(reading, request):
             settled.append(reading)
             due.discard(reading.page_number)
-    return Plan(tuple(settled), tuple(sorted(due)))
+    return Plan(tuple(settled), tuple(sorted(due.difference(deleted))), tuple(deleted))
 
 
-def _is_settled(reading: Reading, recipe: Recipe) -> bool:
-    """Whether a page needs no work: read with this recipe, or failed for a reason that still holds."""
+def _is_settled(reading: Reading, request: Request) -> bool:
+    """Whether a page needs no work: read with this recipe, or failed for a reason that still holds.
+
+    What failed within this very batch has had its try.
+    """
     error = reading.error
-    if reading.fingerprint != recipe.fingerprint(reading.document.id, reading.page_number, error):
+    if reading.fingerprint != request.recipe.fingerprint(reading.document.id, reading.page_number, error):
         return False
-    return reading.status is not PageStatus.FAILED or error is None or not _is_worth_another_try(error)
+    if reading.status is not PageStatus.FAILED or error is None or reading.batch == request.batch:
+        return True
+    return not request.again and not _is_worth_another_try(error)
 
 
 def _is_worth_another_try(error: Failure) -> bool:
     return error.transient and error.attempts < TRANSIENT_ATTEMPTS
 
 
-def _observe(found: Found, before: Source | None, request: Request, sandboxes: SandboxPool, max_bytes: int) -> Source:
+def _observe(
+    found: Found,
+    before: Source | None,
+    request: Request,
+    sandboxes: SandboxPool,
+    files: SourceFiles,
+    max_bytes: int,
+) -> Source:
     """Look at a place; every way this can end is a source."""
     state: FileState | None = None
     document: Document | None = None
@@ -152,18 +193,18 @@ def _observe(found: Found, before: Source | None, request: Request, sandboxes: S
     try:
         if found.error:
             raise found.error
-        state = file_state(found.path)
-        if before is not None and _still_holds(before, state, request.recipe.limits):
+        state = files.state(found.url)
+        if before is not None and _still_holds(before, state, request):
             document, failure = before.document, before.error
         else:
-            document = _open(found.path, state, sandboxes, max_bytes)
+            document = _open(found.url, state, sandboxes, files, max_bytes)
     except OutcomeError as error:
         attempts = before.error.attempts + 1 if before and before.error and before.error.type == error.code else 1
         failure = failure_of(error, attempts)
     return Source(
         collection=request.collection,
-        url=source_url(found.path),
-        path=display_path(found.path),
+        url=found.url,
+        path=display_path(found.url),
         state=state,
         document=document,
         error=failure,
@@ -174,9 +215,9 @@ def _observe(found: Found, before: Source | None, request: Request, sandboxes: S
     )
 
 
-def _is_gone(path: Path) -> bool:
+def _is_gone(url: str, files: SourceFiles) -> bool:
     try:
-        file_state(path)
+        files.state(url)
     except SourceVanished:
         return True
     except OutcomeError:  # it may not be looked at, and so may well be there
@@ -184,8 +225,8 @@ def _is_gone(path: Path) -> bool:
     return False
 
 
-def _open(path: Path, state: FileState, sandboxes: SandboxPool, max_bytes: int) -> Document:
-    with open_unchanged(path, state) as file:
+def _open(url: str, state: FileState, sandboxes: SandboxPool, files: SourceFiles, max_bytes: int) -> Document:
+    with files.open(url, state) as file:
         identified = identify(file, state, max_bytes)
         with sandboxes.open(file, identified.media_type) as opened:
             return Document(
@@ -197,12 +238,14 @@ def _open(path: Path, state: FileState, sandboxes: SandboxPool, max_bytes: int) 
             )
 
 
-def _still_holds(before: Source, state: FileState, limits: str) -> bool:
+def _still_holds(before: Source, state: FileState, request: Request) -> bool:
     if before.state != state:
         return False
     if before.error is None:
         return before.document is not None
-    return not before.error.transient and before.limits in (None, limits)
+    if request.again and before.batch != request.batch:
+        return False
+    return not before.error.transient and before.limits in (None, request.recipe.limits)
 
 
 def _says_the_same(newest: Source, now: Source) -> bool:

@@ -5,6 +5,7 @@ Clients do not retry by themselves. They raise `ServiceUnavailable`, and whoever
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -23,6 +24,8 @@ MODEL_WAITS_SECONDS = (15.0, 30.0, 60.0)
 ELASTICSEARCH_WAITS_SECONDS = (1.0, 2.0, 5.0, 10.0)
 #: A request that fails this often while the service answers others is itself to blame.
 SUSPECT_ATTEMPTS = 3
+#: How often one who waits looks whether its patience has ended.
+STOP_POLL_SECONDS = 0.2
 #: Runs in which a page with a transient failure is tried again.
 TRANSIENT_ATTEMPTS = 5
 
@@ -59,15 +62,34 @@ def is_suspect(error: ServiceUnavailable, suspect_failures: int) -> bool:
 
 
 class Patience:
-    """How long callers may wait, and who hears of it. One for a run, shared by its threads.
+    """How long callers may wait, and who hears of it. One for a process, shared by its threads.
 
-    A signal handler calls `stop()`: every wait then ends with `Stopped`.
+    A signal handler calls `stop()`: every wait then ends with `Stopped`. `within` gives a part of the work less
+    patience than the whole has: it stops with the whole, or alone.
     """
 
     def __init__(self) -> None:
+        self.urgent = False
+        """Whether its callers go before others where there is a queue."""
         self._stop = threading.Event()
-        self._lock = threading.Lock()
+        self._parent: Patience | None = None
+        self._deadline = math.inf
+        self._given_up: Callable[[], bool] = lambda: False
         self._waits: dict[int, Waiting] = {}
+        self._lock = threading.Lock()
+
+    def within(self, seconds: float, *, urgent: bool = False, given_up: Callable[[], bool] = lambda: False) -> Patience:
+        """Return a patience that ends with this one, after so many seconds, or once `given_up` says so.
+
+        Its waits are seen here too.
+        """
+        part = Patience()
+        part.urgent = urgent
+        part._parent = self
+        part._deadline = time.monotonic() + seconds
+        part._given_up = given_up
+        part._waits, part._lock = self._waits, self._lock
+        return part
 
     def stop(self) -> None:
         """End every wait, now and to come."""
@@ -75,7 +97,15 @@ class Patience:
 
     @property
     def stopped(self) -> bool:
-        """True once `stop` was called."""
+        """True once it has ended; nothing new may be begun."""
+        if self._stop.is_set():
+            return True
+        if (
+            time.monotonic() >= self._deadline
+            or (self._parent is not None and self._parent.stopped)
+            or self._given_up()
+        ):
+            self._stop.set()
         return self._stop.is_set()
 
     @property
@@ -88,13 +118,16 @@ class Patience:
         """Sleep.
 
         Raises:
-            Stopped: the run was asked to stop.
+            Stopped: the patience has ended.
         """
         thread = threading.get_ident()
+        end = time.monotonic() + seconds
         with self._lock:
             self._waits[thread] = waiting
         try:
-            if self._stop.wait(seconds):
+            while (left := end - time.monotonic()) > 0 and not self.stopped:
+                self._stop.wait(min(left, STOP_POLL_SECONDS))
+            if self.stopped:
                 raise Stopped(f"stopped while waiting for {waiting.service}: {waiting.cause}")
         finally:
             with self._lock:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 
 from pipeline.archive import Archive, Store
 from pipeline.errors import ServiceRefused
+from pipeline.messages import Walk
 from pipeline.projection import Projector
 from pipeline.ranges import RANGE_PAGES, Tools
 from pipeline.rendering import RenderLimits, SandboxPool
@@ -17,9 +18,11 @@ from pipeline.retry import Patience
 from pipeline.search import Index
 from pipeline.search.node import LocalNode
 from pipeline.settings import Settings
+from pipeline.sources import Listing, SourceCache, SourceFiles, list_folder, place_url
+from pipeline.threads import ContextThreads
 from pipeline.vision.client import VlmClient
-from pipeline.vision.leases import FileLeases
-from pipeline.vision.limits import LocalLimiter
+from pipeline.vision.leases import FileLeases, Leases
+from pipeline.vision.limits import Limiter, LocalLimiter
 from pipeline.vision.local_reader import LocalReader
 from pipeline.vision.model_reader import ModelReader
 from pipeline.vision.profile import Profile, load_profile
@@ -34,13 +37,34 @@ RANGES_PER_HAND = 2
 LOCAL_READINGS = 2
 
 
-def open_archive(settings: Settings) -> Archive:
-    """Open the archive.
+def open_archive(settings: Settings, patience: Patience | None = None) -> Archive:
+    """Open the archive. One in a bucket that is away is waited for with the patience, where there is one.
 
     Raises:
         ServiceRefused: its location cannot be used.
+        SettingsError: no installed package speaks its protocol.
     """
-    return Archive(Store(settings.archive_url))
+    return Archive(Store(settings.archive_url, patience))
+
+
+def open_files(settings: Settings, patience: Patience) -> SourceFiles:
+    """Return the way to the bytes of sources."""
+    cache = SourceCache(settings.home / "cache" / "sources", settings.source_cache_mb << 20)
+    return SourceFiles(cache, settings.max_file_bytes, patience)
+
+
+def own_places(settings: Settings) -> tuple[str, ...]:
+    """Return the URLs of the folders that are never walked: our own."""
+    return place_url(str(settings.home)), place_url(settings.archive_url)
+
+
+def list_source_folder(walk: Walk, settings: Settings) -> Listing:
+    """List what a message names.
+
+    Raises:
+        ServiceUnavailable, ServiceRefused: its bucket cannot be listed now, or not at all.
+    """
+    return list_folder(walk.url, walk.root, walk.cursor, own_places(settings))
 
 
 def open_leases(settings: Settings) -> FileLeases:
@@ -96,19 +120,34 @@ def open_vlm(settings: Settings) -> VlmClient:
     )
 
 
-def open_reader(settings: Settings, archive: Archive, patience: Patience, profile: Profile | None = None) -> Reader:
+def open_limiter(settings: Settings) -> LocalLimiter:
+    """Return the limits of a process that works alone."""
+    return LocalLimiter(settings.vlm_concurrency, settings.vlm_requests_per_minute, settings.vlm_tokens_per_minute)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the processes of a fleet share among them."""
+
+    leases: Leases
+    limiter: Limiter
+
+
+def open_reader(
+    settings: Settings, archive: Archive, profile: Profile | None = None, shared: Shared | None = None
+) -> Reader:
     """Make the reader of pages: the vision model where one is configured, else the local one.
 
-    `profile` holds the questions asked of the model, the standard ones when None.
+    `profile` holds the questions asked of the model, the standard ones when None. Without a fleet, leases are shared by
+    the processes of this machine, and the limits are those of this process.
     """
-    cache = AnswerCache(archive, open_leases(settings), patience)
+    cache = AnswerCache(archive, shared.leases if shared else open_leases(settings))
     if not settings.uses_model:
         return LocalReader(cache)
     return ModelReader(
         open_vlm(settings),
         cache,
-        LocalLimiter(settings.vlm_concurrency, patience),
-        patience,
+        shared.limiter if shared else open_limiter(settings),
         profile or load_profile(),
         revision=settings.vlm_model_revision,
     )
@@ -124,28 +163,41 @@ def render_limits(settings: Settings) -> RenderLimits:
     )
 
 
+def pages_in_hand(settings: Settings) -> int:
+    """Return how many pages a process may have rendered and not yet read."""
+    calls = (settings.worker_in_flight or settings.vlm_concurrency) if settings.uses_model else LOCAL_READINGS
+    return PAGES_IN_HAND * calls
+
+
+def ranges_at_once(settings: Settings) -> int:
+    """Return how many ranges a process works at once."""
+    return RANGES_PER_HAND * (pages_in_hand(settings) // RANGE_PAGES) + 2
+
+
 @contextmanager
-def open_tools(settings: Settings, patience: Patience, profile: Profile | None = None) -> Iterator[tuple[Tools, int]]:
+def open_tools(
+    settings: Settings, patience: Patience, profile: Profile | None = None, shared: Shared | None = None
+) -> Iterator[tuple[Tools, int]]:
     """Build the tools of a process, and say how many ranges it works at once.
 
     Raises:
         SettingsError: a setting cannot be used.
         ServiceRefused: the archive or the cluster cannot be used.
     """
-    calls = settings.vlm_concurrency if settings.uses_model else LOCAL_READINGS
-    pages = PAGES_IN_HAND * calls
-    ranges = RANGES_PER_HAND * (pages // RANGE_PAGES) + 2
+    pages = pages_in_hand(settings)
+    ranges = settings.worker_concurrency or ranges_at_once(settings)
     with ExitStack() as stack:
-        archive = open_archive(settings)
+        archive = open_archive(settings, patience)
         index = stack.enter_context(closing(open_index(settings)))
-        reader = stack.enter_context(closing(open_reader(settings, archive, patience, profile)))
+        reader = stack.enter_context(closing(open_reader(settings, archive, profile, shared)))
         sandboxes = SandboxPool(min(ranges, os.cpu_count() or 1), render_limits(settings), keep_gps=settings.gps)
         stack.enter_context(closing(sandboxes))
-        executor = stack.enter_context(ThreadPoolExecutor(pages, thread_name_prefix="pages"))
+        executor = stack.enter_context(ContextThreads(pages, thread_name_prefix="pages"))
         tools = Tools(
             archive=archive,
             projector=Projector(archive, index, patience),
             sandboxes=sandboxes,
+            files=open_files(settings, patience),
             reader=reader,
             patience=patience,
             pages=executor,

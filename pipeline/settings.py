@@ -13,13 +13,14 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from pipeline.errors import SettingsError
 from pipeline.languages import normalise_tag
+from pipeline.schedules import check_cron
 
 PREFIX = "PAGESIGHT_"
 FILE_NAME = "pagesight.toml"
@@ -61,11 +62,32 @@ class Settings(BaseSettings):
     """Name you give to the model's present weights: another one makes every answer be asked anew."""
     vlm_concurrency: int = Field(default=5, ge=1, le=1024)
     """Calls in flight at once. Jina's free tier allows 5."""
+    vlm_requests_per_minute: int = Field(default=500, ge=0)
+    """Calls that may begin in a minute; any number when 0. Jina's free tier allows 500."""
+    vlm_tokens_per_minute: int = Field(default=1_000_000, ge=0)
+    """Tokens, sent and received, that a minute's calls may cost; any number when 0. Jina's free tier allows 1 M."""
     vlm_connect_seconds: float = Field(default=15, gt=0)
     vlm_read_seconds: float = Field(default=180, gt=0)
 
     redis_url: str = ""
-    """Broker of the Celery runner; `pagesight index` needs none."""
+    """Broker of the workers; the local Redis when empty. `pagesight index` needs none."""
+    worker_concurrency: int = Field(default=0, ge=0, le=1024)
+    """Messages that a worker works at once; as many as its calls need when 0."""
+    worker_in_flight: int = Field(default=0, ge=0, le=1024)
+    """Calls that a worker prepares pages for; those that the whole fleet may have in flight when 0."""
+    range_seconds: float = Field(default=600, gt=0)
+    """How long a worker stays with one message before it hands back the rest."""
+    worker_host: str = "127.0.0.1"
+    """Address on which a worker serves its health and metrics."""
+    worker_port: int = Field(default=0, ge=0, le=65_535)
+    """Port of these; none are served when 0."""
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """How worker and beat log; `auto` is text on a terminal and JSON elsewhere."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    schedule_repair: str = "17 2 * * *"
+    """When archive and index are compared, as a cron expression in UTC; `off`: never."""
+    schedule_retry: str = "47 * * * *"
+    """When pages with a transient failure are tried again, likewise."""
 
     gps: bool = False
     """Keep the position that a photograph's EXIF names. It is personal data."""
@@ -78,11 +100,18 @@ class Settings(BaseSettings):
     """Wall-clock seconds for rendering one page, or for opening a file."""
     sandbox_memory_mb: int = Field(default=2048, ge=256)
     """Address space of one sandbox process, in MiB."""
+    source_cache_mb: int = Field(default=4096, ge=1)
+    """What `<home>/cache/sources` may hold of files from buckets, in MiB."""
 
     @field_validator("language")
     @classmethod
     def _known_language(cls, tag: str) -> str:
         return normalise_tag(tag)
+
+    @field_validator("schedule_repair", "schedule_retry")
+    @classmethod
+    def _cron(cls, expression: str) -> str:
+        return check_cron(expression)
 
     @classmethod
     def settings_customise_sources(

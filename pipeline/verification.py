@@ -57,7 +57,7 @@ class Verification:
         behind = projector.behind(DOCUMENTS, {key: version for key, (_, version) in self._documents.items()})
         for key in behind:
             reading, _ = self._documents[key]
-            projector.document(reading.collection, reading.document.id)
+            projector.documents(reading.collection, [reading.document.id])
         self._pages.clear()
         self._sources.clear()
         self._documents.clear()

@@ -1,3 +1,10 @@
 """Fixtures that several kinds of tests share."""
 
-pytest_plugins = ["support.elasticsearch_node", "support.standin", "support.pagesight_runs"]
+pytest_plugins = [
+    "support.elasticsearch_node",
+    "support.object_store",
+    "support.standin",
+    "support.pagesight_runs",
+    "support.redis_server",
+    "support.fleet_runs",
+]

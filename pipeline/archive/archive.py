@@ -7,6 +7,10 @@
     readings/<collection>/<document>/<page>.<revision>.json
     images/<2 digits>/<document>/<page>.<render revision>.<SHA-256 of the pixels>.jpg and .webp
     answers/<2 digits>/<SHA-256 of the pixels>/<hash of what was asked>.json
+    fleet/<revision>.json
+    runs/<schedule>/<due time>/<revision>.json
+    open/<batch>                                    queued batches that have not ended
+    walks/<batch>/…                                 what they have come to: `pipeline.archive.walks`
 
 Everything that changes is numbered: a revision is created exclusively and never overwritten, so that no clock and no
 lock is needed, and a listing of names alone tells which revision is the newest.
@@ -15,23 +19,43 @@ lock is needed, and a listing of names alone tells which revision is the newest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Annotated, TypeVar
 
 from pydantic import Field, TypeAdapter
 
 from pipeline.archive.store import Store
+from pipeline.archive.walks import WalkRecords
 from pipeline.errors import RevisionTaken
-from pipeline.models import Answer, Archived, Batch, Collection, Deletion, Numbered, Reading, Source, Tombstone
+from pipeline.models import (
+    Answer,
+    Archived,
+    Batch,
+    Collection,
+    Deletion,
+    FleetState,
+    Numbered,
+    Reading,
+    Run,
+    Source,
+    Tombstone,
+)
 
 T = TypeVar("T", bound=Numbered)
 PageReading = Annotated[Reading | Tombstone, Field(discriminator="kind")]
 _PAGE_READING: TypeAdapter[Reading | Tombstone] = TypeAdapter(PageReading)
+#: A bucket answers so many at once; more would only cost memory.
+_READINGS_AT_ONCE = 32
 
 
 def source_id(url: str) -> str:
     """Return the id of a source: SHA-256 of its URL."""
     return hashlib.sha256(url.encode()).hexdigest()
+
+
+def run_id(run: Run) -> str:
+    """Return the id of a run: its schedule, and the time when it was due."""
+    return f"{run.schedule}/{run.due_at:%Y%m%dT%H%M%SZ}"
 
 
 class Archive:
@@ -82,6 +106,55 @@ class Archive:
             RevisionTaken: it exists.
         """
         self._store.create(f"batches/{batch.id}/{batch.revision}.json", _encode(batch))
+
+    # -- the fleet
+
+    def fleet(self) -> FleetState | None:
+        """Return whether the workers may work; None where nobody has ever said otherwise."""
+        return self._newest("fleet", FleetState)
+
+    def append_fleet(self, build: Callable[[FleetState | None], FleetState | None]) -> FleetState:
+        """Archive the next state of the fleet; see `_append`."""
+        return self._append("fleet", FleetState, build)
+
+    def runs(self) -> Iterator[Run]:
+        """Yield the newest revision of each run of every schedule, oldest first within a schedule."""
+        for schedule in self._store.names("runs"):
+            for due in self._store.names(f"runs/{schedule}"):
+                run = self._newest(f"runs/{schedule}/{due}", Run)
+                if run is not None:
+                    yield run
+
+    def newest_run(self, schedule: str) -> Run | None:
+        """Return the newest revision of a schedule's last run, by the time when it was due."""
+        due = max(self._store.names(f"runs/{schedule}"), default=None)
+        return None if due is None else self._newest(f"runs/{schedule}/{due}", Run)
+
+    def append_run(self, run: Run) -> None:
+        """Archive a revision of a run.
+
+        Raises:
+            RevisionTaken: it exists; of several who claim a run one has it.
+        """
+        self._store.create(f"runs/{run_id(run)}/{run.revision}.json", _encode(run))
+
+    def walk(self, batch_id: str) -> WalkRecords:
+        """Return what a queued batch has come to."""
+        return WalkRecords(self._store, batch_id)
+
+    def open_batches(self) -> list[str]:
+        """Return the ids of the queued batches that have not ended, oldest first; some that have may be among them."""
+        return self._store.names("open")
+
+    def open_batch(self, batch_id: str) -> None:
+        """Note a queued batch as one that has not ended, before its first revision is archived."""
+        self._store.put(f"open/{batch_id}", b"")
+
+    def close_batch(self, batch_id: str) -> None:
+        """Note that a queued batch has ended, after its last revision was archived."""
+        self._store.delete(f"open/{batch_id}")
+
+    # -- deletions
 
     def newest_deletion(self, collection: str) -> int:
         """Return the number of the newest deletion in a collection, 0 where there was none."""
@@ -138,10 +211,20 @@ class Archive:
                 raise KeyError(name)
             revision = newest
 
-    def readings(self, collection: str, document: str) -> Iterator[Reading | Tombstone]:
-        """Yield the newest reading of each page of a document, by page number."""
-        for page, revision in sorted(self.revisions(collection, document).items()):
-            yield self.reading(collection, document, page, revision)
+    def readings(
+        self, collection: str, document: str, pages: Container[int] | None = None
+    ) -> Iterator[Reading | Tombstone]:
+        """Yield the newest reading of each page of a document, or of some of its pages, by page number."""
+        newest = sorted(self.revisions(collection, document).items())
+        wanted = [(page, revision) for page, revision in newest if pages is None or page in pages]
+        for start in range(0, len(wanted), _READINGS_AT_ONCE):
+            some = wanted[start : start + _READINGS_AT_ONCE]
+            found = self._store.get_many([_reading_name(collection, document, *reading) for reading in some])
+            for (page, revision), data in zip(some, found, strict=True):
+                if data is None:  # purged meanwhile
+                    yield self.reading(collection, document, page, revision)
+                else:
+                    yield _PAGE_READING.validate_json(data)
 
     def append_reading(
         self,

@@ -1,128 +1,204 @@
-"""Bytes by name, in a directory or any location that fsspec knows. Nothing half-written is ever seen under a name."""
+"""Bytes by name, in a directory, a bucket or wherever fsspec leads. Nothing half-written is ever seen under a name."""
 
 from __future__ import annotations
 
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
+from typing import Any, Protocol, TypeVar
 
 from pipeline.errors import RevisionTaken, ServiceRefused
+from pipeline.objects import LIST_KEYS, OBJECT_WAITS_SECONDS, Location, open_objects, parse_location
+from pipeline.retry import Patience, persist
 
 #: Temporary files of writers that died; a living one needs seconds.
 STALE_SECONDS = 24 * 3600
 _TEMPORARY = "tmp"
 
+T = TypeVar("T")
+
 
 class Store:
-    """Flat access to an archive location; names use `/`.
+    """Flat access to an archive location; names use `/`. Threads and processes share it.
+
+    A bucket that is away is waited for with `patience`; without one nobody waits. A directory is never away.
 
     Raises, from every method:
         ServiceRefused: the location cannot be used (no right, no space, no such bucket).
+        ServiceUnavailable: the bucket is away, and there is no patience.
+        Stopped: the patience has ended while the bucket was away.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: Patience | None = None) -> None:
         self.url = url
-        self._fs: Any
-        self._fs, self._root = fsspec.core.url_to_fs(url)
-        self._directory = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
-        if self._directory is not None:
-            with self._translated():
-                (self._directory / _TEMPORARY).mkdir(parents=True, exist_ok=True)
-                self._sweep()
+        self._patience = patience
+        location = parse_location(url)
+        with self._translated():
+            self._place: _Place = (
+                _Directory(Path(url.removeprefix("file://"))) if location is None else _Bucket(location)
+            )
 
     def location(self, name: str) -> str:
         """Return where a name lies, as a path or a URL."""
-        return (
-            str(self._directory / name)
-            if self._directory is not None
-            else str(self._fs.unstrip_protocol(self._path(name)))
-        )
+        return self._place.location(name)
 
     def create(self, name: str, data: bytes) -> None:
         """Write under a name that must be free: of several writers exactly one succeeds.
 
-        Locally a complete temporary file is hard-linked to its name, which fails where the name exists; elsewhere it is
-        a conditional put.
-
         Raises:
             RevisionTaken: the name exists.
         """
-        with self._translated():
-            try:
-                if self._directory is None:
-                    self._fs.pipe_file(self._path(name), data, mode="create")
-                else:
-                    self._place(self._directory / name, data, os.link)
-            except FileExistsError:
-                raise RevisionTaken(name) from None
+        writer = uuid.uuid4().hex
+        try:
+            self._do(lambda: self._place.create(name, data, writer))
+        except FileExistsError:
+            raise RevisionTaken(name) from None
 
     def put(self, name: str, data: bytes) -> None:
         """Write under a name, replacing at one stroke what was there."""
-        with self._translated():
-            if self._directory is None:
-                self._fs.pipe_file(self._path(name), data)
-            else:
-                self._place(self._directory / name, data, os.replace)
+        self._do(lambda: self._place.put(name, data))
 
     def get(self, name: str) -> bytes | None:
         """Return what lies under a name, or None."""
-        with self._translated():
-            try:
-                if self._directory is None:
-                    return bytes(self._fs.cat_file(self._path(name)))
-                return (self._directory / name).read_bytes()
-            except FileNotFoundError:
-                return None
+        return self.get_many([name])[0]
 
-    def exists(self, name: str) -> bool:
-        """Return whether something lies under a name."""
-        with self._translated():
-            return bool(self._fs.exists(self._path(name)))
+    def get_many(self, names: Sequence[str]) -> list[bytes | None]:
+        """Return what lies under several names; from a bucket they come all at once."""
+        return self._do(lambda: self._place.get_many(names))
 
     def check(self) -> None:
-        """Write something and remove it again."""
+        """Write something and remove it again, and see that one name is not given to two writers."""
         name = f"{_TEMPORARY}/{uuid.uuid4().hex}"
-        self.put(name, b"")
-        self.delete(name)
+        self.create(name, b"")
+        try:
+            self.create(name, b"")
+        except RevisionTaken:
+            return
+        finally:
+            self.delete(name)
+        raise ServiceRefused(
+            "archive",
+            f"{self.url} gives one name to two writers",
+            remedy="Keep the archive in a directory, or in a bucket that knows conditional writes (`If-None-Match`).",
+        )
 
     def names(self, folder: str) -> list[str]:
         """Return the last parts of the names in a folder, sorted; an absent folder is empty."""
-        with self._translated():
-            try:
-                if self._directory is None:
-                    self._fs.invalidate_cache(self._path(folder))
-                    found = [
-                        str(path).rstrip("/").rsplit("/", 1)[-1]
-                        for path in self._fs.ls(self._path(folder), detail=False)
-                    ]
-                else:
-                    # fsspec's own listing would stat every entry.
-                    found = os.listdir(self._directory / folder)
-            except FileNotFoundError:
-                return []
-            return sorted(found)
+        return sorted(self._do(lambda: self._place.names(folder)))
 
     def delete(self, name: str) -> None:
         """Remove a name; an absent one is removed already."""
+        self._do(lambda: self._place.delete(name))
+
+    def _do(self, call: Callable[[], T]) -> T:
         with self._translated():
-            try:
-                self._fs.rm_file(self._path(name))
-            except FileNotFoundError:
-                return
+            return call() if self._patience is None else persist(call, self._patience, OBJECT_WAITS_SECONDS)
 
-    def _path(self, name: str) -> str:
-        return f"{self._root}/{name}"
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise ServiceRefused(
+                "archive",
+                f"the archive at {self.url} cannot be used: {error.strerror or error}",
+                remedy="Free space or mend rights there (or set PAGESIGHT_ARCHIVE), then run the same command again.",
+            ) from error
 
-    def _place(self, path: Path, data: bytes, move: Any) -> None:
+
+class _Place(Protocol):
+    def location(self, name: str) -> str: ...
+
+    def create(self, name: str, data: bytes, writer: str) -> None: ...
+
+    def put(self, name: str, data: bytes) -> None: ...
+
+    def get_many(self, names: Sequence[str]) -> list[bytes | None]: ...
+
+    def names(self, folder: str) -> list[str]: ...
+
+    def delete(self, name: str) -> None: ...
+
+
+class _Bucket:
+    """A location in a bucket. `Objects.create` is a conditional put."""
+
+    def __init__(self, location: Location) -> None:
+        self._root = location
+        self._folder = f"{folder}/" if (folder := location.key.strip("/")) else ""
+        self._objects = open_objects(location, "archive")
+
+    def location(self, name: str) -> str:
+        return str(replace(self._root, key=self._folder + name))
+
+    def create(self, name: str, data: bytes, writer: str) -> None:
+        self._objects.create(self._folder + name, data, writer)
+
+    def put(self, name: str, data: bytes) -> None:
+        self._objects.put(self._folder + name, data)
+
+    def get_many(self, names: Sequence[str]) -> list[bytes | None]:
+        return self._objects.read_many([self._folder + name for name in names])
+
+    def names(self, folder: str) -> list[str]:
+        key = f"{self._folder}{folder}/"
+        page = self._objects.page(key, "", LIST_KEYS)
+        found = [*page.keys, *page.folders]
+        while page.after:
+            page = self._objects.page(key, page.after, LIST_KEYS)
+            found += [*page.keys, *page.folders]
+        return [name.removeprefix(key).rstrip("/") for name in found]
+
+    def delete(self, name: str) -> None:
+        try:
+            self._objects.delete(self._folder + name)
+        except FileNotFoundError:
+            return
+
+
+class _Directory:
+    """A directory. A complete temporary file gets its name by a hard link, which fails where the name exists."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        (directory / _TEMPORARY).mkdir(parents=True, exist_ok=True)
+        self._sweep()
+
+    def location(self, name: str) -> str:
+        return str(self._directory / name)
+
+    def create(self, name: str, data: bytes, writer: str) -> None:
+        self._write(self._directory / name, data, os.link)
+
+    def put(self, name: str, data: bytes) -> None:
+        self._write(self._directory / name, data, os.replace)
+
+    def get_many(self, names: Sequence[str]) -> list[bytes | None]:
+        return [self._get(name) for name in names]
+
+    def names(self, folder: str) -> list[str]:
+        try:
+            return os.listdir(self._directory / folder)
+        except FileNotFoundError:
+            return []
+
+    def delete(self, name: str) -> None:
+        (self._directory / name).unlink(missing_ok=True)
+
+    def _get(self, name: str) -> bytes | None:
+        try:
+            return (self._directory / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _write(self, path: Path, data: bytes, move: Any) -> None:
         """Write a temporary file, make it durable, then give it its name by `os.link` or `os.replace`."""
-        assert self._directory is not None
         temporary = self._directory / _TEMPORARY / uuid.uuid4().hex
         try:
             with temporary.open("xb") as file:
@@ -139,26 +215,12 @@ class Store:
             temporary.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
-        assert self._directory is not None
         for leftover in (self._directory / _TEMPORARY).iterdir():
             try:
                 if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
                     leftover.unlink(missing_ok=True)
             except FileNotFoundError:
                 continue
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise ServiceRefused(
-                "archive",
-                f"the archive at {self.url} cannot be used: {error.strerror or error}",
-                remedy="Free space or mend rights there (or set PAGESIGHT_ARCHIVE), then run the same command again.",
-            ) from error
 
 
 def _sync_directory(path: Path) -> None:

@@ -8,7 +8,23 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import doctor, index, keeping, node, searching
+from pipeline.cli import (
+    broker,
+    doctor,
+    enqueue,
+    failing,
+    fleet,
+    fleet_beat,
+    fleet_processes,
+    index,
+    keeping,
+    node,
+    repairing,
+    searching,
+    status,
+    syncing,
+    watching,
+)
 from pipeline.cli.exits import CalmGroup
 
 app = typer.Typer(
@@ -40,12 +56,24 @@ def _root(
 app.command("index", epilog=index.EXAMPLES)(index.index)
 app.command("search", epilog=searching.SEARCH_EXAMPLES)(searching.search)
 app.command("show", epilog=searching.SHOW_EXAMPLES)(searching.show)
-app.command("status", epilog=searching.STATUS_EXAMPLES)(searching.status)
-app.command("failures", epilog=searching.FAILURES_EXAMPLES)(searching.failures)
+app.command("enqueue", epilog=enqueue.EXAMPLES)(enqueue.enqueue)
+app.command("status", epilog=status.EXAMPLES)(status.status)
+app.command("batches", epilog=fleet.BATCHES_EXAMPLES)(fleet.batches)
+app.command("cancel", epilog=fleet.CANCEL_EXAMPLES)(fleet.cancel)
+app.command("pause", epilog=fleet.PAUSE_EXAMPLES)(fleet.pause)
+app.command("resume", epilog=fleet.RESUME_EXAMPLES)(fleet.resume)
+app.command("failures", epilog=failing.FAILURES_EXAMPLES)(failing.failures)
+app.command("retry", epilog=failing.RETRY_EXAMPLES)(failing.retry)
+app.command("repair", epilog=repairing.EXAMPLES)(repairing.repair)
 app.command("delete", epilog=keeping.DELETE_EXAMPLES)(keeping.delete)
 app.command("rebuild", epilog=keeping.REBUILD_EXAMPLES)(keeping.rebuild)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command("worker", epilog=fleet_processes.WORKER_EXAMPLES)(fleet_processes.worker)
+app.command("sync", epilog=syncing.SYNC_EXAMPLES)(syncing.sync)
+app.command("watch", epilog=watching.WATCH_EXAMPLES)(watching.watch)
+app.command("beat", epilog=fleet_beat.BEAT_EXAMPLES)(fleet_beat.beat)
 app.add_typer(node.app, name="elasticsearch")
+app.add_typer(broker.app, name="redis")
 
 
 def main() -> None:

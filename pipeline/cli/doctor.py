@@ -14,7 +14,6 @@ from pipeline.cli.index import LOCAL_READER_NOTE
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
 from pipeline.errors import PagesightError
-from pipeline.retry import Patience
 from pipeline.services import elasticsearch_url, open_archive, open_index, open_reader, open_vlm
 from pipeline.settings import Settings, load, masked
 
@@ -80,7 +79,7 @@ def _elasticsearch(settings: Settings) -> str:
 
 def _reader(settings: Settings) -> str:
     if not settings.uses_model:
-        with closing(open_reader(settings, open_archive(settings), Patience())):
+        with closing(open_reader(settings, open_archive(settings))):
             return LOCAL_READER_NOTE
     with closing(open_vlm(settings)) as vlm:
         return vlm.check()

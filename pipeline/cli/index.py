@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
@@ -17,15 +16,14 @@ from pipeline.cli.exits import ExitCode
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_error, print_json, rows, stderr, stdout, table
 from pipeline.cli.progress import RunProgress
-from pipeline.errors import SettingsError
 from pipeline.indexing import Order, index_batch
 from pipeline.languages import normalise_tag
 from pipeline.local_runner import Tally
 from pipeline.models import Batch, DocumentStatus, PageStatus
 from pipeline.retry import Patience
-from pipeline.services import open_leases, open_tools
+from pipeline.services import open_leases, open_tools, own_places
 from pipeline.settings import load
-from pipeline.sources import display_path
+from pipeline.sources import root_url
 
 EXAMPLES = """
 **Examples**
@@ -33,6 +31,8 @@ EXAMPLES = """
 `pagesight index scans/` · everything below a folder
 
 `pagesight index report.pdf plan.tif --collection works` · into a collection of its own
+
+`pagesight index s3://archive/1987/` · what lies in a bucket (`pip install 'pagesight[s3]'`)
 
 `pagesight index scans/ --language de` · descriptions in German
 
@@ -47,7 +47,9 @@ LOCAL_READER_NOTE = (
 
 
 def index(
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders; folders are walked.")],
+    paths: Annotated[
+        list[str], typer.Argument(help="Files and folders, here or in a bucket (`s3://…`); folders are walked.")
+    ],
     collection: Annotated[
         str, typer.Option("--collection", "-c", help="The named set that the documents belong to.")
     ] = DEFAULT_COLLECTION,
@@ -61,12 +63,9 @@ def index(
 ) -> None:
     """Make files searchable by what their pages show: render, read, archive and index every page."""
     settings = load()
-    for path in paths:
-        if not os.path.lexists(path):
-            raise SettingsError(f"there is no {display_path(path)}", remedy="Name files or folders that exist.")
     order = Order(
-        roots=tuple(paths),
-        excluded=(settings.home, Path(settings.archive_url)),
+        roots=tuple(map(root_url, paths)),
+        excluded=own_places(settings),
         collection=collection_name(collection),
         language=normalise_tag(language) if language else None,
         default_language=settings.language,

@@ -33,7 +33,7 @@ class RunProgress:
         self._tally = tally
         self._patience = patience
         self._console = console
-        self._rate = _Rate()
+        self._rate = Rate()
         self._next_line = time.monotonic() + LINE_SECONDS
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
@@ -82,18 +82,20 @@ class RunProgress:
         return "  ".join(parts)
 
 
-class _Rate:
-    """Pages a second over a sliding window."""
+class Rate:
+    """Pages a second over a sliding window, from `count` pages on."""
 
-    def __init__(self) -> None:
-        self._points: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+    def __init__(self, count: int = 0) -> None:
+        self._points: deque[tuple[float, int]] = deque([(time.monotonic(), count)])
 
     def note(self, count: int) -> None:
+        """Note how many pages there are by now."""
         now = time.monotonic()
         self._points.append((now, count))
         while len(self._points) > 2 and now - self._points[0][0] > RATE_WINDOW_SECONDS:
             self._points.popleft()
 
     def per_second(self) -> float:
+        """Return the rate within the window."""
         (start, before), (end, after) = self._points[0], self._points[-1]
         return (after - before) / (end - start) if end > start else 0.0

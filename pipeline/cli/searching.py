@@ -1,4 +1,4 @@
-"""`pagesight search`, `show`, `status` and `failures`: what the index knows."""
+"""`pagesight search` and `show`: what the index knows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rich.text import Text
 
 from pipeline.archive import Archive
 from pipeline.cli.options import CollectionFilter, Json
-from pipeline.cli.output import marked, one_line, plain, print_json, printable, rows, stdout, table
+from pipeline.cli.output import marked, one_line, plain, print_json, rows, stdout, table
 from pipeline.errors import SettingsError
 from pipeline.languages import normalise_tag
-from pipeline.search import Failed, Fragment, Hit, Index, SearchResult
+from pipeline.search import Fragment, Hit, Index, SearchResult
 from pipeline.services import open_archive, open_index
 from pipeline.settings import Settings, load
 
@@ -42,27 +42,6 @@ SHOW_EXAMPLES = """
 
 Exit codes: 0, 2 no or more than one such document, 3 the cluster refuses or is away.
 """
-STATUS_EXAMPLES = """
-**Examples**
-
-`pagesight status` · documents and pages by status, and the last batches
-
-`pagesight status --collection works --json`
-
-Exit codes: 0, 2 usage or settings, 3 the cluster refuses or is away.
-"""
-FAILURES_EXAMPLES = """
-**Examples**
-
-`pagesight failures` · every page and file that failed, why, and what to do
-
-`pagesight failures --json | jq '.failures[].path'`
-
-Exit codes: 0, 2 usage or settings, 3 the cluster refuses or is away.
-"""
-
-#: Batches that `status` shows.
-RECENT_BATCHES = 5
 
 
 def search(
@@ -236,70 +215,6 @@ def _flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, entry in value.items():
         if not (prefix == "" and key == "i18n"):  # copies for the analyzers
             yield from _flattened(entry, f"{prefix}.{key}" if prefix else key)
-
-
-def status(collection: CollectionFilter = None, as_json: Json = False) -> None:
-    """Show how many documents and pages there are of each status, and the last batches."""
-    settings = load()
-    with _index(settings) as index:
-        queries = index.queries
-        documents = {status.value: count for status, count in queries.document_counts(collection=collection).items()}
-        pages = {status.value: count for status, count in queries.page_counts(collection=collection).items()}
-        batches = list(queries.recent_batches(RECENT_BATCHES))
-        health = index.health()
-    archive = open_archive(settings)
-    if as_json:
-        print_json(
-            {
-                "elasticsearch": health,
-                "archive": archive.url,
-                "documents": documents,
-                "pages": pages,
-                "batches": batches,
-            }
-        )
-        return
-    facts = [
-        ("elasticsearch", health),
-        ("archive", archive.url),
-        ("documents", _words(documents)),
-        ("pages", _words(pages)),
-    ]
-    stdout().print(rows(table("status", ""), facts))
-    if batches:
-        stdout().print()
-        stdout().print(rows(table("last batches", "collection", "state", "pages", "seconds"), map(_batch_row, batches)))
-
-
-def _batch_row(batch: dict[str, Any]) -> tuple[object, ...]:
-    pages = _words(batch.get("pages", {}))
-    return batch["id"], batch["collection"], batch["state"], pages, batch.get("seconds")
-
-
-def _words(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
-
-
-def failures(collection: CollectionFilter = None, as_json: Json = False) -> None:
-    """List every page and file that failed, why, and what to do."""
-    with _index(load()) as index:
-        found = list(index.queries.failures(collection=collection))
-    if as_json:
-        print_json({"failures": [asdict(failed) for failed in found]})
-    elif found:
-        stdout().print(Group(*_failure_lines(found)))
-    else:
-        stdout().print("Nothing failed.")
-
-
-def _failure_lines(found: list[Failed]) -> Iterator[Text]:
-    for failed in found:
-        page = f" page {failed.page_number}" if failed.page_number else ""
-        yield Text.assemble((printable(failed.path) + page, "bold"), f"  {failed.collection}  ", (failed.type, "red"))
-        again = " The next run tries again by itself." if failed.transient else ""
-        yield plain(f"    {failed.message}")
-        yield plain(f"    {failed.remedy}{again}", "dim")
-    yield plain(f"{len(found)} failed", "dim")
 
 
 @contextmanager

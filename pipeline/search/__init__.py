@@ -3,7 +3,7 @@
 from pipeline.search.index import Index
 from pipeline.search.node import LocalNode, NodeStatus
 from pipeline.search.queries import Failed, Fragment, Hit, HitDocument, Queries, SearchResult, Span
-from pipeline.search.templates import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, SOURCES
+from pipeline.search.templates import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES
 from pipeline.search.write import Write, Written
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "DOCUMENTS",
     "PAGES",
     "PAGES_WRITE",
+    "RUNS",
     "SOURCES",
     "Failed",
     "Fragment",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,8 +96,12 @@ class Failed:
     document_id: str | None
     path: str
     """A source's path, or the first one of a page's document."""
+    url: str | None
+    """A source's URL; None for a page, whose document may lie at several places."""
     page_number: int | None
     """None for a source."""
+    batch: str
+    """The batch that it failed in."""
     type: str
     message: str
     remedy: str
@@ -165,13 +169,7 @@ class Queries:
 
     def find_documents(self, term: str, *, collection: str | None = None, size: int = 20) -> tuple[Source, ...]:
         """Return document records whose id begins with the term, or whose name or path contains it, by name."""
-        part = {"value": f"*{_literally(term)}*", "case_insensitive": True}
-        ways = [
-            {"prefix": {"document.id": term.lower()}},
-            {"wildcard": {"document.name.raw": part}},
-            {"wildcard": {"document.path": part}},
-        ]
-        query = {"bool": {"should": ways, "minimum_should_match": 1, "filter": _terms(collection=collection)}}
+        query = {"bool": {"filter": [*_called(term), *_terms(collection=collection)]}}
         return self._first(DOCUMENTS, query, [{"document.name.raw": "asc"}, {"document.id": "asc"}], size)
 
     def document_pages(self, document_id: str, *, collection: str, page_number: int | None = None) -> Iterator[Source]:
@@ -190,15 +188,49 @@ class Queries:
         found = self._counts(DOCUMENTS, collection)
         return {status: found.get(status, 0) for status in DocumentStatus}
 
-    def failures(self, *, collection: str | None = None) -> Iterator[Failed]:
-        """Yield every source that could not become a document, by path, then every failed page, by document."""
-        sources = {"bool": {"filter": _terms(state="failed", collection=collection)}}
-        for hit in self._all(SOURCES, sources, [{"collection": "asc"}, {"url": "asc"}]):
-            yield _failed_source(hit)
-        pages = {"bool": {"filter": _terms(status=PageStatus.FAILED, collection=collection)}}
+    def failures(
+        self,
+        *,
+        collection: str | None = None,
+        batch: str | None = None,
+        error: str | None = None,
+        document: str | None = None,
+        page_number: int | None = None,
+    ) -> Iterator[Failed]:
+        """Yield every source that could not become a document, by path, then every failed page, by document.
+
+        Args:
+            collection: only those of this one.
+            batch: only what failed in this one.
+            error: only failures of this type.
+            document: the beginning of a document's id, or a part of a name or path.
+            page_number: only pages of this number; no source then.
+        """
+        filters = _terms(**{"collection": collection, "batch": batch, "error.type": error})
+        if page_number is None:
+            sources = [*filters, *_terms(state="failed"), *_at_path(document)]
+            for hit in self._all(SOURCES, {"bool": {"filter": sources}}, [{"collection": "asc"}, {"url": "asc"}]):
+                yield _failed_source(hit)
+        pages = [*filters, *_terms(**{"status": PageStatus.FAILED, "page.number": page_number}), *_called(document)]
         order = [{"collection": "asc"}, {"document.name.raw": "asc"}, {"document.id": "asc"}, {"page.number": "asc"}]
-        for hit in self._all(PAGES, pages, order):
+        for hit in self._all(PAGES, {"bool": {"filter": pages}}, order):
             yield _failed_page(hit)
+
+    def document_urls(self, document_id: str, *, collection: str) -> Iterator[str]:
+        """Yield the URLs of the sources that are this document."""
+        filters = _terms(**{"document.id": document_id, "collection": collection})
+        for hit in self._all(SOURCES, {"bool": {"filter": filters}}, [{"url": "asc"}]):
+            yield str(hit["_source"]["url"])
+
+    def record_ids(self, alias: str, *, collection: str | None = None) -> Iterator[str]:
+        """Yield the id of every record under an alias; those of the pages of a document come together."""
+        order = (
+            [{"collection": "asc"}, {"document.id": "asc"}, {"page.number": "asc"}]
+            if alias == PAGES
+            else ["_shard_doc"]
+        )
+        for hit in self._all(alias, {"bool": {"filter": _terms(collection=collection)}}, order, fields=False):
+            yield str(hit["_id"])
 
     def source_urls_below(self, url: str, *, collection: str) -> Iterator[str]:
         """Yield the URLs of a collection's sources that are this one or lie below it."""
@@ -228,8 +260,8 @@ class Queries:
             )
         return {bucket["key"]: bucket["doc_count"] for bucket in answer["aggregations"]["statuses"]["buckets"]}
 
-    def _all(self, alias: str, query: Source, sort: list[Source]) -> Iterator[Source]:
-        """Yield every hit, as of one moment: a point in time, `PAGE_SIZE` hits a request.
+    def _all(self, alias: str, query: Source, sort: Sequence[Source | str], *, fields: bool = True) -> Iterator[Source]:
+        """Yield every hit, as of one moment: a point in time, `PAGE_SIZE` hits a request. `fields`: with its record.
 
         The server breaks ties by `_shard_doc`, so that no hit is skipped or given twice between two requests.
         """
@@ -245,6 +277,7 @@ class Queries:
                         pit={"id": pit, "keep_alive": KEEP_ALIVE},
                         query=query,
                         sort=sort,
+                        source=fields,
                         size=PAGE_SIZE,
                         search_after=after,
                         track_total_hits=False,
@@ -262,6 +295,27 @@ class Queries:
 
 def _terms(**wanted: Any) -> list[Source]:
     return [{"term": {field: value}} for field, value in wanted.items() if value is not None]
+
+
+def _called(term: str | None) -> list[Source]:
+    """Match pages and documents by the beginning of a document's id, or a part of its name or path."""
+    if term is None:
+        return []
+    ways = [
+        {"prefix": {"document.id": term.lower()}},
+        {"wildcard": {"document.name.raw": _part(term)}},
+        {"wildcard": {"document.path": _part(term)}},
+    ]
+    return [{"bool": {"should": ways, "minimum_should_match": 1}}]
+
+
+def _at_path(term: str | None) -> list[Source]:
+    """Match sources, which have no document's name, by a part of their path."""
+    return [] if term is None else [{"wildcard": {"path": _part(term)}}]
+
+
+def _part(term: str) -> Source:
+    return {"value": f"*{_literally(term)}*", "case_insensitive": True}
 
 
 def _in_language(language: str | None) -> list[Source]:
@@ -336,22 +390,26 @@ def _failed_page(hit: Mapping[str, Any]) -> Failed:
     source = hit["_source"]
     document = source["document"]
     path = next(iter(document.get("path") or ()), document["name"])
-    return _failed(hit["_id"], source, document["id"], path, source["page"]["number"])
+    return _failed(hit["_id"], source, document["id"], path, None, source["page"]["number"])
 
 
 def _failed_source(hit: Mapping[str, Any]) -> Failed:
     source = hit["_source"]
-    return _failed(hit["_id"], source, None, source["path"], None)
+    return _failed(hit["_id"], source, None, source["path"], source["url"], None)
 
 
-def _failed(id: str, source: Source, document_id: str | None, path: str, page_number: int | None) -> Failed:
+def _failed(
+    id: str, source: Source, document_id: str | None, path: str, url: str | None, page_number: int | None
+) -> Failed:
     error = source["error"]
     return Failed(
         id=id,
         collection=source["collection"],
         document_id=document_id,
         path=path,
+        url=url,
         page_number=page_number,
+        batch=source["batch"],
         type=error["type"],
         message=error["message"],
         remedy=error["remedy"],

@@ -12,11 +12,18 @@ Body = dict[str, Any]
 
 #: The aliases, as `mappings/aliases.json` has them. Pages are read and written under different ones, so that a new
 #: index can be filled before it is shown.
-PAGES, PAGES_WRITE, SOURCES, DOCUMENTS, BATCHES = "pages", "pages-write", "sources", "documents", "batches"
+PAGES, PAGES_WRITE, SOURCES, DOCUMENTS, BATCHES, RUNS = (
+    "pages",
+    "pages-write",
+    "sources",
+    "documents",
+    "batches",
+    "runs",
+)
 #: Names of our templates begin so; they share their namespace with everybody's.
 PREFIX = "pagesight-"
 #: The families of indices. The first index of one is `<family>-v1`, made from the template of the family's name.
-FAMILIES = (PAGES, SOURCES, DOCUMENTS, BATCHES)
+FAMILIES = (PAGES, SOURCES, DOCUMENTS, BATCHES, RUNS)
 
 
 def load(name: str) -> Body:

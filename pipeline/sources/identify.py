@@ -49,6 +49,19 @@ def media_type_of(head: bytes) -> MediaType:
     raise UnsupportedFormat(f"files of type {guessed} are not supported" if guessed else "of no known file type")
 
 
+def require_size(state: FileState, max_bytes: int) -> None:
+    """See that a file is worth reading.
+
+    Raises:
+        EmptyFile: it holds no bytes.
+        LimitExceeded: it holds more than `max_bytes`.
+    """
+    if state.bytes == 0:
+        raise EmptyFile("the file is empty")
+    if state.bytes > max_bytes:
+        raise LimitExceeded(f"{state.bytes} bytes; PAGESIGHT_MAX_FILE_BYTES allows {max_bytes}")
+
+
 def identify(file: BinaryIO, state: FileState, max_bytes: int) -> Identified:
     """Read an open file once, from its beginning.
 
@@ -59,10 +72,7 @@ def identify(file: BinaryIO, state: FileState, max_bytes: int) -> Identified:
         SourceChanged: it changed meanwhile.
         SourceUnreadable: the disk fails.
     """
-    if state.bytes == 0:
-        raise EmptyFile("the file is empty")
-    if state.bytes > max_bytes:
-        raise LimitExceeded(f"{state.bytes} bytes; PAGESIGHT_MAX_FILE_BYTES allows {max_bytes}")
+    require_size(state, max_bytes)
     try:
         head = file.read(HEAD_BYTES)
         media_type = media_type_of(head)

@@ -1,99 +1,159 @@
-"""Walking: every file below the named paths, each once, in a fixed order, and every reason why one cannot be had."""
+"""Walking: every file below the named roots, each once, in a fixed order, and every reason why one cannot be had.
+
+`list_folder` lists one directory, or one page of a bucket's listing: it is the rule. `walk` goes from one to the next.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import unquote_to_bytes, urlsplit
 
 from pipeline.errors import LinkOutOfTree, OutcomeError, SourceUnreadable, SourceVanished, UnsupportedFormat
+from pipeline.objects import LIST_KEYS, OBJECT_WAITS_SECONDS
+from pipeline.retry import Patience, persist
+from pipeline.sources.places import (
+    display_path,
+    folder_url,
+    is_local,
+    object_url,
+    source_objects,
+    source_path,
+    source_url,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """A file, or the place and the reason why there is none."""
 
-    path: Path
-    """Absolute; not resolved, so that it is what people named."""
+    url: str
+    """Not resolved, so that it is what people named."""
     error: OutcomeError | None = None
 
 
-def source_url(path: Path) -> str:
-    """Return a file's URL. It is ASCII and unambiguous for every name that a file system allows."""
-    return path.as_uri()
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What lies in a directory, by name."""
+
+    found: tuple[Found, ...] = ()
+    folders: tuple[str, ...] = ()
+    """URLs."""
+    cursor: str = ""
+    """Where the listing of a bucket goes on; "" at its end."""
 
 
-def source_path(url: str) -> Path:
-    """Return the path of a `file://` URL made by `source_url`."""
-    return Path(os.fsdecode(unquote_to_bytes(urlsplit(url).path)))
+def walk(roots: Iterable[str], excluded: Iterable[str], patience: Patience) -> Iterator[Found]:
+    """Yield every file below the roots, depth first, the files of a folder before its folders. Nothing is opened.
 
-
-def display_path(path: Path) -> str:
-    """Return a path as text that can be stored and shown: bytes that are no UTF-8 become U+FFFD."""
-    return os.fsencode(path).decode("utf-8", "replace")
-
-
-def walk(roots: Iterable[Path], excluded: Iterable[Path] = ()) -> Iterator[Found]:
-    """Yield every file below the roots, depth first, by name. Nothing is opened.
-
-    A link to a file inside its root counts as a file, a link to a folder inside it is not followed since that folder
-    is walked itself; a link out of the root, or to nowhere, is an outcome. `excluded` folders (the archive's own) are
-    left out.
+    Raises:
+        ServiceRefused: a bucket says no to everything.
+        Stopped: the patience has ended while it was away.
     """
-    shut = {os.path.realpath(path) for path in excluded}
+    shut = tuple(excluded)
     for root in roots:
-        path = Path(os.path.abspath(root))
-        if path.is_dir():
-            yield from _walk_folder(path, Path(os.path.realpath(path)), shut)
-        else:
-            yield _file(path)
+        waiting = [(root, "")]
+        while waiting:
+            url, cursor = waiting.pop()
+            listing = persist(lambda: list_folder(url, root, cursor, shut), patience, OBJECT_WAITS_SECONDS)  # noqa: B023
+            yield from listing.found
+            if listing.cursor:
+                waiting.append((url, listing.cursor))
+            waiting += [(folder, "") for folder in reversed(listing.folders)]
 
 
-def _walk_folder(folder: Path, root: Path, shut: set[str]) -> Iterator[Found]:
+def list_folder(
+    url: str, root: str, cursor: str = "", excluded: Iterable[str] = (), page_keys: int = LIST_KEYS
+) -> Listing:
+    """List a directory, or up to `page_keys` objects and folders of one in a bucket, from a cursor on.
+
+    A link to a file inside the root counts as a file, a link to a folder inside it is not followed since that folder is
+    walked itself; a link out of the root, or to nowhere, is an outcome. A root may be a file. `excluded` folders (the
+    archive's own) are left out; all are given by their URLs.
+
+    Raises:
+        ServiceUnavailable: the bucket cannot be listed now.
+        ServiceRefused: it says no to everything.
+        SettingsError: no installed package speaks its protocol.
+    """
+    if not is_local(url):
+        return _list_objects(url, cursor, {f"{place.rstrip('/')}/" for place in excluded}, page_keys)
+    path, top = source_path(url), source_path(root)
+    if path == top and not path.is_dir():
+        return Listing((_file(path),))
+    shut = {os.path.realpath(source_path(place)) for place in excluded if is_local(place)}
+    return _list_directory(path, Path(os.path.realpath(top)), shut)
+
+
+def _list_objects(url: str, cursor: str, shut: set[str], page_keys: int) -> Listing:
+    objects, key = source_objects(url)
+    if url in shut:
+        return Listing()
+    try:
+        if not url.endswith("/"):
+            objects.state(key)
+            return Listing((Found(url),))
+        page = objects.page(key, cursor, page_keys)
+    except FileNotFoundError:
+        return Listing((Found(url, SourceVanished("the object is gone")),))
+    except PermissionError as error:
+        return Listing((Found(url, SourceUnreadable(f"it may not be looked at: {error}")),))
+    return Listing(
+        tuple(Found(object_url(url, name.removeprefix(key))) for name in page.keys),
+        tuple(folder_url(url, name.removeprefix(key)) for name in page.folders),
+        page.after,
+    )
+
+
+def _list_directory(folder: Path, root: Path, shut: set[str]) -> Listing:
     if os.path.realpath(folder) in shut:
-        return
+        return Listing()
     try:
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
     except FileNotFoundError:
-        yield Found(folder, SourceVanished("the folder is gone"))
-        return
+        return Listing((Found(source_url(folder), SourceVanished("the folder is gone")),))
     except OSError as error:
-        yield Found(folder, SourceUnreadable(f"the folder cannot be listed: {error.strerror}"))
-        return
+        error_ = SourceUnreadable(f"the folder cannot be listed: {error.strerror}")
+        return Listing((Found(source_url(folder), error_),))
+    found: list[Found] = []
+    folders: list[str] = []
     for entry in entries:
         path = folder / entry.name
         if entry.is_symlink():
-            yield from _link(path, root)
+            found += _link(path, root)
         elif entry.is_dir(follow_symlinks=False):
-            yield from _walk_folder(path, root, shut)
+            folders.append(source_url(path))
         else:
-            yield _file(path)
+            found.append(_file(path))
+    return Listing(tuple(found), tuple(folders))
 
 
 def _link(path: Path, root: Path) -> Iterator[Found]:
+    url = source_url(path)
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
-        yield Found(path, LinkOutOfTree("the link leads nowhere"))
+        yield Found(url, LinkOutOfTree("the link leads nowhere"))
         return
     if not target.is_relative_to(root):
-        yield Found(path, LinkOutOfTree(f"the link leads out of the folder, to {display_path(target)}"))
+        where = display_path(source_url(target))
+        yield Found(url, LinkOutOfTree(f"the link leads out of the folder, to {where}"))
     elif not target.is_dir():
         yield _file(path)
 
 
 def _file(path: Path) -> Found:
     """Let regular files pass; opening a pipe or a device could block for ever."""
+    found = Found(source_url(path))
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        return Found(path, SourceVanished("the file is gone"))
+        return replace(found, error=SourceVanished("the file is gone"))
     except OSError as error:
-        return Found(path, SourceUnreadable(f"the file cannot be looked at: {error.strerror}"))
+        return replace(found, error=SourceUnreadable(f"the file cannot be looked at: {error.strerror}"))
     if not stat.S_ISREG(mode):
-        return Found(path, UnsupportedFormat("not a regular file but a pipe, socket or device"))
-    return Found(path)
+        return replace(found, error=UnsupportedFormat("not a regular file but a pipe, socket or device"))
+    return found

@@ -27,7 +27,11 @@ class Leases(Protocol):
     """Hands out leases to all who share an archive."""
 
     def take(self, key: str) -> Lease | None:
-        """Return the lease on a key, or None while another holds it."""
+        """Return the lease on a key, or None while another holds it.
+
+        Raises:
+            ServiceUnavailable: the service that keeps them is away.
+        """
         ...
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter
 
 from pipeline.models import Answer, RenderedPage, TextSource
+from pipeline.retry import Patience
 from pipeline.vision.measured import DESCRIPTION_REVISION, TextMeasures, describe
 from pipeline.vision.ocr import Ocr, OcrProcess
 from pipeline.vision.reader import AnswerCache, PageAnswers, Usage, answer_key
@@ -47,7 +48,7 @@ class LocalReader:
         self.usage = Usage()
         self.revision = f"{TEXT_REVISION}-{self._ocr.revision}"
 
-    def read(self, page: RenderedPage, language: str) -> PageAnswers:
+    def read(self, page: RenderedPage, language: str, patience: Patience) -> PageAnswers:
         """Return the page's text, from its layer or by OCR, and a description of what was measured.
 
         Raises:
@@ -58,7 +59,7 @@ class LocalReader:
         if is_sound(page.layer_text, page.facts):
             return _page_answers(page, language, TextMeasures((page.layer_text or "").strip()), TextSource.LAYER)
         key = answer_key(page.pixels_sha256, {"model": NAME, "revision": self._ocr.revision, "question": QUESTION})
-        answer, found = self._cache.get_or_ask(key, lambda: self._ask(key, page))
+        answer, found = self._cache.get_or_ask(key, lambda: self._ask(key, page), patience)
         arranged = arrange(_LINES.validate_json(answer.content))
         share = arranged.area_px / (page.width_px * page.height_px)
         measures = TextMeasures(arranged.text, arranged.columns, share)

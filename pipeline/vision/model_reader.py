@@ -45,7 +45,6 @@ class ModelReader:
         client: VlmClient,
         cache: AnswerCache,
         limiter: Limiter,
-        patience: Patience,
         profile: Profile,
         *,
         revision: str,
@@ -59,11 +58,10 @@ class ModelReader:
         self._client = client
         self._cache = cache
         self._limiter = limiter
-        self._patience = patience
         self._questions = profile.questions
         self._waits_seconds = waits_seconds
 
-    def read(self, page: RenderedPage, language: str) -> PageAnswers:
+    def read(self, page: RenderedPage, language: str, patience: Patience) -> PageAnswers:
         """Ask the profile's questions about a page. An empty description is returned as it is, as "".
 
         Raises:
@@ -71,13 +69,13 @@ class ModelReader:
             AnswerUnusable: its answers cannot be understood.
             AnswerRefused: it refuses this page.
             ServiceRefused: it refuses every page.
-            Stopped: the run was asked to stop meanwhile.
+            Stopped: the patience has ended meanwhile.
         """
         contents: dict[str, str] = {}
         answers: list[Answer] = []
         cached = 0
         for question in self._questions:
-            answer, found = self._answer(page, question, language)
+            answer, found = self._answer(page, question, language, patience)
             contents[question.name] = clean_answer(answer.content, question.empty_answer)
             answers.append(answer)
             cached += found
@@ -94,7 +92,7 @@ class ModelReader:
         """Close the connections."""
         self._client.close()
 
-    def _answer(self, page: RenderedPage, question: Question, language: str) -> tuple[Answer, bool]:
+    def _answer(self, page: RenderedPage, question: Question, language: str, patience: Patience) -> tuple[Answer, bool]:
         prompt = question.prompt_in(language)
         asked = {
             "model": self.name,
@@ -105,23 +103,23 @@ class ModelReader:
             "temperature": TEMPERATURE,
         }
         key = answer_key(page.pixels_sha256, asked)
-        return self._cache.get_or_ask(key, lambda: self._ask(key, question, prompt, page.jpeg))
+        return self._cache.get_or_ask(key, lambda: self._ask(key, question, prompt, page.jpeg, patience), patience)
 
-    def _ask(self, key: str, question: Question, prompt: str, jpeg: bytes) -> Answer:
+    def _ask(self, key: str, question: Question, prompt: str, jpeg: bytes, patience: Patience) -> Answer:
         answered_before = self.usage.calls
         attempts = 0
 
         def attempt() -> Completion:
             nonlocal attempts
             attempts += 1
-            return self._call(prompt, jpeg, question.max_tokens, attempts)
+            return self._call(prompt, jpeg, question.max_tokens, attempts, patience)
 
         try:
             completion = persist(
                 lambda: _until_understood(attempt),
-                self._patience,
+                patience,
                 self._waits_seconds,
-                others_answered=lambda: self._answers_others(answered_before),
+                others_answered=lambda: self._answers_others(answered_before, patience),
             )
         except ServiceUnavailable as error:
             raise AnswerTimeout(f"{error}; tried {attempts} times while others were answered") from error
@@ -138,24 +136,25 @@ class ModelReader:
             asked_at=datetime.now(UTC),
         )
 
-    def _answers_others(self, answered_before: int) -> bool:
+    def _answers_others(self, answered_before: int, patience: Patience) -> bool:
         """Whether the model answers anyone: another page meanwhile, or, where this is the last one, a trivial one."""
         if self.usage.calls > answered_before:
             return True
         try:
-            self._call(CANARY_PROMPT, CANARY_IMAGE.read_bytes(), CANARY_MAX_TOKENS, attempt=1)
+            self._call(CANARY_PROMPT, CANARY_IMAGE.read_bytes(), CANARY_MAX_TOKENS, 1, patience)
         except ServiceUnavailable:
             return False
         return True
 
-    def _call(self, prompt: str, jpeg: bytes, max_tokens: int, attempt: int) -> Completion:
-        with self._limiter.slot():
+    def _call(self, prompt: str, jpeg: bytes, max_tokens: int, attempt: int, patience: Patience) -> Completion:
+        with self._limiter.slot(patience):
             try:
                 completion = self._client.ask(prompt, jpeg, max_tokens=max_tokens, temperature=TEMPERATURE)
             except ServiceThrottled as error:
                 self._limiter.pause(wait_seconds(error, attempt, self._waits_seconds, jitter=0.0))
                 raise
         self.usage.add(completion.tokens_in, completion.tokens_out)
+        self._limiter.spent(completion.tokens_in + completion.tokens_out)
         return completion
 
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.models import Answer, RenderedPage, TextSource
-from pipeline.retry import Patience, Waiting
+from pipeline.retry import Patience, Waiting, persist
 from pipeline.vision.leases import Leases
 
 #: How often one who waits for another's answer looks for it.
 POLL_SECONDS = 0.05
+#: Seconds before a lease is asked for again where the service that keeps leases is away; the last one repeats.
+LEASE_WAITS_SECONDS = (0.5, 1.0, 2.0, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,13 @@ class Reader(Protocol):
     usage: Usage
     """All zero for a reader that asks no model."""
 
-    def read(self, page: RenderedPage, language: str) -> PageAnswers:
+    def read(self, page: RenderedPage, language: str, patience: Patience) -> PageAnswers:
         """Read a page that is not blank, in the language of a BCP 47 tag.
 
         Raises:
             OutcomeError: this page cannot be read.
             ServiceRefused: no page can.
-            Stopped: the run was asked to stop meanwhile.
+            Stopped: the patience has ended meanwhile.
         """
         ...
 
@@ -111,27 +113,26 @@ def answer_key(pixels_sha256: str, asked: Mapping[str, object]) -> str:
 class AnswerCache:
     """Looks in the archive before anything is asked, and lets one ask where several want the same."""
 
-    def __init__(self, store: AnswerStore, leases: Leases, patience: Patience) -> None:
+    def __init__(self, store: AnswerStore, leases: Leases) -> None:
         self._store = store
         self._leases = leases
-        self._patience = patience
 
-    def get_or_ask(self, key: str, ask: Callable[[], Answer]) -> tuple[Answer, bool]:
+    def get_or_ask(self, key: str, ask: Callable[[], Answer], patience: Patience) -> tuple[Answer, bool]:
         """Return the answer of this key, and whether it was there already. What `ask` returns is archived at once.
 
         Raises:
-            Stopped: the run was asked to stop while another one asked.
+            Stopped: the patience has ended while another one asked, or while leases could not be had.
         """
         since = time.time()
         while True:
             found = self._store.answer(key)
             if found is not None:
                 return found, True
-            lease = self._leases.take(key)
+            lease = persist(lambda: self._leases.take(key), patience, LEASE_WAITS_SECONDS)
             if lease is not None:
                 with lease:
                     return self._ask(key, ask)
-            self._patience.wait(POLL_SECONDS, Waiting("an answer", "someone else asks the same at present", since))
+            patience.wait(POLL_SECONDS, Waiting("an answer", "someone else asks the same at present", since))
 
     def _ask(self, key: str, ask: Callable[[], Answer]) -> tuple[Answer, bool]:
         found = self._store.answer(key)  # it may have come between the look and the lease

@@ -9,7 +9,7 @@ from elasticsearch import BadRequestError, Elasticsearch
 
 from pipeline.errors import ServiceRefused
 from pipeline.retry import Patience
-from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, SOURCES, Index, Write
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, Index, Write
 from support.page_records import page, page_write
 
 
@@ -22,7 +22,7 @@ def client(elasticsearch_url):
 def test_the_first_installation_makes_everything_and_says_so(bare_index, client):
     changes = bare_index.install()
     assert {"index pages-v1", "index sources-v1", "index documents-v1", "index batches-v1"} <= set(changes)
-    for alias in (PAGES, PAGES_WRITE, SOURCES, DOCUMENTS, BATCHES):
+    for alias in (PAGES, PAGES_WRITE, SOURCES, DOCUMENTS, BATCHES, RUNS):
         assert client.indices.exists_alias(name=alias)
     assert {"en", "de", "fr", "ar", "ja", "zh", "ko"} <= bare_index.languages
 
@@ -100,7 +100,7 @@ def test_languages_that_the_server_has_learnt_since_are_added_to_the_live_index(
     }
 
 
-@pytest.mark.parametrize("alias", [PAGES_WRITE, SOURCES, DOCUMENTS, BATCHES])
+@pytest.mark.parametrize("alias", [PAGES_WRITE, SOURCES, DOCUMENTS, BATCHES, RUNS])
 def test_unknown_fields_are_refused_everywhere(index, alias):
     written = index.write([Write(alias, "1", 1, {"revision": 1, "colour": "blue"})], Patience())
     assert "colour" in written.refused["1"]

@@ -41,15 +41,11 @@ def make_client(
 
 
 @contextmanager
-def reading(
-    standin: Standin, *, concurrency: int = 8, read_seconds: float = 20, patience: Patience | None = None
-) -> Iterator[ModelReader]:
-    patience = patience or Patience()
+def reading(standin: Standin, *, concurrency: int = 8, read_seconds: float = 20) -> Iterator[ModelReader]:
     reader = ModelReader(
         make_client(standin, concurrency=concurrency, read_seconds=read_seconds),
         answer_cache(),
-        LocalLimiter(concurrency, patience),
-        patience,
+        LocalLimiter(concurrency),
         load_profile(),
         revision="1",
         waits_seconds=WAITS_SECONDS,
@@ -66,15 +62,15 @@ def image_of(seed: int) -> str:
 
 def read_pages(reader: ModelReader, seeds: range, threads: int = 8) -> list[str | None]:
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda seed: reader.read(rendered_page(seed), "de").description, seeds))
+        return list(pool.map(lambda seed: reader.read(rendered_page(seed), "de", Patience()).description, seeds))
 
 
 def test_pages_are_answered_with_the_stand_ins_own_words(standin: Standin) -> None:
     standin.tell(answers={image_of(1): {"description": "Ein Brief.", "text": "Sehr geehrte Frau"}})
 
     with reading(standin) as reader:
-        answers = reader.read(rendered_page(1), "de")
-        other = reader.read(rendered_page(2), "de")
+        answers = reader.read(rendered_page(1), "de", Patience())
+        other = reader.read(rendered_page(2), "de", Patience())
 
     assert (answers.description, answers.text) == ("Ein Brief.", "Sehr geehrte Frau")
     assert other.description == f"Stand-in description {image_of(2)[:8]} in German"
@@ -120,12 +116,12 @@ def test_a_cold_service_is_waited_for_and_nothing_is_asked_twice(standin: Standi
 def test_a_limit_makes_everyone_pause_for_as_long_as_it_says(standin: Standin) -> None:
     standin.have("limited", images=[image_of(0)], times=1, retry_after="1")
     patience = Patience()
-    with reading(standin, patience=patience) as reader, ThreadPoolExecutor(1) as threads:
+    with reading(standin) as reader, ThreadPoolExecutor(1) as threads:
         began = time.monotonic()
-        limited = threads.submit(reader.read, rendered_page(0), "de")
+        limited = threads.submit(reader.read, rendered_page(0), "de", patience)
         while patience.waiting is None:
             time.sleep(0.001)
-        reader.read(rendered_page(1), "de")
+        reader.read(rendered_page(1), "de", patience)
         waited = time.monotonic() - began
         limited.result()
 
@@ -148,10 +144,10 @@ def test_a_limit_of_requests_in_flight_is_lived_with(standin: Standin) -> None:
 def test_a_page_that_hangs_is_given_up_because_others_are_answered(standin: Standin) -> None:
     standin.have("hanging", images=[image_of(0)])
     with reading(standin, read_seconds=0.3) as reader, ThreadPoolExecutor(2) as threads:
-        hanging = threads.submit(reader.read, rendered_page(0), "de")
+        hanging = threads.submit(reader.read, rendered_page(0), "de", Patience())
         seed = 1
         while not hanging.done():
-            reader.read(rendered_page(seed), "de")
+            reader.read(rendered_page(seed), "de", Patience())
             seed += 1
 
         with pytest.raises(AnswerTimeout):
@@ -164,7 +160,7 @@ def test_a_service_that_hangs_for_everyone_is_waited_for(standin: Standin) -> No
     standin.have("hanging", times=4)
 
     with reading(standin, read_seconds=0.3) as reader:
-        answers = reader.read(rendered_page(0), "de")
+        answers = reader.read(rendered_page(0), "de", Patience())
 
     assert answers.answers[0].attempts > SUSPECT_ATTEMPTS
 
@@ -172,8 +168,8 @@ def test_a_service_that_hangs_for_everyone_is_waited_for(standin: Standin) -> No
 def test_a_stop_ends_the_wait_for_a_service(standin: Standin) -> None:
     standin.have("cold")
     patience = Patience()
-    with reading(standin, patience=patience) as reader, ThreadPoolExecutor(1) as threads:
-        page = threads.submit(reader.read, rendered_page(0), "de")
+    with reading(standin) as reader, ThreadPoolExecutor(1) as threads:
+        page = threads.submit(reader.read, rendered_page(0), "de", patience)
         while patience.waiting is None:
             time.sleep(0.001)
         waiting = patience.waiting
@@ -211,7 +207,7 @@ def test_a_garbled_answer_is_asked_for_three_times_at_once(standin: Standin) -> 
     standin.have("garbled", images=[image_of(0)])
 
     with reading(standin) as reader, pytest.raises(AnswerUnusable):
-        reader.read(rendered_page(0), "de")
+        reader.read(rendered_page(0), "de", Patience())
 
     assert standin.counters()["requests"] == 3
 
@@ -219,15 +215,15 @@ def test_a_garbled_answer_is_asked_for_three_times_at_once(standin: Standin) -> 
 @pytest.mark.parametrize(("fault", "remedy"), [("broke", "Top up"), ("bad_key", "PAGESIGHT_VLM_API_KEY")])
 def test_a_refusal_stops_the_run_and_keeps_what_was_answered(standin: Standin, fault: str, remedy: str) -> None:
     with reading(standin) as reader:
-        reader.read(rendered_page(0), "de")
+        reader.read(rendered_page(0), "de", Patience())
         standin.have(fault)
         with pytest.raises(ServiceRefused) as caught:
-            reader.read(rendered_page(1), "de")
+            reader.read(rendered_page(1), "de", Patience())
         assert remedy in caught.value.remedy
-        assert reader.read(rendered_page(0), "de").cached == 2
+        assert reader.read(rendered_page(0), "de", Patience()).cached == 2
 
         standin.be_well()
-        assert reader.read(rendered_page(1), "de").description
+        assert reader.read(rendered_page(1), "de", Patience()).description
 
 
 @pytest.mark.parametrize("fault", ["cut_off", "looping"])
@@ -235,7 +231,7 @@ def test_an_answer_that_used_up_its_tokens_is_truncated_whatever_it_says(standin
     standin.have(fault, prompt_has="Write down")
 
     with reading(standin) as reader:
-        answers = reader.read(rendered_page(0), "de")
+        answers = reader.read(rendered_page(0), "de", Patience())
 
     assert [answer.truncated for answer in answers.answers] == [False, True]
 
@@ -244,7 +240,7 @@ def test_threads_that_want_the_same_page_ask_once(standin: Standin) -> None:
     standin.tell(latency_seconds=0.05)
 
     with reading(standin) as reader, ThreadPoolExecutor(20) as threads:
-        answers = list(threads.map(lambda _: reader.read(rendered_page(0), "de"), range(20)))
+        answers = list(threads.map(lambda _: reader.read(rendered_page(0), "de", Patience()), range(20)))
 
     assert standin.counters()["requests"] == 2
     assert sum(answer.cached for answer in answers) == 38

@@ -33,6 +33,8 @@ class Kind(StrEnum):
     """No answer until released or left."""
     CLOSING = "closing"
     """The connection is closed in the middle of the answer."""
+    DEADLY = "deadly"
+    """The process that asks is killed, as by a page that brings down whoever works it."""
 
 
 @dataclass(slots=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from jina_standin.faults import Fault, Kind
 from jina_standin.protocol import Asked, Refusal, application_error, check_key, completion, parse_request
@@ -137,6 +140,9 @@ class Handler(BaseHTTPRequestHandler):
             self._close_half_way(json.dumps(answer).encode())
         elif kind is Kind.HANGING and not self._hang():
             self.close_connection = True
+        elif kind is Kind.DEADLY:
+            self._kill_client()
+            self.close_connection = True
         else:
             return answer
         return None
@@ -160,6 +166,12 @@ class Handler(BaseHTTPRequestHandler):
             if self._client_left():
                 return False
         return True
+
+    def _kill_client(self) -> None:
+        port = self.client_address[1]
+        for connection in psutil.net_connections("tcp4"):
+            if connection.laddr.port == port and connection.pid not in (None, os.getpid()):
+                psutil.Process(connection.pid).kill()
 
     def _client_left(self) -> bool:
         readable, _, _ = select.select([self.connection], [], [], 0)

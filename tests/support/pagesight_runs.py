@@ -144,7 +144,13 @@ class Pagesight:
         self.files.mkdir()
         self.url = elasticsearch_url
         self.standin = standin
-        given = {"home": home / "state", "elasticsearch_url": elasticsearch_url, "vlm_concurrency": 8}
+        given = {
+            "home": home / "state",
+            "elasticsearch_url": elasticsearch_url,
+            "vlm_concurrency": 8,
+            "vlm_requests_per_minute": 0,
+            "vlm_tokens_per_minute": 0,
+        }
         if standin is not None:
             given |= {"vlm_url": standin.url, "vlm_api_key": standin.key}
         self._settings: dict[str, object] = given | settings
@@ -169,9 +175,13 @@ class Pagesight:
         return {"PATH": os.defpath, "HOME": str(self.home), "LANG": "C.UTF-8", "TMPDIR": str(self.temporary)} | given
 
     def start(self, *words: str | Path) -> Run:
+        return self.start_with({}, *words)
+
+    def start_with(self, environment: dict[str, str], *words: str | Path) -> Run:
+        """The same with further variables, for what no setting can do."""
         outputs = self.home / f"run-{len(self._runs) + 1}"
         outputs.mkdir()
-        self._runs.append(Run([PROGRAM, *words], self.environment, self.home, outputs))
+        self._runs.append(Run([PROGRAM, *words], self.environment | environment, self.home, outputs))
         return self._runs[-1]
 
     def run(self, *words: str | Path) -> Ended:

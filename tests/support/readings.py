@@ -16,6 +16,7 @@ from pipeline.models import (
     PageStatus,
     Provenance,
     Reading,
+    Run,
     Source,
     TextSource,
     Trust,
@@ -126,5 +127,23 @@ def full_batch() -> Batch:
         model_calls=2,
         cached_answers=3,
         tokens=400,
+        seconds=1.5,
+    )
+
+
+def full_run() -> Run:
+    """A run that ended, with every count and an error; no run is like that, but its record has every field."""
+    return Run(
+        schedule="repair",
+        action="repair",
+        due_at=NOW,
+        worker="host:1",
+        revision=2,
+        started_at=NOW,
+        ended_at=NOW,
+        outcome="failed",
+        counts={"batches": 1, "sources": 2, "messages": 3, "differences": 4},
+        error="no space",
+        remedy="Free some.",
         seconds=1.5,
     )

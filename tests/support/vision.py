@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, contextmanager
 from PIL import Image
 
 from pipeline.models import Answer, OriginalImage, PageFacts, RenderedPage
-from pipeline.retry import Patience
 from pipeline.vision.reader import AnswerCache
 
 
@@ -81,6 +80,6 @@ class LeasesInMemory:
                 self._held.remove(key)
 
 
-def answer_cache(store: AnswersInMemory | None = None, patience: Patience | None = None) -> AnswerCache:
+def answer_cache(store: AnswersInMemory | None = None) -> AnswerCache:
     """A cache that keeps nothing beyond the test."""
-    return AnswerCache(store or AnswersInMemory(), LeasesInMemory(), patience or Patience())
+    return AnswerCache(store or AnswersInMemory(), LeasesInMemory())

@@ -57,7 +57,7 @@ def test_every_setting_is_in_the_table_and_every_row_is_a_setting() -> None:
     assert rows == {name.upper() for name in Settings.model_fields}
 
 
-@pytest.mark.parametrize("family", ["pages", "sources", "documents", "batches"])
+@pytest.mark.parametrize("family", ["pages", "sources", "documents", "batches", "runs"])
 def test_every_record_field_is_documented_and_every_row_is_a_field(family: str) -> None:
     text = (DOCS / "records.md").read_text(encoding="utf-8")
     section = re.search(rf"^## {family.title()}\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)

@@ -82,7 +82,7 @@ def test_of_many_who_want_an_answer_one_asks(tmp_path: Path) -> None:
 
     def want(_: int) -> tuple[Answer, bool]:
         # Each with leases of its own, as separate processes have.
-        return AnswerCache(store, FileLeases(tmp_path), Patience()).get_or_ask("key", ask)
+        return AnswerCache(store, FileLeases(tmp_path)).get_or_ask("key", ask, Patience())
 
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(want, range(64)))
@@ -94,15 +94,15 @@ def test_of_many_who_want_an_answer_one_asks(tmp_path: Path) -> None:
 
 
 def test_one_who_fails_leaves_the_asking_to_the_next(tmp_path: Path) -> None:
-    cache = AnswerCache(AnswersInMemory(), FileLeases(tmp_path), Patience())
+    cache = AnswerCache(AnswersInMemory(), FileLeases(tmp_path))
 
     def fail() -> Answer:
         raise OSError("no")
 
     with pytest.raises(OSError, match="no"):
-        cache.get_or_ask("key", fail)
-    assert cache.get_or_ask("key", answer)[1] is False
-    assert cache.get_or_ask("key", fail)[0].content == "said"
+        cache.get_or_ask("key", fail, Patience())
+    assert cache.get_or_ask("key", answer, Patience())[1] is False
+    assert cache.get_or_ask("key", fail, Patience())[0].content == "said"
 
 
 def test_a_wait_for_anothers_answer_can_be_stopped(tmp_path: Path) -> None:
@@ -112,4 +112,4 @@ def test_a_wait_for_anothers_answer_can_be_stopped(tmp_path: Path) -> None:
     with lease:
         threading.Timer(0.1, patience.stop).start()
         with pytest.raises(Stopped, match="someone else asks the same"):
-            AnswerCache(AnswersInMemory(), FileLeases(tmp_path), patience).get_or_ask("key", answer)
+            AnswerCache(AnswersInMemory(), FileLeases(tmp_path)).get_or_ask("key", answer, patience)

@@ -56,21 +56,18 @@ def make_reader(
     endpoint: Callable[[httpx.Request], httpx.Response],
     store: AnswersInMemory | None = None,
     *,
-    patience: Patience | None = None,
     profile: Profile | None = None,
     revision: str = "1",
     model: str = "jina-vlm",
 ) -> ModelReader:
-    patience = patience or Patience()
     transport = httpx.MockTransport(endpoint)
     client = VlmClient(
         "https://vlm.example/v1", None, model, connect_seconds=1, read_seconds=1, concurrency=4, transport=transport
     )
     return ModelReader(
         client,
-        answer_cache(store, patience),
-        LocalLimiter(4, patience),
-        patience,
+        answer_cache(store),
+        LocalLimiter(4),
         profile or load_profile(),
         revision=revision,
         waits_seconds=(0.0,),
@@ -81,7 +78,7 @@ def test_a_page_is_asked_for_description_and_text_in_the_language() -> None:
     endpoint = Endpoint()
     reader = make_reader(endpoint)
 
-    answers = reader.read(rendered_page(1), "de")
+    answers = reader.read(rendered_page(1), "de", Patience())
 
     assert (answers.description, answers.text, answers.text_source) == ("A letter.", "Dear Sir", TextSource.MODEL)
     assert [answer.question for answer in answers.answers] == ["description", "text"]
@@ -101,10 +98,10 @@ def test_a_reader_says_who_reads() -> None:
 
 def test_the_same_pixels_are_asked_once() -> None:
     endpoint, store = Endpoint(), AnswersInMemory()
-    make_reader(endpoint, store).read(rendered_page(1), "de")
+    make_reader(endpoint, store).read(rendered_page(1), "de", Patience())
     again = make_reader(endpoint, store)
 
-    answers = again.read(replace(rendered_page(1), page_number=7, jpeg=b"encoded anew"), "de")
+    answers = again.read(replace(rendered_page(1), page_number=7, jpeg=b"encoded anew"), "de", Patience())
 
     assert len(endpoint.asked) == 2
     assert answers.cached == 2
@@ -130,9 +127,9 @@ def changed_limit() -> Profile:
 )
 def test_whatever_could_change_an_answer_is_asked_anew(page: Any, language: str, options: dict[str, Any]) -> None:
     endpoint, store = Endpoint(), AnswersInMemory()
-    make_reader(endpoint, store).read(rendered_page(1), "de")
+    make_reader(endpoint, store).read(rendered_page(1), "de", Patience())
 
-    answers = make_reader(endpoint, store, **options).read(page, language)
+    answers = make_reader(endpoint, store, **options).read(page, language, Patience())
 
     assert answers.cached == 0
     assert len(endpoint.asked) == 4
@@ -142,10 +139,10 @@ def test_a_question_answered_before_the_run_broke_off_is_not_asked_again() -> No
     store = AnswersInMemory()
     broke = httpx.Response(403, json={"detail": {"message": "no", "code": "AUTHZ_INSUFFICIENT_BALANCE"}})
     with pytest.raises(ServiceRefused):
-        make_reader(Endpoint([said("A letter."), broke]), store).read(rendered_page(1), "de")
+        make_reader(Endpoint([said("A letter."), broke]), store).read(rendered_page(1), "de", Patience())
     endpoint = Endpoint()
 
-    answers = make_reader(endpoint, store).read(rendered_page(1), "de")
+    answers = make_reader(endpoint, store).read(rendered_page(1), "de", Patience())
 
     assert (answers.description, answers.cached, len(endpoint.asked)) == ("A letter.", 1, 1)
 
@@ -160,7 +157,7 @@ def test_a_service_that_is_away_is_asked_until_it_is_back() -> None:
     ]
     reader = make_reader(Endpoint([*away, said("A letter.")]))
 
-    answers = reader.read(rendered_page(1), "de")
+    answers = reader.read(rendered_page(1), "de", Patience())
 
     assert answers.description == "A letter."
     assert [answer.attempts for answer in answers.answers] == [6, 1]
@@ -175,7 +172,7 @@ def test_waiting_ends_when_the_run_is_stopped() -> None:
         return httpx.Response(503)
 
     with pytest.raises(Stopped):
-        make_reader(endpoint, patience=patience).read(rendered_page(1), "de")
+        make_reader(endpoint).read(rendered_page(1), "de", patience)
 
 
 def test_a_page_that_times_out_while_others_are_answered_is_given_up() -> None:
@@ -184,7 +181,7 @@ def test_a_page_that_times_out_while_others_are_answered_is_given_up() -> None:
     def endpoint(request: httpx.Request) -> httpx.Response:
         if rendered_image(request) != poison:
             return said("A letter.")
-        reader.read(rendered_page(len(attempts)), "de")
+        reader.read(rendered_page(len(attempts)), "de", Patience())
         attempts.append(request)
         raise httpx.ReadTimeout("fault", request=request)
 
@@ -193,7 +190,7 @@ def test_a_page_that_times_out_while_others_are_answered_is_given_up() -> None:
     reader = make_reader(endpoint)
 
     with pytest.raises(AnswerTimeout) as caught:
-        reader.read(rendered_page(99), "de")
+        reader.read(rendered_page(99), "de", Patience())
 
     assert len(attempts) == 3
     assert "tried 3 times while others were answered" in str(caught.value)
@@ -208,7 +205,7 @@ def test_a_page_is_waited_for_while_the_model_answers_nobody() -> None:
     endpoint = Endpoint([httpx.ReadTimeout] * 10)
     reader = make_reader(endpoint)
 
-    answers = reader.read(rendered_page(1), "de")
+    answers = reader.read(rendered_page(1), "de", Patience())
 
     # From the third failure on, a trivial question is asked after each: 6 attempts and 4 such questions time out.
     assert [answer.attempts for answer in answers.answers] == [7, 1]
@@ -226,28 +223,28 @@ def test_the_last_page_is_given_up_where_only_a_trivial_question_is_answered() -
         raise httpx.ReadTimeout("fault", request=request)
 
     with pytest.raises(AnswerTimeout):
-        make_reader(endpoint).read(rendered_page(1), "de")
+        make_reader(endpoint).read(rendered_page(1), "de", Patience())
     assert [prompt == CANARY_PROMPT for prompt in asked] == [False, False, False, True]
 
 
 def test_answers_of_before_do_not_make_a_page_suspect() -> None:
     endpoint = Endpoint()
     reader = make_reader(endpoint)
-    reader.read(rendered_page(1), "de")
+    reader.read(rendered_page(1), "de", Patience())
     endpoint.replies = [httpx.Response(500)] * 10
 
-    assert reader.read(rendered_page(2), "de").answers[0].attempts == 7
+    assert reader.read(rendered_page(2), "de", Patience()).answers[0].attempts == 7
 
 
 def test_an_unusable_answer_is_asked_for_three_times() -> None:
     garbled = [httpx.Response(200, content=b"{") for _ in range(2)]
     reader = make_reader(Endpoint([*garbled, said("A letter.")]))
 
-    assert reader.read(rendered_page(1), "de").answers[0].attempts == 3
+    assert reader.read(rendered_page(1), "de", Patience()).answers[0].attempts == 3
 
     endpoint = Endpoint(httpx.Response(200, content=b"{") for _ in range(3))
     with pytest.raises(AnswerUnusable):
-        make_reader(endpoint).read(rendered_page(1), "de")
+        make_reader(endpoint).read(rendered_page(1), "de", Patience())
     assert len(endpoint.asked) == 3
 
 
@@ -255,7 +252,7 @@ def test_a_refused_request_is_not_repeated() -> None:
     endpoint = Endpoint([httpx.Response(413, json={"detail": "too large"})])
 
     with pytest.raises(AnswerRefused):
-        make_reader(endpoint).read(rendered_page(1), "de")
+        make_reader(endpoint).read(rendered_page(1), "de", Patience())
 
     assert len(endpoint.asked) == 1
 
@@ -264,7 +261,7 @@ def test_a_failure_is_not_archived() -> None:
     store = AnswersInMemory()
 
     with pytest.raises(AnswerRefused):
-        make_reader(Endpoint([httpx.Response(422)]), store).read(rendered_page(1), "de")
+        make_reader(Endpoint([httpx.Response(422)]), store).read(rendered_page(1), "de", Patience())
 
     assert store.by_key == {}
 
@@ -272,11 +269,11 @@ def test_a_failure_is_not_archived() -> None:
 def test_a_truncated_answer_says_so() -> None:
     reader = make_reader(Endpoint([said("A letter."), said("Dear Sir, I", tokens_out=4096)]))
 
-    assert [answer.truncated for answer in reader.read(rendered_page(1), "de").answers] == [False, True]
+    assert [answer.truncated for answer in reader.read(rendered_page(1), "de", Patience()).answers] == [False, True]
 
 
 def test_an_empty_description_is_not_hidden() -> None:
-    answers = make_reader(Endpoint([said("  \n"), said("NO TEXT")])).read(rendered_page(1), "de")
+    answers = make_reader(Endpoint([said("  \n"), said("NO TEXT")])).read(rendered_page(1), "de", Patience())
 
     assert (answers.description, answers.text) == ("", "")
 
@@ -286,7 +283,7 @@ def test_threads_that_want_the_same_ask_once() -> None:
     reader = make_reader(endpoint)
 
     with ThreadPoolExecutor(20) as threads:
-        answers = list(threads.map(lambda _: reader.read(rendered_page(1), "de"), range(20)))
+        answers = list(threads.map(lambda _: reader.read(rendered_page(1), "de", Patience()), range(20)))
 
     assert len(endpoint.asked) == 2
     assert sum(answer.cached for answer in answers) == 38

@@ -13,10 +13,11 @@ from pipeline.records import (
     page_id,
     page_record,
     refused_record,
+    run_record,
     source_record,
 )
 from support.mappings import leaves, mapped
-from support.readings import FAILURE, NOW, full_batch, full_reading, full_source
+from support.readings import FAILURE, NOW, full_batch, full_reading, full_run, full_source
 
 LANGUAGES = {"de", "en"}
 
@@ -44,6 +45,10 @@ def test_a_document_record_has_just_the_fields_that_are_mapped() -> None:
 
 def test_a_batch_record_has_just_the_fields_that_are_mapped() -> None:
     assert set(leaves(batch_record(full_batch(), NOW))) == mapped("batches")
+
+
+def test_a_run_record_has_just_the_fields_that_are_mapped() -> None:
+    assert set(leaves(run_record(full_run(), NOW))) == mapped("runs")
 
 
 def test_the_record_that_stands_in_for_a_refused_one_has_no_field_of_the_page_itself() -> None:

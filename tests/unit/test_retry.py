@@ -88,3 +88,72 @@ def test_others_see_what_is_waited_for_and_a_stop_ends_the_wait() -> None:
     thread.join(10)
 
     assert ended == ["stopped while waiting for elasticsearch: connection refused"]
+
+
+def test_a_part_has_ended_when_the_whole_has() -> None:
+    whole = Patience()
+    part, part_of_part = whole.within(60), whole.within(60).within(60)
+    assert not part.stopped
+
+    whole.stop()
+
+    assert part.stopped
+    assert part_of_part.stopped
+
+
+def test_a_part_may_end_alone() -> None:
+    whole = Patience()
+    part = whole.within(60)
+
+    part.stop()
+
+    assert (part.stopped, whole.stopped) == (True, False)
+
+
+def test_a_part_ends_after_its_seconds_in_the_middle_of_a_wait() -> None:
+    whole = Patience()
+    part = whole.within(0.05)
+
+    with pytest.raises(Stopped):
+        part.wait(60, Waiting("elasticsearch", "connection refused", 1.0))
+
+    assert not whole.stopped
+
+
+def test_a_part_ends_once_it_is_given_up_and_stays_so() -> None:
+    answers = iter([False, True])
+    part = Patience().within(60, given_up=lambda: next(answers))
+
+    assert [part.stopped for _ in range(4)] == [False, True, True, True]
+
+
+def test_a_part_says_whether_it_is_urgent_and_the_whole_is_not() -> None:
+    whole = Patience()
+
+    assert whole.within(60, urgent=True).urgent
+    assert not whole.within(60).urgent
+    assert not whole.urgent
+
+
+def test_the_whole_sees_what_its_parts_wait_for() -> None:
+    whole = Patience()
+    parts = [whole.within(60) for _ in range(2)]
+    waits = [Waiting("jina-vlm", "HTTP 503", 2.0), Waiting("redis", "connection refused", 1.0)]
+
+    def wait(part: Patience, waiting: Waiting) -> None:
+        with pytest.raises(Stopped):
+            part.wait(60, waiting)
+
+    threads = [threading.Thread(target=wait, args=pair) for pair in zip(parts, waits, strict=True)]
+    for thread in threads:
+        thread.start()
+    while whole.waiting != waits[1]:  # the longest of the two
+        time.sleep(0.001)
+    parts[1].stop()
+    while whole.waiting != waits[0]:
+        time.sleep(0.001)
+    whole.stop()
+    for thread in threads:
+        thread.join(10)
+
+    assert whole.waiting is None

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, SOURCES, templates
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, templates
 
 #: Types that the server itself has; others come with modules that the local node lacks.
 TYPES = {"keyword", "text", "date", "boolean", "byte", "short", "integer", "long", "float", "flattened"}
@@ -58,7 +58,7 @@ def test_a_template_fits_the_indices_of_its_family_and_no_alias(family):
 
 def test_the_aliases_are_those_that_the_code_names():
     named = {alias for family in templates.FAMILIES for alias in templates.aliases(family)}
-    assert named == {PAGES, PAGES_WRITE, SOURCES, DOCUMENTS, BATCHES}
+    assert named == {PAGES, PAGES_WRITE, SOURCES, DOCUMENTS, BATCHES, RUNS}
 
 
 def test_every_text_field_of_a_page_that_people_look_for_is_found_by_a_bare_word():

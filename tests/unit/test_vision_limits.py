@@ -12,13 +12,13 @@ from pipeline.vision.limits import LocalLimiter
 
 
 def test_no_more_calls_are_in_flight_than_there_are_places() -> None:
-    limiter = LocalLimiter(3, Patience())
+    limiter = LocalLimiter(3)
     lock = threading.Lock()
     in_flight: list[int] = []
     peaks: list[int] = []
 
     def call(number: int) -> None:
-        with limiter.slot():
+        with limiter.slot(Patience()):
             with lock:
                 in_flight.append(number)
                 peaks.append(len(in_flight))
@@ -33,23 +33,23 @@ def test_no_more_calls_are_in_flight_than_there_are_places() -> None:
 
 
 def test_a_place_is_free_again_after_a_call_that_failed() -> None:
-    limiter = LocalLimiter(1, Patience())
+    limiter = LocalLimiter(1)
 
-    with pytest.raises(ZeroDivisionError), limiter.slot():
+    with pytest.raises(ZeroDivisionError), limiter.slot(Patience()):
         raise ZeroDivisionError
 
-    with limiter.slot():
+    with limiter.slot(Patience()):
         pass
 
 
 def test_a_pause_holds_everyone_back_and_is_told_to_people() -> None:
     patience = Patience()
-    limiter = LocalLimiter(4, patience)
+    limiter = LocalLimiter(4)
     limiter.pause(60)
     begun = threading.Event()
 
     def call() -> None:
-        with limiter.slot():
+        with limiter.slot(patience):
             begun.set()
 
     callers = [threading.Thread(target=call_until_stopped, args=(call,)) for _ in range(3)]
@@ -72,12 +72,12 @@ def call_until_stopped(call: object) -> None:
 
 
 def test_a_pause_ends_and_a_shorter_one_does_not_end_it() -> None:
-    limiter = LocalLimiter(1, Patience())
+    limiter = LocalLimiter(1)
     began = time.monotonic()
     limiter.pause(0.2)
     limiter.pause(0.001)
 
-    with limiter.slot():
+    with limiter.slot(Patience()):
         waited = time.monotonic() - began
 
     assert waited >= 0.2
@@ -85,17 +85,17 @@ def test_a_pause_ends_and_a_shorter_one_does_not_end_it() -> None:
 
 def test_who_waits_for_a_place_hears_of_the_stop() -> None:
     patience = Patience()
-    limiter = LocalLimiter(1, patience)
+    limiter = LocalLimiter(1)
     outcome: list[type[Exception]] = []
 
     def call() -> None:
         try:
-            with limiter.slot():
+            with limiter.slot(patience):
                 pass
         except Stopped as stopped:
             outcome.append(type(stopped))
 
-    with limiter.slot():
+    with limiter.slot(patience):
         caller = threading.Thread(target=call)
         caller.start()
         patience.stop()
@@ -108,5 +108,5 @@ def test_no_call_starts_once_the_run_was_stopped() -> None:
     patience = Patience()
     patience.stop()
 
-    with pytest.raises(Stopped), LocalLimiter(1, patience).slot():
+    with pytest.raises(Stopped), LocalLimiter(1).slot(patience):
         pytest.fail("a call began")

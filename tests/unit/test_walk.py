@@ -1,16 +1,24 @@
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.sources import Found, display_path, source_path, source_url, walk
+from pipeline.errors import SettingsError
+from pipeline.retry import Patience
+from pipeline.sources import Found, Listing, display_path, list_folder, place_url, root_url, source_path, source_url
+from pipeline.sources import walk as walk_urls
 
 
 def names(found: list[Found], root: Path) -> dict[str, str | None]:
-    return {str(place.path.relative_to(root)): place.error.code if place.error else None for place in found}
+    return {str(source_path(place.url).relative_to(root)): place.error.code if place.error else None for place in found}
+
+
+def walk(roots: list[Path], excluded: list[Path] | None = None) -> Iterator[Found]:
+    return walk_urls(map(source_url, roots), map(source_url, excluded or []), Patience())
 
 
 def test_every_file_below_a_folder_is_found_in_the_same_order(tmp_path: Path) -> None:
@@ -19,6 +27,27 @@ def test_every_file_below_a_folder_is_found_in_the_same_order(tmp_path: Path) ->
         (tmp_path / name).write_bytes(b"x")
 
     assert list(names(list(walk([tmp_path])), tmp_path)) == ["a.pdf", "b/1.pdf", "b/2.pdf", "c/d/e.pdf"]
+
+
+def test_one_listing_is_one_folder(tmp_path: Path) -> None:
+    for name in ("b/2.pdf", "a.pdf", "c/d/e.pdf"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    url = source_url(tmp_path)
+
+    assert list_folder(url, url) == Listing((Found(f"{url}/a.pdf"),), (f"{url}/b", f"{url}/c"))
+    assert list_folder(f"{url}/b", url) == Listing((Found(f"{url}/b/2.pdf"),))
+    assert list_folder(f"{url}/a.pdf", f"{url}/a.pdf") == Listing((Found(f"{url}/a.pdf"),))
+
+
+def test_a_folder_that_is_gone_when_it_is_listed_is_an_outcome(tmp_path: Path) -> None:
+    url = source_url(tmp_path)
+
+    (found,) = list_folder(f"{url}/gone", url).found
+
+    assert found.url == f"{url}/gone"
+    assert found.error is not None
+    assert found.error.code == "vanished"
 
 
 def test_links_out_of_the_tree_and_to_nowhere_are_outcomes(tmp_path: Path) -> None:
@@ -92,4 +121,44 @@ def test_any_name_has_a_url_that_leads_back_to_it(name: bytes, tmp_path: Path) -
 
     assert source_path(source_url(path)) == path
     assert source_url(path).isascii()
-    display_path(path).encode()
+    display_path(source_url(path)).encode()
+
+
+def test_what_a_person_types_becomes_a_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "50% ready").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    assert root_url("50% ready") == source_url(tmp_path / "50% ready")
+    assert root_url(source_url(tmp_path / "50% ready")) == source_url(tmp_path / "50% ready")
+    with pytest.raises(SettingsError, match="missing"):
+        root_url("missing")
+
+
+@pytest.mark.parametrize(
+    ("argument", "url"),
+    [
+        ("s3://bucket", "s3://bucket/"),
+        ("s3a://bucket/a b/50%.pdf", "s3://bucket/a%20b/50%25.pdf"),
+        ("s3://bucket/../#x?versionId=1\n", "s3://bucket/../%23x%3FversionId%3D1%0A"),
+        ("s3://bucket//double//", "s3://bucket//double//"),
+    ],
+)
+def test_a_place_in_a_bucket_is_typed_as_it_is_and_leads_back_to_it(argument: str, url: str) -> None:
+    assert place_url(argument) == url
+    assert display_path(url) == argument.replace("s3a:", "s3:") + ("/" if argument == "s3://bucket" else "")
+
+
+@pytest.mark.parametrize("argument", ["sftp://me:secret@host/x", "memory://a::file:///b", "nonsense://x/y"])
+def test_a_place_that_cannot_be_used_is_refused_without_showing_what_it_holds(argument: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        root_url(argument)
+    assert caught.value.remedy
+    assert "secret" not in str(caught.value)
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pipeline.objects.s3", None)
+
+    with pytest.raises(SettingsError) as caught:
+        root_url("s3://bucket/")
+    assert "pagesight[s3]" in caught.value.remedy

@@ -1,0 +1,32 @@
+# Wheels are built in the first stage; the second has neither sources nor a compiler nor a cache.
+FROM python:3.11.13-slim-bookworm AS build
+
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
+COPY mappings mappings
+COPY pipeline pipeline
+COPY workers workers
+RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[local,s3]'
+
+FROM python:3.11.13-slim-bookworm
+
+# LibreOffice for office files; fonts for PDFs that bring none: without Chinese, Japanese and Korean ones their pages
+# come out blank.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends \
+        fonts-dejavu-core fonts-liberation fonts-noto-cjk \
+        libreoffice-calc-nogui libreoffice-impress-nogui libreoffice-writer-nogui \
+    && rm -rf /var/lib/apt/lists/*
+
+RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-index --find-links /wheels 'pagesight[local,s3]'
+
+# /documents is where Compose mounts what is to be read; state lies in the other one. Nothing else is written to but
+# /tmp, so the root file system may be read-only.
+RUN groupadd --gid 10001 pagesight \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin pagesight \
+    && install --directory --owner=pagesight --group=pagesight /var/lib/pagesight /documents
+ENV HOME=/tmp PAGESIGHT_HOME=/var/lib/pagesight PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+WORKDIR /var/lib/pagesight
+USER 10001:10001
+CMD ["pagesight", "worker"]

@@ -1,0 +1,132 @@
+"""`pagesight enqueue`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from pipeline.archive import Archive
+from pipeline.batches import DEFAULT_COLLECTION, collection_name
+from pipeline.cli.fleet import PUBLISH_SECONDS, project_batch
+from pipeline.cli.options import Json
+from pipeline.cli.output import plain, print_json, stderr
+from pipeline.cli.standing import Onlooker, batch_json, open_fleet
+from pipeline.cli.status import follow_batch
+from pipeline.errors import ServiceRefused, ServiceUnavailable
+from pipeline.languages import normalise_tag
+from pipeline.models import Batch, Lane
+from pipeline.retry import Patience
+from pipeline.services import open_archive, open_index
+from pipeline.settings import Settings, load
+from pipeline.sources import display_path, is_local, root_url
+
+EXAMPLES = """
+**Examples**
+
+`pagesight enqueue scans/` · everything below a folder, worked by whatever workers there are
+
+`pagesight enqueue s3://scans/2026/ --collection works --language de --lane backfill`
+
+`pagesight enqueue letter.pdf --lane urgent --wait` · and show how it goes until it has ended
+
+`batch=$(pagesight enqueue scans/)` · the batch's id is all that goes to standard output
+
+Exit codes: 0 it is queued (with `--wait`: all pages fine), 1 with `--wait`: some failed, 2 usage or settings,
+3 Redis refuses or is away and nothing is begun (with `--wait` also: the fleet is halted), 130 interrupted while waiting
+(the batch goes on).
+"""
+
+
+def enqueue(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE…", help="Files, folders, or URLs such as s3://bucket/folder/.")
+    ],
+    collection: Annotated[
+        str, typer.Option("--collection", "-c", help="The named set that the documents belong to.")
+    ] = DEFAULT_COLLECTION,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            "--language", "-l", help="BCP 47 tag of the language to describe pages in.", show_default="the collection's"
+        ),
+    ] = None,
+    lane: Annotated[Lane, typer.Option("--lane", help="How soon, among what else is queued.")] = Lane.NORMAL,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Show how it goes until it has ended.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Queue files for the workers: the batch's id is there at once, and they do everything else."""
+    settings = load()
+    name = collection_name(collection)
+    tag = normalise_tag(language) if language else None
+    roots = outermost(map(root_url, sources))
+    archive = open_archive(settings)
+    batch = _begin(archive, settings, roots, name, tag, lane)
+    if not wait:
+        _tell(batch, as_json)
+        return
+    if not as_json:
+        _tell(batch, as_json)
+    onlooker = Onlooker(settings, archive)
+    code = follow_batch(archive, onlooker, batch.id)
+    if as_json:
+        standing = onlooker.batch(batch.id)
+        assert standing is not None
+        print_json({"batch": batch.id} | standing.json())
+    raise typer.Exit(code)
+
+
+def outermost(roots: Iterable[str]) -> list[str]:
+    """Return root URLs without those that are, or lie below, another one."""
+    kept: list[str] = []
+    # Sorted by their parts, what lies below a folder comes right after it.
+    for root in sorted(set(roots), key=lambda url: (url.rstrip("/").split("/"), url)):
+        if not kept or not _lies_below(root, kept[-1]):
+            kept.append(root)
+    return kept
+
+
+def _lies_below(url: str, root: str) -> bool:
+    if is_local(root):
+        return url.startswith(root.rstrip("/") + "/")
+    # The URLs of folders in a bucket end with a slash; an object may have the same name without it.
+    return root.endswith("/") and url.startswith(root)
+
+
+def _begin(
+    archive: Archive, settings: Settings, roots: list[str], collection: str, language: str | None, lane: Lane
+) -> Batch:
+    from workers.client import Order
+
+    fleet = open_fleet(settings, archive, Patience().within(PUBLISH_SECONDS))
+    fleet.lanes.epoch()  # a Redis that is away is noticed before anything is begun
+    installed = install_indices(settings)
+    order = Order(collection, language, settings.language, lane)
+    batch = fleet.enqueue(order, roots, map(display_path, roots))
+    if installed:
+        project_batch(archive, settings, batch)
+    if not fleet.workers():
+        stderr().print(plain("No worker is alive: start some with `pagesight worker`.", "yellow"))
+    return batch
+
+
+def install_indices(settings: Settings) -> bool:
+    """Make the indices where they are missing; return False where Elasticsearch is away. Workers wait for it."""
+    try:
+        with closing(open_index(settings)) as index:
+            index.install()
+    except (ServiceUnavailable, ServiceRefused) as error:
+        words = f"{error}. The batch is queued all the same; what is read is archived, and its records wait."
+        stderr().print(plain(words, "yellow"))
+        return False
+    return True
+
+
+def _tell(batch: Batch, as_json: bool) -> None:
+    if as_json:
+        print_json({"batch": batch.id} | batch_json(batch))
+    else:
+        typer.echo(batch.id)
+        stderr().print(plain(f"Follow it with `pagesight status {batch.id} --watch`.", "dim"))

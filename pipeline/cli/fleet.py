@@ -1,0 +1,171 @@
+"""`pagesight batches`, `cancel`, `pause` and `resume`: what people command of the fleet, durable in the archive."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated, Any
+
+import typer
+
+from pipeline import fleet as states
+from pipeline.archive import Archive
+from pipeline.cli.options import CollectionFilter, Json
+from pipeline.cli.output import one_line, plain, print_json, rows, stderr, stdout, table
+from pipeline.cli.standing import batch_json, fleet_json, open_fleet, recent_batches
+from pipeline.cli.status import words
+from pipeline.errors import PagesightError, Stopped
+from pipeline.models import Batch, FleetState
+from pipeline.progress import cancel as cancel_batch
+from pipeline.progress import change_state, unended
+from pipeline.projection import Projector
+from pipeline.retry import Patience
+from pipeline.services import open_archive, open_index
+from pipeline.settings import Settings, load
+
+BATCHES_EXAMPLES = """
+**Examples**
+
+`pagesight batches` · the last batches, newest first
+
+`pagesight batches --collection works --limit 100`
+
+`pagesight batches --json | jq -r '.batches[] | select(.state == "working") | .id'`
+
+Exit codes: 0, 2 usage or settings, 3 the archive cannot be used.
+"""
+CANCEL_EXAMPLES = """
+**Examples**
+
+`pagesight cancel 20261124T065448-612691` · stops within seconds; what is done stays
+
+To go on later, enqueue the same files again: only what is missing is done.
+Exit codes: 0, 2 there is no such batch or it has ended, 3 the archive cannot be used.
+"""
+PAUSE_EXAMPLES = """
+**Examples**
+
+`pagesight pause` · all workers rest, and the queue keeps its work
+
+`pagesight pause 20261124T065448-612691` · one batch
+
+Exit codes: 0, 2 there is no such batch or it has ended, 3 the archive cannot be used.
+"""
+RESUME_EXAMPLES = """
+**Examples**
+
+`pagesight resume` · the workers go on, also after a halt whose cause was mended
+
+`pagesight resume 20261124T065448-612691` · one batch
+
+Exit codes: 0, 2 there is no such batch or it has ended, 3 Redis or the archive refuses or is away.
+"""
+
+#: How long the record of a batch waits for Elasticsearch, and messages for Redis: the archive has all of it.
+RECORD_SECONDS = 3.0
+PUBLISH_SECONDS = 30.0
+
+BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="A batch's id, as `enqueue` and `batches` print it.")]
+MaybeBatch = Annotated[
+    str | None, typer.Argument(metavar="BATCH", help="A batch's id.", show_default="the whole fleet")
+]
+
+
+def batches(
+    collection: CollectionFilter = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Batches to show.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List batches, newest first."""
+    archive = open_archive(load())
+    found = [batch for batch, _ in zip(recent_batches(archive, collection), range(limit), strict=False)]
+    if as_json:
+        print_json({"batches": [batch_json(batch) for batch in found]})
+    elif found:
+        columns = ("batch", "collection", "lane", "state", "documents", "pages", "started", "ended")
+        stdout().print(rows(table(*columns), map(_row, found)))
+    else:
+        stdout().print("There are no batches.")
+
+
+def cancel(batch: BatchId, as_json: Json = False) -> None:
+    """End a batch: workers leave it within seconds. What is done stays, and nothing revives the rest by itself."""
+    settings = load()
+    archive = open_archive(settings)
+    cancelled = archive.batch(batch)
+    if cancelled is None or cancelled.state != "cancelled":
+        cancelled = cancel_batch(archive, batch)
+    project_batch(archive, settings, cancelled)
+    _tell_batch(cancelled, as_json)
+
+
+def pause(batch: MaybeBatch = None, as_json: Json = False) -> None:
+    """Let the fleet, or a batch, rest: calls in flight end, nothing new begins, and nothing is lost."""
+    settings = load()
+    archive = open_archive(settings)
+    if batch is None:
+        _tell_fleet(states.pause(archive), as_json)
+        return
+    paused = change_state(archive, batch, "paused")
+    project_batch(archive, settings, paused)
+    _tell_batch(paused, as_json)
+
+
+def resume(batch: MaybeBatch = None, as_json: Json = False) -> None:
+    """Let the fleet, or a batch, go on."""
+    settings = load()
+    archive = open_archive(settings)
+    if batch is None:
+        before = archive.fleet()
+        state = states.resume(archive)
+        if before is not None and before.state == "halted":
+            words = (
+                f"It was halted: {before.cause}. {before.remedy or ''} If the cause is not mended, it will halt again."
+            )
+            stderr().print(plain(words, "yellow"))
+        _tell_fleet(state, as_json)
+        return
+    resumed = _resume_batch(archive, settings, batch)
+    project_batch(archive, settings, resumed)
+    _tell_batch(resumed, as_json)
+
+
+def _resume_batch(archive: Archive, settings: Settings, batch_id: str) -> Batch:
+    """Have a batch go on. Its messages were dropped while it was paused, so what it still needs is published anew."""
+    from workers.sweeping import republish
+
+    if unended(archive, batch_id).state == "working":
+        return unended(archive, batch_id)
+    fleet = open_fleet(settings, archive, Patience().within(PUBLISH_SECONDS))
+    fleet.lanes.epoch()  # a Redis that is away is noticed before anything is changed
+    republish(change_state(archive, batch_id, "working"), archive, fleet.lanes, fleet.publish)
+    return unended(archive, batch_id)
+
+
+def project_batch(archive: Archive, settings: Settings, batch: Batch) -> None:
+    """Write the record of a batch. Where Elasticsearch cannot take it now, it is said: the archive has it already."""
+    try:
+        with closing(open_index(settings)) as index:
+            Projector(archive, index, Patience().within(RECORD_SECONDS)).batch(batch)
+    except PagesightError as error:
+        cause = "Elasticsearch is away" if isinstance(error, Stopped) else str(error)
+        stderr().print(plain(f"The batch's record is not in the index yet ({cause}); the workers bring it.", "dim"))
+
+
+def _tell_batch(batch: Batch, as_json: bool) -> None:
+    if as_json:
+        print_json(batch_json(batch))
+    else:
+        stdout().print(plain(f"Batch {batch.id} is {batch.state}."))
+
+
+def _tell_fleet(state: FleetState, as_json: bool) -> None:
+    if as_json:
+        print_json(fleet_json(state))
+    else:
+        stdout().print(plain(f"The fleet is {state.state}."))
+
+
+def _row(batch: Batch) -> tuple[Any, ...]:
+    ended = f"{batch.ended_at:%Y-%m-%d %H:%M:%S}" if batch.ended_at else None
+    counts = (one_line(words(batch.documents), 60), one_line(words(batch.pages), 60))
+    return batch.id, batch.collection, batch.lane, batch.state, *counts, f"{batch.started_at:%Y-%m-%d %H:%M:%S}", ended

@@ -1,0 +1,133 @@
+"""What the queue carries: identifiers and locations only, a few hundred bytes each, as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+#: Sources that one message registers, and works where their pages fit.
+PART_SOURCES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """List one directory, or one page of a bucket's listing."""
+
+    batch: str
+    root: str
+    url: str
+    cursor: str = ""
+
+    @property
+    def id(self) -> str:
+        """What the message is about, the same whenever it is sent again."""
+        return f"{self.batch}/walk/{folder_id(self.root, self.url, self.cursor)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Register up to 16 sources of a chunk, and work those whose pages fit into one range."""
+
+    batch: str
+    chunk: str
+    part: int
+    entry: int | None = None
+    """Only this source of the part, alone in its process: registering the part has killed workers."""
+
+    @property
+    def id(self) -> str:
+        """What the message is about."""
+        return f"{self.batch}/{self.chunk}/{self.part}" + ("" if self.entry is None else f"/{self.entry}")
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it is to be worked alone in its process."""
+        return self.entry is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Work up to 16 pages of one document."""
+
+    batch: str
+    chunk: str
+    part: int
+    entry: int
+    document: str
+    pages: tuple[int, ...]
+    suspect: bool = False
+
+    @property
+    def id(self) -> str:
+        """What the message is about."""
+        numbers = ",".join(map(str, self.pages))
+        return f"{self.batch}/{self.chunk}/{self.part}/{self.entry}/{self.document}/{numbers}" + "!" * self.suspect
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Bring the index to what the archive holds of these documents and sources of a collection."""
+
+    collection: str
+    documents: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """What the message is about."""
+        named = "\0".join((self.collection, *self.documents, *self.sources))
+        return f"project/{hashlib.sha256(named.encode()).hexdigest()[:32]}"
+
+
+Message = Walk | Part | Pages | Project
+_KINDS: dict[str, TypeAdapter[Message]] = {
+    kind.__name__.lower(): TypeAdapter(kind) for kind in (Walk, Part, Pages, Project)
+}
+
+
+def to_json(message: Message) -> dict[str, Any]:
+    """Return a message as the queue carries it."""
+    return asdict(message)
+
+
+def from_json(kind: str, fields: dict[str, Any]) -> Message:
+    """Return the message that `to_json` made.
+
+    Raises:
+        ValueError: it is none of ours.
+    """
+    return _KINDS[kind].validate_python(fields)
+
+
+def kind_of(message: Message) -> str:
+    """Return the name of a message's kind."""
+    return type(message).__name__.lower()
+
+
+def folder_id(root: str, url: str, cursor: str) -> str:
+    """Return the id of a listing within its batch; sources that a batch names itself lie in `folder_id("", "", "")`."""
+    return hashlib.sha256("\0".join((root, url, cursor)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def chunk_id(folder: str, number: int) -> str:
+    """Return the id of a chunk: the listing that it comes from, and its number there."""
+    return f"{folder}.{number}"
+
+
+def parts_of(entries: int) -> range:
+    """Return the numbers of the parts of a chunk of so many entries."""
+    return range(-(-entries // PART_SOURCES))
+
+
+def split(message: Part | Pages, entries: int) -> list[Part | Pages]:
+    """Cut a message that kills its workers into such that are worked alone, one source or one page each.
+
+    `entries` is the number of entries of the part's chunk.
+    """
+    if isinstance(message, Part):
+        first = message.part * PART_SOURCES
+        return [replace(message, entry=entry) for entry in range(min(PART_SOURCES, entries - first))]
+    return [replace(message, pages=(page,), suspect=True) for page in message.pages]

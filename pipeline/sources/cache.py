@@ -1,0 +1,192 @@
+"""A bounded cache of documents on this machine: an object is fetched once for many ranges, threads and processes."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.errors import ServiceRefused, SourceChanged, Stopped
+from pipeline.models import FileState
+from pipeline.retry import STOP_POLL_SECONDS, Patience
+
+#: The cache is looked over whenever a process has added this share of its bound, and shrunk by as much below it.
+SWEEP_SHARE = 1 / 16
+_DOCUMENT = re.compile(r"[0-9a-f]{64}")
+_FILLING = "filling"
+
+
+class SourceCache:
+    """Files by the SHA-256 of their bytes, at most `max_bytes` of them; those used least recently go first.
+
+    What is being fetched comes on top, and several processes may be above the bound by `SWEEP_SHARE` each. A file that
+    is open can be read to its end even where it is removed.
+
+    Raises, from its methods:
+        ServiceRefused: the disk of the cache fails or is full.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._step = int(max_bytes * SWEEP_SHARE)
+        self._added = self._step  # others may have left it full
+        self._lock = threading.Lock()
+
+    def get(self, document_id: str) -> BinaryIO | None:
+        """Open a document, or return None where the cache does not hold it."""
+        with self._translated():
+            try:
+                descriptor = os.open(self._folder / document_id, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return None
+            os.utime(descriptor)  # used just now
+            return os.fdopen(descriptor, "rb")
+
+    def fetch(
+        self,
+        name: str,
+        state: FileState,
+        document_id: str | None,
+        chunks: Callable[[], Generator[bytes]],
+        patience: Patience,
+    ) -> BinaryIO:
+        """Fetch an object and open it. Whoever wants the same one meanwhile waits and finds it here.
+
+        `name` is the object's in any form. Without a `document_id` its bytes are taken as they come.
+
+        Raises:
+            SourceChanged: its bytes are not those of the document, or not as many as its state says.
+            Stopped: the patience has ended while another fetched it.
+            Exception: whatever `chunks` raises.
+        """
+        part = self._folder / _FILLING / hashlib.sha256(f"{name}\n{state.etag}".encode()).hexdigest()
+        while True:
+            with self._translated():
+                descriptor = _take(part)
+            if document_id is not None and (file := self.get(document_id)) is not None:
+                if descriptor is not None:
+                    _give_up(descriptor, part)
+                return file
+            if descriptor is not None:
+                return self._fill(part, descriptor, state, document_id, chunks)
+            if patience.stopped:
+                raise Stopped("stopped while the object was fetched by another")
+            time.sleep(STOP_POLL_SECONDS)
+
+    def _fill(
+        self,
+        part: Path,
+        descriptor: int,
+        state: FileState,
+        document_id: str | None,
+        chunks: Callable[[], Generator[bytes]],
+    ) -> BinaryIO:
+        try:
+            digest, size = hashlib.sha256(), 0
+            with closing(chunks()) as pieces:
+                for piece in pieces:
+                    size += len(piece)
+                    if size > state.bytes:
+                        break
+                    digest.update(piece)
+                    with self._translated():
+                        _write(descriptor, piece)
+            if size != state.bytes or document_id not in (None, digest.hexdigest()):
+                raise SourceChanged("the object does not hold the bytes that were identified")
+            with self._translated():
+                os.fsync(descriptor)  # a name that survives a crash of the machine must not lead to other bytes
+                # Opened anew: who parses untrusted bytes must not be able to change them.
+                file = part.open("rb")
+                part.rename(self._folder / digest.hexdigest())
+        except BaseException:
+            _give_up(descriptor, part)
+            raise
+        os.close(descriptor)
+        self._sweep_after(size)
+        return file
+
+    def _sweep_after(self, added: int) -> None:
+        with self._lock:
+            self._added += added
+            if self._added < self._step:
+                return
+            self._added = 0
+        with self._translated():
+            self._sweep()
+
+    def _sweep(self) -> None:
+        for part in (self._folder / _FILLING).iterdir():
+            descriptor = _take(part)
+            if descriptor is not None:  # whoever fetched it was killed
+                _give_up(descriptor, part)
+        files = []
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                if _DOCUMENT.fullmatch(entry.name):
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    files.append((status.st_mtime_ns, status.st_size, entry.path))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
+            if total <= self._max_bytes - self._step:
+                return
+            Path(path).unlink(missing_ok=True)
+            total -= size
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ServiceRefused(
+                "source cache",
+                f"the cache of sources at {self._folder} cannot be used: {error.strerror}",
+                remedy="Free space or mend rights there (or lower PAGESIGHT_SOURCE_CACHE_MB), then run the same again.",
+            ) from error
+
+
+def _take(part: Path) -> int | None:
+    """Lock a part for whoever is to fill it, empty; return None while another does. The lock ends with its holder."""
+    part.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(part, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever held it may have given it its name, or removed it, since it was opened.
+        if _is_named(descriptor, part):
+            os.ftruncate(descriptor, 0)
+            return descriptor
+    except BlockingIOError:
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _is_named(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _give_up(descriptor: int, part: Path) -> None:
+    part.unlink(missing_ok=True)
+    os.close(descriptor)
+
+
+def _write(descriptor: int, piece: bytes) -> None:
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

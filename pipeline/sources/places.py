@@ -1,0 +1,130 @@
+"""The URLs of sources: what a person typed made into one, and one made into what people read.
+
+    /scans/50%.pdf           file:///scans/50%25.pdf
+    s3://bucket/50%.pdf      s3://bucket/50%25.pdf
+
+People write and read names as they are. A URL is ASCII and leads back to exactly one name, whatever that holds. The URL
+of an object ends with a slash where it is a folder, and only there.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+from pipeline.errors import SettingsError
+from pipeline.objects import BucketMissing, Location, Objects, open_objects, parse_location
+
+#: What errors call the place where objects lie.
+SERVICE = "source store"
+_FILE = "file://"
+
+
+def source_url(path: Path) -> str:
+    """Return a file's URL. It is ASCII and unambiguous for every name that a file system allows."""
+    return path.as_uri()
+
+
+def source_path(url: str) -> Path:
+    """Return the path of a `file://` URL made by `source_url`."""
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(url).path)))
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL is that of a file or folder of this machine."""
+    return url.startswith(_FILE)
+
+
+def object_url(folder: str, name: str) -> str:
+    """Return the URL of an object directly in a folder, which is given by its URL."""
+    quoted = _quoted(name)
+    return folder + (quoted[:-1] + "%2F" if quoted.endswith("/") else quoted)
+
+
+def folder_url(folder: str, name: str) -> str:
+    """Return the URL of a folder directly in a folder, which is given by its URL; the name ends with a slash."""
+    return folder + _quoted(name)
+
+
+def source_location(url: str) -> Location:
+    """Return where the object or folder of a URL lies."""
+    protocol, _, rest = url.partition("://")
+    authority, _, key = rest.partition("/")
+    return Location(protocol, authority, os.fsdecode(unquote_to_bytes(key)))
+
+
+def source_objects(url: str) -> tuple[Objects, str]:
+    """Return the bucket of a URL, and the key in it.
+
+    Raises:
+        SettingsError: no installed package speaks its protocol.
+    """
+    location = source_location(url)
+    return open_objects(location, SERVICE), location.key
+
+
+def display_path(url: str) -> str:
+    """Return where a URL leads as text that can be stored and shown: bytes that are no UTF-8 become U+FFFD."""
+    shown = str(source_path(url)) if is_local(url) else str(source_location(url))
+    return os.fsencode(shown).decode("utf-8", "replace")
+
+
+def place_url(argument: str) -> str:
+    """Return the URL of what a person typed, a path or an fsspec URL, whether or not something is there.
+
+    Raises:
+        SettingsError: it cannot be understood.
+    """
+    location = parse_location(argument)
+    if location is None:
+        path = source_path(argument) if argument.startswith(_FILE) else Path(argument)
+        return source_url(Path(os.path.abspath(path)))
+    return f"{location.protocol}://{location.authority}/{_quoted(location.key)}"
+
+
+def root_url(argument: str) -> str:
+    """Return the URL of what a person typed, after having looked whether something is there.
+
+    Where a bucket has both an object and a folder of a name, the object is meant; a slash at the end means the folder.
+
+    Raises:
+        SettingsError: nothing is there, or the package behind its protocol is missing.
+        ServiceUnavailable, ServiceRefused: the bucket cannot be asked.
+    """
+    url = place_url(argument)
+    if is_local(url):
+        if not os.path.lexists(source_path(url)):
+            raise _nothing_at(url)
+        return url
+    objects, key = source_objects(url)
+    try:
+        if key and not url.endswith("/"):
+            if _is_object(objects, key):
+                return url
+            url, key = url + "/", key + "/"
+        page = objects.page(key, "", 1)
+        empty = not (page.keys or page.folders or page.after)
+        if key and empty and not _is_object(objects, key):  # an empty folder may have a marker
+            raise _nothing_at(url)
+    except BucketMissing as error:
+        raise SettingsError(str(error), remedy=error.remedy) from error
+    except PermissionError as error:
+        raise SettingsError(f"{display_path(url)} may not be looked at: {error}") from error
+    return url
+
+
+def _is_object(objects: Objects, key: str) -> bool:
+    try:
+        objects.state(key)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _nothing_at(url: str) -> SettingsError:
+    return SettingsError(f"there is no {display_path(url)}", remedy="Name files or folders that exist.")
+
+
+def _quoted(key: str) -> str:
+    return quote(os.fsencode(key), safe="/")

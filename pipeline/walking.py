@@ -1,0 +1,134 @@
+"""The walk of a queued batch: each directory is listed once, and what was found is archived before it is queued.
+
+    Walk message ──▶ list ──▶ chunks archived ──▶ listing archived ──▶ messages for chunks and subfolders
+
+Killed anywhere, the same message goes on: chunks that are there stay, and the listing continues after their last name.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+
+from pipeline.archive import Archive, WalkRecords
+from pipeline.messages import Message, Part, Walk, chunk_id, folder_id, parts_of
+from pipeline.models import Batch, Chunk, Entry, Folder
+from pipeline.projection import batched
+from pipeline.registration import failure_of
+from pipeline.sources import Found, Listing
+
+#: Sources in one archived chunk.
+CHUNK_SOURCES = 500
+
+Lister = Callable[[Walk], Listing]
+"""Lists what a message names."""
+
+
+def is_live(batch: Batch | None) -> bool:
+    """Whether messages of this batch are to be worked; those of one that is paused or ended are dropped."""
+    return batch is not None and batch.state == "working"
+
+
+def walk_folder(message: Walk, archive: Archive, lister: Lister) -> Iterator[Message]:
+    """List what a message names, archive it, and yield what is to be done about it.
+
+    Raises:
+        ServiceUnavailable: the place cannot be listed now.
+    """
+    records = archive.walk(message.batch)
+    identifier = folder_id(message.root, message.url, message.cursor)
+    folder = records.folder(identifier)
+    if folder is None:
+        listing = lister(message)
+        entries = sorted(map(_entry, listing.found), key=lambda entry: entry.url)
+        sources = _archive_listing(records, identifier, entries)
+        folder = Folder(
+            root=message.root,
+            url=message.url,
+            cursor=message.cursor,
+            sources=tuple(sources),
+            folders=listing.folders,
+            next_cursor=listing.cursor,
+        )
+        folder = records.add_folder(identifier, folder)
+    yield from due_messages(message.batch, identifier, folder, records)
+
+
+def name_sources(archive: Archive, batch: str, entries: Iterable[Entry]) -> None:
+    """Archive the sources that a batch names itself; its first message has them worked. Memory stays flat."""
+    records = archive.walk(batch)
+    identifier = folder_id("", "", "")
+    sources = []
+    for number, chunk in enumerate(batched(entries, CHUNK_SOURCES)):
+        records.add_chunk(chunk_id(identifier, number), Chunk(entries=tuple(chunk)))
+        sources.append(len(chunk))
+    records.add_folder(
+        identifier, Folder(root="", url="", cursor="", sources=tuple(sources), folders=(), next_cursor="")
+    )
+
+
+def due_messages(batch: str, identifier: str, folder: Folder, records: WalkRecords) -> Iterator[Message]:
+    """Yield the messages that a listing leads to: its subfolders and the parts that have not ended."""
+    for url in following(folder):
+        yield Walk(batch, folder.root, *url)
+    for number, entries in enumerate(folder.sources):
+        chunk = chunk_id(identifier, number)
+        if records.closed(chunk) is None:
+            ended = records.parts(chunk)
+            yield from (Part(batch, chunk, part) for part in parts_of(entries) if part not in ended)
+
+
+def following(folder: Folder) -> Iterator[tuple[str, str]]:
+    """Yield URL and cursor of the listings that a listing leads to."""
+    if folder.next_cursor:
+        yield folder.url, folder.next_cursor
+    for url in folder.folders:
+        yield url, ""
+
+
+def all_due_messages(batch: Batch, archive: Archive) -> Iterator[Message]:
+    """Yield every message that a queued batch still needs: for when the queue has lost them, or never had them."""
+    records = archive.walk(batch.id)
+    for place in _roots(batch):
+        waiting = [place]
+        while waiting:
+            root, url, cursor = waiting.pop()
+            identifier = folder_id(root, url, cursor)
+            folder = records.folder(identifier)
+            if folder is None:
+                yield Walk(batch.id, root, url, cursor)
+                continue
+            for message in due_messages(batch.id, identifier, folder, records):
+                if isinstance(message, Part):
+                    yield message
+            waiting += [(root, *next_place) for next_place in following(folder)]
+
+
+def first_messages(batch: Batch) -> Iterator[Walk]:
+    """Yield the messages that a batch begins with."""
+    for place in _roots(batch):
+        yield Walk(batch.id, *place)
+
+
+def _roots(batch: Batch) -> list[tuple[str, str, str]]:
+    return [(root, root, "") for root in batch.roots] or [("", "", "")]
+
+
+def _archive_listing(records: WalkRecords, folder: str, entries: list[Entry]) -> list[int]:
+    """Archive entries, sorted by URL, in chunks and return their sizes.
+
+    A chunk that an earlier listing archived is kept, and the next one goes on behind its last name: so a file that came
+    or went in between moves none out of sight.
+    """
+    sizes: list[int] = []
+    start = 0
+    while start < len(entries):
+        chunk = Chunk(entries=tuple(entries[start : start + CHUNK_SOURCES]))
+        kept = records.add_chunk(chunk_id(folder, len(sizes)), chunk)
+        sizes.append(len(kept.entries))
+        start = bisect_right(entries, kept.entries[-1].url, lo=start, key=lambda entry: entry.url)
+    return sizes
+
+
+def _entry(found: Found) -> Entry:
+    return Entry(url=found.url, error=failure_of(found.error) if found.error else None)

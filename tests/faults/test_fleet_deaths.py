@@ -1,0 +1,99 @@
+"""Workers that are killed, and pages that kill them: everything lands once, and only the guilty page is given up."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+
+from pipeline.models import Reading
+from support.fleet_runs import Fleet, assert_sixty
+from support.pagesight_runs import answered, make_pdf
+from support.standin import Standin
+
+#: Calls that a worker may have in flight when it is killed.
+IN_FLIGHT = 8
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_nothing_but_the_calls_in_flight(sixty_queued: Fleet, standin: Standin):
+    kill_at = random.Random(41).randint(30, 90)
+    first = sixty_queued.start_worker()
+    batch = sixty_queued.enqueue()
+    first.until(lambda: answered(standin) >= kill_at)
+    first.kill()
+    assert first.left_over() == []
+    sixty_queued.start_worker()
+    assert_sixty(sixty_queued, batch, standin, repeated=IN_FLIGHT, killed=True)
+
+
+@pytest.mark.slow
+def test_another_worker_takes_over_from_one_whose_whole_group_is_killed(sixty_queued: Fleet, standin: Standin):
+    kill_at = random.Random(43).randint(30, 90)
+    first, _ = sixty_queued.start_workers(2)
+    batch = sixty_queued.enqueue()
+    first.until(lambda: answered(standin) >= kill_at)
+    sixty_queued.kill_group(first)
+    assert_sixty(sixty_queued, batch, standin, repeated=IN_FLIGHT, killed=True)
+
+
+@pytest.mark.slow
+def test_workers_killed_from_outside_again_and_again_cost_no_page(sixty_queued: Fleet, standin: Standin):
+    batch = sixty_queued.enqueue()
+    for kill_at in (20, 50, 80):
+        worker = sixty_queued.start_worker()
+        worker.until(lambda kill_at=kill_at: answered(standin) >= kill_at)
+        worker.kill()
+    sixty_queued.start_worker()
+    assert_sixty(sixty_queued, batch, standin, repeated=3 * IN_FLIGHT, killed=True)
+
+
+@pytest.mark.slow
+def test_a_page_that_kills_its_process_each_time_is_quarantined_alone(fleet: Fleet, standin: Standin):
+    make_pdf(fleet.pagesight.files / "book.pdf", 20, 1)
+    scout = fleet.pagesight.run("index", "--json", fleet.pagesight.files, "--collection", "scout")
+    assert scout.code == 0, scout.stderr
+    guilty = _image_of_page(fleet, 7)
+    standin.reset_counters()
+    standin.have("deadly", images=[guilty])
+    fleet.pagesight.set(vlm_model_revision="2")  # nothing of the scout's answers is used
+    restarting = threading.Event()
+    supervisor = threading.Thread(target=_supervise, args=(fleet, restarting))
+    fleet.start_worker()
+    supervisor.start()
+    try:
+        ended = fleet.until_ended(fleet.enqueue(), seconds=240)
+    finally:
+        restarting.set()
+        supervisor.join()
+    assert ended.state == "done", fleet.said()
+    assert ended.pages == {"described": 19, "failed": 1}
+    failures = fleet.pagesight.failures()
+    assert list(failures) == ["book.pdf:7"]
+    assert failures["book.pdf:7"]["type"] == "quarantined"
+    assert "3 times" in failures["book.pdf:7"]["message"]
+    fleet.pagesight.assert_archive_and_index_agree()
+    fleet.assert_quiet()
+    fleet.assert_nothing_left(killed=True)
+
+
+def _image_of_page(fleet: Fleet, page: int) -> str:
+    import hashlib
+
+    (reading,) = [
+        reading
+        for reading in fleet.pagesight.newest("scout")
+        if isinstance(reading, Reading) and reading.page_number == page
+    ]
+    assert reading.image is not None
+    image = fleet.pagesight.archive.image(reading.image.key)
+    assert image is not None
+    return hashlib.sha256(image).hexdigest()
+
+
+def _supervise(fleet: Fleet, ending: threading.Event) -> None:
+    """Start a worker again whenever it died, as a service manager would."""
+    while not ending.wait(0.5):
+        if not fleet.workers[-1].going_on:
+            fleet.start_worker()

@@ -1,0 +1,67 @@
+"""What people decide while a fleet works, and what loses its queue: cancelled stays cancelled, repair adds nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.fleet_runs import CALLS, Fleet, assert_sixty
+from support.pagesight_runs import answered
+from support.standin import Standin
+
+
+@pytest.mark.slow
+def test_a_cancelled_batch_stays_cancelled_whatever_is_lost_and_repaired(sixty_queued: Fleet, standin: Standin):
+    sixty_queued.start_workers(2)
+    batch = sixty_queued.enqueue()
+    sixty_queued.until(lambda: answered(standin) >= 30)
+    assert sixty_queued.pagesight.run("cancel", batch).code == 0
+    sixty_queued.until(lambda: not any(sixty_queued.queued().values()), seconds=30)
+    asked = standin.counters()["requests"]
+    assert asked < CALLS
+    assert sixty_queued.batch(batch).state == "cancelled"
+    sixty_queued.server.restart(empty=True)
+    for _ in range(2):
+        repaired = sixty_queued.pagesight.run("repair", "--json")
+        assert repaired.code in (0, 1), repaired.stderr
+    sixty_queued.until(lambda: not any(sixty_queued.queued().values()), seconds=30)
+    assert standin.counters()["requests"] == asked
+    assert sixty_queued.batch(batch).state == "cancelled"
+    sixty_queued.pagesight.assert_archive_and_index_agree(complete=False)
+
+    assert_sixty(sixty_queued, sixty_queued.enqueue(), standin)
+
+
+def test_repairing_three_times_during_a_backfill_adds_nothing(sixty_queued: Fleet, standin: Standin):
+    batch = sixty_queued.enqueue(sixty_queued.pagesight.files, "--lane", "backfill")
+    depth = sixty_queued.queued()
+    for _ in range(3):
+        repaired = sixty_queued.pagesight.run("repair", "--json")
+        assert repaired.code == 0, repaired.stdout + repaired.stderr
+        assert sixty_queued.queued() == depth
+    sixty_queued.start_worker()
+    assert_sixty(sixty_queued, batch, standin)
+
+
+def test_a_paused_batch_rests_and_goes_on_where_it_was(sixty_queued: Fleet, standin: Standin):
+    sixty_queued.start_worker()
+    batch = sixty_queued.enqueue()
+    sixty_queued.until(lambda: answered(standin) >= 30)
+    assert sixty_queued.pagesight.run("pause", batch).code == 0
+    sixty_queued.until(lambda: not any(sixty_queued.queued().values()), seconds=30)
+    assert standin.counters()["requests"] < CALLS
+    assert sixty_queued.pagesight.run("resume", batch).code == 0
+    assert_sixty(sixty_queued, batch, standin)
+
+
+@pytest.mark.slow
+def test_two_beats_close_what_a_lost_queue_left_open(sixty_queued: Fleet, standin: Standin):
+    beats = [sixty_queued.pagesight.start("beat") for _ in range(2)]
+    sixty_queued.start_worker()
+    batch = sixty_queued.enqueue()
+    sixty_queued.until(lambda: answered(standin) >= 30)
+    sixty_queued.server.restart(empty=True)
+    sixty_queued.until_ended(batch, seconds=200)
+    for beat in beats:
+        beat.interrupt()
+        assert beat.ended(30).code == 0
+    assert_sixty(sixty_queued, batch, standin)

@@ -1,0 +1,360 @@
+"""The limits of a fleet, on a real Redis and with real processes. A witness that knows nothing of Redis counts calls."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pipeline.errors import Stopped
+from pipeline.retry import Patience
+from pipeline.settings import load
+from support.redis_server import RedisServer
+from workers.connection import connect
+from workers.limits import CALLS, FleetLimiter
+
+#: A tenth of the real one, so that tests need not wait for long.
+LEASE_SECONDS = 2.0
+#: Nothing here takes so long; what does hangs.
+PATIENCE_SECONDS = 60.0
+
+#: Calls the witness again and again: a call lasts until the witness hangs up. Renews as a worker's housekeeping does.
+CALLER = """
+import contextlib, socket, sys, threading, time
+from pipeline.errors import Stopped, ServiceUnavailable
+from pipeline.retry import Patience
+from pipeline.settings import load
+from workers.connection import connect
+from workers.limits import FleetLimiter
+
+port, name, threads, lease_seconds = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+limiter, patience = FleetLimiter(connect(load()), load(), lease_seconds=lease_seconds), Patience()
+
+def call_again_and_again():
+    with contextlib.suppress(Stopped):
+        while True:
+            with limiter.slot(patience), socket.create_connection(("127.0.0.1", port)) as call:
+                call.sendall(name.encode() + b"\\n")
+                call.recv(1)
+
+for _ in range(threads):
+    threading.Thread(target=call_again_and_again, daemon=True).start()
+while True:
+    time.sleep(lease_seconds / 5)
+    with contextlib.suppress(ServiceUnavailable):
+        limiter.renew()
+"""
+
+
+class Witness:
+    """Counts the calls that are open, and hangs up on each after its time."""
+
+    def __init__(self, call_seconds: float) -> None:
+        self.call_seconds = call_seconds
+        self.begun: list[str] = []
+        self.open = self.most_open = 0
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def close(self) -> None:
+        # A thread in `accept` keeps a socket open that is only closed.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._answer, args=(self._listener.accept()[0],), daemon=True).start()
+
+    def _answer(self, call: socket.socket) -> None:
+        with call, contextlib.suppress(ConnectionError):
+            name = call.makefile().readline().strip()
+            with self._lock:
+                self.begun.append(name)
+                self.open += 1
+                self.most_open = max(self.most_open, self.open)
+            try:
+                call.settimeout(self.call_seconds)
+                call.recv(1)  # returns early where the caller was killed
+            except TimeoutError:
+                pass
+            finally:
+                with self._lock:
+                    self.open -= 1
+
+
+@pytest.fixture
+def witness() -> Iterator[Witness]:
+    witness = Witness(0.03)
+    yield witness
+    witness.close()
+
+
+StartCaller = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start_caller(redis_server: RedisServer, witness: Witness) -> Iterator[StartCaller]:
+    """Starts processes that call the witness."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(name: str, *, threads: int, in_flight: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", CALLER, str(witness.port), name, str(threads), str(LEASE_SECONDS)]
+        settings = {
+            "PAGESIGHT_REDIS_URL": redis_server.url,
+            "PAGESIGHT_VLM_CONCURRENCY": str(in_flight),
+            "PAGESIGHT_VLM_REQUESTS_PER_MINUTE": "0",
+            "PAGESIGHT_VLM_TOKENS_PER_MINUTE": "0",
+        }
+        started.append(subprocess.Popen(command, env=os.environ | settings))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(10)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def make_limiter(redis_server: RedisServer, in_flight: int = 4, requests: int = 0, tokens: int = 0) -> FleetLimiter:
+    """What another process has: limiters share nothing but Redis."""
+    settings = load().model_copy(
+        update={
+            "redis_url": redis_server.url,
+            "vlm_concurrency": in_flight,
+            "vlm_requests_per_minute": requests,
+            "vlm_tokens_per_minute": tokens,
+        }
+    )
+    return FleetLimiter(connect(settings), settings, lease_seconds=LEASE_SECONDS)
+
+
+def test_two_processes_use_the_limit_and_keep_it(start_caller: StartCaller, witness: Witness) -> None:
+    for name in ("one", "other"):
+        start_caller(name, threads=24, in_flight=4)
+
+    until(lambda: min(witness.begun.count("one"), witness.begun.count("other")) >= 50)
+
+    assert witness.most_open == 4
+
+
+def test_who_comes_late_gets_a_turn(start_caller: StartCaller, witness: Witness) -> None:
+    start_caller("early", threads=24, in_flight=1)
+    until(lambda: witness.begun.count("early") >= 10)
+    start_caller("late", threads=1, in_flight=1)
+
+    until(lambda: witness.begun.count("late") >= 10)
+
+    first = witness.begun.index("late")
+    # One after the other: the late one has a single thread, whose next wait begins when its call has ended.
+    assert witness.begun[first:].count("late") >= len(witness.begun[first:]) / 4
+    assert witness.most_open == 1
+
+
+def test_long_calls_keep_their_places_and_those_of_a_killed_process_come_free(
+    start_caller: StartCaller, witness: Witness
+) -> None:
+    witness.call_seconds = PATIENCE_SECONDS
+    holder = start_caller("holder", threads=3, in_flight=2)
+    until(lambda: witness.open == 2)
+    start_caller("heir", threads=3, in_flight=2)
+    time.sleep(3 * LEASE_SECONDS)
+    assert witness.begun == ["holder", "holder"]
+
+    holder.kill()
+
+    until(lambda: witness.begun.count("heir") == 2)
+    assert witness.most_open == 2
+
+
+def test_a_redis_that_forgets_everything_lets_no_more_calls_through(
+    start_caller: StartCaller, witness: Witness, redis_server: RedisServer
+) -> None:
+    witness.call_seconds = 0.4
+    for name in ("one", "other"):
+        start_caller(name, threads=8, in_flight=4)
+    until(lambda: len(witness.begun) >= 20)
+
+    for _ in range(2):
+        redis_server.restart()
+        begun = len(witness.begun)
+        until(lambda begun=begun: len(witness.begun) >= begun + 20)  # type: ignore[misc]
+
+    assert witness.most_open == 4
+
+
+def test_a_redis_that_stood_still_lets_no_more_calls_through(
+    start_caller: StartCaller, witness: Witness, redis_server: RedisServer
+) -> None:
+    witness.call_seconds = PATIENCE_SECONDS
+    for name in ("one", "other"):
+        start_caller(name, threads=4, in_flight=2)
+    until(lambda: witness.open == 2)
+
+    redis_server.freeze()
+    time.sleep(1.5 * LEASE_SECONDS)  # every lease has expired
+    redis_server.thaw()
+    time.sleep(1.5 * LEASE_SECONDS)
+
+    assert len(witness.begun) == 2
+
+
+def test_a_pause_is_made_by_everyone_and_told_to_people(redis_server: RedisServer) -> None:
+    asked_to, other = make_limiter(redis_server), make_limiter(redis_server)
+    patience = Patience()
+    asked_to.pause(60)
+    asked_to.pause(0.001)  # a shorter one does not end it
+
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(hold_a_place, other, patience)
+        until(lambda: patience.waiting is not None)
+        waiting = patience.waiting
+        patience.stop()
+        with pytest.raises(Stopped):
+            call.result()
+
+    assert waiting is not None
+    assert (waiting.service, waiting.cause) == ("jina-vlm", "it asked for fewer requests")
+
+
+def hold_a_place(limiter: FleetLimiter, patience: Patience, ended: threading.Event | None = None) -> None:
+    with limiter.slot(patience):
+        if ended is not None:
+            assert ended.wait(PATIENCE_SECONDS)
+
+
+def test_a_pause_ends(redis_server: RedisServer) -> None:
+    began = time.monotonic()
+    make_limiter(redis_server).pause(0.3)
+
+    hold_a_place(make_limiter(redis_server), Patience())
+
+    assert time.monotonic() - began >= 0.3
+
+
+def test_who_is_urgent_goes_before_those_who_wait_longer(redis_server: RedisServer) -> None:
+    holder, one, other = (make_limiter(redis_server, in_flight=1) for _ in range(3))
+    ended = threading.Event()
+    begun: list[str] = []
+    patience = Patience()
+    urgent = patience.within(PATIENCE_SECONDS, urgent=True)
+
+    def call(limiter: FleetLimiter, patience: Patience, name: str) -> None:
+        with limiter.slot(patience):
+            begun.append(name)
+
+    with ThreadPoolExecutor(16) as threads:
+        holding = threads.submit(hold_a_place, holder, patience, ended)
+        until(lambda: places(redis_server) == 1)
+        calls = [threads.submit(call, limiter, patience, "normal") for limiter in (one, other) for _ in range(3)]
+        until(lambda: turns(redis_server) == 2)
+        calls += [threads.submit(call, limiter, urgent, "urgent") for limiter in (one, other) for _ in range(3)]
+        until(lambda: turns(redis_server) == 4)
+        ended.set()
+        for each in [holding, *calls]:
+            each.result()
+
+    assert begun == ["urgent"] * 6 + ["normal"] * 6
+
+
+def places(redis_server: RedisServer) -> int:
+    return int(connect_to(redis_server).zcard(CALLS + "places"))
+
+
+def turns(redis_server: RedisServer) -> int:
+    return int(connect_to(redis_server).zcard(CALLS + "turns"))
+
+
+def connect_to(redis_server: RedisServer):  # type: ignore[no-untyped-def]
+    return connect(load().model_copy(update={"redis_url": redis_server.url}))
+
+
+def test_the_requests_of_a_minute_are_counted_over_the_fleet(redis_server: RedisServer) -> None:
+    one, other = make_limiter(redis_server, requests=5), make_limiter(redis_server, requests=5)
+    patience = Patience()
+    for limiter in (one, other, one, other, one):
+        hold_a_place(limiter, patience)
+
+    assert_waits_for(other, patience, "the 5 requests of a minute are used up")
+    assert places(redis_server) == 0
+
+
+def test_the_tokens_of_a_minute_are_counted_over_the_fleet_also_beyond_the_limit(redis_server: RedisServer) -> None:
+    one, other = make_limiter(redis_server, tokens=4000), make_limiter(redis_server, tokens=4000)
+    patience = Patience()
+    hold_a_place(one, patience)
+    one.spent(3999)
+    hold_a_place(other, patience)
+    other.spent(5000)
+
+    assert_waits_for(one, patience, "the 4,000 tokens of a minute are used up")
+
+
+def assert_waits_for(limiter: FleetLimiter, patience: Patience, cause: str) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(hold_a_place, limiter, patience)
+        until(lambda: patience.waiting is not None and patience.waiting.cause == cause)
+        patience.stop()
+        with pytest.raises(Stopped):
+            call.result()
+
+
+def test_a_redis_that_is_away_is_waited_for_and_costs_no_call_under_way(redis_server: RedisServer) -> None:
+    limiter = make_limiter(redis_server)
+    patience = Patience()
+    with ThreadPoolExecutor(1) as threads:
+        with limiter.slot(patience):
+            redis_server.kill()
+            limiter.spent(100)
+            limiter.pause(0.001)
+        call = threads.submit(hold_a_place, limiter, patience)
+        until(lambda: patience.waiting is not None)
+        waiting = patience.waiting
+        redis_server.start()
+        call.result(PATIENCE_SECONDS)
+
+    assert waiting is not None
+    assert waiting.service == "redis"
+
+
+def test_a_place_is_free_again_after_a_call_that_failed(redis_server: RedisServer) -> None:
+    limiter = make_limiter(redis_server, in_flight=1)
+
+    with pytest.raises(ZeroDivisionError), limiter.slot(Patience()):
+        raise ZeroDivisionError
+
+    hold_a_place(make_limiter(redis_server, in_flight=1), Patience())
+
+
+def test_renewing_does_not_take_a_place_again_that_was_given_back(redis_server: RedisServer) -> None:
+    limiter = make_limiter(redis_server)
+    ended = threading.Event()
+
+    def renew_again_and_again() -> None:
+        while not ended.is_set():
+            limiter.renew()
+
+    with ThreadPoolExecutor(2) as threads:
+        renewing = threads.submit(renew_again_and_again)
+        for _ in range(200):
+            hold_a_place(limiter, Patience())
+        ended.set()
+        renewing.result()
+
+    assert places(redis_server) == 0

@@ -1,0 +1,76 @@
+"""The Celery application: what is delivered how. `celery -A workers.app worker` and `pagesight worker` start it.
+
+Decided by experiment on Celery 5.7 and Redis, see docs/design.md: a pool of threads, late acknowledgement, nothing
+prefetched, no delayed messages anywhere, and a visibility timeout that is derived rather than set.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu.entity import Queue
+
+from pipeline.search.write import BULK_TIMEOUT_SECONDS
+from pipeline.services import ranges_at_once
+from pipeline.settings import Settings, load
+from workers.connection import broker_url
+from workers.lanes import KEY_PREFIX, LANES
+
+#: Between the last thing that a range may do and the moment when its message counts as lost.
+SLACK_SECONDS = 60.0
+
+
+def visibility_timeout_seconds(settings: Settings) -> float:
+    """Return how long a message may be with a worker before Redis hands it to another one.
+
+    No call begins after a range's budget; the last one may take as long as reading it may, and a bulk request after it.
+    """
+    return settings.range_seconds + settings.vlm_read_seconds + BULK_TIMEOUT_SECONDS + SLACK_SECONDS
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """Return Celery's settings."""
+    return {
+        "broker_url": broker_url(settings),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {
+            "global_keyprefix": KEY_PREFIX,
+            "queue_order_strategy": "priority",
+            "priority_steps": [0],
+            "visibility_timeout": visibility_timeout_seconds(settings),
+            "socket_connect_timeout": 5,
+            "socket_timeout": 15,
+            "socket_keepalive": True,
+        },
+        "task_queues": [Queue(lane, routing_key=lane) for lane in LANES],  # type: ignore[no-untyped-call]
+        "task_default_queue": "normal",
+        "task_create_missing_queues": False,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_publish_retry": False,
+        "worker_prefetch_multiplier": 1,
+        "worker_pool": "threads",
+        "worker_concurrency": settings.worker_concurrency or ranges_at_once(settings),
+        "worker_hijack_root_logger": False,
+        "worker_send_task_events": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "beat_scheduler": "celery.beat:Scheduler",
+        "beat_schedule": {
+            # A tick that was not taken before the next one is superfluous.
+            "tick": {"task": "pagesight.tick", "schedule": TICK_SECONDS, "options": {"queue": "control", "expires": 55}}
+        },
+        "imports": ["workers.tasks"],
+        "timezone": "UTC",
+    }
+
+
+#: How often a beat asks what is due.
+TICK_SECONDS = 60.0
+
+app = Celery("pagesight")
+app.conf.update(configuration(load()))

@@ -1,0 +1,94 @@
+"""The fleet as those see it who give it work: batches begun, messages published, nothing waited for but Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pipeline.archive import Archive
+from pipeline.batches import begin_batch
+from pipeline.messages import Message
+from pipeline.models import Batch, Entry, Lane
+from pipeline.retry import Patience
+from pipeline.settings import Settings
+from pipeline.walking import first_messages, name_sources
+from workers.app import app
+from workers.connection import connect
+from workers.lanes import Lanes
+from workers.publishing import publish
+from workers.registry import Registry, WorkerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a person asked to be processed."""
+
+    collection: str
+    language: str | None
+    """The language asked for; the collection's own when None."""
+    default_language: str
+    lane: Lane = Lane.NORMAL
+
+
+class Fleet:
+    """The queues and the workers, seen from outside. Cheap to make; nothing is asked yet."""
+
+    def __init__(self, settings: Settings, archive: Archive, patience: Patience) -> None:
+        self._archive = archive
+        self._patience = patience
+        self.redis = connect(settings)
+        self.lanes = Lanes(self.redis)
+        self._registry = Registry(self.redis, "client")
+
+    def workers(self) -> list[WorkerInfo]:
+        """Return the workers that live.
+
+        Raises:
+            ServiceUnavailable: Redis is away.
+        """
+        return self._registry.alive()
+
+    def publish(self, messages: Iterable[Message], lane: Lane | str) -> int:
+        """Put messages into a lane, waiting while Redis is away; return their number."""
+        return publish(app, messages, lane, self._patience)
+
+    def enqueue(self, order: Order, roots: Iterable[str], shown: Iterable[str]) -> Batch:
+        """Begin a batch that walks these root URLs; no file is looked at. `shown` are the roots as people know them.
+
+        Raises:
+            ServiceUnavailable: Redis is away; no batch was begun.
+        """
+        batch = begin_batch(
+            self._archive,
+            order.collection,
+            order.language,
+            order.default_language,
+            shown,
+            lane=order.lane,
+            roots=roots,
+            epoch=self.lanes.epoch(),
+        )
+        self.publish(first_messages(batch), order.lane)
+        return batch
+
+    def enqueue_sources(
+        self, order: Order, entries: Iterable[Entry], shown: Iterable[str], *, again: bool = False
+    ) -> Batch:
+        """Begin a batch that processes just these sources. With `again` what failed is tried whatever the reason.
+
+        Raises:
+            ServiceUnavailable: Redis is away; no batch was begun.
+        """
+        batch = begin_batch(
+            self._archive,
+            order.collection,
+            order.language,
+            order.default_language,
+            shown,
+            lane=order.lane,
+            again=again,
+            epoch=self.lanes.epoch(),
+            name=lambda batch: name_sources(self._archive, batch.id, entries),
+        )
+        self.publish(first_messages(batch), order.lane)
+        return batch

@@ -1,0 +1,169 @@
+"""What a worker process does beside its tasks, in a thread of its own, a step at a time.
+
+It tells that it lives and renews what it holds, looks whether the fleet and its batches are to go on, whether urgent
+work waits and whether its clock is right, and hands back the messages of workers that died.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+from celery.worker.consumer import Consumer
+
+from pipeline.errors import PagesightError, ServiceUnavailable
+from workers.app import app
+from workers.lanes import LANES
+from workers.process import WorkerProcess
+from workers.registry import WorkerInfo
+
+STEP_SECONDS = 1.0
+#: A clock that is further off than this would make Kombu hand out messages that are being worked on.
+CLOCK_TOLERANCE_SECONDS = 30.0
+#: The lane of the fleet's own work, which goes on while everything else is paused.
+CONTROL = ("control",)
+
+log = structlog.get_logger()
+
+
+class Housekeeping:
+    """The thread. `last_step` is the monotonic time of its last step, for the health check."""
+
+    def __init__(self, process: WorkerProcess) -> None:
+        self.last_step = time.monotonic()
+        self.clock_offset_seconds = 0.0
+        self._process = process
+        self._consumer: Consumer | None = None
+        self._started = time.time()
+        self._consumed: tuple[str, ...] = LANES
+        self._ending = threading.Event()
+        self._steps: tuple[tuple[float, Callable[[], None]], ...] = (
+            (1.0, self._look_at_lanes),
+            (2.0, self._look_at_states),
+            (4.0, self._tell),
+            (10.0, self._look_at_clock),
+            (10.0, self._restore_orphans),
+        )
+        self._due = {step: 0.0 for _, step in self._steps}
+        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+
+    def start(self, consumer: Consumer) -> None:
+        """Begin, once the worker consumes."""
+        self._consumer = consumer
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and tell that this worker has left."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join(STEP_SECONDS * 5)
+        try:
+            self._process.registry.leave()
+        except ServiceUnavailable:
+            log.warning("redis is away: this worker is taken for alive until its entry expires")
+
+    def look_at_clock(self) -> None:
+        """Compare this machine's clock with that of Redis."""
+        self._look_at_clock()
+
+    @property
+    def clock_is_right(self) -> bool:
+        """Whether this machine's clock is near enough to that of Redis."""
+        return abs(self.clock_offset_seconds) <= CLOCK_TOLERANCE_SECONDS
+
+    def _run(self) -> None:
+        while not self._ending.wait(STEP_SECONDS):
+            for every, step in self._steps:
+                if time.monotonic() >= self._due[step]:
+                    self._due[step] = time.monotonic() + every
+                    self._try(step)
+            self.last_step = time.monotonic()
+
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except PagesightError as error:
+            log.warning("housekeeping cannot go on now", step=step.__name__.strip("_"), cause=str(error))
+        except Exception:
+            log.exception("housekeeping failed", step=step.__name__.strip("_"))
+
+    def _look_at_lanes(self) -> None:
+        depths = self._process.lanes.depths()
+        self._process.metrics.depths(depths)
+        self._process.hand_back(depths["control"] + depths["urgent"])
+
+    def _look_at_states(self) -> None:
+        process = self._process
+        process.fleet = process.archive.fleet()
+        process.metrics.fleet(process.fleet.state if process.fleet else "running")
+        process.look_at_batches()
+        self._consume(self._wanted_lanes())
+
+    def _tell(self) -> None:
+        process = self._process
+        process.limiter.renew()
+        process.leases.renew()
+        running = process.snapshot()
+        waiting = process.patience.waiting
+        usage = process.tools.reader.usage
+        process.metrics.usage(usage.calls, usage.tokens_in, usage.tokens_out)
+        process.metrics.busy(len(running), process.slots)
+        process.metrics.waiting(waiting)
+        process.metrics.unacknowledged(process.lanes.unacked())
+        process.registry.beat(self._info(len(running)))
+
+    def _look_at_clock(self) -> None:
+        self.clock_offset_seconds = self._process.lanes.clock_offset_seconds()
+
+    def _restore_orphans(self) -> None:
+        with app.connection_for_write() as connection, connection.channel() as channel:
+            restored = self._process.poison.restore_orphans(channel)
+        if restored:
+            log.warning("messages of dead workers were handed back", messages=restored)
+
+    def _wanted_lanes(self) -> tuple[str, ...]:
+        if not self.clock_is_right:
+            return ()
+        return LANES if self._process.goes_on() else CONTROL
+
+    def _consume(self, lanes: tuple[str, ...]) -> None:
+        """Have the worker consume these lanes, in this order."""
+        if lanes == self._consumed or self._consumer is None:
+            return
+        log.warning("consuming", lanes=lanes, clock_offset_seconds=round(self.clock_offset_seconds, 1))
+        self._consumed = lanes
+        self._consumer.call_soon(_consume_only, self._consumer, lanes)
+
+    def _info(self, busy: int) -> WorkerInfo:
+        process = self._process
+        usage = process.tools.reader.usage
+        return WorkerInfo(
+            id=process.registry.worker_id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started=self._started,
+            state=self._state(),
+            slots=process.slots,
+            busy=busy,
+            waiting=process.patience.waiting,
+            pages={status.value: count for status, count in process.pages.items()},
+            calls=usage.calls,
+            tokens=usage.tokens,
+        )
+
+    def _state(self) -> str:
+        if not self.clock_is_right:
+            return "clock"
+        fleet = self._process.fleet
+        return "consuming" if fleet is None or fleet.state == "running" else fleet.state
+
+
+def _consume_only(consumer: Consumer, lanes: tuple[str, ...]) -> None:
+    for lane in LANES:
+        consumer.cancel_task_queue(lane)
+    for lane in lanes:  # one after the other: the order is their precedence
+        consumer.add_task_queue(lane)

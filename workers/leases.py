@@ -1,0 +1,81 @@
+"""Leases on answers for a whole fleet, in Redis."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from types import TracebackType
+
+from redis import Redis
+from redis.exceptions import LockError
+from redis.lock import Lock
+
+from pipeline.errors import ServiceUnavailable
+from workers.connection import translated
+from workers.lanes import KEY_PREFIX
+
+#: How long others wait for the answer of a holder that died. Living ones renew every few seconds, so that a call may
+#: take as long as it likes.
+LEASE_SECONDS = 20.0
+LEASE = KEY_PREFIX + "lease:"
+
+
+class RedisLeases:
+    """Hands out leases to all workers that share a Redis. One for a process; its threads share it.
+
+    A lease that was lost, because Redis was away or has lost its memory, is no error: then two may ask the same, and
+    the first answer that is archived stays.
+    """
+
+    def __init__(self, client: Redis, *, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._client = client
+        self._seconds = lease_seconds
+        self._held: set[Lock] = set()
+        self._guard = threading.Lock()
+
+    def take(self, key: str) -> RedisLease | None:
+        """Return the lease on a key, or None while another holds it.
+
+        Raises:
+            ServiceUnavailable: Redis is away.
+        """
+        lock = Lock(self._client, LEASE + key, timeout=self._seconds, blocking=False, thread_local=False)
+        with translated():
+            if not lock.acquire():
+                return None
+        with self._guard:
+            self._held.add(lock)
+        return RedisLease(self, lock)
+
+    def renew(self) -> None:
+        """Hold for as long again what this process holds. Called every few seconds.
+
+        Raises:
+            ServiceUnavailable: Redis is away.
+        """
+        with self._guard:
+            held = list(self._held)
+        for lock in held:
+            with translated(), suppress(LockError):  # it was lost, or given back meanwhile
+                lock.reacquire()
+
+    def give_back(self, lock: Lock) -> None:
+        """End a lease. While Redis is away it ends by itself."""
+        with self._guard:
+            self._held.discard(lock)
+        with suppress(ServiceUnavailable), translated(), suppress(LockError):
+            lock.release()
+
+
+class RedisLease:
+    """The right to ask; given back at the end of the `with` block."""
+
+    def __init__(self, leases: RedisLeases, lock: Lock) -> None:
+        self._leases = leases
+        self._lock = lock
+
+    def __enter__(self) -> RedisLease:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._leases.give_back(self._lock)

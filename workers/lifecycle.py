@@ -1,0 +1,114 @@
+"""From Celery's signals to the process: made before the first task, told when it is to end, closed after the last.
+
+On SIGTERM Celery's warm shutdown waits for the tasks; these stop beginning pages, publish their rest and return.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery import signals
+from celery.worker.consumer import Consumer
+
+from pipeline.errors import PagesightError, ServiceRefused
+from workers.health import Check, Health
+from workers.housekeeping import CLOCK_TOLERANCE_SECONDS, Housekeeping
+from workers.process import WorkerProcess
+
+#: The exit codes of the command line, for a worker that cannot begin.
+_USAGE, _REFUSED = 2, 3
+
+log = structlog.get_logger()
+
+
+class _Life:
+    """What a worker has besides its process."""
+
+    housekeeping: Housekeeping
+    health: Health | None = None
+
+
+def _begin(**_: Any) -> None:
+    """Make the process. A worker that cannot work ends at once and says why; Celery would only log it."""
+    try:
+        process = WorkerProcess.begin()
+        _Life.housekeeping = Housekeeping(process)
+        _require_clock(_Life.housekeeping)
+        _serve(process)
+    except PagesightError as error:
+        log.error("the worker cannot begin", cause=str(error), remedy=error.remedy)
+        os._exit(_REFUSED if isinstance(error, ServiceRefused) else _USAGE)
+
+
+def _require_clock(housekeeping: Housekeeping) -> None:
+    housekeeping.look_at_clock()
+    if not housekeeping.clock_is_right:
+        raise ServiceRefused(
+            "clock",
+            f"this machine's clock is {housekeeping.clock_offset_seconds:.0f} s away from that of Redis;"
+            f" {CLOCK_TOLERANCE_SECONDS:.0f} s are tolerated",
+            remedy="Set the clock (NTP), then start the worker again: messages are timed by each worker's own clock.",
+        )
+
+
+def _ready(sender: Consumer, **_: Any) -> None:
+    process = WorkerProcess.current()
+    _Life.housekeeping.start(sender)
+    threading.Thread(target=process.close_batches, name="closing", daemon=True).start()
+
+
+def _serve(process: WorkerProcess) -> None:
+    """Answer who asks how this worker is, where that is wanted."""
+    settings = process.settings
+    if settings.worker_port:
+        _Life.health = Health(process.metrics.registry, lambda: _Life.housekeeping.last_step, _checks(process))
+        _Life.health.start(settings.worker_host, settings.worker_port)
+
+
+def _checks(process: WorkerProcess) -> dict[str, Check]:
+    """Return what must be fine for this worker to be of use."""
+
+    def answers(ask: Callable[[], object]) -> str | None:
+        try:
+            ask()
+        except PagesightError as error:
+            return str(error)
+        return None
+
+    def fleet() -> str | None:
+        state = process.fleet
+        return None if state is None or state.state == "running" else f"{state.state}: {state.cause or 'by a person'}"
+
+    def clock() -> str | None:
+        housekeeping = _Life.housekeeping
+        return None if housekeeping.clock_is_right else f"{housekeeping.clock_offset_seconds:.0f} s off"
+
+    return {
+        "redis": lambda: answers(process.lanes.depths),
+        "elasticsearch": lambda: answers(process.tools.projector.index.health),
+        "archive": lambda: answers(process.archive.check),
+        "fleet": fleet,
+        "clock": clock,
+    }
+
+
+def _ending(**_: Any) -> None:
+    """Let the ranges come to an end: they publish their rest, and the warm shutdown waits for them."""
+    WorkerProcess.current().patience.stop()
+
+
+def _ended(**_: Any) -> None:
+    _Life.housekeeping.stop()
+    if _Life.health is not None:
+        _Life.health.stop()
+    WorkerProcess.current().close()
+
+
+signals.worker_init.connect(_begin, weak=False)
+signals.worker_ready.connect(_ready, weak=False)
+signals.worker_shutting_down.connect(_ending, weak=False)
+signals.worker_shutdown.connect(_ended, weak=False)

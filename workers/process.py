@@ -1,0 +1,302 @@
+"""A worker process: what its tasks share, and what it owes to the fleet while it lives."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import structlog
+
+from pipeline.archive import Archive
+from pipeline.errors import ServiceRefused, ServiceUnavailable, SettingsError, Stopped
+from pipeline.fleet import halt
+from pipeline.messages import Message, Pages, Part, Project, Walk, split
+from pipeline.models import Batch, FleetState, PageStatus
+from pipeline.parts import Job, Report, project, quarantine, work_pages, work_part
+from pipeline.progress import BatchBook, end_if_done
+from pipeline.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, Waiting, persist
+from pipeline.services import Shared, open_tools, own_places
+from pipeline.settings import Settings, load
+from pipeline.sources import Listing, list_folder
+from pipeline.walking import is_live, walk_folder
+from workers import beat
+from workers.app import app
+from workers.connection import connect
+from workers.gate import Gate
+from workers.lanes import Lanes
+from workers.leases import RedisLeases
+from workers.limits import FleetLimiter
+from workers.logs import bound
+from workers.metrics import Ending, Metrics
+from workers.poison import Death, Poison
+from workers.publishing import publish
+from workers.registry import Registry, worker_id
+
+#: Deaths after which a range is cut into single pages, and after which one of these is given up.
+SPLIT_DEATHS = 2
+QUARANTINE_DEATHS = 3
+#: How long a message that came although the fleet stands still is held before it goes back.
+STANDSTILL_SECONDS = 5.0
+_STANDSTILL_POLL_SECONDS = 0.5
+#: How often a process looks whether the batches that it worked on have ended.
+CLOSING_SECONDS = 2.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A message at work."""
+
+    message: Message
+    lane: str
+    patience: Patience
+
+
+class WorkerProcess:
+    """Everything that the tasks of one process share. Its threads are those of Celery's pool, and two of its own."""
+
+    _current: ClassVar[WorkerProcess | None] = None
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.patience = Patience()
+        self.redis = connect(settings)
+        self.lanes = Lanes(self.redis)
+        self.registry = Registry(self.redis, worker_id())
+        self.poison = Poison(self.redis, self.registry)
+        self.leases = RedisLeases(self.redis)
+        self.limiter = FleetLimiter(self.redis, settings)
+        self.metrics = Metrics()
+        self.fleet: FleetState | None = None
+        self.running: dict[int, Running] = {}
+        self.pages: Counter[PageStatus] = Counter()
+        self.ending = threading.Event()
+        self._gate = Gate()
+        self._lock = threading.Lock()
+        self._given_up: set[str] = set()
+        self._touched: set[str] = set()
+        self._resources = ExitStack()
+        tools, self.slots = self._resources.enter_context(
+            open_tools(settings, self.patience, shared=Shared(self.leases, self.limiter))
+        )
+        self.tools = replace(tools, stage=self.metrics.stage)
+
+    @classmethod
+    def current(cls) -> WorkerProcess:
+        """Return the one of this process."""
+        assert cls._current is not None, "the worker was not started"
+        return cls._current
+
+    @classmethod
+    def begin(cls) -> WorkerProcess:
+        """Make the one of this process.
+
+        Raises:
+            SettingsError, ServiceRefused: it cannot work.
+        """
+        cls._current = cls(load())
+        return cls._current
+
+    @property
+    def archive(self) -> Archive:
+        """The archive."""
+        return self.tools.archive
+
+    def close(self) -> None:
+        """Give back what the process holds."""
+        self.ending.set()
+        self.patience.stop()
+        self._resources.close()
+
+    # -- one message
+
+    def work(self, message: Message, lane: str, tag: str) -> None:
+        """Work a message, and publish what must follow it.
+
+        Raises:
+            Stopped: the process is to end and Redis is away: the message is not acknowledged, and comes again.
+        """
+        deaths = persist(lambda: self.poison.begin(message.id, tag), self.patience, ELASTICSEARCH_WAITS_SECONDS)
+        with bound(task=tag, message=message.id):
+            try:
+                self._publish(self._outcome(message, lane, deaths), message, lane)
+            except Exception:
+                # Celery acknowledges it all the same; the batch stays open, and the sweep sends what is missing again.
+                log.exception("message failed", kind=type(message).__name__)
+                raise
+            finally:
+                self._end(message)
+
+    def _outcome(self, message: Message, lane: str, deaths: list[Death]) -> list[Message]:
+        if isinstance(message, Part | Pages) and len(deaths) >= SPLIT_DEATHS and not message.suspect:
+            log.warning("split", deaths=len(deaths))
+            chunk = self.archive.walk(message.batch).chunk(message.chunk)
+            return [*split(message, len(chunk.entries))] if chunk else []
+        with self._run(message, lane) as patience:
+            try:
+                self._stand_still(patience)
+                gate = self._gate.alone if isinstance(message, Part | Pages) and message.suspect else self._gate.shared
+                with gate(patience):
+                    return persist(
+                        lambda: self._dispatch(message, patience, deaths), patience, ELASTICSEARCH_WAITS_SECONDS
+                    )
+            except Stopped:
+                return [message]
+            except ServiceRefused as error:
+                self._halt(error)
+                return [message]
+            except SettingsError as error:  # of this machine, or of the batch: a person has to look
+                self._halt(ServiceRefused("settings", str(error), remedy=error.remedy))
+                return [message]
+
+    def _dispatch(self, message: Message, patience: Patience, deaths: list[Death]) -> list[Message]:
+        if isinstance(message, Project):
+            project(message, self.tools, patience)
+            return []
+        batch = self.archive.batch(message.batch)
+        if batch is None or not is_live(batch):
+            return []
+        self._touched.add(batch.id)
+        if isinstance(message, Walk):
+            return list(walk_folder(message, self.archive, self._list))
+        with bound(batch=batch.id, collection=batch.collection):
+            return self._work_range(message, Job(batch, self.tools, patience, Report()), deaths)
+
+    def _work_range(self, message: Part | Pages, job: Job, deaths: list[Death]) -> list[Message]:
+        ending: Ending = "failed"
+        try:
+            if message.suspect and len(deaths) >= QUARANTINE_DEATHS:
+                follow = quarantine(message, _evidence(deaths), job)
+            else:
+                follow = work_part(message, job) if isinstance(message, Part) else work_pages(message, job)
+            ending = "handed_back" if message in follow else "done"
+        except Stopped:
+            ending = "handed_back"
+            raise
+        except ServiceRefused:
+            ending = "refused"
+            raise
+        finally:
+            self.metrics.range_ended(job.report, ending)
+            with self._lock:
+                self.pages.update(job.report.pages)
+        return follow
+
+    def _list(self, walk: Walk) -> Listing:
+        return list_folder(walk.url, walk.root, walk.cursor, own_places(self.settings))
+
+    def _publish(self, follow: Iterable[Message], message: Message, lane: str) -> None:
+        """Publish what follows, unless its batch is paused or over: then nothing of it belongs into a queue."""
+        if not isinstance(message, Project) and message.batch in self._given_up:
+            return
+        publish(app, follow, lane, self.patience)
+
+    def _end(self, message: Message) -> None:
+        try:
+            self.poison.end(message.id)
+        except ServiceUnavailable:
+            log.warning("redis is away: the note of a message stays until its process ends")
+
+    @contextmanager
+    def _run(self, message: Message, lane: str) -> Iterator[Patience]:
+        def given_up() -> bool:
+            return not self.goes_on() or (not isinstance(message, Project) and message.batch in self._given_up)
+
+        patience = self.patience.within(
+            self.settings.range_seconds, urgent=lane in ("control", "urgent"), given_up=given_up
+        )
+        key = threading.get_ident()
+        with self._lock:
+            self.running[key] = Running(message, lane, patience)
+        try:
+            yield patience
+        finally:
+            with self._lock:
+                del self.running[key]
+
+    def _stand_still(self, patience: Patience) -> None:
+        """Hold a message that came although the fleet stands still: consuming ends within a second or two."""
+        for _ in range(int(STANDSTILL_SECONDS / _STANDSTILL_POLL_SECONDS)):
+            fleet = self.fleet
+            if fleet is None or fleet.state == "running":
+                return
+            self.patience.wait(
+                _STANDSTILL_POLL_SECONDS,
+                Waiting("fleet", fleet.cause or f"the fleet is {fleet.state}", fleet.since.timestamp()),
+            )
+
+    def _halt(self, error: ServiceRefused) -> None:
+        log.error("halted", service=error.service, cause=str(error), remedy=error.remedy)
+        self.fleet = halt(self.archive, error)
+
+    # -- what the housekeeping decides
+
+    def goes_on(self) -> bool:
+        """Whether the fleet may work, as this process knows."""
+        return self.fleet is None or self.fleet.state == "running"
+
+    def snapshot(self) -> list[Running]:
+        """Return the messages at work."""
+        with self._lock:
+            return list(self.running.values())
+
+    def look_at_batches(self) -> None:
+        """See which of the batches at work were paused, cancelled or ended meanwhile."""
+        at_work = {running.message.batch for running in self.snapshot() if not isinstance(running.message, Project)}
+        for batch_id in at_work | self._given_up:
+            live = is_live(self.archive.batch(batch_id))
+            (self._given_up.discard if live else self._given_up.add)(batch_id)
+        self._given_up &= at_work
+
+    def hand_back(self, waiting: int) -> None:
+        """Let as many ranges of the lower lanes hand back their rest as urgent messages wait for a place."""
+        running = self.snapshot()
+        if len(running) < self.slots:
+            return
+        lower = [entry for entry in running if entry.lane in ("normal", "backfill")]
+        leaving = sum(entry.patience.stopped for entry in lower)
+        for entry in [entry for entry in lower if not entry.patience.stopped][: max(0, waiting - leaving)]:
+            entry.patience.stop()
+
+    def close_batches(self) -> None:
+        """Archive the end of those batches that this process worked on and that have ended by now."""
+        books: dict[str, BatchBook] = {}
+        while not self.ending.wait(CLOSING_SECONDS):
+            try:
+                self._close_batches(books)
+            except Stopped:
+                return
+            except (ServiceUnavailable, ServiceRefused) as error:
+                log.warning("batches cannot be closed now", cause=str(error))
+
+    def _close_batches(self, books: dict[str, BatchBook]) -> None:
+        for batch_id in list(self._touched):
+            batch = self.archive.batch(batch_id)
+            if batch is None or not is_live(batch):
+                self._touched.discard(batch_id)
+                books.pop(batch_id, None)
+                continue
+            book = books.setdefault(batch_id, BatchBook(self.archive, batch))
+            ended = end_if_done(self.archive, book)
+            if ended is not None:
+                log.info("batch ended", batch=batch_id)
+                self.project_batch(ended)
+
+    def project_batch(self, batch: Batch) -> None:
+        """Write the record of a batch, and let searches see everything that it brought."""
+        self.tools.projector.batch(batch)
+        self.tools.projector.refresh()
+
+    def tick(self) -> None:
+        """Do what is due."""
+        beat.tick(self)
+
+
+def _evidence(deaths: list[Death]) -> str:
+    words = "; ".join(f"{death.worker} at {death.since}" for death in deaths)
+    return f"its process died {len(deaths)} times while it worked on this alone: {words}"

@@ -1,0 +1,40 @@
+"""Putting messages into the queues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import count
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from pipeline.errors import ServiceUnavailable
+from pipeline.local_redis import SERVICE
+from pipeline.messages import Message, kind_of, to_json
+from pipeline.retry import Patience, persist
+from workers.connection import REDIS_WAITS_SECONDS
+
+TASK = "pagesight.{kind}"
+
+
+def publish(app: Celery, messages: Iterable[Message], lane: str, patience: Patience) -> int:
+    """Put messages into a lane, waiting while Redis is away; return their number. Memory stays flat.
+
+    Raises:
+        Stopped: the patience has ended while Redis was away. Some messages may be in the queue.
+    """
+    published = count()
+    with app.producer_pool.acquire(block=True) as producer:
+        for message in messages:
+
+            def send(message: Message = message) -> None:
+                try:
+                    app.send_task(
+                        TASK.format(kind=kind_of(message)), kwargs=to_json(message), queue=lane, producer=producer
+                    )
+                except OperationalError as error:
+                    raise ServiceUnavailable(SERVICE, f"the broker is away: {error}") from error
+
+            persist(send, patience, REDIS_WAITS_SECONDS)
+            next(published)
+    return next(published)

@@ -1,0 +1,60 @@
+"""The tasks: a message parsed, a function of the pipeline called, what follows published. No stage logic.
+
+A message is acknowledged when its task returns, and before that everything that must follow is in the queue.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Task
+from celery.exceptions import Reject
+
+from pipeline.errors import Stopped
+from pipeline.messages import from_json
+from workers import lifecycle, logs  # noqa: F401  their receivers of Celery's signals
+from workers.app import app
+from workers.process import WorkerProcess
+
+
+def _deliver(task: Task, kind: str, fields: dict[str, Any]) -> None:
+    delivery = task.request.delivery_info
+    try:
+        WorkerProcess.current().work(from_json(kind, fields), delivery["routing_key"], delivery_tag(task))
+    except Stopped as error:  # Redis is away: should it be back by now, the message goes back as it came
+        raise Reject(str(error), requeue=True) from error
+
+
+def delivery_tag(task: Task) -> str:
+    """Return the tag under which Redis keeps the message that a task is working on."""
+    return str(task.request.properties["delivery_tag"])
+
+
+@app.task(name="pagesight.walk", bind=True)
+def walk(task: Task, **fields: Any) -> None:
+    """List a directory, or one page of a bucket."""
+    _deliver(task, "walk", fields)
+
+
+@app.task(name="pagesight.part", bind=True)
+def part(task: Task, **fields: Any) -> None:
+    """Register up to 16 sources, and work those whose pages fit."""
+    _deliver(task, "part", fields)
+
+
+@app.task(name="pagesight.pages", bind=True)
+def pages(task: Task, **fields: Any) -> None:
+    """Work up to 16 pages of a document."""
+    _deliver(task, "pages", fields)
+
+
+@app.task(name="pagesight.project", bind=True)
+def project(task: Task, **fields: Any) -> None:
+    """Bring records up to date."""
+    _deliver(task, "project", fields)
+
+
+@app.task(name="pagesight.tick")
+def tick() -> None:
+    """Do what is due."""
+    WorkerProcess.current().tick()
