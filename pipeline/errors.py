@@ -201,7 +201,7 @@ class Quarantined(OutcomeError):
     """The process that worked on it alone died, several times over."""
 
     code = "quarantined"
-    remedy = "Look at the evidence in the message and at the workers' logs; `pagesight retry --error quarantined` tries again."
+    remedy = "See the evidence in the message and the workers' logs; `pagesight retry --error quarantined` tries again."
 
 
 class AnswerUnusable(OutcomeError):

@@ -306,7 +306,7 @@ def _register(entry: Entry, job: Job) -> Source:
 
 
 def _leave_if_replaced(source: Source, document: Document, job: Job) -> None:
-    """Take a place from pages that were read while another document came to lie there, behind the back of who saw it."""
+    """Take a place from pages that were read while another document came to lie there: who saw that came too early."""
     now = job.tools.archive.source(source.collection, source_id(source.url))
     if now is None or now.document is None or now.document.id != document.id:
         leave(_projector(job), source.collection, document.id, source.path)

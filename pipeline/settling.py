@@ -21,7 +21,7 @@ DELETED = "deleted"
 
 
 def is_quiet(records: WalkRecords, chunk: str, part: int, request: Request, archive: Archive) -> bool:
-    """Whether a part may have ended, as far as names tell: registered, and each page that was due has a new revision."""
+    """Whether a part may have ended, as far as names tell: registered, and each page that was due has a new one."""
     begun = _begun(records, chunk, part)
     if begun is None:
         return False
@@ -123,4 +123,6 @@ def _end_of(entry: Entry, request: Request, verification: Verification) -> tuple
         return DELETED, pages
     if len(planned.settled) == source.document.pages:
         verification.document(list(planned.settled))
+    elif entry.pages is not None:  # the rest of the document was not looked at, and its record is about all of it
+        verification.projector.documents(request.collection, [source.document.id])
     return document_status(statuses, len(planned.settled)).value, pages

@@ -33,6 +33,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     """Return Celery's settings."""
     return {
         "broker_url": broker_url(settings),
+        "broker_transport": "workers.transport:Transport",
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {

@@ -41,7 +41,8 @@ def tick(process: WorkerProcess) -> None:
     """
     try:
         _sweep(process)
-        if process.goes_on():
+        fleet = process.archive.fleet()
+        if fleet is None or fleet.state == "running":
             for run in _due(process):
                 _carry_out(run, process)
     except PagesightError as error:

@@ -44,6 +44,8 @@ class Housekeeping:
         self._steps: tuple[tuple[float, Callable[[], None]], ...] = (
             (1.0, self._look_at_lanes),
             (2.0, self._look_at_states),
+            (4.0, self._process.limiter.renew),
+            (4.0, self._process.leases.renew),
             (4.0, self._tell),
             (10.0, self._look_at_clock),
             (10.0, self._restore_orphans),
@@ -105,8 +107,6 @@ class Housekeeping:
 
     def _tell(self) -> None:
         process = self._process
-        process.limiter.renew()
-        process.leases.renew()
         running = process.snapshot()
         waiting = process.patience.waiting
         usage = process.tools.reader.usage

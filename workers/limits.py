@@ -62,7 +62,7 @@ if is_news and ARGV[1] ~= '' and redis.call('GET', settled) ~= word then
 end
 """
 #: ARGV: those three, this process, a new lease, calls that may be in flight, calls that the minute allows, whether it
-#: is urgent, whether others of this process stand behind. Returns a word, and a number that explains it.
+#: is urgent. Returns how it went, and a number or the word that explains it.
 _ENTER = f"""
 {_BEGIN}
 local process, lease, limit, allowed = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -90,12 +90,8 @@ if before >= free then
     return {{'wait', before}}
 end
 redis.call('ZADD', places, now + lease_ms, lease)
-if ARGV[9] == '1' then
-    redis.call('ZADD', turns, turn, process)
-else
-    redis.call('ZREM', turns, process)
-    redis.call('ZREM', lapses, process)
-end
+redis.call('ZREM', turns, process)
+redis.call('ZREM', lapses, process)
 return {{'entered', before}}
 """
 #: ARGV: those three, then every lease that this process holds. Returns the word.
@@ -163,9 +159,8 @@ class FleetLimiter(QueueingLimiter):
         with translated():
             room, cause = self._rates.room()
         lease = uuid.uuid4().hex
-        more = self._line.standing(urgent) > 1
         process = f"{self._name}:{'urgent' if urgent else 'normal'}"
-        answer, number = self._run("enter", process, lease, self._in_flight, min(room, 1 << 30), int(urgent), int(more))
+        answer, number = self._run("enter", process, lease, self._in_flight, room, int(urgent))
         if answer == "entered":
             return self._hold(lease, cause)
         if answer == "news":

@@ -140,8 +140,7 @@ class WorkerProcess:
         with self._run(message, lane) as patience:
             try:
                 self._stand_still(patience)
-                gate = self._gate.alone if isinstance(message, Part | Pages) and message.suspect else self._gate.shared
-                with gate(patience):
+                with self._gate.alone(patience) if _is_suspect(message) else self._gate.shared(patience):
                     return persist(
                         lambda: self._dispatch(message, patience, deaths), patience, ELASTICSEARCH_WAITS_SECONDS
                     )
@@ -295,6 +294,10 @@ class WorkerProcess:
     def tick(self) -> None:
         """Do what is due."""
         beat.tick(self)
+
+
+def _is_suspect(message: Message) -> bool:
+    return isinstance(message, Part | Pages) and message.suspect
 
 
 def _evidence(deaths: list[Death]) -> str:

@@ -133,10 +133,10 @@ class Onlooker:
         batch = self._archive.batch(batch_id)
         if batch is None:
             return None
-        if batch.state not in UNENDED:
-            return Standing(batch, _ended_progress(batch), _average(batch, sum(batch.pages.values()), batch.ended_at))
-        if batch.lane is None:
+        if batch.lane is None and batch.state in UNENDED:
             return Standing(batch, None, rate=0.0)
+        if batch.lane is None or batch.state == "done":
+            return Standing(batch, _ended_progress(batch), _average(batch, sum(batch.pages.values()), batch.ended_at))
         progress = self._books.setdefault(batch_id, BatchBook(self._archive, batch)).progress()
         return Standing(batch, progress, self._rate(batch, progress.pages_done))
 
@@ -173,6 +173,8 @@ class Onlooker:
 
     def _rate(self, batch: Batch, pages: int) -> float:
         """Return the rate of late; at the first look that since the batch began."""
+        if batch.state not in UNENDED:
+            return _average(batch, pages, batch.ended_at)
         if batch.id not in self._rates:
             self._rates[batch.id] = Rate(pages)
             return _average(batch, pages, datetime.now(UTC))

@@ -105,9 +105,10 @@ def _carry_out(
         return taken, None
     from workers.client import Order
 
-    install_indices(settings)
+    installed = install_indices(settings)
     batch = fleet.enqueue_sources(Order(collection, None, settings.language), comparison.entries, [shown])
-    project_batch(archive, settings, batch)
+    if installed:
+        project_batch(archive, settings, batch)
     return taken, batch
 
 

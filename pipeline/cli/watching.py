@@ -26,8 +26,8 @@ from pipeline.models import Batch, Lane
 from pipeline.retry import Patience
 from pipeline.services import open_archive, own_places
 from pipeline.settings import load
-from pipeline.sources import display_path, is_local, root_url, source_path
-from pipeline.watching import HOLD_SECONDS, Arrivals, Heard, watch_folder
+from pipeline.sources import display_path, is_local, place_url, source_path
+from pipeline.watching import Arrivals, Heard, watch_folder
 
 if TYPE_CHECKING:
     from workers.client import Fleet, Order
@@ -68,7 +68,7 @@ def watch(
     from workers.client import Order
 
     settings = load()
-    url = root_url(folder)
+    url = place_url(folder)
     if not is_local(url) or not source_path(url).is_dir():
         raise SettingsError(
             f"{display_path(url)} is no folder of this machine",
@@ -85,7 +85,7 @@ def watch(
     arrivals = Arrivals(path, own_places(settings), settle)
     fleet = open_fleet(settings, open_archive(settings, patience), patience)
     install_indices(settings)
-    watching = _Watching(url, arrivals, fleet, order, quiet=as_json)
+    watching = _Watching(url, arrivals, fleet, order, settle, quiet=as_json)
     with _until_told(patience) as ended:
         try:
             for heard in watch_folder(path, arrivals, ended, poll=poll):
@@ -107,6 +107,7 @@ class _Watching:
     arrivals: Arrivals
     fleet: Fleet
     order: Order
+    settle_seconds: float
     quiet: bool
     batches: int = 0
     files: int = 0
@@ -126,8 +127,9 @@ class _Watching:
         if heard.gone:
             self.gone += heard.gone
             self._say(f"{heard.gone} files or folders are gone; `pagesight sync` says which.")
-        if heard.walk:  # where it is not the first one, something was heard of that may not be at rest yet
-            self._walk_at = now if self._walk_at is None and not self.batches else now + HOLD_SECONDS
+        if heard.walk:
+            # Where it is not the first one, something is going on that could not be told of, and may not be at rest.
+            self._walk_at = now + (self.settle_seconds if self.batches else 0)
         if now < self._try_at:
             return
         if self._walk_at is not None and now >= self._walk_at and self._enqueue(self._begin_walk):

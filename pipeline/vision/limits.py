@@ -113,7 +113,7 @@ class Line:
 
     def __init__(self) -> None:
         self._fronts = {urgent: threading.Lock() for urgent in (True, False)}
-        self._standing = dict.fromkeys((True, False), 0)
+        self._urgent = 0
         self._changed = threading.Condition()
         self._changes = 0
 
@@ -137,18 +137,19 @@ class Line:
     @contextmanager
     def _counted(self, urgent: bool) -> Iterator[None]:
         with self._changed:
-            self._standing[urgent] += 1
+            self._urgent += urgent
         try:
             yield
         finally:
             with self._changed:
-                self._standing[urgent] -= 1
+                self._urgent -= urgent
                 self._changes += 1
                 self._changed.notify_all()
 
-    def standing(self, urgent: bool) -> int:
-        """Return how many stand in line, the first one among them."""
-        return self._standing[urgent]
+    @property
+    def has_urgent(self) -> bool:
+        """Whether there are urgent ones in line."""
+        return self._urgent > 0
 
     @property
     def changes(self) -> int:
@@ -276,7 +277,7 @@ class LocalLimiter(QueueingLimiter):
             room, cause = self._rates.room()
             if not room:
                 return Hindrance(RATE_POLL_SECONDS, cause)
-            if not self._free or (self._line.standing(urgent=True) and not patience.urgent):
+            if not self._free or (self._line.has_urgent and not patience.urgent):
                 return Hindrance(STOP_POLL_SECONDS)
             if not self._rates.begin():
                 return Hindrance(RATE_POLL_SECONDS, cause)

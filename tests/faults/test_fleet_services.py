@@ -35,8 +35,8 @@ def test_redis_that_comes_back_empty_is_filled_again_by_repair(sixty_queued: Fle
 
 
 @pytest.mark.slow
-def test_redis_that_is_away_is_waited_for(sixty_queued: Fleet, standin: Standin):
-    sixty_queued.server.persist()
+@pytest.mark.parametrize("redis_appendonly", [True])
+def test_redis_that_is_away_is_waited_for(sixty_queued: Fleet, standin: Standin, redis_appendonly: bool):
     sixty_queued.start_workers(2)
     batch = sixty_queued.enqueue()
     sixty_queued.until(lambda: answered(standin) >= 30)

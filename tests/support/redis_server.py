@@ -101,10 +101,16 @@ def redis_executable() -> Path:
 
 
 @pytest.fixture
-def redis_server(redis_executable: Path) -> Iterator[RedisServer]:
-    """An empty server that keeps nothing on disk."""
+def redis_appendonly() -> bool:
+    """Whether the server keeps on disk what it holds; tests that want that override it."""
+    return False
+
+
+@pytest.fixture
+def redis_server(redis_executable: Path, redis_appendonly: bool) -> Iterator[RedisServer]:
+    """An empty server."""
     with tempfile.TemporaryDirectory(prefix="pagesight-redis-") as folder:
-        server = RedisServer(redis_executable, Path(folder))
+        server = RedisServer(redis_executable, Path(folder), appendonly=redis_appendonly)
         server.start()
         yield server
         server.stop()

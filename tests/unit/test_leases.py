@@ -4,17 +4,18 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import Stopped
+from pipeline.errors import ServiceUnavailable, Stopped
 from pipeline.models import Answer
 from pipeline.retry import Patience
 from pipeline.vision.leases import FileLeases
 from pipeline.vision.reader import AnswerCache
-from support.vision import AnswersInMemory
+from support.vision import AnswersInMemory, LeasesInMemory
 
 HOLDER = """
 import sys, time
@@ -113,3 +114,21 @@ def test_a_wait_for_anothers_answer_can_be_stopped(tmp_path: Path) -> None:
         threading.Timer(0.1, patience.stop).start()
         with pytest.raises(Stopped, match="someone else asks the same"):
             AnswerCache(AnswersInMemory(), FileLeases(tmp_path)).get_or_ask("key", answer, patience)
+
+
+class LeasesThatAreAwayTwice(LeasesInMemory):
+    away = 2
+
+    def take(self, key: str) -> AbstractContextManager[None] | None:
+        if self.away:
+            self.away -= 1
+            raise ServiceUnavailable("redis", "connection refused")
+        return super().take(key)
+
+
+def test_leases_that_cannot_be_had_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.vision.reader.LEASE_WAITS_SECONDS", (0.001,))
+    leases = LeasesThatAreAwayTwice()
+
+    assert AnswerCache(AnswersInMemory(), leases).get_or_ask("key", answer, Patience())[1] is False
+    assert leases.away == 0

@@ -59,6 +59,7 @@ def make_reader(
     profile: Profile | None = None,
     revision: str = "1",
     model: str = "jina-vlm",
+    limiter: LocalLimiter | None = None,
 ) -> ModelReader:
     transport = httpx.MockTransport(endpoint)
     client = VlmClient(
@@ -67,7 +68,7 @@ def make_reader(
     return ModelReader(
         client,
         answer_cache(store),
-        LocalLimiter(4),
+        limiter or LocalLimiter(4),
         profile or load_profile(),
         revision=revision,
         waits_seconds=(0.0,),
@@ -308,3 +309,18 @@ def test_threads_that_want_the_same_ask_once() -> None:
 )
 def test_an_answer_is_cleaned_of_fences_and_of_the_word_for_nothing(content: str, text: str) -> None:
     assert clean_answer(content, "NO TEXT") == text
+
+
+def test_what_answers_have_cost_counts_towards_the_minute() -> None:
+    endpoint, patience = Endpoint(), Patience()
+    reader = make_reader(endpoint, limiter=LocalLimiter(4, tokens_per_minute=1805))  # one answer costs that
+
+    with ThreadPoolExecutor(1) as threads:
+        page = threads.submit(reader.read, rendered_page(1), "de", patience)
+        while patience.waiting is None:
+            assert not page.done()
+        patience.stop()
+        with pytest.raises(Stopped):
+            page.result()
+
+    assert len(endpoint.asked) == 1

@@ -110,3 +110,68 @@ def test_no_call_starts_once_the_run_was_stopped() -> None:
 
     with pytest.raises(Stopped), LocalLimiter(1).slot(patience):
         pytest.fail("a call began")
+
+
+def test_who_is_urgent_goes_before_those_who_wait_longer() -> None:
+    limiter, patience = LocalLimiter(1), Patience()
+    urgent = patience.within(60, urgent=True)
+    begun: list[str] = []
+
+    def call(patience: Patience, name: str) -> None:
+        with limiter.slot(patience):
+            begun.append(name)
+
+    with ThreadPoolExecutor(8) as threads:
+        with limiter.slot(patience):
+            calls = [threads.submit(call, patience, "normal") for _ in range(4)]
+            calls += [threads.submit(call, urgent, "urgent") for _ in range(4)]
+            time.sleep(0.2)  # they all stand in line by now
+        for each in calls:
+            each.result()
+
+    assert begun == ["urgent"] * 4 + ["normal"] * 4
+
+
+def test_no_place_is_kept_for_the_urgent() -> None:
+    limiter, patience = LocalLimiter(2), Patience()
+
+    with limiter.slot(patience), limiter.slot(patience):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("limiter", "tokens", "cause"),
+    [
+        (LocalLimiter(9, requests_per_minute=1), 0, "the 1 requests of a minute are used up"),
+        (LocalLimiter(9, tokens_per_minute=2000), 2000, "the 2,000 tokens of a minute are used up"),
+        # A call that costs more than is left is counted in full.
+        (LocalLimiter(9, tokens_per_minute=2000), 9000, "the 2,000 tokens of a minute are used up"),
+    ],
+)
+def test_a_minute_that_is_used_up_holds_calls_back_and_is_told_to_people(
+    limiter: LocalLimiter, tokens: int, cause: str
+) -> None:
+    patience = Patience()
+    with limiter.slot(patience):
+        limiter.spent(tokens)
+
+    def call() -> None:
+        with limiter.slot(patience):
+            pytest.fail("a call began")
+
+    caller = threading.Thread(target=call_until_stopped, args=(call,))
+    caller.start()
+    while patience.waiting is None:
+        time.sleep(0.001)
+    waiting = patience.waiting
+    patience.stop()
+    caller.join()
+
+    assert (waiting.service, waiting.cause) == ("jina-vlm", cause)
+
+
+def test_what_a_minute_allows_begins_at_once_and_without_a_limit_so_does_everything() -> None:
+    for limiter, calls in ((LocalLimiter(1, 30, 30_000), 30), (LocalLimiter(1), 600)):
+        for _ in range(calls):
+            with limiter.slot(Patience()):
+                limiter.spent(999)

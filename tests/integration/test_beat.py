@@ -1,0 +1,183 @@
+"""Ticks on a real Redis, a real Elasticsearch and a real archive: what is due is done once, whoever is told of it."""
+
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pipeline.models import Collection
+from pipeline.models import Run as ScheduledRun
+from pipeline.search import RUNS, Index
+from support.pagesight_runs import MakePagesight, Pagesight
+from support.redis_server import RedisServer
+
+#: A worker process without a worker around it, which ticks so often.
+TICKS = """
+import sys
+from workers.process import WorkerProcess
+process = WorkerProcess.begin()
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(int(sys.argv[1])):
+    process.tick()
+process.close()
+"""
+
+
+@pytest.fixture
+def home(
+    make_pagesight: MakePagesight, bare_index: Index, elasticsearch_url: str, redis_server: RedisServer
+) -> Pagesight:
+    """A home with indices, and nothing in them."""
+    bare_index.install()
+    return make_pagesight(elasticsearch_url, redis_url=redis_server.url)
+
+
+class Ticking:
+    """A process that ticks once it is told to."""
+
+    def __init__(self, home: Pagesight, ticks: int = 1) -> None:
+        command = [sys.executable, "-W", "error", "-c", TICKS, str(ticks)]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            command, env=home.environment, cwd=home.home, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        )
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != "ready\n":
+            pytest.fail(self._process.communicate(timeout=20)[1])
+
+    def go(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    def ended(self) -> None:
+        _, said = self._process.communicate(timeout=60)
+        assert self._process.returncode == 0, said
+
+
+def tick(home: Pagesight, processes: int = 1, ticks: int = 1) -> None:
+    ticking = [Ticking(home, ticks) for _ in range(processes)]
+    for process in ticking:
+        process.go()
+    for process in ticking:
+        process.ended()
+
+
+def archived(home: Pagesight) -> list[tuple[str, int, str | None]]:
+    return [(run.schedule, run.revision, run.outcome) for run in home.archive.runs()]
+
+
+def indexed(home: Pagesight) -> dict[str, tuple[int, str | None]]:
+    with home.client() as client:
+        client.indices.refresh(index=RUNS)
+        hits = client.search(index=RUNS, size=100, version=True)["hits"]["hits"]
+    return {hit["_id"]: (hit["_version"], hit["_source"].get("outcome")) for hit in hits}
+
+
+def test_ticks_at_once_do_what_is_due_once(home: Pagesight) -> None:
+    tick(home, processes=3)
+
+    assert archived(home) == [("repair", 2, "done"), ("retry", 2, "done")]
+    assert sorted(indexed(home).values()) == [(2, "done"), (2, "done")]
+    claims = list(home.archive_folder.glob("runs/*/*/1.json"))
+    assert len(claims) == 2
+
+
+def test_a_tick_that_finds_nothing_leaves_nothing(home: Pagesight) -> None:
+    tick(home)
+    before = sorted(home.archive_folder.rglob("runs/**/*.json"))
+    tick(home, ticks=3)
+
+    assert sorted(home.archive_folder.rglob("runs/**/*.json")) == before
+
+
+def test_what_is_off_is_not_done(home: Pagesight) -> None:
+    home.set(schedule_repair="off")
+    tick(home)
+
+    assert [schedule for schedule, _, _ in archived(home)] == ["retry"]
+
+
+def test_while_the_fleet_stands_still_nothing_is_begun(home: Pagesight) -> None:
+    assert home.run("pause").code == 0
+    tick(home)
+
+    assert archived(home) == []
+
+
+def test_a_run_whose_process_died_is_done_again(home: Pagesight) -> None:
+    dead = ScheduledRun(
+        schedule="retry",
+        action="retry",
+        due_at=datetime.now(UTC) - timedelta(hours=30),
+        worker="dead",
+        revision=1,
+        started_at=datetime.now(UTC) - timedelta(hours=29),
+    )
+    home.archive.append_run(dead)
+    home.set(schedule_repair="off")
+    tick(home)
+
+    assert archived(home) == [("retry", 1, None), ("retry", 2, "done")]
+
+
+def test_a_run_that_fails_says_why(home: Pagesight, bare_index: Index) -> None:
+    home.set(schedule_repair="off")
+    home.archive.append_collection("works", lambda _: Collection(name="works", language="en", profile="p", revision=1))
+    ticking = Ticking(home)
+    with home.client() as client:
+        client.indices.delete(index=["pages-v1", "sources-v1"])
+    ticking.go()
+    ticking.ended()
+
+    (run,) = home.archive.runs()
+    assert run.outcome == "failed"
+    assert run.error
+    assert run.remedy
+
+
+def test_a_rebuild_brings_the_runs_back(home: Pagesight, bare_index: Index) -> None:
+    tick(home)
+    before = indexed(home)
+    bare_index.drop()
+    assert home.run("rebuild").code == 0
+
+    assert indexed(home) == before
+    assert len(before) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_beat_ends_when_told_and_leaves_no_file(home: Pagesight, number: signal.Signals) -> None:
+    before = sorted(home.home.iterdir())
+    home.set(log_level="debug")
+    run = home.start("beat")
+    run.until(lambda: "Ticking" in run.stderr, seconds=30)
+    run.interrupt(number)
+    ended = run.ended(20)
+
+    assert ended.code == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+    outputs = {path for path in home.home.iterdir() if path.name.startswith("run-")}
+    assert set(home.home.iterdir()) - outputs == set(before)
+
+
+def test_a_beat_without_redis_says_so(home: Pagesight, redis_server: RedisServer) -> None:
+    redis_server.stop()
+    ended = home.run("beat")
+
+    assert ended.code == 3
+    assert "Redis is away" in ended.stderr
+    home.set(redis_url=None)
+    assert "pagesight redis start" in home.run("beat").stderr
+
+
+def test_a_cron_expression_that_is_none_is_told_before_anything_begins(home: Pagesight) -> None:
+    home.set(schedule_retry="every hour")
+    ended = home.run("beat")
+
+    assert ended.code == 2
+    assert "schedule_retry" in ended.stderr
+    assert "no cron expression" in ended.stderr
