@@ -24,14 +24,18 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from pipeline.batches import begin_batch
+from pipeline.local_redis import find_redis_server
 from pipeline.local_runner import Tally, run_batch
 from pipeline.registration import Request
 from pipeline.retry import Patience
-from pipeline.search import LocalNode
+from pipeline.search import Index, LocalNode
 from pipeline.services import open_tools
 from pipeline.settings import Settings, load
 from pipeline.sources import source_url
 from pipeline.vision.profile import Profile, load_profile
+from support.fleet_runs import Fleet
+from support.pagesight_runs import Pagesight
+from support.redis_server import RedisServer
 from support.standin import KEY, Standin
 
 WORDS = "harbour ledger quay barge tariff winter lighthouse cargo timber granite signal pilot".split()
@@ -66,6 +70,26 @@ def node() -> Iterator[str]:
             yield running.start()
         finally:
             running.stop()
+
+
+@contextlib.contextmanager
+def fleet(elasticsearch_url: str, model: Standin, workers: int = 2, **more: object) -> Iterator[Fleet]:
+    """A Redis and so many workers that consume, in a home of their own, over an empty index."""
+    with Index(elasticsearch_url) as index:
+        index.drop()
+    with workplace() as home:
+        broker = home / "redis"
+        broker.mkdir()
+        server = RedisServer(find_redis_server(), broker)
+        server.start()
+        pagesight = Pagesight(home / "pagesight", elasticsearch_url, model, **more)
+        running = Fleet(pagesight, server)
+        try:
+            running.start_workers(workers)
+            yield running
+        finally:
+            pagesight.close()
+            server.stop()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""`make bench [ONLY=throughput,rendering,memory,writing]`: prints the table that docs/benchmarks.md keeps."""
+"""`make bench [ONLY=throughput,rendering,memory,writing,fleet]`: prints the table that docs/benchmarks.md keeps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 from common import machine
 
-BENCHMARKS = ("rendering", "throughput", "writing", "memory")
+BENCHMARKS = ("rendering", "throughput", "writing", "memory", "fleet")
 
 
 def main(chosen: list[str]) -> None:

@@ -78,7 +78,7 @@ class Project:
     @property
     def id(self) -> str:
         """What the message is about."""
-        named = "\0".join((self.collection, *self.documents, *self.sources))
+        named = "\0".join((self.collection, *self.documents, "", *self.sources))
         return f"project/{hashlib.sha256(named.encode()).hexdigest()[:32]}"
 
 

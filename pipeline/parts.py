@@ -86,22 +86,13 @@ def work_pages(message: Pages, job: Job) -> list[Message]:
         return []
     entry = chunk.entries[message.part * PART_SOURCES + message.entry]
     source = archive.source(job.batch.collection, source_id(entry.url))
-    if source is None or source.document is None or source.document.id != message.document:
-        return []  # another document lies there now; who archived that has queued it
-    planned = plan(source.document, job.request, archive, message.pages)
-    _verify(planned, source, job)
-    if planned.due:
-        outcome = _process([PageSlice(source, source.document, planned.due)], job)
-        _leave_if_replaced(source, source.document, job)
-        if outcome.broken:  # another file lies there by now: the part is registered and planned again
-            _projector(job).sources([_register(entry, job)])
-            return [Part(message.batch, message.chunk, message.part)]
-        if outcome.rest:
-            (left,) = outcome.rest
-            return [replace(message, pages=left.page_numbers)]
-    if is_quiet(records, message.chunk, message.part, job.request, archive):
+    if source is not None and source.document is not None and source.document.id == message.document:
+        follow = _work_document(message, entry, source, source.document, job)
+    else:
+        follow = []  # another document lies there now, and who archived that has queued it; or all of it was deleted
+    if not follow and is_quiet(records, message.chunk, message.part, job.request, archive):
         settle_part(message.chunk, message.part, job.request, _verification(job))
-    return []
+    return follow
 
 
 def project(message: Project, tools: Tools, patience: Patience) -> None:
@@ -204,13 +195,12 @@ class _Part:
         document, planned = found.source.document, found.planned
         assert document is not None
         assert planned is not None
-        newest = self._job.tools.archive.revisions(self._request.collection, document.id)
         return DocumentBegun(
             entry=found.entry,
             document=document.id,
             pages=document.pages,
             due=planned.due,
-            known={page: newest[page] for page in planned.due if page in newest},
+            known=planned.known,
         )
 
     def _messages(self, found: _Registered) -> Iterator[Pages]:
@@ -303,6 +293,20 @@ def _register(entry: Entry, job: Job) -> Source:
     if before is not None and before.document is not None:
         leave(_projector(job), job.batch.collection, before.document.id, before.path)
     return source
+
+
+def _work_document(message: Pages, entry: Entry, source: Source, document: Document, job: Job) -> list[Message]:
+    """Work those pages of a message that are due; return what is left of it."""
+    planned = plan(document, job.request, job.tools.archive, message.pages)
+    _verify(planned, source, job)
+    if not planned.due:
+        return []
+    outcome = _process([PageSlice(source, document, planned.due)], job)
+    _leave_if_replaced(source, document, job)
+    if outcome.broken:  # another file lies there by now: the part is registered and planned again
+        _projector(job).sources([_register(entry, job)])
+        return [Part(message.batch, message.chunk, message.part)]
+    return [replace(message, pages=left.page_numbers) for left in outcome.rest]
 
 
 def _leave_if_replaced(source: Source, document: Document, job: Job) -> None:

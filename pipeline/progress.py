@@ -49,7 +49,10 @@ class Progress:
 
 @dataclass(slots=True)
 class BatchBook:
-    """The records of one batch as read so far. None of them ever changes, so each is read once; for one thread."""
+    """The records of one batch as read so far; for one thread.
+
+    None of them ever changes, so each is read once; those of suspects, which are few and soon gone, at each look.
+    """
 
     archive: Archive
     batch: Batch

@@ -13,7 +13,7 @@ from pipeline.errors import OutcomeError, SourceVanished
 from pipeline.models import Document, Failure, FileState, PageStatus, Reading, Source, Tombstone
 from pipeline.rendering import SandboxPool
 from pipeline.retry import TRANSIENT_ATTEMPTS
-from pipeline.revisions import give_way
+from pipeline.revisions import give_way, is_overtaken
 from pipeline.sources import Found, SourceFiles, display_path, identify
 
 
@@ -69,6 +69,8 @@ class Plan:
     due: tuple[int, ...]
     deleted: tuple[int, ...]
     """Pages that were deleted by a request which the batch did not know."""
+    known: dict[int, int]
+    """Newest revision of each due page that has one."""
 
 
 def failure_of(error: OutcomeError, attempts: int = 1) -> Failure:
@@ -150,15 +152,21 @@ def plan(document: Document, request: Request, archive: Archive, pages: Collecti
     """Compare a document's newest readings, or those of some of its pages, with what the request asks for."""
     settled: list[Reading] = []
     deleted: list[int] = []
+    known: dict[int, int] = {}
     due = set(range(1, document.pages + 1)) if pages is None else set(pages) & set(range(1, document.pages + 1))
     for reading in archive.readings(request.collection, document.id, pages):
-        if isinstance(reading, Tombstone):
-            if reading.deletion > request.deletions_seen:
-                deleted.append(reading.page_number)
-        elif _is_settled(reading, request):
+        if isinstance(reading, Reading) and _is_settled(reading, request):
             settled.append(reading)
-            due.discard(reading.page_number)
-    return Plan(tuple(settled), tuple(sorted(due.difference(deleted))), tuple(deleted))
+        elif isinstance(reading, Tombstone) and reading.deletion > request.deletions_seen:
+            deleted.append(reading.page_number)
+        else:
+            known[reading.page_number] = reading.revision
+            continue
+        due.discard(reading.page_number)
+    if due and is_overtaken(archive, request.collection, document.id, request.deletions_seen):
+        deleted += due  # pages that were never read have no tombstone
+        due = set()
+    return Plan(tuple(settled), tuple(sorted(due)), tuple(sorted(deleted)), known)
 
 
 def _is_settled(reading: Reading, request: Request) -> bool:

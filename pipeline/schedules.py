@@ -18,6 +18,8 @@ from pipeline.models import Run
 DEAD_AFTER = 2.0
 #: Revisions that one run may get, three claims and their ends: what is interrupted each time must not go on all day.
 REVISIONS = 6
+#: Comparing ten million pages takes hours. The tick that runs it comes again meanwhile, and finds the run claimed.
+RUN_SECONDS = 6 * 3600.0
 #: What a setting says for a schedule that is not wanted.
 OFF = "off"
 EACH_MINUTE = "* * * * *"
@@ -37,13 +39,13 @@ class Schedule:
     """How long a run may take."""
 
 
-def built_in(repair: str, retry: str, seconds: float) -> tuple[Schedule, ...]:
-    """Return the schedules that every fleet has, by the cron expressions of its settings; `seconds` is a run's time.
+def built_in(repair: str, retry: str) -> tuple[Schedule, ...]:
+    """Return the schedules that every fleet has, by the cron expressions of its settings.
 
     The sweep is none of them: each tick is one.
     """
     crons = {"repair": repair, "retry": retry}
-    return tuple(Schedule(name, name, cron, seconds) for name, cron in crons.items() if cron != OFF)
+    return tuple(Schedule(name, name, cron, RUN_SECONDS) for name, cron in crons.items() if cron != OFF)
 
 
 def check_cron(expression: str) -> str:

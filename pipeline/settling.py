@@ -15,18 +15,19 @@ from pipeline.messages import PART_SOURCES, parts_of
 from pipeline.models import DocumentBegun, DocumentStatus, Entry, Outcome, PageStatus
 from pipeline.records import document_status
 from pipeline.registration import Request, plan
+from pipeline.revisions import is_overtaken
 from pipeline.verification import Verification
 
 DELETED = "deleted"
 
 
 def is_quiet(records: WalkRecords, chunk: str, part: int, request: Request, archive: Archive) -> bool:
-    """Whether a part may have ended, as far as names tell: registered, and each page that was due has a new one."""
+    """Whether a part may have ended, as far as names tell: registered, and each due page was read or deleted."""
     begun = _begun(records, chunk, part)
     if begun is None:
         return False
     entries = _entries(records, chunk, part)
-    return all(_is_read(document, entries[document.entry], request.collection, archive) for document in begun)
+    return all(_is_read(document, entries[document.entry], request, archive) for document in begun)
 
 
 def settle_part(
@@ -95,12 +96,14 @@ def _begun(records: WalkRecords, chunk: str, part: int) -> list[DocumentBegun] |
     return [document for entry in entries.values() for document in entry.documents]
 
 
-def _is_read(begun: DocumentBegun, entry: Entry, collection: str, archive: Archive) -> bool:
-    source = archive.source(collection, source_id(entry.url))
+def _is_read(begun: DocumentBegun, entry: Entry, request: Request, archive: Archive) -> bool:
+    source = archive.source(request.collection, source_id(entry.url))
     if source is None or source.document is None or source.document.id != begun.document:
         return True  # another document lies there by now, and has its own messages
-    newest = archive.revisions(collection, begun.document)
-    return all(newest.get(page, 0) > begun.known.get(page, 0) for page in begun.due)
+    newest = archive.revisions(request.collection, begun.document)
+    if all(newest.get(page, 0) > begun.known.get(page, 0) for page in begun.due):
+        return True
+    return is_overtaken(archive, request.collection, begun.document, request.deletions_seen)
 
 
 def _end_of(entry: Entry, request: Request, verification: Verification) -> tuple[str, Counter[str]] | None:

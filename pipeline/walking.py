@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from urllib.parse import unquote_to_bytes
 
 from pipeline.archive import Archive, WalkRecords
 from pipeline.messages import Message, Part, Walk, chunk_id, folder_id, parts_of
@@ -39,9 +41,7 @@ def walk_folder(message: Walk, archive: Archive, lister: Lister) -> Iterator[Mes
     identifier = folder_id(message.root, message.url, message.cursor)
     folder = records.folder(identifier)
     if folder is None:
-        listing = lister(message)
-        entries = sorted(map(_entry, listing.found), key=lambda entry: entry.url)
-        sources = _archive_listing(records, identifier, entries)
+        listing, sources = _archive_sources(message, identifier, records, lister)
         folder = Folder(
             root=message.root,
             url=message.url,
@@ -114,20 +114,43 @@ def _roots(batch: Batch) -> list[tuple[str, str, str]]:
     return [(root, root, "") for root in batch.roots] or [("", "", "")]
 
 
-def _archive_listing(records: WalkRecords, folder: str, entries: list[Entry]) -> list[int]:
-    """Archive entries, sorted by URL, in chunks and return their sizes.
+def _archive_sources(message: Walk, folder: str, records: WalkRecords, lister: Lister) -> tuple[Listing, list[int]]:
+    """List what a message names and archive its sources in chunks; return the listing and the size of each chunk.
+
+    Where files came since an earlier listing that was killed, a page of a bucket ends before the last source of the
+    chunks that are there: it is listed on, since the next page would bring what lies in between again.
+    """
+    listing = lister(message)
+    while True:
+        entries = sorted(map(_entry, listing.found), key=_place)
+        sizes, last = _archive_chunks(records, folder, entries)
+        if not listing.cursor or not entries or last <= _place(entries[-1]):
+            return listing, sizes
+        more = lister(replace(message, cursor=listing.cursor))
+        listing = Listing(listing.found + more.found, listing.folders + more.folders, more.cursor)
+
+
+def _archive_chunks(records: WalkRecords, folder: str, entries: list[Entry]) -> tuple[list[int], bytes]:
+    """Archive sorted entries in chunks; return the size of each chunk, and the place of the last entry in them.
 
     A chunk that an earlier listing archived is kept, and the next one goes on behind its last name: so a file that came
     or went in between moves none out of sight.
     """
     sizes: list[int] = []
+    last = b""
     start = 0
     while start < len(entries):
         chunk = Chunk(entries=tuple(entries[start : start + CHUNK_SOURCES]))
         kept = records.add_chunk(chunk_id(folder, len(sizes)), chunk)
         sizes.append(len(kept.entries))
-        start = bisect_right(entries, kept.entries[-1].url, lo=start, key=lambda entry: entry.url)
-    return sizes
+        last = _place(kept.entries[-1])
+        start = bisect_right(entries, last, lo=start, key=_place)
+    return sizes, last
+
+
+def _place(entry: Entry) -> bytes:
+    """Return what entries are sorted by: their names, as buckets do, and not as these are written in URLs."""
+    return unquote_to_bytes(entry.url)
 
 
 def _entry(found: Found) -> Entry:

@@ -52,7 +52,7 @@ def tick(process: WorkerProcess) -> None:
 def schedules(process: WorkerProcess) -> tuple[Schedule, ...]:
     """Return the schedules of this fleet."""
     settings = process.settings
-    return built_in(settings.schedule_repair, settings.schedule_retry, settings.range_seconds)
+    return built_in(settings.schedule_repair, settings.schedule_retry)
 
 
 def _due(process: WorkerProcess) -> list[Run]:
@@ -76,7 +76,8 @@ def _carry_out(run: Run, process: WorkerProcess) -> None:
 def _outcome(run: Run, process: WorkerProcess) -> dict[str, Any]:
     """Do what a run is for; return how it ended, as its fields."""
     began = time.monotonic()
-    patience = process.patience.within(process.settings.range_seconds)
+    (seconds,) = (schedule.seconds for schedule in schedules(process) if schedule.name == run.schedule)
+    patience = process.patience.within(seconds)
     end: dict[str, Any]
     try:
         end = {"outcome": "done", "counts": ACTIONS[run.action](process, patience)}
@@ -119,9 +120,7 @@ def _sweep(process: WorkerProcess) -> None:
     """
     started, began = datetime.now(UTC), time.monotonic()
     patience = process.patience.within(process.settings.range_seconds)
-    swept = sweep(
-        process.tools, patience, process.lanes, lambda messages, lane: publish(app, messages, lane, patience), own=1
-    )
+    swept = sweep(process.tools, patience, process.lanes, lambda messages, lane: publish(app, messages, lane, patience))
     if not swept.ended and not swept.published:
         return
     run = Run(

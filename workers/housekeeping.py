@@ -17,15 +17,13 @@ from celery.worker.consumer import Consumer
 
 from pipeline.errors import PagesightError, ServiceUnavailable
 from workers.app import app
-from workers.lanes import LANES
+from workers.lanes import CONTROL, LANES
 from workers.process import WorkerProcess
 from workers.registry import WorkerInfo
 
 STEP_SECONDS = 1.0
 #: A clock that is further off than this would make Kombu hand out messages that are being worked on.
 CLOCK_TOLERANCE_SECONDS = 30.0
-#: The lane of the fleet's own work, which goes on while everything else is paused.
-CONTROL = ("control",)
 
 log = structlog.get_logger()
 
@@ -128,7 +126,7 @@ class Housekeeping:
     def _wanted_lanes(self) -> tuple[str, ...]:
         if not self.clock_is_right:
             return ()
-        return LANES if self._process.goes_on() else CONTROL
+        return LANES if self._process.goes_on() else (CONTROL,)
 
     def _consume(self, lanes: tuple[str, ...]) -> None:
         """Have the worker consume these lanes, in this order."""

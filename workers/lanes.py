@@ -7,6 +7,7 @@ tag, and the sorted set `unacked_index` holds when each was taken.
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 
@@ -18,6 +19,8 @@ from workers.connection import translated
 KEY_PREFIX = "pagesight:"
 #: The queues in the order of their precedence.
 LANES = ("control", "urgent", "normal", "backfill")
+#: The lane of the fleet's own work, which goes on while everything else is paused.
+CONTROL = "control"
 
 UNACKED = KEY_PREFIX + "unacked"
 UNACKED_INDEX = KEY_PREFIX + "unacked_index"
@@ -46,6 +49,18 @@ class Lanes:
         depths, unacked = self._look()
         return not unacked and not any(depths.values())
 
+    def is_idle(self) -> bool:
+        """Whether no message of a batch waits and none is with a worker; ticks and the like do not count.
+
+        As with `is_empty`, one that is being taken just now is in neither place.
+        """
+        depths, _ = self._look()
+        with translated():
+            taken = self._client.hvals(UNACKED)
+        return not any(depths[lane] for lane in LANES if lane != CONTROL) and all(
+            _lane(text) == CONTROL for text in taken
+        )
+
     def epoch(self) -> str:
         """Return the word that names this life of Redis: one that was restarted empty has another."""
         with translated():
@@ -67,3 +82,9 @@ class Lanes:
             pipe.hlen(UNACKED)
             *depths, unacked = pipe.execute()
         return dict(zip(LANES, depths, strict=True)), unacked
+
+
+def _lane(taken: str | bytes) -> str:
+    """Return the lane of a message as Kombu keeps it in `unacked`: the message, its exchange, its routing key."""
+    _, _, routing_key = json.loads(taken)
+    return str(routing_key)

@@ -194,9 +194,8 @@ class Queued:
         self._redis = redis
 
     def forget_if_empty(self, fleet: Fleet) -> None:
-        """Forget everything where no lane holds a message, and none but perhaps the caller's own is being worked."""
-        depths = fleet.lanes.depths()
-        if not any(depths[lane] for lane in Lane) and fleet.lanes.unacked() <= 1:
+        """Forget everything where no lane holds a message and none is being worked."""
+        if fleet.lanes.is_idle():
             with translated():
                 self._redis.delete(self.KEY)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pipeline.archive import Archive
 from pipeline.errors import RevisionTaken
 from pipeline.messages import Message
-from pipeline.models import Batch, Lane
+from pipeline.models import Batch
 from pipeline.progress import UNENDED, BatchBook, end_if_done
 from pipeline.ranges import Tools
 from pipeline.registration import Request
@@ -41,8 +41,8 @@ def open_batches(archive: Archive) -> Iterator[Batch]:
             archive.close_batch(identifier)
 
 
-def sweep(tools: Tools, patience: Patience, lanes: Lanes, publish: Publish, *, own: int) -> Swept:
-    """Close what has ended, and publish what has been lost. `own` messages in hand are the caller's.
+def sweep(tools: Tools, patience: Patience, lanes: Lanes, publish: Publish) -> Swept:
+    """Close what has ended, and publish what has been lost.
 
     Raises:
         ServiceRefused: a service refuses.
@@ -58,17 +58,14 @@ def sweep(tools: Tools, patience: Patience, lanes: Lanes, publish: Publish, *, o
         if closed is not None:
             tools.projector.batch(closed)
             ended.append(batch.id)
-        elif batch.state == "working" and is_lost(batch, lanes, own):
+        elif batch.state == "working" and is_lost(batch, lanes):
             published += republish(batch, tools.archive, lanes, publish)
     return Swept(tuple(ended), published)
 
 
-def is_lost(batch: Batch, lanes: Lanes, own: int = 0) -> bool:
+def is_lost(batch: Batch, lanes: Lanes) -> bool:
     """Whether no queue can hold what a batch still needs: Redis has lost its memory since, or nothing is under way."""
-    if batch.epoch != lanes.epoch():
-        return True
-    depths = lanes.depths()
-    return not any(depths[lane] for lane in Lane) and lanes.unacked() <= own
+    return batch.epoch != lanes.epoch() or lanes.is_idle()
 
 
 def republish(batch: Batch, archive: Archive, lanes: Lanes, publish: Publish) -> int:

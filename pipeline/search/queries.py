@@ -11,7 +11,7 @@ from elasticsearch import Elasticsearch, NotFoundError
 
 from pipeline.models import DocumentStatus, PageStatus
 from pipeline.search.errors import translated
-from pipeline.search.templates import BATCHES, DOCUMENTS, PAGES, SOURCES
+from pipeline.search.templates import DOCUMENTS, PAGES, SOURCES
 
 Source = dict[str, Any]
 
@@ -237,10 +237,6 @@ class Queries:
         below = {"bool": {"should": [{"term": {"url": url}}, {"prefix": {"url": url.rstrip("/") + "/"}}]}}
         for hit in self._all(SOURCES, {"bool": {"filter": [below, *_terms(collection=collection)]}}, [{"url": "asc"}]):
             yield str(hit["_source"]["url"])
-
-    def recent_batches(self, size: int = 5) -> tuple[Source, ...]:
-        """Return the batch records that began last, newest first."""
-        return self._first(BATCHES, {"match_all": {}}, [{"started_at": "desc"}, {"id": "asc"}], size)
 
     def _first(self, alias: str, query: Source, sort: list[Source], size: int) -> tuple[Source, ...]:
         with translated():

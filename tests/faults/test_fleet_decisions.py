@@ -11,9 +11,10 @@ from support.standin import Standin
 
 @pytest.mark.slow
 def test_a_cancelled_batch_stays_cancelled_whatever_is_lost_and_repaired(sixty_queued: Fleet, standin: Standin):
+    standin.tell(latency_seconds=1)  # so that the command comes in the middle
     sixty_queued.start_workers(2)
     batch = sixty_queued.enqueue()
-    sixty_queued.until(lambda: answered(standin) >= 30)
+    sixty_queued.until(lambda: answered(standin) >= 10)
     assert sixty_queued.pagesight.run("cancel", batch).code == 0
     sixty_queued.until(lambda: not any(sixty_queued.queued().values()), seconds=30)
     asked = standin.counters()["requests"]
@@ -28,6 +29,7 @@ def test_a_cancelled_batch_stays_cancelled_whatever_is_lost_and_repaired(sixty_q
     assert sixty_queued.batch(batch).state == "cancelled"
     sixty_queued.pagesight.assert_archive_and_index_agree(complete=False)
 
+    standin.tell(latency_seconds=0.1)
     assert_sixty(sixty_queued, sixty_queued.enqueue(), standin)
 
 
@@ -43,12 +45,14 @@ def test_repairing_three_times_during_a_backfill_adds_nothing(sixty_queued: Flee
 
 
 def test_a_paused_batch_rests_and_goes_on_where_it_was(sixty_queued: Fleet, standin: Standin):
+    standin.tell(latency_seconds=1)
     sixty_queued.start_worker()
     batch = sixty_queued.enqueue()
-    sixty_queued.until(lambda: answered(standin) >= 30)
+    sixty_queued.until(lambda: answered(standin) >= 10)
     assert sixty_queued.pagesight.run("pause", batch).code == 0
     sixty_queued.until(lambda: not any(sixty_queued.queued().values()), seconds=30)
     assert standin.counters()["requests"] < CALLS
+    standin.tell(latency_seconds=0.1)
     assert sixty_queued.pagesight.run("resume", batch).code == 0
     assert_sixty(sixty_queued, batch, standin)
 

@@ -144,14 +144,16 @@ def test_a_model_that_refuses_halts_the_fleet_until_it_is_resumed(
 
 
 def test_the_fleet_rests_while_it_is_paused(sixty_queued: Fleet, standin: Standin):
+    standin.tell(latency_seconds=1)  # so that the command comes in the middle
     sixty_queued.start_worker()
     batch = sixty_queued.enqueue()
-    sixty_queued.until(lambda: answered(standin) >= 20)
+    sixty_queued.until(lambda: answered(standin) >= 10)
     assert sixty_queued.pagesight.run("pause").code == 0
     sixty_queued.until(lambda: sixty_queued.queued()["unacked"] == 0)
     asked = standin.counters()["requests"]
     time.sleep(3)
     assert standin.counters()["requests"] == asked < 120
+    standin.tell(latency_seconds=0.1)
     assert sixty_queued.pagesight.run("resume").code == 0
     assert_sixty(sixty_queued, batch, standin)
 

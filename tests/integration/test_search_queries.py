@@ -213,11 +213,36 @@ def test_who_stops_reading_failures_half_way_leaves_nothing_open(index):
     failures.close()
 
 
-def test_the_newest_batches_come_first(index):
-    batches = [{"id": str(day), "started_at": f"2026-01-{day:02d}T00:00:00+00:00"} for day in range(1, 9)]
-    index.write([Write(BATCHES, batch["id"], 1, batch) for batch in batches], Patience())
-    index.refresh(BATCHES)
-    assert [batch["id"] for batch in index.queries.recent_batches(3)] == ["8", "7", "6"]
+def test_failures_are_narrowed_down(index):
+    fill(
+        index,
+        page(1, status="failed", error=error("render_timeout"), batch="b1"),
+        page(2, status="failed", error=error("corrupt"), batch="b2"),
+        page(2, status="failed", error=error("corrupt"), name="a*b.pdf", document={"id": "cd" * 32}),
+    )
+    index.write([failed_source(7)], Patience())
+    index.refresh(SOURCES)
+
+    def found(**wanted: object) -> list[tuple[str | None, int | None]]:
+        """Documents and pages; nothing of either for a file."""
+        return [(failed.document_id, failed.page_number) for failed in index.queries.failures(**wanted)]
+
+    assert found(error="render_timeout") == [(DOCUMENT, 1)]
+    assert found(batch="b2") == [(DOCUMENT, 2)]
+    assert found(page_number=2) == [("cd" * 32, 2), (DOCUMENT, 2)]
+    assert found(document="cdcd") == [("cd" * 32, 2)]
+    assert found(document="a*b") == [("cd" * 32, 2)]
+    assert found(document="broken-0007") == [(None, None)]
+    assert found(document="*") == [("cd" * 32, 2)]  # a star is a star
+    assert found(error="corrupt", document="REPORT") == [(DOCUMENT, 2)]
+
+
+def test_ids_of_records_come_document_by_document_without_their_records(index):
+    fill(index, *(page(number, document={"id": name * 32}) for number in (2, 1) for name in ("cd", "ab")))
+    ids = list(index.queries.record_ids(PAGES))
+    assert ids == [f"default:{name * 32}:{number:05d}" for name in ("ab", "cd") for number in (1, 2)]
+    assert list(index.queries.record_ids(PAGES, collection="other")) == []
+    assert list(index.queries.record_ids(BATCHES)) == []
 
 
 def test_every_question_needs_an_installation(bare_index):
@@ -227,8 +252,8 @@ def test_every_question_needs_an_installation(bare_index):
         lambda: queries.record("x"),
         lambda: queries.find_documents("x"),
         queries.page_counts,
-        queries.recent_batches,
         lambda: list(queries.failures()),
+        lambda: list(queries.record_ids(SOURCES)),
         lambda: list(queries.document_pages("x", collection="default")),
     ):
         with pytest.raises(ServiceRefused, match="nothing is installed yet"):

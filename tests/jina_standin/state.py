@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ class State:
     def enter(self, asked: Asked) -> tuple[dict[str, Any], Fault | None]:
         """Write a request down; return its entry and the fault that strikes it."""
         entry: dict[str, Any] = {
+            "at": time.time(),
             "image_sha256": asked.image_sha256,
             "media_type": asked.header.media_type,
             "width": asked.header.width,

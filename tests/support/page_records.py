@@ -24,6 +24,7 @@ def page(number: int = 1, *, name: str = "report.pdf", collection: str = "defaul
         "document": document | fields.pop("document", {}),
         "page": {"number": number},
         "status": "described",
+        "batch": "b0",
         "revision": 1,
     } | fields
 
@@ -42,5 +43,6 @@ def error(type: str = "corrupt", message: str = "the bytes make no sense") -> di
 
 def failed_source(number: int, collection: str = "default") -> Write:
     path = f"/archive/broken-{number:04d}.pdf"
-    record = {"collection": collection, "url": f"file://{path}", "path": path, "state": "failed", "error": error()}
+    place = {"collection": collection, "url": f"file://{path}", "path": path}
+    record = place | {"state": "failed", "error": error(), "batch": "b0"}
     return Write(SOURCES, f"{collection}:{number}", 1, record)

@@ -87,14 +87,14 @@ def test_a_new_cron_expression_makes_nothing_due_that_was_before_the_last_run() 
 
 
 def test_schedules_do_not_get_in_each_others_way() -> None:
-    both = built_in("17 2 * * *", "47 * * * *", 600)
+    both = built_in("17 2 * * *", "47 * * * *")
     runs = due(both, {"repair": ran(outcome=None, revision=1)}, NOW, "w")
 
     assert [(run.schedule, run.due_at) for run in runs] == [("retry", datetime(2026, 11, 24, 8, 47, tzinfo=UTC))]
 
 
 def test_a_schedule_that_is_off_is_none() -> None:
-    assert [schedule.name for schedule in built_in("off", "47 * * * *", 600)] == ["retry"]
+    assert [schedule.name for schedule in built_in("off", "47 * * * *")] == ["retry"]
 
 
 @given(cron=CRONS, now=MOMENTS)

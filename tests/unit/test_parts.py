@@ -1,0 +1,333 @@
+"""A batch worked by a plain loop: real archive, real sandbox, a list for a queue, every message delivered twice."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.archive import Archive, Store
+from pipeline.batches import begin_batch
+from pipeline.deletion import carry_out, request_deletion
+from pipeline.local_runner import Tally, run_batch
+from pipeline.messages import Message, Part, Walk, split
+from pipeline.models import Batch, Entry, Lane, PageStatus, Reading, RenderedPage, TextSource, Tombstone
+from pipeline.parts import Job, Report, quarantine, work_pages, work_part
+from pipeline.progress import BatchBook, end_if_done
+from pipeline.ranges import Tools
+from pipeline.records import document_record_id, page_id
+from pipeline.registration import Request
+from pipeline.rendering import SandboxPool
+from pipeline.retry import Patience
+from pipeline.search import DOCUMENTS, PAGES, SOURCES
+from pipeline.sources import SourceCache, SourceFiles, list_folder, source_url
+from pipeline.threads import ContextThreads
+from pipeline.vision.reader import PageAnswers, Usage
+from pipeline.walking import all_due_messages, first_messages, is_live, walk_folder
+from support.memory_index import MemoryIndex
+from support.pagesight_runs import make_pdf, make_picture
+from support.rendering import LIMITS
+
+#: Of 15 sources: a document whose pages go into messages of their own, small ones that share ranges, and two that fail.
+PAGES_OF = {"book.pdf": 37, "letter-0.pdf": 5, "letter-1.pdf": 5, "letter-2.pdf": 9} | {
+    f"below/plate-{number}.png": 1 for number in range(8)
+}
+
+
+class InstantReader:
+    """Answers at once; each page is to be read once."""
+
+    name, revision, profile, prompt_revision = "instant", "1", "standard", "1"
+    describes, wants_pixels = True, False
+
+    def __init__(self) -> None:
+        self.usage = Usage()
+        self.read_pages: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def read(self, page: RenderedPage, language: str, patience: Patience) -> PageAnswers:
+        with self._lock:
+            self.read_pages[page.pixels_sha256] += 1
+        return PageAnswers(f"what {page.phash} shows", page.layer_text, TextSource.LAYER)
+
+    def close(self) -> None:
+        pass
+
+
+class Bench:
+    """An archive, an index and the tools of one process."""
+
+    def __init__(self, folder: Path, files: Path, sandboxes: SandboxPool, threads: ContextThreads) -> None:
+        self.files = files
+        self.archive = Archive(Store(str(folder)))
+        self.index = MemoryIndex()
+        self.reader = InstantReader()
+        patience = Patience()
+        self.tools = Tools(
+            archive=self.archive,
+            projector=self.index.projector(self.archive),
+            sandboxes=sandboxes,
+            files=SourceFiles(SourceCache(folder / "cache", 1 << 20), 1 << 30, patience),
+            reader=self.reader,
+            patience=patience,
+            pages=threads,
+            in_hand=threading.BoundedSemaphore(4),
+            limits="limits",
+            max_file_bytes=1 << 30,
+        )
+
+    def begin(self, lane: Lane | None = Lane.NORMAL, **more: Any) -> Batch:
+        roots = [source_url(self.files)]
+        return begin_batch(self.archive, "default", None, "en", ["files"], lane=lane, roots=roots, **more)
+
+    def index_here(self) -> Tally:
+        """What the runner in one process comes to."""
+        batch = self.begin(lane=None)
+        request = Request("default", batch.id, 0, self.tools.recipe("en"))
+        tally = Tally()
+        run_batch([source_url(self.files)], [], request, self.tools, 2, tally, lambda: None)
+        return tally
+
+    def document(self, name: str) -> str:
+        """The id of the document of this name."""
+        (identifier,) = {
+            reading.document.id
+            for reading in self._newest()
+            if isinstance(reading, Reading) and reading.document.name == name
+        }
+        return identifier
+
+    def is_read(self, name: str, pages: int) -> bool:
+        """Whether so many pages of a document are read."""
+        return pages <= sum(
+            isinstance(reading, Reading) and reading.document.name == name for reading in self._newest()
+        )
+
+    def entries(self, part: Part) -> tuple[Entry, ...]:
+        """The sources of a part."""
+        chunk = self.archive.walk(part.batch).chunk(part.chunk)
+        assert chunk is not None
+        return chunk.entries[16 * part.part : 16 * part.part + 16]
+
+    def _newest(self) -> Iterator[Reading | Tombstone]:
+        for document in self.archive.documents("default"):
+            yield from self.archive.readings("default", document)
+
+    def readings(self) -> dict[tuple[str, int], dict[str, Any]]:
+        """Every newest reading, without what a batch or a moment decides."""
+        found = {}
+        for reading in self._newest():
+            assert isinstance(reading, Reading)
+            found[reading.document.id, reading.page_number] = reading.model_dump(exclude={"batch", "archived_at"})
+        return found
+
+
+class Loop:
+    """Delivers messages: each twice, in any order, to somebody who may be stopped after any page."""
+
+    def __init__(self, bench: Bench, batch: Batch, chance: random.Random, *, most_pages: int = 12) -> None:
+        self.bench = bench
+        self.batch = batch
+        self.queue: list[Message] = []
+        self.report = Report()
+        self.deliveries = 0
+        self.handed_back = 0
+        self._chance = chance
+        self._most_pages = most_pages
+        self.publish(list(first_messages(batch)))
+
+    def publish(self, messages: list[Message]) -> None:
+        self.queue += messages * 2
+
+    def step(self) -> None:
+        """Work one message."""
+        self.deliveries += 1
+        assert self.deliveries < 1000, "it does not come to an end"
+        message = self.queue.pop(self._chance.randrange(len(self.queue)))
+        follow = self._work(message)
+        self.handed_back += message in follow
+        self.publish(follow)
+
+    def run(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Work until nothing is queued, or until something has come true."""
+        while self.queue and not until():
+            self.step()
+
+    def _work(self, message: Message) -> list[Message]:
+        if not is_live(self.bench.archive.batch(self.batch.id)):
+            return []
+        if isinstance(message, Walk):
+            return list(walk_folder(message, self.bench.archive, lambda walk: list_folder(walk.url, walk.root)))
+        work = work_part if isinstance(message, Part) else work_pages
+        return work(message, self.job(self._chance.randint(1, self._most_pages)))  # type: ignore[arg-type]
+
+    def job(self, pages: int) -> Job:
+        """Work for somebody whose patience ends after so many pages."""
+        end = self.bench.reader.read_pages.total() + pages
+        patience = Patience().within(60, given_up=lambda: self.bench.reader.read_pages.total() >= end)
+        return Job(self.batch, self.bench.tools, patience, self.report)
+
+    def end(self) -> Batch:
+        ended = end_if_done(self.bench.archive, BatchBook(self.bench.archive, self.batch))
+        assert ended is not None, "something has not ended"
+        return ended
+
+
+@pytest.fixture(scope="module")
+def sandboxes() -> Iterator[SandboxPool]:
+    pool = SandboxPool(2, LIMITS)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(scope="module")
+def threads() -> Iterator[ContextThreads]:
+    with ContextThreads(4) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "below").mkdir()
+    for seed, (name, pages) in enumerate(PAGES_OF.items()):
+        make = make_picture(folder / name, seed) if name.endswith("png") else make_pdf(folder / name, pages, seed)
+        assert make.exists()
+    (folder / "empty.pdf").touch()
+    (folder / "below" / "torn.pdf").write_bytes(b"%PDF-1.7 and nothing more")
+    return folder
+
+
+@pytest.fixture
+def bench(tmp_path: Path, files: Path, sandboxes: SandboxPool, threads: ContextThreads) -> Bench:
+    return Bench(tmp_path / "queued", files, sandboxes, threads)
+
+
+@pytest.fixture(scope="module")
+def in_one_process(
+    tmp_path_factory: pytest.TempPathFactory, files: Path, sandboxes: SandboxPool, threads: ContextThreads
+) -> Bench:
+    bench = Bench(tmp_path_factory.mktemp("archive"), files, sandboxes, threads)
+    tally = bench.index_here()
+    assert tally.pages == {PageStatus.DESCRIBED: sum(PAGES_OF.values())}
+    return bench
+
+
+def assert_complete(bench: Bench, ended: Batch) -> None:
+    pages = sum(PAGES_OF.values())
+    assert (ended.state, ended.pages) == ("done", {"described": pages})
+    assert ended.documents == {"complete": len(PAGES_OF), "failed": 2}
+    assert_index_agrees(bench)
+
+
+def assert_index_agrees(bench: Bench) -> None:
+    archive, index = bench.archive, bench.index
+    revisions = {document: archive.revisions("default", document) for document in archive.documents("default")}
+    assert {key: record["_version"] for key, record in index.records(PAGES).items()} == {
+        page_id("default", document, page): revision
+        for document, pages in revisions.items()
+        for page, revision in pages.items()
+    }
+    assert {key: record["_version"] for key, record in index.records(DOCUMENTS).items()} == {
+        document_record_id("default", document): sum(pages.values()) for document, pages in revisions.items()
+    }
+    assert len(index.records(SOURCES)) == len(archive.source_ids("default"))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_message_twice_in_any_order_comes_to_what_one_process_comes_to(
+    bench: Bench, in_one_process: Bench, seed: int
+) -> None:
+    loop = Loop(bench, bench.begin(), random.Random(seed))
+    loop.run()
+    assert loop.handed_back
+    assert_complete(bench, loop.end())
+    assert set(bench.reader.read_pages.values()) == {1}
+    assert loop.report.pages == {PageStatus.DESCRIBED: sum(PAGES_OF.values())}
+    assert bench.readings() == in_one_process.readings()
+
+
+def test_messages_that_are_lost_are_found_in_the_archive(bench: Bench) -> None:
+    loop = Loop(bench, bench.begin(), random.Random(7))
+    for steps in (1, 3, 5, 8, 2, 13):
+        for _ in range(min(steps, len(loop.queue))):
+            loop.step()
+        loop.queue = list(all_due_messages(loop.batch, bench.archive))
+    loop.run()
+    assert_complete(bench, loop.end())
+    assert set(bench.reader.read_pages.values()) == {1}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_batches_over_the_same_files_read_each_page_once_and_both_end(bench: Bench, seed: int) -> None:
+    chance = random.Random(seed)
+    loops = [Loop(bench, bench.begin(), chance) for _ in range(2)]
+    while waiting := [loop for loop in loops if loop.queue]:
+        chance.choice(waiting).step()
+    for loop in loops:
+        assert_complete(bench, loop.end())
+    assert set(bench.reader.read_pages.values()) == {1}
+
+
+@pytest.mark.parametrize("everything", [True, False], ids=["collection", "document"])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_deleted_meanwhile_stays_away_and_the_batch_ends(bench: Bench, seed: int, everything: bool) -> None:
+    loop = Loop(bench, bench.begin(), random.Random(seed), most_pages=4)
+    loop.run(until=lambda: bench.is_read("book.pdf", 5 + 5 * seed))
+    book = bench.document("book.pdf")
+    read = len(bench.archive.revisions("default", book))
+    carry_out(request_deletion(bench.archive, "default", None if everything else book, False), bench.tools.projector)
+    asked = bench.reader.read_pages.total()
+    loop.run()
+    ended = loop.end()
+    newest = list(bench.archive.readings("default", book))
+    assert len(newest) == read
+    assert all(isinstance(reading, Tombstone) for reading in newest)
+    assert book not in {record["document"]["id"] for record in bench.index.records(PAGES).values()}
+    if everything:
+        assert bench.reader.read_pages.total() == asked
+        assert bench.index.records(PAGES) == bench.index.records(DOCUMENTS) == {}
+    else:
+        assert ended.documents == {"complete": len(PAGES_OF) - 1, "failed": 2, "deleted": 1}
+        assert ended.pages == {"described": sum(PAGES_OF.values()) - 37, "deleted": 37}
+
+
+def test_a_file_that_is_replaced_meanwhile_is_read_as_it_is_then(
+    tmp_path: Path, sandboxes: SandboxPool, threads: ContextThreads
+) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    make_pdf(files / "book.pdf", 40, 1)
+    bench = Bench(tmp_path / "archive", files, sandboxes, threads)
+    loop = Loop(bench, bench.begin(), random.Random(3), most_pages=4)
+    loop.run(until=lambda: bench.is_read("book.pdf", 15))
+    old = bench.document("book.pdf")
+    make_pdf(tmp_path / "other.pdf", 30, 2).replace(files / "book.pdf")
+    loop.run()
+    ended = loop.end()
+    assert (ended.documents, ended.pages) == ({"complete": 1}, {"described": 30})
+    assert {path for reading in bench.archive.readings("default", old) for path in reading.document.path} == set()
+
+
+def test_suspects_are_worked_alone_and_the_guilty_one_is_given_up(bench: Bench) -> None:
+    """What a worker does with parts and pages that kill: cut, worked one by one, and ended where that kills too."""
+    loop = Loop(bench, bench.begin(), random.Random(5), most_pages=100)
+    loop.run(until=lambda: any(isinstance(message, Part) for message in loop.queue))
+    parts = {message for message in loop.queue if isinstance(message, Part)}
+    (below,) = (message for message in parts if len(bench.entries(message)) == 9)
+    loop.queue = [message for message in loop.queue if message != below]
+    suspects = split(below, 9)
+    guilty = next(part for part in suspects if bench.entries(below)[part.entry].url.endswith("plate-3.png"))
+    assert quarantine(guilty, "it died three times", loop.job(1)) == []
+    loop.publish([suspect for suspect in suspects if suspect != guilty])
+    loop.run()
+    ended = loop.end()
+    assert ended.documents == {"complete": len(PAGES_OF) - 1, "failed": 3}
+    assert ended.pages == {"described": sum(PAGES_OF.values()) - 1}
+    assert set(bench.reader.read_pages.values()) == {1}
+    assert_index_agrees(bench)
