@@ -120,7 +120,8 @@ def quarantine(message: Part | Pages, evidence: str, job: Job) -> list[Message]:
     entry = chunk.entries[message.part * PART_SOURCES + message.entry]
     error = Quarantined(evidence)
     if isinstance(message, Part):
-        failed = quarantine_source(archive, entry.url, job.request, failure_of(error))
+        files = replace(job.tools.files, patience=job.patience)
+        failed = quarantine_source(archive, entry.url, job.request, failure_of(error), files)
         _projector(job).sources([failed])
         records.begin(message.chunk, message.part, message.entry, Begun(documents=()))
     else:

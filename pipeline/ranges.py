@@ -8,7 +8,6 @@ reading when it is complete; the range's records go to Elasticsearch together.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Set
 from concurrent.futures import Executor, Future
@@ -45,6 +44,7 @@ from pipeline.rendering import RENDER_REVISION, OpenDocument, SandboxPool
 from pipeline.retry import STOP_POLL_SECONDS, Patience
 from pipeline.revisions import is_overtaken, save_reading
 from pipeline.sources import SourceFiles, require_unchanged
+from pipeline.threads import Places
 from pipeline.vision.reader import Reader
 
 #: Pages worked together. One bulk request of 16 records is 6.5 times as fast per record as 16 of one.
@@ -68,7 +68,7 @@ class Tools:
     """That of the whole process."""
     pages: Executor
     """Runs the reading of pages."""
-    in_hand: threading.Semaphore
+    in_hand: Places
     """Pages rendered and not yet read: enough to keep the model busy, few enough to keep memory flat."""
     limits: str
     """The limits in force, as fingerprints hold them."""
@@ -172,7 +172,7 @@ def _render_pages(
     """Yield each page as rendered, or why it could not be, no more of them at a time than may be in hand."""
     numbers = iter(part.page_numbers)
     try:
-        with tools.sandboxes.open(file, part.document.media_type) as opened:
+        with tools.sandboxes.open(file, part.document.media_type, urgent=patience.urgent) as opened:
             for number in numbers:
                 if not _may_start(tools, patience):
                     return
@@ -180,7 +180,7 @@ def _render_pages(
                 try:
                     require_unchanged(file, state)
                 except OutcomeError:
-                    tools.in_hand.release()
+                    tools.in_hand.give_back()
                     raise
                 yield number, rendered
     except _SOURCE_ERRORS:
@@ -195,7 +195,7 @@ def _render_pages(
 def _may_start(tools: Tools, patience: Patience) -> bool:
     """Take a place for one more page in hand, unless the patience has ended."""
     while not patience.stopped:
-        if tools.in_hand.acquire(timeout=STOP_POLL_SECONDS):
+        if tools.in_hand.take(STOP_POLL_SECONDS, urgent=patience.urgent):
             return True
     return False
 
@@ -244,7 +244,7 @@ class _Desk:
             if isinstance(saved, Tombstone):
                 clean_up_behind(tools.archive, saved)
         finally:
-            tools.in_hand.release()
+            tools.in_hand.give_back()
         if isinstance(saved, Reading):
             self.on_page(saved.status)
         return _Finished(saved, cached)

@@ -117,15 +117,16 @@ def source_failed(archive: Archive, source: Source, failure: Failure) -> Source:
     return archive.append_source(source.collection, source.url, successor)
 
 
-def quarantine_source(archive: Archive, url: str, request: Request, failure: Failure) -> Source:
-    """Archive that looking at a source ends the process that does it."""
+def quarantine_source(archive: Archive, url: str, request: Request, failure: Failure, files: SourceFiles) -> Source:
+    """Archive that opening a source ends the process that does it. As long as it stays what it is, nobody does."""
+    state = _state(url, files)
 
     def successor(newest: Source | None) -> Source:
         return Source(
             collection=request.collection,
             url=url,
             path=display_path(url),
-            state=newest.state if newest else None,
+            state=state,
             error=failure,
             batch=request.batch,
             revision=newest.revision + 1 if newest else 1,
@@ -233,10 +234,17 @@ def _is_gone(url: str, files: SourceFiles) -> bool:
     return False
 
 
+def _state(url: str, files: SourceFiles) -> FileState | None:
+    try:
+        return files.state(url)
+    except OutcomeError:
+        return None
+
+
 def _open(url: str, state: FileState, sandboxes: SandboxPool, files: SourceFiles, max_bytes: int) -> Document:
     with files.open(url, state) as file:
         identified = identify(file, state, max_bytes)
-        with sandboxes.open(file, identified.media_type) as opened:
+        with sandboxes.open(file, identified.media_type, urgent=files.patience.urgent) as opened:
             return Document(
                 id=identified.document_id,
                 bytes=state.bytes,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pipeline.search import Index
 from pipeline.search.node import LocalNode
 from pipeline.settings import Settings
 from pipeline.sources import Listing, SourceCache, SourceFiles, list_folder, place_url
-from pipeline.threads import ContextThreads
+from pipeline.threads import ContextThreads, Places
 from pipeline.vision.client import VlmClient
 from pipeline.vision.leases import FileLeases, Leases
 from pipeline.vision.limits import Limiter, LocalLimiter
@@ -201,7 +200,7 @@ def open_tools(
             reader=reader,
             patience=patience,
             pages=executor,
-            in_hand=threading.BoundedSemaphore(pages),
+            in_hand=Places(pages),
             limits=_limits(settings),
             max_file_bytes=settings.max_file_bytes,
         )

@@ -1,7 +1,8 @@
-"""A pool whose threads know what they work for: log lines of a page name its task, though another thread works it."""
+"""What threads share: a pool whose threads know what they work for, and places that urgent ones get first."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -12,9 +13,39 @@ T = TypeVar("T")
 
 
 class ContextThreads(ThreadPoolExecutor):
-    """Runs each call in a copy of the context variables of whoever submitted it."""
+    """Runs each call in a copy of the context variables of whoever submitted it.
+
+    So log lines of a page name its task, though another thread works it.
+    """
 
     def submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run a call in one of the threads."""
         context = copy_context()
         return super().submit(lambda: context.run(call, *args, **kwargs))
+
+
+class Places:
+    """So many places. One that comes free goes to an urgent caller first."""
+
+    def __init__(self, number: int) -> None:
+        self._free = number
+        self._urgent = 0
+        self._changed = threading.Condition()
+
+    def take(self, seconds: float, *, urgent: bool = False) -> bool:
+        """Take a place, waiting for so long at the most; return whether there was one."""
+        with self._changed:
+            self._urgent += urgent
+            try:
+                taken = self._changed.wait_for(lambda: self._free > 0 and (urgent or not self._urgent), seconds)
+                self._free -= taken
+            finally:
+                self._urgent -= urgent
+                self._changed.notify_all()
+        return taken
+
+    def give_back(self) -> None:
+        """Give a place back."""
+        with self._changed:
+            self._free += 1
+            self._changed.notify_all()

@@ -98,15 +98,15 @@ class Housekeeping:
 
     def _look_at_states(self) -> None:
         process = self._process
-        process.fleet = process.archive.fleet()
+        process.look_at_fleet()
         process.metrics.fleet(process.fleet.state if process.fleet else "running")
-        process.look_at_batches()
         self._consume(self._wanted_lanes())
+        process.look_at_batches()
 
     def _tell(self) -> None:
         process = self._process
         running = process.snapshot()
-        waiting = process.patience.waiting
+        waiting = process.waiting
         usage = process.tools.reader.usage
         process.metrics.usage(usage.calls, usage.tokens_in, usage.tokens_out)
         process.metrics.busy(len(running), process.slots)
@@ -147,7 +147,7 @@ class Housekeeping:
             state=self._state(),
             slots=process.slots,
             busy=busy,
-            waiting=process.patience.waiting,
+            waiting=process.waiting,
             pages={status.value: count for status, count in process.pages.items()},
             calls=usage.calls,
             tokens=usage.tokens,

@@ -13,7 +13,7 @@ import structlog
 
 from pipeline.archive import Archive
 from pipeline.errors import ServiceRefused, ServiceUnavailable, SettingsError, Stopped
-from pipeline.fleet import halt
+from pipeline.fleet import halt, halted
 from pipeline.messages import Message, Pages, Part, Project, Walk, split
 from pipeline.models import Batch, FleetState, PageStatus
 from pipeline.parts import Job, Report, project, quarantine, work_pages, work_part
@@ -57,6 +57,15 @@ class Running:
     patience: Patience
 
 
+@dataclass(frozen=True, slots=True)
+class _Halt:
+    """A halt that the archive does not know of yet."""
+
+    error: ServiceRefused
+    seen: int
+    """The newest revision of the fleet's state then."""
+
+
 class WorkerProcess:
     """Everything that the tasks of one process share. Its threads are those of Celery's pool, and two of its own."""
 
@@ -73,6 +82,7 @@ class WorkerProcess:
         self.limiter = FleetLimiter(self.redis, settings)
         self.metrics = Metrics()
         self.fleet: FleetState | None = None
+        self._halt_to_archive: _Halt | None = None
         self.running: dict[int, Running] = {}
         self.pages: Counter[PageStatus] = Counter()
         self.ending = threading.Event()
@@ -157,8 +167,8 @@ class WorkerProcess:
         if isinstance(message, Project):
             project(message, self.tools, patience)
             return []
-        batch = self.archive.batch(message.batch)
-        if batch is None or not is_live(batch):
+        batch = self._live_batch(message.batch)
+        if batch is None:
             return []
         self._touched.add(batch.id)
         if isinstance(message, Walk):
@@ -191,9 +201,20 @@ class WorkerProcess:
 
     def _publish(self, follow: Iterable[Message], message: Message, lane: str) -> None:
         """Publish what follows, unless its batch is paused or over: then nothing of it belongs into a queue."""
-        if not isinstance(message, Project) and message.batch in self._given_up:
+        if (
+            not isinstance(message, Project)
+            and message.batch in self._given_up
+            and self._live_batch(message.batch) is None
+        ):
             return
         publish(app, follow, lane, self.patience)
+
+    def _live_batch(self, batch_id: str) -> Batch | None:
+        """Return a batch that is to go on, by the archive: what the housekeeping saw may be some seconds old."""
+        batch = self.archive.batch(batch_id)
+        live = is_live(batch)
+        (self._given_up.discard if live else self._given_up.add)(batch_id)
+        return batch if live else None
 
     def _end(self, message: Message) -> None:
         try:
@@ -231,13 +252,49 @@ class WorkerProcess:
 
     def _halt(self, error: ServiceRefused) -> None:
         log.error("halted", service=error.service, cause=str(error), remedy=error.remedy)
-        self.fleet = halt(self.archive, error)
+        seen = self.fleet.revision if self.fleet else 0
+        self.fleet = halted(error)
+        with self._lock:
+            self._halt_to_archive = self._halt_to_archive or _Halt(error, seen)
+        self.look_at_fleet()
+        if self._halt_to_archive is not None:
+            log.error("the archive cannot take the halt: it holds for this worker", cause=str(error))
 
     # -- what the housekeeping decides
 
     def goes_on(self) -> bool:
         """Whether the fleet may work, as this process knows."""
         return self.fleet is None or self.fleet.state == "running"
+
+    def look_at_fleet(self) -> None:
+        """Learn whether the fleet may work.
+
+        A halt that could not be archived, since the disk is full, holds for this process until it can be; or until a
+        person had the fleet resume meanwhile.
+
+        Raises:
+            ServiceRefused, Stopped: the archive cannot be read.
+        """
+        pending = self._halt_to_archive
+        try:
+            newest = self.archive.fleet()
+            if pending is not None and (newest is None or newest.revision <= pending.seen):
+                newest = halt(self.archive, pending.error)
+        except ServiceRefused:
+            if pending is None:
+                raise
+            return
+        self.fleet = newest
+        with self._lock:
+            self._halt_to_archive = None
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """What this process waits for: the longest wait of its threads, or what it alone has halted for."""
+        fleet = self.fleet
+        if self._halt_to_archive is not None and fleet is not None:
+            return Waiting(fleet.service or "fleet", f"halted: {fleet.cause}", fleet.since.timestamp())
+        return self.patience.waiting
 
     def snapshot(self) -> list[Running]:
         """Return the messages at work."""
@@ -248,8 +305,7 @@ class WorkerProcess:
         """See which of the batches at work were paused, cancelled or ended meanwhile."""
         at_work = {running.message.batch for running in self.snapshot() if not isinstance(running.message, Project)}
         for batch_id in at_work | self._given_up:
-            live = is_live(self.archive.batch(batch_id))
-            (self._given_up.discard if live else self._given_up.add)(batch_id)
+            self._live_batch(batch_id)
         self._given_up &= at_work
 
     def hand_back(self, waiting: int) -> None:

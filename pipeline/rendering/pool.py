@@ -18,7 +18,10 @@ T = TypeVar("T")
 
 
 class SandboxPool:
-    """Up to `size` sandbox processes, started when they are first needed and again after they died. Thread-safe."""
+    """Up to `size` sandbox processes, started when they are first needed and again after they died. Thread-safe.
+
+    There may be one more for urgent documents: the others stay open for as long as their pages wait for the model.
+    """
 
     def __init__(
         self, size: int, limits: RenderLimits, *, keep_gps: bool = False, command: Sequence[str] = CHILD_COMMAND
@@ -32,9 +35,11 @@ class SandboxPool:
         self._free: queue.LifoQueue[_Slot] = queue.LifoQueue()
         for _ in range(size):
             self._free.put(_Slot(self))
+        self._spare: queue.LifoQueue[_Slot] = queue.LifoQueue()
+        self._spare.put(_Slot(self))
 
     @contextmanager
-    def open(self, file: BinaryIO, media_type: MediaType) -> Iterator[OpenDocument]:
+    def open(self, file: BinaryIO, media_type: MediaType, *, urgent: bool = False) -> Iterator[OpenDocument]:
         """Open a file in a sandbox, waiting for a free one, and keep that one to the end of the block.
 
         `file` needs a descriptor; its position does not matter and stays. Nobody may write to it meanwhile.
@@ -44,7 +49,7 @@ class SandboxPool:
             RenderTimeout, RenderCrashed, RenderOutOfMemory: what opening it did to the sandbox.
             ServiceRefused: no sandbox can be started.
         """
-        slot = self._free.get()
+        slots, slot = self._take(urgent)
         try:
             if self._closed:
                 raise ValueError("the sandbox pool is closed")
@@ -53,19 +58,28 @@ class SandboxPool:
             finally:
                 slot.close_file()
         finally:
-            self._free.put(slot)
+            slots.put(slot)
 
     def close(self) -> None:
         """Wait for documents that are open, then end all sandboxes."""
         self._closed = True
-        slots = [self._free.get() for _ in range(self._size)]
-        for slot in slots:
-            slot.end()
-            self._free.put(slot)
+        for slots, size in ((self._free, self._size), (self._spare, 1)):
+            for slot in [slots.get() for _ in range(size)]:
+                slot.end()
+                slots.put(slot)
 
     def start_process(self) -> SandboxProcess:
         """Start a sandbox with the pool's limits."""
         return SandboxProcess(self._command, self._limits, keep_gps=self._keep_gps)
+
+    def _take(self, urgent: bool) -> tuple[queue.LifoQueue[_Slot], _Slot]:
+        """Return a slot, and where it is to be put back."""
+        if not urgent:
+            return self._free, self._free.get()
+        try:
+            return self._free, self._free.get_nowait()
+        except queue.Empty:
+            return self._spare, self._spare.get()
 
 
 class _Slot:

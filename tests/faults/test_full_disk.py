@@ -9,18 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.archive import Archive, Store
 from support.pagesight_runs import PROGRAM, Pagesight, write_sixty_pages
+from support.small_disk import NAMESPACE, assert_everything_in_it_is_whole, needs_mounts
 from support.standin import Standin
-
-NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
-
-
-def needs_mounts(tmp_path: Path) -> None:
-    mount = f"mount -t tmpfs none {shlex.quote(str(tmp_path))}"
-    tried = subprocess.run([*NAMESPACE, "sh", "-c", mount], capture_output=True, text=True, check=False)
-    if tried.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {tried.stderr}")
 
 
 def test_a_run_on_a_full_disk_ends_with_the_reason_and_goes_on_once_there_is_room(
@@ -63,19 +54,3 @@ def test_a_run_on_a_full_disk_ends_with_the_reason_and_goes_on_once_there_is_roo
 def sixty(pagesight: Pagesight) -> Pagesight:
     write_sixty_pages(pagesight)
     return pagesight
-
-
-def assert_everything_in_it_is_whole(folder: Path) -> None:
-    assert list((folder / "tmp").iterdir()) == []
-    archive = Archive(Store(str(folder)))
-    for collection in archive.collections():
-        for identifier in archive.source_ids(collection):
-            assert archive.source(collection, identifier)
-        for document in archive.documents(collection):
-            assert list(archive.readings(collection, document))
-    for path in folder.glob("answers/*/*/*.json"):
-        assert archive.answer(f"{path.parent.name}-{path.stem}")
-    for path in folder.glob("images/*/*/*.jpg"):
-        assert path.read_bytes().endswith(b"\xff\xd9")
-    for path in folder.glob("images/*/*/*.webp"):
-        assert int.from_bytes(path.read_bytes()[4:8], "little") == path.stat().st_size - 8

@@ -181,8 +181,11 @@ class Pagesight:
         """The same with further variables, for what no setting can do."""
         outputs = self.home / f"run-{len(self._runs) + 1}"
         outputs.mkdir()
-        self._runs.append(Run([PROGRAM, *words], self.environment | environment, self.home, outputs))
+        self._runs.append(Run(self.command(*words), self.environment | environment, self.home, outputs))
         return self._runs[-1]
+
+    def command(self, *words: str | Path) -> list[str | Path]:
+        return [PROGRAM, *words]
 
     def run(self, *words: str | Path) -> Ended:
         return self.start(*words).ended()

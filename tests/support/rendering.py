@@ -37,11 +37,11 @@ def the_sandbox() -> psutil.Process:
 
 
 @contextmanager
-def opened(pool: SandboxPool, data: bytes, media_type: MediaType) -> Iterator[OpenDocument]:
+def opened(pool: SandboxPool, data: bytes, media_type: MediaType, *, urgent: bool = False) -> Iterator[OpenDocument]:
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.flush()
-        with pool.open(file, media_type) as document:
+        with pool.open(file, media_type, urgent=urgent) as document:
             yield document
 
 

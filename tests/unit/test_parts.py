@@ -26,7 +26,7 @@ from pipeline.rendering import SandboxPool
 from pipeline.retry import Patience
 from pipeline.search import DOCUMENTS, PAGES, SOURCES
 from pipeline.sources import SourceCache, SourceFiles, list_folder, source_url
-from pipeline.threads import ContextThreads
+from pipeline.threads import ContextThreads, Places
 from pipeline.vision.reader import PageAnswers, Usage
 from pipeline.walking import all_due_messages, first_messages, is_live, walk_folder
 from support.memory_index import MemoryIndex
@@ -76,7 +76,7 @@ class Bench:
             reader=self.reader,
             patience=patience,
             pages=threads,
-            in_hand=threading.BoundedSemaphore(4),
+            in_hand=Places(4),
             limits="limits",
             max_file_bytes=1 << 30,
         )
@@ -95,18 +95,12 @@ class Bench:
 
     def document(self, name: str) -> str:
         """The id of the document of this name."""
-        (identifier,) = {
-            reading.document.id
-            for reading in self._newest()
-            if isinstance(reading, Reading) and reading.document.name == name
-        }
+        (identifier,) = {reading.document.id for reading in self._live() if reading.document.name == name}
         return identifier
 
     def is_read(self, name: str, pages: int) -> bool:
         """Whether so many pages of a document are read."""
-        return pages <= sum(
-            isinstance(reading, Reading) and reading.document.name == name for reading in self._newest()
-        )
+        return pages <= sum(reading.document.name == name for reading in self._live())
 
     def entries(self, part: Part) -> tuple[Entry, ...]:
         """The sources of a part."""
@@ -114,17 +108,18 @@ class Bench:
         assert chunk is not None
         return chunk.entries[16 * part.part : 16 * part.part + 16]
 
-    def _newest(self) -> Iterator[Reading | Tombstone]:
+    def _live(self) -> Iterator[Reading]:
         for document in self.archive.documents("default"):
-            yield from self.archive.readings("default", document)
+            for reading in self.archive.readings("default", document):
+                if isinstance(reading, Reading):
+                    yield reading
 
     def readings(self) -> dict[tuple[str, int], dict[str, Any]]:
         """Every newest reading, without what a batch or a moment decides."""
-        found = {}
-        for reading in self._newest():
-            assert isinstance(reading, Reading)
-            found[reading.document.id, reading.page_number] = reading.model_dump(exclude={"batch", "archived_at"})
-        return found
+        return {
+            (reading.document.id, reading.page_number): reading.model_dump(exclude={"batch", "archived_at"})
+            for reading in self._live()
+        }
 
 
 class Loop:
@@ -165,6 +160,11 @@ class Loop:
             return list(walk_folder(message, self.bench.archive, lambda walk: list_folder(walk.url, walk.root)))
         work = work_part if isinstance(message, Part) else work_pages
         return work(message, self.job(self._chance.randint(1, self._most_pages)))  # type: ignore[arg-type]
+
+    def parts_of(self, name: str) -> list[Part]:
+        """The messages in the queue that register a source of this name."""
+        parts = [message for message in self.queue if isinstance(message, Part)]
+        return [part for part in parts if any(entry.url.endswith(name) for entry in self.bench.entries(part))]
 
     def job(self, pages: int) -> Job:
         """Work for somebody whose patience ends after so many pages."""
@@ -214,7 +214,7 @@ def in_one_process(
 ) -> Bench:
     bench = Bench(tmp_path_factory.mktemp("archive"), files, sandboxes, threads)
     tally = bench.index_here()
-    assert tally.pages == {PageStatus.DESCRIBED: sum(PAGES_OF.values())}
+    assert +tally.pages == {PageStatus.DESCRIBED: sum(PAGES_OF.values())}
     return bench
 
 
@@ -317,9 +317,8 @@ def test_a_file_that_is_replaced_meanwhile_is_read_as_it_is_then(
 def test_suspects_are_worked_alone_and_the_guilty_one_is_given_up(bench: Bench) -> None:
     """What a worker does with parts and pages that kill: cut, worked one by one, and ended where that kills too."""
     loop = Loop(bench, bench.begin(), random.Random(5), most_pages=100)
-    loop.run(until=lambda: any(isinstance(message, Part) for message in loop.queue))
-    parts = {message for message in loop.queue if isinstance(message, Part)}
-    (below,) = (message for message in parts if len(bench.entries(message)) == 9)
+    loop.run(until=lambda: bool(loop.parts_of("/plate-3.png")))
+    (below, *_) = loop.parts_of("/plate-3.png")
     loop.queue = [message for message in loop.queue if message != below]
     suspects = split(below, 9)
     guilty = next(part for part in suspects if bench.entries(below)[part.entry].url.endswith("plate-3.png"))
@@ -331,3 +330,19 @@ def test_suspects_are_worked_alone_and_the_guilty_one_is_given_up(bench: Bench) 
     assert ended.pages == {"described": sum(PAGES_OF.values()) - 1}
     assert set(bench.reader.read_pages.values()) == {1}
     assert_index_agrees(bench)
+
+
+def test_what_was_quarantined_is_not_opened_by_the_next_batch(bench: Bench) -> None:
+    first = Loop(bench, bench.begin(), random.Random(5))
+    first.run(until=lambda: bool(first.parts_of("/empty.pdf")))
+    (part, *_) = first.parts_of("/empty.pdf")
+    guilty = next(
+        suspect for suspect in split(part, 5) if bench.entries(part)[suspect.entry or 0].url.endswith("/book.pdf")
+    )
+    quarantine(guilty, "it died three times", first.job(1))
+    for again, pages in ((False, 0), (True, 37)):
+        loop = Loop(bench, bench.begin(again=again), random.Random(5))
+        loop.run()
+        assert loop.end().documents["failed"] == (2 if again else 3)
+        assert bench.is_read("book.pdf", pages)
+        assert not bench.is_read("book.pdf", pages + 1)

@@ -41,6 +41,17 @@ def test_children_start_when_needed_are_used_again_and_end_with_the_pool(pool: S
     assert not psutil.pid_exists(child.pid)  # which a zombie's does
 
 
+def test_an_urgent_document_does_not_wait_for_those_that_are_open(pool: SandboxPool) -> None:
+    with opened(pool, hello(), MediaType.PDF), opened(pool, hello(), MediaType.PDF):
+        assert len(sandboxes()) == 2
+        for _ in range(2):
+            with opened(pool, hello(), MediaType.PDF, urgent=True) as document:
+                assert document.pages == 1
+        assert len(sandboxes()) == 3
+    with opened(pool, hello(), MediaType.PDF, urgent=True):
+        assert len(sandboxes()) == 3
+
+
 def test_a_closed_pool_opens_nothing(pool: SandboxPool) -> None:
     pool.close()
     with pytest.raises(ValueError, match="closed"):

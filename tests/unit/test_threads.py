@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import threading
+import time
+
+from pipeline.threads import Places
+
+#: Nothing here takes so long; a test that waits for it hangs.
+LONG_SECONDS = 20.0
+
+
+def test_no_more_places_are_given_than_there_are() -> None:
+    places = Places(2)
+    assert places.take(0)
+    assert places.take(0)
+    assert not places.take(0)
+    places.give_back()
+    assert places.take(0)
+
+
+def test_a_place_that_comes_free_goes_to_the_urgent_first_and_then_to_those_who_waited() -> None:
+    places = Places(1)
+    assert places.take(0)
+    order: list[str] = []
+
+    def want(name: str, *, urgent: bool) -> None:
+        assert places.take(LONG_SECONDS, urgent=urgent)
+        order.append(name)
+
+    first = threading.Thread(target=want, args=("normal",), kwargs={"urgent": False})
+    second = threading.Thread(target=want, args=("urgent",), kwargs={"urgent": True})
+    for thread in (first, second):
+        thread.start()
+        time.sleep(0.1)
+    places.give_back()
+    second.join(LONG_SECONDS)
+    assert order == ["urgent"]
+    places.give_back()
+    first.join(LONG_SECONDS)
+    assert order == ["urgent", "normal"]
+
+
+def test_an_urgent_one_that_gave_up_stands_in_nobodys_way() -> None:
+    places = Places(0)
+    assert not places.take(0, urgent=True)
+    places.give_back()
+    assert places.take(0)
