@@ -157,13 +157,13 @@ def _start_pages(
     desk = _Desk(part, work, tools, patience, newest, on_page)
     state = part.source.state
     assert state is not None
+    files = replace(tools.files, patience=patience)
     try:
-        opened = replace(tools.files, patience=patience).open_document(part.source.url, state, part.document.id)
-    except Stopped:  # its bucket is away: the slice is left as a whole
+        with files.open_document(part.source.url, state, part.document.id) as file:
+            for number, rendered in _render_pages(file, state, part, tools, patience):
+                yield number, tools.pages.submit(desk.finish, number, rendered)
+    except Stopped:  # before its bucket was back, or a sandbox was free: the slice is left as a whole
         return
-    with opened as file:
-        for number, rendered in _render_pages(file, state, part, tools, patience):
-            yield number, tools.pages.submit(desk.finish, number, rendered)
 
 
 def _render_pages(
@@ -172,7 +172,7 @@ def _render_pages(
     """Yield each page as rendered, or why it could not be, no more of them at a time than may be in hand."""
     numbers = iter(part.page_numbers)
     try:
-        with tools.sandboxes.open(file, part.document.media_type, urgent=patience.urgent) as opened:
+        with tools.sandboxes.open(file, part.document.media_type, patience) as opened:
             for number in numbers:
                 if not _may_start(tools, patience):
                     return

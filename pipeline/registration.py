@@ -244,7 +244,7 @@ def _state(url: str, files: SourceFiles) -> FileState | None:
 def _open(url: str, state: FileState, sandboxes: SandboxPool, files: SourceFiles, max_bytes: int) -> Document:
     with files.open(url, state) as file:
         identified = identify(file, state, max_bytes)
-        with sandboxes.open(file, identified.media_type, urgent=files.patience.urgent) as opened:
+        with sandboxes.open(file, identified.media_type, files.patience) as opened:
             return Document(
                 id=identified.document_id,
                 bytes=state.bytes,

@@ -14,6 +14,8 @@ from pipeline.cli.index import LOCAL_READER_NOTE
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
 from pipeline.errors import PagesightError
+from pipeline.local_redis import LocalRedis
+from pipeline.retry import Patience
 from pipeline.services import elasticsearch_url, open_archive, open_index, open_reader, open_vlm
 from pipeline.settings import Settings, load, masked
 
@@ -57,6 +59,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _checked("archive", lambda: f"{_archive(settings)} can be written")
     yield _checked("elasticsearch", lambda: _elasticsearch(settings))
     yield _checked("reader", lambda: _reader(settings))
+    yield _checked("redis", lambda: _redis(settings))
 
 
 def _checked(name: str, look: Callable[[], str]) -> Check:
@@ -75,6 +78,17 @@ def _archive(settings: Settings) -> str:
 def _elasticsearch(settings: Settings) -> str:
     with closing(open_index(settings)) as index:
         return f"{masked(elasticsearch_url(settings))} is {index.health()}"
+
+
+def _redis(settings: Settings) -> str:
+    if not settings.redis_url and LocalRedis(settings.home).status().url is None:
+        return "not configured; `pagesight index` needs none, `pagesight enqueue` does"
+    from workers.client import Fleet  # Celery is slow to import
+
+    fleet = Fleet(settings, open_archive(settings), Patience())
+    offset = fleet.lanes.clock_offset_seconds()
+    workers = len(fleet.workers())
+    return f"answers; {workers} workers alive; this machine's clock is {abs(offset):.1f} s off"
 
 
 def _reader(settings: Settings) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import BinaryIO, TypeVar
 
-from pipeline.errors import OutcomeError, RenderCrashed
+from pipeline.errors import OutcomeError, RenderCrashed, Stopped
 from pipeline.models import MediaType, RenderedPage
 from pipeline.rendering.process import CHILD_COMMAND, SandboxKilled, SandboxProcess
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.replies import Done, Opened, PageReply
+from pipeline.retry import STOP_POLL_SECONDS, Patience
 
 T = TypeVar("T")
 
@@ -39,17 +40,18 @@ class SandboxPool:
         self._spare.put(_Slot(self))
 
     @contextmanager
-    def open(self, file: BinaryIO, media_type: MediaType, *, urgent: bool = False) -> Iterator[OpenDocument]:
+    def open(self, file: BinaryIO, media_type: MediaType, patience: Patience | None = None) -> Iterator[OpenDocument]:
         """Open a file in a sandbox, waiting for a free one, and keep that one to the end of the block.
 
-        `file` needs a descriptor; its position does not matter and stays. Nobody may write to it meanwhile.
+        Without a patience the wait has no end. `file` needs a descriptor; its position does not matter and stays. Nobody may write to it meanwhile.
 
         Raises:
             CorruptFile, EncryptedFile, LimitExceeded: what is wrong with the file.
             RenderTimeout, RenderCrashed, RenderOutOfMemory: what opening it did to the sandbox.
             ServiceRefused: no sandbox can be started.
+            Stopped: the patience has ended before one was free.
         """
-        slots, slot = self._take(urgent)
+        slots, slot = self._take(patience or Patience())
         try:
             if self._closed:
                 raise ValueError("the sandbox pool is closed")
@@ -72,14 +74,13 @@ class SandboxPool:
         """Start a sandbox with the pool's limits."""
         return SandboxProcess(self._command, self._limits, keep_gps=self._keep_gps)
 
-    def _take(self, urgent: bool) -> tuple[queue.LifoQueue[_Slot], _Slot]:
+    def _take(self, patience: Patience) -> tuple[queue.LifoQueue[_Slot], _Slot]:
         """Return a slot, and where it is to be put back."""
-        if not urgent:
-            return self._free, self._free.get()
-        try:
-            return self._free, self._free.get_nowait()
-        except queue.Empty:
-            return self._spare, self._spare.get()
+        while not patience.stopped:
+            slots = self._spare if patience.urgent and self._free.empty() else self._free
+            with suppress(queue.Empty):
+                return slots, slots.get(timeout=STOP_POLL_SECONDS)
+        raise Stopped("stopped before a sandbox was free")
 
 
 class _Slot:

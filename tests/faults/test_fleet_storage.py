@@ -62,9 +62,9 @@ def test_a_full_disk_halts_the_fleet_until_there_is_room(
     time.sleep(5)
     assert standin.counters()["requests"] == asked < 120
     assert fleet.batch(batch).state == "working"
-    shown = pagesight.run("status")
-    print(shown.stdout, fleet.said()[-3000:])
-    assert "No space left on device" in shown.stdout
+    (worker,) = pagesight.run("status", "--json").json["workers"]
+    assert worker["state"] == "halted"
+    assert "No space left on device" in worker["waiting"]["cause"]
     said = fleet.said()
     assert "No space left on device" in said
     assert "Free space" in said

@@ -15,6 +15,7 @@ from reportlab.pdfgen import canvas
 
 from pipeline.models import MediaType, RenderedPage
 from pipeline.rendering import OpenDocument, RenderLimits, SandboxPool
+from pipeline.retry import Patience
 
 LIMITS = RenderLimits(page_seconds=30, memory_mb=1024, max_pages=50, max_pixels=50_000_000)
 
@@ -37,11 +38,13 @@ def the_sandbox() -> psutil.Process:
 
 
 @contextmanager
-def opened(pool: SandboxPool, data: bytes, media_type: MediaType, *, urgent: bool = False) -> Iterator[OpenDocument]:
+def opened(
+    pool: SandboxPool, data: bytes, media_type: MediaType, patience: Patience | None = None
+) -> Iterator[OpenDocument]:
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.flush()
-        with pool.open(file, media_type, urgent=urgent) as document:
+        with pool.open(file, media_type, patience) as document:
             yield document
 
 

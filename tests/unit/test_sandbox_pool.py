@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
-from pipeline.errors import CorruptFile
+from pipeline.errors import CorruptFile, Stopped
 from pipeline.models import MediaType
 from pipeline.rendering import SandboxPool
+from pipeline.retry import Patience
 from support.rendering import LIMITS, drawn_pdf, encoded, opened, render, sandboxes, the_sandbox
 
 ME = psutil.Process()
@@ -42,14 +43,22 @@ def test_children_start_when_needed_are_used_again_and_end_with_the_pool(pool: S
 
 
 def test_an_urgent_document_does_not_wait_for_those_that_are_open(pool: SandboxPool) -> None:
+    urgent = Patience().within(60, urgent=True)
     with opened(pool, hello(), MediaType.PDF), opened(pool, hello(), MediaType.PDF):
         assert len(sandboxes()) == 2
         for _ in range(2):
-            with opened(pool, hello(), MediaType.PDF, urgent=True) as document:
+            with opened(pool, hello(), MediaType.PDF, urgent) as document:
                 assert document.pages == 1
         assert len(sandboxes()) == 3
-    with opened(pool, hello(), MediaType.PDF, urgent=True):
+    with opened(pool, hello(), MediaType.PDF, urgent):
         assert len(sandboxes()) == 3
+
+
+def test_nobody_waits_for_a_sandbox_longer_than_his_patience_lasts(pool: SandboxPool) -> None:
+    with opened(pool, hello(), MediaType.PDF), opened(pool, hello(), MediaType.PDF):
+        with pytest.raises(Stopped), opened(pool, hello(), MediaType.PDF, Patience().within(0.3)):
+            pass
+    assert render(pool, hello(), MediaType.PDF).layer_text == "hello"
 
 
 def test_a_closed_pool_opens_nothing(pool: SandboxPool) -> None:

@@ -1,0 +1,64 @@
+"""What failed in a batch is tried again by `pagesight retry --batch`: exactly that, and nothing else is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.fleet_runs import Fleet
+from support.pagesight_runs import make_pdf, make_picture
+from support.standin import Standin
+
+
+@pytest.mark.parametrize(
+    ("fault", "where", "error"),
+    [("status", {"status": 400}, "answer_refused"), ("empty", {"prompt_has": "Describe"}, "answer_unusable")],
+)
+def test_exactly_the_pages_that_failed_are_tried_again(
+    fleet: Fleet, standin: Standin, fault: str, where: dict[str, Any], error: str
+) -> None:
+    pagesight = fleet.pagesight
+    make_pdf(pagesight.files / "book.pdf", 20, seed=1)
+    make_picture(pagesight.files / "plate.png", 2)
+    (pagesight.files / "torn.pdf").write_bytes(b"%PDF-1.7 and nothing more")
+    (pagesight.home / "other").mkdir()
+    (pagesight.home / "other" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
+    standin.have(fault, every=9, **where)
+    fleet.start_worker()
+    other = fleet.until_ended(fleet.enqueue(pagesight.home / "other"))
+    batch = fleet.until_ended(fleet.enqueue())
+    failed = {name: failure["type"] for name, failure in pagesight.failures().items() if ":" in name}
+    assert failed, fleet.said()
+    assert set(failed.values()) == {error}
+    assert batch.documents["failed"] >= 1
+    assert batch.pages == {"described": 21 - len(failed), "failed": len(failed)}
+
+    standin.be_well()
+    standin.reset_counters()
+    revisions = {
+        (record["document"]["id"], record["page"]["number"]): record["_version"]
+        for record in pagesight.records().values()
+    }
+    retried = pagesight.run("retry", "--batch", batch.id, "--json")
+    assert retried.code == 0, retried.stderr
+    (told,) = retried.json["batches"]
+    ended = fleet.until_ended(told["id"])
+    # The file that cannot be opened is of this batch too; the one of the other batch is left alone.
+    assert ended.documents["failed"] == 1
+    assert ended.pages == {"described": len(failed)}
+    assert standin.counters()["requests"] <= 2 * len(failed)
+    assert set(pagesight.failures()) == {"torn.pdf", "torn.png"}
+    assert other.documents == {"failed": 1}
+    now = {
+        (record["document"]["id"], record["page"]["number"]): record["_version"]
+        for record in pagesight.records().values()
+    }
+    assert sum(now[page] != revision for page, revision in revisions.items()) == len(failed)
+    pagesight.assert_archive_and_index_agree()
+    fleet.assert_quiet()
+
+    standin.reset_counters()
+    assert pagesight.run("retry", "--batch", batch.id, "--error", error, "--json").json["batches"] == []
+    assert standin.counters()["requests"] == 0
+    fleet.assert_nothing_left()
