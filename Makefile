@@ -32,8 +32,10 @@ format: $(VENV)/.developed ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-soak: $(VENV)/.developed ## Random faults at random moments: ROUNDS=20 SEED=…
+soak: $(VENV)/.developed ## Random faults at random moments, and very many documents: ROUNDS=… SEED=… DOCUMENTS=100000
 	@$(BIN)/python -m pytest tests/faults/soak_random_faults.py
+	@$(BIN)/python -m pytest tests/faults/soak_fleet.py
+	@$(BIN)/python bench/run.py soak_fleet
 
 bench: $(VENV)/.developed ## Measure, and print docs/benchmarks.md's tables
 	@$(BIN)/python bench/run.py

@@ -1,4 +1,7 @@
-"""`make bench [ONLY=throughput,rendering,memory,writing,fleet]`: prints the table that docs/benchmarks.md keeps."""
+"""`make bench [ONLY=throughput,rendering,memory,writing,fleet]`: prints the table that docs/benchmarks.md keeps.
+
+`soak_fleet` takes an hour or more and is run only when it is named, as `make soak` does.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ Killed anywhere in between, the same command run again finishes the work: each s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from datetime import UTC, datetime
 
 from pipeline.archive import Archive
@@ -50,23 +50,33 @@ def carry_out(deletion: Deletion, projector: Projector) -> int:
         if deletion.purge:
             _purge(archive, deletion.collection, document)
     if deletion.document_id is None:
-        projector.sources(_forgotten(archive, deletion.collection))
+        projector.sources(_forgotten(archive, deletion, set(documents)))
     return pages
 
 
-def clean_up_behind(archive: Archive, tombstone: Tombstone) -> None:
-    """Purge what a page brought into the archive after its purge: its own writer has to, since the purge is over."""
-    (deletion, *_) = archive.deletions(tombstone.collection, tombstone.deletion - 1)
-    if deletion.purge:
-        _purge(archive, tombstone.collection, tombstone.document_id)
+def clean_up_behind(
+    archive: Archive, collection: str, document: str, deletions_seen: int, pixels_sha256: str | None
+) -> None:
+    """Purge what a page brought into the archive after its purge, whether it came to be read or was left before.
+
+    Its own writer has to, since the purge is over; `pixels_sha256` are those of the page, where it was rendered.
+    """
+    deletions = archive.deletions(collection, deletions_seen)
+    if any(deletion.purge and deletion.document_id in (None, document) for deletion in deletions):
+        _purge(archive, collection, document, pixels_sha256)
 
 
-def _forgotten(archive: Archive, collection: str) -> Iterator[Source]:
-    """Archive of every source of a collection that nothing is known of it any more."""
-    for identifier in archive.source_ids(collection):
-        source = archive.source(collection, identifier)
+def _forgotten(archive: Archive, deletion: Deletion, purged: Set[str]) -> Iterator[Source]:
+    """Archive of every source of a collection that nothing is known of it any more.
+
+    Documents of which no page was read, and so none was buried, are purged by the way.
+    """
+    for identifier in archive.source_ids(deletion.collection):
+        source = archive.source(deletion.collection, identifier)
         if source is not None:
             yield forget_source(archive, source)
+            if deletion.purge and source.document is not None and source.document.id not in purged:
+                _purge(archive, deletion.collection, source.document.id)
 
 
 def _buried(archive: Archive, deletion: Deletion, document: str) -> Iterator[Reading | Tombstone]:
@@ -76,13 +86,13 @@ def _buried(archive: Archive, deletion: Deletion, document: str) -> Iterator[Rea
             yield buried
 
 
-def _purge(archive: Archive, collection: str, document: str) -> None:
+def _purge(archive: Archive, collection: str, document: str, pixels_sha256: str | None = None) -> None:
     """Remove a document's readings below their tombstones, and images and answers unless another collection has it."""
     readings = list(archive.readings(collection, document))
     tombstones = {reading.page_number: reading.revision for reading in readings if isinstance(reading, Tombstone)}
     archive.purge_readings(collection, document, tombstones)
     if not any(_is_live(archive, name, document) for name in archive.collections()):
-        archive.purge_content(document)
+        archive.purge_content(document, pixels_sha256)
 
 
 def _is_live(archive: Archive, collection: str, document: str) -> bool:

@@ -237,17 +237,27 @@ class _Desk:
         tools, work = self.tools, self.work
         try:
             if is_overtaken(tools.archive, work.collection, self.part.document.id, work.deletions_seen):
+                self._clean_up(rendered)
                 return _Finished(None)  # nobody is asked about what is deleted by now
             known = self._known(number)
             reading, cached = self._read(number, rendered, known)
             saved = save_reading(tools.archive, reading, known)
             if isinstance(saved, Tombstone):
-                clean_up_behind(tools.archive, saved)
+                self._clean_up(rendered)
+        except (Stopped, ServiceRefused):
+            self._clean_up(rendered)
+            raise
         finally:
             tools.in_hand.give_back()
         if isinstance(saved, Reading):
             self.on_page(saved.status)
         return _Finished(saved, cached)
+
+    def _clean_up(self, rendered: RenderedPage | OutcomeError) -> None:
+        """Leave nothing of a page whose document is purged by now."""
+        work = self.work
+        pixels = None if isinstance(rendered, OutcomeError) else rendered.pixels_sha256
+        clean_up_behind(self.tools.archive, work.collection, self.part.document.id, work.deletions_seen, pixels)
 
     def _known(self, number: int) -> Reading | Tombstone | None:
         revision = self.newest.get(number)

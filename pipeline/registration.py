@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.archive import Archive, source_id
-from pipeline.errors import OutcomeError, SourceVanished
+from pipeline.errors import OutcomeError
 from pipeline.models import Document, Failure, FileState, PageStatus, Reading, Source, Tombstone
 from pipeline.rendering import SandboxPool
 from pipeline.retry import TRANSIENT_ATTEMPTS
@@ -145,7 +145,7 @@ def vanished_sources(
     """
     for identifier in map(source_id, urls):
         source = None if identifier in seen else archive.source(collection, identifier)
-        if source is not None and (source.document or source.error) and _is_gone(source.url, files):
+        if source is not None and (source.document or source.error) and files.is_gone(source.url):
             yield source
 
 
@@ -222,16 +222,6 @@ def _observe(
         revision=1,
         observed_at=datetime.now(UTC),
     )
-
-
-def _is_gone(url: str, files: SourceFiles) -> bool:
-    try:
-        files.state(url)
-    except SourceVanished:
-        return True
-    except OutcomeError:  # it may not be looked at, and so may well be there
-        return False
-    return False
 
 
 def _state(url: str, files: SourceFiles) -> FileState | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from pipeline.archive import Archive
 from pipeline.deletion import carry_out, request_deletion
-from pipeline.errors import OutcomeError, SettingsError, SourceVanished
+from pipeline.errors import OutcomeError, SettingsError
 from pipeline.models import Entry, FileState, Reading, Source
 from pipeline.places import leave
 from pipeline.projection import Projector
@@ -97,7 +97,7 @@ def compare(
         else:
             comparison.changed.append(one)
         advance(1)
-    comparison.vanished = [source for source in known.values() if _is_gone(source.url, files)]
+    comparison.vanished = [source for source in known.values() if files.is_gone(source.url)]
     comparison.unchanged += len(known) - len(comparison.vanished)  # there, but out of the walk's sight
     _find_moves(comparison, files)
     return comparison
@@ -194,16 +194,6 @@ def _is_unchanged(before: Source, found: Found, files: SourceFiles) -> bool:
         return before.state == files.state(found.url)
     except OutcomeError as error:
         return before.error is not None and before.error.type == error.code
-
-
-def _is_gone(url: str, files: SourceFiles) -> bool:
-    try:
-        files.state(url)
-    except SourceVanished:
-        return True
-    except OutcomeError:  # it may not be looked at, and so may well be there
-        return False
-    return False
 
 
 def _find_moves(comparison: Comparison, files: SourceFiles) -> None:

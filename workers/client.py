@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pipeline.archive import Archive
@@ -58,18 +58,7 @@ class Fleet:
         Raises:
             ServiceUnavailable: Redis is away; no batch was begun.
         """
-        batch = begin_batch(
-            self._archive,
-            order.collection,
-            order.language,
-            order.default_language,
-            shown,
-            lane=order.lane,
-            roots=roots,
-            epoch=self.lanes.epoch(),
-        )
-        self.publish(first_messages(batch), order.lane)
-        return batch
+        return self._begin(order, shown, roots=roots)
 
     def enqueue_sources(
         self, order: Order, entries: Iterable[Entry], shown: Iterable[str], *, again: bool = False
@@ -79,6 +68,17 @@ class Fleet:
         Raises:
             ServiceUnavailable: Redis is away; no batch was begun.
         """
+        return self._begin(order, shown, again=again, name=lambda batch: name_sources(self._archive, batch.id, entries))
+
+    def _begin(
+        self,
+        order: Order,
+        shown: Iterable[str],
+        *,
+        roots: Iterable[str] = (),
+        again: bool = False,
+        name: Callable[[Batch], None] = lambda _batch: None,
+    ) -> Batch:
         batch = begin_batch(
             self._archive,
             order.collection,
@@ -86,9 +86,10 @@ class Fleet:
             order.default_language,
             shown,
             lane=order.lane,
+            roots=roots,
             again=again,
             epoch=self.lanes.epoch(),
-            name=lambda batch: name_sources(self._archive, batch.id, entries),
+            name=name,
         )
         self.publish(first_messages(batch), order.lane)
         return batch

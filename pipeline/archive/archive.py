@@ -259,17 +259,19 @@ class Archive:
             if revision < tombstones.get(page, 0):
                 self._store.delete(_reading_name(collection, document, page, revision))
 
-    def purge_content(self, document: str) -> None:
+    def purge_content(self, document: str, pixels_sha256: str | None = None) -> None:
         """Remove the page images of a document, and every answer about their pixels.
 
         Images are archived before anything is asked about them: so their names lead to all answers, those included
         that no reading names because their writer was killed. Whoever has pages of the same pixels has to ask again.
+        A writer whose image another purge has removed before the answer came names the pixels itself.
         """
         folder = _image_folder(document)
-        for name in self._store.names(folder):
-            pixels = name.split(".")[2]
+        names = self._store.names(folder)
+        for pixels in {name.split(".")[2] for name in names} | ({pixels_sha256} if pixels_sha256 else set()):
             for answer in self._store.names(_answer_folder(pixels)):
                 self._store.delete(f"{_answer_folder(pixels)}/{answer}")
+        for name in names:
             self._store.delete(f"{folder}/{name}")
 
     # -- answers

@@ -43,7 +43,8 @@ class SandboxPool:
     def open(self, file: BinaryIO, media_type: MediaType, patience: Patience | None = None) -> Iterator[OpenDocument]:
         """Open a file in a sandbox, waiting for a free one, and keep that one to the end of the block.
 
-        Without a patience the wait has no end. `file` needs a descriptor; its position does not matter and stays. Nobody may write to it meanwhile.
+        Without a patience the wait has no end. `file` needs a descriptor; its position does not matter and stays.
+        Nobody may write to it meanwhile.
 
         Raises:
             CorruptFile, EncryptedFile, LimitExceeded: what is wrong with the file.

@@ -44,6 +44,16 @@ class SourceFiles:
         objects, key = source_objects(url)
         return self._wait(lambda: objects.state(key))
 
+    def is_gone(self, url: str) -> bool:
+        """Whether nothing lies there any more. What may not be looked at may well be there."""
+        try:
+            self.state(url)
+        except SourceVanished:
+            return True
+        except SourceUnreadable:
+            return False
+        return False
+
     def open(self, url: str, state: FileState) -> BinaryIO:
         """Open a file to be identified.
 

@@ -4,38 +4,62 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.search import DOCUMENTS, PAGES, SOURCES
+from pipeline.deletion import carry_out, request_deletion
+from pipeline.models import Reading
+from pipeline.projection import Projector
+from pipeline.retry import Patience
+from pipeline.search import DOCUMENTS, PAGES, SOURCES, Index
 from support.fleet_runs import CALLS, Fleet, assert_sixty
 from support.pagesight_runs import answered
 from support.standin import Standin
 
-
-def at_work(fleet: Fleet) -> str:
-    """A batch of which the long document and others have been read in part."""
-    fleet.start_worker()
-    batch = fleet.enqueue()
-    fleet.until(lambda: len(fleet.pagesight.page_records("book.pdf")) >= 5)
-    return batch
+#: Questions about the small documents, which come first.
+SMALL_CALLS = 60
+IN_FLIGHT = 6
 
 
-def book_of(fleet: Fleet) -> str:
-    return str(fleet.pagesight.page_records("book.pdf")[0]["document"]["id"])
+@pytest.fixture
+def at_work(sixty_queued: Fleet, standin: Standin) -> tuple[Fleet, str]:
+    """A fleet and its batch, of which some pages of the long document have been read; calls hang, until `go_on`."""
+    standin.tell(latency_seconds=0.7)
+    sixty_queued.pagesight.set(vlm_concurrency=IN_FLIGHT, vlm_read_seconds=60)
+    sixty_queued.start_worker()
+    batch = sixty_queued.enqueue()
+    sixty_queued.until(lambda: answered(standin) >= SMALL_CALLS + 14)
+    standin.tell(latency_seconds=0)
+    standin.have("hanging")
+    sixty_queued.until(lambda: sum(asked["fault"] == "hanging" for asked in standin.requests()) == IN_FLIGHT)
+    assert 0 < len(book_pages(sixty_queued)) < 30
+    return sixty_queued, batch
 
 
+def go_on(standin: Standin) -> None:
+    standin.be_well()
+    standin.release()
+
+
+def book_pages(fleet: Fleet) -> list[Reading]:
+    """What is archived of the long document."""
+    live = (reading for reading in fleet.pagesight.newest() if isinstance(reading, Reading))
+    return [reading for reading in live if reading.document.name == "book.pdf"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("purge", [False, True], ids=["kept", "purged"])
 def test_of_a_collection_that_is_deleted_meanwhile_nothing_comes_back(
-    sixty_queued: Fleet, standin: Standin, purge: bool
+    at_work: tuple[Fleet, str], standin: Standin, purge: bool
 ) -> None:
-    pagesight = sixty_queued.pagesight
-    batch = at_work(sixty_queued)
+    fleet, batch = at_work
+    pagesight = fleet.pagesight
     words = ["delete", "--collection", "default", "--yes", *(["--purge"] if purge else [])]
     assert pagesight.run(*words).code == 0
-    ended = sixty_queued.until_ended(batch, seconds=60)
-    assert ended.state == "done", sixty_queued.said()
+    go_on(standin)
+    ended = fleet.until_ended(batch, seconds=60)
+    assert ended.state == "done", fleet.said()
     assert ended.documents["deleted"] > 0
     assert sum(ended.documents.values()) == 11
-    sixty_queued.assert_quiet()
-    asked = standin.counters()["requests"]
+    fleet.assert_quiet()
+    asked = answered(standin)
     assert asked < CALLS
     for alias in (PAGES, DOCUMENTS, SOURCES):
         assert pagesight.records(alias) == {}
@@ -46,26 +70,29 @@ def test_of_a_collection_that_is_deleted_meanwhile_nothing_comes_back(
 
     # Only a new request lifts it, and answers that were not purged are not asked for again.
     standin.reset_counters()
-    again = sixty_queued.until_ended(sixty_queued.enqueue())
-    assert again.pages == {"described": 60}, sixty_queued.said()
+    again = fleet.until_ended(fleet.enqueue())
+    assert again.pages == {"described": 60}, fleet.said()
     assert standin.counters()["answered"] == (CALLS if purge else CALLS - asked)
     pagesight.assert_archive_and_index_agree()
-    sixty_queued.assert_nothing_left()
+    fleet.assert_nothing_left()
 
 
+@pytest.mark.slow
 def test_a_document_that_is_deleted_meanwhile_stays_away_and_the_others_land(
-    sixty_queued: Fleet, standin: Standin
+    at_work: tuple[Fleet, str], bare_index: Index, standin: Standin
 ) -> None:
-    pagesight = sixty_queued.pagesight
-    batch = at_work(sixty_queued)
-    book = book_of(sixty_queued)
-    assert pagesight.run("delete", book, "--yes").code == 0
-    ended = sixty_queued.until_ended(batch, seconds=60)
-    assert ended.documents == {"complete": 10, "deleted": 1}, sixty_queued.said()
+    fleet, batch = at_work
+    pagesight = fleet.pagesight
+    book = book_pages(fleet)[0].document.id
+    deletion = request_deletion(pagesight.archive, "default", book, False)
+    carry_out(deletion, Projector(pagesight.archive, bare_index, Patience()))
+    go_on(standin)
+    ended = fleet.until_ended(batch, seconds=60)
+    assert ended.documents == {"complete": 10, "deleted": 1}, fleet.said()
     assert ended.pages == {"described": 30, "deleted": 30}
-    sixty_queued.assert_quiet()
+    fleet.assert_quiet()
     assert len(pagesight.records()) == 30
     assert pagesight.page_records("book.pdf") == []
     pagesight.assert_archive_and_index_agree()
     assert answered(standin) < CALLS
-    assert_sixty(sixty_queued, sixty_queued.enqueue(), standin)
+    assert_sixty(fleet, fleet.enqueue(), standin)

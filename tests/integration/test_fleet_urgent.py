@@ -20,9 +20,8 @@ def test_an_urgent_document_ends_long_before_the_backfill_in_front_of_it(fleet: 
         make_pdf(pagesight.files / f"volume-{number}.pdf", 32, seed=number)
     worker = fleet.start_worker("--concurrency", "2")
     backfill = fleet.enqueue(pagesight.files, "--lane", "backfill")
-    fleet.until(lambda: answered(standin) >= 8)
-    (told,) = pagesight.run("status", "--json").json["workers"]
-    assert told["busy"] == told["slots"] == 2
+    # Both places are taken, and the other messages wait.
+    fleet.until(lambda: answered(standin) >= 8 and fleet.queued()["unacked"] == 2 and fleet.queued()["backfill"] > 0)
     urgent = fleet.enqueue(pagesight.home / "urgent", "--lane", "urgent", "--collection", "now")
     assert fleet.until_ended(urgent).pages == {"described": 1}, worker.stderr
     assert fleet.batch(backfill).state == "working"

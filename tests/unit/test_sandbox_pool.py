@@ -55,9 +55,13 @@ def test_an_urgent_document_does_not_wait_for_those_that_are_open(pool: SandboxP
 
 
 def test_nobody_waits_for_a_sandbox_longer_than_his_patience_lasts(pool: SandboxPool) -> None:
-    with opened(pool, hello(), MediaType.PDF), opened(pool, hello(), MediaType.PDF):
-        with pytest.raises(Stopped), opened(pool, hello(), MediaType.PDF, Patience().within(0.3)):
-            pass
+    with (
+        opened(pool, hello(), MediaType.PDF),
+        opened(pool, hello(), MediaType.PDF),
+        pytest.raises(Stopped),
+        opened(pool, hello(), MediaType.PDF, Patience().within(0.3)),
+    ):
+        pytest.fail("there was a third one")
     assert render(pool, hello(), MediaType.PDF).layer_text == "hello"
 
 
