@@ -27,7 +27,7 @@ PAGES = 1000
 #: Calls at the start and at the end that are not counted: sandboxes start, and the last ranges run out.
 RAMP_CALLS = 4 * IN_FLIGHT
 COST_PAGES = 1000
-COST_ROUNDS = 1
+COST_ROUNDS = 3
 COST_IN_FLIGHT = 16
 #: Enough for every worker to start its sandboxes.
 WARMING_DOCUMENTS = 128

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pipeline.archive import Archive
 from pipeline.models import Deletion, Reading, Source, Tombstone
 from pipeline.projection import Projector, batched
-from pipeline.revisions import bury, forget_source
+from pipeline.revisions import bury, forget_source, is_overtaken
 
 #: Pages whose tombstones are archived before their records go, and so on.
 CHUNK = 500
@@ -96,4 +96,8 @@ def _purge(archive: Archive, collection: str, document: str, pixels_sha256: str 
 
 
 def _is_live(archive: Archive, collection: str, document: str) -> bool:
-    return any(isinstance(reading, Reading) for reading in archive.readings(collection, document))
+    """Whether a page is there to stay: one that was read behind the back of a deletion is about to be buried."""
+    return any(
+        isinstance(reading, Reading) and not is_overtaken(archive, collection, document, reading.deletions_seen)
+        for reading in archive.readings(collection, document)
+    )

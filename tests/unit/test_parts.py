@@ -64,6 +64,7 @@ class Bench:
 
     def __init__(self, folder: Path, files: Path, sandboxes: SandboxPool, threads: ContextThreads) -> None:
         self.files = files
+        self.folder = folder
         self.archive = Archive(Store(str(folder)))
         self.index = MemoryIndex()
         self.reader = InstantReader()
@@ -275,19 +276,22 @@ def test_two_batches_over_the_same_files_read_each_page_once_and_both_end(bench:
 
 
 @pytest.mark.parametrize("everything", [True, False], ids=["collection", "document"])
-@pytest.mark.parametrize("seed", range(3))
-def test_what_is_deleted_meanwhile_stays_away_and_the_batch_ends(bench: Bench, seed: int, everything: bool) -> None:
+@pytest.mark.parametrize(("seed", "purge"), [(0, True), (1, False), (2, True)])
+def test_what_is_deleted_meanwhile_stays_away_and_the_batch_ends(
+    bench: Bench, seed: int, purge: bool, everything: bool
+) -> None:
     loop = Loop(bench, bench.begin(), random.Random(seed), most_pages=4)
     loop.run(until=lambda: bench.is_read("book.pdf", 5 + 5 * seed))
     book = bench.document("book.pdf")
     read = len(bench.archive.revisions("default", book))
-    carry_out(request_deletion(bench.archive, "default", None if everything else book, False), bench.tools.projector)
+    carry_out(request_deletion(bench.archive, "default", None if everything else book, purge), bench.tools.projector)
     asked = bench.reader.read_pages.total()
     loop.run()
     ended = loop.end()
     newest = list(bench.archive.readings("default", book))
     assert len(newest) == read
     assert all(isinstance(reading, Tombstone) for reading in newest)
+    assert bool(list(bench.folder.glob(f"images/{book[:2]}/{book}/*"))) is not purge
     assert book not in {record["document"]["id"] for record in bench.index.records(PAGES).values()}
     if everything:
         assert bench.reader.read_pages.total() == asked
