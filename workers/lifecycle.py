@@ -14,13 +14,16 @@ import structlog
 from celery import signals
 from celery.worker.consumer import Consumer
 
-from pipeline.errors import PagesightError, ServiceRefused
+from pipeline.errors import PagesightError, ServiceRefused, Stopped
+from pipeline.retry import ELASTICSEARCH_WAITS_SECONDS, persist
 from workers.health import Check, Health
 from workers.housekeeping import CLOCK_TOLERANCE_SECONDS, Housekeeping
 from workers.process import WorkerProcess
 
 #: The exit codes of the command line, for a worker that cannot begin.
 _USAGE, _REFUSED = 2, 3
+#: How long a worker that begins waits for Elasticsearch; after that it works, and what it writes waits.
+INSTALL_SECONDS = 10.0
 
 log = structlog.get_logger()
 
@@ -38,6 +41,7 @@ def _begin(**_: Any) -> None:
         process = WorkerProcess.begin()
         _Life.housekeeping = Housekeeping(process)
         _require_clock(_Life.housekeeping)
+        _install(process)
         _serve(process)
     except PagesightError as error:
         log.error("the worker cannot begin", cause=str(error), remedy=error.remedy)
@@ -53,6 +57,15 @@ def _require_clock(housekeeping: Housekeeping) -> None:
             f" {CLOCK_TOLERANCE_SECONDS:.0f} s are tolerated",
             remedy="Set the clock (NTP), then start the worker again: messages are timed by each worker's own clock.",
         )
+
+
+def _install(process: WorkerProcess) -> None:
+    """Make the indices where they are missing; who queued the first batch may have found Elasticsearch away."""
+    index = process.tools.projector.index
+    try:
+        persist(index.install, process.patience.within(INSTALL_SECONDS), ELASTICSEARCH_WAITS_SECONDS)
+    except Stopped:
+        log.warning("elasticsearch is away: its indices were not looked at")
 
 
 def _ready(sender: Consumer, **_: Any) -> None:

@@ -24,19 +24,21 @@ DEATHS = KEY_PREFIX + "deaths:"
 REMEMBERED_SECONDS = 24 * 3600
 
 #: KEYS: notes, deaths of this message, this worker, Kombu's index. ARGV: message, worker, delivery tag, how long
-#: deaths are remembered, milliseconds that this worker is alive for. Who begins lives, whether it has told yet or not.
+#: deaths are remembered, milliseconds that this worker is alive for, 1 for a message that is only held. Who begins
+#: lives, whether it has told yet or not.
 _BEGIN = f"""
 {IS_DEAD}
 local noted = redis.call('HGET', KEYS[1], ARGV[1])
 if noted then
-    local worker = cjson.decode(noted).worker
-    if worker ~= ARGV[2] and is_dead(worker) then
+    local note = cjson.decode(noted)
+    if note.worker ~= ARGV[2] and not note.waiting and is_dead(note.worker) then
         redis.call('RPUSH', KEYS[2], noted)
         redis.call('EXPIRE', KEYS[2], ARGV[4])
     end
 end
 local note = {{worker = ARGV[2], tag = ARGV[3], since = tonumber(redis.call('TIME')[1])}}
 note.taken = redis.call('ZSCORE', KEYS[4], ARGV[3]) or nil
+note.waiting = ARGV[6] == '1' or nil
 redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(note))
 redis.call('SET', KEYS[3], '', 'PX', ARGV[5], 'NX')
 return redis.call('LRANGE', KEYS[2], 0, -1)
@@ -95,14 +97,16 @@ class Poison:
         self._end = client.register_script(_END)
         self._claim = client.register_script(_CLAIM)
 
-    def begin(self, message_id: str, delivery_tag: str) -> list[Death]:
+    def begin(self, message_id: str, delivery_tag: str, *, waiting: bool = False) -> list[Death]:
         """Note that this worker works on a message, and return the deaths that it has caused so far.
 
-        A message that comes again while the other worker lives has caused none: a visibility timeout did it.
+        A message that comes again while the other worker lives has caused none: a visibility timeout did it. Nor has
+        one that was only held, `waiting` for its turn, while another one was worked alone.
         """
         me = self._registry.worker_id
         keys = [WORKING, DEATHS + message_id, WORKER + me, UNACKED_INDEX]
-        args: list[str | int] = [message_id, me, delivery_tag, REMEMBERED_SECONDS, self._registry.alive_ms]
+        alive_ms = self._registry.alive_ms
+        args: list[str | int] = [message_id, me, delivery_tag, REMEMBERED_SECONDS, alive_ms, int(waiting)]
         with translated():
             return [_death(text) for text in self._begin(keys=keys, args=args)]
 

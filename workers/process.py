@@ -131,10 +131,10 @@ class WorkerProcess:
         Raises:
             Stopped: the process is to end and Redis is away: the message is not acknowledged, and comes again.
         """
-        deaths = persist(lambda: self.poison.begin(message.id, tag), self.patience, ELASTICSEARCH_WAITS_SECONDS)
+        deaths = self._note(message, tag, self.patience, waiting=True)
         with bound(task=tag, message=message.id):
             try:
-                self._publish(self._outcome(message, lane, deaths), message, lane)
+                self._publish(self._outcome(message, lane, tag, deaths), message, lane)
             except Exception:
                 # Celery acknowledges it all the same; the batch stays open, and the sweep sends what is missing again.
                 log.exception("message failed", kind=type(message).__name__)
@@ -142,7 +142,7 @@ class WorkerProcess:
             finally:
                 self._end(message)
 
-    def _outcome(self, message: Message, lane: str, deaths: list[Death]) -> list[Message]:
+    def _outcome(self, message: Message, lane: str, tag: str, deaths: list[Death]) -> list[Message]:
         if isinstance(message, Part | Pages) and len(deaths) >= SPLIT_DEATHS and not message.suspect:
             log.warning("split", deaths=len(deaths))
             chunk = self.archive.walk(message.batch).chunk(message.chunk)
@@ -151,6 +151,7 @@ class WorkerProcess:
             try:
                 self._stand_still(patience)
                 with self._gate.alone(patience) if _is_suspect(message) else self._gate.shared(patience):
+                    self._note(message, tag, patience)
                     return persist(
                         lambda: self._dispatch(message, patience, deaths), patience, ELASTICSEARCH_WAITS_SECONDS
                     )
@@ -162,6 +163,12 @@ class WorkerProcess:
             except SettingsError as error:  # of this machine, or of the batch: a person has to look
                 self._halt(ServiceRefused("settings", str(error), remedy=error.remedy))
                 return [message]
+
+    def _note(self, message: Message, tag: str, patience: Patience, *, waiting: bool = False) -> list[Death]:
+        """Note that this process has a message in hand, and return the deaths that it has caused."""
+        return persist(
+            lambda: self.poison.begin(message.id, tag, waiting=waiting), patience, ELASTICSEARCH_WAITS_SECONDS
+        )
 
     def _dispatch(self, message: Message, patience: Patience, deaths: list[Death]) -> list[Message]:
         if isinstance(message, Project):

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Container, Iterator, Mapping
+from functools import lru_cache, partial
 from typing import Annotated, TypeVar
 
 from pydantic import Field, TypeAdapter
@@ -46,6 +47,8 @@ PageReading = Annotated[Reading | Tombstone, Field(discriminator="kind")]
 _PAGE_READING: TypeAdapter[Reading | Tombstone] = TypeAdapter(PageReading)
 #: A bucket answers so many at once; more would only cost memory.
 _READINGS_AT_ONCE = 32
+#: Queued batches of which something is kept as read.
+_WALKS_KEPT = 4
 
 
 def source_id(url: str) -> str:
@@ -63,6 +66,7 @@ class Archive:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._walks = lru_cache(_WALKS_KEPT)(partial(WalkRecords, store))
 
     @property
     def url(self) -> str:
@@ -140,7 +144,7 @@ class Archive:
 
     def walk(self, batch_id: str) -> WalkRecords:
         """Return what a queued batch has come to."""
-        return WalkRecords(self._store, batch_id)
+        return self._walks(batch_id)
 
     def open_batches(self) -> list[str]:
         """Return the ids of the queued batches that have not ended, oldest first; some that have may be among them."""

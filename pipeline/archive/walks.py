@@ -11,6 +11,7 @@ Each is created once and never changed; where two workers do the same, the first
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeVar
 
 from pipeline.archive.store import Store
@@ -18,14 +19,18 @@ from pipeline.errors import RevisionTaken
 from pipeline.models import Archived, Begun, Chunk, Folder, Outcome
 
 T = TypeVar("T", bound=Archived)
+#: Chunks of a batch that are kept as read, some 300 KB each: each of their 32 parts wants them several times, which was
+#: a twentieth of a worker's time. The messages in the hands of a process come from one or two of them.
+CHUNKS_KEPT = 3
 
 
 class WalkRecords:
-    """The records of one queued batch."""
+    """The records of one queued batch. Threads share it."""
 
     def __init__(self, store: Store, batch: str) -> None:
         self._store = store
         self._folder = f"walks/{batch}"
+        self._chunks = lru_cache(CHUNKS_KEPT)(self._read_chunk)
 
     def folder_ids(self) -> list[str]:
         """Return the ids of the listings that were made."""
@@ -41,7 +46,10 @@ class WalkRecords:
 
     def chunk(self, identifier: str) -> Chunk | None:
         """Return a chunk of sources."""
-        return self._read(f"chunks/{identifier}", Chunk)
+        try:
+            return self._chunks(identifier)
+        except KeyError:
+            return None
 
     def add_chunk(self, identifier: str, chunk: Chunk) -> Chunk:
         """Archive a chunk; return the one that was archived first."""
@@ -101,6 +109,12 @@ class WalkRecords:
     def close_chunk(self, chunk: str, outcome: Outcome) -> Outcome:
         """Archive how a chunk ended; return what was archived first."""
         return self._add(f"closed/{chunk}", outcome)
+
+    def _read_chunk(self, identifier: str) -> Chunk:
+        chunk = self._read(f"chunks/{identifier}", Chunk)
+        if chunk is None:
+            raise KeyError(identifier)
+        return chunk
 
     def _ids(self, folder: str) -> list[str]:
         return [name.removesuffix(".json") for name in self._store.names(f"{self._folder}/{folder}")]

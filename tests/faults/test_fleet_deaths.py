@@ -12,6 +12,8 @@ from support.fleet_runs import Fleet, assert_sixty
 from support.pagesight_runs import answered, make_pdf
 from support.standin import Standin
 
+#: A death is noticed within half a minute, and some of these tests need five of them.
+pytestmark = pytest.mark.timeout(900)
 #: Calls that a worker may have in flight when it is killed.
 IN_FLIGHT = 8
 
@@ -63,7 +65,7 @@ def test_a_page_that_kills_its_process_each_time_is_quarantined_alone(fleet: Fle
     fleet.start_worker()
     supervisor.start()
     try:
-        ended = fleet.until_ended(fleet.enqueue(), seconds=240)
+        ended = fleet.until_ended(fleet.enqueue(), seconds=600)
     finally:
         restarting.set()
         supervisor.join()

@@ -8,6 +8,8 @@ from support.fleet_runs import CALLS, Fleet, assert_sixty
 from support.pagesight_runs import answered
 from support.standin import Standin
 
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.mark.slow
 def test_a_cancelled_batch_stays_cancelled_whatever_is_lost_and_repaired(sixty_queued: Fleet, standin: Standin):

@@ -19,6 +19,8 @@ from support.standin import Standin
 #: Longer than the budget of a range in these tests: ranges that wait hand back their rest in between.
 AWAY_SECONDS = 12.0
 
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.mark.slow
 def test_redis_that_comes_back_empty_is_filled_again_by_repair(sixty_queued: Fleet, standin: Standin):

@@ -18,6 +18,8 @@ from support.standin import Standin
 #: Answers that came when there was no room for them: one for each page that a worker had in hand, at most.
 LOST_ANSWERS = 16
 
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:

@@ -238,6 +238,17 @@ def test_only_a_worker_that_died_with_a_message_in_hand_is_a_death(client: Redis
     assert third.begin("range", "tag") == []
 
 
+def test_a_message_that_only_waited_for_its_turn_has_caused_no_death(client: Redis) -> None:
+    other, mine = registered(client, "other"), registered(client, "mine")
+    theirs = Poison(client, other)
+    theirs.begin("held", "one", waiting=True)
+    theirs.begin("worked", "two", waiting=True)
+    theirs.begin("worked", "two")
+    judging(mine)
+    assert Poison(client, mine).begin("held", "one") == []
+    assert [death.worker for death in Poison(client, mine).begin("worked", "two")] == ["other"]
+
+
 def test_nobody_is_buried_because_redis_stood_still(client: Redis, redis_server: RedisServer) -> None:
     workers = [registered(client, name) for name in ("first", "second")]
     judging(*workers)

@@ -19,7 +19,7 @@ from support.redis_server import RedisServer
 from support.standin import Standin
 
 #: A fleet that is well ends 60 pages within seconds; one that has to find out that a worker died needs half a minute.
-BATCH_SECONDS = 150.0
+BATCH_SECONDS = 300.0
 POLL_SECONDS = 0.1
 CALLS = 120
 LANES = ("control", "urgent", "normal", "backfill")
