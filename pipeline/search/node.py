@@ -270,7 +270,7 @@ class LocalNode:
             log = self._folder / "logs" / name
             if not words and log.exists():
                 lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-                words = [line for line in lines if not line.lstrip().startswith(("at ", "... "))][-LOG_LINES:]
+                words = [line for line in lines if _says_something(line)][-LOG_LINES:]
         return ServiceRefused(
             SERVICE,
             "\n".join([f"the local node {what}; its last words:", *words]),
@@ -366,3 +366,8 @@ def _is_healthy(url: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _says_something(line: str) -> bool:
+    """Whether a line of the log is more than the inner life of a Java exception."""
+    return bool(line.strip()) and not line.lstrip().startswith(("at ", "... ", "Suppressed: "))
