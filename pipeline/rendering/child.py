@@ -52,7 +52,7 @@ def main() -> None:
     limits = RenderLimits(**options["limits"])
     _set_limits(limits)
     _end_with_parent(connection)
-    send_reply(connection, {})
+    send_reply(connection, {"peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss})
     _serve(connection, limits, options["keep_gps"])
 
 

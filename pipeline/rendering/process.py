@@ -26,7 +26,7 @@ from pipeline.rendering.protocol import (
     RenderLimits,
     send_request,
 )
-from pipeline.rendering.replies import Done, Failed, Reply
+from pipeline.rendering.replies import Failed, Reply, Started
 
 #: Isolated: no `PYTHON*` variables, no user site, no current directory; no bytecode, since nothing may be written.
 #: The package's own place is handed over, so that it is found however it was installed.
@@ -85,13 +85,14 @@ class SandboxProcess:
             )
         self.alive = True
         try:
-            self._receive(Done, time.monotonic() + _START_SECONDS)
+            started, _ = self._receive(Started, time.monotonic() + _START_SECONDS)
         except OutcomeError as error:
             raise ServiceRefused(
                 "sandbox",
                 f"the sandbox process does not start: {error}",
                 remedy="Reinstall Pagesight in this environment, or raise PAGESIGHT_SANDBOX_MEMORY_MB.",
             ) from error
+        self._inherited_peak_kib = started.peak_kib
 
     def ask(self, request: dict[str, Any], expected: type[R], descriptor: int | None = None) -> tuple[R, bytes]:
         """Send a request, and return the reply with its bytes.
@@ -181,7 +182,8 @@ class SandboxProcess:
         name = signal.Signals(number).name if number in {*signal.Signals} else f"signal {number}"
         if number == signal.SIGXCPU:
             return RenderTimeout(f"more than {self._limits.page_seconds:g} seconds of CPU time were wanted")
-        if number in _GIVING_UP and usage.ru_maxrss >= _NEAR_LIMIT * self._limits.memory_mb * 1024:
+        peak_kib = usage.ru_maxrss if usage.ru_maxrss > self._inherited_peak_kib else 0
+        if number in _GIVING_UP and peak_kib >= _NEAR_LIMIT * self._limits.memory_mb * 1024:
             return RenderOutOfMemory(f"the decoder gave up ({name}) near the limit of {self._limits.memory_mb} MiB")
         if number in (signal.SIGKILL, signal.SIGTERM):
             return SandboxKilled(f"the sandbox process was ended by {name} from outside: a person, or a lack of memory")

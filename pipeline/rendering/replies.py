@@ -28,6 +28,12 @@ class Done(Reply):
     """Nothing to tell."""
 
 
+class Started(Reply):
+    """The process is ready. Linux has its peak memory begin at what its parent held: only what rises above is its own."""
+
+    peak_kib: int = Field(ge=0)
+
+
 class Opened(Reply):
     """The file is open."""
 

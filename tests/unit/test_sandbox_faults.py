@@ -80,6 +80,16 @@ def test_a_child_that_crashes_costs_one_page(pool: SandboxPool, number: signal.S
         assert not psutil.pid_exists(child.pid)  # which a zombie's does
 
 
+def test_the_memory_of_a_large_parent_is_not_its_childs(pool: SandboxPool):
+    held = bytearray(b"x") * (LIMITS.memory_mb << 20)
+    with opened(pool, three_pages(), MediaType.PDF) as document:
+        _, killer = die_in_the_middle(signal.SIGABRT)
+        with pytest.raises(RenderCrashed, match="crashed with SIGABRT"):
+            document.render(2)
+        killer.join()
+    del held
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_child_that_was_ended_from_outside_costs_no_page(pool: SandboxPool, number: signal.Signals) -> None:
     with opened(pool, three_pages(), MediaType.PDF) as document:
@@ -182,7 +192,7 @@ def page(**changes):
     fields.update(changes)
     return json.dumps(fields).encode()
 def honest_until_the_page():
-    reply(b"{}"); wait(); reply(b'{"pages": 1, "title": null}'); wait()
+    reply(b'{"peak_kib": 1}'); wait(); reply(b'{"pages": 1, "title": null}'); wait()
 """
 
 
