@@ -29,7 +29,7 @@ class Done(Reply):
 
 
 class Started(Reply):
-    """The process is ready. Linux has its peak memory begin at what its parent held: only what rises above is its own."""
+    """The process is ready. Linux lets its peak memory begin at that of its parent; only what is above is its own."""
 
     peak_kib: int = Field(ge=0)
 
