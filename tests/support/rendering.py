@@ -120,8 +120,8 @@ def shading_that_takes_minutes() -> bytes:
 
 
 def content_that_inflates() -> bytes:
-    """A page whose content is 30 MB of strokes, each of which becomes an object: gigabytes, out of 100 kB."""
-    return one_page_pdf(stream(zlib.compress(b"0 0 m 9 9 l S\n" * 2_250_000), b"/Filter/FlateDecode"))
+    """A page whose content is 120 MB of strokes, each of which becomes an object: gigabytes, out of 300 kB."""
+    return one_page_pdf(stream(zlib.compress(b"0 0 m 9 9 l S\n" * 9_000_000), b"/Filter/FlateDecode"))
 
 
 def png_that_inflates(side: int) -> bytes:
