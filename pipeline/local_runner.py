@@ -148,7 +148,7 @@ class _Run:
 
     def _look_at(self, place: Found) -> tuple[Source, Source | None]:
         tools = self._tools
-        return register(place, self._request, tools.archive, tools.sandboxes, tools.files, tools.max_file_bytes)
+        return register(place, self._request, tools.archive, tools.opener, tools.files, tools.max_file_bytes)
 
     def _take(self, source: Source, before: Source | None) -> None:
         """Plan the work on a source's document; `before` is what lay there before."""

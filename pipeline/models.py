@@ -25,16 +25,113 @@ class Numbered(Archived):
     revision: int
 
 
+class Route(StrEnum):
+    """What is done with a file to have its pages."""
+
+    PDF = "pdf"
+    IMAGE = "image"
+    CONVERTED = "converted"
+    """It is made into a PDF first, once for the fleet."""
+    CONTAINER = "container"
+    """It has no pages of its own; its members are sources themselves."""
+
+
 class MediaType(StrEnum):
     """The formats that become pages, by their media types."""
 
     PDF = "application/pdf"
+
     PNG = "image/png"
     JPEG = "image/jpeg"
     TIFF = "image/tiff"
     WEBP = "image/webp"
     GIF = "image/gif"
     BMP = "image/bmp"
+    JP2 = "image/jp2"
+    HEIF = "image/heif"
+    AVIF = "image/avif"
+    PNM = "image/x-portable-anymap"
+    PSD = "image/vnd.adobe.photoshop"
+
+    PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+    DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+    XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+    PROTECTED_OOXML = "application/x-ooxml-protected"
+    """Any of the three behind a password: which one, only the password tells."""
+    PPT = "application/vnd.ms-powerpoint"
+    DOC = "application/msword"
+    XLS = "application/vnd.ms-excel"
+    ODP = "application/vnd.oasis.opendocument.presentation"
+    ODT = "application/vnd.oasis.opendocument.text"
+    ODS = "application/vnd.oasis.opendocument.spreadsheet"
+    ODG = "application/vnd.oasis.opendocument.graphics"
+    RTF = "application/rtf"
+    KEYNOTE = "application/vnd.apple.keynote"
+    PAGES = "application/vnd.apple.pages"
+    NUMBERS = "application/vnd.apple.numbers"
+    HTML = "text/html"
+    SVG = "image/svg+xml"
+    WMF = "image/wmf"
+    EMF = "image/emf"
+    DJVU = "image/vnd.djvu"
+
+    ZIP = "application/zip"
+    SEVEN_ZIP = "application/x-7z-compressed"
+    TAR = "application/x-tar"
+    GZIP = "application/gzip"
+    EML = "message/rfc822"
+    MSG = "application/vnd.ms-outlook"
+
+    @property
+    def route(self) -> Route:
+        """What is done with files of this format."""
+        return _ROUTES.get(self, Route.CONVERTED)
+
+
+_ROUTES = {
+    MediaType.PDF: Route.PDF,
+    **dict.fromkeys(
+        (
+            MediaType.PNG,
+            MediaType.JPEG,
+            MediaType.TIFF,
+            MediaType.WEBP,
+            MediaType.GIF,
+            MediaType.BMP,
+            MediaType.JP2,
+            MediaType.HEIF,
+            MediaType.AVIF,
+            MediaType.PNM,
+            MediaType.PSD,
+        ),
+        Route.IMAGE,
+    ),
+    **dict.fromkeys(
+        (MediaType.ZIP, MediaType.SEVEN_ZIP, MediaType.TAR, MediaType.GZIP, MediaType.EML, MediaType.MSG),
+        Route.CONTAINER,
+    ),
+}
+
+
+class PageKind(StrEnum):
+    """How a page came to be."""
+
+    BORN_DIGITAL = "born_digital"
+    SCANNED = "scanned"
+    MIXED = "mixed"
+    """Drawn by a program, with a picture that takes a good part of it."""
+    BLANK = "blank"
+
+
+class LayerState(StrEnum):
+    """What a page's own text layer is worth."""
+
+    NONE = "none"
+    SOUND = "sound"
+    GARBAGE = "garbage"
+    """Its characters are not those that the page shows."""
+    INVISIBLE = "invisible"
+    """Nothing of it can be seen on the page: OCR over a scan, or words that were hidden."""
 
 
 class PageStatus(StrEnum):
@@ -98,6 +195,25 @@ class Document(Archived):
     media_type: MediaType
     pages: int
     title: str | None = None
+    members: int = 0
+    """Files within it, each a source of its own: of an archive, a message, or a PDF with attachments."""
+
+
+class Conversion(Archived):
+    """What making a document into a PDF told. The PDF lies beside it in the archive."""
+
+    converter: str
+    """Program and version."""
+    pages: int
+    hidden: tuple[int, ...] = ()
+    """Numbers of the pages that the document does not show: hidden slides."""
+    notes: dict[int, str] = {}
+    """Text that belongs to a page and is not on it, by page number: a speaker's notes, the layer of a DjVu."""
+    substituted_fonts: tuple[str, ...] = ()
+    """Fonts that the document names and this machine does not have."""
+    title: str | None = None
+    seconds: float
+    converted_at: datetime
 
 
 class Source(Numbered):
@@ -129,6 +245,10 @@ class DocumentInfo(Archived):
     bytes: int
     pages: int
     modified: datetime | None
+    container: str | None = None
+    """Path of the file that it is a member of."""
+    substituted_fonts: tuple[str, ...] = ()
+    """Fonts that the file names and that were not there when it was made into pages."""
 
 
 class OriginalImage(Archived):
@@ -195,6 +315,11 @@ class Reading(Numbered):
     document: DocumentInfo
     page_number: int
     page_label: str | None
+    page_kind: PageKind | None = None
+    page_section: str | None = None
+    """The entry of the document's outline that the page belongs to."""
+    hidden: bool = False
+    """Whether the document keeps the page from being shown: a hidden slide."""
     fingerprint: str
     status: PageStatus
     error: Failure | None = None
@@ -417,6 +542,9 @@ class PageFacts:
     """Names of the dominant colours, most first: keys of the local reader's message catalogues."""
     is_vector: bool
     """True for a page drawn by a program rather than photographed or scanned."""
+    layer: LayerState = LayerState.NONE
+    placeholder: bool = False
+    """True for a page that only asks for another program: the one page that a dynamic XFA form has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,6 +553,8 @@ class RenderedPage:
 
     page_number: int
     label: str | None
+    section: str | None
+    hidden: bool
     jpeg: bytes
     """At most 1,003,520 pixels, quality 90."""
     thumbnail: bytes

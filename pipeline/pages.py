@@ -12,6 +12,7 @@ from pipeline.models import (
     DocumentInfo,
     Failure,
     ImageInfo,
+    PageKind,
     PageRange,
     PageSlice,
     PageStatus,
@@ -22,6 +23,9 @@ from pipeline.models import (
 )
 from pipeline.registration import Recipe, failure_of
 from pipeline.vision.reader import PageAnswers, Reader
+
+#: A page with less of it under pictures has an emblem rather than an illustration.
+MIXED_PICTURE_SHARE = 0.1
 
 
 def document_info(part: PageSlice) -> DocumentInfo:
@@ -68,12 +72,24 @@ def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render
     return base.model_copy(
         update={
             "page_label": page.label,
+            "page_kind": page_kind(page),
+            "page_section": page.section,
+            "hidden": page.hidden,
             "layer_text": page.layer_text,
             "image": image,
             "exif": page.exif,
             "trust": doubt,
         }
     )
+
+
+def page_kind(page: RenderedPage) -> PageKind:
+    """Return how a page came to be, by what was measured of it."""
+    if page.blank:
+        return PageKind.BLANK
+    if not page.facts.is_vector:
+        return PageKind.SCANNED
+    return PageKind.MIXED if (page.facts.picture_share or 0) >= MIXED_PICTURE_SHARE else PageKind.BORN_DIGITAL
 
 
 def read_reading(base: Reading, found: PageAnswers, reader: Reader) -> Reading:

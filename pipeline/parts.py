@@ -289,7 +289,7 @@ def _register(entry: Entry, job: Job) -> Source:
     found = Found(entry.url, outcome_error(entry.error.type, entry.error.message) if entry.error else None)
     with tools.stage("register"):
         files = replace(tools.files, patience=job.patience)
-        source, before = register(found, job.request, tools.archive, tools.sandboxes, files, tools.max_file_bytes)
+        source, before = register(found, job.request, tools.archive, tools.opener, files, tools.max_file_bytes)
     job.report.sources += 1
     if before is not None and before.document is not None:
         leave(_projector(job), job.batch.collection, before.document.id, before.path)

@@ -36,11 +36,12 @@ from pipeline.models import (
     Source,
     Tombstone,
 )
+from pipeline.opening import Opener
 from pipeline.pages import failed_reading, new_reading, read_reading, rendered_reading
 from pipeline.projection import Projector
 from pipeline.records import page_id
 from pipeline.registration import Recipe, failure_of
-from pipeline.rendering import RENDER_REVISION, OpenDocument, SandboxPool
+from pipeline.rendering import RENDER_REVISION, OpenDocument
 from pipeline.retry import STOP_POLL_SECONDS, Patience
 from pipeline.revisions import is_overtaken, save_reading
 from pipeline.sources import SourceFiles, require_unchanged
@@ -61,7 +62,7 @@ class Tools:
 
     archive: Archive
     projector: Projector
-    sandboxes: SandboxPool
+    opener: Opener
     files: SourceFiles
     reader: Reader
     patience: Patience
@@ -172,7 +173,7 @@ def _render_pages(
     """Yield each page as rendered, or why it could not be, no more of them at a time than may be in hand."""
     numbers = iter(part.page_numbers)
     try:
-        with tools.sandboxes.open(file, part.document.media_type, patience) as opened:
+        with tools.opener.open(file, part.source.path, part.document.media_type, patience) as opened:
             for number in numbers:
                 if not _may_start(tools, patience):
                     return

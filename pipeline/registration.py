@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pipeline.archive import Archive, source_id
 from pipeline.errors import OutcomeError
 from pipeline.models import Document, Failure, FileState, PageStatus, Reading, Source, Tombstone
-from pipeline.rendering import SandboxPool
+from pipeline.opening import Opener
 from pipeline.retry import TRANSIENT_ATTEMPTS
 from pipeline.revisions import give_way, is_overtaken
 from pipeline.sources import Found, SourceFiles, display_path, identify
@@ -81,7 +81,7 @@ def failure_of(error: OutcomeError, attempts: int = 1) -> Failure:
 
 
 def register(
-    found: Found, request: Request, archive: Archive, sandboxes: SandboxPool, files: SourceFiles, max_bytes: int
+    found: Found, request: Request, archive: Archive, opener: Opener, files: SourceFiles, max_bytes: int
 ) -> tuple[Source, Source | None]:
     """Archive what lies at a place. A file that is unchanged since it was last looked at is not opened.
 
@@ -89,7 +89,7 @@ def register(
     meanwhile, the source has neither document nor error.
     """
     before = archive.source(request.collection, source_id(found.url))
-    now = _observe(found, before, request, sandboxes, files, max_bytes)
+    now = _observe(found, before, request, opener, files, max_bytes)
 
     def successor(newest: Source | None) -> Source | None:
         if newest is not None and _says_the_same(newest, now):
@@ -191,7 +191,7 @@ def _observe(
     found: Found,
     before: Source | None,
     request: Request,
-    sandboxes: SandboxPool,
+    opener: Opener,
     files: SourceFiles,
     max_bytes: int,
 ) -> Source:
@@ -206,7 +206,7 @@ def _observe(
         if before is not None and _still_holds(before, state, request):
             document, failure = before.document, before.error
         else:
-            document = _open(found.url, state, sandboxes, files, max_bytes)
+            document = _open(found.url, state, opener, files, max_bytes)
     except OutcomeError as error:
         attempts = before.error.attempts + 1 if before and before.error and before.error.type == error.code else 1
         failure = failure_of(error, attempts)
@@ -231,16 +231,18 @@ def _state(url: str, files: SourceFiles) -> FileState | None:
         return None
 
 
-def _open(url: str, state: FileState, sandboxes: SandboxPool, files: SourceFiles, max_bytes: int) -> Document:
+def _open(url: str, state: FileState, opener: Opener, files: SourceFiles, max_bytes: int) -> Document:
     with files.open(url, state) as file:
         identified = identify(file, state, max_bytes)
-        with sandboxes.open(file, identified.media_type, files.patience) as opened:
+        media_type = opener.refine(file, identified.media_type, files.patience)
+        with opener.open(file, display_path(url), media_type, files.patience) as opened:
             return Document(
                 id=identified.document_id,
                 bytes=state.bytes,
-                media_type=identified.media_type,
+                media_type=media_type,
                 pages=opened.pages,
                 title=opened.title,
+                members=opened.members,
             )
 
 

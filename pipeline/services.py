@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pipeline.archive import Archive, Store
 from pipeline.errors import ServiceRefused
 from pipeline.messages import Walk
+from pipeline.opening import Opener
+from pipeline.passwords import Passwords
 from pipeline.projection import Projector
 from pipeline.ranges import RANGE_PAGES, Tools
 from pipeline.rendering import RenderLimits, SandboxPool
@@ -195,7 +197,7 @@ def open_tools(
         tools = Tools(
             archive=archive,
             projector=Projector(archive, index, patience),
-            sandboxes=sandboxes,
+            opener=Opener(sandboxes, Passwords()),
             files=open_files(settings, patience),
             reader=reader,
             patience=patience,

@@ -35,6 +35,8 @@ class OpenFile(Protocol):
 
     pages: int
     title: str | None
+    members: int
+    """Files within it."""
 
     def render(self, page_number: int) -> DecodedPage:
         """Decode and measure a page, 1-based."""
@@ -124,20 +126,20 @@ class _Session:
         if request["op"] == "open":
             assert descriptor is not None
             self._descriptor = descriptor
-            self._file = self._decoder(descriptor, request["media_type"])
-            return {"pages": self._file.pages, "title": self._file.title}, ()
+            self._file = self._decoder(descriptor, request["media_type"], request["passwords"])
+            return {"pages": self._file.pages, "title": self._file.title, "members": self._file.members}, ()
         assert self._file is not None
         self._rendered += 1
         if self._rendered % _PAGES_BETWEEN_SWEEPS == 0:
             _release_free_memory()
         return _page_reply(self._file.render(request["page_number"]), request["with_pixels"])
 
-    def _decoder(self, descriptor: int, media_type: str) -> OpenFile:
+    def _decoder(self, descriptor: int, media_type: str, passwords: Sequence[str]) -> OpenFile:
         """Open a file with its decoder, which is only now imported: most sandboxes see PDFs alone."""
         if media_type == PDF:
             from pipeline.rendering.pdf import PdfFile
 
-            return PdfFile(descriptor, self._limits)
+            return PdfFile(descriptor, self._limits, passwords)
         from pipeline.rendering.image import ImageFile
 
         return ImageFile(descriptor, media_type, self._limits, keep_gps=self._keep_gps)
@@ -169,6 +171,7 @@ def _page_reply(page: DecodedPage, with_pixels: bool) -> Reply:
         "jpeg_bytes": len(image.jpeg),
         "thumbnail_bytes": len(image.thumbnail),
         "label": page.label,
+        "section": page.section,
         "width_px": image.width_px,
         "height_px": image.height_px,
         "dpi": page.dpi,
@@ -183,6 +186,8 @@ def _page_reply(page: DecodedPage, with_pixels: bool) -> Reply:
             "picture_share": page.picture_share,
             "colours": image.colours,
             "is_vector": page.is_vector,
+            "layer": page.layer,
+            "placeholder": page.placeholder,
         },
     }
     return header, (image.jpeg, image.thumbnail, *((image.rgb,) if with_pixels else ()))

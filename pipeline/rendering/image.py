@@ -44,6 +44,7 @@ class ImageFile:
     """An open image file. Every frame of a TIFF is a page; of all other formats the first frame is the only one."""
 
     title: str | None = None
+    members = 0
 
     def __init__(self, descriptor: int, media_type: str, limits: RenderLimits, *, keep_gps: bool) -> None:
         """Open the file behind a descriptor.

@@ -7,7 +7,7 @@ import io
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -51,6 +51,10 @@ class PageImage:
     rgb: bytes | memoryview
 
 
+#: The values of `models.LayerState`; the sandbox imports no models.
+LayerState = Literal["none", "sound", "garbage", "invisible"]
+
+
 @dataclass(frozen=True, slots=True)
 class DecodedPage:
     """A page as a decoder hands it to the child's loop. `original` has the fields of `models.OriginalImage`."""
@@ -61,7 +65,10 @@ class DecodedPage:
     is_vector: bool
     picture_share: float | None = None
     label: str | None = None
+    section: str | None = None
     layer_text: str | None = None
+    layer: LayerState = "none"
+    placeholder: bool = False
     exif: dict[str, str] = field(default_factory=dict)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
@@ -37,7 +37,9 @@ _IDENTITY: Matrix = (1, 0, 0, 1, 0, 0)
 class PdfFile:
     """An open PDF."""
 
-    def __init__(self, descriptor: int, limits: RenderLimits) -> None:
+    members = 0
+
+    def __init__(self, descriptor: int, limits: RenderLimits, passwords: Sequence[str] = ()) -> None:
         """Open the file behind a descriptor.
 
         Raises:

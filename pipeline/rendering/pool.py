@@ -40,7 +40,9 @@ class SandboxPool:
         self._spare.put(_Slot(self))
 
     @contextmanager
-    def open(self, file: BinaryIO, media_type: MediaType, patience: Patience | None = None) -> Iterator[OpenDocument]:
+    def open(
+        self, file: BinaryIO, media_type: MediaType, patience: Patience | None = None, passwords: Sequence[str] = ()
+    ) -> Iterator[OpenDocument]:
         """Open a file in a sandbox, waiting for a free one, and keep that one to the end of the block.
 
         Without a patience the wait has no end. `file` needs a descriptor; its position does not matter and stays.
@@ -57,7 +59,7 @@ class SandboxPool:
             if self._closed:
                 raise ValueError("the sandbox pool is closed")
             try:
-                yield OpenDocument(slot, file, media_type)
+                yield OpenDocument(slot, file, media_type, passwords)
             finally:
                 slot.close_file()
         finally:
@@ -117,14 +119,18 @@ class OpenDocument:
 
     pages: int
     title: str | None
+    members: int
+    """Files within it."""
 
-    def __init__(self, slot: _Slot, file: BinaryIO, media_type: MediaType) -> None:
+    def __init__(self, slot: _Slot, file: BinaryIO, media_type: MediaType, passwords: Sequence[str]) -> None:
         self._slot = slot
         self._file = file
         self._media_type = media_type
+        self._passwords = passwords
         opened = _once_more(self._open)
         self.pages = opened.pages
         self.title = opened.title
+        self.members = opened.members
 
     def render(self, page_number: int, *, with_pixels: bool = False) -> RenderedPage:
         """Render a page, 1-based. A page that ends the sandbox costs no other: the next call starts a new one.
@@ -152,7 +158,8 @@ class OpenDocument:
 
     def _open(self) -> Opened:
         process, _ = self._slot.process()
-        return process.ask({"op": "open", "media_type": self._media_type}, Opened, self._file.fileno())[0]
+        request = {"op": "open", "media_type": self._media_type, "passwords": list(self._passwords)}
+        return process.ask(request, Opened, self._file.fileno())[0]
 
 
 def _once_more(work: Callable[[], T]) -> T:
@@ -171,6 +178,8 @@ def _rendered(page_number: int, reply: PageReply, payload: bytes, with_pixels: b
     return RenderedPage(
         page_number=page_number,
         label=reply.label,
+        section=reply.section,
+        hidden=False,
         jpeg=payload[: reply.jpeg_bytes],
         thumbnail=payload[reply.jpeg_bytes : images],
         width_px=reply.width_px,

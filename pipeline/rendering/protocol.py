@@ -3,7 +3,7 @@
 They talk over a stream socket. A request is a length (4 bytes, network order) and a JSON object; an `open` request
 carries the file's descriptor beside its first byte. A reply is two lengths, a JSON object and raw bytes:
 
-    {"op": "open", "media_type": …}                       -> {"pages": …, "title": …}
+    {"op": "open", "media_type": …, "passwords": […]}     -> `pipeline.rendering.replies.Opened`
     {"op": "render", "page_number": …, "with_pixels": …}  -> `pipeline.rendering.replies.PageReply`, then its bytes
     {"op": "close"}                                       -> {}
     anything that failed                                  -> {"error": code of an OutcomeError, "message": …}

@@ -37,8 +37,10 @@ class Started(Reply):
 class Opened(Reply):
     """The file is open."""
 
-    pages: int = Field(ge=1)
+    pages: int = Field(ge=0)
+    """None of a container."""
     title: str | None
+    members: int = Field(ge=0)
 
 
 class PageReply(Reply):
@@ -47,6 +49,7 @@ class PageReply(Reply):
     jpeg_bytes: int = Field(ge=1)
     thumbnail_bytes: int = Field(ge=1)
     label: str | None
+    section: str | None
     width_px: Pixels
     height_px: Pixels
     dpi: float | None

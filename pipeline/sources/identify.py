@@ -19,6 +19,7 @@ PDF_HEADER_WITHIN = 1024
 _BIG_TIFF = (b"II+\x00", b"MM\x00+")
 _CHUNK_BYTES = 1 << 20
 #: Names that `filetype` gives to formats of ours.
+_MAGIC = frozenset("application/pdf image/png image/jpeg image/tiff image/webp image/gif image/bmp".split())
 _ALIASES = {"image/apng": MediaType.PNG}
 
 
@@ -40,7 +41,7 @@ def media_type_of(head: bytes) -> MediaType:
     guessed = filetype.guess_mime(head)
     if guessed in _ALIASES:
         return _ALIASES[guessed]
-    if guessed in set(MediaType):
+    if guessed in _MAGIC:
         return MediaType(guessed)
     if head.startswith(_BIG_TIFF):
         return MediaType.TIFF

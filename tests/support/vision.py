@@ -27,6 +27,8 @@ def rendered_page(seed: int) -> RenderedPage:
     return RenderedPage(
         page_number=seed + 1,
         label=None,
+        section=None,
+        hidden=False,
         jpeg=page_image(seed),
         thumbnail=b"",
         width_px=40,

@@ -17,7 +17,9 @@ from pipeline.deletion import carry_out, request_deletion
 from pipeline.local_runner import Tally, run_batch
 from pipeline.messages import Message, Part, Walk, split
 from pipeline.models import Batch, Entry, Lane, PageStatus, Reading, RenderedPage, TextSource, Tombstone
+from pipeline.opening import Opener
 from pipeline.parts import Job, Report, quarantine, work_pages, work_part
+from pipeline.passwords import Passwords
 from pipeline.progress import BatchBook, end_if_done
 from pipeline.ranges import Tools
 from pipeline.records import document_record_id, page_id
@@ -72,7 +74,7 @@ class Bench:
         self.tools = Tools(
             archive=self.archive,
             projector=self.index.projector(self.archive),
-            sandboxes=sandboxes,
+            opener=Opener(sandboxes, Passwords()),
             files=SourceFiles(SourceCache(folder / "cache", 1 << 20), 1 << 30, patience),
             reader=self.reader,
             patience=patience,

@@ -189,13 +189,14 @@ def reply(header, payload=b"", size=None):
 def wait():
     return socket.recv_fds(s, 65536, 1)
 def page(**changes):
-    fields = dict(jpeg_bytes=1, thumbnail_bytes=1, label=None, width_px=1, height_px=1, dpi=None,
+    fields = dict(jpeg_bytes=1, thumbnail_bytes=1, label=None, section=None, width_px=1, height_px=1, dpi=None,
         pixels_sha256="0" * 64, phash="0" * 16, blank=True, layer_text=None, original={"format": "PDF"}, exif={},
-        facts=dict(ink_share=0.0, picture_share=None, colours=[], is_vector=True))
+        facts=dict(ink_share=0.0, picture_share=None, colours=[], is_vector=True,
+        layer="none", placeholder=False))
     fields.update(changes)
     return json.dumps(fields).encode()
 def honest_until_the_page():
-    reply(b'{"peak_kib": 1}'); wait(); reply(b'{"pages": 1, "title": null}'); wait()
+    reply(b'{"peak_kib": 1}'); wait(); reply(b'{"pages": 1, "title": null, "members": 0}'); wait()
 """
 
 
