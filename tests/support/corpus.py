@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from pipeline.models import MediaType
+from pipeline.rendering.image import FORMATS
 
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
-MEDIA_TYPES = {kind.partition("/")[2]: kind for kind in MediaType}
+MEDIA_TYPES = {kind.partition("/")[2]: kind for kind in (MediaType.PDF, *map(MediaType, FORMATS))}
 #: What the manifest calls an outcome, by ours. A limit that stops a bomb may be any of the three.
 WORDS = {
     "corrupt": "corrupt",
