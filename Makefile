@@ -5,7 +5,14 @@ BIN := $(VENV)/bin
 COMPOSE ?= docker compose
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check compose-check format soak bench samples clean
+#: What converts office files and DjVu, and reads scripts that RapidOCR does not. Without them such files end as
+#: `unsupported`, by name; `make test` installs them where it may.
+SYSTEM_PACKAGES := libreoffice-impress libreoffice-writer libreoffice-calc libreoffice-draw python3-uno djvulibre-bin \
+	tesseract-ocr tesseract-ocr-osd tesseract-ocr-ara tesseract-ocr-heb tesseract-ocr-hin tesseract-ocr-tha \
+	fonts-noto-core fonts-noto-cjk
+SYSTEM_PROGRAMS := soffice ddjvu tesseract
+
+.PHONY: help demo test check system compose-check format soak bench samples clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -13,7 +20,7 @@ help: ## List the targets
 demo: $(VENV)/.installed ## Start a local Elasticsearch, index samples/, search them
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash docs/demo.sh
 
-test: check ## Run all checks and all tests (starts its own Elasticsearch)
+test: check system ## Run all checks and all tests (starts its own Elasticsearch)
 	@$(BIN)/python -m pytest
 
 check: $(VENV)/.developed ## Lint, types, layers, documentation
@@ -22,6 +29,13 @@ check: $(VENV)/.developed ## Lint, types, layers, documentation
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/unit/test_docs.py
+
+system: ## Install LibreOffice, DjVu tools and Tesseract with apt-get, where they are missing and you are root
+	@missing=$$(for program in $(SYSTEM_PROGRAMS); do command -v $$program >/dev/null || echo $$program; done); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null; \
+	else echo "Not installed: $$missing. Tests that need them are skipped; on Debian: apt-get install $(SYSTEM_PACKAGES)"; fi
 
 compose-check: ## Hold docker-compose.yml against `docker compose config`; needs no engine
 	@$(COMPOSE) version >/dev/null 2>&1 || { echo "There is no '$(COMPOSE)': docker-compose.yml was not checked."; exit 1; }
