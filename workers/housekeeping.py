@@ -16,6 +16,7 @@ import structlog
 from celery.worker.consumer import Consumer
 
 from pipeline.errors import PagesightError, ServiceUnavailable
+from pipeline.memory import release_free_memory
 from workers.app import app
 from workers.lanes import CONTROL, LANES
 from workers.process import WorkerProcess
@@ -47,6 +48,7 @@ class Housekeeping:
             (4.0, self._tell),
             (10.0, self._look_at_clock),
             (10.0, self._restore_orphans),
+            (60.0, release_free_memory),
         )
         self._due = {step: 0.0 for _, step in self._steps}
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)

@@ -5,7 +5,6 @@ On SIGTERM Celery's warm shutdown waits for the tasks; these stop beginning page
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Callable
@@ -26,10 +25,6 @@ _USAGE, _REFUSED = 2, 3
 #: How long a worker that begins waits for Elasticsearch; after that it works, and what it writes waits.
 INSTALL_SECONDS = 10.0
 
-#: `M_ARENA_MAX` of glibc's malloc.h. Each thread would get an arena of its own, in which what was freed stays.
-_M_ARENA_MAX = -8
-_ARENAS = 2
-
 log = structlog.get_logger()
 
 
@@ -42,7 +37,6 @@ class _Life:
 
 def _begin(**_: Any) -> None:
     """Make the process. A worker that cannot work ends at once and says why; Celery would only log it."""
-    _share_arenas()
     try:
         process = WorkerProcess.begin()
         _Life.housekeeping = Housekeeping(process)
@@ -52,13 +46,6 @@ def _begin(**_: Any) -> None:
     except PagesightError as error:
         log.error("the worker cannot begin", cause=str(error), remedy=error.remedy)
         os._exit(_REFUSED if isinstance(error, ServiceRefused) else _USAGE)
-
-
-def _share_arenas() -> None:
-    """Have the threads to come share a few arenas of memory; other C libraries have no need or no way."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def _require_clock(housekeeping: Housekeeping) -> None:
