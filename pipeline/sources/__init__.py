@@ -3,21 +3,41 @@
 from pipeline.sources.access import SourceFiles
 from pipeline.sources.cache import SourceCache
 from pipeline.sources.files import file_state, open_unchanged, require_unchanged
+from pipeline.sources.heads import HEAD_BYTES, media_type_of
 from pipeline.sources.identify import Identified, identify
-from pipeline.sources.places import display_path, is_local, place_url, root_url, source_path, source_url
+from pipeline.sources.members import Containers, Member, Unpacker
+from pipeline.sources.places import (
+    container_path,
+    containers_of,
+    display_path,
+    is_below,
+    is_local,
+    place_url,
+    root_url,
+    source_path,
+    source_url,
+)
 from pipeline.sources.walk import Found, Listing, list_folder, walk
 
 __all__ = [
+    "HEAD_BYTES",
+    "Containers",
     "Found",
     "Identified",
     "Listing",
+    "Member",
     "SourceCache",
     "SourceFiles",
+    "Unpacker",
+    "container_path",
+    "containers_of",
     "display_path",
     "file_state",
     "identify",
+    "is_below",
     "is_local",
     "list_folder",
+    "media_type_of",
     "open_unchanged",
     "place_url",
     "require_unchanged",

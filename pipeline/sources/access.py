@@ -7,14 +7,17 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
-from pipeline.errors import SourceChanged, SourceUnreadable, SourceVanished
+from pipeline.errors import OutcomeError, SourceChanged, SourceUnreadable, SourceVanished
 from pipeline.models import FileState
 from pipeline.objects import OBJECT_WAITS_SECONDS, Objects
 from pipeline.retry import Patience, persist
 from pipeline.sources.cache import SourceCache
 from pipeline.sources.files import file_state, open_unchanged
-from pipeline.sources.identify import HEAD_BYTES, media_type_of, require_size
-from pipeline.sources.places import is_local, source_objects, source_path
+from pipeline.sources.heads import HEAD_BYTES, media_type_of
+from pipeline.sources.identify import require_size
+from pipeline.sources.members import Containers, member_state
+from pipeline.sources.places import is_local, source_objects, source_path, split_member
+from pipeline.sources.walk import Found
 
 T = TypeVar("T")
 
@@ -24,10 +27,10 @@ class SourceFiles:
     """The way to the bytes of sources; built once per process, its threads share it.
 
     A local file is opened where it lies, an object is fetched into the cache first: so the sandbox gets a descriptor in
-    both cases. A bucket that is away is waited for with the patience.
+    both cases; so is a member of a container taken out of it. A bucket that is away is waited for with the patience.
 
     Raises, from every method:
-        SourceVanished: it is gone.
+        SourceVanished: it is gone, or its container does not hold it.
         SourceUnreadable: it may not be read.
         ServiceRefused: its bucket says no to everything, or the cache cannot be used.
         Stopped: the patience has ended while the bucket was away.
@@ -36,9 +39,25 @@ class SourceFiles:
     cache: SourceCache
     max_bytes: int
     patience: Patience
+    containers: Containers
 
     def state(self, url: str) -> FileState:
-        """Return a file's state without reading it."""
+        """Return a file's state without reading it; that of a member says that its container's file is the same.
+
+        Raises:
+            SourceUnreadable: also where a container cannot be opened now.
+        """
+        container, name = split_member(url)
+        if name is not None:
+            state = self.state(container)
+            try:
+                member = self.containers.member(container, state, name, self._opening(container, state), self.patience)
+            except (SourceVanished, SourceUnreadable):
+                raise
+            except OutcomeError as error:
+                gone = SourceUnreadable if error.transient or error.by_limit else SourceVanished
+                raise gone(f"its container cannot be opened: {error}") from error
+            return member_state(state, member.bytes)
         if is_local(url):
             return file_state(source_path(url))
         objects, key = source_objects(url)
@@ -57,12 +76,17 @@ class SourceFiles:
     def open(self, url: str, state: FileState) -> BinaryIO:
         """Open a file to be identified.
 
-        An object of a kind that becomes no pages is not fetched beyond its first bytes, too large a one not at all.
+        An object of a kind that becomes no pages is not fetched beyond its first bytes, too large a one not at all; nor
+        is such a member kept.
 
         Raises:
             SourceChanged: it is not the one of this state.
             EmptyFile, LimitExceeded, UnsupportedFormat: as `identify` raises them.
+            OutcomeError: why a member cannot be taken out of its container.
         """
+        if split_member(url)[1] is not None:
+            require_size(state, self.max_bytes)
+            return self._open_member(url, state, None)
         if is_local(url):
             return open_unchanged(source_path(url), state)
         require_size(state, self.max_bytes)
@@ -74,12 +98,38 @@ class SourceFiles:
         Raises:
             SourceChanged: it is not the one of this state, or its bytes are not the document's.
             UnsupportedFormat: a pipe or device stands in its place.
+            OutcomeError: why a member cannot be taken out of its container.
         """
+        if split_member(url)[1] is not None:
+            if self.state(url) != state:
+                raise SourceChanged("the container was replaced since its member was identified")
+            return self.cache.get(document_id) or self._open_member(url, state, document_id)
         if is_local(url):
             return open_unchanged(source_path(url), state)
         if self.state(url) != state:
             raise SourceChanged("the object was replaced since it was identified")
         return self.cache.get(document_id) or self._fetch(url, state, document_id)
+
+    def members(self, url: str, state: FileState) -> tuple[Found, ...]:
+        """List what lies in a container."""
+        return self.containers.found(url, state, self._opening(url, state), self.patience)
+
+    def _opening(self, url: str, state: FileState) -> Callable[[], BinaryIO]:
+        return lambda: self._open_container(url, state)
+
+    def _open_container(self, url: str, state: FileState) -> BinaryIO:
+        """Open a file once more; an object that this process has fetched is looked at, and not fetched again."""
+        document = None if is_local(url) else self.cache.fetched(url, state)
+        return self.open(url, state) if document is None else self.open_document(url, state, document)
+
+    def _open_member(self, url: str, state: FileState, document_id: str | None) -> BinaryIO:
+        container, name = split_member(url)
+        assert name is not None
+        outer = self.state(container)
+        if member_state(outer, state.bytes) != state:
+            raise SourceChanged("the container was replaced since its member was identified")
+        opening = self._opening(container, outer)
+        return self.containers.open(container, outer, name, document_id, opening, self.patience)
 
     def _fetch(self, url: str, state: FileState, document_id: str | None) -> BinaryIO:
         objects, key = source_objects(url)

@@ -19,6 +19,8 @@ from pipeline.retry import STOP_POLL_SECONDS, Patience
 
 #: The cache is looked over whenever a process has added this share of its bound, and shrunk by as much below it.
 SWEEP_SHARE = 1 / 16
+#: Objects of which is remembered what they turned out to be.
+FETCHED_KEPT = 1000
 _DOCUMENT = re.compile(r"[0-9a-f]{64}")
 _FILLING = "filling"
 
@@ -35,10 +37,11 @@ class SourceCache:
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._step = int(max_bytes * SWEEP_SHARE)
         self._added = self._step  # others may have left it full
         self._lock = threading.Lock()
+        self._fetched: dict[str, str] = {}
 
     def get(self, document_id: str) -> BinaryIO | None:
         """Open a document, or return None where the cache does not hold it."""
@@ -49,6 +52,10 @@ class SourceCache:
                 return None
             os.utime(descriptor)  # used just now
             return os.fdopen(descriptor, "rb")
+
+    def fetched(self, name: str, state: FileState) -> str | None:
+        """Return which document an object that this process fetched turned out to be, None where it is forgotten."""
+        return self._fetched.get(_part_name(name, state))
 
     def fetch(
         self,
@@ -67,7 +74,7 @@ class SourceCache:
             Stopped: the patience has ended while another fetched it.
             Exception: whatever `chunks` raises.
         """
-        part = self._folder / _FILLING / hashlib.sha256(f"{name}\n{state.etag}".encode()).hexdigest()
+        part = self._folder / _FILLING / _part_name(name, state)
         while True:
             with self._translated():
                 descriptor = _take(part)
@@ -106,12 +113,19 @@ class SourceCache:
                 # Opened anew: who parses untrusted bytes must not be able to change them.
                 file = part.open("rb")
                 part.rename(self._folder / digest.hexdigest())
+            self._remember(part.name, digest.hexdigest())
         except BaseException:
             _give_up(descriptor, part)
             raise
         os.close(descriptor)
         self._sweep_after(size)
         return file
+
+    def _remember(self, name: str, document_id: str) -> None:
+        with self._lock:
+            self._fetched[name] = document_id
+            while len(self._fetched) > FETCHED_KEPT:
+                del self._fetched[next(iter(self._fetched))]
 
     def _sweep_after(self, added: int) -> None:
         with self._lock:
@@ -138,7 +152,7 @@ class SourceCache:
                     files.append((status.st_mtime_ns, status.st_size, entry.path))
         total = sum(size for _, size, _ in files)
         for _, size, path in sorted(files):
-            if total <= self._max_bytes - self._step:
+            if total <= self.max_bytes - self._step:
                 return
             Path(path).unlink(missing_ok=True)
             total -= size
@@ -153,6 +167,10 @@ class SourceCache:
                 f"the cache of sources at {self._folder} cannot be used: {error.strerror}",
                 remedy="Free space or mend rights there (or lower PAGESIGHT_SOURCE_CACHE_MB), then run the same again.",
             ) from error
+
+
+def _part_name(name: str, state: FileState) -> str:
+    return hashlib.sha256(f"{name}\n{state.etag}".encode()).hexdigest()
 
 
 def _take(part: Path) -> int | None:

@@ -6,21 +6,12 @@ import hashlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import filetype
-
-from pipeline.errors import EmptyFile, LimitExceeded, SourceUnreadable, UnsupportedFormat
-from pipeline.models import FileState, MediaType
+from pipeline.errors import EmptyFile, LimitExceeded, SourceUnreadable
+from pipeline.models import FileState
 from pipeline.sources.files import require_unchanged
+from pipeline.sources.heads import HEAD_BYTES, HeadType, media_type_of
 
-#: `filetype` looks at 8 KiB at most.
-HEAD_BYTES = 8192
-#: Readers accept a PDF's header anywhere in the first 1024 bytes (Adobe's implementation note 13 to PDF 1.7, H.3).
-PDF_HEADER_WITHIN = 1024
-_BIG_TIFF = (b"II+\x00", b"MM\x00+")
 _CHUNK_BYTES = 1 << 20
-#: Names that `filetype` gives to formats of ours.
-_MAGIC = frozenset("application/pdf image/png image/jpeg image/tiff image/webp image/gif image/bmp".split())
-_ALIASES = {"image/apng": MediaType.PNG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +20,8 @@ class Identified:
 
     document_id: str
     """SHA-256 of all bytes, hex."""
-    media_type: MediaType
-
-
-def media_type_of(head: bytes) -> MediaType:
-    """Return the format of a file that begins with `head`.
-
-    Raises:
-        UnsupportedFormat: of no kind that becomes pages; the message names the kind where it is known.
-    """
-    guessed = filetype.guess_mime(head)
-    if guessed in _ALIASES:
-        return _ALIASES[guessed]
-    if guessed in _MAGIC:
-        return MediaType(guessed)
-    if head.startswith(_BIG_TIFF):
-        return MediaType.TIFF
-    if b"%PDF-" in head[: PDF_HEADER_WITHIN + 5]:
-        return MediaType.PDF
-    raise UnsupportedFormat(f"files of type {guessed} are not supported" if guessed else "of no known file type")
+    media_type: HeadType
+    """The format, or what the file is packed in."""
 
 
 def require_size(state: FileState, max_bytes: int) -> None:

@@ -3,15 +3,20 @@
     /scans/50%.pdf           file:///scans/50%25.pdf
     s3://bucket/50%.pdf      s3://bucket/50%25.pdf
 
+    member of a ZIP archive  file:///scans/box.zip#letters/50%25.pdf
+    member of a member       file:///scans/box.zip#inner.zip#50%25.pdf
+
 People write and read names as they are. A URL is ASCII and leads back to exactly one name, whatever that holds. The URL
-of an object ends with a slash where it is a folder, and only there.
+of an object ends with a slash where it is a folder, and only there. A `#` in a name is percent-encoded, so that one in
+a URL always stands between a container and what lies in it; with nothing behind it, it is the container seen as a
+folder. People read a slash there: `/scans/box.zip/letters/50%.pdf`.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from pipeline.errors import SettingsError
 from pipeline.objects import BucketMissing, Location, Objects, open_objects, parse_location
@@ -19,6 +24,7 @@ from pipeline.objects import BucketMissing, Location, Objects, open_objects, par
 #: What errors call the place where objects lie.
 SERVICE = "source store"
 _FILE = "file://"
+_INTO = "#"
 
 
 def source_url(path: Path) -> str:
@@ -66,8 +72,37 @@ def source_objects(url: str) -> tuple[Objects, str]:
 
 def display_path(url: str) -> str:
     """Return where a URL leads as text that can be stored and shown: bytes that are no UTF-8 become U+FFFD."""
-    shown = str(source_path(url)) if is_local(url) else str(source_location(url))
+    outermost, *members = url.split(_INTO)
+    shown = str(source_path(outermost)) if is_local(url) else str(source_location(outermost))
+    shown = "/".join((shown, *(unquote(member) for member in members if member)))
     return os.fsencode(shown).decode("utf-8", "replace")
+
+
+def member_url(container: str, name: str) -> str:
+    """Return the URL of a member of a container, which is given by its URL; with no name, of its inside as a folder."""
+    return container + _INTO + quote(name, safe="/")
+
+
+def split_member(url: str) -> tuple[str, str | None]:
+    """Return the URL of the container that a URL leads into and the member's name there, None for what lies in none."""
+    container, into, name = url.rpartition(_INTO)
+    return (container, unquote(name)) if into else (url, None)
+
+
+def containers_of(url: str) -> list[str]:
+    """Return the URLs of the containers that a URL leads into, the innermost first."""
+    parts = url.split(_INTO)
+    return [_INTO.join(parts[:count]) for count in range(len(parts) - 1, 0, -1)]
+
+
+def container_path(url: str) -> str | None:
+    """Return the container that something lies in as text that can be shown, None where it lies in none."""
+    return next((display_path(container) for container in containers_of(url)), None)
+
+
+def is_below(url: str, place: str) -> bool:
+    """Whether a URL is that of a place, or of something in it: a folder or a container."""
+    return url == place or url.startswith((place.rstrip("/") + "/", place.rstrip(_INTO) + _INTO))
 
 
 def place_url(argument: str) -> str:
