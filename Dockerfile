@@ -10,12 +10,18 @@ RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[local,s3]'
 
 FROM python:3.11.13-slim-bookworm
 
-# LibreOffice for office files; fonts for PDFs that bring none: without Chinese, Japanese and Korean ones their pages
-# come out blank.
+# LibreOffice with its Python bindings for slides and office files, DjVuLibre for DjVu, Tesseract for scripts that RapidOCR
+# does not know. Fonts for files that bring none: without Chinese, Japanese and Korean ones their pages come out blank, and
+# Liberation, Carlito and Caladea are as wide as the fonts that most office files name, so that lines and pages break where
+# they should.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
-        fonts-dejavu-core fonts-liberation fonts-noto-cjk \
-        libreoffice-calc-nogui libreoffice-impress-nogui libreoffice-writer-nogui \
+        djvulibre-bin \
+        fonts-crosextra-caladea fonts-crosextra-carlito fonts-dejavu-core fonts-liberation fonts-noto-cjk \
+        libreoffice-calc-nogui libreoffice-draw-nogui libreoffice-impress-nogui libreoffice-writer-nogui python3-uno \
+        tesseract-ocr tesseract-ocr-osd tesseract-ocr-kor tesseract-ocr-tha tesseract-ocr-script-arab \
+        tesseract-ocr-script-beng tesseract-ocr-script-cyrl tesseract-ocr-script-deva tesseract-ocr-script-grek \
+        tesseract-ocr-script-hebr tesseract-ocr-script-taml tesseract-ocr-script-telu \
     && rm -rf /var/lib/apt/lists/*
 
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \

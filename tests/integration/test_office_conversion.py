@@ -1,0 +1,461 @@
+"""Slides, office files, drawings, HTML and DjVu become pages, by the programs that are really installed."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psutil
+import pytest
+from PIL import Image
+from pydantic import SecretStr
+
+from pipeline.conversion import Converter
+from pipeline.errors import (
+    CorruptFile,
+    EncryptedFile,
+    OutcomeError,
+    RenderCrashed,
+    RenderOutOfMemory,
+    RenderTimeout,
+    Stopped,
+    UnsupportedFormat,
+)
+from pipeline.models import Conversion, MediaType, RenderedPage, Route
+from pipeline.opening import Opener
+from pipeline.passwords import Passwords
+from pipeline.rendering import SandboxPool, confinement, djvu, landlock, office
+from pipeline.rendering.confined import SOCKETS
+from pipeline.retry import Patience
+from pipeline.sources import HEAD_BYTES, media_type_of
+from pipeline.threads import Places
+from support.conversions import LIMITS, require_programs
+from support.corpus import CORPUS, WORDS, accepted, manifest
+from support.office_files import Slide, docx, odp, ods, paragraph, pptx, reaching_out
+from support.rendering import LIMITS as RENDER_LIMITS
+from support.rendering import pixels, sandboxes
+
+SECRET = "unguessable words of another file"
+#: Of the picture that nobody may show.
+SECRET_COLOUR = (250, 3, 7)
+LARGE = CORPUS / "office" / "handbook-872p.docx"
+#: Their pages are counted as laid out with the fonts of one machine; others are narrower or wider.
+REFLOWED = ("doc", "docx", "rtf", "odt", "ooxml-encrypted", "iwork")
+#: PowerPoint 97's own encryption is beyond LibreOffice.
+UNREADABLE = {"slides/Password_Protected-hello.ppt", "slides/testPPT_protected_passtika.ppt"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a file."""
+
+    word: str
+    pages: int = 0
+    rendered: tuple[RenderedPage, ...] = ()
+    media_type: MediaType | None = None
+
+
+class Desk:
+    """Opens files as registration and ranges do."""
+
+    def __init__(self, pool: SandboxPool, passwords: tuple[str, ...] = (), **limits: Any) -> None:
+        self.converter = Converter(replace(LIMITS, **limits), Places(2))
+        self.opener = Opener(pool, Passwords(general=tuple(map(SecretStr, passwords))), self.converter)
+
+    def media_type(self, file: BinaryIO) -> MediaType:
+        return self.opener.refine(file, media_type_of(file.read(HEAD_BYTES)), Patience())
+
+    def open(self, file: BinaryIO, media_type: MediaType, most: int = 3) -> Outcome:
+        with self.opener.open(file, "", "a file", media_type, Patience()) as opened:
+            pages = tuple(opened.render(number, with_pixels=True) for number in range(1, min(opened.pages, most) + 1))
+            return Outcome("ok", opened.pages, pages, media_type)
+
+    def convert(self, data: bytes, media_type: MediaType, patience: Patience | None = None) -> Conversion:
+        with in_a_file(data) as file:
+            pdf, conversion = self.converter.get("", file, media_type, tuple, patience or Patience())
+            pdf.close()
+            return conversion
+
+    def pages(self, data: bytes, media_type: MediaType) -> tuple[RenderedPage, ...]:
+        with in_a_file(data) as file:
+            return self.open(file, media_type).rendered
+
+
+@contextmanager
+def in_a_file(data: bytes) -> Iterator[BinaryIO]:
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        yield file
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs() -> None:
+    require_programs()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[SandboxPool]:
+    pool = SandboxPool(2, replace(RENDER_LIMITS, max_pages=20_000))
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def desk(pool: SandboxPool) -> Desk:
+    return Desk(pool)
+
+
+@pytest.fixture
+def workplaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where conversions of this test have their folders."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+# -- the corpus
+
+
+def outcome(pool: SandboxPool, entry: dict[str, Any]) -> Outcome:
+    known = tuple(filter(None, (entry.get("password"),)))
+    desk = Desk(pool, ("another", *known) if known else ())
+    with (CORPUS / entry["file"]).open("rb") as file:
+        try:
+            media_type = desk.media_type(file)
+            if media_type.route is not Route.CONVERTED:
+                return Outcome("", media_type=media_type)
+            return desk.open(file, media_type)
+        except OutcomeError as error:
+            return Outcome(WORDS.get(error.code, error.code))
+
+
+@pytest.fixture(scope="module")
+def corpus(pool: SandboxPool) -> dict[str, tuple[dict[str, Any], Outcome]]:
+    """Each file of the corpus that is converted, with its manifest entry and what became of it."""
+    entries = [entry for entry in manifest() if not entry["file"].startswith(("pdf/", "images/"))]
+    entries += [entry for entry in manifest() if entry["format"] == "wmf"]
+    with ThreadPoolExecutor(2) as threads:
+        outcomes = threads.map(lambda entry: outcome(pool, entry), entries)
+        return {entry["file"]: (entry, found) for entry, found in zip(entries, outcomes, strict=True) if found.word}
+
+
+def test_every_office_file_of_the_corpus_ends_as_it_should(corpus: dict[str, tuple[dict[str, Any], Outcome]]) -> None:
+    assert len(corpus) > 50
+    right = {
+        file: ["ok"] if entry.get("password") and file not in UNREADABLE else accepted(entry)
+        for file, (entry, _) in corpus.items()
+    }
+    assert {file: found.word for file, (_, found) in corpus.items() if found.word not in right[file]} == {}
+
+
+def test_their_pages_are_as_many_as_the_manifest_counts(corpus: dict[str, tuple[dict[str, Any], Outcome]]) -> None:
+    counted = {file: (entry, found) for file, (entry, found) in corpus.items() if found.word == "ok" and entry["pages"]}
+    exact = {
+        file: pair for file, pair in counted.items() if pair[0]["format"] not in REFLOWED or pair[0]["ext"] == "key"
+    }
+    assert len(exact) > 30
+    assert {file: found.pages for file, (_, found) in exact.items()} == {
+        file: entry["pages"] for file, (entry, _) in exact.items()
+    }
+    reflowed = [(entry["pages"], found.pages) for file, (entry, found) in counted.items() if file not in exact]
+    assert all(0.6 * expected - 1 <= pages <= 1.6 * expected + 1 for expected, pages in reflowed), reflowed
+
+
+def test_notes_lie_beside_the_slides_own_text(corpus: dict[str, tuple[dict[str, Any], Outcome]]) -> None:
+    for file in ("powerpoint_sample.pptx", "legacy_sample.ppt", "odf_presentation_01.odp"):
+        pages = corpus[f"slides/{file}"][1].rendered
+        texts = [page.layer_text or "" for page in pages]
+        assert texts[1].endswith("\n\nSome notes on the second slide.")
+        assert texts[2].endswith("\n\nFinal notes on the third slide.\nSecond line of notes.")
+        assert "notes" not in texts[0]
+    assert (corpus["slides/testKeynote2013.key"][1].rendered[1].layer_text or "").endswith("\n\nA nice note")
+
+
+def test_a_page_says_what_its_document_was(corpus: dict[str, tuple[dict[str, Any], Outcome]]) -> None:
+    formats = {file: found.rendered[0].original.format for file, (_, found) in corpus.items() if found.rendered}
+    assert formats["slides/eng_spa_mult.ppt"] == "PPTX"
+    assert formats["office/test.rtf"] == "RTF"
+    assert formats["djvu/carte.djvu"] == "DJVU"
+
+
+def test_the_hidden_text_of_a_djvu_is_its_layer(corpus: dict[str, tuple[dict[str, Any], Outcome]]) -> None:
+    page = corpus["djvu/p6683.djvu"][1].rendered[0]
+    assert (page.layer_text or "").startswith("vacillation 6683")
+    assert page.facts.layer == "invisible"
+    assert corpus["djvu/boy_jb2.djvu"][1].rendered[0].layer_text is None
+    upright = corpus["djvu/boy_jb2.djvu"][1].rendered[0]
+    turned = corpus["djvu/boy_jb2_rotate90.djvu"][1].rendered[0]
+    assert (upright.width_px < upright.height_px, turned.width_px < turned.height_px) == (True, False)
+
+
+def test_an_encrypted_file_opens_with_its_password_only(pool: SandboxPool) -> None:
+    with (CORPUS / "office" / "test-protected.docx").open("rb") as file:
+        for passwords in ((), ("wrong",)):
+            with pytest.raises(EncryptedFile):
+                Desk(pool, passwords).open(file, MediaType.PROTECTED_OOXML)
+        with Desk(pool, ("wrong", "david")).opener.open(
+            file, "", "a file", MediaType.PROTECTED_OOXML, Patience()
+        ) as opened:
+            assert opened.unlocked
+
+
+# -- slides, sheets, fonts, drawings
+
+
+@pytest.mark.parametrize(("made", "media_type"), [(pptx, MediaType.PPTX), (odp, MediaType.ODP)])
+def test_a_hidden_slide_is_a_page_at_its_place(desk: Desk, made: Callable[..., bytes], media_type: MediaType) -> None:
+    pages = desk.pages(made(Slide("First"), Slide("Second", hidden=True), Slide("Third", "Say it")), media_type)
+    assert [page.layer_text for page in pages] == ["First", "Second", "Third\n\nSay it"]
+    assert [page.hidden for page in pages] == [False, True, False]
+
+
+def test_a_sheet_is_printed_up_to_a_limit_that_is_told(pool: SandboxPool) -> None:
+    whole = Desk(pool).convert(ods(400), MediaType.ODS)
+    assert whole.pages > 3
+    assert whole.pages_left_out == 0
+    cut = Desk(pool, sheet_pages=3).convert(ods(400), MediaType.ODS)
+    assert (cut.pages, cut.pages_left_out) == (3, whole.pages - 3)
+
+
+def test_fonts_that_are_not_there_are_told(desk: Desk) -> None:
+    told = desk.convert(docx(paragraph("words", "Nowhere Grotesk") + paragraph("words", "DejaVu Sans")), MediaType.DOCX)
+    assert "Nowhere Grotesk" in told.substituted_fonts
+    assert "DejaVu Sans" not in told.substituted_fonts
+    assert told.converter.startswith("LibreOffice ")
+
+
+def test_a_drawing_is_as_large_as_it_says_and_its_bombs_do_not_go_off(pool: SandboxPool, desk: Desk) -> None:
+    drawing = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="400" height="200"><rect width="200" height="200"/>{}</svg>'
+    )
+    (page,) = desk.pages(drawing.format("").encode(), MediaType.SVG)
+    assert page.width_px == pytest.approx(2 * page.height_px, rel=0.01)
+    assert page.facts.ink_share == pytest.approx(0.5, abs=0.02)
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
+    bomb = f'<!DOCTYPE svg [<!ENTITY e0 "ha">{entities}]>' + drawing.format("<text>&e11;</text>")
+    with suppress(CorruptFile, RenderOutOfMemory, RenderTimeout):
+        Desk(pool, seconds=5).convert(bomb.encode(), MediaType.SVG)
+
+
+# -- confinement
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """A server that answers everything, its URL, and what was asked of it."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        do_HEAD = do_OPTIONS = do_PROPFIND = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_nothing_that_a_document_points_to_is_fetched_or_shown(
+    desk: Desk, web: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Settings and Landlock must do, since not every machine lets us have a network namespace.
+    monkeypatch.setattr(confinement, "namespaces", tuple)
+    if not landlock.version():
+        pytest.skip("the kernel has no Landlock")
+    url, asked = web
+    picture, text = tmp_path / "secret.png", tmp_path / "secret.txt"
+    Image.new("RGB", (200, 200), SECRET_COLOUR).save(picture)
+    text.write_text(SECRET)
+    documents = reaching_out(url, picture.as_uri(), text.as_uri())
+    with ThreadPoolExecutor(2) as threads:
+        shown = dict(
+            zip(documents, threads.map(lambda one: desk.pages(one[1], one[0]), documents.items()), strict=True)
+        )
+    assert asked == []
+    for media_type, pages in shown.items():
+        assert pages, media_type
+        for page in pages:
+            assert SECRET not in (page.layer_text or ""), media_type
+            assert not shows(pixels(page), SECRET_COLOUR), media_type
+
+
+def shows(image: Image.Image, colour: tuple[int, int, int]) -> bool:
+    found = image.getcolors(1 << 20) or []
+    return any(all(abs(a - b) < 40 for a, b in zip(seen, colour, strict=True)) for _, seen in found)
+
+
+@contextmanager
+def converting(desk: Desk, data: bytes, media_type: MediaType, patience: Patience) -> Iterator[Future[Conversion]]:
+    """A conversion that LibreOffice has begun to work on."""
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(desk.convert, data, media_type, patience)
+        wait_for(lambda: future.done() or offices(psutil.Process()))
+        yield future
+
+
+def offices(process: psutil.Process) -> list[psutil.Process]:
+    """The LibreOffices among the descendants of a process."""
+    found = []
+    for child in process.children(recursive=True):
+        try:
+            if child.name() == "soffice.bin":
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def sockets_of(folder: str) -> list[Path]:
+    """What LibreOffice makes in the folder for sockets when it works in this one."""
+    profile = Path(folder, "profile").as_uri().encode("utf-16-le")
+    name = "".join(f"{byte:x}" for byte in hashlib.md5(profile).digest())
+    return [*SOCKETS.glob(f"OSL_PIPE_*_{Path(folder).name}"), *SOCKETS.glob(f"OSL_PIPE_*_SingleOfficeIPC_{name}")]
+
+
+def expect_nothing_left(workplaces: Path, folders: list[str]) -> None:
+    assert folders
+    wait_for(lambda: not any(workplaces.glob("pagesight-*")))
+    assert [path for folder in folders for path in sockets_of(folder)] == []
+    others = {child.pid for child in sandboxes()}
+    assert [child for child in psutil.Process().children(recursive=True) if child.pid not in others] == []
+
+
+def crash(program: psutil.Process, patience: Patience) -> None:
+    program.send_signal(signal.SIGSEGV)
+
+
+def hang(program: psutil.Process, patience: Patience) -> None:
+    program.suspend()
+
+
+def stop(program: psutil.Process, patience: Patience) -> None:
+    patience.stop()
+
+
+def nothing(program: psutil.Process, patience: Patience) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "isolated"),
+    [
+        (nothing, None, True),
+        (nothing, None, False),
+        (crash, RenderCrashed, True),
+        (crash, RenderCrashed, False),
+        (hang, RenderTimeout, False),
+        (stop, Stopped, True),
+        (stop, Stopped, False),
+    ],
+)
+def test_however_a_conversion_ends_nothing_is_left(
+    pool: SandboxPool,
+    workplaces: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[[psutil.Process, Patience], None],
+    error: type[Exception] | None,
+    isolated: bool,
+) -> None:
+    if not isolated:
+        monkeypatch.setattr(confinement, "namespaces", tuple)
+    desk, patience = Desk(pool, seconds=6 if fault is hang else 120), Patience()
+    data = LARGE.read_bytes() if error else odp(Slide("words"))
+    with converting(desk, data, MediaType.DOCX if error else MediaType.ODP, patience) as future:
+        folders = list(map(str, workplaces.glob("pagesight-*")))
+        for program in offices(psutil.Process()):
+            fault(program, patience)
+        raised = future.exception()
+    assert type(raised) is (error or type(None)), raised
+    expect_nothing_left(workplaces, folders)
+
+
+def test_a_document_that_wants_too_much_memory_is_cut_off(pool: SandboxPool) -> None:
+    with pytest.raises(RenderOutOfMemory, match="128 MiB") as raised:
+        Desk(pool, memory_mb=128).convert(LARGE.read_bytes(), MediaType.DOCX)
+    assert "PAGESIGHT_CONVERSION_MEMORY_MB" in raised.value.remedy
+
+
+_PARENT = """
+import json, sys
+from pathlib import Path
+from pipeline.models import MediaType
+from pipeline.rendering import confinement, office
+from pipeline.retry import Patience
+if sys.argv[1] == "plain":
+    confinement.namespaces = tuple
+with open(sys.argv[2], "rb") as file:
+    office.convert(file, MediaType.DOCX, ["unguessable"], confinement.ConversionLimits(120, 1024, 200), Patience())
+"""
+
+
+@pytest.mark.parametrize("isolation", ["namespaces", "plain"])
+def test_a_killed_parent_leaves_nothing_and_passwords_stand_in_no_argument(tmp_path: Path, isolation: str) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", _PARENT, isolation, str(LARGE)], env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+    wait_for(lambda: offices(psutil.Process(parent.pid)))
+    family = psutil.Process(parent.pid).children(recursive=True)
+    folders = list(map(str, tmp_path.glob("pagesight-*")))
+    arguments = [argument for child in family for argument in child.cmdline()]
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not any(child.is_running() and child.status() != "zombie" for child in family))
+    wait_for(lambda: not any(tmp_path.iterdir()))
+    assert len(folders) == 1
+    assert sockets_of(folders[0]) == []
+    assert not any("unguessable" in argument for argument in arguments)
+
+
+@pytest.mark.parametrize(
+    ("find", "media_type", "words"),
+    [
+        (office.find_office, MediaType.PPTX, ("no LibreOffice", "python3-uno")),
+        (djvu.find_tools, MediaType.DJVU, ("no DjVuLibre", "djvulibre-bin")),
+    ],
+)
+def test_a_missing_program_is_named_with_what_to_install(
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    find: Any,
+    media_type: MediaType,
+    words: tuple[str, str],
+) -> None:
+    find.cache_clear()
+    with monkeypatch.context() as context:
+        context.setattr(office, "_PLACES", ())
+        context.setenv("PATH", str(tmp_path))
+        with pytest.raises(UnsupportedFormat, match=words[0]) as raised:
+            desk.convert(b"", media_type)
+    assert words[1] in raised.value.remedy
+    assert find()

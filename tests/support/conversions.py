@@ -1,0 +1,28 @@
+"""What makes PDFs of office files in tests, and whether this machine has it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from pipeline.conversion import Converter
+from pipeline.errors import UnsupportedFormat
+from pipeline.rendering import djvu, office
+from pipeline.rendering.confinement import ConversionLimits
+from pipeline.threads import Places
+
+LIMITS = ConversionLimits(seconds=120, memory_mb=1024, sheet_pages=200)
+CONVERTER = Converter(LIMITS, Places(2))
+
+
+def require_programs(*finders: Callable[[], object]) -> None:
+    """Skip the test where LibreOffice or DjVuLibre is not installed, and fail it in CI."""
+    for find in finders or (office.find_office, djvu.find_tools):
+        try:
+            find()
+        except UnsupportedFormat as error:
+            if os.environ.get("CI"):
+                pytest.fail(str(error))
+            pytest.skip(str(error))
