@@ -6,11 +6,14 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image
 
 from pipeline.rendering.text import clean_line
+
+if TYPE_CHECKING:
+    from pipeline.rendering.raster import Picture
 
 MAX_VALUE_CHARS = 200
 _MAX_TAGS = 200
@@ -21,13 +24,13 @@ _DATE = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 _OFFSET = re.compile(r"[+-]\d\d:\d\d")
 
 
-def orientation(image: Image.Image) -> int | None:
+def orientation(image: Picture) -> int | None:
     """Return the orientation, 1 to 8; None where it is missing or makes no sense (bytes and lists occur)."""
     value = dict(_guarded(lambda: [*image.getexif().items()])).get(ExifTags.Base.Orientation)
     return value if isinstance(value, int) and 1 <= value <= 8 else None
 
 
-def flatten(image: Image.Image, *, keep_gps: bool) -> dict[str, str]:
+def flatten(image: Picture, *, keep_gps: bool) -> dict[str, str]:
     """Return tags by name. Binary values, maker notes and long lists are left out, positions unless asked for."""
     named = _guarded(lambda: [*_named(image.getexif(), keep_gps)])
     texts = ((name, _as_text(value)) for name, value in named[:_MAX_TAGS])

@@ -1,18 +1,23 @@
-"""Image files, by Pillow. Runs in the sandbox process."""
+"""Image files, by Pillow, and HEIF by libheif. Runs in the sandbox process."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin
 
-from pipeline.errors import CorruptFile, LimitExceeded, OutcomeError
-from pipeline.rendering import exif
+from pipeline.errors import CorruptFile, LimitExceeded, OutcomeError, UnsupportedFormat
+from pipeline.rendering import exif, jpeg2000
 from pipeline.rendering.page_image import Canvas, DecodedPage, finish_page, fit
 from pipeline.rendering.protocol import RenderLimits
-from pipeline.rendering.raster import to_rgb
+from pipeline.rendering.raster import Picture, to_rgb
+
+if TYPE_CHECKING:
+    from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
 #: Pillow's names for the formats, by media type.
 FORMATS = {
@@ -22,8 +27,37 @@ FORMATS = {
     "image/webp": "WEBP",
     "image/gif": "GIF",
     "image/bmp": "BMP",
+    "image/jp2": "JPEG2000",
+    "image/heif": "HEIF",
+    "image/avif": "AVIF",
+    "image/x-portable-anymap": "PPM",
+    "image/vnd.adobe.photoshop": "PSD",
 }
-#: Files claim anything; a scanner's resolution lies within these.
+#: What is not decoded, by how its files begin.
+_UNREAD_HEADS = {
+    b"8BPS\0\2": "PSB pictures, Photoshop's large ones,",
+    b"MM\0+": "big-endian BigTIFF pictures",
+}
+#: The same by what Pillow says of it: a TIFF's kind of samples, the value of its tag Compression (as libtiff's tiff.h
+#: lists them), or a PSD's colour mode and bits a channel.
+_UNREAD_KINDS = {
+    "unknown pixel mode": "TIFF pictures with samples of this kind",
+    "34661": "TIFF pictures compressed by JBIG",
+    "34712": "TIFF pictures compressed by JPEG 2000",
+    "34887": "TIFF pictures compressed by LERC",
+    "50002": "TIFF pictures compressed by JPEG XL",
+    **{f"({mode}, {bits})": f"PSD pictures of {bits} bits a channel" for mode in range(10) for bits in (16, 32)},
+}
+# Pillow's own reader of uncompressed TIFF files takes no subsampled YCbCr, and 16-bit planes for 8-bit ones.
+TiffImagePlugin.READ_LIBTIFF = True
+# Grey of 16 bits where white is zero: Pillow knows it of little-endian files only, and leaves the inverting to others.
+TiffImagePlugin.OPEN_INFO[(TiffImagePlugin.MM, 0, (1,), 1, (16,), ())] = ("I;16B", "I;16B")
+#: How the decoders' libraries say that memory was refused: Pillow's name and number for it, libavif's, libheif's.
+_OUT_OF_MEMORY = ("out of memory", "decoder error -9", "memory allocation")
+_HEAD_BYTES = 8
+_SEPARATE_PLANES = 2
+_WHITE_IS_ZERO = 0
+#: Files claim anything; a scanner's resolution lies between these. Of a TIFF that tells none Pillow says 1.
 _DPI = (1.0, 20_000.0)
 _TRANSPOSE = Image.Transpose
 #: What turns a picture upright, by EXIF orientation: the transposition, and the degrees clockwise in it.
@@ -41,7 +75,9 @@ _SIDEWAYS = tuple(transposition for transposition, degrees in _UPRIGHT.values() 
 
 
 class ImageFile:
-    """An open image file. Every frame of a TIFF is a page; of all other formats the first frame is the only one."""
+    """An open image file. Every frame of a TIFF is a page; of all other formats only one is: the first of an animation,
+    the primary one of a HEIF file, the composite of a PSD file.
+    """
 
     title: str | None = None
     members = 0
@@ -51,6 +87,7 @@ class ImageFile:
 
         Raises:
             CorruptFile: Pillow cannot open it.
+            UnsupportedFormat: it is of a kind that Pillow does not know.
             LimitExceeded: a TIFF has more frames than `limits` allow pages.
         """
         # Ours is checked before anything is decoded; Pillow's own refuses genuine scans of 180 megapixels and more.
@@ -61,13 +98,17 @@ class ImageFile:
         self._keep_gps = keep_gps
         self._decoded: int | None = None
         self._open()
-        self.pages = self._count_frames() if self._format == "TIFF" else 1
+        self.pages = 1
+        if self._format == "TIFF":
+            self.pages = self._count_frames()
+            self._reopen()  # Pillow keeps what a frame told of itself for the frames after it
 
     def render(self, page_number: int) -> DecodedPage:
         """Decode and measure a frame.
 
         Raises:
             CorruptFile: Pillow cannot decode it.
+            UnsupportedFormat: it is compressed in a way that nothing here decodes.
             LimitExceeded: its header declares more pixels than `limits` allow.
         """
         if page_number == self._decoded:  # its header has been changed by decoding it
@@ -75,7 +116,7 @@ class ImageFile:
         try:
             with _pillow_errors():
                 if self._format == "TIFF":
-                    self._image.seek(page_number - 1)
+                    self._seek(page_number - 1)
                 self._decoded = page_number
                 return _render(self._image, self._limits.max_pixels, self._keep_gps)
         except OutcomeError:
@@ -92,7 +133,7 @@ class ImageFile:
         file = self._path.open("rb")
         try:
             with _pillow_errors():
-                self._image = Image.open(file, formats=(self._format,))
+                self._image = _open_picture(file, self._format)
         except BaseException:
             file.close()
             raise
@@ -103,15 +144,36 @@ class ImageFile:
         self._decoded = None
         self._open()
 
+    def _seek(self, frame: int) -> None:
+        image = cast(Image.Image, self._image)
+        if image.tell() != frame:
+            image.info.clear()
+            image.seek(frame)
+
     def _count_frames(self) -> int:
         """Count by walking the directories. The first that cannot be read counts too, and then fails as a page."""
         for frame in range(1, self._limits.max_pages + 1):
             try:
-                with _pillow_errors():
-                    self._image.seek(frame)
+                with suppress(UnsupportedFormat), _pillow_errors():
+                    self._seek(frame)
             except CorruptFile as error:
                 return frame if isinstance(error.__cause__, EOFError) else frame + 1
         raise LimitExceeded(f"the TIFF has more frames than the limit of {self._limits.max_pages} pages")
+
+
+def _open_picture(file: BinaryIO, image_format: str) -> Picture:
+    if image_format == "HEIF":
+        from pipeline.rendering.heif import HeifPicture  # 30 MB of address space, for those who need it
+
+        return HeifPicture(file)
+    head = file.read(_HEAD_BYTES)
+    file.seek(0)
+    for start, kind in _UNREAD_HEADS.items():
+        if head.startswith(start):
+            raise UnsupportedFormat(f"{kind} are not decoded")
+    Image.init()
+    factory, _ = Image.OPEN[image_format]  # Image.open would keep to itself what is wrong with the file
+    return factory(file, "")
 
 
 @contextmanager
@@ -123,20 +185,20 @@ def _pillow_errors() -> Iterator[None]:
         yield
     except (OutcomeError, MemoryError):
         raise
-    except UnidentifiedImageError as error:
-        raise CorruptFile("the picture's header cannot be read") from error
     except Exception as error:
+        if kind := _UNREAD_KINDS.get(str(error)):
+            raise UnsupportedFormat(f"{kind} are not decoded") from error
+        if any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+            raise MemoryError from error
         raise CorruptFile(f"the picture cannot be decoded: {str(error)[:200] or type(error).__name__}") from error
 
 
-def _render(image: Image.Image, max_pixels: int, keep_gps: bool) -> DecodedPage:
+def _render(image: Picture, max_pixels: int, keep_gps: bool) -> DecodedPage:
     _check_size(image.size, max_pixels)
     by_pillow = image.format == "TIFF"  # which `load` turns upright, and forgets the tag
     told = exif.orientation(image) if image.format != "PNG" else None
     mode, size, dpi = image.mode, image.size, _dpi(image)
-    if image.format in ("JPEG", "MPO"):
-        image.draft(None, fit(*size, enlarge=False).content)
-    image.load()
+    _decode(image, fit(*size, enlarge=False).content)
     # Only now for PNG, where it may stand behind the pixels: asking before would decode them.
     told = told or exif.orientation(image)
     transposition, degrees = _UPRIGHT[told or 1]
@@ -164,6 +226,34 @@ def _render(image: Image.Image, max_pixels: int, keep_gps: bool) -> DecodedPage:
     )
 
 
+def _decode(image: Picture, size: tuple[int, int]) -> None:
+    """Decode a picture, at a reduced scale of not less than `size` where its format has such."""
+    if image.format in ("JPEG", "MPO"):
+        cast(Image.Image, image).draft(None, size)
+    if image.format == "JPEG2000":
+        _reduce(cast("Jpeg2KImageFile", image), size)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        _refuse_unread(image)
+    image.load()
+
+
+def _refuse_unread(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Refuse what Pillow opens and then cannot decode, or decodes into other colours."""
+    if image.info["compression"] == "webp":
+        raise UnsupportedFormat("TIFF pictures compressed by WebP are not decoded")
+    if image.mode == "LAB" and image.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION) == _SEPARATE_PLANES:
+        raise UnsupportedFormat("TIFF pictures in Lab with separate planes are not decoded")
+
+
+def _reduce(image: Jpeg2KImageFile, size: tuple[int, int]) -> None:
+    """Have JPEG 2000 read at as many halvings as leave `size`, with the profile that Pillow passes over."""
+    assert image.fp is not None
+    told = jpeg2000.inspect(image.fp)
+    image.reduce = min(told.reductions, int(math.log2(min(image.width / size[0], image.height / size[1]))))
+    if told.icc_profile:
+        image.info["icc_profile"] = told.icc_profile
+
+
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
@@ -172,10 +262,10 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise CorruptFile("the picture has no pixels")
 
 
-def _upright(image: Image.Image, canvas: Canvas, transposition: Image.Transpose | None) -> Image.Image:
+def _upright(image: Picture, canvas: Canvas, transposition: Image.Transpose | None) -> Image.Image:
     """Return the picture in RGB, turned, on its canvas."""
     content = canvas.content[::-1] if transposition in _SIDEWAYS else canvas.content
-    upright = to_rgb(image, content, image.info.get("icc_profile"))
+    upright = to_rgb(image, content, image.info.get("icc_profile"), inverted=_is_inverted(image))
     if transposition is not None:
         upright = upright.transpose(transposition)
     if canvas.size == canvas.content:
@@ -185,10 +275,21 @@ def _upright(image: Image.Image, canvas: Canvas, transposition: Image.Transpose 
     return page
 
 
-def _dpi(image: Image.Image) -> float | None:
+def _is_inverted(image: Picture) -> bool:
+    """Tell pictures whose samples Pillow hands over turned: inks, one bit, and deep grey where white is zero."""
+    if image.format in ("JPEG", "MPO"):  # which only Adobe's programs invert, and they leave a mark
+        return image.mode == "CMYK" and "adobe" not in image.info
+    if image.format == "PSD":
+        return image.mode == "1"
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode.startswith("I;16"):
+        return image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO
+    return False
+
+
+def _dpi(image: Picture) -> float | None:
     """Return the file's own resolution across, None where it tells none that a scanner could have."""
     try:
         dpi = float(image.info["dpi"][0])
     except (KeyError, TypeError, ValueError, ZeroDivisionError, IndexError):
         return None
-    return dpi if _DPI[0] <= dpi <= _DPI[1] else None
+    return dpi if _DPI[0] < dpi < _DPI[1] else None

@@ -8,9 +8,12 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator
-from typing import cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
+
+if TYPE_CHECKING:
+    from pipeline.rendering.heif import HeifPicture
 
 _BAND_PIXELS = 4_000_000
 #: Shrinking goes by whole factors, which is quick, down to at least this much of the target; the rest is resampled.
@@ -21,15 +24,21 @@ _FLOAT_TOPS = (1.0, 255.0, 65535.0)
 #: Colour spaces as ICC profiles name them, by the mode whose pixels they describe.
 _ICC_SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}
 _Range = tuple[float, float]
+Picture: TypeAlias = "Image.Image | HeifPicture"
 
 
-def to_rgb(image: Image.Image, size: tuple[int, int], icc_profile: bytes | None) -> Image.Image:
-    """Return a decoded picture in RGB: transparency on white, deep samples scaled, colours in sRGB where it says so."""
+def to_rgb(image: Picture, size: tuple[int, int], icc_profile: bytes | None, *, inverted: bool = False) -> Image.Image:
+    """Return a decoded picture in RGB: transparency on white, deep samples scaled, colours in sRGB where it says so.
+
+    `inverted` tells that samples mean the opposite of what their mode says.
+    """
     shrunk = _shrink(image, size)
+    if inverted:
+        shrunk = ImageChops.invert(shrunk)
     return _in_srgb(shrunk, icc_profile) if icc_profile else shrunk.convert("RGB")
 
 
-def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _shrink(image: Picture, size: tuple[int, int]) -> Image.Image:
     """Return the picture at `size`, in mode L, RGB or CMYK."""
     factor = max(1, int(min(image.width / size[0], image.height / size[1]) / _RESAMPLED))
     levels = _Levels(image) if image.mode.startswith("I") or image.mode == "F" else None
@@ -47,7 +56,7 @@ def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return small.resize(size, Image.Resampling.BICUBIC, box)
 
 
-def _bands(image: Image.Image, factor: int) -> Iterator[tuple[int, Image.Image]]:
+def _bands(image: Picture, factor: int) -> Iterator[tuple[int, Image.Image]]:
     rows = max(1, _BAND_PIXELS // image.width // factor) * factor
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
@@ -76,7 +85,7 @@ def _on_white(band: Image.Image) -> Image.Image:
 class _Levels:
     """Maps deep samples to 8 bits: from the smallest usual range that holds them all, else from their own."""
 
-    def __init__(self, image: Image.Image) -> None:
+    def __init__(self, image: Picture) -> None:
         self._mode = "F" if image.mode == "F" else "I"
         extrema = [cast(_Range, band.convert(self._mode).getextrema()) for _, band in _bands(image, 1)]
         low, high = min(low for low, _ in extrema), max(high for _, high in extrema)
@@ -96,9 +105,18 @@ def _in_srgb(image: Image.Image, icc_profile: bytes) -> Image.Image:
     """Convert by the picture's own profile; a profile that is broken or describes other pixels is passed over."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
-        if profile.profile.xcolor_space.strip() != _ICC_SPACES[image.mode]:
+        space = profile.profile.xcolor_space.strip()
+        if space == "GRAY" and image.mode == "RGB":  # as which some decoders hand over grey
+            image = _grey(image)
+        if space != _ICC_SPACES[image.mode]:
             return image.convert("RGB")
         converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         return image.convert("RGB")
     return converted or image.convert("RGB")
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """Return a picture without colours in mode L, another one as it is."""
+    grey = image.convert("L")
+    return image if ImageChops.difference(image, grey.convert("RGB")).getbbox() else grey

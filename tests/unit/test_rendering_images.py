@@ -12,6 +12,7 @@ from pipeline.errors import CorruptFile, LimitExceeded
 from pipeline.models import MediaType, RenderedPage
 from pipeline.rendering import RenderLimits, SandboxPool
 from pipeline.rendering.image import FORMATS
+from support.pictures import file_of
 from support.rendering import LIMITS, encoded, opened, pixels, png_that_inflates, render
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -43,13 +44,11 @@ def corners(page: RenderedPage) -> list[tuple[int, ...]]:
 
 @pytest.mark.parametrize("media_type", [MediaType(name) for name in FORMATS])
 def test_every_image_format_gives_one_page(pool: SandboxPool, media_type: MediaType) -> None:
-    name = media_type.partition("/")[2].upper()
-    page = render(pool, encoded(quarters(), name), media_type)
+    page = render(pool, file_of(quarters(), media_type), media_type)
     assert (page.width_px, page.height_px) == (60, 40)
-    assert (page.original.format, page.original.width, page.original.height) == (name, 60, 40)
+    assert (page.original.format, page.original.width, page.original.height) == (FORMATS[media_type], 60, 40)
     assert Image.open(io.BytesIO(page.jpeg)).size == (60, 40)
-    if media_type not in (MediaType.GIF, MediaType.JPEG):  # dithered, and blurred
-        assert corners(page) == [RED, GREEN, BLUE, WHITE]
+    assert corners(page) == [RED, GREEN, BLUE, WHITE]
     assert (page.layer_text, page.label, page.facts.is_vector, page.facts.picture_share) == (None, None, False, None)
 
 
@@ -335,7 +334,7 @@ def test_more_frames_than_the_limit_are_refused() -> None:
 @pytest.mark.parametrize("media_type", [MediaType(name) for name in FORMATS])
 def test_truncated_and_invented_pictures_are_corrupt(pool: SandboxPool, media_type: MediaType) -> None:
     noise = Image.effect_noise((300, 300), 90).convert("RGB")
-    whole = encoded(noise, media_type.partition("/")[2].upper())
+    whole = file_of(noise, media_type)
     for data in (whole[: len(whole) // 2], whole[:20], b"\x89PNG nonsense", b"II*\0" + b"\xff" * 60):
         with pytest.raises(CorruptFile, match="picture"):
             render(pool, data, media_type)
