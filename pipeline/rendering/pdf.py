@@ -3,59 +3,62 @@
 from __future__ import annotations
 
 import ctypes
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import cached_property, partial
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 from PIL import Image
 
 from pipeline.errors import CorruptFile, EncryptedFile, LimitExceeded
-from pipeline.rendering.page_image import Canvas, DecodedPage, PageImage, finish_page, fit
+from pipeline.rendering.attachments import Attachments, count_attachments
+from pipeline.rendering.encryption import first_that_opens, pdf_forms
+from pipeline.rendering.layer import state_of
+from pipeline.rendering.page_image import Canvas, DecodedPage, LayerState, finish_page, fit
+from pipeline.rendering.pdf_outline import Outline
+from pipeline.rendering.pdf_pictures import picture_share
+from pipeline.rendering.pdf_text import inked_share, layer_text
 from pipeline.rendering.protocol import RenderLimits
-from pipeline.rendering.text import clean_line, clean_text
+from pipeline.rendering.text import clean_line, utf16
 
 POINTS_PER_INCH = 72
 #: Sides beyond these are no page's: PDFium hands out 0 for boxes it cannot make sense of, and boxes of 2,147,483,648
 #: points exist, on which a letter would be far less than a pixel. The upper one is 3.5 km.
 _SIDE_POINTS = (1e-3, 1e7)
-#: About 300 dense pages' worth on one page; what lies beyond is cut off.
-MAX_TEXT_CHARS = 1_000_000
 MAX_TITLE_CHARS = 500
 MAX_LABEL_CHARS = 50
-#: Objects looked at for the share of pictures: pages with 100,000 of them exist.
-_MAX_OBJECTS = 4_000
-_MAX_FORM_DEPTH = 3
-_GRID = 128
 #: A page with a larger share of pictures was scanned or photographed.
 _SCANNED_SHARE = 0.5
-
-Matrix = tuple[float, float, float, float, float, float]
-_IDENTITY: Matrix = (1, 0, 0, 1, 0, 0)
+#: Annotations looked at: pages with 32,768 of them exist.
+_MAX_ANNOTATIONS = 1_000
+#: Annotations whose words are seen on the page.
+_WORDED = {pdfium_c.FPDF_ANNOT_WIDGET, pdfium_c.FPDF_ANNOT_FREETEXT, pdfium_c.FPDF_ANNOT_STAMP}
+_XFA = (pdfium_c.FORMTYPE_XFA_FULL, pdfium_c.FORMTYPE_XFA_FOREGROUND)
 
 
 class PdfFile:
     """An open PDF."""
-
-    members = 0
 
     def __init__(self, descriptor: int, limits: RenderLimits, passwords: Sequence[str] = ()) -> None:
         """Open the file behind a descriptor.
 
         Raises:
             CorruptFile: not a PDF that can be read, or one without pages.
-            EncryptedFile: it wants a password, or is encrypted in a way that PDFium does not know.
+            EncryptedFile: it wants another password, or is encrypted in a way that PDFium does not know.
             LimitExceeded: it has more pages than `limits` allow.
         """
-        self._pdf = pdfium.PdfDocument(_load(descriptor))
+        self._pdf = pdfium.PdfDocument(_load(descriptor, passwords))
         # Before anything else touches the document, as PDFium wants it, else form fields stay empty.
         self._pdf.init_forms()
+        self._limits = limits
+        self.members = count_attachments(self._pdf)
         self.pages = len(self._pdf)
         if self.pages < 1:
             raise CorruptFile("no pages can be found in the PDF")
         if self.pages > limits.max_pages:
             raise LimitExceeded(f"the PDF has {self.pages} pages, the limit is {limits.max_pages}")
-        title = _utf16(lambda buffer, size: pdfium_c.FPDF_GetMetaText(self._pdf, b"Title", buffer, size))
+        title = utf16(lambda buffer, size: pdfium_c.FPDF_GetMetaText(self._pdf, b"Title", buffer, size))
         self.title = clean_line(title, MAX_TITLE_CHARS)
 
     def render(self, page_number: int) -> DecodedPage:
@@ -70,53 +73,126 @@ class PdfFile:
             if not all(_SIDE_POINTS[0] <= side <= _SIDE_POINTS[1] for side in (width, height)):
                 raise CorruptFile(f"page {page_number} has no usable size: {width:g} x {height:g} points")
             canvas = fit(width, height, enlarge=True)
-            share = _picture_share(page)
-            return DecodedPage(
-                image=_draw(page, canvas),
-                dpi=canvas.content[0] * POINTS_PER_INCH / width,
-                original={"format": "PDF", "rotation": page.get_rotation()},
-                is_vector=share < _SCANNED_SHARE,
-                picture_share=share,
-                label=self._label(page_number - 1),
-                layer_text=_layer_text(page),
-            )
+            share = picture_share(page)
+            annotations = _subtypes(page)
+            with _painted(page, canvas) as (image, pixels):
+                text, layer = self._layer(page_number - 1, page, annotations, image, canvas, share >= _SCANNED_SHARE)
+                return DecodedPage(
+                    image=finish_page(image, pixels),
+                    dpi=canvas.content[0] * POINTS_PER_INCH / width,
+                    original={"format": "PDF", "rotation": page.get_rotation()},
+                    is_vector=share < _SCANNED_SHARE,
+                    picture_share=share,
+                    label=self._label(page_number - 1),
+                    section=self._outline.section(page_number - 1),
+                    layer_text=text,
+                    layer=layer,
+                    placeholder=self._is_placeholder(annotations),
+                )
         finally:
             page.close()
+
+    def packed(self) -> Attachments:
+        """Return what gives access to the files that it carries."""
+        return Attachments(self._pdf, self._limits)
 
     def close(self) -> None:
         """Give the document's memory back."""
         self._pdf.close()
 
+    @cached_property
+    def _outline(self) -> Outline:
+        return Outline(self._pdf)
+
     def _page(self, page_number: int) -> pdfium.PdfPage:
         try:
-            return self._pdf[page_number - 1]  # PDFium counts from 0; nothing else here does
+            page = self._pdf[page_number - 1]  # PDFium counts from 0; what it is handed is called an index
+            if all(page.get_size()):
+                return page
+            # A crop box beside the media box leaves nothing; other readers then show the whole page.
+            page.set_cropbox(*page.get_mediabox())
+            page.close()
+            return self._pdf[page_number - 1]
         except pdfium.PdfiumError as error:
             raise CorruptFile(f"page {page_number} cannot be loaded") from error
 
+    def _layer(
+        self,
+        index: int,
+        page: pdfium.PdfPage,
+        annotations: set[int],
+        image: Image.Image,
+        canvas: Canvas,
+        is_scanned: bool,
+    ) -> tuple[str | None, LayerState]:
+        """Return the text layer, with the words of annotations and filled fields, and what it is worth."""
+        with self._with_annotations(index, page, annotations) as page, closing(page.get_textpage()) as textpage:
+            text = layer_text(textpage, page.get_bbox())
+            if text is None:
+                return None, "none"
+            paint = partial(_painting, page, canvas) if is_scanned else None
+            return text, state_of(text, inked_share(page, textpage, image, canvas.content, paint))
+
+    @contextmanager
+    def _with_annotations(self, index: int, page: pdfium.PdfPage, annotations: set[int]) -> Iterator[pdfium.PdfPage]:
+        """Yield the page, or a copy that has the words of its annotations in it: PDFium's text of a page has none."""
+        if not annotations & _WORDED or pdfium_c.FPDFPage_GetAnnotCount(page) > _MAX_ANNOTATIONS:
+            yield page
+            return
+        with pdfium.PdfDocument.new() as copy:
+            pdfium_c.FPDF_ImportPagesByIndex(copy, self._pdf, (ctypes.c_int * 1)(index), 1, 0)
+            with closing(copy[0]) as merged:
+                pdfium_c.FPDFPage_Flatten(merged, pdfium_c.FLAT_NORMALDISPLAY)
+            yield copy[0]
+
+    def _is_placeholder(self, annotations: set[int]) -> bool:
+        """Whether the one page there is asks for a program that knows XFA: it has no field, static forms have them."""
+        return (
+            self.pages == 1
+            and pdfium_c.FPDF_GetFormType(self._pdf) in _XFA
+            and pdfium_c.FPDF_ANNOT_WIDGET not in annotations
+        )
+
     def _label(self, index: int) -> str | None:
-        label = _utf16(lambda buffer, size: pdfium_c.FPDF_GetPageLabel(self._pdf, index, buffer, size))
+        label = utf16(lambda buffer, size: pdfium_c.FPDF_GetPageLabel(self._pdf, index, buffer, size))
         return clean_line(label, MAX_LABEL_CHARS)
 
 
-def _load(descriptor: int) -> pdfium_c.FPDF_DOCUMENT:
-    """Open a document by descriptor.
+def _load(descriptor: int, passwords: Sequence[str]) -> pdfium_c.FPDF_DOCUMENT:
+    """Open a document by descriptor, with the empty password, which most encrypted ones have, or one of these.
 
     Not through `pdfium.PdfDocument`, which resolves the link under /proc to a name that may mean another file by now,
     and reports a PDF without pages with the error of whatever failed before it.
     """
-    document = pdfium_c.FPDF_LoadDocument(f"/proc/self/fd/{descriptor}".encode(), None)
+    path = f"/proc/self/fd/{descriptor}".encode()
+
+    def with_password(password: str) -> pdfium_c.FPDF_DOCUMENT | None:
+        tries = (_try_to_load(path, form) for form in pdf_forms(password))
+        return next((document for document in tries if document is not None), None)
+
+    document = _try_to_load(path, None)
+    return first_that_opens(with_password, passwords, "the PDF") if document is None else document
+
+
+def _try_to_load(path: bytes, password: bytes | None) -> pdfium_c.FPDF_DOCUMENT | None:
+    """Open a document, None where the password is the wrong one."""
+    document = pdfium_c.FPDF_LoadDocument(path, password)
     if document:
         return document
     error = pdfium_c.FPDF_GetLastError()
     if error == pdfium_c.FPDF_ERR_PASSWORD:
-        raise EncryptedFile("the PDF wants a password")
+        return None
     if error == pdfium_c.FPDF_ERR_SECURITY:
         raise EncryptedFile("the PDF is encrypted in a way that cannot be read")
     raise CorruptFile("the PDF is damaged beyond reading")
 
 
-def _draw(page: pdfium.PdfPage, canvas: Canvas) -> PageImage:
-    """Draw a page, its annotations and form fields on white, in RGB, at the size it is kept in."""
+@contextmanager
+def _painted(page: pdfium.PdfPage, canvas: Canvas) -> Iterator[tuple[Image.Image, memoryview]]:
+    """Draw a page, its annotations and form fields on white, at the size it is kept in.
+
+    The image (RGB) and its bytes, rows top down, are one buffer, which goes with the block.
+    """
     bitmap = pdfium.PdfBitmap.new_native(*canvas.size, pdfium_c.FPDFBitmap_BGR, rev_byteorder=True)
     try:
         bitmap.fill_rect((255, 255, 255, 255), 0, 0, *canvas.size)
@@ -127,78 +203,22 @@ def _draw(page: pdfium.PdfPage, canvas: Canvas) -> PageImage:
             pdfium_c.FPDF_FFLDraw(page.formenv, *target)
         assert bitmap.stride == 3 * bitmap.width  # PDFium pads no rows of a bitmap that is not its own
         image = Image.frombuffer("RGB", canvas.size, bitmap.buffer, "raw", "RGB", bitmap.stride, 1)
-        return finish_page(image, memoryview(bitmap.buffer))
+        yield image, memoryview(bitmap.buffer)
     finally:
         bitmap.close()
 
 
-def _layer_text(page: pdfium.PdfPage) -> str | None:
-    """Return the text within the page's box in PDFium's order, None where there is none."""
-    textpage = page.get_textpage()
-    try:
-        text = clean_text(textpage.get_text_bounded()[:MAX_TEXT_CHARS])
-    finally:
-        textpage.close()
-    return text if text.strip() else None
+def _painting(page: pdfium.PdfPage, canvas: Canvas) -> Image.Image:
+    with _painted(page, canvas) as (image, _):
+        return image.copy()
 
 
-def _utf16(read: Callable[[object, int], int]) -> str:
-    """Read a string by PDFium's way: asked for the size in bytes first, UTF-16 with a NUL at its end."""
-    size = read(None, 0)
-    buffer = ctypes.create_string_buffer(size)
-    read(buffer, size)
-    return buffer.raw[: max(0, size - 2)].decode("utf-16-le", errors="ignore")
-
-
-def _picture_share(page: pdfium.PdfPage) -> float:
-    """Return the share of the page's box under its image objects, on a grid of 128 x 128."""
-    left, bottom, right, top = page.get_bbox()
-    across, up = _GRID / max(right - left, 1e-6), _GRID / max(top - bottom, 1e-6)
-    grid = Image.new("L", (_GRID, _GRID))
-    for x0, y0, x1, y1 in _image_boxes(page):
-        cells = ((x0 - left) * across, (y0 - bottom) * up, (x1 - left) * across, (y1 - bottom) * up)
-        if all(map(math.isfinite, cells)):
-            grid.paste(1, tuple(min(_GRID, max(0, round(cell))) for cell in cells))
-    return grid.histogram()[1] / _GRID**2
-
-
-def _image_boxes(page: pdfium.PdfPage) -> Iterator[tuple[float, float, float, float]]:
-    """Yield the boxes (left, bottom, right, top, in the page's units) of image objects, also those within forms."""
-    for raw, to_page in _objects(page):
-        if pdfium_c.FPDFPageObj_GetType(raw) == pdfium_c.FPDF_PAGEOBJ_IMAGE:
-            a, b, c, d, e, f = _product(_matrix(raw), to_page)
-            # An image is the unit square under its matrix.
-            xs, ys = (e, e + a, e + c, e + a + c), (f, f + b, f + d, f + b + d)
-            yield min(xs), min(ys), max(xs), max(ys)
-
-
-def _objects(page: pdfium.PdfPage) -> Iterator[tuple[object, Matrix]]:
-    """Yield the page's objects, each with the matrix from its space to the page's, as far as the bound allows."""
-    budget = _MAX_OBJECTS
-    pending = [(page, _IDENTITY, 0)]
-    while pending:
-        parent, to_page, depth = pending.pop()
-        count, get = (
-            (pdfium_c.FPDFFormObj_CountObjects, pdfium_c.FPDFFormObj_GetObject)
-            if depth
-            else (pdfium_c.FPDFPage_CountObjects, pdfium_c.FPDFPage_GetObject)
-        )
-        for index in range(min(count(parent), budget)):
-            raw = get(parent, index)
-            yield raw, to_page
-            budget -= 1
-            if depth < _MAX_FORM_DEPTH and pdfium_c.FPDFPageObj_GetType(raw) == pdfium_c.FPDF_PAGEOBJ_FORM:
-                pending.append((raw, _product(_matrix(raw), to_page), depth + 1))
-
-
-def _matrix(raw: object) -> Matrix:
-    matrix = pdfium_c.FS_MATRIX()
-    pdfium_c.FPDFPageObj_GetMatrix(raw, matrix)
-    return (matrix.a, matrix.b, matrix.c, matrix.d, matrix.e, matrix.f)
-
-
-def _product(first: Matrix, second: Matrix) -> Matrix:
-    """Return the matrix that applies `first`, then `second`."""
-    a, b, c, d, e, f = first
-    p, q, r, s, t, u = second
-    return (a * p + b * r, a * q + b * s, c * p + d * r, c * q + d * s, e * p + f * r + t, e * q + f * s + u)
+def _subtypes(page: pdfium.PdfPage) -> set[int]:
+    """Return the kinds of a page's annotations, as far as the bound allows."""
+    found = set()
+    for index in range(min(pdfium_c.FPDFPage_GetAnnotCount(page), _MAX_ANNOTATIONS)):
+        annotation = pdfium_c.FPDFPage_GetAnnot(page, index)
+        if annotation:
+            found.add(pdfium_c.FPDFAnnot_GetSubtype(annotation))
+            pdfium_c.FPDFPage_CloseAnnot(annotation)
+    return found
