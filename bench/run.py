@@ -1,4 +1,4 @@
-"""`make bench [ONLY=throughput,rendering,memory,writing,fleet]`: prints the table that docs/benchmarks.md keeps.
+"""`make bench [ONLY="rendering recall"]`: prints the tables that docs/benchmarks.md keeps.
 
 `soak_fleet` takes an hour or more and is run only when it is named, as `make soak` does.
 """
@@ -7,18 +7,30 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
+from dataclasses import astuple
 
 from common import machine
 
-BENCHMARKS = ("rendering", "throughput", "writing", "memory", "fleet")
+BENCHMARKS = ("rendering", "throughput", "writing", "memory", "fleet", "recall")
+COLUMNS = ("what", "measured", "ratio", "aim")
 
 
 def main(chosen: list[str]) -> None:
     print(machine(), flush=True)
-    print("\n| what | measured | ratio | aim |\n| --- | --- | --- | --- |", flush=True)
+    shown: tuple[str, ...] = ()
     for name in chosen or BENCHMARKS:
-        for row in importlib.import_module(name).rows():
-            print(f"| {row.what} | {row.measured} | {row.ratio} | {row.aim} |", flush=True)
+        benchmark = importlib.import_module(name)
+        columns = getattr(benchmark, "COLUMNS", COLUMNS)
+        if columns != shown:
+            print(f"\n{_line(columns)}\n{_line(['---'] * len(columns))}", flush=True)
+            shown = columns
+        for row in benchmark.rows():
+            print(_line(astuple(row)), flush=True)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Who asks where several want the same answer: one takes the lease on its key, the others wait for the archive.
+"""Who makes what several want: one takes the lease on its key, the others wait for what comes of it.
 
 A lease ends with its holder, however that ends, so nobody waits for a dead one.
 """
@@ -7,10 +7,18 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+from pipeline.retry import Patience, Waiting, persist
+
+#: Seconds before a lease is asked for again where the service that keeps leases is away; the last one repeats.
+LEASE_WAITS_SECONDS = (0.5, 1.0, 2.0, 5.0)
+
+T = TypeVar("T")
 
 
 class Lease(Protocol):
@@ -33,6 +41,36 @@ class Leases(Protocol):
             ServiceUnavailable: the service that keeps them is away.
         """
         ...
+
+
+def find_or_make(
+    key: str,
+    leases: Leases,
+    find: Callable[[], T | None],
+    make: Callable[[], T],
+    patience: Patience,
+    waiting: tuple[str, str],
+    poll_seconds: float,
+) -> tuple[T, bool]:
+    """Return what `find` finds, else what `make` makes and keeps under a lease; and whether it was there already.
+
+    `waiting` are the two words of `Waiting` for what people see while another makes it.
+
+    Raises:
+        Stopped: the patience has ended while another made it, or while leases could not be had.
+        Exception: whatever `find` and `make` raise.
+    """
+    since = time.time()
+    while True:
+        found = find()
+        if found is not None:
+            return found, True
+        lease = persist(lambda: leases.take(key), patience, LEASE_WAITS_SECONDS)
+        if lease is not None:
+            with lease:
+                found = find()  # it may have come between the look and the lease
+                return (found, True) if found is not None else (make(), False)
+        patience.wait(poll_seconds, Waiting(*waiting, since))
 
 
 class FileLeases:

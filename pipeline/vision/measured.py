@@ -18,7 +18,7 @@ from pipeline.languages import base
 from pipeline.models import RenderedPage
 
 #: Raised by hand whenever a catalogue or a rule below would describe the same page otherwise.
-DESCRIPTION_REVISION = "1"
+DESCRIPTION_REVISION = "2"
 CATALOGUES = ("en", "de", "fr", "es")
 FALLBACK = "en"
 
@@ -48,6 +48,8 @@ class TextMeasures:
     """None where only the text layer was read, which does not tell."""
     share: float | None = None
     """Share of the page under text, 0 to 1; None where that was not measured."""
+    unread: bool = False
+    """Whether most of the text that was seen could not be read."""
 
 
 def describe(page: RenderedPage, found: TextMeasures, language: str) -> tuple[str, str]:
@@ -59,7 +61,11 @@ def describe(page: RenderedPage, found: TextMeasures, language: str) -> tuple[st
     tag = base(language) if base(language) in CATALOGUES else FALLBACK
     words = load_catalogue(tag)
     sentence = words["sentence"]
-    sentences = [_opening(page, found, words), _amount(found.text, sentence)]
+    sentences = [_opening(page, found, words)]
+    if found.text or not found.unread:
+        sentences.append(_amount(found.text, sentence))
+    if found.unread:
+        sentences.append(sentence["unread"])
     if found.share is not None and found.text:
         sentences.append(sentence["text_share"].format(percent=_percent(found.share)))
     picture_share = page.facts.picture_share
@@ -76,9 +82,9 @@ def load_catalogue(language: str) -> dict[str, Any]:
     return tomllib.loads(files("pipeline.vision").joinpath("catalogues", f"{language}.toml").read_text("utf-8"))
 
 
-def kind_of(page: RenderedPage, text: str) -> str:
+def kind_of(page: RenderedPage, found: TextMeasures) -> str:
     """Return what kind of page it is: a key of the catalogues' `kind`."""
-    words = len(_WORD.findall(text))
+    words = len(_WORD.findall(found.text)) or int(found.unread)
     if page.facts.is_vector:
         return "page" if words else "drawing"
     if page.original.camera is not None:
@@ -96,7 +102,7 @@ def first_line(text: str) -> str | None:
 
 
 def _opening(page: RenderedPage, found: TextMeasures, words: dict[str, Any]) -> str:
-    features = [words["kind"][kind_of(page, found.text)], words["orientation"][_orientation(page)]]
+    features = [words["kind"][kind_of(page, found)], words["orientation"][_orientation(page)]]
     if found.columns is not None and found.columns > 1:
         features.append(words["columns"][{2: "two", 3: "three"}.get(found.columns, "more")])
     colours = [words["colour"][name] for name in page.facts.colours][:3]

@@ -1,4 +1,4 @@
-"""RapidOCR at arm's length: one child process, one page at a time, restarted after a crash or a hang."""
+"""OCR at arm's length: one child process an engine, one page at a time, restarted after a crash or a hang."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from typing import Protocol
 from pydantic import BaseModel
 
 from pipeline.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, SettingsError
-from pipeline.vision.ocr_child import OCR_REVISION, REPLY_HEAD, REQUEST_HEAD
-from pipeline.vision.text_lines import TextLine
+from pipeline.vision.ocr_child import OCR_REVISION
+from pipeline.vision.ocr_serving import REPLY_HEAD, REQUEST_HEAD
+from pipeline.vision.text_lines import FoundLines, TextLine
 
 SERVICE = "local reader"
 #: What the extra `local` brings, by import names.
@@ -26,9 +27,9 @@ PACKAGES = ("rapidocr", "onnxruntime", "cv2", "numpy")
 PAGE_SECONDS = 120.0
 #: A page of 3,000 lines has less than half of it.
 MAX_REPLY_BYTES = 4 << 20
-CHILD = (sys.executable, "-P", "-m", "pipeline.vision.ocr_child")
+RAPIDOCR = (sys.executable, "-P", "-m", "pipeline.vision.ocr_child")
 #: Besides these the child's environment is made here: no key or token reaches it.
-_INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR")
+_INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR", "TESSDATA_PREFIX")
 #: One arena keeps freed memory in one place: 0.25 GB less at the peak, and no slower (measured).
 #: onnxruntime's official builds report every session to Microsoft unless they are told not to, and leave an identifier
 #: in ~/.cache and the temporary folder.
@@ -47,7 +48,7 @@ class Ocr(Protocol):
     revision: str
     """Names the engine and its settings: equal revisions find the same lines."""
 
-    def find_lines(self, rgb: bytes, width: int, height: int) -> tuple[TextLine, ...]:
+    def find_lines(self, rgb: bytes, width: int, height: int) -> FoundLines:
         """Return the lines of a picture given as raw RGB, rows top down."""
         ...
 
@@ -57,9 +58,11 @@ class Ocr(Protocol):
 
 
 class Reply(BaseModel):
-    """What the child says: exactly one of the three."""
+    """What the child says: lines, or one of the two errors."""
 
     lines: tuple[TextLine, ...] | None = None
+    model: str | None = None
+    """Which of an engine's models found the lines, where it has several."""
     error: str | None = None
     unusable: str | None = None
 
@@ -78,32 +81,43 @@ def require_packages(names: Sequence[str] = PACKAGES) -> None:
         )
 
 
-class OcrProcess:
-    """RapidOCR in a child of its own, started when the first page comes. Threads share it and take turns.
-
-    Args:
-        page_seconds: wall clock for one page; the child is killed when it takes longer.
-        command: starts the child; the socket's descriptor is appended.
+def open_rapidocr() -> OcrProcess:
+    """Return RapidOCR, which reads Latin, Chinese and Japanese.
 
     Raises:
         SettingsError: the packages of the extra `local` are missing.
     """
+    require_packages()
+    return OcrProcess(f"rapidocr-{version('rapidocr')}-{OCR_REVISION}", RAPIDOCR)
 
-    def __init__(self, page_seconds: float = PAGE_SECONDS, command: Sequence[str] = CHILD) -> None:
-        require_packages()
-        self.revision = f"rapidocr-{version('rapidocr')}-{OCR_REVISION}"
+
+class OcrProcess:
+    """An engine in a child of its own, started when the first page comes. Threads share it and take turns.
+
+    Args:
+        engine: name, version and our own revision of the engine.
+        command: starts the child; the socket's descriptor is appended.
+        page_seconds: wall clock for one page; the child is killed when it takes longer.
+        revision: names what may change which lines are found, `engine` where that is all.
+    """
+
+    def __init__(
+        self, engine: str, command: Sequence[str], page_seconds: float = PAGE_SECONDS, *, revision: str | None = None
+    ) -> None:
+        self.engine = engine
+        self.revision = revision or engine
         self._page_seconds = page_seconds
         self._command = tuple(command)
         self._turn = threading.Lock()
         self._child: _Child | None = None
 
-    def find_lines(self, rgb: bytes, width: int, height: int) -> tuple[TextLine, ...]:
+    def find_lines(self, rgb: bytes, width: int, height: int) -> FoundLines:
         """Return the lines of a picture given as raw RGB, rows top down.
 
         Raises:
             AnswerTimeout: it took longer than `page_seconds`.
             AnswerUnusable: OCR failed or crashed on this page.
-            ServiceRefused: RapidOCR is installed, but does not work.
+            ServiceRefused: the engine is installed, but does not work.
         """
         with self._turn:
             try:
@@ -111,7 +125,7 @@ class OcrProcess:
                 reply = self._child.ask(REQUEST_HEAD.pack(width, height), rgb, seconds=self._page_seconds)
             except (OSError, ValueError) as error:
                 raise self._failure(error, self._end_child()) from error
-        return _lines(reply)
+        return self._found(reply)
 
     def close(self) -> None:
         """End the child, after the page that it may be reading."""
@@ -131,6 +145,17 @@ class OcrProcess:
         if status is None:
             return AnswerUnusable(f"the OCR process cannot be started: {error}")
         return AnswerUnusable(f"the OCR process crashed on the page (exit status {status})", remedy=remedy)
+
+    def _found(self, reply: Reply) -> FoundLines:
+        if reply.unusable is not None:
+            raise ServiceRefused(
+                SERVICE,
+                f"{self.engine} is installed, but does not work: {reply.unusable}",
+                remedy="Run `pip install --force-reinstall 'pagesight[local]'`; Tesseract is a package of the system.",
+            )
+        if reply.lines is None:
+            raise AnswerUnusable(f"OCR failed on the page: {reply.error}")
+        return FoundLines(f"{self.engine}-{reply.model}" if reply.model else self.engine, reply.lines)
 
 
 class _Child:
@@ -192,15 +217,3 @@ def _left(deadline: float) -> float:
     if seconds <= 0:
         raise TimeoutError
     return seconds
-
-
-def _lines(reply: Reply) -> tuple[TextLine, ...]:
-    if reply.unusable is not None:
-        raise ServiceRefused(
-            SERVICE,
-            f"RapidOCR is installed, but does not work: {reply.unusable}",
-            remedy="Run `pip install --force-reinstall 'pagesight[local]'`.",
-        )
-    if reply.lines is None:
-        raise AnswerUnusable(f"OCR failed on the page: {reply.error}")
-    return reply.lines

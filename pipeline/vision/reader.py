@@ -5,19 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.models import Answer, RenderedPage, TextSource
-from pipeline.retry import Patience, Waiting, persist
-from pipeline.vision.leases import Leases
+from pipeline.retry import Patience
+from pipeline.vision.leases import Leases, find_or_make
 
 #: How often one who waits for another's answer looks for it.
 POLL_SECONDS = 0.05
-#: Seconds before a lease is asked for again where the service that keeps leases is away; the last one repeats.
-LEASE_WAITS_SECONDS = (0.5, 1.0, 2.0, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +30,10 @@ class PageAnswers:
     """How many of the answers were there already."""
     description_language: str | None = None
     """BCP 47 tag of the language that `description` is in, where the reader knows it."""
+    read_by: str | None = None
+    """What read this page, with its revision, where the reader has several ways."""
+    doubts: tuple[str, ...] = ()
+    """Why the page is to be looked at, in the words of `Trust.reasons`."""
 
 
 @dataclass(slots=True)
@@ -123,21 +124,11 @@ class AnswerCache:
         Raises:
             Stopped: the patience has ended while another one asked, or while leases could not be had.
         """
-        since = time.time()
-        while True:
-            found = self._store.answer(key)
-            if found is not None:
-                return found, True
-            lease = persist(lambda: self._leases.take(key), patience, LEASE_WAITS_SECONDS)
-            if lease is not None:
-                with lease:
-                    return self._ask(key, ask)
-            patience.wait(POLL_SECONDS, Waiting("an answer", "someone else asks the same at present", since))
+        waiting = ("an answer", "someone else asks the same at present")
 
-    def _ask(self, key: str, ask: Callable[[], Answer]) -> tuple[Answer, bool]:
-        found = self._store.answer(key)  # it may have come between the look and the lease
-        if found is not None:
-            return found, True
-        answer = ask()
-        self._store.save_answer(answer)
-        return answer, False
+        def make() -> Answer:
+            answer = ask()
+            self._store.save_answer(answer)
+            return answer
+
+        return find_or_make(key, self._leases, lambda: self._store.answer(key), make, patience, waiting, POLL_SECONDS)

@@ -1,15 +1,17 @@
-"""From the lines that OCR found, each in its box, to text in reading order.
+"""From the lines that OCR found, each in its box, to text in reading order, and how much of them could be read.
 
-Boxes are straightened first, so that a page scanned askew is in order. A block of lines is then cut at its gutter if
-it has one: lines across the gutter (headings) stand between what is above and below them, and left comes before right.
+Boxes are straightened first, so that a page scanned askew or lying upside down is in order. A block of lines is then
+cut at its gutter if it has one: lines across the gutter (headings) stand between what is above and below them, and left
+comes before right, or right before left where most letters belong to a script that runs so.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 Point = tuple[float, float]
@@ -26,6 +28,13 @@ ACROSS_SHARE = 0.3
 PARAGRAPH_PITCH = 1.4
 #: A box at least this many times as high as wide holds a line that runs up or down.
 UPRIGHT_RATIO = 1.5
+#: Below this confidence a line counts as unread: misread lines have 0.3 to 0.83, lines read well 0.9 and more.
+LEGIBLE_CONFIDENCE = 0.85
+#: Letters in a piece of a line as long as the line is high. RapidOCR leaves out letters that it does not know and stays
+#: certain of the rest: Latin has 1.4 to 2.9, Chinese and Japanese 1.0 to 1.2, lines in Cyrillic and Arabic under 0.3.
+LEGIBLE_LETTERS = 0.4
+#: Lines of which an engine is less certain are noise.
+MIN_CONFIDENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +42,20 @@ class TextLine:
     """A line of text as it was found."""
 
     text: str
+    """Empty where a line was seen and nothing of it could be read."""
     corners: tuple[Point, Point, Point, Point]
     """Pixels: top left, top right, bottom right, bottom left as the letters stand."""
+    confidence: float = 1.0
+    """The engine's own, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLines:
+    """What an engine found on a page."""
+
+    engine: str
+    """Name, version, and the model where it has several."""
+    lines: tuple[TextLine, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +92,36 @@ class _Box:
         return (self.top + self.bottom) / 2
 
 
+def is_legible(line: TextLine) -> bool:
+    """Whether a line seems to have been read as it stands."""
+    length, height = sorted((_side(line, 0, 1), _side(line, 0, 3)), reverse=True)
+    letters = sum(not character.isspace() for character in line.text)
+    return line.confidence >= LEGIBLE_CONFIDENCE and letters * height >= LEGIBLE_LETTERS * length
+
+
+def unread_share(lines: Sequence[TextLine]) -> float:
+    """Return the share of the text's area, 0 to 1, that was seen and not read; 0 where there is no text."""
+    areas = [(_side(line, 0, 1) * _side(line, 0, 3), is_legible(line)) for line in lines]
+    return sum(area for area, legible in areas if not legible) / (sum(area for area, _ in areas) or 1.0)
+
+
 def arrange(lines: Sequence[TextLine]) -> PageText:
-    """Put lines into reading order: one line each row, a blank line between paragraphs and columns."""
+    """Put lines into reading order: one line each row, a blank line between paragraphs and columns.
+
+    Lines of which the engine is not certain are left out.
+    """
+    lines = [line for line in lines if line.text and line.confidence >= MIN_CONFIDENCE]
     boxes = _straighten(lines)
+    if _runs_right_to_left(lines):
+        boxes = [replace(box, left=-box.right, right=-box.left) for box in boxes]
     text = "\n\n".join(_join_rows(block) for block in _blocks(boxes))
     return PageText(text, _columns(boxes), sum(box.width * box.height for box in boxes))
+
+
+def _runs_right_to_left(lines: Sequence[TextLine]) -> bool:
+    """Whether most letters are of a script that does (bidirectional classes of Unicode's UAX 9)."""
+    classes = [unicodedata.bidirectional(character) for line in lines for character in line.text]
+    return sum(kind in ("R", "AL") for kind in classes) > classes.count("L")
 
 
 def _straighten(lines: Sequence[TextLine]) -> list[_Box]:
@@ -83,8 +129,7 @@ def _straighten(lines: Sequence[TextLine]) -> list[_Box]:
     upright = [line for line in lines if _side(line, 0, 3) >= UPRIGHT_RATIO * _side(line, 0, 1)]
     if len(upright) > len(lines) / 2:
         lines = [TextLine(line.text, _quarter_turn(line.corners)) for line in lines]
-    slopes = [_slope(line) for line in lines if _side(line, 0, 1) > 3 * _side(line, 0, 3)]
-    angle = statistics.median(slopes) if slopes else 0.0
+    angle = _angle([line for line in lines if _side(line, 0, 1) > 3 * _side(line, 0, 3)])
     cosine, sine = math.cos(angle), math.sin(angle)
     boxes = []
     for line in lines:
@@ -99,9 +144,14 @@ def _side(line: TextLine, start: int, end: int) -> float:
     return math.dist(line.corners[start], line.corners[end])
 
 
-def _slope(line: TextLine) -> float:
-    (left, left_y), (right, right_y) = line.corners[:2]
-    return math.atan2(right_y - left_y, right - left)
+def _angle(lines: Sequence[TextLine]) -> float:
+    """Return the direction that lines run in, in radians clockwise from left to right."""
+    runs = [(line.corners[1][0] - line.corners[0][0], line.corners[1][1] - line.corners[0][1]) for line in lines]
+    if not runs:
+        return 0.0
+    # Seen from their common direction: lines of a page that lies upside down have angles on either side of 180°.
+    common = math.atan2(sum(y for _, y in runs), sum(x for x, _ in runs))
+    return common + statistics.median(math.remainder(math.atan2(y, x) - common, math.tau) for x, y in runs)
 
 
 def _quarter_turn(corners: tuple[Point, Point, Point, Point]) -> tuple[Point, Point, Point, Point]:

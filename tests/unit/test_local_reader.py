@@ -3,14 +3,19 @@ import dataclasses
 import pytest
 
 from pipeline.errors import AnswerTimeout
-from pipeline.models import PageFacts, RenderedPage, TextSource
+from pipeline.models import LayerState, PageFacts, RenderedPage, TextSource
 from pipeline.retry import Patience
 from pipeline.vision.local_reader import LocalReader
-from pipeline.vision.text_lines import TextLine
+from pipeline.vision.text_lines import FoundLines, TextLine
 from support.vision import AnswersInMemory, answer_cache, rendered_page
 
 LAYER = "The dredging of the northern channel was finished in June, a month early."
 SCAN = PageFacts(ink_share=0.1, picture_share=1.0, colours=("white", "grey"), is_vector=False)
+
+
+def line(text: str, row: int, confidence: float = 0.99) -> TextLine:
+    top = 10.0 * row
+    return TextLine(text, ((2, top), (38, top), (38, top + 7), (2, top + 7)), confidence)
 
 
 class OcrThatFinds:
@@ -22,19 +27,25 @@ class OcrThatFinds:
         self.closed = False
         self._texts = texts
 
-    def find_lines(self, rgb: bytes, width: int, height: int) -> tuple[TextLine, ...]:
+    def find_lines(self, rgb: bytes, width: int, height: int) -> FoundLines:
         self.asked += 1
-        return tuple(
-            TextLine(text, ((2, 10 * row), (38, 10 * row), (38, 10 * row + 7), (2, 10 * row + 7)))
-            for row, text in enumerate(self._texts)
-        )
+        return FoundLines(self.revision, tuple(line(text, row) for row, text in enumerate(self._texts)))
 
     def close(self) -> None:
         self.closed = True
 
 
+class OcrThatSeesWhatItCannotRead(OcrThatFinds):
+    """Two lines that it does not know a letter of, and one that it reads."""
+
+    def find_lines(self, rgb: bytes, width: int, height: int) -> FoundLines:
+        self.asked += 1
+        lines = (line("", 0, 0.0), line("V7", 1, 0.6), line("Harbour", 2))
+        return FoundLines(self.revision, lines)
+
+
 class OcrThatHangs(OcrThatFinds):
-    def find_lines(self, rgb: bytes, width: int, height: int) -> tuple[TextLine, ...]:
+    def find_lines(self, rgb: bytes, width: int, height: int) -> FoundLines:
         raise AnswerTimeout("reading took longer than 120 s")
 
 
@@ -44,7 +55,9 @@ def scan(seed: int = 1) -> RenderedPage:
 
 def test_a_sound_text_layer_is_taken_and_nothing_is_read_or_archived() -> None:
     ocr, store = OcrThatFinds("never seen"), AnswersInMemory()
-    page = dataclasses.replace(rendered_page(1), layer_text=f"\n{LAYER}\n")
+    base = rendered_page(1)
+    facts = dataclasses.replace(base.facts, layer=LayerState.SOUND)
+    page = dataclasses.replace(base, facts=facts, layer_text=f"\n{LAYER}\n")
     found = LocalReader(answer_cache(store), ocr).read(page, "en", Patience())
     assert found.text == LAYER
     assert found.text_source is TextSource.LAYER
@@ -86,6 +99,42 @@ def test_the_language_of_the_description_is_no_part_of_the_question() -> None:
     assert german.description != french.description
 
 
+def test_another_engine_reads_what_the_first_one_only_sees() -> None:
+    first, second = OcrThatSeesWhatItCannotRead(), OcrThatFinds("שלום עולם", revision="other-1-Hebrew")
+    found = LocalReader(answer_cache(), first, second).read(scan(), "en", Patience())
+    assert (found.text, found.text_source, found.read_by, found.doubts) == (
+        "שלום עולם",
+        TextSource.OCR,
+        "other-1-Hebrew",
+        (),
+    )
+    assert [answer.model for answer in found.answers] == ["fake-1", "other-1-Hebrew"]
+
+
+def test_the_other_engine_is_not_asked_of_what_the_first_one_reads() -> None:
+    other = OcrThatFinds("שלום")
+    found = LocalReader(answer_cache(), OcrThatFinds("Ledger"), other).read(scan(), "en", Patience())
+    assert (found.text, found.read_by, other.asked) == ("Ledger", "fake-1", 0)
+
+
+@pytest.mark.parametrize("other", [None, OcrThatFinds(revision="other-1")], ids=["not installed", "cannot either"])
+def test_a_page_that_no_engine_can_read_says_so(other: OcrThatFinds | None) -> None:
+    found = LocalReader(answer_cache(), OcrThatSeesWhatItCannotRead(), other).read(scan(), "en", Patience())
+    assert (found.text, found.doubts) == ("Harbour", ("text_unread",))
+    assert found.description is not None
+    assert "One word. It has text that could not be read." in found.description
+
+
+def test_an_engine_that_is_installed_later_reads_only_the_pages_that_wait_for_it() -> None:
+    store, first, second = AnswersInMemory(), OcrThatSeesWhatItCannotRead(), OcrThatFinds("שלום", revision="other-1")
+    before = LocalReader(answer_cache(store), first)
+    before.read(scan(), "en", Patience())
+    after = LocalReader(answer_cache(store), first, second)
+    found = after.read(scan(), "en", Patience())
+    assert (found.text, found.cached, first.asked, second.asked) == ("שלום", 1, 1, 1)
+    assert before.revision != after.revision  # so that the page is due again
+
+
 def test_a_page_without_text_has_none_and_is_described_all_the_same() -> None:
     found = LocalReader(answer_cache(), OcrThatFinds()).read(scan(), "en", Patience())
     assert (found.text, found.text_source) == (None, None)
@@ -109,6 +158,7 @@ def test_the_revision_names_the_engine() -> None:
 
 
 def test_closing_the_reader_closes_the_engine() -> None:
-    ocr = OcrThatFinds()
-    LocalReader(answer_cache(), ocr).close()
+    ocr, other = OcrThatFinds(), OcrThatFinds()
+    LocalReader(answer_cache(), ocr, other).close()
     assert ocr.closed
+    assert other.closed

@@ -1,7 +1,7 @@
 import math
 import random
 
-from pipeline.vision.text_lines import Point, TextLine, arrange
+from pipeline.vision.text_lines import Point, TextLine, arrange, unread_share
 
 
 def line(text: str, left: float, top: float, width: float | None = None, height: float = 10) -> TextLine:
@@ -40,6 +40,34 @@ def test_rows_go_from_top_to_bottom_whatever_the_order_found() -> None:
 def test_a_wider_distance_begins_a_paragraph() -> None:
     lines = [line("one", 20, 0), line("two", 20, 15), line("three", 20, 45), line("four", 20, 60)]
     assert arrange(lines).text == "one\ntwo\n\nthree\nfour"
+
+
+def test_a_page_that_lies_upside_down_is_in_order() -> None:
+    lines = [line(f"row {row}, running text", 20, 15 * row) for row in range(8)]
+    askew = [turned(item, 180 + 0.1 * (-1) ** row) for row, item in enumerate(lines)]
+    assert arrange(askew).text == arrange(lines).text
+
+
+def test_a_script_that_runs_right_to_left_has_its_cells_and_columns_so() -> None:
+    row = [line("שני", 20, 0), line("ראשון", 200, 0)]
+    assert arrange(row).text == "ראשון שני"
+    left = [line(f"עמודה שמאלית שורה רצה {row}", 50, 100 + 15 * row, 150) for row in range(6)]
+    right = [line(f"עמודה ימנית שורה רצה {row}", 300, 100 + 15 * row, 150) for row in range(6)]
+    found = arrange([*left, *right])
+    assert found.columns == 2
+    assert [block.split()[1] for block in found.text.split("\n\n")] == ["ימנית", "שמאלית"]
+
+
+def test_what_was_seen_and_not_read_is_measured_by_its_area() -> None:
+    read = line("running text of a line", 0, 0, 100)
+    unread = TextLine("", line("", 0, 20, 100).corners, 0.0)
+    unsure = TextLine("nnning tcxt of a linc", line("", 0, 40, 100).corners, 0.6)
+    sparse = TextLine(". ,", line("", 0, 60, 100).corners, 0.97)
+    characters = TextLine("你好世界你好世界你好", line("", 0, 80, 100).corners, 0.99)
+    assert unread_share([]) == 0
+    assert [unread_share([item]) for item in (read, characters, unread, unsure, sparse)] == [0, 0, 1, 1, 1]
+    assert unread_share([read, unread]) == 0.5
+    assert arrange([read, unread, unsure]).text == "running text of a line\nnnning tcxt of a linc"
 
 
 def test_columns_are_read_one_after_the_other_below_their_heading() -> None:

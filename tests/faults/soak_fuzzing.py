@@ -1,0 +1,39 @@
+"""Damaged files against every decoder, for `make soak`: too long for every run of the tests, and never the same twice.
+
+MINUTES=… CPU-minutes for each format, SEED=… repeats a run. KEEP=… is where files go that broke a rule, or were the
+first to crash a decoder in some way.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.models import MediaType
+from support.fuzzing import Fuzzer, cpu_seconds, seed_files
+
+MINUTES = float(os.environ.get("MINUTES", "10"))
+SEED = int(os.environ.get("SEED", str(time.time_ns() % 1_000_000)))
+KEEP = Path(os.environ.get("KEEP", Path(tempfile.gettempdir()) / "pagesight-fuzzing"))
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("kind", MediaType, ids=lambda kind: kind.name.lower())
+def test_damaged_files(
+    kind: MediaType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind not in seed_files():
+        pytest.skip("no small file of this format is here")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    began = cpu_seconds()
+    fuzzer = Fuzzer(page_seconds=20, keep=KEEP)
+    fuzzed = fuzzer.fuzz(kind, random.Random(SEED), lambda _: cpu_seconds() - began < 60 * MINUTES)
+    with capsys.disabled():
+        sys.stdout.write(f"\nSEED={SEED} {fuzzed}\n")
+    assert fuzzed.broken == []

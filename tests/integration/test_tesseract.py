@@ -1,0 +1,173 @@
+"""Pages in scripts that RapidOCR does not know: Tesseract on real pages, and stand-ins that fail in one way each."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.errors import AnswerTimeout, AnswerUnusable
+from pipeline.models import MediaType, PageFacts, RenderedPage
+from pipeline.rendering import SandboxPool
+from pipeline.retry import Patience
+from pipeline.vision.local_reader import LocalReader
+from pipeline.vision.ocr import OcrProcess, open_rapidocr
+from pipeline.vision.tesseract import COMMAND, Tesseract, find_tesseract
+from support.corpus import CORPUS, manifest
+from support.rendering import LIMITS
+from support.vision import answer_cache
+
+SCRIPTS = {"Arabic", "Devanagari", "Hebrew", "Thai"}
+#: How a stand-in for the program answers what the script is; what follows is for other questions.
+TELLS_HEBREW = 'cat >/dev/null; case "$*" in *"--psm 0"*) echo "Script: Hebrew"; exit;; esac;'
+SCAN = PageFacts(ink_share=0.1, picture_share=1.0, colours=("white",), is_vector=False)
+
+
+@pytest.fixture(scope="module")
+def installed() -> Tesseract:
+    found = find_tesseract()
+    if found is None or SCRIPTS - set(found.models):
+        if os.environ.get("CI"):
+            pytest.fail(f"Tesseract with models for {SCRIPTS} is missing: {found}")
+        pytest.skip("Tesseract is not installed, or not with the models that are read here")
+    return found
+
+
+@pytest.fixture(scope="module")
+def rapidocr() -> Iterator[OcrProcess]:
+    process = open_rapidocr()
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="module")
+def reader(rapidocr: OcrProcess, installed: Tesseract) -> Iterator[LocalReader]:
+    other_scripts = installed.open()
+    yield LocalReader(answer_cache(), rapidocr, other_scripts)
+    other_scripts.close()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[SandboxPool]:
+    pool = SandboxPool(1, LIMITS)
+    yield pool
+    pool.close()
+
+
+def scanned(pool: SandboxPool, name: str) -> RenderedPage:
+    """A file's first page, as if nothing but its pixels were known."""
+    kind = MediaType.PDF if name.endswith(".pdf") else MediaType.TIFF
+    with (CORPUS / name).open("rb") as file, pool.open(file, kind) as document:
+        return dataclasses.replace(document.render(1, with_pixels=True), layer_text=None, facts=SCAN)
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "words"),
+    [
+        ("images/arabic.tif", "Arabic", "العربي"),
+        ("pdf/ArabicCIDTrueType.pdf", "Arabic", "انواع الخطوط العربية"),
+        ("pdf/issue11656.pdf", "Hebrew", "שלום עולם מה שלום כולם?"),
+        ("pdf/shaping_hindi.pdf", "Devanagari", "के साधन"),
+        ("pdf/thai_wraps_zerowidthspace.pdf", "Thai", "สุขภาพดี"),
+    ],
+)
+def test_pages_are_read_by_the_model_of_their_script(
+    installed: Tesseract, reader: LocalReader, pool: SandboxPool, name: str, script: str, words: str
+) -> None:
+    manifest()
+    found = reader.read(scanned(pool, name), "en", Patience())
+    assert words in (found.text or "")
+    assert found.doubts == ()
+    assert found.read_by == f"tesseract-{installed.version}-1-{installed.models[script]}"
+    assert len(found.answers) == 2
+
+
+def test_a_page_in_latin_is_not_for_it(reader: LocalReader, pool: SandboxPool) -> None:
+    manifest()
+    found = reader.read(scanned(pool, "images/phototest.tif"), "en", Patience())
+    assert (found.text or "").startswith("This is a lot of 12 point text")
+    assert found.read_by is not None
+    assert found.read_by.startswith("rapidocr-")
+
+
+def test_a_page_whose_script_has_no_model_here_says_so(
+    rapidocr: OcrProcess, installed: Tesseract, pool: SandboxPool
+) -> None:
+    manifest()
+    without = dataclasses.replace(installed, installed=tuple({*installed.installed} & {"osd", "heb", "Hebrew"}))
+    page = scanned(pool, "pdf/right_to_left_01.pdf")
+    with closing(without.open()) as other_scripts:
+        found = LocalReader(answer_cache(), rapidocr, other_scripts).read(page, "en", Patience())
+    assert found.doubts == ("text_unread",)
+    assert found.read_by is not None
+    assert found.read_by.startswith("rapidocr-")
+
+
+def standing_in(tmp_path: Path, script: str, page_seconds: float = 30) -> OcrProcess:
+    program = tmp_path / "tesseract"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return OcrProcess("fake", (*COMMAND, str(program), "osd", "heb"), page_seconds)
+
+
+def test_a_program_that_hangs_is_ended_with_the_page(tmp_path: Path) -> None:
+    ocr = standing_in(tmp_path, f"mkdir {tmp_path}/pid-$$; exec sleep 600", page_seconds=3)
+    with pytest.raises(AnswerTimeout, match="3 s"):
+        ocr.find_lines(bytes(12), 2, 2)
+    assert_gone(tmp_path)
+
+
+def test_a_program_ends_when_the_run_is_killed(tmp_path: Path) -> None:
+    standing_in(tmp_path, f"mkdir {tmp_path}/pid-$$; exec sleep 600")
+    script = (
+        "import sys\n"
+        "from pipeline.vision.ocr import OcrProcess\n"
+        "OcrProcess('fake', sys.argv[1:]).find_lines(bytes(12), 2, 2)"
+    )
+    command = [*COMMAND, str(tmp_path / "tesseract"), "osd", "heb"]
+    parent = subprocess.Popen([sys.executable, "-c", script, *command])
+    while not list(tmp_path.glob("pid-*")):
+        assert parent.poll() is None
+        time.sleep(0.02)
+    parent.kill()
+    parent.wait()
+    assert_gone(tmp_path)
+
+
+def assert_gone(tmp_path: Path) -> None:
+    """The program's process is no more, soon after it was ended."""
+    (folder,) = tmp_path.glob("pid-*")  # a folder: it may write no file
+    try:
+        psutil.Process(int(folder.name.removeprefix("pid-"))).wait(timeout=20)
+    except psutil.NoSuchProcess:
+        return
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("kill -SEGV $$", "ended by signal 11"),
+        (f"{TELLS_HEBREW} exit 1", "cannot read the page"),
+        (f"{TELLS_HEBREW} printf '5\\t1\\t1\\t1\\t1\\t1\\tleft\\t1\\t1\\t1\\t9\\tword'", "ValueError"),
+    ],
+    ids=["crashes", "gives up", "babbles"],
+)
+def test_a_program_that_fails_costs_its_page(tmp_path: Path, script: str, message: str) -> None:
+    ocr = standing_in(tmp_path, script)
+    with pytest.raises(AnswerUnusable, match=message):
+        ocr.find_lines(bytes(12), 2, 2)
+    ocr.close()
+
+
+def test_a_program_that_knows_nothing_of_the_page_finds_no_lines(tmp_path: Path) -> None:
+    ocr = standing_in(tmp_path, "cat >/dev/null; echo 'Script: Latin'")
+    assert ocr.find_lines(bytes(12), 2, 2).lines == ()
+    ocr.close()
