@@ -9,10 +9,10 @@ COMPOSE ?= docker compose
 #: `unsupported`, by name; `make test` installs them where it may.
 SYSTEM_PACKAGES := libreoffice-impress libreoffice-writer libreoffice-calc libreoffice-draw python3-uno djvulibre-bin \
 	tesseract-ocr tesseract-ocr-osd tesseract-ocr-ara tesseract-ocr-heb tesseract-ocr-hin tesseract-ocr-tha \
-	fonts-noto-core fonts-noto-cjk
+	fonts-noto-core fonts-noto-cjk fonts-liberation fonts-crosextra-carlito fonts-crosextra-caladea
 SYSTEM_PROGRAMS := soffice ddjvu tesseract
 
-.PHONY: help demo test check system compose-check format soak bench samples clean
+.PHONY: help demo test check system compose-check format soak bench samples contact-sheet clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -46,17 +46,21 @@ format: $(VENV)/.developed ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-soak: $(VENV)/.developed ## Random faults at random moments, and very many documents: ROUNDS=… SEED=… DOCUMENTS=100000
+soak: $(VENV)/.developed ## Random faults, damaged files, very many documents: ROUNDS=… SEED=… MINUTES=10 DOCUMENTS=100000
 	@$(BIN)/python -m pytest tests/faults/soak_random_faults.py
+	@$(BIN)/python -m pytest tests/faults/soak_fuzzing.py
 	@$(BIN)/python -m pytest tests/faults/soak_fleet.py
 	@$(BIN)/python bench/run.py soak_fleet
 
-bench: $(VENV)/.developed ## Measure, and print docs/benchmarks.md's tables
-	@$(BIN)/python bench/run.py
+bench: $(VENV)/.developed ## Measure, and print docs/benchmarks.md's tables: ONLY="rendering recall"
+	@$(BIN)/python bench/run.py $(ONLY)
 
 samples: $(VENV)/.developed ## Make samples/ anew
 	@$(BIN)/python tests/samples_maker/make_samples.py
 	@$(BIN)/python tests/samples_maker/contact_sheet.py
+
+contact-sheet: $(VENV)/.developed ## Draw the pages of FOLDER (the corpus) side by side in build/contact-sheets: PAGES=3
+	@$(BIN)/python bench/contact_sheet.py $(FOLDER) --pages $(or $(PAGES),3)
 
 clean: ## Remove the virtual environment and caches; .pagesight/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

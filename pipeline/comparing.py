@@ -24,6 +24,7 @@ from pipeline.records import document_record_id, page_id, source_record_id
 from pipeline.retry import ELASTICSEARCH_WAITS_SECONDS, persist
 from pipeline.revisions import is_overtaken
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
+from pipeline.sources import containers_of, is_below
 
 
 class Kind(StrEnum):
@@ -129,8 +130,9 @@ class Batches:
         if batch.lane is None:
             return any(_is_below(source.path, root) for root in batch.sources)
         if batch.roots:
-            return any(_is_below(source.url, root) for root in batch.roots)
-        return hash(source.url) in self._names(batch.id)
+            return any(is_below(source.url, root) for root in batch.roots)
+        names = self._names(batch.id)
+        return any(hash(place) in names for place in (source.url, *containers_of(source.url)))
 
     def _names(self, batch_id: str) -> frozenset[int]:
         """Return hashes of the URLs that a batch names itself: a million URLs would be a hundred megabytes."""
@@ -361,5 +363,5 @@ def _document_of(identifier: str) -> tuple[str, str]:
     return collection, document
 
 
-def _is_below(place: str, root: str) -> bool:
-    return place == root or place.startswith(root.rstrip("/") + "/")
+def _is_below(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")

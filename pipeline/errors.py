@@ -9,6 +9,7 @@
     ├── RevisionTaken                 another writer archived this revision first
     └── OutcomeError                  why one file or one page ends as `failed`
         ├── UnsupportedFormat         unsupported
+        │   └── UnknownFormat
         ├── EmptyFile                 empty
         ├── CorruptFile               corrupt
         ├── EncryptedFile             encrypted
@@ -108,7 +109,11 @@ class UnsupportedFormat(OutcomeError):
     """The bytes are of a kind that this version does not turn into pages."""
 
     code = "unsupported"
-    remedy = "Convert the file to PDF, PNG, JPEG, TIFF, WebP, GIF or BMP and index that."
+    remedy = "Convert the file to PDF, PNG, JPEG or TIFF and index that."
+
+
+class UnknownFormat(UnsupportedFormat):
+    """The bytes are of no kind that is known at all."""
 
 
 class EmptyFile(OutcomeError):
@@ -126,11 +131,12 @@ class CorruptFile(OutcomeError):
 
 
 class EncryptedFile(OutcomeError):
-    """The file wants a password."""
+    """The file wants a password, and none that was given opens it."""
 
     code = "encrypted"
     remedy = (
-        "Save a copy without password (for instance with `qpdf --decrypt --password=… in.pdf out.pdf`) and index it."
+        "Give its password by PAGESIGHT_PASSWORDS, PAGESIGHT_PASSWORDS_FILE or PAGESIGHT_PASSWORDS_COMMAND, or index a "
+        "copy without one."
     )
 
 
@@ -166,7 +172,7 @@ class LinkOutOfTree(OutcomeError):
 
 
 class LimitExceeded(OutcomeError):
-    """The file is beyond a limit of the settings: bytes, pages or pixels."""
+    """The file is beyond a limit of the settings: bytes, pages, pixels, or what a container may hold."""
 
     code = "limit"
     by_limit = True

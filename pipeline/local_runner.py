@@ -27,10 +27,10 @@ from pipeline.models import (
     Reading,
     Source,
 )
-from pipeline.places import leave, with_path
+from pipeline.places import leave, with_place
 from pipeline.ranges import RANGE_PAGES, RangeOutcome, Tools, process_range
 from pipeline.records import document_status
-from pipeline.registration import Request, plan, register, source_failed, vanished_sources
+from pipeline.registration import Request, members_of, plan, register, source_failed, vanished_sources
 from pipeline.revisions import forget_source
 from pipeline.sources import Found, walk
 from pipeline.verification import Verification
@@ -140,11 +140,19 @@ class _Run:
         for place in walk([root], excluded, self._tools.patience):
             if self._tools.patience.stopped:
                 return
-            source, before = self._look_at(place)
-            seen.add(source_id(source.url))
-            self._take(source, before)
+            self._discover(place, seen)
         if seen:  # an empty folder is a disk that is not mounted rather than everything removed
             self._forget_vanished(root, seen)
+
+    def _discover(self, place: Found, seen: set[str]) -> None:
+        """Register what lies at a place, then what lies within that."""
+        source, before = self._look_at(place)
+        seen.add(source_id(source.url))
+        self._take(source, before)
+        for member in members_of(source, self._tools.files):
+            if self._tools.patience.stopped:
+                return
+            self._discover(member, seen)
 
     def _look_at(self, place: Found) -> tuple[Source, Source | None]:
         tools = self._tools
@@ -188,7 +196,7 @@ class _Run:
 
     def _plan(self, source: Source, document: Document) -> None:
         planned = plan(document, self._request, self._tools.archive)
-        settled = [with_path(self._tools.archive, reading, source.path) for reading in planned.settled]
+        settled = [with_place(self._tools.archive, reading, source) for reading in planned.settled]
         self._verification.pages(settled)
         statuses = Counter(reading.status for reading in settled)
         with self._lock:
@@ -311,7 +319,7 @@ class _Run:
         assert source.document is not None
         readings = self._tools.archive.readings(self._request.collection, source.document.id)
         live = [
-            with_path(self._tools.archive, reading, source.path) for reading in readings if isinstance(reading, Reading)
+            with_place(self._tools.archive, reading, source) for reading in readings if isinstance(reading, Reading)
         ]
         self._verification.pages(live)
         self._verification.document(live)

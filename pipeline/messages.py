@@ -112,6 +112,11 @@ def folder_id(root: str, url: str, cursor: str) -> str:
     return hashlib.sha256("\0".join((root, url, cursor)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def members_id(part: Part) -> str:
+    """Return the id of the listing of what lies within the sources that a message registers."""
+    return folder_id("members", part.chunk, f"{part.part}" if part.entry is None else f"{part.part}.{part.entry}")
+
+
 def chunk_id(folder: str, number: int) -> str:
     """Return the id of a chunk: the listing that it comes from, and its number there."""
     return f"{folder}.{number}"

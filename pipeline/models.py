@@ -79,6 +79,9 @@ class MediaType(StrEnum):
     SEVEN_ZIP = "application/x-7z-compressed"
     TAR = "application/x-tar"
     GZIP = "application/gzip"
+    """One compressed file; a compressed tar is a tar."""
+    BZIP2 = "application/x-bzip2"
+    XZ = "application/x-xz"
     EML = "message/rfc822"
     MSG = "application/vnd.ms-outlook"
 
@@ -107,10 +110,30 @@ _ROUTES = {
         Route.IMAGE,
     ),
     **dict.fromkeys(
-        (MediaType.ZIP, MediaType.SEVEN_ZIP, MediaType.TAR, MediaType.GZIP, MediaType.EML, MediaType.MSG),
+        (
+            MediaType.ZIP,
+            MediaType.SEVEN_ZIP,
+            MediaType.TAR,
+            MediaType.GZIP,
+            MediaType.BZIP2,
+            MediaType.XZ,
+            MediaType.EML,
+            MediaType.MSG,
+        ),
         Route.CONTAINER,
     ),
 }
+
+
+class Envelope(StrEnum):
+    """What a file's head tells where only the inside tells its format. No document has one of these."""
+
+    ZIP = "application/zip"
+    CFB = "application/x-cfb"
+    """Compound File Binary, also called OLE2: old office files, Outlook's messages, and encrypted new ones."""
+    GZIP = "application/gzip"
+    BZIP2 = "application/x-bzip2"
+    XZ = "application/x-xz"
 
 
 class PageKind(StrEnum):
@@ -131,7 +154,7 @@ class LayerState(StrEnum):
     GARBAGE = "garbage"
     """Its characters are not those that the page shows."""
     INVISIBLE = "invisible"
-    """Nothing of it can be seen on the page: OCR over a scan, or words that were hidden."""
+    """A good part of it cannot be seen on the page: OCR under a scan, or words that were hidden."""
 
 
 class PageStatus(StrEnum):
@@ -197,6 +220,10 @@ class Document(Archived):
     title: str | None = None
     members: int = 0
     """Files within it, each a source of its own: of an archive, a message, or a PDF with attachments."""
+    substituted_fonts: tuple[str, ...] = ()
+    """Fonts that it names and that were not there when it was made into a PDF."""
+    pages_left_out: int = 0
+    """Pages that a spreadsheet has beyond those that a limit allows: nothing of them is in `pages`."""
 
 
 class Conversion(Archived):
@@ -204,7 +231,11 @@ class Conversion(Archived):
 
     converter: str
     """Program and version."""
+    sha256: str
+    """Of the PDF."""
     pages: int
+    pages_left_out: int = 0
+    """Printed pages of a spreadsheet that it would have had without a limit."""
     hidden: tuple[int, ...] = ()
     """Numbers of the pages that the document does not show: hidden slides."""
     notes: dict[int, str] = {}
@@ -212,6 +243,8 @@ class Conversion(Archived):
     substituted_fonts: tuple[str, ...] = ()
     """Fonts that the document names and this machine does not have."""
     title: str | None = None
+    unlocked: bool = False
+    """Whether a password opened the document."""
     seconds: float
     converted_at: datetime
 
@@ -229,6 +262,8 @@ class Source(Numbered):
     error: Failure | None = None
     limits: str | None = None
     """The limits in force, where one of them decided (`OutcomeError.by_limit`)."""
+    passwords: str | None = None
+    """A mark of the passwords that were given, where none of them opened the file."""
     batch: str
     observed_at: datetime
 
@@ -245,10 +280,12 @@ class DocumentInfo(Archived):
     bytes: int
     pages: int
     modified: datetime | None
-    container: str | None = None
-    """Path of the file that it is a member of."""
+    container: tuple[str, ...] = ()
+    """Path of every file that it is a member of."""
     substituted_fonts: tuple[str, ...] = ()
     """Fonts that the file names and that were not there when it was made into pages."""
+    pages_left_out: int | None = None
+    """Printed pages of a spreadsheet beyond the limit, which are in no record; None where there are none."""
 
 
 class OriginalImage(Archived):
@@ -453,6 +490,13 @@ class Folder(Archived):
     """URLs of the directories found in it."""
     next_cursor: str
     """Where the listing goes on; "" at its end."""
+
+
+class Members(Archived):
+    """What lies within the sources of a part, or one of them. Archived once its chunks are, before the part can end."""
+
+    sources: tuple[int, ...]
+    """Number of entries of each of its chunks."""
 
 
 class DocumentBegun(Archived):

@@ -12,6 +12,7 @@ from pipeline.models import (
     DocumentInfo,
     Failure,
     ImageInfo,
+    LayerState,
     PageKind,
     PageRange,
     PageSlice,
@@ -22,6 +23,7 @@ from pipeline.models import (
     Trust,
 )
 from pipeline.registration import Recipe, failure_of
+from pipeline.revisions import containing
 from pipeline.vision.reader import PageAnswers, Reader
 
 #: A page with less of it under pictures has an emblem rather than an illustration.
@@ -40,6 +42,9 @@ def document_info(part: PageSlice) -> DocumentInfo:
         bytes=document.bytes,
         pages=document.pages,
         modified=datetime.fromtimestamp(source.state.mtime_ns / 1e9, UTC) if source.state else None,
+        container=containing(source),
+        substituted_fonts=document.substituted_fonts,
+        pages_left_out=document.pages_left_out or None,
     )
 
 
@@ -67,8 +72,6 @@ def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render
         thumbnail_key=thumbnail_key,
         original=page.original,
     )
-    # Words without ink: hidden on purpose, or a font is missing here. The page counts as blank, but not as certain.
-    doubt = Trust(suspect=True, reasons=("text_without_ink",)) if page.blank and page.layer_text else Trust()
     return base.model_copy(
         update={
             "page_label": page.label,
@@ -78,7 +81,7 @@ def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render
             "layer_text": page.layer_text,
             "image": image,
             "exif": page.exif,
-            "trust": doubt,
+            "trust": _doubt(page),
         }
     )
 
@@ -101,7 +104,7 @@ def read_reading(base: Reading, found: PageAnswers, reader: Reader) -> Reading:
             "description_language": found.description_language if found.description else None,
             "text": found.text,
             "text_language": detect_language(found.text),
-            "trust": _trust(found, reader),
+            "trust": _trust(base.trust, found, reader),
             "model": _provenance(found, reader),
             "answers": tuple(answer.key for answer in found.answers),
         }
@@ -125,20 +128,36 @@ def new_reading(part: PageSlice, page_number: int, work: PageRange, recipe: Reci
     )
 
 
-def _trust(found: PageAnswers, reader: Reader) -> Trust:
+def _doubt(page: RenderedPage) -> Trust:
+    """Return what is to be known of a page before anyone reads it. A layer that is no evidence makes none suspect."""
+    if page.facts.placeholder:
+        return Trust(suspect=True, reasons=("xfa_placeholder",))
+    # Words without ink: hidden on purpose, or a font is missing here. The page counts as blank, but not as certain.
+    if page.blank and page.layer_text:
+        return Trust(suspect=True, reasons=("text_without_ink",))
+    layer = page.facts.layer
+    return Trust(reasons=(f"layer_{layer}",)) if layer in (LayerState.GARBAGE, LayerState.INVISIBLE) else Trust()
+
+
+def _trust(before: Trust, found: PageAnswers, reader: Reader) -> Trust:
     truncated = any(answer.truncated for answer in found.answers)
-    reasons = []
+    reasons = list(found.doubts)
     if truncated:
         reasons.append("truncated")
     if reader.describes and not found.description:
         reasons.append("empty_description")
-    return Trust(text_source=found.text_source, truncated=truncated, suspect=bool(reasons), reasons=tuple(reasons))
+    return Trust(
+        text_source=found.text_source,
+        truncated=truncated,
+        suspect=before.suspect or bool(reasons),
+        reasons=(*before.reasons, *reasons),
+    )
 
 
 def _provenance(found: PageAnswers, reader: Reader) -> Provenance:
     return Provenance(
         name=reader.name,
-        revision=reader.revision,
+        revision=found.read_by or reader.revision,
         profile=reader.profile,
         prompt_revision=reader.prompt_revision,
         tokens_in=sum(answer.tokens_in for answer in found.answers),

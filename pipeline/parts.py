@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from pipeline.archive import source_id
-from pipeline.errors import Quarantined, outcome_error
+from pipeline.errors import Quarantined, Stopped, outcome_error
 from pipeline.messages import PART_SOURCES, Message, Pages, Part, Project
 from pipeline.models import (
     Batch,
@@ -29,15 +29,25 @@ from pipeline.models import (
     Tombstone,
 )
 from pipeline.pages import failed_reading, new_reading
-from pipeline.places import leave, with_path
+from pipeline.places import leave, with_place
 from pipeline.projection import Projector
 from pipeline.ranges import RANGE_PAGES, RangeOutcome, Tools, process_range
-from pipeline.registration import Plan, Request, failure_of, plan, quarantine_source, register, source_failed
+from pipeline.registration import (
+    Plan,
+    Request,
+    failure_of,
+    members_of,
+    plan,
+    quarantine_source,
+    register,
+    source_failed,
+)
 from pipeline.retry import Patience
 from pipeline.revisions import save_reading
 from pipeline.settling import is_quiet, settle_part
 from pipeline.sources import Found
 from pipeline.verification import Verification
+from pipeline.walking import add_members, due_member_messages
 
 
 @dataclass(slots=True)
@@ -72,8 +82,10 @@ def work_part(message: Part, job: Job) -> list[Message]:
     """Register the sources of a part, and work those whose pages fit into a range."""
     records = job.tools.archive.walk(message.batch)
     chunk = records.chunk(message.chunk)
-    if chunk is None or records.part(message.chunk, message.part) is not None:
+    if chunk is None:
         return []
+    if records.part(message.chunk, message.part) is not None:
+        return due_member_messages(message, job.tools.archive)
     return _Part(message, _entries_of(message, chunk.entries), job).work()
 
 
@@ -158,6 +170,10 @@ class _Part:
                 return [self._message]
             registered.append(self._register(number, entry))
         self._project(registered)
+        try:
+            members = self._members(registered)
+        except Stopped:
+            return [self._message]
         due = [found for found in registered if found.planned and found.planned.due]
         large = [found for found in due if self._is_large(found)]
         begun = Begun(documents=tuple(map(self._begun, large)))
@@ -167,11 +183,18 @@ class _Part:
             records.begin(message.chunk, message.part, message.entry, begun)
         left = self._work_here([found for found in due if not self._is_large(found)], again=True)
         if left:
-            return [self._message]
+            return [self._message]  # which brings the members as well
         follow: list[Message] = [message for found in large for message in self._messages(found)]
         if not follow:
             self._settle()
-        return follow
+        return [*members, *follow]
+
+    def _members(self, registered: list[_Registered]) -> list[Message]:
+        """Archive what lies within the sources, where all of it is wanted; return what is to be done about it."""
+        files = replace(self._job.tools.files, patience=self._job.patience)
+        whole = (found.source for found in registered if self._entries[found.entry].pages is None)
+        inside = (member for source in whole for member in members_of(source, files))
+        return add_members(self._message, inside, self._job.tools.archive)
 
     def _register(self, number: int, entry: Entry) -> _Registered:
         source = _register(entry, self._job)
@@ -343,7 +366,7 @@ def _verify(planned: Plan, source: Source, job: Job) -> None:
 
 
 def _add_settled(planned: Plan, source: Source, verification: Verification, job: Job) -> None:
-    settled = [with_path(job.tools.archive, reading, source.path) for reading in planned.settled]
+    settled = [with_place(job.tools.archive, reading, source) for reading in planned.settled]
     verification.pages(settled)
     if not planned.due and not planned.deleted and source.document and len(settled) == source.document.pages:
         verification.document(settled)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pipeline.archive import Archive
-from pipeline.models import Reading
+from pipeline.models import Reading, Source
 from pipeline.projection import Projector
-from pipeline.revisions import add_path, remove_path
+from pipeline.revisions import add_place, remove_path
 
 
-def with_path(archive: Archive, reading: Reading, path: str) -> Reading:
+def with_place(archive: Archive, reading: Reading, source: Source) -> Reading:
     """Return the newest reading of a page whose document lies at this place too."""
-    if path in reading.document.path:
+    if source.path in reading.document.path:
         return reading
-    changed = add_path(archive, reading, path)
+    changed = add_place(archive, reading, source)
     return changed if isinstance(changed, Reading) else reading
 
 

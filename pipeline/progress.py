@@ -23,7 +23,7 @@ class Progress:
 
     sources_found: int
     walked: bool
-    """True once every directory was listed, and with it every source is known."""
+    """True once every directory was listed; what lies within files is found as these are opened."""
     documents: dict[str, int]
     """Sources that ended, by `DocumentStatus`, or `deleted`."""
     pages: dict[str, int]
@@ -58,7 +58,10 @@ class BatchBook:
     batch: Batch
     _records: WalkRecords = field(init=False)
     _folders: dict[str, Folder] = field(default_factory=dict)
-    _closed: dict[str, Outcome] = field(default_factory=dict)
+    _members: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Number of sources and of chunks in each listing of what lies within sources: a million mails have 60,000."""
+    _closed: set[str] = field(default_factory=set)
+    _closed_sum: Outcome = field(default_factory=lambda: Outcome(documents={}, pages={}))
     _parts: dict[tuple[str, int], Outcome] = field(default_factory=dict)
     _begun: dict[tuple[str, int], Begun] = field(default_factory=dict)
 
@@ -67,11 +70,12 @@ class BatchBook:
 
     def progress(self) -> Progress:
         """Read what is new, and return how the batch stands."""
+        # First what has ended: what lay within its sources was listed before, and is seen by whoever looks after.
+        self._read_closed()
         self._read_folders()
         walked = self._is_walked()
-        self._read_closed()
         sources = under_way = read = 0
-        sums = [*self._closed.values()]
+        sums = [self._closed_sum]
         for chunk in self._records.chunks_with_ended_parts():
             if chunk not in self._closed:
                 sums += [self._parts[chunk, part] for part in self._read_parts(chunk)]
@@ -82,8 +86,10 @@ class BatchBook:
             read += done
         documents, pages = _sum(sums)
         chunks = sum(len(folder.sources) for folder in self._folders.values())
+        chunks += sum(count for _, count in self._members.values())
         return Progress(
-            sources_found=sum(sum(folder.sources) for folder in self._folders.values()),
+            sources_found=sum(sum(folder.sources) for folder in self._folders.values())
+            + sum(count for count, _ in self._members.values()),
             walked=walked,
             documents=documents,
             pages=pages,
@@ -109,6 +115,11 @@ class BatchBook:
                 folder = self._records.folder(identifier)
                 assert folder is not None
                 self._folders[identifier] = folder
+        for identifier in self._records.member_listing_ids():
+            if identifier not in self._members:
+                listing = self._records.members(identifier)
+                assert listing is not None
+                self._members[identifier] = (sum(listing.sources), len(listing.sources))
 
     def _is_walked(self) -> bool:
         roots = [folder_id(root, root, "") for root in self.batch.roots] or [folder_id("", "", "")]
@@ -125,7 +136,8 @@ class BatchBook:
             if chunk not in self._closed:
                 outcome = self._records.closed(chunk)
                 assert outcome is not None
-                self._closed[chunk] = outcome
+                self._closed.add(chunk)
+                self._closed_sum = total((self._closed_sum, outcome))
                 self._forget_parts(chunk)
 
     def _forget_parts(self, chunk: str) -> None:

@@ -36,12 +36,12 @@ from pipeline.models import (
     Source,
     Tombstone,
 )
-from pipeline.opening import Opener
+from pipeline.opening import Opener, OpenPages
 from pipeline.pages import failed_reading, new_reading, read_reading, rendered_reading
 from pipeline.projection import Projector
 from pipeline.records import page_id
 from pipeline.registration import Recipe, failure_of
-from pipeline.rendering import RENDER_REVISION, OpenDocument
+from pipeline.rendering import RENDER_REVISION
 from pipeline.retry import STOP_POLL_SECONDS, Patience
 from pipeline.revisions import is_overtaken, save_reading
 from pipeline.sources import SourceFiles, require_unchanged
@@ -87,6 +87,7 @@ class Tools:
             prompt_revision=self.reader.prompt_revision,
             render_revision=RENDER_REVISION,
             limits=self.limits,
+            passwords=self.opener.passwords,
         )
 
 
@@ -172,8 +173,9 @@ def _render_pages(
 ) -> Iterator[tuple[int, RenderedPage | OutcomeError]]:
     """Yield each page as rendered, or why it could not be, no more of them at a time than may be in hand."""
     numbers = iter(part.page_numbers)
+    document = part.document
     try:
-        with tools.opener.open(file, part.source.path, part.document.media_type, patience) as opened:
+        with tools.opener.open(file, document.id, part.source.path, document.media_type, patience) as opened:
             for number in numbers:
                 if not _may_start(tools, patience):
                     return
@@ -201,7 +203,7 @@ def _may_start(tools: Tools, patience: Patience) -> bool:
     return False
 
 
-def _render(opened: OpenDocument, number: int, tools: Tools) -> RenderedPage | OutcomeError:
+def _render(opened: OpenPages, number: int, tools: Tools) -> RenderedPage | OutcomeError:
     try:
         with tools.stage("render"):
             return opened.render(number, with_pixels=tools.reader.wants_pixels)

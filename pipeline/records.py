@@ -19,6 +19,7 @@ from pipeline.models import (
     Run,
     Source,
 )
+from pipeline.sources import container_path
 
 Record = dict[str, Any]
 
@@ -108,7 +109,9 @@ def source_record(source: Source, indexed_at: datetime) -> Record:
             "url": source.url,
             "path": source.path,
             "state": "ok" if source.document else "failed",
+            "container": container_path(source.url),
             "document": {"id": source.document.id} if source.document else None,
+            "members": source.document.members or None if source.document else None,
             "error": _error(source.error),
             "bytes": state.bytes if state else None,
             "modified": _time(state.mtime_ns) if state else None,
@@ -141,10 +144,10 @@ def document_record(readings: Iterable[Reading], revision: int, indexed_at: date
 
 
 def document_status(counts: Counter[PageStatus], pages: int) -> DocumentStatus:
-    """Return how a document of so many pages stands."""
+    """Return how a document of so many pages stands; one without any, a container, is complete."""
     if counts.total() < pages:
         return DocumentStatus.WORKING
-    if counts[PageStatus.FAILED] == pages:
+    if pages and counts[PageStatus.FAILED] == pages:
         return DocumentStatus.FAILED
     return DocumentStatus.PARTIAL if counts[PageStatus.FAILED] else DocumentStatus.COMPLETE
 

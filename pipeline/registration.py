@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mimetypes
 from collections.abc import Collection, Iterable, Iterator, Set
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import BinaryIO
 
 from pipeline.archive import Archive, source_id
-from pipeline.errors import OutcomeError
-from pipeline.models import Document, Failure, FileState, PageStatus, Reading, Source, Tombstone
-from pipeline.opening import Opener
+from pipeline.errors import CorruptFile, EncryptedFile, OutcomeError, UnknownFormat
+from pipeline.models import Document, Failure, FileState, MediaType, PageStatus, Reading, Route, Source, Tombstone
+from pipeline.opening import Opener, OpenPages
+from pipeline.passwords import Passwords
 from pipeline.retry import TRANSIENT_ATTEMPTS
 from pipeline.revisions import give_way, is_overtaken
 from pipeline.sources import Found, SourceFiles, display_path, identify
@@ -29,6 +33,8 @@ class Recipe:
     render_revision: int
     limits: str
     """The limits in force; they count only for what one of them stopped."""
+    passwords: Passwords
+    """Those that were given; they count only for what none of them opened."""
 
     def fingerprint(self, document_id: str, page_number: int, failure: Failure | None = None) -> str:
         """Return the fingerprint of a page that ended so."""
@@ -43,6 +49,8 @@ class Recipe:
             "render_revision": self.render_revision,
             "limits": self.limits if failure and failure.type in _LIMITED else None,
         }
+        if failure and failure.type == EncryptedFile.code:
+            parts["passwords"] = self.passwords.mark(document_id)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -80,6 +88,48 @@ def failure_of(error: OutcomeError, attempts: int = 1) -> Failure:
     )
 
 
+@contextmanager
+def identified_source(
+    url: str, state: FileState, opener: Opener, files: SourceFiles, max_bytes: int
+) -> Iterator[tuple[BinaryIO, str, MediaType]]:
+    """Open a file, and tell the id of the document that it is, and its format.
+
+    Raises:
+        LimitExceeded: too large, or a container within too many others.
+        OutcomeError: as `SourceFiles.open`, `identify` and `Opener.refine` raise them.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(files.open(url, state))
+            identified = identify(file, state, max_bytes)
+        except UnknownFormat as error:
+            raise _by_its_name(url, error) from error
+        media_type = opener.refine(file, identified.media_type, files.patience)
+        if media_type.route is Route.CONTAINER:
+            files.containers.require_depth(url)
+        yield file, identified.document_id, media_type
+
+
+def _by_its_name(url: str, error: UnknownFormat) -> OutcomeError:
+    """Take a file that is of no format, and claims one by its name, for a damaged one: nobody gave it up on purpose."""
+    claimed = mimetypes.guess_type(url.rpartition("#")[2])[0]
+    return CorruptFile(f"its name says {claimed}, its bytes do not: {error}") if claimed in set(MediaType) else error
+
+
+def document_of(document_id: str, media_type: MediaType, state: FileState, opened: OpenPages) -> Document:
+    """Return what an open file says of itself."""
+    return Document(
+        id=document_id,
+        bytes=state.bytes,
+        media_type=media_type,
+        pages=opened.pages,
+        title=opened.title,
+        members=opened.members,
+        substituted_fonts=opened.substituted_fonts,
+        pages_left_out=opened.pages_left_out,
+    )
+
+
 def register(
     found: Found, request: Request, archive: Archive, opener: Opener, files: SourceFiles, max_bytes: int
 ) -> tuple[Source, Source | None]:
@@ -98,8 +148,12 @@ def register(
 
     appended = archive.append_source(request.collection, found.url, successor)
     source = give_way(archive, appended, request.deletions_seen)
-    moved = before is not None and before.document is not None and before.document != source.document
+    moved = before is not None and before.document is not None and not _is_of(source, before.document)
     return source, before if moved else None
+
+
+def _is_of(source: Source, document: Document) -> bool:
+    return source.document is not None and source.document.id == document.id
 
 
 def source_failed(archive: Archive, source: Source, failure: Failure) -> Source:
@@ -149,6 +203,18 @@ def vanished_sources(
             yield source
 
 
+def members_of(source: Source, files: SourceFiles) -> tuple[Found, ...]:
+    """List what lies within a source's document, nothing where that holds no files.
+
+    Raises:
+        ServiceRefused, Stopped: as `SourceFiles` raises them.
+    """
+    if source.document is None or not source.document.members:
+        return ()
+    assert source.state is not None
+    return files.members(source.url, source.state)
+
+
 def plan(document: Document, request: Request, archive: Archive, pages: Collection[int] | None = None) -> Plan:
     """Compare a document's newest readings, or those of some of its pages, with what the request asks for."""
     settled: list[Reading] = []
@@ -156,7 +222,7 @@ def plan(document: Document, request: Request, archive: Archive, pages: Collecti
     known: dict[int, int] = {}
     due = set(range(1, document.pages + 1)) if pages is None else set(pages) & set(range(1, document.pages + 1))
     for reading in archive.readings(request.collection, document.id, pages):
-        if isinstance(reading, Reading) and _is_settled(reading, request):
+        if isinstance(reading, Reading) and _is_settled(reading, document, request):
             settled.append(reading)
         elif isinstance(reading, Tombstone) and reading.deletion > request.deletions_seen:
             deleted.append(reading.page_number)
@@ -170,12 +236,15 @@ def plan(document: Document, request: Request, archive: Archive, pages: Collecti
     return Plan(tuple(settled), tuple(sorted(due)), tuple(sorted(deleted)), known)
 
 
-def _is_settled(reading: Reading, request: Request) -> bool:
+def _is_settled(reading: Reading, document: Document, request: Request) -> bool:
     """Whether a page needs no work: read with this recipe, or failed for a reason that still holds.
 
-    What failed within this very batch has had its try.
+    What failed within this very batch has had its try. A spreadsheet of which more is printed by now has records that
+    tell of fewer pages: they are made anew, from answers that are there.
     """
     error = reading.error
+    if reading.document.pages != document.pages:
+        return False
     if reading.fingerprint != request.recipe.fingerprint(reading.document.id, reading.page_number, error):
         return False
     if reading.status is not PageStatus.FAILED or error is None or reading.batch == request.batch:
@@ -217,7 +286,8 @@ def _observe(
         state=state,
         document=document,
         error=failure,
-        limits=request.recipe.limits if failure and failure.type in _LIMITED else None,
+        limits=request.recipe.limits if _is_limited(failure, document) else None,
+        passwords=_passwords_mark(failure, found.url, request.recipe) if failure else None,
         batch=request.batch,
         revision=1,
         observed_at=datetime.now(UTC),
@@ -232,28 +302,35 @@ def _state(url: str, files: SourceFiles) -> FileState | None:
 
 
 def _open(url: str, state: FileState, opener: Opener, files: SourceFiles, max_bytes: int) -> Document:
-    with files.open(url, state) as file:
-        identified = identify(file, state, max_bytes)
-        media_type = opener.refine(file, identified.media_type, files.patience)
-        with opener.open(file, display_path(url), media_type, files.patience) as opened:
-            return Document(
-                id=identified.document_id,
-                bytes=state.bytes,
-                media_type=media_type,
-                pages=opened.pages,
-                title=opened.title,
-                members=opened.members,
-            )
+    with (
+        identified_source(url, state, opener, files, max_bytes) as (file, document_id, media_type),
+        opener.open(file, document_id, display_path(url), media_type, files.patience) as opened,
+    ):
+        return document_of(document_id, media_type, state, opened)
 
 
 def _still_holds(before: Source, state: FileState, request: Request) -> bool:
     if before.state != state:
         return False
     if before.error is None:
-        return before.document is not None
+        return before.document is not None and before.limits in (None, request.recipe.limits)
     if request.again and before.batch != request.batch:
         return False
+    if before.passwords != _passwords_mark(before.error, before.url, request.recipe):
+        return False
     return not before.error.transient and before.limits in (None, request.recipe.limits)
+
+
+def _is_limited(failure: Failure | None, document: Document | None) -> bool:
+    """Whether other limits would make another attempt worth while."""
+    if failure is not None:
+        return failure.type in _LIMITED
+    return document is not None and document.pages_left_out > 0
+
+
+def _passwords_mark(failure: Failure, url: str, recipe: Recipe) -> str | None:
+    """Return the mark of the passwords that did not open a source, None where that was not the failure."""
+    return recipe.passwords.mark(source_id(url)) if failure.type == EncryptedFile.code else None
 
 
 def _says_the_same(newest: Source, now: Source) -> bool:

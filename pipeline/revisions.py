@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from pipeline.archive import Archive
 from pipeline.models import Deletion, PageStatus, Reading, Source, Tombstone
+from pipeline.sources import container_path, is_below
 
 PageReading = Reading | Tombstone
 
@@ -28,9 +29,11 @@ def save_reading(archive: Archive, reading: Reading, known: PageReading | None) 
         if isinstance(newest, Tombstone):
             return _numbered(reading, newest.revision + 1) if newest.deletion <= reading.deletions_seen else None
         paths = _merged(newest.document.path, reading.document.path)
-        if newest.fingerprint == reading.fingerprint and newest.status is not PageStatus.FAILED:
-            return None if paths == newest.document.path else _with_paths(newest, paths)
-        return _numbered(_with_paths(reading, paths), newest.revision + 1)
+        containers = (*newest.document.container, *reading.document.container)
+        is_equal = newest.fingerprint == reading.fingerprint and newest.document.pages == reading.document.pages
+        if is_equal and newest.status is not PageStatus.FAILED:
+            return None if paths == newest.document.path else _lying_at(newest, paths, containers)
+        return _numbered(_lying_at(reading, paths, containers), newest.revision + 1)
 
     document = reading.document.id
     saved = archive.append_reading(reading.collection, document, reading.page_number, known, successor)
@@ -41,9 +44,15 @@ def save_reading(archive: Archive, reading: Reading, known: PageReading | None) 
     return bury(archive, reading.collection, document, reading.page_number, saved, overtaken)
 
 
-def add_path(archive: Archive, reading: Reading, path: str) -> Reading | Tombstone:
+def containing(source: Source) -> tuple[str, ...]:
+    """Return the path of the file that a source is a member of, if it is one."""
+    container = container_path(source.url)
+    return () if container is None else (container,)
+
+
+def add_place(archive: Archive, reading: Reading, source: Source) -> Reading | Tombstone:
     """Archive that a document's bytes lie at one more place."""
-    return _change_paths(archive, reading, lambda paths: _merged(paths, (path,)))
+    return _change_paths(archive, reading, lambda paths: _merged(paths, (source.path,)), containing(source))
 
 
 def remove_path(archive: Archive, reading: Reading, path: str) -> Reading | Tombstone:
@@ -96,14 +105,20 @@ def is_overtaken(archive: Archive, collection: str, document: str, deletions_see
 
 
 def _change_paths(
-    archive: Archive, reading: Reading, change: Callable[[tuple[str, ...]], tuple[str, ...]]
+    archive: Archive,
+    reading: Reading,
+    change: Callable[[tuple[str, ...]], tuple[str, ...]],
+    containers: tuple[str, ...] = (),
 ) -> Reading | Tombstone:
     def successor(newest: PageReading | None) -> Reading | None:
         assert newest is not None
         if isinstance(newest, Tombstone):
             return None
         paths = change(newest.document.path)
-        return None if paths == newest.document.path else _numbered(_with_paths(newest, paths), newest.revision + 1)
+        if paths == newest.document.path:
+            return None
+        changed = _lying_at(newest, paths, (*newest.document.container, *containers))
+        return _numbered(changed, newest.revision + 1)
 
     changed = archive.append_reading(reading.collection, reading.document.id, reading.page_number, reading, successor)
     assert changed is not None
@@ -124,11 +139,11 @@ def _merged(paths: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted({*paths, *more}))
 
 
-def _with_paths(reading: Reading, paths: tuple[str, ...]) -> Reading:
-    return _numbered(
-        reading.model_copy(update={"document": reading.document.model_copy(update={"path": paths})}),
-        reading.revision + 1,
-    )
+def _lying_at(reading: Reading, paths: tuple[str, ...], containers: tuple[str, ...]) -> Reading:
+    """Return a reading of a document at these places; of the containers those count that one of them lies in."""
+    held = tuple(sorted({container for container in containers if any(is_below(path, container) for path in paths)}))
+    document = reading.document.model_copy(update={"path": paths, "container": held})
+    return _numbered(reading.model_copy(update={"document": document}), reading.revision + 1)
 
 
 def _numbered(reading: Reading, revision: int) -> Reading:

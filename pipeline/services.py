@@ -8,18 +8,21 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from pipeline.archive import Archive, Store
+from pipeline.conversion import ArchivedConversions, Converter
 from pipeline.errors import ServiceRefused
+from pipeline.inspection import Inspector
 from pipeline.messages import Walk
 from pipeline.opening import Opener
-from pipeline.passwords import Passwords
+from pipeline.passwords import Passwords, read_patterned
 from pipeline.projection import Projector
 from pipeline.ranges import RANGE_PAGES, Tools
 from pipeline.rendering import RenderLimits, SandboxPool
+from pipeline.rendering.confinement import ConversionLimits
 from pipeline.retry import Patience
 from pipeline.search import Index
 from pipeline.search.node import LocalNode
 from pipeline.settings import Settings
-from pipeline.sources import Listing, SourceCache, SourceFiles, list_folder, place_url
+from pipeline.sources import Containers, Listing, SourceCache, SourceFiles, list_folder, place_url
 from pipeline.threads import ContextThreads, Places
 from pipeline.vision.client import VlmClient
 from pipeline.vision.leases import FileLeases, Leases
@@ -48,10 +51,22 @@ def open_archive(settings: Settings, patience: Patience | None = None) -> Archiv
     return Archive(Store(settings.archive_url, patience))
 
 
-def open_files(settings: Settings, patience: Patience) -> SourceFiles:
-    """Return the way to the bytes of sources."""
-    cache = SourceCache(settings.home / "cache" / "sources", settings.source_cache_mb << 20)
-    return SourceFiles(cache, settings.max_file_bytes, patience)
+def open_files(settings: Settings, patience: Patience, opener: Opener) -> SourceFiles:
+    """Return the way to the bytes of sources; the opener looks into containers."""
+    cache = open_cache(settings)
+    containers = Containers(opener, cache, settings.max_container_depth)
+    return SourceFiles(cache, settings.max_file_bytes, patience, containers)
+
+
+def open_cache(settings: Settings) -> SourceCache:
+    """Return the cache of what lies in buckets and in containers."""
+    return SourceCache(settings.home / "cache" / "sources", settings.source_cache_mb << 20)
+
+
+def open_converter(settings: Settings) -> Converter:
+    """Return what makes PDFs of slides, office files and the like, as many at once as there are processors."""
+    limits = ConversionLimits(settings.conversion_seconds, settings.conversion_memory_mb, settings.max_sheet_pages)
+    return Converter(limits, Places(os.cpu_count() or 1))
 
 
 def own_places(settings: Settings) -> tuple[str, ...]:
@@ -154,6 +169,16 @@ def open_reader(
     )
 
 
+def open_passwords(settings: Settings) -> Passwords:
+    """Return the passwords of encrypted files; the command for them does not run yet.
+
+    Raises:
+        SettingsError: their file cannot be read.
+    """
+    patterned = read_patterned(settings.passwords_file) if settings.passwords_file else ()
+    return Passwords(patterned, settings.passwords, settings.passwords_command)
+
+
 def render_limits(settings: Settings) -> RenderLimits:
     """Return the limits of the sandbox."""
     return RenderLimits(
@@ -161,6 +186,8 @@ def render_limits(settings: Settings) -> RenderLimits:
         memory_mb=settings.sandbox_memory_mb,
         max_pages=settings.max_pages,
         max_pixels=settings.max_pixels,
+        max_members=settings.max_members,
+        max_expansion=settings.max_expansion,
     )
 
 
@@ -187,6 +214,7 @@ def open_tools(
     """
     pages = pages_in_hand(settings)
     ranges = settings.worker_concurrency or ranges_at_once(settings)
+    passwords = open_passwords(settings)
     with ExitStack() as stack:
         archive = open_archive(settings, patience)
         index = stack.enter_context(closing(open_index(settings)))
@@ -194,11 +222,14 @@ def open_tools(
         sandboxes = SandboxPool(min(ranges, os.cpu_count() or 1), render_limits(settings), keep_gps=settings.gps)
         stack.enter_context(closing(sandboxes))
         executor = stack.enter_context(ContextThreads(pages, thread_name_prefix="pages"))
+        leases = shared.leases if shared else open_leases(settings)
+        conversions = ArchivedConversions(archive, leases, open_cache(settings), open_converter(settings))
+        opener = Opener(sandboxes, passwords, conversions)
         tools = Tools(
             archive=archive,
             projector=Projector(archive, index, patience),
-            opener=Opener(sandboxes, Passwords()),
-            files=open_files(settings, patience),
+            opener=opener,
+            files=open_files(settings, patience, opener),
             reader=reader,
             patience=patience,
             pages=executor,
@@ -209,7 +240,52 @@ def open_tools(
         yield tools, ranges
 
 
+@contextmanager
+def open_looker(settings: Settings, patience: Patience) -> Iterator[SourceFiles]:
+    """Build the way to the bytes of sources for a process that makes no pages; a sandbox starts at the first container.
+
+    Raises:
+        SettingsError: a setting cannot be used.
+    """
+    with closing(SandboxPool(1, render_limits(settings))) as sandboxes:
+        opener = Opener(sandboxes, open_passwords(settings), open_converter(settings))
+        yield open_files(settings, patience, opener)
+
+
+@contextmanager
+def open_inspector(settings: Settings, patience: Patience) -> Iterator[Inspector]:
+    """Build what files are looked at with: neither a model nor a cluster is asked.
+
+    Raises:
+        SettingsError: a setting cannot be used.
+    """
+    processors = os.cpu_count() or 1
+    passwords = open_passwords(settings)
+    with closing(SandboxPool(processors, render_limits(settings))) as sandboxes:
+        opener = Opener(sandboxes, passwords, open_converter(settings))
+        yield Inspector(
+            opener=opener,
+            files=open_files(settings, patience, opener),
+            max_file_bytes=settings.max_file_bytes,
+            files_at_once=processors,
+            profile=load_profile() if settings.uses_model else None,
+            language=settings.language,
+        )
+
+
 def _limits(settings: Settings) -> str:
     """Return the limits as one word: a page that one of them stopped is tried again when it changes."""
-    names = ("max_file_bytes", "max_pages", "max_pixels", "page_seconds", "sandbox_memory_mb")
+    names = (
+        "max_file_bytes",
+        "max_pages",
+        "max_pixels",
+        "max_members",
+        "max_container_depth",
+        "max_expansion",
+        "max_sheet_pages",
+        "page_seconds",
+        "sandbox_memory_mb",
+        "conversion_seconds",
+        "conversion_memory_mb",
+    )
     return ",".join(f"{name}={getattr(settings, name):g}" for name in names)

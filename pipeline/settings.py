@@ -10,13 +10,20 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from pipeline.errors import SettingsError
 from pipeline.languages import normalise_tag
@@ -96,12 +103,42 @@ class Settings(BaseSettings):
     """Pages a document may have."""
     max_pixels: int = Field(default=300_000_000, ge=1)
     """Pixels that the picture of an image file may have."""
+    max_members: int = Field(default=10_000, ge=1)
+    """Files that an archive, a message or a PDF may hold."""
+    max_container_depth: int = Field(default=3, ge=1)
+    """How many containers a file may lie in, each in the next."""
+    max_expansion: float = Field(default=100, ge=1)
+    """How many times its own size a container's files may have, all together; 64 MiB they may always have."""
+    max_sheet_pages: int = Field(default=200, ge=1)
+    """Printed pages that are made of a spreadsheet."""
     page_seconds: float = Field(default=60, gt=0)
     """Wall-clock seconds for rendering one page, or for opening a file."""
     sandbox_memory_mb: int = Field(default=2048, ge=256)
     """Address space of one sandbox process, in MiB."""
+    conversion_seconds: float = Field(default=180, gt=0)
+    """Wall-clock seconds for making a PDF of a document."""
+    conversion_memory_mb: int = Field(default=2048, ge=256)
+    """What a program that makes PDFs may allocate, in MiB."""
     source_cache_mb: int = Field(default=4096, ge=1)
-    """What `<home>/cache/sources` may hold of files from buckets, in MiB."""
+    """What `<home>/cache/sources` may hold of files from buckets and out of containers, in MiB."""
+
+    passwords: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Of encrypted files: a list in the file, one a line in the environment."""
+    passwords_file: Path | None = None
+    """A file of `pattern: password` lines."""
+    passwords_command: str = ""
+    """A program and its arguments, as in a shell, which prints passwords, one a line."""
+
+    @field_validator("passwords", mode="before")
+    @classmethod
+    def _one_a_line(cls, given: object) -> object:
+        return [line for line in given.split("\n") if line] if isinstance(given, str) else given
+
+    @field_validator("passwords_command")
+    @classmethod
+    def _shell_words(cls, command: str) -> str:
+        shlex.split(command)
+        return command
 
     @field_validator("language")
     @classmethod
@@ -127,7 +164,7 @@ class Settings(BaseSettings):
 
     def shown(self) -> dict[str, str]:
         """Return every setting as it may be shown: secrets, and passwords within URLs, are masked."""
-        return {name: masked(str(value)) if value not in (None, "") else "" for name, value in self}
+        return {name: masked(_text(value)) for name, value in self}
 
     def __repr_args__(self) -> Iterable[tuple[str, str]]:
         return self.shown().items()
@@ -141,6 +178,12 @@ class Settings(BaseSettings):
     def uses_model(self) -> bool:
         """Whether a vision model is configured: a key, or an endpoint of one's own that needs none."""
         return self.vlm_api_key is not None or self.vlm_url != Settings.model_fields["vlm_url"].default
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_text, value))
+    return "" if value is None else str(value)
 
 
 def masked(text: str) -> str:

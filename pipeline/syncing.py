@@ -22,7 +22,7 @@ from pipeline.places import leave
 from pipeline.projection import Projector
 from pipeline.registration import failure_of
 from pipeline.revisions import forget_source
-from pipeline.sources import Found, SourceFiles, display_path, identify
+from pipeline.sources import Found, SourceFiles, containers_of, display_path, identify, is_below
 
 #: As many vanished sources are never too many to delete; nor is this share of those known below the folder.
 FEW = 10
@@ -57,7 +57,8 @@ class Comparison:
         for found in (*self.new, *self.changed):
             yield Entry(url=found.url, error=failure_of(found.error) if found.error else None)
         for move in self.moved:
-            yield Entry(url=move.url)
+            if not containers_of(move.url):  # what lies in a container is found with it
+                yield Entry(url=move.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,24 +89,23 @@ def compare(
     """
     known = {source.url: source for source in _known(archive, collection) if is_below(source.url, folder)}
     comparison = Comparison(known=len(known))
+    at_rest: set[str] = set()
     for one in found:
         before = known.pop(one.url, None)
         if before is None:
             comparison.new.append(one)
         elif _is_unchanged(before, one, files):
             comparison.unchanged += 1
+            if before.document and before.document.members:
+                at_rest.add(one.url)
         else:
             comparison.changed.append(one)
         advance(1)
-    comparison.vanished = [source for source in known.values() if files.is_gone(source.url)]
+    # In order, so that those of one container are asked for together.
+    comparison.vanished = [known[url] for url in sorted(known) if _outermost(url) not in at_rest and files.is_gone(url)]
     comparison.unchanged += len(known) - len(comparison.vanished)  # there, but out of the walk's sight
     _find_moves(comparison, files)
     return comparison
-
-
-def is_below(url: str, folder: str) -> bool:
-    """Whether a URL is that of a folder, or of something below it."""
-    return url == folder or url.startswith(folder.rstrip("/") + "/")
 
 
 def require_folder(comparison: Comparison, folder: str) -> None:
@@ -211,8 +211,24 @@ def _find_moves(comparison: Comparison, files: SourceFiles) -> None:
         else:
             new.append(found)
     comparison.new = new
+    comparison.moved += _along(comparison)
     moved = {move.source.url for move in comparison.moved}
     comparison.vanished = [source for source in comparison.vanished if source.url not in moved]
+
+
+def _along(comparison: Comparison) -> list[Move]:
+    """Return the moves of what lies in containers that moved."""
+    places = {move.source.url: move.url for move in comparison.moved}
+    return [
+        Move(source, places[container] + source.url.removeprefix(container))
+        for source in comparison.vanished
+        if (container := _outermost(source.url)) != source.url and container in places
+    ]
+
+
+def _outermost(url: str) -> str:
+    """Return the URL of the file that something lies in, or is."""
+    return next(reversed(containers_of(url)), url)
 
 
 def _document_id(found: Found, sizes: set[int], files: SourceFiles) -> str | None:

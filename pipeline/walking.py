@@ -13,8 +13,8 @@ from dataclasses import replace
 from urllib.parse import unquote_to_bytes
 
 from pipeline.archive import Archive, WalkRecords
-from pipeline.messages import Message, Part, Walk, chunk_id, folder_id, parts_of
-from pipeline.models import Batch, Chunk, Entry, Folder
+from pipeline.messages import Message, Part, Walk, chunk_id, folder_id, members_id, parts_of
+from pipeline.models import Batch, Chunk, Entry, Folder, Members
 from pipeline.projection import batched
 from pipeline.registration import failure_of
 from pipeline.sources import Found, Listing
@@ -54,6 +54,29 @@ def walk_folder(message: Walk, archive: Archive, lister: Lister) -> Iterator[Mes
     yield from due_messages(message.batch, identifier, folder, records)
 
 
+def add_members(part: Part, found: Iterable[Found], archive: Archive) -> list[Message]:
+    """Archive what lies within the sources of a part, if anything does; return what is to be done about it.
+
+    It is archived before the part can end. So whoever sees that every chunk has ended has seen all of them.
+    """
+    records = archive.walk(part.batch)
+    whole, identifier = members_id(replace(part, entry=None)), members_id(part)
+    for known in dict.fromkeys((whole, identifier)):
+        listing = records.members(known)
+        if listing is not None:
+            return list(_due_parts(part.batch, known, listing.sources, records))
+    sizes, _ = _archive_chunks(records, identifier, sorted(map(_entry, found), key=_place))
+    if not sizes:
+        return []
+    listing = records.add_members(identifier, Members(sources=tuple(sizes)))
+    return list(_due_parts(part.batch, identifier, listing.sources, records))
+
+
+def due_member_messages(part: Part, archive: Archive) -> list[Message]:
+    """Return what is still to be done about what lies within the sources of a part that was worked before."""
+    return add_members(part, (), archive)
+
+
 def name_sources(archive: Archive, batch: str, entries: Iterable[Entry]) -> None:
     """Archive the sources that a batch names itself; its first message has them worked. Memory stays flat."""
     records = archive.walk(batch)
@@ -71,11 +94,7 @@ def due_messages(batch: str, identifier: str, folder: Folder, records: WalkRecor
     """Yield the messages that a listing leads to: its subfolders and the parts that have not ended."""
     for url in following(folder):
         yield Walk(batch, folder.root, *url)
-    for number, entries in enumerate(folder.sources):
-        chunk = chunk_id(identifier, number)
-        if records.closed(chunk) is None:
-            ended = records.parts(chunk)
-            yield from (Part(batch, chunk, part) for part in parts_of(entries) if part not in ended)
+    yield from _due_parts(batch, identifier, folder.sources, records)
 
 
 def following(folder: Folder) -> Iterator[tuple[str, str]]:
@@ -98,10 +117,21 @@ def all_due_messages(batch: Batch, archive: Archive) -> Iterator[Message]:
             if folder is None:
                 yield Walk(batch.id, root, url, cursor)
                 continue
-            for message in due_messages(batch.id, identifier, folder, records):
-                if isinstance(message, Part):
-                    yield message
+            yield from _due_parts(batch.id, identifier, folder.sources, records)
             waiting += [(root, *next_place) for next_place in following(folder)]
+    for identifier in records.member_listing_ids():
+        listing = records.members(identifier)
+        assert listing is not None
+        yield from _due_parts(batch.id, identifier, listing.sources, records)
+
+
+def _due_parts(batch: str, identifier: str, sources: Iterable[int], records: WalkRecords) -> Iterator[Part]:
+    """Yield those parts of a listing's chunks that have not ended."""
+    for number, entries in enumerate(sources):
+        chunk = chunk_id(identifier, number)
+        if records.closed(chunk) is None:
+            ended = records.parts(chunk)
+            yield from (Part(batch, chunk, part) for part in parts_of(entries) if part not in ended)
 
 
 def first_messages(batch: Batch) -> Iterator[Walk]:

@@ -7,6 +7,7 @@
     readings/<collection>/<document>/<page>.<revision>.json
     images/<2 digits>/<document>/<page>.<render revision>.<SHA-256 of the pixels>.jpg and .webp
     answers/<2 digits>/<SHA-256 of the pixels>/<hash of what was asked>.json
+    conversions/<2 digits>/<document>/<conversion revision>.pdf and .json
     fleet/<revision>.json
     runs/<schedule>/<due time>/<revision>.json
     open/<batch>                                    queued batches that have not ended
@@ -21,11 +22,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Container, Iterator, Mapping
 from functools import lru_cache, partial
-from typing import Annotated, TypeVar
+from typing import Annotated, BinaryIO, TypeVar
 
 from pydantic import Field, TypeAdapter
 
-from pipeline.archive.store import Store
+from pipeline.archive.store import Fetch, Store
 from pipeline.archive.walks import WalkRecords
 from pipeline.errors import RevisionTaken
 from pipeline.models import (
@@ -33,6 +34,7 @@ from pipeline.models import (
     Archived,
     Batch,
     Collection,
+    Conversion,
     Deletion,
     FleetState,
     Numbered,
@@ -264,7 +266,7 @@ class Archive:
                 self._store.delete(_reading_name(collection, document, page, revision))
 
     def purge_content(self, document: str, pixels_sha256: str | None = None) -> None:
-        """Remove the page images of a document, and every answer about their pixels.
+        """Remove the page images of a document, its PDF, and every answer about the images' pixels.
 
         Images are archived before anything is asked about them: so their names lead to all answers, those included
         that no reading names because their writer was killed. Whoever has pages of the same pixels has to ask again.
@@ -277,6 +279,8 @@ class Archive:
                 self._store.delete(f"{_answer_folder(pixels)}/{answer}")
         for name in names:
             self._store.delete(f"{folder}/{name}")
+        for name in self._store.names(_conversion_folder(document)):  # `1.json` before `1.pdf`
+            self._store.delete(f"{_conversion_folder(document)}/{name}")
 
     # -- answers
 
@@ -291,6 +295,23 @@ class Archive:
             self._store.create(_answer_name(answer.key), _encode(answer))
         except RevisionTaken:
             return
+
+    # -- documents made into PDFs
+
+    def conversion(self, document: str, revision: int) -> Conversion | None:
+        """Return what making a document into a PDF told, None where it was not done."""
+        data = self._store.get(f"{_conversion_folder(document)}/{revision}.json")
+        return None if data is None else Conversion.model_validate_json(data)
+
+    def save_conversion(self, document: str, revision: int, pdf: BinaryIO, conversion: Conversion) -> None:
+        """Keep a document's PDF, then what was told of it: where that is, the PDF is complete."""
+        name = f"{_conversion_folder(document)}/{revision}"
+        self._store.put_file(f"{name}.pdf", pdf)
+        self._store.put(f"{name}.json", _encode(conversion))
+
+    def open_conversion(self, document: str, revision: int, fetch: Fetch) -> BinaryIO | None:
+        """Open a document's PDF, None where it is not there; see `Store.open`."""
+        return self._store.open(f"{_conversion_folder(document)}/{revision}.pdf", fetch)
 
     # -- page images
 
@@ -358,6 +379,10 @@ def image_stem(page_number: int, render_revision: int, pixels_sha256: str) -> st
 
 def _image_folder(document: str) -> str:
     return f"images/{document[:2]}/{document}"
+
+
+def _conversion_folder(document: str) -> str:
+    return f"conversions/{document[:2]}/{document}"
 
 
 def _answer_folder(pixels_sha256: str) -> str:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from pipeline.errors import RevisionTaken, ServiceRefused
+from pipeline.models import FileState
 from pipeline.objects import LIST_KEYS, OBJECT_WAITS_SECONDS, Location, open_objects, parse_location
 from pipeline.retry import Patience, persist
 
 #: Temporary files of writers that died; a living one needs seconds.
 STALE_SECONDS = 24 * 3600
 _TEMPORARY = "tmp"
+_COPY_BYTES = 1 << 20
 
 T = TypeVar("T")
+#: Makes a file of an object, given where it lies, its state, and the way to its bytes.
+Fetch = Callable[[str, FileState, Callable[[], Generator[bytes]]], BinaryIO]
 
 
 class Store:
@@ -61,6 +67,18 @@ class Store:
     def put(self, name: str, data: bytes) -> None:
         """Write under a name, replacing at one stroke what was there."""
         self._do(lambda: self._place.put(name, data))
+
+    def put_file(self, name: str, file: BinaryIO) -> None:
+        """Write the whole of a file under a name, replacing at one stroke what was there."""
+        self._do(lambda: self._place.put_file(name, file))
+
+    def open(self, name: str, fetch: Fetch) -> BinaryIO | None:
+        """Open what lies under a name, or return None. `fetch` makes a file of what is none on this machine.
+
+        Raises:
+            Exception: whatever `fetch` raises.
+        """
+        return self._do(lambda: self._place.open(name, fetch))
 
     def get(self, name: str) -> bytes | None:
         """Return what lies under a name, or None."""
@@ -119,6 +137,10 @@ class _Place(Protocol):
 
     def put(self, name: str, data: bytes) -> None: ...
 
+    def put_file(self, name: str, file: BinaryIO) -> None: ...
+
+    def open(self, name: str, fetch: Fetch) -> BinaryIO | None: ...
+
     def get_many(self, names: Sequence[str]) -> list[bytes | None]: ...
 
     def names(self, folder: str) -> list[str]: ...
@@ -142,6 +164,18 @@ class _Bucket:
 
     def put(self, name: str, data: bytes) -> None:
         self._objects.put(self._folder + name, data)
+
+    def put_file(self, name: str, file: BinaryIO) -> None:
+        file.seek(0)
+        self.put(name, file.read())
+
+    def open(self, name: str, fetch: Fetch) -> BinaryIO | None:
+        key = self._folder + name
+        try:
+            state = self._objects.state(key)
+            return fetch(self.location(name), state, lambda: self._objects.chunks(key, state))
+        except FileNotFoundError:
+            return None
 
     def get_many(self, names: Sequence[str]) -> list[bytes | None]:
         return self._objects.read_many([self._folder + name for name in names])
@@ -174,10 +208,20 @@ class _Directory:
         return str(self._directory / name)
 
     def create(self, name: str, data: bytes, writer: str) -> None:
-        self._write(self._directory / name, data, os.link)
+        self._write(self._directory / name, io.BytesIO(data), os.link)
 
     def put(self, name: str, data: bytes) -> None:
-        self._write(self._directory / name, data, os.replace)
+        self._write(self._directory / name, io.BytesIO(data), os.replace)
+
+    def put_file(self, name: str, file: BinaryIO) -> None:
+        file.seek(0)
+        self._write(self._directory / name, file, os.replace)
+
+    def open(self, name: str, fetch: Fetch) -> BinaryIO | None:
+        try:
+            return (self._directory / name).open("rb")
+        except FileNotFoundError:
+            return None
 
     def get_many(self, names: Sequence[str]) -> list[bytes | None]:
         return [self._get(name) for name in names]
@@ -197,12 +241,12 @@ class _Directory:
         except FileNotFoundError:
             return None
 
-    def _write(self, path: Path, data: bytes, move: Any) -> None:
+    def _write(self, path: Path, data: BinaryIO, move: Any) -> None:
         """Write a temporary file, make it durable, then give it its name by `os.link` or `os.replace`."""
         temporary = self._directory / _TEMPORARY / uuid.uuid4().hex
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                shutil.copyfileobj(data, file, _COPY_BYTES)
                 file.flush()
                 os.fsync(file.fileno())
             try:

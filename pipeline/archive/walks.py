@@ -1,6 +1,7 @@
 """What a queued batch leaves in the archive, so that its state can be derived after any crash.
 
     walks/<batch>/folders/<listing>.json           one listing: its chunks and subfolders
+    walks/<batch>/members/<listing>.json           what lies within the sources of a part: the chunks of it
     walks/<batch>/chunks/<listing>.<n>.json        up to 500 sources
     walks/<batch>/begun/<chunk>/<part>[.<entry>].json   what was registered, and is worked in other messages
     walks/<batch>/parts/<chunk>/<part>.json        how the sources of a part ended
@@ -16,7 +17,7 @@ from typing import TypeVar
 
 from pipeline.archive.store import Store
 from pipeline.errors import RevisionTaken
-from pipeline.models import Archived, Begun, Chunk, Folder, Outcome
+from pipeline.models import Archived, Begun, Chunk, Folder, Members, Outcome
 
 T = TypeVar("T", bound=Archived)
 #: Chunks of a batch that are kept as read, some 300 KB each: each of their 32 parts wants them several times, which was
@@ -43,6 +44,18 @@ class WalkRecords:
     def add_folder(self, identifier: str, folder: Folder) -> Folder:
         """Archive a listing; return the one that was archived first."""
         return self._add(f"folders/{identifier}", folder)
+
+    def member_listing_ids(self) -> list[str]:
+        """Return the ids of the listings of what lies within sources."""
+        return self._ids("members")
+
+    def members(self, identifier: str) -> Members | None:
+        """Return a listing of what lies within sources."""
+        return self._read(f"members/{identifier}", Members)
+
+    def add_members(self, identifier: str, members: Members) -> Members:
+        """Archive such a listing; return the one that was archived first."""
+        return self._add(f"members/{identifier}", members)
 
     def chunk(self, identifier: str) -> Chunk | None:
         """Return a chunk of sources."""

@@ -17,6 +17,7 @@ from pipeline.cli import (
     fleet_beat,
     fleet_processes,
     index,
+    inspecting,
     keeping,
     node,
     repairing,
@@ -54,6 +55,7 @@ def _root(
 
 
 app.command("index", epilog=index.EXAMPLES)(index.index)
+app.command("inspect", epilog=inspecting.EXAMPLES)(inspecting.inspect)
 app.command("search", epilog=searching.SEARCH_EXAMPLES)(searching.search)
 app.command("show", epilog=searching.SHOW_EXAMPLES)(searching.show)
 app.command("enqueue", epilog=enqueue.EXAMPLES)(enqueue.enqueue)

@@ -13,11 +13,16 @@ from pipeline.cli.exits import ExitCode
 from pipeline.cli.index import LOCAL_READER_NOTE
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
-from pipeline.errors import PagesightError
+from pipeline.errors import PagesightError, UnsupportedFormat
 from pipeline.local_redis import LocalRedis
+from pipeline.rendering import landlock
+from pipeline.rendering.confinement import namespaces
+from pipeline.rendering.djvu import find_tools
+from pipeline.rendering.office import find_office
 from pipeline.retry import Patience
-from pipeline.services import elasticsearch_url, open_archive, open_index, open_reader, open_vlm
+from pipeline.services import elasticsearch_url, open_archive, open_index, open_passwords, open_reader, open_vlm
 from pipeline.settings import Settings, load, masked
+from pipeline.vision.tesseract import scripts_told
 
 EXAMPLES = """
 **Examples**
@@ -60,6 +65,10 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _checked("elasticsearch", lambda: _elasticsearch(settings))
     yield _checked("reader", lambda: _reader(settings))
     yield _checked("redis", lambda: _redis(settings))
+    yield _checked("passwords of files", lambda: _passwords(settings))
+    yield Check("slides and office files", True, _program(lambda: f"LibreOffice in {find_office().program}"))
+    yield Check("DjVu", True, _program(lambda: find_tools()[1]))
+    yield Check("programs kept from", True, _kept_from())
 
 
 def _checked(name: str, look: Callable[[], str]) -> Check:
@@ -91,10 +100,29 @@ def _redis(settings: Settings) -> str:
     return f"answers; {workers} workers alive; this machine's clock is {abs(offset):.1f} s off"
 
 
+def _passwords(settings: Settings) -> str:
+    counted = open_passwords(settings).count()
+    return ", ".join(f"{count} {place}" for place, count in counted.items() if count) or "none given"
+
+
+def _program(find: Callable[[], str]) -> str:
+    """Return what is there; nothing has to be."""
+    try:
+        return find()
+    except UnsupportedFormat as error:
+        return f"{error}: such files end as `unsupported`. {error.remedy}"
+
+
+def _kept_from() -> str:
+    files = "all files but theirs and the system's" if landlock.version() else "no file: the kernel has no Landlock"
+    network = "the network" if namespaces() else "the network by their settings only: no user namespaces here"
+    return f"{files}; {network}"
+
+
 def _reader(settings: Settings) -> str:
     if not settings.uses_model:
         with closing(open_reader(settings, open_archive(settings))):
-            return LOCAL_READER_NOTE
+            return f"{LOCAL_READER_NOTE} It reads {scripts_told()}."
     with closing(open_vlm(settings)) as vlm:
         return vlm.check()
 

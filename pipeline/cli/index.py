@@ -72,7 +72,7 @@ def index(
     )
     patience = Patience()
     tally = Tally()
-    with open_tools(settings, patience) as (tools, ranges_at_once), _interruptible(patience) as interrupted:
+    with open_tools(settings, patience) as (tools, ranges_at_once), interruptible(patience) as interrupted:
         if not tools.reader.describes:
             stderr().print(plain(LOCAL_READER_NOTE, "yellow"))
         tools.projector.index.install()
@@ -135,7 +135,7 @@ def _ended(batch: Batch, tally: Tally, interrupted: bool) -> ExitCode:
 
 
 @contextmanager
-def _interruptible(patience: Patience) -> Iterator[list[int]]:
+def interruptible(patience: Patience) -> Iterator[list[int]]:
     """Turn the first Ctrl-C or SIGTERM into a stop; a second one ends the process at once. Yields the signals got."""
     got: list[int] = []
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from pipeline.cli.output import plain, printable
+from pipeline.inspection import Totals
 from pipeline.local_runner import Tally
 from pipeline.models import DocumentStatus, PageStatus
 from pipeline.retry import Patience
@@ -22,15 +24,16 @@ LINE_SECONDS = 10.0
 RATE_WINDOW_SECONDS = 60.0
 
 
-class RunProgress:
-    """Shows a tally as it grows.
+class LiveProgress(ABC):
+    """Shows how something goes on: subclasses say how it stands.
 
     with RunProgress(tally, patience, console) as progress:
         run_batch(…, tick=progress.tick)
     """
 
-    def __init__(self, tally: Tally, patience: Patience, console: Console) -> None:
-        self._tally = tally
+    unit: ClassVar[str]
+
+    def __init__(self, patience: Patience, console: Console) -> None:
         self._patience = patience
         self._console = console
         self._rate = Rate()
@@ -41,8 +44,9 @@ class RunProgress:
             # Without markup: the words hold what a server said.
             TextColumn("{task.fields[words]}", markup=False),
             console=console,
+            redirect_stdout=False,  # results may go elsewhere than what is shown here
         )
-        self._task: TaskID = self._bar.add_task("pages", total=None, words="")
+        self._task: TaskID = self._bar.add_task(self.unit, total=None, words="")
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -56,30 +60,113 @@ class RunProgress:
 
     def tick(self) -> None:
         """Show how things stand."""
-        tally = self._tally
-        self._rate.note(tally.pages_done - tally.pages_unchanged)
+        self._rate.note(self.worked)
         if self._console.is_terminal:
-            total = tally.pages_found if tally.walked else None
-            self._bar.update(self._task, completed=tally.pages_done, total=total, words=self._words())
+            self._bar.update(self._task, completed=self.done, total=self.total, words=self._words())
         elif time.monotonic() >= self._next_line:
             self._next_line += LINE_SECONDS
             self._console.print(plain(self._words()))
 
+    @property
+    @abstractmethod
+    def done(self) -> int:
+        """How many have ended."""
+
+    @property
+    @abstractmethod
+    def found(self) -> int:
+        """How many there are, as far as is known."""
+
+    @property
+    @abstractmethod
+    def total(self) -> int | None:
+        """How many there are, once that is known."""
+
+    @property
+    def worked(self) -> int:
+        """How many have ended that took work: these make the rate."""
+        return self.done
+
+    @abstractmethod
+    def _outcome(self) -> str:
+        """Return what came of those that ended."""
+
     def _words(self) -> str:
-        tally = self._tally
-        parts = [f"{tally.pages_done}/{tally.pages_found}{'' if tally.walked else '+'} pages"]
+        parts = [f"{self.done}/{self.found}{'+' if self.total is None else ''} {self.unit}"]
         rate = self._rate.per_second()
-        if rate and tally.pages_unfinished:
+        left = self.found - self.done
+        if rate and left:
             parts.append(f"{rate:.1f}/s")
-            parts.append(f"ETA {timedelta(seconds=round(tally.pages_unfinished / rate))}")
-        failed = tally.pages[PageStatus.FAILED]
-        files = tally.documents[DocumentStatus.FAILED]
-        parts.append(f"{failed} failed" + (f", {files} files failed" if files else ""))
+            parts.append(f"ETA {timedelta(seconds=round(left / rate))}")
+        parts.append(self._outcome())
         waiting = self._patience.waiting
         if waiting is not None:
             since = timedelta(seconds=round(time.time() - waiting.since))
             parts.append(f"waiting {since} for {waiting.service}: {printable(waiting.cause)[:80]}")
         return "  ".join(parts)
+
+
+class RunProgress(LiveProgress):
+    """Shows a tally of pages as it grows."""
+
+    unit = "pages"
+
+    def __init__(self, tally: Tally, patience: Patience, console: Console) -> None:
+        super().__init__(patience, console)
+        self._tally = tally
+
+    @property
+    def done(self) -> int:
+        """Pages that ended, or had ended before."""
+        return self._tally.pages_done
+
+    @property
+    def found(self) -> int:
+        """Pages of the documents that were found."""
+        return self._tally.pages_found
+
+    @property
+    def total(self) -> int | None:
+        """The same, once the walk is complete."""
+        return self._tally.pages_found if self._tally.walked else None
+
+    @property
+    def worked(self) -> int:
+        """Pages that this run worked."""
+        return self._tally.pages_done - self._tally.pages_unchanged
+
+    def _outcome(self) -> str:
+        failed = self._tally.pages[PageStatus.FAILED]
+        files = self._tally.documents[DocumentStatus.FAILED]
+        return f"{failed} failed" + (f", {files} files failed" if files else "")
+
+
+class InspectionProgress(LiveProgress):
+    """Shows the totals of an inspection as they grow."""
+
+    unit = "files"
+
+    def __init__(self, totals: Totals, patience: Patience, console: Console) -> None:
+        super().__init__(patience, console)
+        self._totals = totals
+
+    @property
+    def done(self) -> int:
+        """Files that were looked at."""
+        return self._totals.files
+
+    @property
+    def found(self) -> int:
+        """Files that the walk has come to."""
+        return self._totals.found
+
+    @property
+    def total(self) -> int | None:
+        """The same, once the walk is complete."""
+        return self._totals.found if self._totals.walked else None
+
+    def _outcome(self) -> str:
+        return f"{self._totals.pages.total()} pages, {self._totals.failures.total()} would fail"
 
 
 class Rate:

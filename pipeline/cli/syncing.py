@@ -19,7 +19,7 @@ from pipeline.cli.standing import open_fleet
 from pipeline.models import Batch
 from pipeline.projection import Projector
 from pipeline.retry import Patience
-from pipeline.services import open_archive, open_files, open_index, own_places
+from pipeline.services import open_archive, open_index, open_looker, own_places
 from pipeline.settings import Settings, load
 from pipeline.sources import display_path, root_url, walk
 from pipeline.syncing import Comparison, TakenAway, compare, require_few, require_folder, take_away
@@ -77,10 +77,12 @@ def sync(
 
 
 def _compare(settings: Settings, archive: Archive, collection: str, url: str, patience: Patience) -> Comparison:
-    files = open_files(settings, patience)
     found = walk([url], own_places(settings), patience)
     columns = (TextColumn("{task.completed} files looked at"), TimeElapsedColumn())
-    with Progress(*columns, console=stderr(), disable=not stderr().is_terminal, transient=True) as progress:
+    with (
+        open_looker(settings, patience) as files,
+        Progress(*columns, console=stderr(), disable=not stderr().is_terminal, transient=True) as progress,
+    ):
         task = progress.add_task("", total=None)
         return compare(archive, files, collection, url, found, lambda count: progress.advance(task, count))
 

@@ -1,11 +1,11 @@
 """The sandbox process: opens one file at a time and renders its pages, under limits that it cannot lift.
 
-It is started by `pipeline.rendering.process`, knows no path and no secret, and ends with its parent.
+It is started by `pipeline.rendering.process`, knows no path, no secret but the passwords of an encrypted file, and ends
+with its parent.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import os
@@ -15,14 +15,31 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pipeline.errors import OutcomeError, RenderCrashed, RenderOutOfMemory
+from pipeline.memory import release_free_memory
 from pipeline.rendering.page_image import DecodedPage
-from pipeline.rendering.protocol import RenderLimits, receive_request, send_reply
+from pipeline.rendering.protocol import MEMBERS_TOLD, RenderLimits, receive_request, send_reply
+
+if TYPE_CHECKING:
+    from pipeline.rendering.packed import Member, Packed
 
 PDF = "application/pdf"
 Reply = tuple[dict[str, Any], Sequence[bytes | memoryview]]
+EML = "message/rfc822"
+MSG = "application/vnd.ms-outlook"
+CONTAINERS = (
+    "application/zip",
+    "application/x-7z-compressed",
+    "application/x-tar",
+    "application/gzip",
+    "application/x-bzip2",
+    "application/x-xz",
+    EML,
+    MSG,
+)
+_PIECE_BYTES = 1 << 20
 _MAX_DESCRIPTORS = 32
 _WATCHDOG_STACK_BYTES = 256 << 10
 #: Pages after which free memory goes back to the system. What PDFium keeps of each page of an open document lies
@@ -35,8 +52,11 @@ class OpenFile(Protocol):
 
     pages: int
     title: str | None
-    members: int
-    """Files within it."""
+
+    @property
+    def members(self) -> int:
+        """How many files are within it."""
+        ...
 
     def render(self, page_number: int) -> DecodedPage:
         """Decode and measure a page, 1-based."""
@@ -44,6 +64,14 @@ class OpenFile(Protocol):
 
     def close(self) -> None:
         """Give its memory back."""
+        ...
+
+
+class Holding(OpenFile, Protocol):
+    """An open file that may hold others."""
+
+    def packed(self) -> Packed:
+        """Return the way to them."""
         ...
 
 
@@ -96,7 +124,7 @@ def _end_with_parent(connection: socket.socket) -> None:
 
 
 def _serve(connection: socket.socket, limits: RenderLimits, keep_gps: bool) -> None:
-    session = _Session(limits, keep_gps)
+    session = _Session(connection, limits, keep_gps)
     while (received := receive_request(connection)) is not None:
         _allow_cpu(limits.page_seconds)
         try:
@@ -112,11 +140,13 @@ def _serve(connection: socket.socket, limits: RenderLimits, keep_gps: bool) -> N
 class _Session:
     """The file that is open at present."""
 
-    def __init__(self, limits: RenderLimits, keep_gps: bool) -> None:
+    def __init__(self, connection: socket.socket, limits: RenderLimits, keep_gps: bool) -> None:
+        self._connection = connection
         self._limits = limits
         self._keep_gps = keep_gps
         self._descriptor: int | None = None
         self._file: OpenFile | None = None
+        self._container: Packed | None = None
         self._rendered = 0
 
     def answer(self, request: dict[str, Any], descriptor: int | None) -> Reply:
@@ -125,13 +155,23 @@ class _Session:
             return {}, ()
         if request["op"] == "open":
             assert descriptor is not None
+            self._close()  # a try without password leaves its descriptor
             self._descriptor = descriptor
             self._file = self._decoder(descriptor, request["media_type"], request["passwords"])
             return {"pages": self._file.pages, "title": self._file.title, "members": self._file.members}, ()
+        if request["op"] == "identify":
+            assert descriptor is not None
+            return _identified(descriptor, request["media_type"])
         assert self._file is not None
+        if request["op"] == "members":
+            listing = self._packed().listing[request["first"] :][:MEMBERS_TOLD]
+            return {"members": [_member(member) for member in listing]}, ()
+        if request["op"] == "extract":
+            self._packed().extract(request["first"], _Outlet(self._connection, self._limits, request["budget"]))
+            return {"member": None, "last": True}, ()
         self._rendered += 1
         if self._rendered % _PAGES_BETWEEN_SWEEPS == 0:
-            _release_free_memory()
+            release_free_memory()
         return _page_reply(self._file.render(request["page_number"]), request["with_pixels"])
 
     def _decoder(self, descriptor: int, media_type: str, passwords: Sequence[str]) -> OpenFile:
@@ -140,25 +180,82 @@ class _Session:
             from pipeline.rendering.pdf import PdfFile
 
             return PdfFile(descriptor, self._limits, passwords)
+        if media_type in CONTAINERS:
+            return _open_container(descriptor, media_type, self._limits, passwords)
         from pipeline.rendering.image import ImageFile
 
         return ImageFile(descriptor, media_type, self._limits, keep_gps=self._keep_gps)
 
+    def _packed(self) -> Packed:
+        assert self._file is not None
+        if self._container is None:
+            self._container = cast(Holding, self._file).packed()
+        return self._container
+
     def _close(self) -> None:
+        self._container = None
         if self._file is not None:
             self._file.close()
             self._file = None
-            _release_free_memory()
+            release_free_memory()
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
-def _release_free_memory() -> None:
-    """Have glibc give back what is free in the middle of the heap; other C libraries have no need or no way."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+class _Outlet:
+    """Sends the bytes of members to the parent, as many as it asked for and what then belongs to the last one."""
+
+    def __init__(self, connection: socket.socket, limits: RenderLimits, budget: int) -> None:
+        self._connection = connection
+        self._limits = limits
+        self._left = budget
+        self._index = 0
+
+    def begin(self, index: int) -> bool:
+        self._index = index
+        return self._left > 0
+
+    def write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            _allow_cpu(self._limits.page_seconds)
+            send_reply(self._connection, {"member": self._index, "last": False}, (rest[:_PIECE_BYTES],))
+            rest = rest[_PIECE_BYTES:]
+        self._left -= len(data)
+
+    def end(self) -> None:
+        _allow_cpu(self._limits.page_seconds)
+        send_reply(self._connection, {"member": self._index, "last": True})
+
+
+def _identified(descriptor: int, envelope: str) -> Reply:
+    from pipeline.rendering.kinds import kind_of
+
+    try:
+        return {"media_type": kind_of(descriptor, envelope)}, ()
+    finally:
+        os.close(descriptor)
+
+
+def _open_container(descriptor: int, media_type: str, limits: RenderLimits, passwords: Sequence[str]) -> OpenFile:
+    if media_type in (EML, MSG):
+        from pipeline.rendering.mail import open_eml, open_msg
+
+        return open_eml(descriptor, limits) if media_type == EML else open_msg(descriptor, limits)
+    from pipeline.rendering.packed import open_packed
+
+    return open_packed(descriptor, media_type, limits, passwords)
+
+
+def _member(member: Member) -> dict[str, Any]:
+    error = member.error
+    return {
+        "name": member.name,
+        "bytes": member.bytes,
+        "error": error.code if error else None,
+        "message": str(error) if error else None,
+    }
 
 
 def _send_error(connection: socket.socket, error: OutcomeError) -> None:

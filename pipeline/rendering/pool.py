@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import BinaryIO, TypeVar
 
-from pipeline.errors import OutcomeError, RenderCrashed, Stopped
-from pipeline.models import MediaType, RenderedPage
+from pipeline.errors import EncryptedFile, OutcomeError, RenderCrashed, Stopped
+from pipeline.models import Envelope, MediaType, RenderedPage
 from pipeline.rendering.process import CHILD_COMMAND, SandboxKilled, SandboxProcess
-from pipeline.rendering.protocol import RenderLimits
-from pipeline.rendering.replies import Done, Opened, PageReply
+from pipeline.rendering.protocol import MEMBERS_TOLD, RenderLimits
+from pipeline.rendering.replies import Done, Kind, Member, Members, Opened, PageReply, Piece
 from pipeline.retry import STOP_POLL_SECONDS, Patience
 
 T = TypeVar("T")
+
+#: Asked for the passwords of a file that turns out to be encrypted: no other file's sandbox gets to know any.
+AskPasswords = Callable[[], Sequence[str]]
 
 
 class SandboxPool:
@@ -41,7 +44,11 @@ class SandboxPool:
 
     @contextmanager
     def open(
-        self, file: BinaryIO, media_type: MediaType, patience: Patience | None = None, passwords: Sequence[str] = ()
+        self,
+        file: BinaryIO,
+        media_type: MediaType,
+        patience: Patience | None = None,
+        passwords: AskPasswords = tuple,
     ) -> Iterator[OpenDocument]:
         """Open a file in a sandbox, waiting for a free one, and keep that one to the end of the block.
 
@@ -51,19 +58,26 @@ class SandboxPool:
         Raises:
             CorruptFile, EncryptedFile, LimitExceeded: what is wrong with the file.
             RenderTimeout, RenderCrashed, RenderOutOfMemory: what opening it did to the sandbox.
-            ServiceRefused: no sandbox can be started.
+            ServiceRefused: no sandbox can be started, or the passwords cannot be had.
             Stopped: the patience has ended before one was free.
         """
-        slots, slot = self._take(patience or Patience())
-        try:
-            if self._closed:
-                raise ValueError("the sandbox pool is closed")
+        with self._slot(patience or Patience()) as slot:
             try:
-                yield OpenDocument(slot, file, media_type, passwords)
+                yield OpenDocument(slot, file, media_type, passwords, self._limits.max_members)
             finally:
                 slot.close_file()
-        finally:
-            slots.put(slot)
+
+    def identify(self, file: BinaryIO, envelope: Envelope, patience: Patience | None = None) -> MediaType:
+        """Return the format of a file whose head tells only what it is packed in.
+
+        Raises:
+            UnsupportedFormat: of no kind that becomes pages.
+            CorruptFile, EncryptedFile, RenderTimeout, RenderCrashed, RenderOutOfMemory, ServiceRefused, Stopped: as
+                `open` raises them.
+        """
+        with self._slot(patience or Patience()) as slot:
+            request = {"op": "identify", "media_type": envelope}
+            return _once_more(lambda: slot.process()[0].ask(request, Kind, file.fileno())[0]).media_type
 
     def close(self) -> None:
         """Wait for documents that are open, then end all sandboxes."""
@@ -76,6 +90,16 @@ class SandboxPool:
     def start_process(self) -> SandboxProcess:
         """Start a sandbox with the pool's limits."""
         return SandboxProcess(self._command, self._limits, keep_gps=self._keep_gps)
+
+    @contextmanager
+    def _slot(self, patience: Patience) -> Iterator[_Slot]:
+        slots, slot = self._take(patience)
+        try:
+            if self._closed:
+                raise ValueError("the sandbox pool is closed")
+            yield slot
+        finally:
+            slots.put(slot)
 
     def _take(self, patience: Patience) -> tuple[queue.LifoQueue[_Slot], _Slot]:
         """Return a slot, and where it is to be put back."""
@@ -121,12 +145,21 @@ class OpenDocument:
     title: str | None
     members: int
     """Files within it."""
+    unlocked: bool = False
+    """Whether one of the passwords opened it."""
+    substituted_fonts: tuple[str, ...] = ()
+    pages_left_out: int = 0
+    """Both only known of documents that are converted."""
 
-    def __init__(self, slot: _Slot, file: BinaryIO, media_type: MediaType, passwords: Sequence[str]) -> None:
+    def __init__(
+        self, slot: _Slot, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, max_members: int
+    ) -> None:
         self._slot = slot
         self._file = file
         self._media_type = media_type
-        self._passwords = passwords
+        self._ask_passwords = passwords
+        self._max_members = max_members
+        self._has_asked = False
         opened = _once_more(self._open)
         self.pages = opened.pages
         self.title = opened.title
@@ -144,6 +177,60 @@ class OpenDocument:
             raise ValueError(f"page {page_number} of {self.pages}")
         return _once_more(partial(self._render, page_number, with_pixels))
 
+    def list_members(self) -> tuple[Member, ...]:
+        """Return the files within the file, as they lie in it.
+
+        Raises:
+            CorruptFile, LimitExceeded: what is wrong with it.
+            RenderTimeout, RenderCrashed, RenderOutOfMemory: what looking did to the sandbox.
+            ServiceRefused: no sandbox can be started.
+        """
+        return _once_more(self._list_members)
+
+    def extract(self, first: int, budget: int) -> Generator[tuple[Piece, bytes]]:
+        """Yield the bytes of members from number `first` on, piece by piece, until `budget` bytes are spent.
+
+        A member that was begun within the budget is ended beyond it. What is raised is about the member that was begun
+        last; the first one may not have been begun yet.
+
+        Raises:
+            CorruptFile, EncryptedFile, UnsupportedFormat: what is wrong with it.
+            RenderTimeout, RenderCrashed, RenderOutOfMemory: what it did to the sandbox.
+            ServiceRefused: no sandbox can be started, or the passwords cannot be had.
+        """
+        begun = False
+        try:
+            for piece, payload in self._extract(first, budget):
+                begun = True
+                yield piece, payload
+        except EncryptedFile:
+            passwords = () if begun or self._has_asked else self._ask_passwords()
+            self._has_asked = True
+            if not passwords:
+                raise
+            self._open_with(passwords)
+            yield from self._extract(first, budget)
+
+    def _extract(self, first: int, budget: int) -> Iterator[tuple[Piece, bytes]]:
+        process, fresh = self._slot.process()
+        if fresh:
+            self._open()
+        request = {"op": "extract", "first": first, "budget": budget}
+        yield from process.stream(request, Piece, lambda piece: piece.member is None)
+
+    def _list_members(self) -> tuple[Member, ...]:
+        process, fresh = self._slot.process()
+        if fresh:
+            self._open()
+        found: list[Member] = []
+        while len(found) <= self._max_members:
+            some = process.ask({"op": "members", "first": len(found)}, Members)[0].members
+            found += some
+            if len(some) < MEMBERS_TOLD:
+                return tuple(found)
+        process.end()
+        raise RenderCrashed("the sandbox process told of more members than it may")
+
     def _render(self, page_number: int, with_pixels: bool) -> RenderedPage:
         process, fresh = self._slot.process()
         if fresh:
@@ -157,8 +244,20 @@ class OpenDocument:
             raise RenderCrashed(f"the sandbox process answered nonsense: {error}") from None
 
     def _open(self) -> Opened:
+        try:
+            return self._open_with(())
+        except EncryptedFile:
+            passwords = self._ask_passwords()
+            self._has_asked = True
+            if not passwords:
+                raise
+        opened = self._open_with(passwords)
+        self.unlocked = True
+        return opened
+
+    def _open_with(self, passwords: Sequence[str]) -> Opened:
         process, _ = self._slot.process()
-        request = {"op": "open", "media_type": self._media_type, "passwords": list(self._passwords)}
+        request = {"op": "open", "media_type": self._media_type, "passwords": list(passwords)}
         return process.ask(request, Opened, self._file.fileno())[0]
 
 

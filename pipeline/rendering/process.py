@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -109,6 +109,23 @@ class SandboxProcess:
         except OSError:
             raise self._post_mortem() from None
         return self._receive(expected, deadline)
+
+    def stream(
+        self, request: dict[str, Any], expected: type[R], is_last: Callable[[R], bool]
+    ) -> Iterator[tuple[R, bytes]]:
+        """Send a request, and yield its replies with their bytes up to the last one. Who stops before ends the child.
+
+        Raises:
+            RenderTimeout, RenderCrashed, RenderOutOfMemory, OutcomeError: as `ask` raises them, each reply in its time.
+        """
+        try:
+            reply, payload = self.ask(request, expected)
+            while not is_last(reply):
+                yield reply, payload
+                reply, payload = self._receive(expected, time.monotonic() + self._limits.page_seconds)
+        except GeneratorExit:
+            self.end()
+            raise
 
     def has_died(self) -> bool:
         """Whether the child is gone, be it unasked: one that was killed while idle must cost nobody's page."""

@@ -1,9 +1,13 @@
 """What parent and sandbox process say to each other, and the limits that they keep between them.
 
-They talk over a stream socket. A request is a length (4 bytes, network order) and a JSON object; an `open` request
-carries the file's descriptor beside its first byte. A reply is two lengths, a JSON object and raw bytes:
+They talk over a stream socket. A request is a length (4 bytes, network order) and a JSON object; an `open` or an
+`identify` request carries the file's descriptor beside its first byte. A reply is two lengths, a JSON object and raw
+bytes:
 
     {"op": "open", "media_type": …, "passwords": […]}     -> `pipeline.rendering.replies.Opened`
+    {"op": "identify", "media_type": …}                   -> `pipeline.rendering.replies.Kind`; nothing is open then
+    {"op": "members", "first": …}                         -> `pipeline.rendering.replies.Members`
+    {"op": "extract", "first": …, "budget": …}            -> several `pipeline.rendering.replies.Piece`, each with bytes
     {"op": "render", "page_number": …, "with_pixels": …}  -> `pipeline.rendering.replies.PageReply`, then its bytes
     {"op": "close"}                                       -> {}
     anything that failed                                  -> {"error": code of an OutcomeError, "message": …}
@@ -21,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 #: Raised by hand whenever the same file would give other pixels or other text.
-RENDER_REVISION = 1
+RENDER_REVISION = 2
 
 REQUEST_HEAD = struct.Struct("!I")
 REPLY_HEAD = struct.Struct("!II")
@@ -29,6 +33,8 @@ REPLY_HEAD = struct.Struct("!II")
 MAX_HEADER_BYTES = 16 << 20
 #: Page image, thumbnail and raw pixels together: a page image is 3 MB raw and less than that as JPEG.
 MAX_PAYLOAD_BYTES = 16 << 20
+#: Members of a container in one reply.
+MEMBERS_TOLD = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +48,19 @@ class RenderLimits:
     max_pages: int
     max_pixels: int
     """Pixels of the picture in an image file, or of one frame. PDF pages are drawn at the size that is wanted."""
+    max_members: int = 10_000
+    """Files that a container may hold."""
+    max_expansion: float = 100
+    """How many times its own size the files in a container may have, all together."""
 
 
 def send_request(connection: socket.socket, request: dict[str, Any], descriptor: int | None = None) -> None:
     """Send a request; a descriptor goes along as a duplicate."""
     body = json.dumps(request).encode()
     descriptors = [] if descriptor is None else [descriptor]
-    socket.send_fds(connection, [REQUEST_HEAD.pack(len(body)) + body], descriptors)
+    message = REQUEST_HEAD.pack(len(body)) + body
+    sent = socket.send_fds(connection, [message], descriptors)
+    connection.sendall(message[sent:])
 
 
 def receive_request(connection: socket.socket) -> tuple[dict[str, Any], int | None] | None:

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.errors import CorruptFile, EncryptedFile, LimitExceeded, OutcomeError, RenderCrashed, RenderOutOfMemory
-from pipeline.models import OriginalImage, PageFacts
+from pipeline.errors import (
+    CorruptFile,
+    EncryptedFile,
+    LimitExceeded,
+    LinkOutOfTree,
+    OutcomeError,
+    RenderCrashed,
+    RenderOutOfMemory,
+    UnsupportedFormat,
+)
+from pipeline.models import MediaType, OriginalImage, PageFacts
+from pipeline.rendering.protocol import MEMBERS_TOLD
 
 #: What a child may report about a file; it cannot make a page look as if a service had failed.
 _REPORTABLE: dict[str, type[OutcomeError]] = {
-    error.code: error for error in (CorruptFile, EncryptedFile, LimitExceeded, RenderCrashed, RenderOutOfMemory)
+    error.code: error
+    for error in (
+        CorruptFile,
+        EncryptedFile,
+        LimitExceeded,
+        LinkOutOfTree,
+        RenderCrashed,
+        RenderOutOfMemory,
+        UnsupportedFormat,
+    )
 }
 _MAX_MESSAGE_CHARS = 1_000
 
@@ -41,6 +60,39 @@ class Opened(Reply):
     """None of a container."""
     title: str | None
     members: int = Field(ge=0)
+
+
+class Kind(Reply):
+    """What a file is."""
+
+    media_type: MediaType
+
+
+class Member(Reply):
+    """A file within a file."""
+
+    name: str = Field(min_length=1, max_length=300)
+    """Its path there, unique: segments between slashes, none of which is empty, `.` or `..`."""
+    bytes: int = Field(ge=0)
+    error: Literal["corrupt", "encrypted", "outside_link", "unsupported"] | None
+    message: str | None = Field(max_length=_MAX_MESSAGE_CHARS)
+
+    def as_error(self) -> OutcomeError | None:
+        """Return why it cannot be had, None where it can."""
+        return None if self.error is None else _REPORTABLE[self.error](self.message or "")
+
+
+class Members(Reply):
+    """Some of the files within a file."""
+
+    members: tuple[Member, ...] = Field(max_length=MEMBERS_TOLD)
+
+
+class Piece(Reply):
+    """Bytes of a member, which follow; after the last ones one without, and after the last member one without that."""
+
+    member: int | None
+    last: bool
 
 
 class PageReply(Reply):

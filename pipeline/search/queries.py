@@ -233,8 +233,9 @@ class Queries:
             yield str(hit["_id"])
 
     def source_urls_below(self, url: str, *, collection: str) -> Iterator[str]:
-        """Yield the URLs of a collection's sources that are this one or lie below it."""
-        below = {"bool": {"should": [{"term": {"url": url}}, {"prefix": {"url": url.rstrip("/") + "/"}}]}}
+        """Yield the URLs of a collection's sources that are this one or lie below it, in a folder or a container."""
+        inside = [{"prefix": {"url": url.rstrip("/") + "/"}}, {"prefix": {"url": url + "#"}}]
+        below = {"bool": {"should": [{"term": {"url": url}}, *inside]}}
         for hit in self._all(SOURCES, {"bool": {"filter": [below, *_terms(collection=collection)]}}, [{"url": "asc"}]):
             yield str(hit["_source"]["url"])
 

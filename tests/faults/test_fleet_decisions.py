@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from support.containers import page, zipped
 from support.fleet_runs import CALLS, Fleet, assert_sixty
 from support.pagesight_runs import answered
 from support.standin import Standin
@@ -71,3 +72,24 @@ def test_two_beats_close_what_a_lost_queue_left_open(sixty_queued: Fleet, standi
         beat.interrupt()
         assert beat.ended(30).code == 0
     assert_sixty(sixty_queued, batch, standin)
+
+
+@pytest.mark.slow
+def test_what_lies_in_containers_is_found_again_when_redis_is_lost(fleet: Fleet, standin: Standin):
+    files = fleet.pagesight.files
+    for box in range(3):
+        scans = {f"{number}.pdf": page(f"scan {box}.{number}") for number in range(20)}
+        (files / f"box-{box}.zip").write_bytes(zipped(scans))
+    standin.tell(latency_seconds=0.2)
+    worker = fleet.start_worker()
+    batch = fleet.enqueue()
+    fleet.until(lambda: answered(standin) >= 20)
+    fleet.kill_group(worker)
+    fleet.server.restart(empty=True)
+    fleet.start_worker()
+    assert "batch_lost" in fleet.pagesight.run("repair").stdout
+    ended = fleet.until_ended(batch, seconds=200)
+    assert (ended.documents, ended.pages) == ({"complete": 63}, {"described": 60}), fleet.said()
+    fleet.pagesight.assert_archive_and_index_agree()
+    fleet.assert_quiet()
+    fleet.assert_nothing_left(killed=True)

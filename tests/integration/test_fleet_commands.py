@@ -18,10 +18,11 @@ from pipeline.fleet import halt
 from pipeline.messages import Message, Walk, folder_id, from_json
 from pipeline.models import Deletion, Reading
 from pipeline.records import page_id
-from pipeline.revisions import add_path, bury
+from pipeline.revisions import add_place, bury
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
 from support.fleet_runs import Fleet
 from support.pagesight_runs import Pagesight, make_pdf, make_picture
+from support.readings import full_source
 from support.standin import Standin
 
 #: A port that nobody listens on (discard).
@@ -427,7 +428,8 @@ def test_every_record_that_differs_is_found_and_mended(filled: Fleet):
     delete_record(pagesight, BATCHES, batch)
     first = next(archive.readings("default", document, [1]))
     assert isinstance(first, Reading)
-    add_path(archive, first, "/elsewhere/report.pdf")
+    elsewhere = full_source(failed=False).model_copy(update={"path": "/elsewhere/report.pdf"})
+    add_place(archive, first, elsewhere)
     archive.append_deletion("default", lambda _: _deletion(plate))
     (picture,) = archive.readings("default", plate)
     bury(archive, "default", plate, 1, picture, _deletion(plate))

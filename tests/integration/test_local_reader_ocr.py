@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, SettingsError
-from pipeline.vision.ocr import OcrProcess, require_packages
-from pipeline.vision.text_lines import arrange
+from pipeline.vision.ocr import OcrProcess, open_rapidocr, require_packages
+from pipeline.vision.text_lines import FoundLines, arrange
 
 ROOT = Path(__file__).parents[2]
 CORPUS = ROOT.parent / "shared" / "corpus"
@@ -46,13 +46,13 @@ SHOWS_ENVIRONMENT = "receive(); reply({'error': ' '.join(os.environ)})"
 
 @pytest.fixture(scope="module")
 def ocr() -> Iterator[OcrProcess]:
-    process = OcrProcess()
+    process = open_rapidocr()
     yield process
     process.close()
 
 
 def standing_in(fault: str, page_seconds: float = 30) -> OcrProcess:
-    return OcrProcess(page_seconds, (sys.executable, "-c", RECEIVE + fault))
+    return OcrProcess("fake-1", (sys.executable, "-c", RECEIVE + fault), page_seconds)
 
 
 def once(fault: str, marker: Path) -> str:
@@ -75,7 +75,7 @@ def first_page(path: Path) -> Image.Image:
 
 def read(ocr: OcrProcess, picture: Image.Image) -> str:
     rgb = picture.convert("RGB")
-    return arrange(ocr.find_lines(rgb.tobytes(), *rgb.size)).text
+    return arrange(ocr.find_lines(rgb.tobytes(), *rgb.size).lines).text
 
 
 def word_recall(truth: str, text: str) -> float:
@@ -95,6 +95,8 @@ def test_the_scanned_letter_is_read(ocr: OcrProcess) -> None:
         ("images/phototest.tif", "phototest.txt", 0.98),
         ("images/eurotext.tif", "eurotext.txt", 0.98),
         ("pdf/rotated_skew.pdf", "linn.txt", 0.93),
+        ("images/phototest-rotated-180.png", "phototest.txt", 0.98),
+        ("pdf/ocr_test_rotated_90.pdf", "ocr_test.tesseract.full_page.md", 0.98),
         ("images/chi_sim_image.jpeg", "chi_sim_image.jpeg.txt", 0.7),
     ],
 )
@@ -125,7 +127,7 @@ def test_a_page_that_hangs_fails_by_itself_and_the_next_is_read(tmp_path: Path) 
     ocr = standing_in(once(HANGS, tmp_path / "hung"), page_seconds=2)
     with pytest.raises(AnswerTimeout, match="2 s"):
         ocr.find_lines(bytes(12), 2, 2)
-    assert ocr.find_lines(bytes(12), 2, 2) == ()
+    assert ocr.find_lines(bytes(12), 2, 2) == FoundLines("fake-1", ())
     ocr.close()
 
 
@@ -133,7 +135,7 @@ def test_a_page_that_crashes_fails_by_itself_and_the_next_is_read(tmp_path: Path
     ocr = standing_in(once(CRASHES, tmp_path / "crashed"))
     with pytest.raises(AnswerUnusable, match="exit status -11"):
         ocr.find_lines(bytes(12), 2, 2)
-    assert ocr.find_lines(bytes(12), 2, 2) == ()
+    assert ocr.find_lines(bytes(12), 2, 2) == FoundLines("fake-1", ())
     ocr.close()
 
 
@@ -196,8 +198,8 @@ def test_closing_ends_the_child() -> None:
 
 def test_the_child_ends_when_its_parent_is_killed() -> None:
     script = (
-        "from pipeline.vision.ocr import OcrProcess\n"
-        "ocr = OcrProcess()\n"
+        "from pipeline.vision.ocr import open_rapidocr\n"
+        "ocr = open_rapidocr()\n"
         "while True: ocr.find_lines(bytes(3 * 900 * 1100), 900, 1100); print('read', flush=True)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from pipeline.archive import Archive, Store
+from pipeline.conversion import CONVERSION_REVISION, ArchivedConversions
 from pipeline.errors import (
     EmptyFile,
     LimitExceeded,
@@ -26,12 +31,19 @@ from pipeline.errors import (
     Stopped,
     UnsupportedFormat,
 )
-from pipeline.models import Reading
+from pipeline.models import Conversion, MediaType, Reading
+from pipeline.opening import Opener
+from pipeline.passwords import Passwords
+from pipeline.rendering import SandboxPool
 from pipeline.retry import Patience
 from pipeline.search import DOCUMENTS, SOURCES, Index
-from pipeline.sources import SourceCache, SourceFiles, display_path, identify, list_folder, root_url, walk
+from pipeline.sources import Containers, SourceCache, SourceFiles, display_path, identify, list_folder, root_url, walk
+from pipeline.vision.leases import FileLeases
+from support.containers import page, zipped
+from support.conversions import CONVERTER
 from support.object_store import KEYS, Bucket, FaultyStore, breaks_off, loses_the_answer, point_at, says
 from support.pagesight_runs import Pagesight, make_pdf, make_picture
+from support.rendering import LIMITS
 from support.standin import Standin
 
 PDF = b"%PDF-1.7\n"
@@ -155,8 +167,15 @@ def test_a_folder_that_may_not_be_listed_is_an_outcome(faulty_store: FaultyStore
 # -- files
 
 
-def source_files(folder: Path, max_bytes: int = 1 << 20, patience: Patience | None = None) -> SourceFiles:
-    return SourceFiles(SourceCache(folder / "cache", 1 << 20), max_bytes, patience or Patience())
+#: These files are no containers.
+NO_OPENER = cast(Opener, None)
+
+
+def source_files(
+    folder: Path, max_bytes: int = 1 << 20, patience: Patience | None = None, opener: Opener | None = None
+) -> SourceFiles:
+    cache = SourceCache(folder / "cache", 1 << 20)
+    return SourceFiles(cache, max_bytes, patience or Patience(), Containers(opener or NO_OPENER, cache, 3))
 
 
 def gets(faulty_store: FaultyStore) -> int:
@@ -177,6 +196,24 @@ def test_an_object_is_fetched_once_for_many_ranges(faulty_store: FaultyStore, bu
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(read, range(8))) == {PDF}
     assert gets(faulty_store) == 1
+
+
+def test_a_container_is_fetched_once_for_all_its_members(
+    faulty_store: FaultyStore, bucket: Bucket, tmp_path: Path
+) -> None:
+    bucket.put("box.zip", zipped({"inner/a.pdf": page("a"), "b.pdf": page("b")}))
+    with closing(SandboxPool(1, LIMITS)) as pool:
+        files = source_files(tmp_path, opener=Opener(pool, Passwords(), CONVERTER))
+        url = f"{bucket.url}/box.zip"
+        members = files.members(url, files.state(url))
+        assert [display_path(member.url) for member in members] == [
+            f"{bucket.url}/box.zip/inner/a.pdf",
+            f"{bucket.url}/box.zip/b.pdf",
+        ]
+        for member, data in zip(members, (page("a"), page("b")), strict=True):
+            with files.open(member.url, files.state(member.url)) as file:
+                assert file.read() == data
+        assert gets(faulty_store) == 1
 
 
 def test_what_becomes_no_page_is_not_fetched(faulty_store: FaultyStore, bucket: Bucket, tmp_path: Path) -> None:
@@ -388,6 +425,25 @@ def test_what_was_put_is_got_one_by_one_and_together(bucket: Bucket) -> None:
     store.delete("a/1.bin")
     store.check()
     assert bucket.all_keys() == ["archive/a/2.bin"]
+
+
+def test_a_pdf_in_a_bucket_is_fetched_once_and_opened_from_then_on(
+    faulty_store: FaultyStore, bucket: Bucket, tmp_path: Path
+) -> None:
+    pdf = b"%PDF- of slides" * 100_000
+    conversion = Conversion(
+        converter="a test", sha256=hashlib.sha256(pdf).hexdigest(), pages=1, seconds=1, converted_at=datetime.now(UTC)
+    )
+    archive = Archive(Store(f"{bucket.url}/archive", Patience()))
+    archive.save_conversion("d" * 64, CONVERSION_REVISION, io.BytesIO(pdf), conversion)
+    cache = SourceCache(tmp_path / "cache", 1 << 30)
+    conversions = ArchivedConversions(archive, FileLeases(tmp_path / "leases"), cache, CONVERTER)
+    for _ in range(3):
+        opened, told = conversions.get("d" * 64, io.BytesIO(), MediaType.PPTX, tuple, Patience())
+        with opened:
+            assert (opened.read(), told) == (pdf, conversion)
+    fetched = [request for request in faulty_store.requests if request[0] == "GET" and request[1].endswith(".pdf")]
+    assert len(fetched) == 1
 
 
 def test_a_store_without_conditional_writes_is_found_out(monkeypatch: pytest.MonkeyPatch, bucket: Bucket) -> None:

@@ -13,11 +13,17 @@ from pipeline.models import MediaType
 from pipeline.rendering.image import FORMATS
 
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
-MEDIA_TYPES = {kind.partition("/")[2]: kind for kind in (MediaType.PDF, *map(MediaType, FORMATS))}
+#: By the manifest's names.
+MEDIA_TYPES = {
+    **{kind.partition("/")[2]: kind for kind in (MediaType.PDF, *map(MediaType, FORMATS))},
+    "psd": MediaType.PSD,
+}
 #: What the manifest calls an outcome, by ours. A limit that stops a bomb may be any of the three.
 WORDS = {
     "corrupt": "corrupt",
     "encrypted": "encrypted",
+    "unsupported": "unsupported",
+    "empty": "corrupt",
     "render_crashed": "corrupt",
     "limit": "bomb",
     "render_timeout": "bomb",

@@ -13,6 +13,7 @@ from pipeline.models import (
     ImageInfo,
     MediaType,
     OriginalImage,
+    PageKind,
     PageStatus,
     Provenance,
     Reading,
@@ -33,15 +34,20 @@ def full_reading() -> Reading:
         document=DocumentInfo(
             id="d" * 64,
             name="a.pdf",
-            path=("/in/a.pdf", "/in/b.pdf"),
+            path=("/in/a.pdf", "/in/b.zip/a.pdf"),
             title="Jahresbericht",
             media_type=MediaType.PDF,
             bytes=1000,
             pages=3,
             modified=NOW,
+            container=("/in/b.zip",),
+            substituted_fonts=("Garamond",),
+            pages_left_out=12,
         ),
         page_number=2,
         page_label="ii",
+        page_kind=PageKind.MIXED,
+        page_section="Häuser",
         revision=7,
         fingerprint="f" * 64,
         status=PageStatus.DESCRIBED,
@@ -96,7 +102,7 @@ def full_reading() -> Reading:
 
 def full_source(*, failed: bool) -> Source:
     """A source with a document, or one that failed."""
-    document = Document(id="d" * 64, bytes=1000, media_type=MediaType.PDF, pages=3, title=None)
+    document = Document(id="d" * 64, bytes=1000, media_type=MediaType.PDF, pages=3, title=None, members=1)
     return Source(
         collection="works",
         url="file:///in/a.pdf",

@@ -6,7 +6,7 @@ import io
 import struct
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import psutil
@@ -39,12 +39,16 @@ def the_sandbox() -> psutil.Process:
 
 @contextmanager
 def opened(
-    pool: SandboxPool, data: bytes, media_type: MediaType, patience: Patience | None = None
+    pool: SandboxPool,
+    data: bytes,
+    media_type: MediaType,
+    patience: Patience | None = None,
+    passwords: Sequence[str] = (),
 ) -> Iterator[OpenDocument]:
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.flush()
-        with pool.open(file, media_type, patience) as document:
+        with pool.open(file, media_type, patience, lambda: passwords) as document:
             yield document
 
 
@@ -101,6 +105,21 @@ def one_page_pdf(content: bytes, *more: bytes, entries: bytes = b"/MediaBox[0 0 
         b"<</Type/Page/Parent 2 0 R/Contents 4 0 R%s>>" % entries,
         content,
         *more,
+    )
+
+
+def lettered_pdf(content: bytes, letters: dict[str, str], entries: bytes = b"/MediaBox[0 0 400 200]") -> bytes:
+    """A page on which `content` sets text in the font /F, some of whose characters stand for other ones."""
+    pairs = [f"<{ord(char):02x}> <{text.encode('utf-16-be').hex()}>" for char, text in letters.items()]
+    to_unicode = (
+        "/CIDInit /ProcSet findresource begin begincmap 1 begincodespacerange <00> <ff> endcodespacerange "
+        f"{len(pairs)} beginbfchar {' '.join(pairs)} endbfchar endcmap end"
+    )
+    return one_page_pdf(
+        stream(content),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 6 0 R>>",
+        stream(to_unicode.encode()),
+        entries=entries + b"/Resources<</Font<</F 5 0 R>>>>",
     )
 
 

@@ -127,7 +127,7 @@ class LeasesThatAreAwayTwice(LeasesInMemory):
 
 
 def test_leases_that_cannot_be_had_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.vision.reader.LEASE_WAITS_SECONDS", (0.001,))
+    monkeypatch.setattr("pipeline.vision.leases.LEASE_WAITS_SECONDS", (0.001,))
     leases = LeasesThatAreAwayTwice()
 
     assert AnswerCache(AnswersInMemory(), leases).get_or_ask("key", answer, Patience())[1] is False

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.archive import Archive, Store
 from pipeline.batches import begin_batch
+from pipeline.comparing import Batches, Comparing
 from pipeline.deletion import carry_out, request_deletion
 from pipeline.local_runner import Tally, run_batch
 from pipeline.messages import Message, Part, Walk, split
@@ -27,10 +28,12 @@ from pipeline.registration import Request
 from pipeline.rendering import SandboxPool
 from pipeline.retry import Patience
 from pipeline.search import DOCUMENTS, PAGES, SOURCES
-from pipeline.sources import SourceCache, SourceFiles, list_folder, source_url
+from pipeline.sources import Containers, SourceCache, SourceFiles, list_folder, source_url
 from pipeline.threads import ContextThreads, Places
 from pipeline.vision.reader import PageAnswers, Usage
 from pipeline.walking import all_due_messages, first_messages, is_live, walk_folder
+from support.containers import carrying, mail, page, zipped
+from support.conversions import CONVERTER
 from support.memory_index import MemoryIndex
 from support.pagesight_runs import make_pdf, make_picture
 from support.rendering import LIMITS
@@ -71,11 +74,13 @@ class Bench:
         self.index = MemoryIndex()
         self.reader = InstantReader()
         patience = Patience()
+        opener = Opener(sandboxes, Passwords(), CONVERTER)
+        cache = SourceCache(folder / "cache", 1 << 20)
         self.tools = Tools(
             archive=self.archive,
             projector=self.index.projector(self.archive),
-            opener=Opener(sandboxes, Passwords()),
-            files=SourceFiles(SourceCache(folder / "cache", 1 << 20), 1 << 30, patience),
+            opener=opener,
+            files=SourceFiles(cache, 1 << 30, patience, Containers(opener, cache, 3)),
             reader=self.reader,
             patience=patience,
             pages=threads,
@@ -352,3 +357,115 @@ def test_what_was_quarantined_is_not_opened_by_the_next_batch(bench: Bench) -> N
         assert loop.end().documents["failed"] == (2 if again else 3)
         assert bench.is_read("book.pdf", pages)
         assert not bench.is_read("book.pdf", pages + 1)
+
+
+#: An archive in a mail in an archive, more archives than one part has sources, and a PDF that carries another.
+LETTERS = 17
+BOXED = {
+    "box.zip/a.pdf",
+    "box.zip/post.eml/inner.zip/b.pdf",
+    "carrier.pdf",
+    "carrier.pdf/carried.pdf",
+    *(f"letter-{number:02}.zip/plate.pdf" for number in range(LETTERS)),
+}
+#: What a mail says: a page where something makes pages of HTML here.
+SAID = "box.zip/post.eml/message.html"
+
+
+@pytest.fixture(scope="module")
+def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("boxes")
+    post = mail("boxes", "", {"inner.zip": zipped({"b.pdf": page("b")})})
+    box = {"a.pdf": page("a"), "post.eml": post, "note.txt": b"words"}
+    (folder / "box.zip").write_bytes(zipped(box))
+    (folder / "carrier.pdf").write_bytes(carrying(page("carrier"), {"carried.pdf": page("carried")}))
+    for number in range(LETTERS):
+        (folder / f"letter-{number:02}.zip").write_bytes(zipped({"plate.pdf": page(f"plate {number}")}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unboxed_in_one_process(
+    tmp_path_factory: pytest.TempPathFactory, boxes: Path, sandboxes: SandboxPool, threads: ContextThreads
+) -> Bench:
+    bench = Bench(tmp_path_factory.mktemp("archive"), boxes, sandboxes, threads)
+    tally = bench.index_here()
+    assert found_in(bench).keys() - {SAID} == BOXED
+    again = bench.index_here()
+    assert again.pages == tally.pages
+    assert set(bench.reader.read_pages.values()) == {1}
+    return bench
+
+
+def found_in(bench: Bench) -> dict[str, tuple[str, ...]]:
+    """The places of the pages that were read, each with the container it lies in."""
+    return {
+        path.removeprefix(f"{bench.files}/"): reading.document.container
+        for reading in bench._live()
+        for path in reading.document.path
+        if reading.status is not PageStatus.FAILED
+    }
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["delivered-twice", "lost"])
+def test_what_lies_in_containers_is_worked_like_files(
+    tmp_path: Path,
+    boxes: Path,
+    unboxed_in_one_process: Bench,
+    sandboxes: SandboxPool,
+    threads: ContextThreads,
+    lost: bool,
+) -> None:
+    bench = Bench(tmp_path / "queued", boxes, sandboxes, threads)
+    loop = Loop(bench, bench.begin(), random.Random(11), most_pages=6)
+    for steps in (1, 2, 3, 5, 8, 2) if lost else ():
+        for _ in range(min(steps, len(loop.queue))):
+            loop.step()
+        assert end_if_done(bench.archive, BatchBook(bench.archive, loop.batch)) is None
+        loop.queue = list(all_due_messages(loop.batch, bench.archive))
+    loop.run()
+    ended = loop.end()
+    places = found_in(bench)
+    assert places.keys() - {SAID} == BOXED
+    assert ended.pages["described"] == len(places)
+    assert sum(ended.documents.values()) == len(outcomes(bench))
+    assert set(bench.reader.read_pages.values()) == {1}
+    assert places["box.zip/post.eml/inner.zip/b.pdf"] == (str(boxes / "box.zip/post.eml/inner.zip"),)
+    assert (places["carrier.pdf"], places["carrier.pdf/carried.pdf"]) == ((), (str(boxes / "carrier.pdf"),))
+    assert bench.readings() == unboxed_in_one_process.readings()
+    assert outcomes(bench) == outcomes(unboxed_in_one_process)
+    assert outcomes(bench)["box.zip/note.txt"] == "unsupported"
+    assert_index_agrees(bench)
+    comparing = Comparing(bench.tools.projector, Batches(bench.archive))
+    assert [*comparing.sources("default"), *comparing.documents("default")] == []
+
+
+def outcomes(bench: Bench) -> dict[str, str | None]:
+    """Each source by its path, with the code of its error."""
+    sources = (bench.archive.source("default", identifier) for identifier in bench.archive.source_ids("default"))
+    return {
+        source.path.removeprefix(f"{bench.files}/"): source.error.type if source.error else None
+        for source in sources
+        if source is not None
+    }
+
+
+def test_a_container_is_worked_alone_and_given_up_like_a_file(
+    tmp_path: Path, boxes: Path, sandboxes: SandboxPool, threads: ContextThreads
+) -> None:
+    bench = Bench(tmp_path / "queued", boxes, sandboxes, threads)
+    loop = Loop(bench, bench.begin(), random.Random(5), most_pages=100)
+    loop.run(until=lambda: bool(loop.parts_of("/box.zip")))
+    (part, *_) = loop.parts_of("/box.zip")
+    loop.queue = [message for message in loop.queue if message != part and not isinstance(message, Walk)]
+    suspects = split(part, 2 + LETTERS)
+    guilty = next(suspect for suspect in suspects if bench.entries(part)[suspect.entry].url.endswith("letter-03.zip"))
+    for suspect in suspects:
+        if suspect != guilty:
+            loop.publish(loop._work(suspect))
+    loop.run()
+    assert end_if_done(bench.archive, BatchBook(bench.archive, loop.batch)) is None
+    assert quarantine(guilty, "it killed its worker", loop.job(100)) == []
+    assert loop.end().state == "done"
+    assert outcomes(bench)["letter-03.zip"] == "quarantined"
+    assert found_in(bench).keys() - {SAID} == BOXED - {"letter-03.zip/plate.pdf"}

@@ -34,7 +34,10 @@ def test_a_page_record_has_just_the_fields_that_are_mapped() -> None:
 
 
 def test_a_source_record_has_just_the_fields_that_are_mapped() -> None:
-    fields = {name for failed in (True, False) for name in leaves(source_record(full_source(failed=failed), NOW))}
+    sources = (
+        full_source(failed=failed).model_copy(update={"url": "file:///in/b.zip#a.pdf"}) for failed in (True, False)
+    )
+    fields = {name for source in sources for name in leaves(source_record(source, NOW))}
 
     assert fields == mapped("sources")
 

@@ -9,7 +9,7 @@ from pipeline.archive import Archive, Store
 from pipeline.deletion import request_deletion
 from pipeline.models import DocumentInfo, Failure, MediaType, PageStatus, Reading, Tombstone
 from pipeline.revisions import (
-    add_path,
+    add_place,
     bury,
     forget_source,
     give_way,
@@ -98,13 +98,18 @@ def test_a_success_replaces_a_failure_but_a_failure_no_success(archive: Archive)
 def test_places_come_and_go_as_revisions(archive: Archive) -> None:
     first = save_reading(archive, reading("/a.pdf"), None)
     assert isinstance(first, Reading)
-    both = add_path(archive, first, "/b.pdf")
+    other = full_source(failed=False).model_copy(update={"url": "file:///b.zip#c/d.pdf", "path": "/b.zip/c/d.pdf"})
+    both = add_place(archive, first, other)
     assert isinstance(both, Reading)
-    assert add_path(archive, both, "/b.pdf") == both
+    assert both.document.container == ("/b.zip",)
+    assert add_place(archive, both, other) == both
     one = remove_path(archive, first, "/a.pdf")  # from an old reading: the newest one is what counts
 
     assert isinstance(one, Reading)
-    assert (one.revision, one.document.path) == (3, ("/b.pdf",))
+    assert (one.revision, one.document.path, one.document.container) == (3, ("/b.zip/c/d.pdf",), ("/b.zip",))
+    none = remove_path(archive, one, "/b.zip/c/d.pdf")
+    assert isinstance(none, Reading)
+    assert (none.document.path, none.document.container) == ((), ())
 
 
 def test_a_deletion_wins_over_a_batch_that_began_before_it(archive: Archive) -> None:

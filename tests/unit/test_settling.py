@@ -32,6 +32,7 @@ from pipeline.models import (
     Reading,
     Source,
 )
+from pipeline.passwords import Passwords
 from pipeline.progress import BatchBook, cancel, change_state, end_batch, end_if_done
 from pipeline.registration import Recipe, Request
 from pipeline.revisions import save_reading
@@ -42,7 +43,7 @@ from pipeline.verification import Verification
 from pipeline.walking import all_due_messages, first_messages, name_sources, walk_folder
 from support.memory_index import MemoryIndex
 
-RECIPE = Recipe("en", "reader", "1", "standard", "1", 1, "limits")
+RECIPE = Recipe("en", "reader", "1", "standard", "1", 1, "limits", Passwords())
 OLD_RECIPE = replace(RECIPE, prompt_revision="0")
 CORRUPT = Failure(type="corrupt", message="no pages", remedy="Copy it again.")
 REFUSED = Failure(type="answer_refused", message="no", remedy="Look.")

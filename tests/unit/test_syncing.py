@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,12 +12,21 @@ import pytest
 from pipeline.archive import Archive, Store
 from pipeline.errors import SettingsError, SourceUnreadable
 from pipeline.models import Document, MediaType, Source
+from pipeline.opening import Opener
+from pipeline.passwords import Passwords
 from pipeline.registration import failure_of
+from pipeline.rendering import SandboxPool
 from pipeline.retry import Patience
 from pipeline.revisions import forget_source
-from pipeline.sources import SourceCache, SourceFiles, file_state, source_url, walk
+from pipeline.sources import Containers, SourceCache, SourceFiles, file_state, source_url, walk
+from pipeline.sources.members import member_state
 from pipeline.syncing import FEW, Comparison, compare, is_below, require_few, require_folder
+from support.containers import page, zipped
+from support.conversions import CONVERTER
 from support.pagesight_runs import make_pdf
+from support.rendering import LIMITS
+
+PAGE = page("one")
 
 
 class Place:
@@ -32,6 +42,24 @@ class Place:
         path = self.folder / name
         path.parent.mkdir(exist_ok=True, parents=True)
         return make_pdf(path, 1, seed)
+
+    def know_members(self, path: Path, *names: str) -> None:
+        """Archive what registering members of a container would have found."""
+        container = self.know(path)
+        assert container.state is not None
+        assert container.document is not None
+        document = container.document.model_copy(update={"pages": 0, "members": len(names)})
+        container = self.know(path, document=document, revision=2)
+        for name in names:
+            url = f"{container.url}#{name}"
+            state = member_state(container.state, len(PAGE))
+            document = container.document.model_copy(
+                update={"id": hashlib.sha256(url.encode()).hexdigest(), "members": 0}
+            )
+            source = container.model_copy(
+                update={"document": document, "url": url, "path": f"{path}/{name}", "state": state}
+            )
+            self.archive.append_source("works", url, lambda _, source=source: source)
 
     def know(self, path: Path, **more: object) -> Source:
         """Archive what registering the file would have found."""
@@ -53,7 +81,12 @@ class Place:
 
     def compare(self, folder: Path | None = None) -> Comparison:
         url = source_url(folder or self.folder)
-        files = SourceFiles(self._cache, 1 << 30, Patience())
+        with closing(SandboxPool(1, LIMITS)) as pool:
+            opener = Opener(pool, Passwords(), CONVERTER)
+            files = SourceFiles(self._cache, 1 << 30, Patience(), Containers(opener, self._cache, 3))
+            return self._compare(url, files)
+
+    def _compare(self, url: str, files: SourceFiles) -> Comparison:
         return compare(self.archive, files, "works", url, walk([url], (), Patience()))
 
 
@@ -254,3 +287,27 @@ def test_more_than_a_few_and_more_than_a_tenth_are_too_many(
 )
 def test_what_lies_below_a_folder(url: str, folder: str, below: bool) -> None:
     assert is_below(url, folder) is below
+
+
+def test_what_lies_in_containers_goes_with_them(place: Place) -> None:
+    still, changed, moved, gone = (place.folder / f"{name}.zip" for name in ("still", "changed", "moved", "gone"))
+    for number, path in enumerate((still, changed, moved, gone)):
+        path.write_bytes(zipped({"a.pdf": PAGE, "b.pdf": PAGE, "number.txt": bytes([number])}))
+        place.know_members(path, "a.pdf", "b.pdf")
+    changed.write_bytes(zipped({"b.pdf": PAGE, "new.pdf": PAGE}))
+    moved.rename(place.folder / "elsewhere.zip")
+    gone.unlink()
+    comparison = place.compare()
+    assert told(comparison) == {
+        "new": [],
+        "changed": ["changed.zip"],
+        "moved": [
+            "moved.zip > elsewhere.zip",
+            "moved.zip#a.pdf > elsewhere.zip#a.pdf",
+            "moved.zip#b.pdf > elsewhere.zip#b.pdf",
+        ],
+        "vanished": ["changed.zip#a.pdf", "gone.zip", "gone.zip#a.pdf", "gone.zip#b.pdf"],
+    }
+    # The members of one at rest, and the one that the changed archive still holds.
+    assert (comparison.known, comparison.unchanged) == (12, 4)
+    assert [entry.url.rsplit("/", 1)[-1] for entry in comparison.entries] == ["changed.zip", "elsewhere.zip"]
