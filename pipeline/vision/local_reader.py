@@ -22,7 +22,8 @@ NAME = "local-reader"
 TEXT_REVISION = 2
 QUESTION = "text"
 #: Of 92 pages whose script RapidOCR knows, at most 0.20 of the text stays unread, but for one bad scan (0.46); of 19
-#: pages in other scripts 0.72 or more (measured on a corpus). A page that is half in one of them is to be read by Tesseract.
+#: pages in other scripts 0.72 or more (measured on a corpus). A page that is half in one of them is to be read by
+#: Tesseract.
 MAX_UNREAD_SHARE = 0.3
 #: In `trust.reasons`: most of what is on the page was seen and not read.
 UNREAD = "text_unread"
