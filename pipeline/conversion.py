@@ -169,15 +169,12 @@ class ConvertedDocument:
         self.pages_left_out = conversion.pages_left_out
 
     def render(self, page_number: int, *, with_pixels: bool = False) -> RenderedPage:
-        """Render a page; see `OpenDocument.render`. Its notes follow its own text."""
+        """Render a page; see `OpenDocument.render`."""
         page = self._opened.render(page_number, with_pixels=with_pixels)
-        note = self._conversion.notes.get(page_number)
+        original = page.original.model_copy(update={"format": self._media_type.name})
+        page = replace(page, hidden=page_number in self._conversion.hidden, original=original)
+        told = self._conversion.notes.get(page_number)
+        if told is None or self._media_type is not MediaType.DJVU:
+            return replace(page, notes=told)
         # The words of a DjVu lie under its pages; nothing of them can be seen in the PDF.
-        is_layer = self._media_type is MediaType.DJVU and note is not None
-        return replace(
-            page,
-            hidden=page_number in self._conversion.hidden,
-            layer_text="\n\n".join(filter(None, (page.layer_text, note))) or None,
-            original=page.original.model_copy(update={"format": self._media_type.name}),
-            facts=replace(page.facts, layer=LayerState.INVISIBLE) if is_layer else page.facts,
-        )
+        return replace(page, layer_text=told, facts=replace(page.facts, layer=LayerState.INVISIBLE))

@@ -611,6 +611,8 @@ class RenderedPage:
     blank: bool
     layer_text: str | None
     """The file's own text layer; None where it has none."""
+    notes: str | None
+    """What the document says beside the page, and not on it: a speaker's notes."""
     original: OriginalImage
     exif: dict[str, str]
     facts: PageFacts

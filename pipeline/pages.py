@@ -78,7 +78,8 @@ def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render
             "page_kind": page_kind(page),
             "page_section": page.section,
             "hidden": page.hidden,
-            "layer_text": page.layer_text,
+            # Found like a layer, and never taken for what the page shows.
+            "layer_text": "\n\n".join(filter(None, (page.layer_text, page.notes))) or None,
             "image": image,
             "exif": page.exif,
             "trust": _doubt(page),

@@ -288,6 +288,7 @@ def _rendered(page_number: int, reply: PageReply, payload: bytes, with_pixels: b
         phash=reply.phash,
         blank=reply.blank,
         layer_text=reply.layer_text,
+        notes=None,
         original=reply.original,
         exif=reply.exif,
         facts=reply.facts,

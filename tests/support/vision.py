@@ -38,6 +38,7 @@ def rendered_page(seed: int) -> RenderedPage:
         phash="0" * 16,
         blank=False,
         layer_text=None,
+        notes=None,
         original=OriginalImage(format="JPEG"),
         exif={},
         facts=PageFacts(ink_share=0.2, picture_share=None, colours=(), is_vector=True),

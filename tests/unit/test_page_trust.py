@@ -60,3 +60,13 @@ def test_layers_that_are_no_evidence_are_told_and_pages_to_look_at_are_suspect(
     assert (read.trust.suspect, read.trust.reasons) == (suspect, reasons)
     doubted = read_reading(reading, replace(ANSWERS, doubts=("text_unread",)), reader)
     assert (doubted.trust.suspect, doubted.trust.reasons) == (True, (*reasons, "text_unread"))
+
+
+def test_notes_are_found_beside_a_page_and_are_no_evidence_of_what_is_on_it(tmp_path: Path) -> None:
+    slide = replace(page(LayerState.SOUND), notes="said aloud")
+    empty = replace(page(LayerState.NONE, blank=True), notes="said aloud")
+    archive = Archive(Store(str(tmp_path)))
+    of_slide, of_empty = (rendered_reading(full_reading(), rendered, archive, 1) for rendered in (slide, empty))
+    assert of_slide.layer_text == "words\n\nsaid aloud"
+    assert of_empty.layer_text == "said aloud"
+    assert not of_empty.trust.suspect
