@@ -150,7 +150,7 @@ class ZipContainer(Packed):
         self._passwords = passwords
         self._errors: tuple[type[Exception], ...] = ZIP_ERRORS
         infos = self._archive.infolist()
-        places = [place for place, info in enumerate(infos) if not info.is_dir() and not _is_systems(info.filename)]
+        places = [place for place, info in enumerate(infos) if not info.filename.endswith("/") and not _is_systems(info.filename)]
         require_few(len(places), limits)
         require_modest(sum(infos[place].file_size for place in places), descriptor, limits)
         super().__init__(_zip_member(infos[place]) for place in places)
