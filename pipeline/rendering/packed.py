@@ -150,7 +150,8 @@ class ZipContainer(Packed):
         self._passwords = passwords
         self._errors: tuple[type[Exception], ...] = ZIP_ERRORS
         infos = self._archive.infolist()
-        places = [place for place, info in enumerate(infos) if not info.filename.endswith("/") and not _is_systems(info.filename)]
+        names = [info.filename for info in infos]  # not `is_dir`, which fails on an empty one
+        places = [place for place, name in enumerate(names) if not name.endswith("/") and not _is_systems(name)]
         require_few(len(places), limits)
         require_modest(sum(infos[place].file_size for place in places), descriptor, limits)
         super().__init__(_zip_member(infos[place]) for place in places)

@@ -345,12 +345,16 @@ def sockets_of(folder: str) -> list[Path]:
     return [*SOCKETS.glob(f"OSL_PIPE_*_{Path(folder).name}"), *SOCKETS.glob(f"OSL_PIPE_*_SingleOfficeIPC_{name}")]
 
 
-def expect_nothing_left(workplaces: Path, folders: list[str]) -> None:
+def children() -> set[int]:
+    """The processes below this one: those of other tests' fixtures as well."""
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def expect_nothing_left(workplaces: Path, folders: list[str], before: set[int]) -> None:
     assert folders
     wait_for(lambda: not any(workplaces.glob("pagesight-*")))
     assert [path for folder in folders for path in sockets_of(folder)] == []
-    others = {child.pid for child in sandboxes()}
-    assert [child for child in psutil.Process().children(recursive=True) if child.pid not in others] == []
+    assert children() - before - {child.pid for child in sandboxes()} == set()
 
 
 def crash(program: psutil.Process, patience: Patience) -> None:
@@ -391,6 +395,7 @@ def test_however_a_conversion_ends_nothing_is_left(
 ) -> None:
     if not isolated:
         monkeypatch.setattr(confinement, "namespaces", tuple)
+    before = children()
     desk, patience = Desk(pool, seconds=6 if fault is hang else 120), Patience()
     data = LARGE.read_bytes() if error else odp(Slide("words"))
     with converting(desk, data, MediaType.DOCX if error else MediaType.ODP, patience) as future:
@@ -399,7 +404,7 @@ def test_however_a_conversion_ends_nothing_is_left(
             fault(program, patience)
         raised = future.exception()
     assert type(raised) is (error or type(None)), raised
-    expect_nothing_left(workplaces, folders)
+    expect_nothing_left(workplaces, folders, before)
 
 
 def test_a_document_that_wants_too_much_memory_is_cut_off(pool: SandboxPool) -> None:

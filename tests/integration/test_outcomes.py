@@ -28,7 +28,8 @@ def test_every_file_that_cannot_be_had_is_listed_with_its_reason_and_a_remedy(pa
     make_pdf(files / "good.pdf", 2, seed=1)
     (files / "empty.pdf").touch()
     (files / "notes.docx").write_bytes(b"PK\x03\x04 no picture and no PDF")
-    (files / "prose.pdf").write_text("a name is not a format")
+    for name in ("prose.pdf", "prose.txt"):  # what claims a format and has none is damaged rather than unwanted
+        (files / name).write_text(f"a name is not a format: {name}")
     (files / "locked.pdf").write_bytes((SAMPLES / "encrypted.pdf").read_bytes())
     (files / "half.pdf").write_bytes((SAMPLES / "truncated.pdf").read_bytes())
     (files / "half.png").write_bytes(make_picture(tmp_path / "whole.png", 3).read_bytes()[:60])
@@ -41,13 +42,14 @@ def test_every_file_that_cannot_be_had_is_listed_with_its_reason_and_a_remedy(pa
 
     assert ended.code == 1, ended.stderr
     assert ended.json["pages"]["described"] == 2
-    assert ended.json["documents"] == {"complete": 1, "failed": 9}
+    assert ended.json["documents"] == {"complete": 1, "failed": 10}
     assert "pagesight failures" in ended.stderr
     failures = pagesight.failures()
     assert {name: failure["type"] for name, failure in failures.items()} == {
         "empty.pdf": "empty",
-        "notes.docx": "unsupported",
-        "prose.pdf": "unsupported",
+        "notes.docx": "corrupt",
+        "prose.pdf": "corrupt",
+        "prose.txt": "unsupported",
         "locked.pdf": "encrypted",
         "half.pdf": "corrupt",
         "half.png:1": "corrupt",
