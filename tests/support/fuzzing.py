@@ -96,7 +96,7 @@ class Fuzzer:
     def fuzz(self, kind: MediaType, chance: random.Random, going_on: Callable[[int], bool]) -> Fuzzed:
         """Mutate seeds of a format for as long as `going_on` says of the number of mutants so far."""
         fuzzed, seeds = Fuzzed(kind), seed_files()[kind]
-        before = descriptors()
+        before, others = descriptors(), set(psutil.Process().children(recursive=True))
         with closing(SandboxPool(1, self._limits)) as pool:
             opener = Opener(pool, Passwords(), Converter(self._conversion, Places(1)))
             honest = self._honest(opener)
@@ -108,7 +108,7 @@ class Fuzzer:
                     fuzzed.broken.append(f"an honest file is rendered otherwise after {self._save(kind, data)}")
             if self._honest(opener) != honest:
                 fuzzed.broken.append("an honest file is rendered otherwise at the end")
-        left = [child.name() for child in psutil.Process().children(recursive=True)]
+        left = [child.name() for child in psutil.Process().children(recursive=True) if child not in others]
         if left or descriptors() != before:
             fuzzed.broken.append(f"left: processes {left}, {descriptors() - before} descriptors")
         if names := list(Path(tempfile.gettempdir()).iterdir()):
