@@ -80,8 +80,6 @@ class Inspected:
     document: Document | None = None
     encryption: Encryption | None = None
     """None where it was not come so far."""
-    substituted_fonts: tuple[str, ...] = ()
-    """Fonts that it names and that are not there to make it into pages."""
     pages: Pages = Pages()
     error: Failure | None = None
     """Why the file as a whole cannot be had."""
@@ -190,8 +188,7 @@ def inspect_source(
             with inspector.opener.open(file, document_id, seen.path, media_type, patience) as opened:
                 document = document_of(document_id, media_type, state, opened)
                 encryption = Encryption.OPENED if opened.unlocked else Encryption.NONE
-                fonts = opened.substituted_fonts
-                seen = replace(seen, document=document, encryption=encryption, substituted_fonts=fonts)
+                seen = replace(seen, document=document, encryption=encryption)
                 if not is_new(document.id):
                     return replace(seen, repeated=True)
                 return replace(seen, pages=_look_at(opened, file, state, inspector, patience))

@@ -47,7 +47,7 @@ from pipeline.revisions import save_reading
 from pipeline.settling import is_quiet, settle_part
 from pipeline.sources import Found
 from pipeline.verification import Verification
-from pipeline.walking import add_members, due_member_messages
+from pipeline.walking import add_members
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ def work_part(message: Part, job: Job) -> list[Message]:
     if chunk is None:
         return []
     if records.part(message.chunk, message.part) is not None:
-        return due_member_messages(message, job.tools.archive)
+        return add_members(message, (), job.tools.archive)  # those that were found when it was worked
     return _Part(message, _entries_of(message, chunk.entries), job).work()
 
 

@@ -72,11 +72,6 @@ def add_members(part: Part, found: Iterable[Found], archive: Archive) -> list[Me
     return list(_due_parts(part.batch, identifier, listing.sources, records))
 
 
-def due_member_messages(part: Part, archive: Archive) -> list[Message]:
-    """Return what is still to be done about what lies within the sources of a part that was worked before."""
-    return add_members(part, (), archive)
-
-
 def name_sources(archive: Archive, batch: str, entries: Iterable[Entry]) -> None:
     """Archive the sources that a batch names itself; its first message has them worked. Memory stays flat."""
     records = archive.walk(batch)

@@ -177,7 +177,7 @@ class CsvPrinter:
             "message": "; ".join(one["message"] for one in failures),
             "remedy": " ".join(dict.fromkeys(one["remedy"] for one in failures)),
         }
-        row = record | {"substituted_fonts": ", ".join(seen.substituted_fonts)} | kinds | told
+        row = record | {"substituted_fonts": ", ".join(record["substituted_fonts"])} | kinds | told
         if not self._begun:
             self._writer.writerow(row)
         self._begun = True
@@ -220,7 +220,7 @@ def _record(seen: Inspected) -> dict[str, Any]:
         "hidden": pages.hidden,
         "members": document.members if document else None,
         "pages_left_out": document.pages_left_out if document else None,
-        "substituted_fonts": seen.substituted_fonts,
+        "substituted_fonts": document.substituted_fonts if document else (),
         "language": pages.language,
         "encryption": seen.encryption,
         "calls": pages.cost.calls,
@@ -288,8 +288,8 @@ def _notes(seen: Inspected) -> Iterator[str]:
         yield f"{seen.document.members} files in it"
     if seen.document and seen.document.pages_left_out:
         yield f"{seen.document.pages_left_out} printed pages beyond PAGESIGHT_MAX_SHEET_PAGES left out"
-    if seen.substituted_fonts:
-        yield f"fonts that are not here: {', '.join(seen.substituted_fonts)}"
+    if seen.document and seen.document.substituted_fonts:
+        yield f"fonts that are not here: {', '.join(seen.document.substituted_fonts)}"
 
 
 def _by_kind(totals: Totals) -> Table:

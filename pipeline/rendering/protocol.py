@@ -12,7 +12,8 @@ bytes:
     {"op": "close"}                                       -> {}
     anything that failed                                  -> {"error": code of an OutcomeError, "message": …}
 
-The child says `{}` once when it is ready. Standard library only: the child imports this module.
+The child says `pipeline.rendering.replies.Started` once when it is ready. Standard library only: the child imports this
+module.
 """
 
 from __future__ import annotations
