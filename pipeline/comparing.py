@@ -24,7 +24,7 @@ from pipeline.records import document_record_id, page_id, source_record_id
 from pipeline.retry import ELASTICSEARCH_WAITS_SECONDS, persist
 from pipeline.revisions import is_overtaken
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
-from pipeline.sources import containers_of, is_below
+from pipeline.sources import containers_of, is_below, is_path_below
 
 
 class Kind(StrEnum):
@@ -128,7 +128,7 @@ class Batches:
         if batch.id == source.batch:
             return True
         if batch.lane is None:
-            return any(_is_below(source.path, root) for root in batch.sources)
+            return any(is_path_below(source.path, root) for root in batch.sources)
         if batch.roots:
             return any(is_below(source.url, root) for root in batch.roots)
         names = self._names(batch.id)
@@ -361,7 +361,3 @@ def _why(revision: int, version: int | None) -> str:
 def _document_of(identifier: str) -> tuple[str, str]:
     collection, document, _ = identifier.split(":")
     return collection, document
-
-
-def _is_below(path: str, root: str) -> bool:
-    return path == root or path.startswith(root.rstrip("/") + "/")

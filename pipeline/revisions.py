@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from pipeline.archive import Archive
 from pipeline.models import Deletion, PageStatus, Reading, Source, Tombstone
-from pipeline.sources import container_path, is_below
+from pipeline.sources import container_path, is_path_below
 
 PageReading = Reading | Tombstone
 
@@ -141,8 +141,10 @@ def _merged(paths: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
 
 def _lying_at(reading: Reading, paths: tuple[str, ...], containers: tuple[str, ...]) -> Reading:
     """Return a reading of a document at these places; of the containers those count that one of them lies in."""
-    held = tuple(sorted({container for container in containers if any(is_below(path, container) for path in paths)}))
-    document = reading.document.model_copy(update={"path": paths, "container": held})
+    held = tuple(
+        sorted({container for container in containers if any(is_path_below(path, container) for path in paths)})
+    )
+    document = reading.document.model_copy(update={"path": paths, "container": tuple(sorted(held))})
     return _numbered(reading.model_copy(update={"document": document}), reading.revision + 1)
 
 

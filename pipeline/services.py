@@ -51,9 +51,8 @@ def open_archive(settings: Settings, patience: Patience | None = None) -> Archiv
     return Archive(Store(settings.archive_url, patience))
 
 
-def open_files(settings: Settings, patience: Patience, opener: Opener) -> SourceFiles:
+def open_files(settings: Settings, patience: Patience, opener: Opener, cache: SourceCache) -> SourceFiles:
     """Return the way to the bytes of sources; the opener looks into containers."""
-    cache = open_cache(settings)
     containers = Containers(opener, cache, settings.max_container_depth)
     return SourceFiles(cache, settings.max_file_bytes, patience, containers)
 
@@ -223,13 +222,14 @@ def open_tools(
         stack.enter_context(closing(sandboxes))
         executor = stack.enter_context(ContextThreads(pages, thread_name_prefix="pages"))
         leases = shared.leases if shared else open_leases(settings)
-        conversions = ArchivedConversions(archive, leases, open_cache(settings), open_converter(settings))
+        cache = open_cache(settings)
+        conversions = ArchivedConversions(archive, leases, cache, open_converter(settings))
         opener = Opener(sandboxes, passwords, conversions)
         tools = Tools(
             archive=archive,
             projector=Projector(archive, index, patience),
             opener=opener,
-            files=open_files(settings, patience, opener),
+            files=open_files(settings, patience, opener, cache),
             reader=reader,
             patience=patience,
             pages=executor,
@@ -249,7 +249,7 @@ def open_looker(settings: Settings, patience: Patience) -> Iterator[SourceFiles]
     """
     with closing(SandboxPool(1, render_limits(settings))) as sandboxes:
         opener = Opener(sandboxes, open_passwords(settings), open_converter(settings))
-        yield open_files(settings, patience, opener)
+        yield open_files(settings, patience, opener, open_cache(settings))
 
 
 @contextmanager
@@ -265,7 +265,7 @@ def open_inspector(settings: Settings, patience: Patience) -> Iterator[Inspector
         opener = Opener(sandboxes, passwords, open_converter(settings))
         yield Inspector(
             opener=opener,
-            files=open_files(settings, patience, opener),
+            files=open_files(settings, patience, opener, open_cache(settings)),
             max_file_bytes=settings.max_file_bytes,
             files_at_once=processors,
             profile=load_profile() if settings.uses_model else None,

@@ -49,9 +49,9 @@ class RenderLimits:
     max_pages: int
     max_pixels: int
     """Pixels of the picture in an image file, or of one frame. PDF pages are drawn at the size that is wanted."""
-    max_members: int = 10_000
+    max_members: int
     """Files that a container may hold."""
-    max_expansion: float = 100
+    max_expansion: float
     """How many times its own size the files in a container may have, all together."""
 
 

@@ -105,6 +105,11 @@ def is_below(url: str, place: str) -> bool:
     return url == place or url.startswith((place.rstrip("/") + "/", place.rstrip(_INTO) + _INTO))
 
 
+def is_path_below(path: str, place: str) -> bool:
+    """The same of paths as `display_path` gives them, where a container is like a folder."""
+    return path == place or path.startswith(place.rstrip("/") + "/")
+
+
 def place_url(argument: str) -> str:
     """Return the URL of what a person typed, a path or an fsspec URL, whether or not something is there.
 

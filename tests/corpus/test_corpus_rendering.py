@@ -17,7 +17,9 @@ from pipeline.models import RenderedPage
 from pipeline.rendering import RenderLimits, SandboxPool
 from support.corpus import CORPUS, MEDIA_TYPES, WORDS, accepted, renderable
 
-LIMITS = RenderLimits(page_seconds=60, memory_mb=2048, max_pages=20_000, max_pixels=300_000_000)
+LIMITS = RenderLimits(
+    page_seconds=60, memory_mb=2048, max_pages=20_000, max_pixels=300_000_000, max_members=1_000, max_expansion=100
+)
 
 
 @dataclass(frozen=True)

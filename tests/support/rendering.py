@@ -17,7 +17,9 @@ from pipeline.models import MediaType, RenderedPage
 from pipeline.rendering import OpenDocument, RenderLimits, SandboxPool
 from pipeline.retry import Patience
 
-LIMITS = RenderLimits(page_seconds=30, memory_mb=1024, max_pages=50, max_pixels=50_000_000)
+LIMITS = RenderLimits(
+    page_seconds=30, memory_mb=1024, max_pages=50, max_pixels=50_000_000, max_members=1_000, max_expansion=100
+)
 
 
 def sandboxes() -> list[psutil.Process]:

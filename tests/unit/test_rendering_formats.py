@@ -6,13 +6,14 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import pytest
 from PIL import ExifTags, Image, ImageChops, ImageCms
 
 from pipeline.errors import OutcomeError, UnsupportedFormat
 from pipeline.models import MediaType, RenderedPage
-from pipeline.rendering import RenderLimits, SandboxPool
+from pipeline.rendering import SandboxPool
 from support import tiffs
 from support.pictures import bmp, file_of, png_16_bit, psd
 from support.profiles import green_ink, linear_grey
@@ -423,7 +424,7 @@ def test_a_profile_in_jpeg_2000_is_honoured(pool: SandboxPool) -> None:
 def test_jpeg_2000_is_read_at_the_size_that_is_wanted() -> None:
     # Whole, its samples would take 12 bytes a pixel beside Pillow's 4.
     data = encoded(quarters().resize((6000, 4500), Image.Resampling.NEAREST), "JPEG2000")
-    pool = SandboxPool(1, RenderLimits(page_seconds=60, memory_mb=256, max_pages=1, max_pixels=50_000_000))
+    pool = SandboxPool(1, replace(LIMITS, page_seconds=60, memory_mb=256, max_pages=1, max_pixels=50_000_000))
     try:
         page = render(pool, data, MediaType.JP2)
     finally:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -10,7 +11,7 @@ from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
 
 from pipeline.errors import CorruptFile, LimitExceeded
 from pipeline.models import MediaType, RenderedPage
-from pipeline.rendering import RenderLimits, SandboxPool
+from pipeline.rendering import SandboxPool
 from pipeline.rendering.image import FORMATS
 from support.pictures import file_of
 from support.rendering import LIMITS, encoded, opened, pixels, png_that_inflates, render
@@ -313,7 +314,7 @@ def test_more_pixels_than_the_limit_are_refused_with_both_numbers(pool: SandboxP
 
 
 def test_the_limit_of_pixels_is_ours_not_pillows() -> None:
-    pool = SandboxPool(1, RenderLimits(page_seconds=30, memory_mb=1024, max_pages=1, max_pixels=200_000_000))
+    pool = SandboxPool(1, replace(LIMITS, page_seconds=30, memory_mb=1024, max_pages=1, max_pixels=200_000_000))
     try:
         page = render(pool, png_that_inflates(13_600), MediaType.PNG)
     finally:
@@ -322,7 +323,7 @@ def test_the_limit_of_pixels_is_ours_not_pillows() -> None:
 
 
 def test_more_frames_than_the_limit_are_refused() -> None:
-    pool = SandboxPool(1, RenderLimits(page_seconds=30, memory_mb=1024, max_pages=2, max_pixels=10**6))
+    pool = SandboxPool(1, replace(LIMITS, page_seconds=30, memory_mb=1024, max_pages=2, max_pixels=10**6))
     frames = [Image.new("L", (9, 9))] * 3
     try:
         with pytest.raises(LimitExceeded, match="limit of 2"):

@@ -4,6 +4,7 @@ import hashlib
 import io
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pypdfium2
 import pytest
@@ -13,7 +14,7 @@ from reportlab.pdfgen import canvas
 
 from pipeline.errors import CorruptFile, EncryptedFile, LimitExceeded, OutcomeError
 from pipeline.models import MediaType
-from pipeline.rendering import RenderLimits, SandboxPool
+from pipeline.rendering import SandboxPool
 from support.rendering import (
     LIMITS,
     drawn_pdf,
@@ -223,7 +224,7 @@ def test_one_page_that_cannot_be_loaded_costs_no_other(pool: SandboxPool) -> Non
 
 
 def test_more_pages_than_the_limit_are_refused_with_both_numbers() -> None:
-    pool = SandboxPool(1, RenderLimits(page_seconds=30, memory_mb=1024, max_pages=2, max_pixels=10**6))
+    pool = SandboxPool(1, replace(LIMITS, page_seconds=30, memory_mb=1024, max_pages=2, max_pixels=10**6))
     try:
         with pytest.raises(LimitExceeded, match=r"3 pages.*limit is 2"):
             render(pool, drawn_pdf(words("1"), words("2"), words("3")), MediaType.PDF)

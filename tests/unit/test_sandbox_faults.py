@@ -152,7 +152,7 @@ def test_children_end_when_their_parent_is_killed(busy: bool) -> None:
         "file = tempfile.TemporaryFile()\n"
         "file.write(sys.stdin.buffer.read())\n"
         "file.flush()\n"
-        "with SandboxPool(1, RenderLimits(600, 1024, 50, 10**8)).open(file, MediaType.PDF) as document:\n"
+        "with SandboxPool(1, RenderLimits(600, 1024, 50, 10**8, 1_000, 100)).open(file, MediaType.PDF) as document:\n"
         "    print('open', flush=True)\n"
         "    document.render(1)\n"
         "    print('rendered', flush=True)\n"
