@@ -11,6 +11,7 @@ import pypdfium2.raw as pdfium_c
 from pipeline.errors import CorruptFile
 from pipeline.rendering.packed import Member, Packed, member_name, require_few
 from pipeline.rendering.protocol import RenderLimits
+from pipeline.rendering.text import utf16
 
 
 def count_attachments(document: pdfium_c.FPDF_DOCUMENT) -> int:
@@ -57,7 +58,7 @@ def _size(attachment: pdfium_c.FPDF_ATTACHMENT) -> int | None:
 
 
 def _name(attachment: pdfium_c.FPDF_ATTACHMENT) -> str:
-    size = pdfium_c.FPDFAttachment_GetName(attachment, None, 0)
-    buffer = (pdfium_c.FPDF_WCHAR * (size // 2))()  # size is in bytes, and counts a NUL
-    pdfium_c.FPDFAttachment_GetName(attachment, buffer, size)
-    return bytes(buffer)[: max(0, size - 2)].decode("utf-16-le", errors="ignore")
+    characters = ctypes.POINTER(pdfium_c.FPDF_WCHAR)
+    return utf16(
+        lambda buffer, size: pdfium_c.FPDFAttachment_GetName(attachment, ctypes.cast(buffer, characters), size)
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Callable
+from typing import Any
 
 #: Control characters except tab and newline, soft hyphens, lone surrogates, and the code points that are no characters.
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\ud800-\udfff\ufffe\uffff]")
@@ -24,7 +25,7 @@ def clean_line(text: str, max_chars: int) -> str | None:
     return " ".join(clean_text(text).split())[:max_chars].strip() or None
 
 
-def utf16(read: Callable[[object, int], int]) -> str:
+def utf16(read: Callable[[Any, int], int]) -> str:
     """Read a string by PDFium's way: asked for the size in bytes first, UTF-16 with a NUL at its end."""
     size = read(None, 0)
     buffer = ctypes.create_string_buffer(size)
