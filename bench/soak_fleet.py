@@ -22,7 +22,7 @@ from pipeline.progress import UNENDED
 from support.fleet_runs import Fleet
 from support.pagesight_runs import PROGRAM
 from support.standin import Standin
-from workers.registry import Registry
+from workers.registry import living_workers
 
 DOCUMENTS = int(os.environ.get("DOCUMENTS", "100000"))
 IN_FLIGHT = 64
@@ -83,7 +83,6 @@ class Soaked:
 
 def soak(running: Fleet, model: Standin, batch: str) -> Soaked:
     """Look on until the batch has ended."""
-    registry = Registry(running.redis, "bench")
     times, documents = [time.monotonic()], [0]
     with ExitStack() as stack:
         workers = [stack.enter_context(watched(worker.process.pid)) for worker in running.workers]
@@ -91,7 +90,7 @@ def soak(running: Fleet, model: Standin, batch: str) -> Soaked:
             time.sleep(POLL_SECONDS)
             assert all(worker.going_on for worker in running.workers), running.said()
             times.append(time.monotonic())
-            documents.append(sum(sum(worker.pages.values()) for worker in registry.alive()))
+            documents.append(sum(sum(worker.pages.values()) for worker in living_workers(running.redis)))
     ended = running.batch(batch)
     assert ended.documents == {"complete": DOCUMENTS}, ended.documents
     assert ended.pages == {"described": DOCUMENTS}, ended.pages

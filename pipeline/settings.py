@@ -84,6 +84,8 @@ class Settings(BaseSettings):
     """Calls that a worker prepares pages for; those that the whole fleet may have in flight when 0."""
     range_seconds: float = Field(default=600, gt=0)
     """How long a worker stays with one message before it hands back the rest."""
+    worker_silence_seconds: float = Field(default=20, ge=5)
+    """How long a worker may be silent before its messages and calls are taken to be free again."""
     worker_host: str = "127.0.0.1"
     """Address on which a worker serves its health and metrics."""
     worker_port: int = Field(default=0, ge=0, le=65_535)

@@ -16,7 +16,7 @@ from workers.app import app
 from workers.connection import connect
 from workers.lanes import Lanes
 from workers.publishing import publish
-from workers.registry import Registry, WorkerInfo
+from workers.registry import WorkerInfo, living_workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,6 @@ class Fleet:
         self._patience = patience
         self.redis = connect(settings)
         self.lanes = Lanes(self.redis)
-        self._registry = Registry(self.redis, "client")
 
     def workers(self) -> list[WorkerInfo]:
         """Return the workers that live.
@@ -46,7 +45,7 @@ class Fleet:
         Raises:
             ServiceUnavailable: Redis is away.
         """
-        return self._registry.alive()
+        return living_workers(self.redis)
 
     def publish(self, messages: Iterable[Message], lane: Lane | str) -> int:
         """Put messages into a lane, waiting while Redis is away; return their number."""

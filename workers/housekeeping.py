@@ -40,14 +40,16 @@ class Housekeeping:
         self._started = time.time()
         self._consumed: tuple[str, ...] = LANES
         self._ending = threading.Event()
+        # Several of what is told and renewed may get lost before this worker is taken for dead.
+        tell_seconds = process.settings.worker_silence_seconds / 5
         self._steps: tuple[tuple[float, Callable[[], None]], ...] = (
             (1.0, self._look_at_lanes),
             (2.0, self._look_at_states),
-            (4.0, self._process.limiter.renew),
-            (4.0, self._process.leases.renew),
-            (4.0, self._tell),
+            (tell_seconds, self._process.limiter.renew),
+            (tell_seconds, self._process.leases.renew),
+            (tell_seconds, self._tell),
             (10.0, self._look_at_clock),
-            (10.0, self._restore_orphans),
+            (2.5 * tell_seconds, self._restore_orphans),
             (60.0, release_free_memory),
         )
         self._due = {step: 0.0 for _, step in self._steps}

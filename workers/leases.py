@@ -14,20 +14,18 @@ from pipeline.errors import ServiceUnavailable
 from workers.connection import translated
 from workers.lanes import KEY_PREFIX
 
-#: How long others wait for the answer of a holder that died. Living ones renew every few seconds, so that a call may
-#: take as long as it likes.
-LEASE_SECONDS = 20.0
 LEASE = KEY_PREFIX + "lease:"
 
 
 class RedisLeases:
     """Hands out leases to all workers that share a Redis. One for a process; its threads share it.
 
-    A lease that was lost, because Redis was away or has lost its memory, is no error: then two may ask the same, and
-    the first answer that is archived stays.
+    Holders renew every few seconds, so that a call may take as long as it likes, and others wait no longer than
+    `lease_seconds` for one that died. A lease that was lost, because Redis was away or has lost its memory, is no error:
+    then two may ask the same, and the first answer that is archived stays.
     """
 
-    def __init__(self, client: Redis, *, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(self, client: Redis, *, lease_seconds: float) -> None:
         self._client = client
         self._seconds = lease_seconds
         self._held: set[Lock] = set()

@@ -1,9 +1,9 @@
 """The limits of a whole fleet: calls in flight, requests and tokens a minute, and the pause, all in Redis.
 
-A call in flight is a lease in a sorted set, by when it expires. Its process renews it, so that the places of a killed
-one are free again within seconds although a call may take minutes. Processes that wait stand in a queue there, urgent
-ones first, and each takes a place only while there are more of them than processes before it: so no process is starved
-by another that is quicker. The clock is that of Redis alone.
+A call in flight is a lease in a sorted set, by when it expires. Its process renews it every few seconds, so that the
+places of a killed one are free again soon although a call may take minutes. Processes that wait stand in a queue there,
+urgent ones first, and each takes a place only while there are more of them than processes before it: so no process is
+starved by another that is quicker. The clock is that of Redis alone.
 
 A Redis that was away, or has lost its memory, knows of no call in flight. Workers notice by a word that it forgets when
 nobody spoke to it for a while: then no place is given for some seconds, in which every process tells what it holds.
@@ -27,8 +27,6 @@ from pipeline.vision.limits import RATE_POLL_SECONDS, Hindrance, MinuteRates, Qu
 from workers.connection import REDIS_WAITS_SECONDS, translated
 from workers.lanes import KEY_PREFIX
 
-#: How long the places of a process that was killed stay taken. Living ones renew every four seconds.
-LEASE_SECONDS = 20.0
 #: How long Redis remembers that somebody spoke to it, as a share of that: three renewals.
 PULSE_SHARE = 0.6
 #: How long no place is given after Redis was away, so that every process can tell what it holds: two renewals.
@@ -113,7 +111,7 @@ end
 class FleetLimiter(QueueingLimiter):
     """The limiter of all workers that share a Redis. One for a process; its threads share it."""
 
-    def __init__(self, client: Redis, settings: Settings, *, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(self, client: Redis, settings: Settings, *, lease_seconds: float) -> None:
         super().__init__()
         self._lease_ms = round(lease_seconds * 1000)
         self._client = client

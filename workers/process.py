@@ -76,10 +76,10 @@ class WorkerProcess:
         self.patience = Patience()
         self.redis = connect(settings)
         self.lanes = Lanes(self.redis)
-        self.registry = Registry(self.redis, worker_id())
+        self.registry = Registry(self.redis, worker_id(), alive_seconds=settings.worker_silence_seconds)
         self.poison = Poison(self.redis, self.registry)
-        self.leases = RedisLeases(self.redis)
-        self.limiter = FleetLimiter(self.redis, settings)
+        self.leases = RedisLeases(self.redis, lease_seconds=settings.worker_silence_seconds)
+        self.limiter = FleetLimiter(self.redis, settings, lease_seconds=settings.worker_silence_seconds)
         self.metrics = Metrics()
         self.fleet: FleetState | None = None
         self._halt_to_archive: _Halt | None = None

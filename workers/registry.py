@@ -1,8 +1,8 @@
 """Which worker processes live, and what each tells about itself.
 
-A worker that has not told for `ALIVE_SECONDS` is taken for dead, but only while somebody tells: after a time in which
-nobody did, because Redis was away or its host stood still, everybody has as long again to come forward. Otherwise
-the first worker that Redis hears again would bury all others.
+A worker that has not told for `worker_silence_seconds` is taken for dead, but only while somebody tells: after a time
+in which nobody did, because Redis was away or its host stood still, everybody has as long again to come forward.
+Otherwise the first worker that Redis hears again would bury all others.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from pipeline.retry import Waiting
 from workers.connection import translated
 from workers.lanes import KEY_PREFIX
 
-#: Workers tell every four seconds; several of these may get lost.
-ALIVE_SECONDS = 20.0
 WORKER = KEY_PREFIX + "worker:"
 #: Is there while workers are heard at all.
 PULSE = KEY_PREFIX + "pulse"
@@ -74,12 +72,9 @@ def worker_id() -> str:
 
 
 class Registry:
-    """The workers that live, as one of them or an onlooker sees it.
+    """Where a worker tells that it lives. Every method raises `ServiceUnavailable` while Redis is away."""
 
-    Every method raises `ServiceUnavailable` while Redis is away.
-    """
-
-    def __init__(self, client: Redis, worker_id: str, *, alive_seconds: float = ALIVE_SECONDS) -> None:
+    def __init__(self, client: Redis, worker_id: str, *, alive_seconds: float) -> None:
         self.worker_id = worker_id
         self.alive_ms = round(alive_seconds * 1000)
         self._client = client
@@ -90,18 +85,23 @@ class Registry:
         with translated():
             self._beat(keys=[WORKER + self.worker_id], args=[_INFO.dump_json(info), self.alive_ms])
 
-    def alive(self) -> list[WorkerInfo]:
-        """Return the workers that have told of themselves lately, in the order of their start."""
-        with translated():
-            keys = list(self._client.scan_iter(WORKER + "*", count=1000))
-            told = self._client.mget(keys) if keys else []
-        workers = [worker for text in told if text and (worker := _parsed(text)) is not None]
-        return sorted(workers, key=lambda worker: (worker.started, worker.id))
-
     def leave(self) -> None:
         """Tell that this worker has ended."""
         with translated():
             self._client.delete(WORKER + self.worker_id)
+
+
+def living_workers(client: Redis) -> list[WorkerInfo]:
+    """Return the workers that have told of themselves lately, in the order of their start.
+
+    Raises:
+        ServiceUnavailable: Redis is away.
+    """
+    with translated():
+        keys = list(client.scan_iter(WORKER + "*", count=1000))
+        told = client.mget(keys) if keys else []
+    workers = [worker for text in told if text and (worker := _parsed(text)) is not None]
+    return sorted(workers, key=lambda worker: (worker.started, worker.id))
 
 
 def _parsed(text: str | bytes) -> WorkerInfo | None:

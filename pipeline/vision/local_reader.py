@@ -12,7 +12,7 @@ from pipeline.models import Answer, RenderedPage, TextSource
 from pipeline.retry import Patience
 from pipeline.vision.measured import DESCRIPTION_REVISION, TextMeasures, describe
 from pipeline.vision.ocr import Ocr, open_rapidocr
-from pipeline.vision.reader import AnswerCache, PageAnswers, Usage, answer_key
+from pipeline.vision.reader import AnswerCache, ImageAnswers, PageAnswers, Usage, answer_key
 from pipeline.vision.tesseract import find_tesseract
 from pipeline.vision.text_layer import stands_for_page
 from pipeline.vision.text_lines import FoundLines, arrange, is_legible, unread_share
@@ -87,21 +87,21 @@ class LocalReader:
 
     def _read_pixels(self, page: RenderedPage, patience: Patience) -> _OcrReading:
         """Have a page read by the engine that knows its script, or keep of it what was legible."""
-        answer, known = self._answer(self._ocr, page, patience)
+        with self._cache.about(page.pixels_sha256, patience) as answers:
+            return self._read_with(page, answers)
+
+    def _read_with(self, page: RenderedPage, answers: ImageAnswers) -> _OcrReading:
+        answer, known = _answer(self._ocr, page, answers)
         found = _FOUND.validate_json(answer.content)
         if unread_share(found.lines) <= MAX_UNREAD_SHARE:
             return _OcrReading(found, (answer,), int(known))
         legible = FoundLines(found.engine, tuple(filter(is_legible, found.lines)))
         if self._other_scripts is None:
             return _OcrReading(legible, (answer,), int(known), unread=True)
-        second, second_known = self._answer(self._other_scripts, page, patience)
+        second, second_known = _answer(self._other_scripts, page, answers)
         other = _FOUND.validate_json(second.content)
         cached = known + second_known
         return _OcrReading(other if other.lines else legible, (answer, second), cached, unread=not other.lines)
-
-    def _answer(self, engine: Ocr, page: RenderedPage, patience: Patience) -> tuple[Answer, bool]:
-        key = answer_key(page.pixels_sha256, {"model": NAME, "revision": engine.revision, "question": QUESTION})
-        return self._cache.get_or_ask(key, lambda: _ask(engine, key, page), patience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,11 @@ class _OcrReading:
     cached: int
     unread: bool = False
     """Whether most of the page's text was seen and not read."""
+
+
+def _answer(engine: Ocr, page: RenderedPage, answers: ImageAnswers) -> tuple[Answer, bool]:
+    key = answer_key(page.pixels_sha256, {"model": NAME, "revision": engine.revision, "question": QUESTION})
+    return answers.get_or_ask(key, lambda: _ask(engine, key, page))
 
 
 def _ask(engine: Ocr, key: str, page: RenderedPage) -> Answer:

@@ -13,7 +13,7 @@ from pipeline.retry import MODEL_WAITS_SECONDS, Patience, persist, wait_seconds
 from pipeline.vision.client import Completion, VlmClient
 from pipeline.vision.limits import Limiter
 from pipeline.vision.profile import Profile, Question
-from pipeline.vision.reader import AnswerCache, PageAnswers, Usage, answer_key
+from pipeline.vision.reader import AnswerCache, ImageAnswers, PageAnswers, Usage, answer_key
 
 #: An answer that cannot be understood is asked for again at once, so often in all.
 UNUSABLE_ATTEMPTS = 3
@@ -74,11 +74,12 @@ class ModelReader:
         contents: dict[str, str] = {}
         answers: list[Answer] = []
         cached = 0
-        for question in self._questions:
-            answer, found = self._answer(page, question, language, patience)
-            contents[question.name] = clean_answer(answer.content, question.empty_answer)
-            answers.append(answer)
-            cached += found
+        with self._cache.about(page.pixels_sha256, patience) as known:
+            for question in self._questions:
+                answer, found = self._answer(page, question, language, known, patience)
+                contents[question.name] = clean_answer(answer.content, question.empty_answer)
+                answers.append(answer)
+                cached += found
         return PageAnswers(
             description=contents.get("description"),
             description_language=language if "description" in contents else None,
@@ -92,7 +93,9 @@ class ModelReader:
         """Close the connections."""
         self._client.close()
 
-    def _answer(self, page: RenderedPage, question: Question, language: str, patience: Patience) -> tuple[Answer, bool]:
+    def _answer(
+        self, page: RenderedPage, question: Question, language: str, known: ImageAnswers, patience: Patience
+    ) -> tuple[Answer, bool]:
         prompt = question.prompt_in(language)
         asked = {
             "model": self.name,
@@ -103,7 +106,7 @@ class ModelReader:
             "temperature": TEMPERATURE,
         }
         key = answer_key(page.pixels_sha256, asked)
-        return self._cache.get_or_ask(key, lambda: self._ask(key, question, prompt, page.jpeg, patience), patience)
+        return known.get_or_ask(key, lambda: self._ask(key, question, prompt, page.jpeg, patience))
 
     def _ask(self, key: str, question: Question, prompt: str, jpeg: bytes, patience: Patience) -> Answer:
         answered_before = self.usage.calls

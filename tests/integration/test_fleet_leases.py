@@ -18,7 +18,7 @@ from pipeline.retry import Patience
 from pipeline.settings import load
 from pipeline.vision.reader import AnswerCache
 from support.redis_server import RedisServer
-from support.vision import AnswersInMemory
+from support.vision import AnswersInMemory, get_or_ask
 from workers.connection import connect
 from workers.leases import RedisLeases
 
@@ -127,7 +127,7 @@ def test_of_many_who_want_an_answer_one_asks(redis_server: RedisServer) -> None:
         return answer()
 
     def want(number: int) -> tuple[Answer, bool]:
-        return AnswerCache(store, machines[number % 4]).get_or_ask("key", ask, Patience())
+        return get_or_ask(AnswerCache(store, machines[number % 4]), "key", ask, Patience())
 
     with ThreadPoolExecutor(16) as threads:
         found = list(threads.map(want, range(50)))
@@ -140,7 +140,7 @@ def test_who_wants_an_answer_waits_for_a_redis_that_is_away(redis_server: RedisS
     cache, patience = AnswerCache(AnswersInMemory(), make_leases(redis_server)), Patience()
     redis_server.kill()
     with ThreadPoolExecutor(1) as threads:
-        wanted = threads.submit(cache.get_or_ask, "key", answer, patience)
+        wanted = threads.submit(get_or_ask, cache, "key", answer, patience)
         while patience.waiting is None:
             assert not wanted.done()
             time.sleep(0.001)
@@ -155,4 +155,4 @@ def test_the_wait_for_a_redis_that_is_away_can_be_stopped(redis_server: RedisSer
     redis_server.kill()
     threading.Timer(0.1, patience.stop).start()
     with pytest.raises(Stopped, match="redis"):
-        cache.get_or_ask("key", answer, patience)
+        get_or_ask(cache, "key", answer, patience)

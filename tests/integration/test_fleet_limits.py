@@ -357,7 +357,8 @@ class RedisThatIsSlowToRenew(Redis):
 
 def test_renewing_does_not_take_a_place_again_that_was_given_back(redis_server: RedisServer) -> None:
     client = RedisThatIsSlowToRenew.from_url(redis_server.url, decode_responses=True)
-    limiter = FleetLimiter(client, load().model_copy(update={"vlm_requests_per_minute": 0, "vlm_tokens_per_minute": 0}))
+    settings = load().model_copy(update={"vlm_requests_per_minute": 0, "vlm_tokens_per_minute": 0})
+    limiter = FleetLimiter(client, settings, lease_seconds=LEASE_SECONDS)
     with ThreadPoolExecutor(1) as threads:
         with limiter.slot(Patience()):
             client.is_slow = True

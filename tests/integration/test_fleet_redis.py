@@ -27,7 +27,7 @@ from workers.app import configuration
 from workers.connection import connect
 from workers.lanes import LANES, Lanes
 from workers.poison import DEATHS, WORKING, Poison
-from workers.registry import Registry, WorkerInfo
+from workers.registry import Registry, WorkerInfo, living_workers
 
 ROOT = Path(__file__).parents[2]
 ALIVE_SECONDS = 2.0
@@ -201,14 +201,14 @@ def test_the_clock_is_compared_with_that_of_redis(client: Redis, redis_url: str)
 
 
 def test_workers_are_seen_while_they_tell_of_themselves(client: Redis) -> None:
-    first = registered(client, "first")
+    registered(client, "first")
     second = Registry(client, "second", alive_seconds=ALIVE_SECONDS)
     second.beat(info("second", started=2.0))
     client.set("pagesight:worker:of-another-version", '{"name": "?"}')
-    assert first.alive() == [info("first"), info("second", started=2.0)]
+    assert living_workers(client) == [info("first"), info("second", started=2.0)]
     second.leave()
-    assert first.alive() == [info("first")]
-    until(lambda: first.alive() == [])
+    assert living_workers(client) == [info("first")]
+    until(lambda: living_workers(client) == [])
 
 
 # -- deaths
@@ -351,7 +351,8 @@ def test_neither_what_is_acknowledged_nor_what_a_living_worker_holds_is_handed_b
     with fleet.channel() as channel:
         assert poison.restore_orphans(channel) == 0
 
-        Poison(fleet.client, Registry(fleet.client, "dead")).begin("gone", "acknowledged-tag")
+        dead = Registry(fleet.client, "dead", alive_seconds=ALIVE_SECONDS)
+        Poison(fleet.client, dead).begin("gone", "acknowledged-tag")
         fleet.client.delete("pagesight:worker:dead")
         assert poison.restore_orphans(channel) == 0
     assert [death.worker for death in poison.begin("gone", "new-tag")] == ["dead"]
@@ -382,7 +383,7 @@ def test_a_redis_that_is_away_is_waited_for_and_one_that_refuses_is_not(
     with connect(load()) as known:
         assert Lanes(known).is_empty()
         redis_server.kill()
-        for asked in (Lanes(known).depths, Lanes(known).epoch, Registry(known, "me").alive):
+        for asked in (Lanes(known).depths, Lanes(known).epoch, lambda: living_workers(known)):
             with pytest.raises(ServiceUnavailable) as caught:
                 asked()
             assert "secret" not in str(caught.value)

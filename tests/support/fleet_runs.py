@@ -14,12 +14,18 @@ import redis
 from pipeline.models import Batch
 from pipeline.progress import UNENDED
 from pipeline.search import Index
+from pipeline.settings import Settings
 from support.pagesight_runs import MakePagesight, Pagesight, Run, write_sixty_pages
 from support.redis_server import RedisServer
 from support.standin import Standin
+from workers.app import visibility_timeout_seconds
 
 #: A fleet that is well ends 60 pages within seconds; one that has to find out that a worker died needs half a minute.
 BATCH_SECONDS = 300.0
+#: Half of what it is by default, so that the tests need not wait so long for a death to be noticed.
+SILENCE_SECONDS = 10
+RANGE_SECONDS = 8
+READ_SECONDS = 10
 POLL_SECONDS = 0.1
 CALLS = 120
 LANES = ("control", "urgent", "normal", "backfill")
@@ -105,8 +111,13 @@ class Fleet:
         return depths | {"unacked": int(client.hlen("pagesight:unacked"))}  # type: ignore[arg-type]
 
     def assert_quiet(self) -> None:
-        """Nothing is queued, nothing in anybody's hands, and nothing noted as being worked."""
-        self.until(lambda: not any(self.queued().values()), seconds=30)
+        """Nothing is queued, nothing in anybody's hands, and nothing noted as being worked.
+
+        A message whose worker was killed between taking it and noting so, or between its end and acknowledging it,
+        comes back with the visibility timeout only.
+        """
+        settings = Settings(range_seconds=RANGE_SECONDS, vlm_read_seconds=READ_SECONDS)
+        self.until(lambda: not any(self.queued().values()), seconds=visibility_timeout_seconds(settings) + 30)
         assert self.redis.hgetall("pagesight:working") == {}
 
     def assert_nothing_left(self, *, killed: bool = False) -> None:
@@ -154,8 +165,9 @@ def fleet(
     pagesight = make_pagesight(
         elasticsearch_url,
         standin,
-        range_seconds=8,
-        vlm_read_seconds=10,
+        range_seconds=RANGE_SECONDS,
+        worker_silence_seconds=SILENCE_SECONDS,
+        vlm_read_seconds=READ_SECONDS,
         vlm_requests_per_minute=0,
         vlm_tokens_per_minute=0,
     )

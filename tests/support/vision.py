@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from PIL import Image
 
 from pipeline.models import Answer, OriginalImage, PageFacts, RenderedPage
+from pipeline.retry import Patience
 from pipeline.vision.reader import AnswerCache
 
 
@@ -86,3 +87,9 @@ class LeasesInMemory:
 def answer_cache(store: AnswersInMemory | None = None) -> AnswerCache:
     """A cache that keeps nothing beyond the test."""
     return AnswerCache(store or AnswersInMemory(), LeasesInMemory())
+
+
+def get_or_ask(cache: AnswerCache, key: str, ask: Callable[[], Answer], patience: Patience) -> tuple[Answer, bool]:
+    """One answer about an image that nothing else is asked about."""
+    with cache.about("image", patience) as answers:
+        return answers.get_or_ask(key, ask)

@@ -15,7 +15,7 @@ from pipeline.models import Answer
 from pipeline.retry import Patience
 from pipeline.vision.leases import FileLeases
 from pipeline.vision.reader import AnswerCache
-from support.vision import AnswersInMemory, LeasesInMemory
+from support.vision import AnswersInMemory, LeasesInMemory, get_or_ask
 
 HOLDER = """
 import sys, time
@@ -27,8 +27,8 @@ with FileLeases(Path(sys.argv[1])).take("key"):
 """
 
 
-def answer(content: str = "said") -> Answer:
-    return Answer(key="key", question="text", model="m", content=content, asked_at=datetime.now(UTC))
+def answer(content: str = "said", key: str = "key") -> Answer:
+    return Answer(key=key, question="text", model="m", content=content, asked_at=datetime.now(UTC))
 
 
 def test_a_key_is_held_by_one_at_a_time(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_of_many_who_want_an_answer_one_asks(tmp_path: Path) -> None:
 
     def want(_: int) -> tuple[Answer, bool]:
         # Each with leases of its own, as separate processes have.
-        return AnswerCache(store, FileLeases(tmp_path)).get_or_ask("key", ask, Patience())
+        return get_or_ask(AnswerCache(store, FileLeases(tmp_path)), "key", ask, Patience())
 
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(want, range(64)))
@@ -101,19 +101,19 @@ def test_one_who_fails_leaves_the_asking_to_the_next(tmp_path: Path) -> None:
         raise OSError("no")
 
     with pytest.raises(OSError, match="no"):
-        cache.get_or_ask("key", fail, Patience())
-    assert cache.get_or_ask("key", answer, Patience())[1] is False
-    assert cache.get_or_ask("key", fail, Patience())[0].content == "said"
+        get_or_ask(cache, "key", fail, Patience())
+    assert get_or_ask(cache, "key", answer, Patience())[1] is False
+    assert get_or_ask(cache, "key", fail, Patience())[0].content == "said"
 
 
 def test_a_wait_for_anothers_answer_can_be_stopped(tmp_path: Path) -> None:
     patience = Patience()
-    lease = FileLeases(tmp_path).take("key")
+    lease = FileLeases(tmp_path).take("image")
     assert lease is not None
     with lease:
         threading.Timer(0.1, patience.stop).start()
-        with pytest.raises(Stopped, match="someone else asks the same"):
-            AnswerCache(AnswersInMemory(), FileLeases(tmp_path)).get_or_ask("key", answer, patience)
+        with pytest.raises(Stopped, match="someone else asks about the same image"):
+            get_or_ask(AnswerCache(AnswersInMemory(), FileLeases(tmp_path)), "key", answer, patience)
 
 
 class LeasesThatAreAwayTwice(LeasesInMemory):
@@ -127,8 +127,30 @@ class LeasesThatAreAwayTwice(LeasesInMemory):
 
 
 def test_leases_that_cannot_be_had_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.vision.leases.LEASE_WAITS_SECONDS", (0.001,))
+    monkeypatch.setattr("pipeline.vision.reader.LEASE_WAITS_SECONDS", (0.001,))
     leases = LeasesThatAreAwayTwice()
 
-    assert AnswerCache(AnswersInMemory(), leases).get_or_ask("key", answer, Patience())[1] is False
+    assert get_or_ask(AnswerCache(AnswersInMemory(), leases), "key", answer, Patience())[1] is False
     assert leases.away == 0
+
+
+class CountedLeases(LeasesInMemory):
+    taken = 0
+
+    def take(self, key: str) -> AbstractContextManager[None] | None:
+        self.taken += 1
+        return super().take(key)
+
+
+def test_all_that_is_asked_about_an_image_needs_one_lease_and_what_is_there_none() -> None:
+    leases = CountedLeases()
+    cache = AnswerCache(AnswersInMemory(), leases)
+
+    def ask_twice() -> list[bool]:
+        with cache.about("image", Patience()) as answers:
+            return [answers.get_or_ask(key, lambda key=key: answer(key=key))[1] for key in ("first", "second")]
+
+    assert ask_twice() == [False, False]
+    assert leases.taken == 1
+    assert ask_twice() == [True, True]
+    assert leases.taken == 1
