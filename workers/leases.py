@@ -21,8 +21,8 @@ class RedisLeases:
     """Hands out leases to all workers that share a Redis. One for a process; its threads share it.
 
     Holders renew every few seconds, so that a call may take as long as it likes, and others wait no longer than
-    `lease_seconds` for one that died. A lease that was lost, because Redis was away or has lost its memory, is no error:
-    then two may ask the same, and the first answer that is archived stays.
+    `lease_seconds` for one that died. A lease that was lost, because Redis was away or has lost its memory, is no
+    error: then two may ask the same, and the first answer that is archived stays.
     """
 
     def __init__(self, client: Redis, *, lease_seconds: float) -> None:
