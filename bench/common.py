@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
+from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +39,8 @@ from support.pagesight_runs import Pagesight
 from support.redis_server import RedisServer
 from support.standin import KEY, Standin
 
+#: Files in a folder, as people keep them.
+FOLDER_FILES = 1000
 WORDS = "harbour ledger quay barge tariff winter lighthouse cargo timber granite signal pilot".split()
 
 
@@ -143,6 +146,16 @@ def make_pdf(path: Path, pages: int, seed: int) -> Path:
         canvas.showPage()
     canvas.save()
     return path
+
+
+def make_pictures(folder: Path, count: int) -> None:
+    """Small square pictures of a few hundred bytes, each of pixels of its own, in folders of a thousand."""
+    for number in range(count):
+        place = folder / str(number // FOLDER_FILES)
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = random.Random(number).randbytes(8 * 8 * 3)
+        picture = Image.frombytes("RGB", (8, 8), pixels).resize((64, 64), Image.Resampling.NEAREST)
+        picture.save(place / f"{number % FOLDER_FILES}.png")
 
 
 @dataclass

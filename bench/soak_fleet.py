@@ -6,7 +6,6 @@ DOCUMENTS=… sets how many; the default is what `make soak` is for, and takes a
 from __future__ import annotations
 
 import os
-import random
 import statistics
 import subprocess
 import time
@@ -15,8 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import Peak, Row, fleet, node, standin, watched
-from PIL import Image
+from common import Peak, Row, fleet, make_pictures, node, standin, watched
 
 from pipeline.progress import UNENDED
 from support.fleet_runs import Fleet
@@ -26,13 +24,12 @@ from workers.registry import living_workers
 
 DOCUMENTS = int(os.environ.get("DOCUMENTS", "100000"))
 IN_FLIGHT = 64
-FOLDER_FILES = 1000
 POLL_SECONDS = 2.0
 
 
 def rows() -> Iterator[Row]:
     with node() as url, standin(0) as model, fleet(url, model, vlm_concurrency=IN_FLIGHT) as running:
-        write(running.pagesight.files)
+        make_pictures(running.pagesight.files, DOCUMENTS)
         _, few = enqueue(running, running.pagesight.files / "0" / "0.png", "--collection", "other")
         batch, many = enqueue(running, running.pagesight.files)
         soaked = soak(running, model, batch)
@@ -116,16 +113,6 @@ def enqueue(running: Fleet, *words: str | Path) -> tuple[str, float]:
         process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
     return batch, usage.ru_maxrss / 1e3
-
-
-def write(folder: Path) -> None:
-    """Small pictures of a few hundred bytes, each of pixels of its own."""
-    for number in range(DOCUMENTS):
-        place = folder / str(number // FOLDER_FILES)
-        place.mkdir(exist_ok=True)
-        pixels = random.Random(number).randbytes(8 * 8 * 3)
-        picture = Image.frombytes("RGB", (8, 8), pixels).resize((64, 64), Image.Resampling.NEAREST)
-        picture.save(place / f"{number % FOLDER_FILES}.png")
 
 
 def quarter(samples: list[float], place: int) -> float:
