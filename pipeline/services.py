@@ -24,6 +24,7 @@ from pipeline.search.node import LocalNode
 from pipeline.settings import Settings
 from pipeline.sources import Containers, Listing, SourceCache, SourceFiles, list_folder, place_url
 from pipeline.threads import ContextThreads, Places
+from pipeline.vision.asking import Asker
 from pipeline.vision.client import VlmClient
 from pipeline.vision.leases import FileLeases, Leases
 from pipeline.vision.limits import Limiter, LocalLimiter
@@ -159,13 +160,12 @@ def open_reader(
     cache = AnswerCache(archive, shared.leases if shared else open_leases(settings))
     if not settings.uses_model:
         return LocalReader(cache)
-    return ModelReader(
+    asker = Asker(
         open_vlm(settings),
-        cache,
         shared.limiter if shared else open_limiter(settings),
-        profile or load_profile(),
         revision=settings.vlm_model_revision,
     )
+    return ModelReader(asker, cache, profile or load_profile())
 
 
 def open_passwords(settings: Settings) -> Passwords:

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from pipeline.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, ServiceUnavailable, Stopped
 from pipeline.retry import SUSPECT_ATTEMPTS, Patience
+from pipeline.vision.asking import Asker
 from pipeline.vision.client import VlmClient
 from pipeline.vision.limits import LocalLimiter
 from pipeline.vision.model_reader import ModelReader
@@ -42,14 +43,9 @@ def make_client(
 
 @contextmanager
 def reading(standin: Standin, *, concurrency: int = 8, read_seconds: float = 20) -> Iterator[ModelReader]:
-    reader = ModelReader(
-        make_client(standin, concurrency=concurrency, read_seconds=read_seconds),
-        answer_cache(),
-        LocalLimiter(concurrency),
-        load_profile(),
-        revision="1",
-        waits_seconds=WAITS_SECONDS,
-    )
+    client = make_client(standin, concurrency=concurrency, read_seconds=read_seconds)
+    asker = Asker(client, LocalLimiter(concurrency), revision="1", waits_seconds=WAITS_SECONDS)
+    reader = ModelReader(asker, answer_cache(), load_profile())
     try:
         yield reader
     finally:

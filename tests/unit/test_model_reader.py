@@ -15,9 +15,10 @@ import pytest
 from pipeline.errors import AnswerRefused, AnswerTimeout, AnswerUnusable, ServiceRefused, Stopped
 from pipeline.models import TextSource
 from pipeline.retry import Patience
+from pipeline.vision.asking import CANARY_PROMPT, Asker
 from pipeline.vision.client import VlmClient
 from pipeline.vision.limits import LocalLimiter
-from pipeline.vision.model_reader import CANARY_PROMPT, ModelReader, clean_answer
+from pipeline.vision.model_reader import ModelReader, clean_answer
 from pipeline.vision.profile import Profile, load_profile
 from support.vision import AnswersInMemory, answer_cache, rendered_page
 
@@ -65,14 +66,8 @@ def make_reader(
     client = VlmClient(
         "https://vlm.example/v1", None, model, connect_seconds=1, read_seconds=1, concurrency=4, transport=transport
     )
-    return ModelReader(
-        client,
-        answer_cache(store),
-        limiter or LocalLimiter(4),
-        profile or load_profile(),
-        revision=revision,
-        waits_seconds=(0.0,),
-    )
+    asker = Asker(client, limiter or LocalLimiter(4), revision=revision, waits_seconds=(0.0,))
+    return ModelReader(asker, answer_cache(store), profile or load_profile())
 
 
 def test_a_page_is_asked_for_description_and_text_in_the_language() -> None:

@@ -1,0 +1,165 @@
+"""Asks a vision model one thing about one image, at most once for the same pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+
+from pipeline.errors import AnswerTimeout, AnswerUnusable, ServiceThrottled, ServiceUnavailable
+from pipeline.models import Answer
+from pipeline.retry import MODEL_WAITS_SECONDS, Patience, persist, wait_seconds
+from pipeline.vision.client import Completion, VlmClient
+from pipeline.vision.limits import Limiter
+from pipeline.vision.reader import ImageAnswers, Usage, answer_key
+
+#: An answer that cannot be understood is asked for again at once, so often in all.
+UNUSABLE_ATTEMPTS = 3
+#: The most likely answer, and the same one each time.
+TEMPERATURE = 0.0
+
+#: A white square of 64 pixels, the smallest that Jina's own services describe, asked about where no other page is left
+#: that could tell a page that cannot be answered from a model that is away.
+CANARY_IMAGE = files("pipeline.vision") / "canary.jpg"
+CANARY_PROMPT = "Is this image blank? Answer yes or no."
+CANARY_MAX_TOKENS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a question is about: a page image, or a part of one."""
+
+    pixels_sha256: str
+    jpeg: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is sent beside the picture: everything that could change the answer."""
+
+    question: str
+    """The question's name, for people; no part of the key."""
+    prompt: str
+    language: str
+    """BCP 47 tag that the prompt names."""
+    max_tokens: int
+    temperature: float = TEMPERATURE
+
+
+class Asker:
+    """One for a process; its threads share it.
+
+    Args:
+        revision: the name given to the model's present weights (`vlm_model_revision`).
+        waits_seconds: the schedule of `pipeline.retry.persist`.
+    """
+
+    def __init__(
+        self,
+        client: VlmClient,
+        limiter: Limiter,
+        *,
+        revision: str,
+        waits_seconds: tuple[float, ...] = MODEL_WAITS_SECONDS,
+    ) -> None:
+        self.model = client.model
+        self.revision = revision
+        self.usage = Usage()
+        self._client = client
+        self._limiter = limiter
+        self._waits_seconds = waits_seconds
+
+    def key(self, picture: Picture, asked: Asked) -> str:
+        """Return the key under which the answer is archived."""
+        return answer_key(
+            picture.pixels_sha256,
+            {
+                "model": self.model,
+                "revision": self.revision,
+                "prompt": asked.prompt,
+                "language": asked.language,
+                "max_tokens": asked.max_tokens,
+                "temperature": asked.temperature,
+            },
+        )
+
+    def ask(self, picture: Picture, asked: Asked, known: ImageAnswers, patience: Patience) -> tuple[Answer, bool]:
+        """Return the answer, and whether it was archived already.
+
+        Raises:
+            AnswerTimeout: the model answers others, but not this.
+            AnswerUnusable: its answers cannot be understood.
+            AnswerRefused: it refuses this picture.
+            ServiceRefused: it refuses every one.
+            Stopped: the patience has ended meanwhile.
+        """
+        key = self.key(picture, asked)
+        return known.get_or_ask(key, lambda: self._ask(key, picture.jpeg, asked, patience))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _ask(self, key: str, jpeg: bytes, asked: Asked, patience: Patience) -> Answer:
+        answered_before = self.usage.calls
+        attempts = 0
+
+        def attempt() -> Completion:
+            nonlocal attempts
+            attempts += 1
+            return self._call(asked.prompt, jpeg, asked.max_tokens, asked.temperature, attempts, patience)
+
+        try:
+            completion = persist(
+                lambda: _until_understood(attempt),
+                patience,
+                self._waits_seconds,
+                others_answered=lambda: self._answers_others(answered_before, patience),
+            )
+        except ServiceUnavailable as error:
+            raise AnswerTimeout(f"{error}; tried {attempts} times while others were answered") from error
+        return Answer(
+            key=key,
+            question=asked.question,
+            model=self.model,
+            content=completion.content,
+            truncated=completion.truncated,
+            tokens_in=completion.tokens_in,
+            tokens_out=completion.tokens_out,
+            seconds=completion.seconds,
+            attempts=attempts,
+            asked_at=datetime.now(UTC),
+        )
+
+    def _answers_others(self, answered_before: int, patience: Patience) -> bool:
+        """Whether the model answers anyone: another page meanwhile, or, where this is the last one, a trivial one."""
+        if self.usage.calls > answered_before:
+            return True
+        try:
+            self._call(CANARY_PROMPT, CANARY_IMAGE.read_bytes(), CANARY_MAX_TOKENS, TEMPERATURE, 1, patience)
+        except ServiceUnavailable:
+            return False
+        return True
+
+    def _call(
+        self, prompt: str, jpeg: bytes, max_tokens: int, temperature: float, attempt: int, patience: Patience
+    ) -> Completion:
+        with self._limiter.slot(patience):
+            try:
+                completion = self._client.ask(prompt, jpeg, max_tokens=max_tokens, temperature=temperature)
+            except ServiceThrottled as error:
+                self._limiter.pause(wait_seconds(error, attempt, self._waits_seconds, jitter=0.0))
+                raise
+        self.usage.add(completion.tokens_in, completion.tokens_out)
+        self._limiter.spent(completion.tokens_in + completion.tokens_out)
+        return completion
+
+
+def _until_understood(attempt: Callable[[], Completion]) -> Completion:
+    for _ in range(UNUSABLE_ATTEMPTS - 1):
+        try:
+            return attempt()
+        except AnswerUnusable:
+            continue
+    return attempt()
