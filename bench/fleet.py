@@ -143,7 +143,7 @@ def urgent(url: str) -> Row:
         depth = running.queued()["backfill"]
     assert depth, "the backfill has ended too early"
     return Row(
-        f"first call of an urgent document behind a backfill of {BACKFILL_PAGES:,} pages, {depth:,} messages in the queue,"
+        f"first call of an urgent document behind a backfill of {BACKFILL_PAGES:,} pages, {depth:,} messages queued,"
         f" the model takes 2 s, {IN_FLIGHT} in flight, from `pagesight enqueue`",
         f"{statistics.median(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f})",
         "",
