@@ -12,7 +12,7 @@ from dataclasses import astuple
 
 from common import machine
 
-BENCHMARKS = ("rendering", "throughput", "writing", "memory", "fleet", "recall")
+BENCHMARKS = ("rendering", "throughput", "writing", "memory", "fleet", "recall", "crops", "checks")
 COLUMNS = ("what", "measured", "ratio", "aim")
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.errors import SettingsError
-from pipeline.languages import base, detect_language, english_name, normalise_tag
+from pipeline.languages import base, detect_language, english_name, is_in_language, normalise_tag, script_share
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,36 @@ def test_a_language_is_named_in_english() -> None:
 )
 def test_a_text_is_in_a_language_or_that_cannot_be_told(text: str | None, language: str | None) -> None:
     assert detect_language(text) == language
+
+
+@pytest.mark.parametrize(
+    ("text", "tag", "expected"),
+    [
+        ("Eine Karte des Hafens mit zwei Schleusen", "de", True),
+        ("Eine Karte des Hafens mit zwei Schleusen", "fr", False),
+        ("Карта луке са две преводнице и једним светиоником", "sr", True),
+        ("Karta luke sa dve prevodnice i jednim svetionikom", "sr", True),
+        ("Karta luke sa dve prevodnice i jednim svetionikom", "sr-Cyrl", False),
+        ("Karta luke s dvije prevodnice i jednim svjetionikom", "bs", True),
+        ("Kort over havnen med to sluser og et fyrtårn", "nb", True),
+        ("Peta pelabuhan dengan dua pintu air dan mercusuar", "ms", True),
+        ("港口地圖，標有兩座船閘和一座燈塔，右側附有比例尺", "zh-Hans", True),
+        ("港口地圖，標有兩座船閘和一座燈塔，右側附有比例尺", "ja", False),
+        ("二つの水門と灯台が記された港の地図と縮尺が示されている", "zh", False),
+        ("แผนที่ท่าเรือแสดงประตูน้ำสองแห่งและประภาคาร", "th", True),
+        ("منارة وبوابتان على خريطة الميناء القديم", "he", False),
+        ("Ang mapa ng daungan ay may dalawang pinto ng tubig at isang parola", "tl", True),
+        ("Ang mapa ng daungan ay may dalawang pinto ng tubig at isang parola", "fil", True),
+        ("Figure 3", "de", None),
+        ("", "de", None),
+    ],
+)
+def test_a_text_is_in_the_language_asked_for_or_not(text: str, tag: str, expected: bool | None) -> None:
+    assert is_in_language(text, tag) is expected
+
+
+def test_letters_of_other_scripts_are_counted() -> None:
+    assert script_share("Hafen", "de") == 1
+    assert script_share("порт Hafen", "de") == pytest.approx(5 / 9)
+    assert script_share("порт", "de") == 0
+    assert script_share("1 234", "de") is None
