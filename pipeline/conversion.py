@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol
 
 from pipeline.archive import Archive
 from pipeline.errors import EncryptedFile, SourceChanged, Stopped
-from pipeline.models import Conversion, FileState, LayerState, MediaType, RenderedPage
+from pipeline.models import Conversion, FileState, LayerState, MediaType, RenderedCrop, RenderedPage
 from pipeline.rendering import OpenDocument, djvu, office
 from pipeline.rendering.confinement import ConversionLimits, Told
 from pipeline.rendering.pool import AskPasswords
@@ -178,3 +178,7 @@ class ConvertedDocument:
             return replace(page, notes=told)
         # The words of a DjVu lie under its pages; nothing of them can be seen in the PDF.
         return replace(page, layer_text=told, facts=replace(page.facts, layer=LayerState.INVISIBLE))
+
+    def render_crops(self, page_number: int, bands: int) -> tuple[RenderedCrop, ...]:
+        """Render a page as bands; see `OpenDocument.render_crops`."""
+        return self._opened.render_crops(page_number, bands)

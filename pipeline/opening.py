@@ -9,7 +9,7 @@ from functools import partial
 from typing import BinaryIO, Protocol
 
 from pipeline.conversion import Conversions, ConvertedDocument
-from pipeline.models import Envelope, MediaType, RenderedPage, Route
+from pipeline.models import Envelope, MediaType, RenderedCrop, RenderedPage, Route
 from pipeline.passwords import Passwords
 from pipeline.rendering import OpenDocument, SandboxPool
 from pipeline.retry import Patience
@@ -36,6 +36,10 @@ class OpenPages(Protocol):
 
     def render(self, page_number: int, *, with_pixels: bool = False) -> RenderedPage:
         """Render a page, 1-based; see `OpenDocument.render`."""
+        ...
+
+    def render_crops(self, page_number: int, bands: int) -> tuple[RenderedCrop, ...]:
+        """Render a page, 1-based, as 2 to 6 overlapping bands; see `OpenDocument.render_crops`."""
         ...
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pipeline.errors import OutcomeError, RenderCrashed, RenderOutOfMemory
 from pipeline.memory import release_free_memory
+from pipeline.rendering.crops import DecodedCrop
 from pipeline.rendering.page_image import DecodedPage
 from pipeline.rendering.protocol import MEMBERS_TOLD, RenderLimits, receive_request, send_reply
 
@@ -60,6 +61,10 @@ class OpenFile(Protocol):
 
     def render(self, page_number: int) -> DecodedPage:
         """Decode and measure a page, 1-based."""
+        ...
+
+    def render_crops(self, page_number: int, bands: int) -> tuple[DecodedCrop, ...]:
+        """Decode a page, 1-based, larger than its page image, and cut it into so many bands."""
         ...
 
     def close(self) -> None:
@@ -172,6 +177,8 @@ class _Session:
         self._rendered += 1
         if self._rendered % _PAGES_BETWEEN_SWEEPS == 0:
             release_free_memory()
+        if request["op"] == "crops":
+            return _crops_reply(self._file.render_crops(request["page_number"], request["bands"]))
         return _page_reply(self._file.render(request["page_number"]), request["with_pixels"])
 
     def _decoder(self, descriptor: int, media_type: str, passwords: Sequence[str]) -> OpenFile:
@@ -285,6 +292,21 @@ def _page_reply(page: DecodedPage, with_pixels: bool) -> Reply:
             "is_vector": page.is_vector,
             "layer": page.layer,
             "placeholder": page.placeholder,
+            "glyph_px": page.layer_glyph_px or image.glyph_px,
         },
     }
     return header, (image.jpeg, image.thumbnail, *((image.rgb,) if with_pixels else ()))
+
+
+def _crops_reply(crops: Sequence[DecodedCrop]) -> Reply:
+    told = [
+        {
+            "jpeg_bytes": len(crop.jpeg),
+            "box": crop.box,
+            "width_px": crop.width_px,
+            "height_px": crop.height_px,
+            "pixels_sha256": crop.pixels_sha256,
+        }
+        for crop in crops
+    ]
+    return {"crops": told}, [crop.jpeg for crop in crops]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -12,7 +13,8 @@ from PIL import Image, TiffImagePlugin
 
 from pipeline.errors import CorruptFile, LimitExceeded, OutcomeError, UnsupportedFormat
 from pipeline.rendering import exif, jpeg2000
-from pipeline.rendering.page_image import Canvas, DecodedPage, finish_page, fit
+from pipeline.rendering.crops import DecodedCrop, cut, page_size
+from pipeline.rendering.page_image import DecodedPage, finish_page, fit, placed
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.raster import Picture, to_rgb
 
@@ -111,6 +113,26 @@ class ImageFile:
             UnsupportedFormat: it is compressed in a way that nothing here decodes.
             LimitExceeded: its header declares more pixels than `limits` allow.
         """
+        with self._frame(page_number) as image:
+            return _render(image, self._limits.max_pixels, self._keep_gps)
+
+    def render_crops(self, page_number: int, bands: int) -> tuple[DecodedCrop, ...]:
+        """Decode a frame and cut it into so many bands, in pixels of its own or fewer.
+
+        Raises:
+            CorruptFile, UnsupportedFormat, LimitExceeded: as `render` raises them.
+        """
+        with self._frame(page_number) as image:
+            return _render_crops(image, bands, self._limits.max_pixels)
+
+    def close(self) -> None:
+        """Give the picture's memory back."""
+        self._image.close()
+        self._file.close()
+
+    @contextmanager
+    def _frame(self, page_number: int) -> Iterator[Picture]:
+        """Yield the picture of a page, which is not decoded yet."""
         if page_number == self._decoded:  # its header has been changed by decoding it
             self._reopen()
         try:
@@ -118,16 +140,11 @@ class ImageFile:
                 if self._format == "TIFF":
                     self._seek(page_number - 1)
                 self._decoded = page_number
-                return _render(self._image, self._limits.max_pixels, self._keep_gps)
+                yield self._image
         except OutcomeError:
             # A failed frame leaves a half-read state behind, which must not harm the next one.
             self._reopen()
             raise
-
-    def close(self) -> None:
-        """Give the picture's memory back."""
-        self._image.close()
-        self._file.close()
 
     def _open(self) -> None:
         file = self._path.open("rb")
@@ -193,37 +210,66 @@ def _pillow_errors() -> Iterator[None]:
         raise CorruptFile(f"the picture cannot be decoded: {str(error)[:200] or type(error).__name__}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Stance:
+    """How a decoded picture stands."""
+
+    orientation: int | None
+    """As its EXIF tags tell it."""
+    degrees: int
+    """Clockwise, that turn it upright."""
+    transposition: Image.Transpose | None
+    """What is still to be done to turn it upright."""
+    shown: tuple[int, int]
+    """Width and height of the picture when it stands upright."""
+    stored: tuple[int, int]
+
+
 def _render(image: Picture, max_pixels: int, keep_gps: bool) -> DecodedPage:
-    _check_size(image.size, max_pixels)
-    by_pillow = image.format == "TIFF"  # which `load` turns upright, and forgets the tag
-    told = exif.orientation(image) if image.format != "PNG" else None
-    mode, size, dpi = image.mode, image.size, _dpi(image)
-    _decode(image, fit(*size, enlarge=False).content)
-    # Only now for PNG, where it may stand behind the pixels: asking before would decode them.
-    told = told or exif.orientation(image)
-    transposition, degrees = _UPRIGHT[told or 1]
-    turned = size[::-1] if degrees in (90, 270) else size
-    shown, stored = (size, turned) if by_pillow else (turned, size)
-    canvas = fit(*shown, enlarge=False)
+    mode, dpi = image.mode, _dpi(image)
+    stance = _load(image, max_pixels, lambda width, height: fit(width, height, enlarge=False).content)
+    canvas = fit(*stance.shown, enlarge=False)
     tags = exif.flatten(image, keep_gps=keep_gps)
-    page = _upright(image, canvas, None if by_pillow else transposition)
+    page = placed(_upright(image, canvas.content, stance.transposition), canvas)
     return DecodedPage(
         image=finish_page(page, page.tobytes()),
-        dpi=dpi and dpi * canvas.content[0] / shown[0],
+        dpi=dpi and dpi * canvas.content[0] / stance.shown[0],
         original={
             "format": image.format,
             "mode": mode,
-            "width": stored[0],
-            "height": stored[1],
+            "width": stance.stored[0],
+            "height": stance.stored[1],
             "dpi": dpi,
-            "rotation": degrees,
-            "orientation": told,
+            "rotation": stance.degrees,
+            "orientation": stance.orientation,
             "captured_at": exif.captured_at(tags),
             "camera": exif.camera(tags),
         },
         is_vector=False,
         exif=tags,
     )
+
+
+def _render_crops(image: Picture, bands: int, max_pixels: int) -> tuple[DecodedCrop, ...]:
+    stance = _load(image, max_pixels, lambda width, height: page_size(width, height, bands, enlarge=False))
+    size = page_size(*stance.shown, bands, enlarge=False)
+    return cut(_upright(image, size, stance.transposition), bands)
+
+
+def _load(image: Picture, max_pixels: int, wanted: Callable[[int, int], tuple[int, int]]) -> _Stance:
+    """Decode a picture, large enough for what is wanted of one of its size, and tell how it stands."""
+    _check_size(image.size, max_pixels)
+    by_pillow = image.format == "TIFF"  # which `load` turns upright, and forgets the tag
+    told = exif.orientation(image) if image.format != "PNG" else None
+    size = image.size
+    _decode(image, wanted(*size))
+    # Only now for PNG, where it may stand behind the pixels: asking before would decode them.
+    told = told or exif.orientation(image)
+    transposition, degrees = _UPRIGHT[told or 1]
+    turned = size[::-1] if degrees in (90, 270) else size
+    if by_pillow:
+        return _Stance(told, degrees, None, shown=size, stored=turned)
+    return _Stance(told, degrees, transposition, shown=turned, stored=size)
 
 
 def _decode(image: Picture, size: tuple[int, int]) -> None:
@@ -262,17 +308,11 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise CorruptFile("the picture has no pixels")
 
 
-def _upright(image: Picture, canvas: Canvas, transposition: Image.Transpose | None) -> Image.Image:
-    """Return the picture in RGB, turned, on its canvas."""
-    content = canvas.content[::-1] if transposition in _SIDEWAYS else canvas.content
-    upright = to_rgb(image, content, image.info.get("icc_profile"), inverted=_is_inverted(image))
-    if transposition is not None:
-        upright = upright.transpose(transposition)
-    if canvas.size == canvas.content:
-        return upright
-    page = Image.new("RGB", canvas.size, "white")
-    page.paste(upright)
-    return page
+def _upright(image: Picture, size: tuple[int, int], transposition: Image.Transpose | None) -> Image.Image:
+    """Return the picture in RGB, turned, at a size."""
+    stored = size[::-1] if transposition in _SIDEWAYS else size
+    upright = to_rgb(image, stored, image.info.get("icc_profile"), inverted=_is_inverted(image))
+    return upright if transposition is None else upright.transpose(transposition)
 
 
 def _is_inverted(image: Picture) -> bool:

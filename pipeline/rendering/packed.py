@@ -27,6 +27,7 @@ from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.text import clean_text
 
 if TYPE_CHECKING:
+    from pipeline.rendering.crops import DecodedCrop
     from pipeline.rendering.page_image import DecodedPage
 
 #: A container may expand to this much whatever its ratio: a page scanned blank packs better than any bomb.
@@ -105,6 +106,10 @@ class Packed(ABC):
         return len(self.listing)
 
     def render(self, page_number: int) -> DecodedPage:
+        """Raise, since it has no pages."""
+        raise AssertionError
+
+    def render_crops(self, page_number: int, bands: int) -> tuple[DecodedCrop, ...]:
         """Raise, since it has no pages."""
         raise AssertionError
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from pipeline.rendering.glyphs import glyph_px
 from pipeline.rendering.measure import colour_names, contrast, difference_hash, ink_share, is_blank
 
 #: jina-vlm sees at most 1,280 patches of 28 x 28 pixels; more would be scaled down there.
@@ -48,6 +49,8 @@ class PageImage:
     blank: bool
     ink_share: float
     colours: tuple[str, ...]
+    glyph_px: float | None
+    """From the ink; see `pipeline.rendering.glyphs`."""
     rgb: bytes | memoryview
 
 
@@ -68,6 +71,8 @@ class DecodedPage:
     section: str | None = None
     layer_text: str | None = None
     layer: LayerState = "none"
+    layer_glyph_px: float | None = None
+    """Of a sound layer: see `models.PageFacts.glyph_px`."""
     placeholder: bool = False
     exif: dict[str, str] = field(default_factory=dict)
 
@@ -81,9 +86,22 @@ def fit(width: float, height: float, *, enlarge: bool) -> Canvas:
     scale = min(math.sqrt(MAX_PIXELS / width / height), MAX_SIDE_PX / max(width, height))
     if not enlarge:
         scale = min(scale, 1.0)
-    content = (max(1, math.floor(width * scale)), max(1, math.floor(height * scale)))
+    return on_canvas((max(1, math.floor(width * scale)), max(1, math.floor(height * scale))))
+
+
+def on_canvas(content: tuple[int, int]) -> Canvas:
+    """Return the canvas for content of this size."""
     shortest = math.ceil(max(content) / MAX_ASPECT)
     return Canvas(content, (max(content[0], shortest), max(content[1], shortest)))
+
+
+def placed(content: Image.Image, canvas: Canvas) -> Image.Image:
+    """Return a picture in RGB on its canvas."""
+    if canvas.size == canvas.content:
+        return content
+    page = Image.new("RGB", canvas.size, "white")
+    page.paste(content)
+    return page
 
 
 def finish_page(image: Image.Image, rgb: bytes | memoryview) -> PageImage:
@@ -91,11 +109,11 @@ def finish_page(image: Image.Image, rgb: bytes | memoryview) -> PageImage:
     factor = max(1, min(_MEASURE_FACTOR, math.isqrt(image.width * image.height // _MEASURED_PIXELS)))
     # Hashing, the dearest part, holds no lock of the interpreter: beside the rest it takes no time.
     with ThreadPoolExecutor(max_workers=1) as hasher:
-        digest = hasher.submit(_pixels_sha256, image.size, rgb)
+        digest = hasher.submit(pixels_sha256, image.size, rgb)
         small = image.reduce(factor) if factor > 1 else image
         contrasts = contrast(small)
         return PageImage(
-            jpeg=_encoded(image, "JPEG", quality=JPEG_QUALITY),
+            jpeg=encoded(image, "JPEG", quality=JPEG_QUALITY),
             thumbnail=_thumbnail(small),
             width_px=image.width,
             height_px=image.height,
@@ -103,12 +121,13 @@ def finish_page(image: Image.Image, rgb: bytes | memoryview) -> PageImage:
             blank=is_blank(contrasts),
             ink_share=ink_share(contrasts),
             colours=colour_names(small),
+            glyph_px=glyph_px(image),
             pixels_sha256=digest.result(),
             rgb=rgb,
         )
 
 
-def _pixels_sha256(size: tuple[int, int], rgb: bytes | memoryview) -> str:
+def pixels_sha256(size: tuple[int, int], rgb: bytes | memoryview) -> str:
     """Hash pixels with their size: the same bytes in another shape are another picture."""
     digest = hashlib.sha256(b"%dx%d\n" % size)
     digest.update(rgb)
@@ -119,10 +138,11 @@ def _thumbnail(small: Image.Image) -> bytes:
     scale = min(1.0, THUMBNAIL_PX / max(small.size))
     size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))
     # Method 0 takes a third of the time of WebP's default for a quarter more bytes.
-    return _encoded(small.resize(size, Image.Resampling.BILINEAR), "WEBP", quality=75, method=0)
+    return encoded(small.resize(size, Image.Resampling.BILINEAR), "WEBP", quality=75, method=0)
 
 
-def _encoded(image: Image.Image, image_format: str, **options: int) -> bytes:
+def encoded(image: Image.Image, image_format: str, **options: int) -> bytes:
+    """Return a picture as a file."""
     buffer = io.BytesIO()
     image.save(buffer, image_format, **options)
     return buffer.getvalue()

@@ -13,12 +13,13 @@ from PIL import Image
 
 from pipeline.errors import CorruptFile, EncryptedFile, LimitExceeded
 from pipeline.rendering.attachments import Attachments, count_attachments
+from pipeline.rendering.crops import DecodedCrop, cut, page_size
 from pipeline.rendering.encryption import first_that_opens, pdf_forms
 from pipeline.rendering.layer import state_of
 from pipeline.rendering.page_image import Canvas, DecodedPage, LayerState, finish_page, fit
 from pipeline.rendering.pdf_outline import Outline
 from pipeline.rendering.pdf_pictures import picture_share
-from pipeline.rendering.pdf_text import inked_share, layer_text
+from pipeline.rendering.pdf_text import inked_share, layer_text, letter_height
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.text import clean_line, utf16
 
@@ -67,19 +68,18 @@ class PdfFile:
         Raises:
             CorruptFile: PDFium cannot load the page, or it has no area.
         """
-        page = self._page(page_number)
-        try:
-            width, height = page.get_size()
-            if not all(_SIDE_POINTS[0] <= side <= _SIDE_POINTS[1] for side in (width, height)):
-                raise CorruptFile(f"page {page_number} has no usable size: {width:g} x {height:g} points")
+        with self._sized(page_number) as (page, width, height):
             canvas = fit(width, height, enlarge=True)
             share = picture_share(page)
             annotations = _subtypes(page)
             with _painted(page, canvas) as (image, pixels):
-                text, layer = self._layer(page_number - 1, page, annotations, image, canvas, share >= _SCANNED_SHARE)
+                text, layer, letters = self._layer(
+                    page_number - 1, page, annotations, image, canvas, share >= _SCANNED_SHARE
+                )
+                scale = canvas.content[0] / width
                 return DecodedPage(
                     image=finish_page(image, pixels),
-                    dpi=canvas.content[0] * POINTS_PER_INCH / width,
+                    dpi=scale * POINTS_PER_INCH,
                     original={"format": "PDF", "rotation": page.get_rotation()},
                     is_vector=share < _SCANNED_SHARE,
                     picture_share=share,
@@ -87,10 +87,20 @@ class PdfFile:
                     section=self._outline.section(page_number - 1),
                     layer_text=text,
                     layer=layer,
+                    layer_glyph_px=letters * scale if letters else None,
                     placeholder=self._is_placeholder(annotations),
                 )
-        finally:
-            page.close()
+
+    def render_crops(self, page_number: int, bands: int) -> tuple[DecodedCrop, ...]:
+        """Draw a page and cut it into so many bands.
+
+        Raises:
+            CorruptFile: as `render` raises it.
+        """
+        with self._sized(page_number) as (page, width, height):
+            size = page_size(width, height, bands, enlarge=True)
+            with _painted(page, Canvas(size, size)) as (image, _):
+                return cut(image, bands)
 
     def packed(self) -> Attachments:
         """Return what gives access to the files that it carries."""
@@ -103,6 +113,18 @@ class PdfFile:
     @cached_property
     def _outline(self) -> Outline:
         return Outline(self._pdf)
+
+    @contextmanager
+    def _sized(self, page_number: int) -> Iterator[tuple[pdfium.PdfPage, float, float]]:
+        """Yield a page with its width and height in points."""
+        page = self._page(page_number)
+        try:
+            width, height = page.get_size()
+            if not all(_SIDE_POINTS[0] <= side <= _SIDE_POINTS[1] for side in (width, height)):
+                raise CorruptFile(f"page {page_number} has no usable size: {width:g} x {height:g} points")
+            yield page, width, height
+        finally:
+            page.close()
 
     def _page(self, page_number: int) -> pdfium.PdfPage:
         try:
@@ -124,14 +146,18 @@ class PdfFile:
         image: Image.Image,
         canvas: Canvas,
         is_scanned: bool,
-    ) -> tuple[str | None, LayerState]:
-        """Return the text layer, with the words of annotations and filled fields, and what it is worth."""
+    ) -> tuple[str | None, LayerState, float | None]:
+        """Return the text layer, with the words of annotations and filled fields, what it is worth, and where it is
+        sound the height of its letters in points.
+        """
         with self._with_annotations(index, page, annotations) as page, closing(page.get_textpage()) as textpage:
             text = layer_text(textpage, page.get_bbox())
             if text is None:
-                return None, "none"
+                return None, "none", None
             paint = partial(_painting, page, canvas) if is_scanned else None
-            return text, state_of(text, inked_share(page, textpage, image, canvas.content, paint))
+            height = letter_height(textpage)
+            state = state_of(text, inked_share(page, textpage, image, canvas.content, paint))
+            return text, state, height if state == "sound" else None
 
     @contextmanager
     def _with_annotations(self, index: int, page: pdfium.PdfPage, annotations: set[int]) -> Iterator[pdfium.PdfPage]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -20,6 +21,8 @@ from pipeline.rendering.text import clean_text
 MAX_TEXT_CHARS = 1_000_000
 #: Letters looked for on the page; more say no more of the whole, and cost 20 µs each.
 _SAMPLED_LETTERS = 100
+#: Letters measured.
+_MEASURED_LETTERS = 500
 #: Neighbours looked at for writing downwards.
 _SAMPLED_PAIRS = 100
 #: Text objects of these render modes leave no ink (ISO 32000-2, table 104).
@@ -43,6 +46,21 @@ def layer_text(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> str | N
         text = reading_order(list(_chars(textpage, bounds)))
     text = clean_text(text)
     return text if text.strip() else None
+
+
+def letter_height(textpage: pdfium.PdfTextPage) -> float | None:
+    """Return the median height of the layer's letters and digits, of a sample, in points; None where it has none.
+
+    It is that of an x in prose, for most letters of most words are as high.
+    """
+    count = min(textpage.count_chars(), MAX_TEXT_CHARS)
+    heights = []
+    for index in range(0, count, max(1, count // _MEASURED_LETTERS) | 1):
+        if chr(pdfium_c.FPDFText_GetUnicode(textpage, index)).isalnum():
+            left, bottom, right, top = _box(textpage, index)
+            lies = abs(math.sin(pdfium_c.FPDFText_GetCharAngle(textpage, index))) > math.sqrt(0.5)
+            heights.append(right - left if lies else top - bottom)
+    return statistics.median(heights) if heights else None
 
 
 def _has_columns(textpage: pdfium.PdfTextPage) -> bool:

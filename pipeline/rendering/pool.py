@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pipeline.errors import EncryptedFile, OutcomeError, RenderCrashed, Stopped
-from pipeline.models import Envelope, MediaType, RenderedPage
+from pipeline.models import Envelope, MediaType, RenderedCrop, RenderedPage
 from pipeline.rendering.process import CHILD_COMMAND, SandboxKilled, SandboxProcess
-from pipeline.rendering.protocol import MEMBERS_TOLD, RenderLimits
-from pipeline.rendering.replies import Done, Kind, Member, Members, Opened, PageReply, Piece
+from pipeline.rendering.protocol import BANDS, MEMBERS_TOLD, RenderLimits
+from pipeline.rendering.replies import CropsReply, Done, Kind, Member, Members, Opened, PageReply, Piece, Reply
 from pipeline.retry import STOP_POLL_SECONDS, Patience
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Reply)
 
 #: Asked for the passwords of a file that turns out to be encrypted: no other file's sandbox gets to know any.
 AskPasswords = Callable[[], Sequence[str]]
@@ -173,9 +175,22 @@ class OpenDocument:
             RenderTimeout, RenderCrashed, RenderOutOfMemory: what rendering it did to the sandbox.
             ServiceRefused: no sandbox can be started.
         """
-        if not 1 <= page_number <= self.pages:
-            raise ValueError(f"page {page_number} of {self.pages}")
+        self._check(page_number)
         return _once_more(partial(self._render, page_number, with_pixels))
+
+    def render_crops(self, page_number: int, bands: int) -> tuple[RenderedCrop, ...]:
+        """Render a page, 1-based, as 2 to 6 overlapping bands, each sharper than its page image.
+
+        They lie one below the other, first to last, or one beside the other where two pages do.
+
+        Raises:
+            CorruptFile, LimitExceeded, RenderTimeout, RenderCrashed, RenderOutOfMemory, ServiceRefused: as `render`
+                raises them. All crops of a page have the time of one page.
+        """
+        self._check(page_number)
+        if bands not in BANDS:
+            raise ValueError(f"{bands} bands, not {BANDS[0]} to {BANDS[-1]}")
+        return _once_more(partial(self._render_crops, page_number, bands))
 
     def list_members(self) -> tuple[Member, ...]:
         """Return the files within the file, as they lie in it.
@@ -231,14 +246,26 @@ class OpenDocument:
         process.end()
         raise RenderCrashed("the sandbox process told of more members than it may")
 
+    def _check(self, page_number: int) -> None:
+        if not 1 <= page_number <= self.pages:
+            raise ValueError(f"page {page_number} of {self.pages}")
+
     def _render(self, page_number: int, with_pixels: bool) -> RenderedPage:
+        request = {"op": "render", "page_number": page_number, "with_pixels": with_pixels}
+        return self._ask(request, PageReply, lambda reply, data: _rendered(page_number, reply, data, with_pixels))
+
+    def _render_crops(self, page_number: int, bands: int) -> tuple[RenderedCrop, ...]:
+        request = {"op": "crops", "page_number": page_number, "bands": bands}
+        return self._ask(request, CropsReply, lambda reply, data: _rendered_crops(page_number, bands, reply, data))
+
+    def _ask(self, request: dict[str, Any], expected: type[R], understand: Callable[[R, bytes], T]) -> T:
+        """Ask about the open file; a process whose answer cannot be understood is of no more use."""
         process, fresh = self._slot.process()
         if fresh:
             self._open()
-        request = {"op": "render", "page_number": page_number, "with_pixels": with_pixels}
-        reply, payload = process.ask(request, PageReply)
+        reply, payload = process.ask(request, expected)
         try:
-            return _rendered(page_number, reply, payload, with_pixels)
+            return understand(reply, payload)
         except ValueError as error:
             process.end()
             raise RenderCrashed(f"the sandbox process answered nonsense: {error}") from None
@@ -293,4 +320,22 @@ def _rendered(page_number: int, reply: PageReply, payload: bytes, with_pixels: b
         exif=reply.exif,
         facts=reply.facts,
         rgb=payload[images:] if with_pixels else None,
+    )
+
+
+def _rendered_crops(page_number: int, bands: int, reply: CropsReply, payload: bytes) -> tuple[RenderedCrop, ...]:
+    total = sum(crop.jpeg_bytes for crop in reply.crops)
+    if len(reply.crops) != bands or len(payload) != total:
+        raise ValueError(f"{len(reply.crops)} crops of {len(payload)} bytes instead of {bands} of {total}")
+    ends = list(itertools.accumulate(crop.jpeg_bytes for crop in reply.crops))
+    return tuple(
+        RenderedCrop(
+            page_number=page_number,
+            box=crop.box,
+            jpeg=payload[end - crop.jpeg_bytes : end],
+            width_px=crop.width_px,
+            height_px=crop.height_px,
+            pixels_sha256=crop.pixels_sha256,
+        )
+        for crop, end in zip(reply.crops, ends, strict=True)
     )

@@ -9,6 +9,7 @@ bytes:
     {"op": "members", "first": …}                         -> `pipeline.rendering.replies.Members`
     {"op": "extract", "first": …, "budget": …}            -> several `pipeline.rendering.replies.Piece`, each with bytes
     {"op": "render", "page_number": …, "with_pixels": …}  -> `pipeline.rendering.replies.PageReply`, then its bytes
+    {"op": "crops", "page_number": …, "bands": …}         -> `pipeline.rendering.replies.CropsReply`, then its bytes
     {"op": "close"}                                       -> {}
     anything that failed                                  -> {"error": code of an OutcomeError, "message": …}
 
@@ -32,8 +33,11 @@ REQUEST_HEAD = struct.Struct("!I")
 REPLY_HEAD = struct.Struct("!II")
 #: JSON of a reply. Its longest part is the text layer, which `pipeline.rendering.pdf` bounds.
 MAX_HEADER_BYTES = 16 << 20
-#: Page image, thumbnail and raw pixels together: a page image is 3 MB raw and less than that as JPEG.
+#: Page image, thumbnail and raw pixels together, or all crops of a page: a page image is 3 MB raw, and 1.1 MB as JPEG
+#: where it is nothing but noise.
 MAX_PAYLOAD_BYTES = 16 << 20
+#: Bands that a page is cut into: with more of them the overlaps would be a third of what is shown.
+BANDS = range(2, 7)
 #: Members of a container in one reply.
 MEMBERS_TOLD = 1_000
 

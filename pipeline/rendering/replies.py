@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline.errors import (
     CorruptFile,
@@ -17,7 +17,7 @@ from pipeline.errors import (
     UnsupportedFormat,
 )
 from pipeline.models import MediaType, OriginalImage, PageFacts
-from pipeline.rendering.protocol import MEMBERS_TOLD
+from pipeline.rendering.protocol import BANDS, MEMBERS_TOLD
 
 #: What a child may report about a file; it cannot make a page look as if a service had failed.
 _REPORTABLE: dict[str, type[OutcomeError]] = {
@@ -35,6 +35,7 @@ _REPORTABLE: dict[str, type[OutcomeError]] = {
 _MAX_MESSAGE_CHARS = 1_000
 
 Pixels = Annotated[int, Field(ge=1, le=1 << 16)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Reply(BaseModel):
@@ -112,6 +113,30 @@ class PageReply(Reply):
     original: OriginalImage
     exif: dict[str, str]
     facts: PageFacts
+
+
+class CropReply(Reply):
+    """One of a page's crops."""
+
+    jpeg_bytes: int = Field(ge=1)
+    box: tuple[Share, Share, Share, Share]
+    width_px: Pixels
+    height_px: Pixels
+    pixels_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @field_validator("box")
+    @classmethod
+    def has_an_area(cls, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        """Check that left is left of right, and top above bottom."""
+        if not (box[0] < box[2] and box[1] < box[3]):
+            raise ValueError("a crop without area")
+        return box
+
+
+class CropsReply(Reply):
+    """The crops of a page; their JPEGs follow, one after the other."""
+
+    crops: tuple[CropReply, ...] = Field(min_length=BANDS[0], max_length=BANDS[-1])
 
 
 class Failed(Reply):

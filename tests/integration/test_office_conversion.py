@@ -44,6 +44,7 @@ from pipeline.sources import HEAD_BYTES, media_type_of
 from pipeline.threads import Places
 from support.conversions import LIMITS, require_programs
 from support.corpus import CORPUS, WORDS, accepted, manifest
+from support.crops import assert_shows_the_page
 from support.office_files import Slide, docx, odp, ods, paragraph, pptx, reaching_out
 from support.rendering import LIMITS as RENDER_LIMITS
 from support.rendering import pixels, sandboxes
@@ -124,6 +125,14 @@ def workplaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where conversions of this test have their folders."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
+
+
+def test_pages_of_slides_are_cut_as_others_are(desk: Desk) -> None:
+    data = pptx(Slide("the first slide of harbour and quay"), Slide("the second slide of ropes and anchors"))
+    with in_a_file(data) as file, desk.opener.open(file, "", "a file", MediaType.PPTX, Patience()) as opened:
+        page, crops = opened.render(2, with_pixels=True), opened.render_crops(2, 2)
+    assert_shows_the_page(page, crops)
+    assert [crop.page_number for crop in crops] == [2, 2]
 
 
 # -- the corpus

@@ -195,6 +195,10 @@ def page(**changes):
         layer="none", placeholder=False))
     fields.update(changes)
     return json.dumps(fields).encode()
+def crops(count=2, **changes):
+    fields = dict(jpeg_bytes=1, box=[0, 0, 1, 0.6], width_px=1, height_px=1, pixels_sha256="0" * 64)
+    fields.update(changes)
+    return json.dumps({"crops": [fields] * count}).encode()
 def honest_until_the_page():
     reply(b'{"peak_kib": 1}'); wait(); reply(b'{"pages": 1, "title": null, "members": 0}'); wait()
 """
@@ -232,6 +236,37 @@ def test_a_child_that_lies_costs_one_page(request: pytest.FixtureRequest, lie: s
             else:
                 with pytest.raises(RenderCrashed):
                     document.render(1)
+                assert not sandboxes()
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        pytest.param("reply(crops(), b'jj')", id="none, which proves the other cases"),
+        pytest.param("reply(crops(3), b'jjj')", id="more crops than were asked for"),
+        pytest.param("reply(crops(0), b'')", id="no crops"),
+        pytest.param("reply(crops(), b'j')", id="fewer bytes than were told"),
+        pytest.param("reply(crops(jpeg_bytes=-1), b'jj')", id="bytes less than none"),
+        pytest.param("reply(crops(box=[0, 0, 1, 2]), b'jj')", id="a crop beside the page"),
+        pytest.param("reply(crops(box=[0.5, 0, 0.5, 1]), b'jj')", id="a crop without area"),
+        pytest.param("reply(crops(box=[0, 0, 1, float('nan')]), b'jj')", id="a box that is no number"),
+        pytest.param("reply(crops(pixels_sha256='../../etc/passwd'), b'jj')", id="a path as hash"),
+        pytest.param("reply(page(), b'jt')", id="a page instead"),
+        pytest.param("os._exit(3)", id="an exit"),
+    ],
+)
+def test_a_child_that_lies_about_crops_costs_one_page(request: pytest.FixtureRequest, lie: str) -> None:
+    command = (sys.executable, "-c", f"{LIAR}\nhonest_until_the_page()\n{lie}\nwait()")
+    pool = SandboxPool(1, replace(LIMITS, page_seconds=20), command=command)
+    try:
+        with opened(pool, three_pages(), MediaType.PDF) as document:
+            if "none, which" in request.node.callspec.id:
+                assert [crop.jpeg for crop in document.render_crops(1, 2)] == [b"j", b"j"]
+            else:
+                with pytest.raises(RenderCrashed):
+                    document.render_crops(1, 2)
                 assert not sandboxes()
     finally:
         pool.close()
