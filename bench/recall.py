@@ -10,10 +10,10 @@ from __future__ import annotations
 import collections
 import re
 import statistics
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pipeline.languages import english_name
 from pipeline.models import RenderedPage
 from pipeline.registration import identified_source
 from pipeline.retry import Patience
+from pipeline.scoring import line_recall, word_recall
 from pipeline.services import open_archive, open_inspector, open_reader
 from pipeline.sources import display_path, source_url
 from pipeline.vision.reader import Reader
@@ -33,8 +34,6 @@ from support.corpus import CORPUS, manifest
 COLUMNS = ("language", "format", "files", "pages", "layer", "OCR", "chosen")
 #: Files below this are listed by name.
 LOW = 0.9
-#: Scripts that put no spaces between words: each character counts as a word. Thai to Lao, Burmese, Khmer, kana, Han.
-_SPACELESS = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
 _COMMENT = re.compile("<!--.*?-->", re.DOTALL)
 
 
@@ -103,8 +102,8 @@ def measure(entry: dict[str, Any], inspector: Inspector, reader: Reader, patienc
         "chosen": "\n".join(_read(page, reader, patience) for page in pages),
     }
     (truth,) = entry["truth"]
-    wanted = (CORPUS / truth["file"]).read_text(encoding="utf-8")
-    recall = lines_found if truth["kind"] == "must-contain" else words_found
+    wanted = _COMMENT.sub("", (CORPUS / truth["file"]).read_text(encoding="utf-8"))
+    recall = partial(_recall, line_recall if truth["kind"] == "must-contain" else word_recall)
     return Measured(
         entry,
         len(pages),
@@ -127,23 +126,10 @@ def rendered(path: Path, inspector: Inspector, patience: Patience) -> Iterator[R
             yield opened.render(number, with_pixels=True)
 
 
-def words_found(truth: str, text: str) -> float:
-    """Return the share of the truth's words that are in the text."""
-    wanted, found = collections.Counter(_words(_COMMENT.sub("", truth))), collections.Counter(_words(text))
-    return (wanted & found).total() / wanted.total()
-
-
-def lines_found(truth: str, text: str) -> float:
-    """Return the share of the truth's lines that are in the text."""
-    found = f" {' '.join(_words(text))} "
-    wanted = [words for line in truth.splitlines() if (words := _words(line))]
-    return statistics.mean(f" {' '.join(words)} " in found for words in wanted)
-
-
-def _words(text: str) -> list[str]:
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    kept = (character if unicodedata.category(character)[0] in "LMN" else " " for character in plain)
-    return _SPACELESS.sub(r" \1 ", "".join(kept)).split()
+def _recall(score: Callable[[str, str], float | None], wanted: str, text: str) -> float:
+    found = score(wanted, text)
+    assert found is not None, "every truth of the corpus has words"
+    return found
 
 
 def _read(page: RenderedPage, reader: Reader, patience: Patience) -> str:

@@ -11,7 +11,7 @@ from pipeline.archive import Archive
 from pipeline.errors import SettingsError
 from pipeline.models import Batch, Collection, Lane
 from pipeline.vision.leases import FileLeases, Lease
-from pipeline.vision.profile import DEFAULT_PROFILE
+from pipeline.vision.profile import DEFAULT_PROFILE, Profile, kept_form
 
 DEFAULT_COLLECTION = "default"
 _LEASE = "batch-"
@@ -39,24 +39,27 @@ def begin_batch(
     default_language: str,
     sources: Iterable[str],
     *,
+    profile: Profile | None = None,
     lane: Lane | None = None,
     roots: Iterable[str] = (),
     again: bool = False,
     epoch: str | None = None,
     name: Callable[[Batch], None] = lambda _batch: None,
 ) -> Batch:
-    """Archive the beginning of a batch, and its collection where it is new or gets another language.
+    """Archive the beginning of a batch, and its collection where it is new or gets another language or profile.
 
-    The language is the one named, else the collection's own, else the default. `collection_name` and `normalise_tag`
-    have seen to it that name and tags are fit. A queued batch has a lane; `name` archives the sources that it names
-    itself, before it begins.
+    The language is the one named, else the collection's own, else the default; so is the profile. `collection_name` and
+    `normalise_tag` have seen to it that name and tags are fit. A queued batch has a lane; `name` archives the sources
+    that it names itself, before it begins.
     """
-    kept = _collection(archive, collection, language, default_language)
+    kept = _collection(archive, collection, language, default_language, profile)
     now = datetime.now(UTC)
     batch = Batch(
         id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
         collection=kept.name,
         language=kept.language,
+        profile=kept.profile,
+        own_profile=kept.own_profile,
         sources=tuple(sources),
         deletions_seen=archive.newest_deletion(kept.name),
         revision=1,
@@ -92,12 +95,20 @@ def close_killed(archive: Archive, leases: FileLeases) -> list[Batch]:
     return closed
 
 
-def _collection(archive: Archive, name: str, language: str | None, default_language: str) -> Collection:
+def _collection(
+    archive: Archive, name: str, language: str | None, default_language: str, profile: Profile | None
+) -> Collection:
+    asked: dict[str, object] = {}
+    if language is not None:
+        asked["language"] = language
+    if profile is not None:
+        asked |= {"profile": profile.name, "own_profile": kept_form(profile)}
+
     def successor(newest: Collection | None) -> Collection | None:
         if newest is None:
-            return Collection(name=name, language=language or default_language, profile=DEFAULT_PROFILE, revision=1)
-        if language is None or language == newest.language:
-            return None
-        return newest.model_copy(update={"language": language, "revision": newest.revision + 1})
+            new = Collection(name=name, language=default_language, profile=DEFAULT_PROFILE, revision=1)
+            return new.model_copy(update=asked)
+        changed = newest.model_copy(update=asked)
+        return None if changed == newest else changed.model_copy(update={"revision": newest.revision + 1})
 
     return archive.append_collection(name, successor)

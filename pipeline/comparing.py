@@ -48,8 +48,8 @@ class Kind(StrEnum):
 
 #: What is told, and left to a person.
 ONLY_REPORTED = frozenset({Kind.RECORD_AHEAD, Kind.RECORD_UNKNOWN})
-#: States in which a batch was ended by a person, who is not to be overruled.
-_GIVEN_UP = ("cancelled", "interrupted")
+#: States in which a batch was ended by a person, or by a budget of theirs: they are not to be overruled.
+_GIVEN_UP = ("cancelled", "interrupted", "exhausted")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from pipeline.batches import begin_batch, close_killed, hold_batch
 from pipeline.errors import PagesightError, ServiceRefused, Stopped
 from pipeline.local_runner import Tally, run_batch
-from pipeline.models import Batch, DocumentStatus, PageStatus
+from pipeline.models import Batch, DocumentStatus, Entry, PageStatus
 from pipeline.ranges import Tools
 from pipeline.registration import Request
 from pipeline.sources import display_path
 from pipeline.vision.leases import FileLeases
+from pipeline.vision.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,16 @@ class Order:
     language: str | None
     """The language asked for; the collection's own when None."""
     default_language: str
+    profile: Profile | None = None
+    """The profile named; the collection's own when None."""
+    entries: tuple[Entry, ...] = ()
+    """Sources that are worked besides what lies below the roots, or some of their pages."""
+    shown: tuple[str, ...] = ()
+    """What these are, for people."""
+    again: bool = False
+    """Whether failures of earlier batches are tried again whatever their reason."""
+    max_pages: int | None = None
+    """How many pages may be worked; any number when None."""
 
 
 def index_batch(
@@ -37,14 +48,27 @@ def index_batch(
     """Work a batch; return it as it ended, and what halted it. `tick` is called a few times a second."""
     for killed in close_killed(tools.archive, leases):
         tools.projector.batch(killed)
-    sources = [display_path(url) for url in order.roots]
-    batch = begin_batch(tools.archive, order.collection, order.language, order.default_language, sources)
+    sources = [*map(display_path, order.roots), *order.shown]
+    batch = begin_batch(
+        tools.archive, order.collection, order.language, order.default_language, sources, profile=order.profile
+    )
+    tools = tools.of_batch(batch)
     tools.projector.batch(batch)
-    request = Request(batch.collection, batch.id, batch.deletions_seen, tools.recipe(batch.language))
+    request = Request(batch.collection, batch.id, batch.deletions_seen, tools.recipe(batch.language), order.again)
     halted: PagesightError | None = None
     with hold_batch(leases, batch):
         try:
-            run_batch(order.roots, order.excluded, request, tools, ranges_at_once, tally, tick)
+            run_batch(
+                order.roots,
+                order.excluded,
+                request,
+                tools,
+                ranges_at_once,
+                tally,
+                tick,
+                entries=order.entries,
+                max_pages=order.max_pages,
+            )
         except PagesightError as error:
             halted = error
         ended = _end(batch, tools, tally, halted)
@@ -67,7 +91,7 @@ def _project(batch: Batch, tools: Tools) -> PagesightError | None:
 
 def _end(batch: Batch, tools: Tools, tally: Tally, halted: PagesightError | None) -> Batch:
     now = datetime.now(UTC)
-    state = "halted" if halted else "interrupted" if tools.patience.stopped else "done"
+    state = "halted" if halted else _state(tools, tally)
     return batch.model_copy(
         update={
             "revision": batch.revision + 1,
@@ -81,6 +105,12 @@ def _end(batch: Batch, tools: Tools, tally: Tally, halted: PagesightError | None
             "seconds": round((now - batch.started_at).total_seconds(), 3),
         }
     )
+
+
+def _state(tools: Tools, tally: Tally) -> str:
+    if tally.used_up:
+        return "exhausted"
+    return "interrupted" if tools.patience.stopped else "done"
 
 
 def _counts(counter: Counter[PageStatus] | Counter[DocumentStatus]) -> dict[str, int]:

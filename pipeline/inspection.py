@@ -2,7 +2,9 @@
 
     walk ─▶ identify ─▶ open ─▶ render each page, look at it, and let it go
 
-Several files are looked at at once, one a sandbox; what was seen comes in the order of the walk.
+An inspector without a memory looks at everything, as if nothing had ever been indexed; one that has one leaves out what
+indexing would leave out. Several files are looked at at once, one a sandbox; what was seen comes in the order of the
+walk.
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ import math
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from pipeline.errors import EncryptedFile, OutcomeError, Stopped
 from pipeline.languages import DETECT_MAX_CHARACTERS, detect_language
@@ -29,6 +31,7 @@ from pipeline.models import (
     PageKind,
     PageStatus,
     RenderedPage,
+    Source,
 )
 from pipeline.opening import Opener, OpenPages
 from pipeline.pages import page_kind
@@ -67,6 +70,12 @@ class Pages:
     cost: Cost = NO_COST
     failed: dict[Failure, tuple[int, ...]] = field(default_factory=dict)
     """Numbers of the pages that cannot be had, by what would be said of them."""
+    settled: int = 0
+    """Those that were worked before and need not be again: nothing else here counts them."""
+    archived: int = 0
+    """Answers about the others that need not be asked for."""
+    calls: Counter[str] = field(default_factory=Counter)
+    """Those that must be, by question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,32 @@ class Inspected:
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """What reading a page comes to: calls, and answers that are there."""
+
+    cost: Cost = NO_COST
+    archived: int = 0
+    calls: Counter[str] = field(default_factory=Counter)
+    """By question."""
+
+
+class Memory(Protocol):
+    """What the archive knows. Threads share it."""
+
+    def source(self, url: str, state: FileState) -> Source | None:
+        """Return what was archived of a place, where that still holds; else the file is opened."""
+        ...
+
+    def due(self, document: Document) -> Collection[int]:
+        """Return the numbers of the pages that would be worked."""
+        ...
+
+    def asking(self, page: RenderedPage) -> Asking:
+        """Return what reading a page would come to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Inspector:
     """What files are looked at with: built once per process, shared by its threads."""
 
@@ -115,12 +150,19 @@ class Inspector:
     """The questions that a model would be asked; None where no model is configured."""
     language: str
     """BCP 47 tag of the language that they would be asked in."""
+    memory: Memory | None = None
 
-    def cost(self, page: RenderedPage) -> Cost:
-        """Return what it would cost to read a page."""
+    def asking(self, page: RenderedPage) -> Asking:
+        """Return what it would come to to read a page."""
         if page.blank or self.profile is None:
-            return NO_COST
-        return page_cost(self.profile, self.language, page.width_px, page.height_px)
+            return Asking()
+        if self.memory is not None:
+            return self.memory.asking(page)
+        return Asking(page_cost(self.profile, self.language, page))
+
+    def due(self, document: Document) -> Collection[int]:
+        """Return the numbers of the pages that are to be looked at, in order."""
+        return range(1, document.pages + 1) if self.memory is None else self.memory.due(document)
 
 
 @dataclass(slots=True)
@@ -143,6 +185,12 @@ class Totals:
     failures: Counter[str] = field(default_factory=Counter)
     """Files and pages that cannot be had, by class of error."""
     cost: Cost = NO_COST
+    settled: int = 0
+    """Pages that need not be worked again."""
+    archived: int = 0
+    """Answers that need not be asked for."""
+    calls: Counter[str] = field(default_factory=Counter)
+    """Those that must be, by question."""
 
     def add(self, seen: Inspected) -> None:
         """Count a file."""
@@ -161,6 +209,9 @@ class Totals:
         self.pages_by_format[kind] += seen.document.pages if seen.document and not seen.error else 0
         self.hidden += seen.pages.hidden
         self.cost += seen.pages.cost
+        self.settled += seen.pages.settled
+        self.archived += seen.pages.archived
+        self.calls.update(seen.pages.calls)
 
 
 def inspect_source(
@@ -182,6 +233,9 @@ def inspect_source(
             raise found.error
         state = files.state(found.url)
         seen = replace(seen, state=state)
+        known = None if inspector.memory is None else inspector.memory.source(found.url, state)
+        if known is not None and (known.document is None or not inspector.due(known.document)):
+            return _as_known(seen, known, is_new)
         opening = identified_source(found.url, state, inspector.opener, files, inspector.max_file_bytes)
         with opening as (file, document_id, media_type):
             seen = replace(seen, media_type=media_type)
@@ -191,13 +245,24 @@ def inspect_source(
                 seen = replace(seen, document=document, encryption=encryption)
                 if not is_new(document.id):
                     return replace(seen, repeated=True)
-                return replace(seen, pages=_look_at(opened, file, state, inspector, patience))
+                return replace(seen, pages=_look_at(opened, file, state, document, inspector, patience))
     except OutcomeError as error:
         locked = Encryption.LOCKED if isinstance(error, EncryptedFile) else seen.encryption
         return replace(seen, encryption=locked, error=failure_of(error))
 
 
-def _look_at(opened: OpenPages, file: BinaryIO, state: FileState, inspector: Inspector, patience: Patience) -> Pages:
+def _as_known(seen: Inspected, known: Source, is_new: Callable[[str], bool]) -> Inspected:
+    """Return what is archived of a place that needs no work."""
+    document = known.document
+    if document is None:
+        return replace(seen, error=known.error)
+    settled = Pages(settled=document.pages) if is_new(document.id) else Pages()
+    return replace(seen, media_type=document.media_type, document=document, pages=settled)
+
+
+def _look_at(
+    opened: OpenPages, file: BinaryIO, state: FileState, document: Document, inspector: Inspector, patience: Patience
+) -> Pages:
     """Render page after page, as `process_range` does, and keep nothing of them but counts.
 
     Raises:
@@ -206,8 +271,10 @@ def _look_at(opened: OpenPages, file: BinaryIO, state: FileState, inspector: Ins
     """
     kinds: Counter[PageKind] = Counter()
     failed: dict[Failure, list[int]] = {}
-    hidden, sample, cost = 0, "", NO_COST
-    for number in range(1, opened.pages + 1):
+    hidden, sample, cost, archived = 0, "", NO_COST, 0
+    calls: Counter[str] = Counter()
+    due = inspector.due(document)
+    for number in due:
         if patience.stopped:
             raise Stopped("stopped while pages were looked at")
         try:
@@ -217,12 +284,16 @@ def _look_at(opened: OpenPages, file: BinaryIO, state: FileState, inspector: Ins
         else:
             kinds[page_kind(page)] += 1
             hidden += page.hidden
-            cost += inspector.cost(page)
+            asking = inspector.asking(page)
+            cost += asking.cost
+            archived += asking.archived
+            calls += asking.calls
             if page.facts.layer is not LayerState.GARBAGE and len(sample) < DETECT_MAX_CHARACTERS:
                 sample += f"{page.layer_text or ''}\n"
         require_unchanged(file, state)
     numbers = {failure: tuple(pages) for failure, pages in failed.items()}
-    return Pages(kinds, hidden, detect_language(sample), cost, numbers)
+    settled = document.pages - len(due)
+    return Pages(kinds, hidden, detect_language(sample), cost, numbers, settled, archived, calls)
 
 
 def inspect_below(

@@ -20,6 +20,7 @@ from pipeline.errors import ServiceRefused, Stopped
 from pipeline.models import (
     Document,
     DocumentStatus,
+    Entry,
     Failure,
     PageRange,
     PageSlice,
@@ -51,6 +52,8 @@ class Tally:
     cached_answers: int = 0
     walked: bool = False
     """True once every source is known, and with it the number of pages."""
+    used_up: str = ""
+    """Which budget of the run has no room for more, in words; empty where none was met."""
 
     @property
     def pages_done(self) -> int:
@@ -71,17 +74,25 @@ def run_batch(
     ranges_at_once: int,
     tally: Tally,
     tick: Callable[[], None],
+    *,
+    entries: Iterable[Entry] = (),
+    max_pages: int | None = None,
 ) -> None:
     """Work everything below the roots, given by their URLs; `tick` is called a few times a second, in this thread.
 
-    A stop (`Tools.patience`) lets what is in flight end; the rest is counted as unfinished.
+    A stop (`Tools.patience`) lets what is in flight end; the rest is counted as unfinished. So is what is left once
+    `max_pages` pages are on their way: nothing is looked for any further, and `tally.used_up` says so.
+
+    Args:
+        entries: sources that are worked besides, or some of their pages, and not what lies within them.
+        max_pages: how many pages may be worked; any number when None.
 
     Raises:
         ServiceRefused: a service says no to everything. What was finished is archived.
     """
-    run = _Run(request, tools, tally, ranges_at_once)
+    run = _Run(request, tools, tally, ranges_at_once, max_pages)
     with ThreadPoolExecutor(ranges_at_once + 1, thread_name_prefix="pagesight") as pool:
-        pending = {pool.submit(run.discover, roots, tuple(excluded))}
+        pending = {pool.submit(run.discover, roots, tuple(excluded), entries)}
         pending |= {pool.submit(run.work) for _ in range(ranges_at_once)}
         while pending:
             _, pending = wait(pending, _TICK_SECONDS, FIRST_EXCEPTION)
@@ -94,6 +105,8 @@ class _Progress:
     """A document on its way."""
 
     document: Document
+    wanted: int
+    """How many of its pages are to end."""
     pages: Counter[PageStatus] = field(default_factory=Counter)
     broken: bool = False
 
@@ -101,11 +114,13 @@ class _Progress:
 class _Run:
     """One batch at work. Its lock guards the tally and the documents on their way."""
 
-    def __init__(self, request: Request, tools: Tools, tally: Tally, workers: int) -> None:
+    def __init__(self, request: Request, tools: Tools, tally: Tally, workers: int, max_pages: int | None) -> None:
         self._request = request
         self._tools = tools
         self._tally = tally
         self._workers = workers
+        self._max_pages = max_pages
+        self._pages_begun = 0
         self._queue: queue.Queue[PageRange | None] = queue.Queue(RANGES_AHEAD)
         self._lock = threading.Lock()
         self._error: BaseException | None = None
@@ -119,11 +134,16 @@ class _Run:
 
     # -- registration: one thread
 
-    def discover(self, roots: Iterable[str], excluded: tuple[str, ...]) -> None:
-        """Register what lies below the roots and queue what is to be worked."""
+    def discover(self, roots: Iterable[str], excluded: tuple[str, ...], entries: Iterable[Entry]) -> None:
+        """Register what lies below the roots, and what is named besides, and queue what is to be worked."""
         try:
             for root in roots:
                 self._discover_below(root, excluded)
+            for entry in entries:
+                if self._is_over:
+                    break
+                source, before = self._look_at(Found(entry.url))
+                self._take(source, before, entry.pages)
             self._flush()
             self._verification.flush()
         except Stopped:
@@ -138,10 +158,10 @@ class _Run:
     def _discover_below(self, root: str, excluded: tuple[str, ...]) -> None:
         seen: set[str] = set()
         for place in walk([root], excluded, self._tools.patience):
-            if self._tools.patience.stopped:
+            if self._is_over:
                 return
             self._discover(place, seen)
-        if seen:  # an empty folder is a disk that is not mounted rather than everything removed
+        if seen and not self._is_over:  # an empty folder is a disk that is not mounted rather than everything removed
             self._forget_vanished(root, seen)
 
     def _discover(self, place: Found, seen: set[str]) -> None:
@@ -150,16 +170,21 @@ class _Run:
         seen.add(source_id(source.url))
         self._take(source, before)
         for member in members_of(source, self._tools.files):
-            if self._tools.patience.stopped:
+            if self._is_over:
                 return
             self._discover(member, seen)
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing more is to be looked for."""
+        return self._tools.patience.stopped or bool(self._tally.used_up)
 
     def _look_at(self, place: Found) -> tuple[Source, Source | None]:
         tools = self._tools
         return register(place, self._request, tools.archive, tools.opener, tools.files, tools.max_file_bytes)
 
-    def _take(self, source: Source, before: Source | None) -> None:
-        """Plan the work on a source's document; `before` is what lay there before."""
+    def _take(self, source: Source, before: Source | None, pages: tuple[int, ...] | None = None) -> None:
+        """Plan the work on a source's document, or on some of its pages; `before` is what lay there before."""
         self._verification.source(source)
         if before is not None and before.document is not None:
             leave(self._tools.projector, self._request.collection, before.document.id, before.path)
@@ -173,7 +198,7 @@ class _Run:
             self._repeated.append(source)
             return
         self._claimed.add(identifier)
-        self._plan(source, source.document)
+        self._plan(source, source.document, pages)
 
     def _count_failed(self, source: Source) -> None:
         if source.url in self._failed:
@@ -194,23 +219,34 @@ class _Run:
                 leave(self._tools.projector, self._request.collection, source.document.id, source.path)
             self._verification.source(forget_source(archive, source))
 
-    def _plan(self, source: Source, document: Document) -> None:
-        planned = plan(document, self._request, self._tools.archive)
+    def _plan(self, source: Source, document: Document, pages: tuple[int, ...] | None) -> None:
+        planned = plan(document, self._request, self._tools.archive, pages)
         settled = [with_place(self._tools.archive, reading, source) for reading in planned.settled]
         self._verification.pages(settled)
         statuses = Counter(reading.status for reading in settled)
+        wanted = document.pages if pages is None else len(settled) + len(planned.due)
         with self._lock:
-            self._tally.pages_found += document.pages
+            self._tally.pages_found += wanted
             self._tally.pages_unchanged += len(settled)
             self._tally.pages.update(statuses)
             if not planned.due:
-                self._tally.documents[document_status(statuses, document.pages)] += 1
+                self._tally.documents[document_status(statuses, wanted)] += 1
             else:
-                self._on_their_way[document.id] = _Progress(document, statuses)
+                self._on_their_way[document.id] = _Progress(document, wanted, statuses)
         if planned.due:
-            self._cut(source, document, planned.due)
-        else:
+            self._cut(source, document, self._within_budget(planned.due))
+        elif pages is None:
             self._verification.document(settled)
+        else:  # the rest of the document was not looked at, and its record is about all of it
+            self._tools.projector.documents(self._request.collection, [document.id])
+
+    def _within_budget(self, due: tuple[int, ...]) -> tuple[int, ...]:
+        """Return those of the pages that may still be worked, and note where that is not all of them."""
+        left = len(due) if self._max_pages is None else self._max_pages - self._pages_begun
+        if left < len(due):
+            self._tally.used_up = f"the budget of {self._max_pages:,} pages is used up"
+        self._pages_begun += len(due[:left])
+        return due[:left]
 
     def _cut(self, source: Source, document: Document, due: tuple[int, ...]) -> None:
         """Cut a document into ranges; small documents share one."""
@@ -266,12 +302,12 @@ class _Run:
             for identifier, statuses in outcome.pages.items():
                 progress = self._on_their_way[identifier]
                 progress.pages.update(statuses)
-                if progress.pages.total() == progress.document.pages:
+                if progress.pages.total() == progress.wanted:
                     done.append(self._on_their_way.pop(identifier))
         self._tools.projector.documents(self._request.collection, [progress.document.id for progress in done])
         for progress in done:
             with self._lock:
-                self._tally.documents[document_status(progress.pages, progress.document.pages)] += 1
+                self._tally.documents[document_status(progress.pages, progress.wanted)] += 1
 
     def _break(self, source: Source, failure: Failure) -> None:
         """Archive that a source's file is no longer the one that was identified."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -185,6 +185,24 @@ class TextSource(StrEnum):
     MODEL = "model"
     LAYER = "layer"
     OCR = "ocr"
+
+
+class AnswerKind(StrEnum):
+    """What a question is answered with."""
+
+    TEXT = "text"
+    CHOICE = "choice"
+    """One of the words that the question names."""
+    YES_NO = "yes_no"
+    NUMBER = "number"
+    LIST = "list"
+
+
+class Value(Archived):
+    """What a profile's own question was answered with, and its kind: the type of its field in a record."""
+
+    kind: AnswerKind
+    value: bool | float | str | tuple[str, ...]
 
 
 class Failure(Archived):
@@ -367,8 +385,14 @@ class Reading(Numbered):
     """BCP 47 tag that was asked for."""
     description: str | None = None
     description_language: str | None = None
+    caption: str | None = None
+    """One short sentence in `language`: an alternative text."""
     text: str | None = None
     text_language: str | None = None
+    translation: str | None = None
+    """`text` in `language`, where it is in another one."""
+    values: dict[str, Value] = {}
+    """Answers to the profile's own questions, by name; one that could not be understood is not among them."""
     layer_text: str | None = None
     image: ImageInfo | None = None
     exif: dict[str, str] = {}
@@ -406,6 +430,8 @@ class Collection(Numbered):
     name: str
     language: str
     profile: str
+    own_profile: dict[str, Any] | None = None
+    """The profile as it was when it was last named; None for one that comes with Pagesight."""
 
 
 class Answer(Archived):
@@ -440,9 +466,12 @@ class Batch(Numbered):
     sources: tuple[str, ...]
     deletions_seen: int
     """The newest deletion of the collection when the batch began."""
+    profile: str = "standard"
+    own_profile: dict[str, Any] | None = None
+    """The collection's when the batch began: so every worker asks the same, whatever files it has."""
     state: str
-    """`working`, `done`, `interrupted` by a person, `halted` by a service that refused, or `killed`; of a queued batch
-    `working`, `paused`, `cancelled` or `done`."""
+    """`working`, `done`, `interrupted` by a person, `halted` by a service that refused, `exhausted` where a budget was
+    used up, or `killed`; of a queued batch `working`, `paused`, `cancelled` or `done`."""
     lane: Lane | None = None
     """The queue it goes through; None for a run in one process."""
     roots: tuple[str, ...] = ()
@@ -589,6 +618,13 @@ class PageFacts:
     layer: LayerState = LayerState.NONE
     placeholder: bool = False
     """True for a page that only asks for another program: the one page that a dynamic XFA form has."""
+    glyph_px: float | None = None
+    """How high the body of a typical letter is on the page image, in pixels: of an x in prose, of a digit in a table.
+    From a sound text layer, else from the ink; None where neither shows lines of text."""
+
+
+#: A page with less of it under pictures has an emblem rather than an illustration.
+MIXED_PICTURE_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -618,3 +654,28 @@ class RenderedPage:
     facts: PageFacts
     rgb: bytes | None = None
     """Raw RGB pixels, rows top down, only where they were asked for."""
+
+    @property
+    def kind(self) -> PageKind:
+        """How the page came to be, by what was measured of it."""
+        if self.blank:
+            return PageKind.BLANK
+        if not self.facts.is_vector:
+            return PageKind.SCANNED
+        drawn = (self.facts.picture_share or 0) < MIXED_PICTURE_SHARE
+        return PageKind.BORN_DIGITAL if drawn else PageKind.MIXED
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedCrop:
+    """A part of a page as the sandbox hands it over, rendered sharper than the page image shows it."""
+
+    page_number: int
+    box: tuple[float, float, float, float]
+    """Where it lies: left, top, right, bottom, in shares of the page, 0 to 1."""
+    jpeg: bytes
+    """At most 1,003,520 pixels, quality 90; of a picture file never more than its own."""
+    width_px: int
+    height_px: int
+    pixels_sha256: str
+    """Of the raw RGB pixels before encoding, with their size."""

@@ -26,9 +26,6 @@ from pipeline.registration import Recipe, failure_of
 from pipeline.revisions import containing
 from pipeline.vision.reader import PageAnswers, Reader
 
-#: A page with less of it under pictures has an emblem rather than an illustration.
-MIXED_PICTURE_SHARE = 0.1
-
 
 def document_info(part: PageSlice) -> DocumentInfo:
     """Return what a slice's records say of their document."""
@@ -89,11 +86,7 @@ def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render
 
 def page_kind(page: RenderedPage) -> PageKind:
     """Return how a page came to be, by what was measured of it."""
-    if page.blank:
-        return PageKind.BLANK
-    if not page.facts.is_vector:
-        return PageKind.SCANNED
-    return PageKind.MIXED if (page.facts.picture_share or 0) >= MIXED_PICTURE_SHARE else PageKind.BORN_DIGITAL
+    return page.kind
 
 
 def read_reading(base: Reading, found: PageAnswers, reader: Reader) -> Reading:
@@ -103,8 +96,11 @@ def read_reading(base: Reading, found: PageAnswers, reader: Reader) -> Reading:
             "status": PageStatus.DESCRIBED if reader.describes else PageStatus.TEXT_ONLY,
             "description": found.description,
             "description_language": found.description_language if found.description else None,
+            "caption": found.caption,
             "text": found.text,
             "text_language": detect_language(found.text),
+            "translation": found.translation,
+            "values": dict(found.values),
             "trust": _trust(base.trust, found, reader),
             "model": _provenance(found, reader),
             "answers": tuple(answer.key for answer in found.answers),
@@ -145,7 +141,7 @@ def _trust(before: Trust, found: PageAnswers, reader: Reader) -> Trust:
     reasons = list(found.doubts)
     if truncated:
         reasons.append("truncated")
-    if reader.describes and not found.description:
+    if reader.describes and found.description == "":
         reasons.append("empty_description")
     return Trust(
         text_source=found.text_source,

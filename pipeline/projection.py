@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from pipeline.archive import Archive
 from pipeline.errors import RecordRefused, ServiceRefused
-from pipeline.models import Batch, Failure, Reading, Run, Source, Tombstone
+from pipeline.models import AnswerKind, Batch, Failure, Reading, Run, Source, Tombstone
 from pipeline.records import (
     Record,
     batch_record,
@@ -54,6 +54,7 @@ class Projector:
 
         Raises:
             ServiceRefused: Elasticsearch refuses everything: no right, no index.
+            SettingsError: an answer has another type in the index.
             Stopped: the run was asked to stop while Elasticsearch was away.
         """
         refused: dict[str, Failure] = {}
@@ -125,6 +126,8 @@ class Projector:
         now = _now()
         by_id = {_id(reading): reading for reading in readings}
         languages = self.index.languages
+        for kinds in _answer_kinds(readings):
+            persist(partial(self.index.require_answers, kinds), self.patience, ELASTICSEARCH_WAITS_SECONDS)
 
         def record(reading: Reading | Tombstone) -> Record | None:
             return page_record(reading, languages, now) if isinstance(reading, Reading) else None
@@ -203,6 +206,17 @@ def _sources(archive: Archive, collection: str) -> Iterator[Source]:
         source = archive.source(collection, identifier)
         if source is not None:
             yield source
+
+
+def _answer_kinds(readings: Iterable[Reading | Tombstone]) -> Iterator[dict[str, AnswerKind]]:
+    """Yield what the mapping must know of the answers in these readings; mostly they are of one profile."""
+    known: set[tuple[str, AnswerKind]] = set()
+    for reading in readings:
+        values = reading.values if isinstance(reading, Reading) else {}
+        kinds = {name: value.kind for name, value in values.items()}
+        if kinds.items() - known:
+            known |= kinds.items()
+            yield kinds
 
 
 def _id(reading: Reading | Tombstone) -> str:

@@ -26,6 +26,7 @@ from pipeline.errors import (
     Stopped,
 )
 from pipeline.models import (
+    Batch,
     Failure,
     FileState,
     PageRange,
@@ -38,6 +39,7 @@ from pipeline.models import (
 )
 from pipeline.opening import Opener, OpenPages
 from pipeline.pages import failed_reading, new_reading, read_reading, rendered_reading
+from pipeline.passwords import Passwords
 from pipeline.projection import Projector
 from pipeline.records import page_id
 from pipeline.registration import Recipe, failure_of
@@ -46,6 +48,7 @@ from pipeline.retry import STOP_POLL_SECONDS, Patience
 from pipeline.revisions import is_overtaken, save_reading
 from pipeline.sources import SourceFiles, require_unchanged
 from pipeline.threads import Places
+from pipeline.vision.profile import kept_profile
 from pipeline.vision.reader import Reader
 
 #: Pages worked together. One bulk request of 16 records is 6.5 times as fast per record as 16 of one.
@@ -77,18 +80,31 @@ class Tools:
     stage: Callable[[Stage], AbstractContextManager[None]] = lambda _stage: nullcontext()
     """Told of each stage that is gone through: a worker measures them."""
 
+    def of_batch(self, batch: Batch) -> Tools:
+        """Return these tools with a reader that asks the questions of a batch's profile.
+
+        Raises:
+            SettingsError: this version cannot use the profile.
+        """
+        return replace(self, reader=self.reader.with_profile(kept_profile(batch.profile, batch.own_profile)))
+
     def recipe(self, language: str) -> Recipe:
         """Return how pages are read with these tools."""
-        return Recipe(
-            language=language,
-            reader=self.reader.name,
-            reader_revision=self.reader.revision,
-            profile=self.reader.profile,
-            prompt_revision=self.reader.prompt_revision,
-            render_revision=RENDER_REVISION,
-            limits=self.limits,
-            passwords=self.opener.passwords,
-        )
+        return recipe_of(self.reader, language, self.limits, self.opener.passwords)
+
+
+def recipe_of(reader: Reader, language: str, limits: str, passwords: Passwords) -> Recipe:
+    """Return how pages are read by a reader, in a language, within limits as fingerprints hold them."""
+    return Recipe(
+        language=language,
+        reader=reader.name,
+        reader_revision=reader.revision,
+        profile=reader.profile,
+        prompt_revision=reader.prompt_revision,
+        render_revision=RENDER_REVISION,
+        limits=limits,
+        passwords=passwords,
+    )
 
 
 @dataclass(frozen=True, slots=True)

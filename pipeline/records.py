@@ -42,8 +42,8 @@ def document_record_id(collection: str, document: str) -> str:
 def page_record(reading: Reading, languages: Set[str], indexed_at: datetime) -> Record:
     """Return the record of a page.
 
-    `languages` are those that the index analyses: the text is copied to `i18n` in its own language, the description in
-    the one it was asked for in, where the index knows it.
+    `languages` are those that the index analyses: the text is copied to `i18n` in its own language, description,
+    caption and translation in the one they were asked for in, where the index knows it.
     """
     text_language = reading.text_language
     return _without_empty(
@@ -61,12 +61,17 @@ def page_record(reading: Reading, languages: Set[str], indexed_at: datetime) -> 
             "status": reading.status.value,
             "error": _error(reading.error),
             "description": reading.description,
+            "caption": reading.caption,
             "text": reading.text,
+            "translation": reading.translation,
             "layer_text": reading.layer_text,
+            "answers": {name: _plain(answer.value) for name, answer in reading.values.items()},
             "i18n": {
                 "text": _analysed(reading.text, text_language, languages),
                 "title": _analysed(reading.document.title, text_language, languages),
                 "description": _analysed(reading.description, reading.description_language, languages),
+                "caption": _analysed(reading.caption, reading.language, languages),
+                "translation": _analysed(reading.translation, reading.language, languages),
             },
             "language": {
                 "requested": reading.language,
@@ -155,7 +160,9 @@ def document_status(counts: Counter[PageStatus], pages: int) -> DocumentStatus:
 def batch_record(batch: Batch, indexed_at: datetime) -> Record:
     """Return the record of a batch."""
     counted = {"model_calls", "cached_answers", "tokens"} if batch.lane else set()  # many processes' calls: not summed
-    record = batch.model_dump(mode="json", exclude={"deletions_seen", "roots", "again", "epoch"} | counted)
+    record = batch.model_dump(
+        mode="json", exclude={"deletions_seen", "roots", "again", "epoch", "own_profile"} | counted
+    )
     return _without_empty(record | {"indexed_at": indexed_at.isoformat()})
 
 
@@ -183,6 +190,10 @@ def _analysed(text: str | None, language: str | None, languages: Set[str]) -> Re
     if not text or language is None or base(language) not in languages:
         return None
     return {base(language): text}
+
+
+def _plain(value: bool | float | str | tuple[str, ...]) -> bool | float | str | list[str]:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _time(nanoseconds: int) -> str:

@@ -272,7 +272,7 @@ def _observe(
         if found.error:
             raise found.error
         state = files.state(found.url)
-        if before is not None and _still_holds(before, state, request):
+        if before is not None and still_holds(before, state, request):
             document, failure = before.document, before.error
         else:
             document = _open(found.url, state, opener, files, max_bytes)
@@ -309,7 +309,8 @@ def _open(url: str, state: FileState, opener: Opener, files: SourceFiles, max_by
         return document_of(document_id, media_type, state, opened)
 
 
-def _still_holds(before: Source, state: FileState, request: Request) -> bool:
+def still_holds(before: Source, state: FileState, request: Request) -> bool:
+    """Whether what was archived of a place is what looking there again would come to."""
     if before.state != state:
         return False
     if before.error is None:

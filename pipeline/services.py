@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.archive import Archive, Store
 from pipeline.conversion import ArchivedConversions, Converter
@@ -14,8 +14,10 @@ from pipeline.inspection import Inspector
 from pipeline.messages import Walk
 from pipeline.opening import Opener
 from pipeline.passwords import Passwords, read_patterned
+from pipeline.planning import ArchiveMemory, Pace
 from pipeline.projection import Projector
-from pipeline.ranges import RANGE_PAGES, Tools
+from pipeline.ranges import RANGE_PAGES, Tools, recipe_of
+from pipeline.registration import Recipe, Request
 from pipeline.rendering import RenderLimits, SandboxPool
 from pipeline.rendering.confinement import ConversionLimits
 from pipeline.retry import Patience
@@ -24,13 +26,14 @@ from pipeline.search.node import LocalNode
 from pipeline.settings import Settings
 from pipeline.sources import Containers, Listing, SourceCache, SourceFiles, list_folder, place_url
 from pipeline.threads import ContextThreads, Places
-from pipeline.vision.asking import Asker
+from pipeline.vision.asking import Asker, Model, Models
+from pipeline.vision.budget import Budget
 from pipeline.vision.client import VlmClient
 from pipeline.vision.leases import FileLeases, Leases
 from pipeline.vision.limits import Limiter, LocalLimiter
 from pipeline.vision.local_reader import LocalReader
 from pipeline.vision.model_reader import ModelReader
-from pipeline.vision.profile import Profile, load_profile
+from pipeline.vision.profile import Profile, kept_profile, load_profile
 from pipeline.vision.reader import AnswerCache, Reader
 
 #: Pages in hand for each call in flight: with 2 the endpoint is kept 0.98 busy, with 1 only 0.6 (simulated).
@@ -136,6 +139,52 @@ def open_vlm(settings: Settings) -> VlmClient:
     )
 
 
+def open_text_vlm(settings: Settings) -> VlmClient:
+    """Make the client of the endpoint that is asked for a page's text, where one is set.
+
+    Raises:
+        SettingsError: its URL or key cannot be used.
+    """
+    return VlmClient(
+        settings.text_url,
+        settings.text_api_key,
+        settings.text_model or settings.vlm_model,
+        connect_seconds=settings.vlm_connect_seconds,
+        read_seconds=settings.vlm_read_seconds,
+        concurrency=settings.vlm_concurrency,
+        settings="PAGESIGHT_TEXT_",
+    )
+
+
+def open_asker(settings: Settings, limiter: Limiter, budget: Budget | None = None) -> Asker:
+    """Make what asks the vision model; `budget` bounds what its calls cost.
+
+    Raises:
+        SettingsError: its URL or key cannot be used.
+    """
+    return Asker(open_vlm(settings), limiter, revision=settings.vlm_model_revision, budget=budget)
+
+
+def open_text_asker(settings: Settings, limiter: Limiter, budget: Budget | None = None) -> Asker | None:
+    """Make what asks the endpoint for a page's text, within the same limits; None where that is the vision model's.
+
+    Raises:
+        SettingsError: its URL or key cannot be used.
+    """
+    if not settings.text_url:
+        return None
+    return Asker(open_text_vlm(settings), limiter, revision=settings.text_model_revision, budget=budget)
+
+
+def models_of(settings: Settings) -> Models:
+    """Return who is asked what."""
+    vision = Model(settings.vlm_model, settings.vlm_model_revision)
+    if not settings.text_url:
+        return Models(vision)
+    text_model = settings.text_model or settings.vlm_model
+    return Models(vision, Model(text_model, settings.text_model_revision, settings.text_prompt != "none"))
+
+
 def open_limiter(settings: Settings) -> LocalLimiter:
     """Return the limits of a process that works alone."""
     return LocalLimiter(settings.vlm_concurrency, settings.vlm_requests_per_minute, settings.vlm_tokens_per_minute)
@@ -150,22 +199,23 @@ class Shared:
 
 
 def open_reader(
-    settings: Settings, archive: Archive, profile: Profile | None = None, shared: Shared | None = None
+    settings: Settings,
+    archive: Archive,
+    profile: Profile | None = None,
+    shared: Shared | None = None,
+    budget: Budget | None = None,
 ) -> Reader:
     """Make the reader of pages: the vision model where one is configured, else the local one.
 
     `profile` holds the questions asked of the model, the standard ones when None. Without a fleet, leases are shared by
-    the processes of this machine, and the limits are those of this process.
+    the processes of this machine, and the limits are those of this process. `budget` bounds what its calls cost.
     """
     cache = AnswerCache(archive, shared.leases if shared else open_leases(settings))
     if not settings.uses_model:
         return LocalReader(cache)
-    asker = Asker(
-        open_vlm(settings),
-        shared.limiter if shared else open_limiter(settings),
-        revision=settings.vlm_model_revision,
-    )
-    return ModelReader(asker, cache, profile or load_profile())
+    limiter = shared.limiter if shared else open_limiter(settings)
+    asker, text = open_asker(settings, limiter, budget), open_text_asker(settings, limiter, budget)
+    return ModelReader(models_of(settings), asker, cache, profile or load_profile(), text)
 
 
 def open_passwords(settings: Settings) -> Passwords:
@@ -203,7 +253,11 @@ def ranges_at_once(settings: Settings) -> int:
 
 @contextmanager
 def open_tools(
-    settings: Settings, patience: Patience, profile: Profile | None = None, shared: Shared | None = None
+    settings: Settings,
+    patience: Patience,
+    profile: Profile | None = None,
+    shared: Shared | None = None,
+    budget: Budget | None = None,
 ) -> Iterator[tuple[Tools, int]]:
     """Build the tools of a process, and say how many ranges it works at once.
 
@@ -217,7 +271,7 @@ def open_tools(
     with ExitStack() as stack:
         archive = open_archive(settings, patience)
         index = stack.enter_context(closing(open_index(settings)))
-        reader = stack.enter_context(closing(open_reader(settings, archive, profile, shared)))
+        reader = stack.enter_context(closing(open_reader(settings, archive, profile, shared, budget)))
         sandboxes = SandboxPool(min(ranges, os.cpu_count() or 1), render_limits(settings), keep_gps=settings.gps)
         stack.enter_context(closing(sandboxes))
         executor = stack.enter_context(ContextThreads(pages, thread_name_prefix="pages"))
@@ -252,9 +306,64 @@ def open_looker(settings: Settings, patience: Patience) -> Iterator[SourceFiles]
         yield open_files(settings, patience, opener, open_cache(settings))
 
 
+@dataclass(frozen=True, slots=True)
+class Today:
+    """How the pages of a collection are read today."""
+
+    recipe: Recipe
+    profile: Profile
+    models: Models | None
+    """Who is asked; None where no vision model is configured."""
+
+
+def open_today(
+    settings: Settings,
+    archive: Archive,
+    collection: str,
+    language: str | None = None,
+    profile: Profile | None = None,
+) -> Today:
+    """Return how the pages of a collection are read today; nobody is asked, and there need be no such collection.
+
+    Language and profile are those named, else the collection's own, else the default.
+
+    Raises:
+        SettingsError: a setting, or the collection's profile, cannot be used.
+    """
+    kept = archive.collection(collection)
+    if profile is None:
+        profile = kept_profile(kept.profile, kept.own_profile) if kept else load_profile()
+    tag = language or (kept.language if kept else settings.language)
+    with closing(open_reader(settings, archive, profile)) as reader:
+        recipe = recipe_of(reader, tag, _limits(settings), open_passwords(settings))
+        return Today(recipe, profile, models_of(settings) if reader.describes else None)
+
+
 @contextmanager
-def open_inspector(settings: Settings, patience: Patience) -> Iterator[Inspector]:
+def open_planner(
+    settings: Settings, patience: Patience, archive: Archive, collection: str, today: Today
+) -> Iterator[Inspector]:
+    """Build what files are looked at with where the archive tells what need not be looked at.
+
+    Raises:
+        SettingsError: a setting cannot be used.
+    """
+    request = Request(collection, "", archive.newest_deletion(collection), today.recipe)
+    memory = ArchiveMemory(archive, request, today.profile, today.models)
+    with open_inspector(settings, patience, today.profile) as inspector:
+        yield replace(inspector, language=today.recipe.language, memory=memory)
+
+
+def pace(settings: Settings) -> Pace:
+    """Return what bounds how fast the vision model is asked."""
+    return Pace(settings.vlm_concurrency, settings.vlm_requests_per_minute, settings.vlm_tokens_per_minute)
+
+
+@contextmanager
+def open_inspector(settings: Settings, patience: Patience, profile: Profile | None = None) -> Iterator[Inspector]:
     """Build what files are looked at with: neither a model nor a cluster is asked.
+
+    `profile` holds the questions that would be asked of the model, the standard ones when None.
 
     Raises:
         SettingsError: a setting cannot be used.
@@ -268,7 +377,7 @@ def open_inspector(settings: Settings, patience: Patience) -> Iterator[Inspector
             files=open_files(settings, patience, opener, open_cache(settings)),
             max_file_bytes=settings.max_file_bytes,
             files_at_once=processors,
-            profile=load_profile() if settings.uses_model else None,
+            profile=(profile or load_profile()) if settings.uses_model else None,
             language=settings.language,
         )
 

@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     language: str = "en"
     """BCP 47 tag of the language that pages are described in, for collections that name none."""
 
+    profiles: Path | None = None
+    """Folder of your own profiles; `<home>/profiles` when empty."""
+
     elasticsearch_url: str = ""
     """URL of the cluster; the local node when empty."""
     elasticsearch_api_key: SecretStr | None = None
@@ -75,6 +78,17 @@ class Settings(BaseSettings):
     """Tokens, sent and received, that a minute's calls may cost; any number when 0. Jina's free tier allows 1 M."""
     vlm_connect_seconds: float = Field(default=15, gt=0)
     vlm_read_seconds: float = Field(default=180, gt=0)
+
+    text_url: str = ""
+    """Base URL of another OpenAI-compatible endpoint, to which the question for a page's text goes; none when empty."""
+    text_api_key: SecretStr | None = None
+    """Its key. That of `vlm_url` is never sent there."""
+    text_model: str = ""
+    """Model name sent to it; `vlm_model` when empty."""
+    text_model_revision: str = "1"
+    """As `vlm_model_revision`, for the model there."""
+    text_prompt: Literal["profile", "none"] = "profile"
+    """`none` for an OCR model that takes no prompt: it is sent the image alone."""
 
     redis_url: str = ""
     """Broker of the workers; the local Redis when empty. `pagesight index` needs none."""
@@ -175,6 +189,11 @@ class Settings(BaseSettings):
     def archive_url(self) -> str:
         """Where the archive lies."""
         return self.archive or str((self.home / "archive").absolute())
+
+    @property
+    def profiles_folder(self) -> Path:
+        """Where profiles of one's own lie; it need not exist."""
+        return self.profiles or self.home / "profiles"
 
     @property
     def uses_model(self) -> bool:

@@ -11,6 +11,7 @@ from pipeline.messages import Message
 from pipeline.models import Batch, Entry, Lane
 from pipeline.retry import Patience
 from pipeline.settings import Settings
+from pipeline.vision.profile import Profile
 from pipeline.walking import first_messages, name_sources
 from workers.app import app
 from workers.connection import connect
@@ -28,6 +29,8 @@ class Order:
     """The language asked for; the collection's own when None."""
     default_language: str
     lane: Lane = Lane.NORMAL
+    profile: Profile | None = None
+    """The profile named; the collection's own when None."""
 
 
 class Fleet:
@@ -84,6 +87,7 @@ class Fleet:
             order.language,
             order.default_language,
             shown,
+            profile=order.profile,
             lane=order.lane,
             roots=roots,
             again=again,

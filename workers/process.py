@@ -181,7 +181,7 @@ class WorkerProcess:
         if isinstance(message, Walk):
             return list(walk_folder(message, self.archive, self._list))
         with bound(batch=batch.id, collection=batch.collection):
-            return self._work_range(message, Job(batch, self.tools, patience, Report()), deaths)
+            return self._work_range(message, Job(batch, self.tools.of_batch(batch), patience, Report()), deaths)
 
     def _work_range(self, message: Part | Pages, job: Job, deaths: list[Death]) -> list[Message]:
         ending: Ending = "failed"

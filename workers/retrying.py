@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -13,7 +12,7 @@ from pipeline.models import Batch, Entry, Lane
 from pipeline.retry import TRANSIENT_ATTEMPTS
 from pipeline.search import Failed, Index
 from pipeline.settings import Settings
-from pipeline.sources import is_local, source_path
+from pipeline.staleness import is_there
 from workers.client import Fleet, Order
 
 
@@ -71,12 +70,34 @@ def retry(
     batches = []
     for collection in [selection.collection] if selection.collection else archive.collections():
         entries = _entries(archive, index, selection, collection, again)
-        first = next(entries, None)
-        if first is not None:
-            told = (_told(entry, chosen) for entry in chain([first], entries))
-            order = Order(collection, None, settings.language, lane)
-            batches.append(fleet.enqueue_sources(order, told, (_shown(selection),), again=again))
+        order = Order(collection, None, settings.language, lane)
+        batch = enqueue_any(fleet, order, entries, _shown(selection), again=again, chosen=chosen)
+        if batch is not None:
+            batches.append(batch)
     return batches
+
+
+def enqueue_any(
+    fleet: Fleet, order: Order, entries: Iterator[Entry], shown: str, *, again: bool, chosen: Callable[[Entry], None]
+) -> Batch | None:
+    """Enqueue sources, or some of their pages, in a batch of their own; return None where there are none.
+
+    Args:
+        fleet: where they are enqueued.
+        order: the batch.
+        entries: the sources.
+        shown: what they are, for people.
+        again: whether what failed is tried whatever the reason.
+        chosen: hears of each source.
+
+    Raises:
+        ServiceUnavailable: Redis is away; no batch was begun.
+    """
+    first = next(entries, None)
+    if first is None:
+        return None
+    told = (_told(entry, chosen) for entry in chain([first], entries))
+    return fleet.enqueue_sources(order, told, (shown,), again=again)
 
 
 def retry_transient(fleet: Fleet, archive: Archive, index: Index, settings: Settings) -> list[Batch]:
@@ -121,16 +142,12 @@ def _place(archive: Archive, index: Index, collection: str, document: str) -> st
         for url in index.queries.document_urls(document, collection=collection)
         if _is_at(archive, collection, document, url)
     ]
-    return next(filter(_is_there, urls), next(iter(urls), None))
+    return next(filter(is_there, urls), next(iter(urls), None))
 
 
 def _is_at(archive: Archive, collection: str, document: str, url: str) -> bool:
     source = archive.source(collection, source_id(url))
     return source is not None and source.document is not None and source.document.id == document
-
-
-def _is_there(url: str) -> bool:
-    return not is_local(url) or os.path.lexists(source_path(url))
 
 
 def _is_claimed(archive: Archive, batches: Batches, collection: str, url: str) -> bool:

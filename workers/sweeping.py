@@ -82,7 +82,8 @@ def republish(batch: Batch, archive: Archive, lanes: Lanes, publish: Publish) ->
 def _settle(book: BatchBook, tools: Tools, patience: Patience) -> None:
     """Derive the end of parts and chunks whose last message's process died before it could."""
     batch, archive = book.batch, tools.archive
-    request = Request(batch.collection, batch.id, batch.deletions_seen, tools.recipe(batch.language), batch.again)
+    recipe = tools.of_batch(batch).recipe(batch.language)
+    request = Request(batch.collection, batch.id, batch.deletions_seen, recipe, batch.again)
     records = archive.walk(batch.id)
     book.progress()
     for chunk, part in book.open_parts():

@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import (
+    ask,
     broker,
     doctor,
     enqueue,
+    evaluate,
     failing,
     fleet,
     fleet_beat,
@@ -20,7 +22,11 @@ from pipeline.cli import (
     inspecting,
     keeping,
     node,
+    plan,
+    profile,
+    redescribe,
     repairing,
+    review,
     searching,
     status,
     syncing,
@@ -56,7 +62,9 @@ def _root(
 
 app.command("index", epilog=index.EXAMPLES)(index.index)
 app.command("inspect", epilog=inspecting.EXAMPLES)(inspecting.inspect)
+app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
 app.command("search", epilog=searching.SEARCH_EXAMPLES)(searching.search)
+app.command("ask", epilog=ask.EXAMPLES)(ask.ask)
 app.command("show", epilog=searching.SHOW_EXAMPLES)(searching.show)
 app.command("enqueue", epilog=enqueue.EXAMPLES)(enqueue.enqueue)
 app.command("status", epilog=status.EXAMPLES)(status.status)
@@ -66,14 +74,18 @@ app.command("pause", epilog=fleet.PAUSE_EXAMPLES)(fleet.pause)
 app.command("resume", epilog=fleet.RESUME_EXAMPLES)(fleet.resume)
 app.command("failures", epilog=failing.FAILURES_EXAMPLES)(failing.failures)
 app.command("retry", epilog=failing.RETRY_EXAMPLES)(failing.retry)
+app.command("redescribe", epilog=redescribe.EXAMPLES)(redescribe.redescribe)
 app.command("repair", epilog=repairing.EXAMPLES)(repairing.repair)
 app.command("delete", epilog=keeping.DELETE_EXAMPLES)(keeping.delete)
+app.command("review", epilog=review.EXAMPLES)(review.review)
+app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("rebuild", epilog=keeping.REBUILD_EXAMPLES)(keeping.rebuild)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("worker", epilog=fleet_processes.WORKER_EXAMPLES)(fleet_processes.worker)
 app.command("sync", epilog=syncing.SYNC_EXAMPLES)(syncing.sync)
 app.command("watch", epilog=watching.WATCH_EXAMPLES)(watching.watch)
 app.command("beat", epilog=fleet_beat.BEAT_EXAMPLES)(fleet_beat.beat)
+app.add_typer(profile.app, name="profile")
 app.add_typer(node.app, name="elasticsearch")
 app.add_typer(broker.app, name="redis")
 

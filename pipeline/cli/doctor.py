@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -20,14 +21,26 @@ from pipeline.rendering.confinement import namespaces
 from pipeline.rendering.djvu import find_tools
 from pipeline.rendering.office import find_office
 from pipeline.retry import Patience
-from pipeline.services import elasticsearch_url, open_archive, open_index, open_passwords, open_reader, open_vlm
+from pipeline.services import (
+    elasticsearch_url,
+    open_archive,
+    open_index,
+    open_passwords,
+    open_reader,
+    open_text_vlm,
+    open_vlm,
+)
 from pipeline.settings import Settings, load, masked
+from pipeline.vision.client import VlmClient
+from pipeline.vision.probing import probe
 from pipeline.vision.tesseract import scripts_told
 
 EXAMPLES = """
 **Examples**
 
 `pagesight doctor` · each setting and service: fine, or what to do
+
+`pagesight doctor --endpoint` · besides, what the model's endpoint takes: five calls of a few tokens
 
 `pagesight doctor --json | jq '.checks[] | select(.fine | not)'`
 
@@ -45,10 +58,17 @@ class Check:
     remedy: str = ""
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    endpoint: Annotated[
+        bool, typer.Option("--endpoint", help="Also try what the model's endpoint takes, by five small calls.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check every setting and service."""
     settings = load()
     checks = list(examine(settings))
+    if endpoint:
+        checks += examine_endpoints(settings)
     if as_json:
         print_json({"checks": [asdict(check) for check in checks]})
     else:
@@ -64,11 +84,31 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _checked("archive", lambda: f"{_archive(settings)} can be written")
     yield _checked("elasticsearch", lambda: _elasticsearch(settings))
     yield _checked("reader", lambda: _reader(settings))
+    yield _checked("text endpoint", lambda: _text_endpoint(settings))
     yield _checked("redis", lambda: _redis(settings))
     yield _checked("passwords of files", lambda: _passwords(settings))
     yield Check("slides and office files", True, _program(lambda: f"LibreOffice in {find_office().program}"))
     yield Check("DjVu", True, _program(lambda: find_tools()[1]))
     yield Check("programs kept from", True, _kept_from())
+
+
+def examine_endpoints(settings: Settings) -> Iterator[Check]:
+    """Yield what the configured endpoints take: what one refuses is a finding and no fault."""
+    if not settings.uses_model:
+        yield Check("endpoint", True, "no vision model is configured")
+        return
+    yield from _probed("endpoint", lambda: open_vlm(settings))
+    if settings.text_url:
+        yield from _probed("text endpoint", lambda: open_text_vlm(settings))
+
+
+def _probed(name: str, open_client: Callable[[], VlmClient]) -> Iterator[Check]:
+    try:
+        with closing(open_client()) as client:
+            for probed in probe(client):
+                yield Check(f"{name}: {probed.what}", True, probed.found)
+    except PagesightError as error:
+        yield Check(name, False, str(error), error.remedy)
 
 
 def _checked(name: str, look: Callable[[], str]) -> Check:
@@ -124,6 +164,15 @@ def _reader(settings: Settings) -> str:
         with closing(open_reader(settings, open_archive(settings))):
             return f"{LOCAL_READER_NOTE} It reads {scripts_told()}."
     with closing(open_vlm(settings)) as vlm:
+        return vlm.check()
+
+
+def _text_endpoint(settings: Settings) -> str:
+    if not settings.text_url:
+        return "not configured; the vision model is asked for the text as well"
+    if not settings.uses_model:
+        return "not asked: no vision model is configured"
+    with closing(open_text_vlm(settings)) as vlm:
         return vlm.check()
 
 

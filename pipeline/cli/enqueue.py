@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.archive import Archive
 from pipeline.batches import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.fleet import PUBLISH_SECONDS, project_batch
-from pipeline.cli.options import Json
+from pipeline.cli.options import Json, ProfileName
 from pipeline.cli.output import plain, print_json, stderr
 from pipeline.cli.standing import Onlooker, batch_json, open_fleet
 from pipeline.cli.status import follow_batch
@@ -22,6 +22,10 @@ from pipeline.retry import Patience
 from pipeline.services import open_archive, open_index
 from pipeline.settings import Settings, load
 from pipeline.sources import display_path, is_local, root_url
+from pipeline.vision.profile import Profile, load_profile
+
+if TYPE_CHECKING:
+    from workers.client import Order
 
 EXAMPLES = """
 **Examples**
@@ -29,6 +33,8 @@ EXAMPLES = """
 `pagesight enqueue scans/` · everything below a folder, worked by whatever workers there are
 
 `pagesight enqueue s3://scans/2026/ --collection works --language de --lane backfill`
+
+`pagesight enqueue photos/ --profile visual` · other questions
 
 `pagesight enqueue letter.pdf --lane urgent --wait` · and show how it goes until it has ended
 
@@ -53,17 +59,25 @@ def enqueue(
             "--language", "-l", help="BCP 47 tag of the language to describe pages in.", show_default="the collection's"
         ),
     ] = None,
+    profile: ProfileName = None,
     lane: Annotated[Lane, typer.Option("--lane", help="How soon, among what else is queued.")] = Lane.NORMAL,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Show how it goes until it has ended.")] = False,
     as_json: Json = False,
 ) -> None:
     """Queue files for the workers: the batch's id is there at once, and they do everything else."""
+    from workers.client import Order
+
     settings = load()
-    name = collection_name(collection)
-    tag = normalise_tag(language) if language else None
+    order = Order(
+        collection=collection_name(collection),
+        language=normalise_tag(language) if language else None,
+        default_language=settings.language,
+        lane=lane,
+        profile=load_profile(profile, settings.profiles_folder) if profile else None,
+    )
     roots = outermost(map(root_url, sources))
     archive = open_archive(settings)
-    batch = _begin(archive, settings, roots, name, tag, lane)
+    batch = _begin(archive, settings, roots, order)
     if not wait:
         _tell(batch, as_json)
         return
@@ -95,15 +109,10 @@ def _lies_below(url: str, root: str) -> bool:
     return root.endswith("/") and url.startswith(root)
 
 
-def _begin(
-    archive: Archive, settings: Settings, roots: list[str], collection: str, language: str | None, lane: Lane
-) -> Batch:
-    from workers.client import Order
-
+def _begin(archive: Archive, settings: Settings, roots: list[str], order: Order) -> Batch:
     fleet = open_fleet(settings, archive, Patience().within(PUBLISH_SECONDS))
     fleet.lanes.epoch()  # a Redis that is away is noticed before anything is begun
-    installed = install_indices(settings)
-    order = Order(collection, language, settings.language, lane)
+    installed = install_indices(settings, order.profile)
     batch = fleet.enqueue(order, roots, map(display_path, roots))
     if installed:
         project_batch(archive, settings, batch)
@@ -112,11 +121,19 @@ def _begin(
     return batch
 
 
-def install_indices(settings: Settings) -> bool:
-    """Make the indices where they are missing; return False where Elasticsearch is away. Workers wait for it."""
+def install_indices(settings: Settings, profile: Profile | None = None) -> bool:
+    """Make the indices where they are missing, ready for the answers to a profile's questions.
+
+    Returns False where Elasticsearch is away. Workers wait for it.
+
+    Raises:
+        SettingsError: these answers do not fit into the indices.
+    """
     try:
         with closing(open_index(settings)) as index:
             index.install()
+            if profile is not None:
+                index.require_answers(profile.own_kinds)
     except (ServiceUnavailable, ServiceRefused) as error:
         words = f"{error}. The batch is queued all the same; what is read is archived, and its records wait."
         stderr().print(plain(words, "yellow"))

@@ -23,6 +23,8 @@ class ExitCode(IntEnum):
     """A word on the command line or a setting is wrong."""
     REFUSED = 3
     """A service refuses or is away: key, balance, model, cluster, archive."""
+    EXHAUSTED = 4
+    """A budget of tokens or pages is used up; the same command with another one goes on."""
     INTERRUPTED = 130
     """Stopped by Ctrl-C or SIGTERM; the same command goes on."""
 

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated, Any
 
@@ -13,17 +14,20 @@ import typer
 
 from pipeline.batches import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.options import Json
+from pipeline.cli.options import BudgetTokens, Json, MaxPages, ProfileName
 from pipeline.cli.output import plain, print_error, print_json, rows, stderr, stdout, table
 from pipeline.cli.progress import RunProgress
+from pipeline.errors import PagesightError
 from pipeline.indexing import Order, index_batch
 from pipeline.languages import normalise_tag
 from pipeline.local_runner import Tally
 from pipeline.models import Batch, DocumentStatus, PageStatus
 from pipeline.retry import Patience
 from pipeline.services import open_leases, open_tools, own_places
-from pipeline.settings import load
+from pipeline.settings import Settings, load
 from pipeline.sources import root_url
+from pipeline.vision.budget import Budget
+from pipeline.vision.profile import load_profile
 
 EXAMPLES = """
 **Examples**
@@ -36,8 +40,13 @@ EXAMPLES = """
 
 `pagesight index scans/ --language de` · descriptions in German
 
+`pagesight index photos/ --profile visual` · other questions
+
+`pagesight index scans/ --budget-tokens 200000` · for as much as these allow
+
 The same command again does only what is missing.
-Exit codes: 0 all pages fine, 1 some failed, 2 usage or settings, 3 a service refused, 130 interrupted.
+Exit codes: 0 all pages fine, 1 some failed, 2 usage or settings, 3 a service refused, 4 a budget is used up,
+130 interrupted.
 """
 
 LOCAL_READER_NOTE = (
@@ -59,6 +68,9 @@ def index(
             "--language", "-l", help="BCP 47 tag of the language to describe pages in.", show_default="the collection's"
         ),
     ] = None,
+    profile: ProfileName = None,
+    budget_tokens: BudgetTokens = None,
+    max_pages: MaxPages = None,
     as_json: Json = False,
 ) -> None:
     """Make files searchable by what their pages show: render, read, archive and index every page."""
@@ -69,23 +81,58 @@ def index(
         collection=collection_name(collection),
         language=normalise_tag(language) if language else None,
         default_language=settings.language,
+        profile=load_profile(profile, settings.profiles_folder) if profile else None,
+        max_pages=max_pages,
     )
+    ran = work_order(order, settings, budget_tokens)
+    if as_json:
+        print_json(summary(ran.batch))
+    else:
+        print_summary(ran.batch)
+    raise typer.Exit(ran.code())
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a batch in this process ended."""
+
+    batch: Batch
+    error: PagesightError | None
+    """What halted it."""
+    tally: Tally
+    interrupted: bool
+
+    def code(self) -> ExitCode:
+        """Print what a person is to know of the end, and return the exit code."""
+        if self.error is not None:
+            print_error(self.error)
+            return ExitCode.REFUSED
+        return _ended(self.batch, self.tally, self.interrupted)
+
+
+def work_order(order: Order, settings: Settings, budget_tokens: int | None) -> Ran:
+    """Work what was asked for in this process, and show how it goes.
+
+    `budget_tokens` is what the calls may cost; any number when None.
+    """
     patience = Patience()
     tally = Tally()
-    with open_tools(settings, patience) as (tools, ranges_at_once), interruptible(patience) as interrupted:
+
+    def used_up() -> None:
+        tally.used_up = f"the budget of {budget_tokens:,} tokens has no room for another call"
+        patience.stop()
+
+    budget = Budget(budget_tokens, used_up)
+    tools_opened = open_tools(settings, patience, budget=budget)
+    with tools_opened as (tools, ranges_at_once), interruptible(patience) as interrupted:
         if not tools.reader.describes:
             stderr().print(plain(LOCAL_READER_NOTE, "yellow"))
         tools.projector.index.install()
+        if order.profile is not None:  # a conflict is told before anything is begun
+            tools.projector.index.require_answers(order.profile.own_kinds)
         with RunProgress(tally, patience, stderr()) as progress:
             batch, error = index_batch(order, tools, open_leases(settings), ranges_at_once, tally, progress.tick)
-    if as_json:
-        print_json(summary(batch))
-    else:
-        _print_summary(batch)
-    if error is not None:
-        print_error(error)
-        raise typer.Exit(ExitCode.REFUSED)
-    raise typer.Exit(_ended(batch, tally, bool(interrupted)))
+    return Ran(batch, error, tally, bool(interrupted))
 
 
 def summary(batch: Batch) -> dict[str, Any]:
@@ -94,6 +141,7 @@ def summary(batch: Batch) -> dict[str, Any]:
         "batch": batch.id,
         "collection": batch.collection,
         "language": batch.language,
+        "profile": batch.profile,
         "state": batch.state,
         "documents": batch.documents,
         "pages": batch.pages,
@@ -104,7 +152,8 @@ def summary(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _print_summary(batch: Batch) -> None:
+def print_summary(batch: Batch) -> None:
+    """Print what came of a batch."""
     grid = table("batch " + batch.id, "")
     facts = [
         ("documents", _words(batch.documents)),
@@ -125,6 +174,11 @@ def _ended(batch: Batch, tally: Tally, interrupted: bool) -> ExitCode:
         left = tally.pages_unfinished
         stderr().print(plain(f"Interrupted with {left} known pages to go. Run the same command again to go on."))
         return ExitCode.INTERRUPTED
+    if tally.used_up:
+        left = tally.pages_unfinished
+        words = f"Ended since {tally.used_up}, with {left} known pages to go. The same command goes on from here."
+        stderr().print(plain(words))
+        return ExitCode.EXHAUSTED
     if tally.pages[PageStatus.FAILED] or tally.documents[DocumentStatus.FAILED]:
         stderr().print(plain("Some pages or files failed: `pagesight failures` says why and what to do."))
         return ExitCode.SOME_FAILED

@@ -27,6 +27,7 @@ from pipeline.retry import Patience
 from pipeline.services import open_inspector, own_places
 from pipeline.settings import load
 from pipeline.sources import display_path, root_url
+from pipeline.vision.profile import load_profile
 
 EXAMPLES = """
 **Examples**
@@ -68,6 +69,9 @@ def inspect(
     paths: Annotated[
         list[str], typer.Argument(help="Files and folders, here or in a bucket (`s3://…`); folders are walked.")
     ],
+    profile: Annotated[
+        str | None, typer.Option("--profile", "-p", help="The questions that would be asked.", show_default="standard")
+    ] = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row for each file, instead of tables.")] = False,
 ) -> None:
@@ -75,6 +79,7 @@ def inspect(
     if as_json and as_csv:
         raise SettingsError("--json and --csv exclude each other", remedy="Give one of them.")
     settings = load()
+    chosen = load_profile(profile, settings.profiles_folder) if profile else None
     roots = tuple(map(root_url, paths))
     console = stdout()
     printer: Printer = TablePrinter(console, roots, uses_model=settings.uses_model)
@@ -84,7 +89,7 @@ def inspect(
     totals = Totals()
     refusal: PagesightError | None = None
     with (
-        open_inspector(settings, patience) as inspector,
+        open_inspector(settings, patience, chosen) as inspector,
         interruptible(patience) as interrupted,
         InspectionProgress(totals, patience, _progress_console(console, printer)) as progress,
     ):

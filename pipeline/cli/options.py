@@ -7,6 +7,31 @@ from typing import Annotated
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+BudgetTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--budget-tokens",
+        min=1,
+        metavar="N",
+        help="End before more tokens are sent and received than so many.",
+        show_default="any number",
+    ),
+]
+MaxPages = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pages", min=1, metavar="N", help="End once so many pages were worked.", show_default="any number"
+    ),
+]
+ProfileName = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        "-p",
+        help="The questions asked of a page: see `pagesight profile list`.",
+        show_default="the collection's",
+    ),
+]
 CollectionFilter = Annotated[
     str | None, typer.Option("--collection", "-c", help="Only this collection.", show_default="all")
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -10,10 +10,11 @@ from elastic_transport.client_utils import DEFAULT
 from elasticsearch import Elasticsearch
 
 from pipeline.errors import ServiceUnavailable, SettingsError
+from pipeline.models import AnswerKind
 from pipeline.retry import Patience
 from pipeline.search import templates
 from pipeline.search.errors import SERVICE, not_installed, reason, translated
-from pipeline.search.install import install, mapped_languages
+from pipeline.search.install import add_answers, install, mapped_languages
 from pipeline.search.queries import Queries
 from pipeline.search.write import CHUNK_RECORDS, Write, Written, write
 
@@ -49,6 +50,8 @@ class Index:
         """
         self._replicas = replicas
         self._languages: frozenset[str] | None = None
+        self._answers: set[tuple[str, AnswerKind]] = set()
+        """Fields under `answers` that the live mapping is known to have."""
         try:
             self._client = Elasticsearch(
                 url,
@@ -83,6 +86,7 @@ class Index:
     def install(self) -> tuple[str, ...]:
         """Make templates, indices, aliases and language fields that are missing; return what was changed, in words."""
         changes = install(self._client, self._replicas)
+        self._answers = set()  # the index may be a new one
         self._languages = self._mapped_languages()
         return changes
 
@@ -100,6 +104,17 @@ class Index:
         with translated():
             answer = self._client.indices.get(index=templates.PAGES_WRITE, features=["aliases", "mappings"])
         return frozenset(mapped_languages(answer.body) or ())
+
+    def require_answers(self, kinds: Mapping[str, AnswerKind]) -> None:
+        """Have the live mapping know the fields of these questions under `answers`; the server is asked once for each.
+
+        Raises:
+            SettingsError: one of them has another type there.
+        """
+        missing = {name: kind for name, kind in kinds.items() if (name, kind) not in self._answers}
+        if missing:
+            add_answers(self._client, missing)
+            self._answers |= missing.items()
 
     def write(self, writes: Iterable[Write], patience: Patience) -> Written:
         """Write records, waiting while the cluster is away: `pipeline.search.write.write`."""

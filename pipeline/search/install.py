@@ -7,9 +7,10 @@ from typing import Any
 
 from elasticsearch import BadRequestError, Elasticsearch
 
-from pipeline.errors import ServiceRefused
+from pipeline.errors import ServiceRefused, SettingsError
+from pipeline.models import AnswerKind
 from pipeline.search import templates
-from pipeline.search.errors import SERVICE, translated
+from pipeline.search.errors import SERVICE, reason, translated
 
 
 def install(client: Elasticsearch, replicas: int) -> tuple[str, ...]:
@@ -38,6 +39,25 @@ def mapped_languages(indices: Mapping[str, Any]) -> dict[str, str] | None:
             fields = index["mappings"]["properties"]["i18n"]["properties"]["text"].get("properties", {})
             return {code: field["analyzer"] for code, field in fields.items()}
     return None
+
+
+def add_answers(client: Elasticsearch, kinds: Mapping[str, AnswerKind]) -> None:
+    """Have the live mapping of pages know the fields of these questions. What it knows already stays.
+
+    Raises:
+        SettingsError: one of them has another type there, or there are too many fields.
+        ServiceRefused: there is no index, or the key may not do it.
+        ServiceUnavailable: the cluster is away.
+    """
+    mapping = templates.answers_mapping(kinds)
+    with translated():
+        try:
+            client.indices.put_mapping(index=templates.PAGES_WRITE, properties=mapping["properties"])
+        except BadRequestError as error:
+            raise SettingsError(
+                f"the answers of a profile do not fit into the index: {reason(error.body.get('error'))}",
+                remedy="Pages were read with another kind of question of that name: give the question another name.",
+            ) from error
 
 
 def _live_indices(client: Elasticsearch) -> dict[str, Any]:

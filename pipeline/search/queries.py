@@ -18,19 +18,23 @@ Source = dict[str, Any]
 #: What people say of a page weighs more than the words that happen to stand on it; folder names weigh least.
 SEARCH_FIELDS = (
     "description^2",
+    "caption^2",
     "text",
+    "translation",
     "layer_text",
     "document.title^2",
     "document.name",
     "document.path.words^0.5",
     "i18n.description.*^2",
+    "i18n.caption.*^2",
     "i18n.text.*",
+    "i18n.translation.*",
     "i18n.title.*^2",
 )
 #: Share of the words that a page may lack where none has them all, rounded down.
 LACKING = "-50%"
 #: Fields that hits are highlighted in; a copy under `i18n` is shown as the field that it copies.
-HIGHLIGHTED = ("description", "text", "layer_text", "document.title", "document.name")
+HIGHLIGHTED = ("description", "caption", "text", "translation", "layer_text", "document.title", "document.name")
 #: Beyond this the server refuses to highlight (`index.highlight.max_analyzed_offset` is 1,000,000).
 HIGHLIGHT_MAX_CHARACTERS = 999_999
 HIT_FIELDS = ("collection", "document.id", "document.name", "document.title", "page", "status", "description", "image")
@@ -327,7 +331,7 @@ def _literally(term: str) -> str:
 
 def _highlighting(marker: str) -> Source:
     """Ask for fragments with matches between marks that no page can know, since they are made up for this request."""
-    fields = [*HIGHLIGHTED, "i18n.description.*", "i18n.text.*", "i18n.title.*"]
+    fields = [*HIGHLIGHTED, "i18n.*"]
     return {
         "pre_tags": [_open(marker)],
         "post_tags": [_close(marker)],

@@ -8,7 +8,19 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+from pipeline.models import AnswerKind
+
 Body = dict[str, Any]
+
+_KEYWORD: Body = {"type": "keyword", "ignore_above": 256}
+#: The field under `answers` for each kind of question; that of a list holds several.
+_ANSWER_FIELDS: dict[AnswerKind, Body] = {
+    AnswerKind.TEXT: {"type": "text", "analyzer": "standard", "fields": {"raw": _KEYWORD}},
+    AnswerKind.CHOICE: _KEYWORD,
+    AnswerKind.LIST: _KEYWORD,
+    AnswerKind.YES_NO: {"type": "boolean"},
+    AnswerKind.NUMBER: {"type": "double"},
+}
 
 #: The aliases, as `mappings/aliases.json` has them. Pages are read and written under different ones, so that a new
 #: index can be filled before it is shown.
@@ -61,6 +73,11 @@ def language_mapping(code: str, analyzer: str) -> Body:
     fields = load("components/pages.json")["template"]["mappings"]["properties"]["i18n"]["properties"]
     language = {code: {"type": "text", "analyzer": analyzer}}
     return {"properties": {"i18n": {"properties": {field: {"properties": language} for field in fields}}}}
+
+
+def answers_mapping(kinds: Mapping[str, AnswerKind]) -> Body:
+    """Return the mapping that adds the fields of these questions under `answers`."""
+    return {"properties": {"answers": {"properties": {name: _ANSWER_FIELDS[kind] for name, kind in kinds.items()}}}}
 
 
 def component_templates(replicas: int, analyzers: Mapping[str, str]) -> dict[str, Body]:

@@ -10,8 +10,11 @@ from importlib.resources import files
 from pipeline.errors import AnswerTimeout, AnswerUnusable, ServiceThrottled, ServiceUnavailable
 from pipeline.models import Answer
 from pipeline.retry import MODEL_WAITS_SECONDS, Patience, persist, wait_seconds
+from pipeline.vision.budget import Budget
 from pipeline.vision.client import Completion, VlmClient
+from pipeline.vision.cost import MAX_IMAGE_TOKENS
 from pipeline.vision.limits import Limiter
+from pipeline.vision.profile import Question
 from pipeline.vision.reader import ImageAnswers, Usage, answer_key
 
 #: An answer that cannot be understood is asked for again at once, so often in all.
@@ -24,6 +27,8 @@ TEMPERATURE = 0.0
 CANARY_IMAGE = files("pipeline.vision") / "canary.jpg"
 CANARY_PROMPT = "Is this image blank? Answer yes or no."
 CANARY_MAX_TOKENS = 8
+#: The question that an endpoint of its own can be set for.
+TEXT_QUESTION = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +52,67 @@ class Asked:
     temperature: float = TEMPERATURE
 
 
+def asked_key(model: str, revision: str, pixels_sha256: str, asked: Asked) -> str:
+    """Return the key under which what a model says to this, about these pixels, is archived."""
+    return answer_key(
+        pixels_sha256,
+        {
+            "model": model,
+            "revision": revision,
+            "prompt": asked.prompt,
+            "language": asked.language,
+            "max_tokens": asked.max_tokens,
+            "temperature": asked.temperature,
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that answers, and whether it is told what is asked: one that only transcribes takes the image alone."""
+
+    name: str
+    revision: str
+    takes_prompt: bool = True
+
+    def asked(self, question: Question, language: str) -> Asked:
+        """Return what this model is sent for a question."""
+        prompt = question.prompt_in(language) if self.takes_prompt else ""
+        return Asked(question.name, prompt, question.language_in(language), question.max_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Who is asked what: the vision model, or for the text of a page a model of its own."""
+
+    vision: Model
+    text: Model | None = None
+
+    def of(self, question: Question) -> Model:
+        """Return the model that answers a question."""
+        return self.text if self.text is not None and question.name == TEXT_QUESTION else self.vision
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Their names, as answers hold them."""
+        return frozenset(model.name for model in (self.vision, self.text) if model is not None)
+
+    @property
+    def revision(self) -> str:
+        """What readings name: another revision of either makes them stale."""
+        if self.text is None:
+            return self.vision.revision
+        alone = "" if self.text.takes_prompt else ", image alone"
+        return f"{self.vision.revision}; text: {self.text.name} {self.text.revision}{alone}"
+
+
 class Asker:
     """One for a process; its threads share it.
 
     Args:
         revision: the name given to the model's present weights (`vlm_model_revision`).
         waits_seconds: the schedule of `pipeline.retry.persist`.
+        budget: what all calls together may cost; any number of tokens when None.
     """
 
     def __init__(
@@ -62,6 +122,7 @@ class Asker:
         *,
         revision: str,
         waits_seconds: tuple[float, ...] = MODEL_WAITS_SECONDS,
+        budget: Budget | None = None,
     ) -> None:
         self.model = client.model
         self.revision = revision
@@ -69,20 +130,11 @@ class Asker:
         self._client = client
         self._limiter = limiter
         self._waits_seconds = waits_seconds
+        self._budget = budget or Budget()
 
     def key(self, picture: Picture, asked: Asked) -> str:
         """Return the key under which the answer is archived."""
-        return answer_key(
-            picture.pixels_sha256,
-            {
-                "model": self.model,
-                "revision": self.revision,
-                "prompt": asked.prompt,
-                "language": asked.language,
-                "max_tokens": asked.max_tokens,
-                "temperature": asked.temperature,
-            },
-        )
+        return asked_key(self.model, self.revision, picture.pixels_sha256, asked)
 
     def ask(self, picture: Picture, asked: Asked, known: ImageAnswers, patience: Patience) -> tuple[Answer, bool]:
         """Return the answer, and whether it was archived already.
@@ -145,12 +197,14 @@ class Asker:
     def _call(
         self, prompt: str, jpeg: bytes, max_tokens: int, temperature: float, attempt: int, patience: Patience
     ) -> Completion:
-        with self._limiter.slot(patience):
+        most = MAX_IMAGE_TOKENS + len(prompt.encode()) + max_tokens
+        with self._limiter.slot(patience), self._budget.share(most, patience) as share:
             try:
                 completion = self._client.ask(prompt, jpeg, max_tokens=max_tokens, temperature=temperature)
             except ServiceThrottled as error:
                 self._limiter.pause(wait_seconds(error, attempt, self._waits_seconds, jitter=0.0))
                 raise
+            share.spent = completion.tokens_in + completion.tokens_out
         self.usage.add(completion.tokens_in, completion.tokens_out)
         self._limiter.spent(completion.tokens_in + completion.tokens_out)
         return completion

@@ -2,7 +2,8 @@
 
 The protocol is the OpenAI-compatible `POST <base>/chat/completions` as Jina documents it for jina-vlm: one user turn
 with the text part before the image part, the image as a data URI, no system role (the endpoint refuses it), and
-`max_tokens` always sent, because the self-hosted build defaults to 256.
+`max_tokens` always sent, because the self-hosted build defaults to 256. Other endpoints that speak it are asked in the
+same way; what else one of them takes `pipeline.vision.probing` finds out.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import base64
 import ipaddress
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError
 
-from pipeline.errors import AnswerUnusable, ServiceRefused, SettingsError
+from pipeline.errors import AnswerUnusable, PagesightError, ServiceRefused, SettingsError
 from pipeline.vision.http_errors import (
     PROXY_REMEDY,
     SERVICE,
@@ -44,6 +46,8 @@ class Completion:
     tokens_in: int
     tokens_out: int
     seconds: float
+    finish_reason: str | None = None
+    """What the endpoint itself says of the answer's end; not every one tells the truth."""
 
 
 class _Message(BaseModel):
@@ -56,8 +60,9 @@ class _Choice(BaseModel):
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    # The second names are those of mlx-vlm's server.
+    prompt_tokens: int | None = Field(None, validation_alias=AliasChoices("prompt_tokens", "input_tokens"))
+    completion_tokens: int | None = Field(None, validation_alias=AliasChoices("completion_tokens", "output_tokens"))
 
 
 class _ChatCompletion(BaseModel):
@@ -77,6 +82,12 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 _IMAGE_URL = "data:image/jpeg;base64,"
+#: The part of a turn that the image of a request is put into.
+IMAGE_PART: Mapping[str, Any] = {"type": "image_url", "image_url": {"url": _IMAGE_URL}}
+#: How the names of this endpoint's settings begin; remedies are written with them.
+VLM_SETTINGS = "PAGESIGHT_VLM_"
+#: The key of jina-vlm has another name beside its setting's; no other endpoint's has.
+_OTHER_KEY_NAME = " (or JINA_API_KEY)"
 #: A multiple of 3, so that the pieces' base64 can be put together.
 _PIECE_BYTES = 3 << 14
 
@@ -85,11 +96,13 @@ class VlmClient:
     """Speaks to one endpoint. One for a process; its threads share it.
 
     Args:
-        base_url: for instance `https://api-beta-vlm.jina.ai/v1`.
+        base_url: for instance `https://api-beta-vlm.jina.ai/v1`; one without a path gets `/v1`, where servers of this
+            protocol have it.
         api_key: None for an endpoint of one's own that wants none.
         connect_seconds: limit for a connection to stand.
         read_seconds: limit for the whole answer to arrive, and for the request to be taken.
         concurrency: connections kept; calls in flight are bounded by `pipeline.vision.limits`.
+        settings: how the names of the settings begin that remedies tell people to change.
         transport: for tests.
 
     Raises:
@@ -105,11 +118,14 @@ class VlmClient:
         connect_seconds: float,
         read_seconds: float,
         concurrency: int,
+        settings: str = VLM_SETTINGS,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        url = _checked_url(base_url)
-        key = _checked_key(api_key)
+        with _remedies_naming(settings):
+            url = _checked_url(base_url)
+            key = _checked_key(api_key)
         self.model = model
+        self._settings = settings
         self._base = str(url).rstrip("/")
         self._endpoint = Endpoint(url.netloc.decode("ascii"), key)
         self._read_seconds = read_seconds
@@ -139,8 +155,18 @@ class VlmClient:
                 remedy=f"{PROXY_REMEDY} SSL_CERT_FILE, where it is set, must name a PEM file.",
             ) from None
 
-    def ask(self, prompt: str, jpeg: bytes, *, max_tokens: int, temperature: float = 0.0) -> Completion:
-        """Ask one question about one page image (JPEG bytes).
+    def ask(
+        self,
+        prompt: str,
+        jpeg: bytes,
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        repetition_penalty: float | None = None,
+    ) -> Completion:
+        """Ask one question about one page image (JPEG bytes). With an empty prompt the image alone is sent.
+
+        `repetition_penalty` is no parameter of OpenAI's: it is sent only where it is given.
 
         Raises:
             ServiceUnavailable: the service is away, or the request is suspect.
@@ -149,8 +175,26 @@ class VlmClient:
             AnswerRefused: it refuses this one request.
             AnswerUnusable: what it sent is no answer.
         """
+        question = [{"type": "text", "text": prompt}] if prompt else []
+        request: dict[str, Any] = {
+            "messages": [{"role": "user", "content": [*question, IMAGE_PART]}],
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+        }
+        if repetition_penalty is not None:
+            request["repetition_penalty"] = repetition_penalty
+        return self.complete(request, jpeg)
+
+    def complete(self, request: Mapping[str, Any], jpeg: bytes) -> Completion:
+        """Send a request as it is given, with the model's name, and with the image where it has `IMAGE_PART`.
+
+        It has to name `max_tokens`.
+
+        Raises:
+            ServiceUnavailable, ServiceThrottled, ServiceRefused, AnswerRefused, AnswerUnusable: as `ask`.
+        """
         began = time.monotonic()
-        body = self._call("POST", "/chat/completions", _request(self.model, prompt, jpeg, max_tokens, temperature))
+        body = self._call("POST", "/chat/completions", _body({"model": self.model, **request}, jpeg))
         seconds = time.monotonic() - began
         answer = self._parse(_ChatCompletion, body)
         choice, usage = answer.choices[0], answer.usage or _Usage()
@@ -158,10 +202,11 @@ class VlmClient:
         return Completion(
             content=choice.message.content,
             # The self-hosted build says "stop" even where it was cut off, so the count decides as well.
-            truncated=choice.finish_reason == "length" or tokens_out >= max_tokens,
+            truncated=choice.finish_reason == "length" or tokens_out >= request["max_tokens"],
             tokens_in=usage.prompt_tokens or 0,
             tokens_out=tokens_out,
             seconds=seconds,
+            finish_reason=choice.finish_reason,
         )
 
     def check(self) -> str:
@@ -173,7 +218,8 @@ class VlmClient:
         try:
             listed = [model.id for model in self._parse(_Models, self._call("GET", "/models")).data]
         except AnswerUnusable as error:
-            raise ServiceRefused(SERVICE, f"{error} to a request for its models", remedy=URL_REMEDY) from None
+            with _remedies_naming(self._settings):
+                raise ServiceRefused(SERVICE, f"{error} to a request for its models", remedy=URL_REMEDY) from None
         # Jina's catalogue has `jina-ai/jina-vlm` for the model that requests call `jina-vlm`.
         if any(name.rpartition("/")[2] == self.model or name == self.model for name in listed):
             return f"{self._endpoint} answers and lists {self.model}"
@@ -185,13 +231,14 @@ class VlmClient:
 
     def _call(self, method: str, path: str, body: _Body | None = None) -> bytes:
         headers = {"Content-Type": "application/json", "Content-Length": str(body.length)} if body else None
-        try:
-            with self._http.stream(method, self._base + path, content=body, headers=headers) as response:
-                content = self._read(response)
-        except httpx.HTTPError as error:
-            raise error_from_transport(error, self._endpoint) from error
-        if not response.is_success:
-            raise error_from_status(response.status_code, response.headers, content, self._endpoint)
+        with _remedies_naming(self._settings):
+            try:
+                with self._http.stream(method, self._base + path, content=body, headers=headers) as response:
+                    content = self._read(response)
+            except httpx.HTTPError as error:
+                raise error_from_transport(error, self._endpoint) from error
+            if not response.is_success:
+                raise error_from_status(response.status_code, response.headers, content, self._endpoint)
         return content
 
     def _read(self, response: httpx.Response) -> bytes:
@@ -217,17 +264,21 @@ class VlmClient:
             ) from None
 
 
-def _request(model: str, prompt: str, jpeg: bytes, max_tokens: int, temperature: float) -> _Body:
-    parts = [{"type": "text", "text": prompt}, {"type": "image_url", "image_url": {"url": _IMAGE_URL}}]
-    request = {
-        "model": model,
-        "messages": [{"role": "user", "content": parts}],
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-    }
+def _body(request: Mapping[str, Any], jpeg: bytes) -> _Body:
     # Inside a JSON string this marker cannot occur: its last quote would be escaped.
     head, marker, tail = json.dumps(request).partition(f'"{_IMAGE_URL}"')
     return _Body((head + marker[:-1]).encode(), jpeg, (marker[-1] + tail).encode())
+
+
+@contextmanager
+def _remedies_naming(settings: str) -> Iterator[None]:
+    """Let the remedies of errors name the settings that begin so: they are written for jina-vlm's."""
+    try:
+        yield
+    except PagesightError as error:
+        if settings != VLM_SETTINGS:
+            error.remedy = error.remedy.replace(_OTHER_KEY_NAME, "").replace(VLM_SETTINGS, settings)
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +314,7 @@ def _checked_url(text: str) -> httpx.URL:
             "the model's address holds a name, a password, a query or a fragment",
             remedy="Write only scheme, host and path in PAGESIGHT_VLM_URL; the key belongs in PAGESIGHT_VLM_API_KEY.",
         )
-    return url
+    return url if url.path.strip("/") else url.copy_with(path="/v1")
 
 
 def _checked_key(key: SecretStr | None) -> SecretStr | None:

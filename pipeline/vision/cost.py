@@ -1,10 +1,12 @@
-"""What a page would cost to be read by the model, told from its size alone."""
+"""What a page would cost to be read by the model, told before anything is asked."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from pipeline.models import RenderedPage
+from pipeline.vision.conditions import page_facts
 from pipeline.vision.profile import Profile
 
 #: The tile grid of the published processor: at most so many tiles of 378 px beside a small copy of the whole page. They
@@ -44,14 +46,24 @@ class Cost:
 NO_COST = Cost()
 
 
-def page_cost(profile: Profile, language: str, width_px: int, height_px: int) -> Cost:
-    """Return what the questions of a profile cost, asked about a page image of this size."""
-    prompts = [question.prompt_in(language) for question in profile.questions]
-    return Cost(
-        calls=len(prompts),
-        tokens_in=sum(image_tokens(width_px, height_px) + len(prompt) // CHARACTERS_A_TOKEN for prompt in prompts),
-        tokens_out_max=sum(question.max_tokens for question in profile.questions),
+def page_cost(profile: Profile, language: str, page: RenderedPage) -> Cost:
+    """Return what the questions of a profile cost, asked about a page.
+
+    An upper bound: all questions count that may be asked of such a page, whatever the answers before them will be.
+    """
+    facts = page_facts(page, language)
+    costs = (
+        call_cost(question.prompt_in(language), question.max_tokens, page.width_px, page.height_px)
+        for question in profile.questions
+        if question.may_be_asked(facts)
     )
+    return sum(costs, NO_COST)
+
+
+def call_cost(prompt: str, max_tokens: int, width_px: int, height_px: int) -> Cost:
+    """Return what one question costs, asked about a page image of this size."""
+    tokens_in = image_tokens(width_px, height_px) + len(prompt) // CHARACTERS_A_TOKEN
+    return Cost(calls=1, tokens_in=tokens_in, tokens_out_max=max_tokens)
 
 
 def image_tokens(width_px: int, height_px: int) -> int:
@@ -76,3 +88,7 @@ def _grid(width: int, height: int) -> tuple[int, int]:
 def _tokens(rows: int, columns: int) -> int:
     high, wide = (TOKENS_A_TILE * tiles + MARGIN_TOKENS for tiles in (rows, columns))
     return high * (wide + 1) + FRAME_TOKENS
+
+
+#: No page image has more, whatever its shape.
+MAX_IMAGE_TOKENS = max(_tokens(rows, columns) for rows, columns in _GRIDS) + _tokens(1, 1)

@@ -12,6 +12,7 @@ from pipeline.models import Answer, RenderedPage, TextSource
 from pipeline.retry import Patience
 from pipeline.vision.measured import DESCRIPTION_REVISION, TextMeasures, describe
 from pipeline.vision.ocr import Ocr, open_rapidocr
+from pipeline.vision.profile import Profile
 from pipeline.vision.reader import AnswerCache, ImageAnswers, PageAnswers, Usage, answer_key
 from pipeline.vision.tesseract import find_tesseract
 from pipeline.vision.text_layer import stands_for_page
@@ -78,6 +79,10 @@ class LocalReader:
         share = arranged.area_px / (page.width_px * page.height_px)
         measures = TextMeasures(arranged.text, arranged.columns, share, unread=reading.unread)
         return _page_answers(page, language, measures, TextSource.OCR, reading)
+
+    def with_profile(self, profile: Profile) -> LocalReader:
+        """Return this reader: it asks no questions."""
+        return self
 
     def close(self) -> None:
         """End the OCR processes."""

@@ -11,9 +11,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipeline.models import Answer, RenderedPage, TextSource
+from pipeline.models import Answer, RenderedPage, TextSource, Value
 from pipeline.retry import Patience, Waiting, persist
 from pipeline.vision.leases import LEASE_WAITS_SECONDS, Lease, Leases
+from pipeline.vision.profile import Profile
 
 #: How often one who waits for another's answer looks for it.
 POLL_SECONDS = 0.05
@@ -24,10 +25,15 @@ class PageAnswers:
     """What a reader found out about one page."""
 
     description: str | None
+    """None where it was not asked for; an empty one is "", and so with `caption`, `text` and `translation`."""
     text: str | None
     text_source: TextSource | None
+    caption: str | None = None
+    translation: str | None = None
+    values: Mapping[str, Value] = field(default_factory=dict)
+    """Answers to the profile's own questions, by name."""
     answers: tuple[Answer, ...] = ()
-    """The archived answers that the two rest on."""
+    """The archived answers that all this rests on."""
     cached: int = 0
     """How many of the answers were there already."""
     description_language: str | None = None
@@ -53,6 +59,13 @@ class Usage:
         """Tokens sent and received."""
         return self.tokens_in + self.tokens_out
 
+    def include(self, other: Usage) -> None:
+        """Count what another one has counted."""
+        with self._lock:
+            self.calls += other.calls
+            self.tokens_in += other.tokens_in
+            self.tokens_out += other.tokens_out
+
     def add(self, tokens_in: int, tokens_out: int) -> None:
         """Count one answered call."""
         with self._lock:
@@ -73,8 +86,18 @@ class Reader(Protocol):
     """True where a vision model speaks; False where only text and measurements are had."""
     wants_pixels: bool
     """Whether `RenderedPage.rgb` must be filled."""
-    usage: Usage
-    """All zero for a reader that asks no model."""
+
+    @property
+    def usage(self) -> Usage:
+        """All zero for a reader that asks no model."""
+        ...
+
+    def with_profile(self, profile: Profile) -> Reader:
+        """Return a reader with this one's connections and counts that asks the questions of a profile.
+
+        The one who closes it is still the one who made this one.
+        """
+        ...
 
     def read(self, page: RenderedPage, language: str, patience: Patience) -> PageAnswers:
         """Read a page that is not blank, in the language of a BCP 47 tag.

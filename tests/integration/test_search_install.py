@@ -96,6 +96,8 @@ def test_languages_that_the_server_has_learnt_since_are_added_to_the_live_index(
     assert {name: field["properties"]["de"]["analyzer"] for name, field in mapping.items()} == {
         "text": "german",
         "description": "german",
+        "caption": "german",
+        "translation": "german",
         "title": "german",
     }
 
@@ -116,12 +118,16 @@ def test_unknown_fields_are_refused_deep_within_a_record(index):
     "record",
     [
         page(text="zebra"),
+        page(caption="zebra"),
+        page(translation="zebra"),
         page(layer_text="zebra"),
         page(description="zebra"),
         page(document={"title": "zebra"}),
         page(name="zebra"),
         page(i18n={"text": {"en": "zebras"}}),
         page(i18n={"title": {"en": "zebras"}}),
+        page(i18n={"caption": {"en": "zebras"}}),
+        page(i18n={"translation": {"en": "zebras"}}),
     ],
 )
 def test_a_bare_word_as_kibana_sends_it_finds_every_kind_of_text(index, client, record):

@@ -75,6 +75,15 @@ def test_nothing_found_is_nothing_found(index):
     assert (result.total, result.hits, result.all_words) == (0, (), True)
 
 
+def test_captions_and_translations_are_found_and_shown(index):
+    translation = {"translation": "Two harbours", "i18n": {"translation": {"en": "Two harbours"}}}
+    fill(index, page(1, caption="A lighthouse by the sea"), page(2, text="Zwei Häfen", **translation))
+    (first,) = index.queries.search("lighthouse").hits
+    (second,) = index.queries.search("harbour").hits
+    assert (first.page_number, set(first.highlights)) == (1, {"caption"})
+    assert (second.page_number, set(second.highlights)) == (2, {"translation"})
+
+
 def test_a_description_weighs_more_than_words_on_the_page(index):
     fill(index, page(1, text="a harbour at night"), page(2, description="a harbour at night"))
     assert found(index, "harbour") == [2, 1]

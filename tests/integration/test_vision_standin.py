@@ -21,7 +21,7 @@ from pipeline.vision.limits import LocalLimiter
 from pipeline.vision.model_reader import ModelReader
 from pipeline.vision.profile import load_profile
 from support.standin import Standin, standin
-from support.vision import answer_cache, page_image, rendered_page
+from support.vision import answer_cache, model_reader, page_image, rendered_page
 
 __all__ = ["standin"]
 
@@ -45,7 +45,7 @@ def make_client(
 def reading(standin: Standin, *, concurrency: int = 8, read_seconds: float = 20) -> Iterator[ModelReader]:
     client = make_client(standin, concurrency=concurrency, read_seconds=read_seconds)
     asker = Asker(client, LocalLimiter(concurrency), revision="1", waits_seconds=WAITS_SECONDS)
-    reader = ModelReader(asker, answer_cache(), load_profile())
+    reader = model_reader(asker, answer_cache(), load_profile())
     try:
         yield reader
     finally:

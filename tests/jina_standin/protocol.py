@@ -34,6 +34,18 @@ LANGUAGE = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """What OpenAI-compatible endpoints differ in. As they stand these are jina-vlm's."""
+
+    takes_system: bool = False
+    refused_fields: tuple[str, ...] = ()
+    """Names within a request that are answered with 422."""
+    says_length: bool = False
+    """Whether `finish_reason` tells that an answer was cut off; in the self-hosted build it is always "stop"."""
+    takes_image_alone: bool = True
+
+
 class Refusal(Exception):
     """An error answer: status and JSON body as the real endpoint gives them."""
 
@@ -87,7 +99,7 @@ def check_key(authorization: str | None, key: str | None) -> None:
         raise application_error(401, "AUTH_INVALID_API_KEY", f"Invalid API key {authorization.removeprefix('Bearer ')}")
 
 
-def parse_request(body: bytes, model: str) -> Asked:
+def parse_request(body: bytes, model: str, manners: Manners) -> Asked:
     try:
         data = json.loads(body)
     except ValueError:
@@ -98,11 +110,16 @@ def parse_request(body: bytes, model: str) -> Asked:
         raise application_error(400, "INPUT_MODEL_NOT_FOUND", f"Model {data.get('model')!r} not found")
     if data.get("stream"):
         raise application_error(400, "INPUT_INVALID", "Streaming is not supported")
-    parts = _only_turn(data.get("messages"))
+    for name in manners.refused_fields:
+        if name in data:
+            raise validation_error(name, "Extra inputs are not permitted")
+    parts = _only_turn(data.get("messages"), manners)
     texts = [part for part in parts if part.get("type") == "text"]
     images = [part for part in parts if part.get("type") == "image_url"]
     if len(images) != 1:
         raise validation_error("messages", "the stand-in takes exactly one image")
+    if not texts and not manners.takes_image_alone:
+        raise validation_error("messages", "a text is missing")
     image, header = _image(images[0])
     return Asked(
         prompt="\n".join(str(part.get("text")) for part in texts),
@@ -114,18 +131,21 @@ def parse_request(body: bytes, model: str) -> Asked:
     )
 
 
-def completion(asked: Asked, content: str, model: str, *, cut_off: bool) -> dict[str, Any]:
-    """The answer. As in the self-hosted build `finish_reason` is always "stop"; only the count tells a cut."""
+def completion(asked: Asked, content: str, model: str, *, cut_off: bool, says_length: bool) -> dict[str, Any]:
+    """The answer. Where `finish_reason` does not tell a cut, only the count does."""
     room = asked.max_tokens * CHARACTERS_A_TOKEN
     cut_off = cut_off or len(content) > room
     tokens_out = asked.max_tokens if cut_off else max(1, len(content) // CHARACTERS_A_TOKEN)
+    finish_reason = "length" if cut_off and says_length else "stop"
     tokens_in = IMAGE_TOKENS + len(asked.prompt) // CHARACTERS_A_TOKEN
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
         "created": 0,
         "model": model,
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": content[:room]}, "finish_reason": "stop"}],
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": content[:room]}, "finish_reason": finish_reason}
+        ],
         "usage": {
             "prompt_tokens": tokens_in,
             "completion_tokens": tokens_out,
@@ -135,9 +155,11 @@ def completion(asked: Asked, content: str, model: str, *, cut_off: bool) -> dict
     }
 
 
-def _only_turn(messages: object) -> list[dict[str, Any]]:
+def _only_turn(messages: object, manners: Manners) -> list[dict[str, Any]]:
     if not isinstance(messages, list) or not messages or not all(isinstance(turn, dict) for turn in messages):
         raise validation_error("messages", "must be a list of turns")
+    if manners.takes_system and messages[0].get("role") == "system":
+        messages = messages[1:]
     wanted = ["user" if index % 2 == 0 else "assistant" for index in range(len(messages))]
     if [turn.get("role") for turn in messages] != wanted:
         raise application_error(400, "INPUT_INVALID", "Conversation roles must alternate user/assistant/user/...")
@@ -164,7 +186,7 @@ def _violations(data: dict[str, Any], parts: list[dict[str, Any]], header: Heade
         "max_tokens_missing": "max_tokens" not in data,
         "temperature_not_zero": data.get("temperature") != 0,
         "several_turns": len(data["messages"]) > 1,
-        "text_not_first": [part.get("type") for part in parts] != ["text", "image_url"],
+        "text_not_first": [part.get("type") for part in parts] not in (["text", "image_url"], ["image_url"]),
         "image_too_large": header.width * header.height > MAX_PIXELS,
         "image_no_jpeg": header.media_type != "image/jpeg",
     }

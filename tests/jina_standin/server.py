@@ -105,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             with state.in_flight_call():
                 check_key(self.headers.get("Authorization"), self.server.key)
-                asked = parse_request(body, self.server.model)
+                asked = parse_request(body, self.server.model, state.manners)
                 entry, fault = state.enter(asked)
                 time.sleep(state.latency_seconds)
                 answer = self._completed(asked, fault)
@@ -133,7 +133,8 @@ class Handler(BaseHTTPRequestHandler):
             content = ""
         if kind is Kind.CUT_OFF:
             content = content[: len(content) // 2]
-        answer = completion(asked, content, self.server.model, cut_off=kind is Kind.CUT_OFF)
+        says_length = self.server.state.manners.says_length
+        answer = completion(asked, content, self.server.model, cut_off=kind is Kind.CUT_OFF, says_length=says_length)
         if kind is Kind.GARBLED:
             self._send_bytes(200, b'{"id": "chatcmpl-1", "choices": [{"mess\x00', {})
         elif kind is Kind.CLOSING:
@@ -150,6 +151,9 @@ class Handler(BaseHTTPRequestHandler):
     def _content(self, asked: Asked) -> str:
         known = self.server.state.answers.get(asked.image_sha256, {})
         name = "description" if asked.wants_description else "text"
+        for piece, content in known.items():
+            if piece not in ("description", "text") and piece in asked.prompt:
+                return content
         if name in known:
             return known[name]
         short = asked.image_sha256[:8]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jina_standin.faults import Fault
-from jina_standin.protocol import Asked, application_error
+from jina_standin.protocol import Asked, Manners, application_error
 
 
 @dataclass(slots=True)
@@ -20,7 +20,8 @@ class State:
     max_in_flight: int | None = None
     """Above it the answer is 429, as with a key's limit of concurrent requests."""
     answers: dict[str, dict[str, str]] = field(default_factory=dict)
-    """SHA-256 of an image to `{"description": …, "text": …}`."""
+    """SHA-256 of an image to `{"description": …, "text": …}`; any other name is a piece of the prompts it answers."""
+    manners: Manners = field(default_factory=Manners)
     faults: list[Fault] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     in_flight: int = 0
@@ -68,11 +69,13 @@ class State:
         return entry, fault
 
     def tell(self, settings: dict[str, Any]) -> None:
-        """Change what the stand-in does: `latency_seconds`, `max_in_flight`, `answers`, `faults`."""
+        """Change what the stand-in does: `latency_seconds`, `max_in_flight`, `answers`, `manners`, `faults`."""
         with self.lock:
             for name, value in settings.items():
                 if name == "faults":
                     self.faults = [Fault.from_json(fault) for fault in value]
+                elif name == "manners":
+                    self.manners = Manners(**value)
                 elif name in ("latency_seconds", "max_in_flight", "answers"):
                     setattr(self, name, value)
                 else:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from pipeline.archive import Archive
+from pipeline.models import AnswerKind
 from pipeline.projection import Projector
 from pipeline.retry import Patience
 from pipeline.search import PAGES, PAGES_WRITE, Index, Write, Written
@@ -30,6 +31,7 @@ class MemoryIndex:
         self._records: dict[str, dict[str, tuple[int, Mapping[str, Any] | None]]] = {}
         self._lock = threading.Lock()
         self.requests: Counter[str] = Counter()
+        self.answers: dict[str, AnswerKind] = {}
 
     def write(self, writes: Iterable[Write], patience: Patience) -> Written:
         counts: Counter[str] = Counter()
@@ -43,6 +45,9 @@ class MemoryIndex:
                     records[write.id] = write.version, write.source
                     counts["deleted" if write.source is None else "written"] += 1
         return Written(counts["written"], counts["deleted"], counts["stale"])
+
+    def require_answers(self, kinds: Mapping[str, AnswerKind]) -> None:
+        self.answers |= kinds
 
     def versions(self, alias: str, ids: Sequence[str]) -> dict[str, int]:
         with self._lock:

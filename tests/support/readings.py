@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from pipeline.models import (
+    AnswerKind,
     Batch,
     Document,
     DocumentInfo,
@@ -21,6 +22,7 @@ from pipeline.models import (
     Source,
     TextSource,
     Trust,
+    Value,
 )
 
 NOW = datetime(2026, 11, 24, 6, 0, tzinfo=UTC)
@@ -57,8 +59,17 @@ def full_reading() -> Reading:
         language="en",
         description="A bar chart.",
         description_language="en",
+        caption="Bars of three colours.",
         text="Die Häuser am Kai",
         text_language="de",
+        translation="The houses on the quay",
+        values={
+            "document_type": Value(kind=AnswerKind.CHOICE, value="invoice"),
+            "has_signature": Value(kind=AnswerKind.YES_NO, value=False),
+            "invoice_total": Value(kind=AnswerKind.NUMBER, value=0.0),
+            "parties": Value(kind=AnswerKind.LIST, value=("Harbour & Sons", "Orchard")),
+            "remarks": Value(kind=AnswerKind.TEXT, value="Paid."),
+        },
         layer_text="Die Häuser",
         image=ImageInfo(
             width=842,

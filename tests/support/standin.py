@@ -41,7 +41,9 @@ class Standin:
         return self._process.pid
 
     def tell(self, **settings: Any) -> None:
-        """Set `latency_seconds`, `max_in_flight`, `answers` (image SHA-256 to `{"description", "text"}`)."""
+        """Set `latency_seconds`, `max_in_flight`, `manners` (as `jina_standin.protocol.Manners`), and `answers`: image
+        SHA-256 to `{"description", "text"}` and to answers by a piece of their prompts.
+        """
         self._control.post("/tell", json=settings).raise_for_status()
 
     def have(self, kind: str, **where: Any) -> None:

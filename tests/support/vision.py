@@ -12,6 +12,9 @@ from PIL import Image
 
 from pipeline.models import Answer, OriginalImage, PageFacts, RenderedPage
 from pipeline.retry import Patience
+from pipeline.vision.asking import Asker, Model, Models
+from pipeline.vision.model_reader import ModelReader
+from pipeline.vision.profile import Profile
 from pipeline.vision.reader import AnswerCache
 
 
@@ -93,3 +96,8 @@ def get_or_ask(cache: AnswerCache, key: str, ask: Callable[[], Answer], patience
     """One answer about an image that nothing else is asked about."""
     with cache.about("image", patience) as answers:
         return answers.get_or_ask(key, ask)
+
+
+def model_reader(asker: Asker, cache: AnswerCache, profile: Profile) -> ModelReader:
+    """A reader that asks one model everything."""
+    return ModelReader(Models(Model(asker.model, asker.revision)), asker, cache, profile)

@@ -51,6 +51,7 @@ def source(batch: str) -> Source:
         ("done", Lane.NORMAL, False),
         ("working", None, True),
         ("interrupted", None, True),
+        ("exhausted", None, True),
         ("halted", None, False),
         ("killed", None, False),
         ("done", None, False),

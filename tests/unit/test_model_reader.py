@@ -20,7 +20,7 @@ from pipeline.vision.client import VlmClient
 from pipeline.vision.limits import LocalLimiter
 from pipeline.vision.model_reader import ModelReader, clean_answer
 from pipeline.vision.profile import Profile, load_profile
-from support.vision import AnswersInMemory, answer_cache, rendered_page
+from support.vision import AnswersInMemory, answer_cache, model_reader, rendered_page
 
 Reply = httpx.Response | type[httpx.RequestError]
 
@@ -67,7 +67,7 @@ def make_reader(
         "https://vlm.example/v1", None, model, connect_seconds=1, read_seconds=1, concurrency=4, transport=transport
     )
     asker = Asker(client, limiter or LocalLimiter(4), revision=revision, waits_seconds=(0.0,))
-    return ModelReader(asker, answer_cache(store), profile or load_profile())
+    return model_reader(asker, answer_cache(store), profile or load_profile())
 
 
 def test_a_page_is_asked_for_description_and_text_in_the_language() -> None:

@@ -25,12 +25,39 @@ LANGUAGES = {"de", "en"}
 def test_a_page_record_has_just_the_fields_that_are_mapped() -> None:
     fields = set(leaves(page_record(full_reading(), LANGUAGES, NOW)))
 
-    assert {name for name in fields if not name.startswith("i18n.")} == mapped("pages")
+    assert {name for name in fields if not name.startswith(("i18n.", "answers."))} == mapped("pages")
     assert {name for name in fields if name.startswith("i18n.")} == {
         "i18n.text.de",
         "i18n.title.de",
         "i18n.description.en",
+        "i18n.caption.en",
+        "i18n.translation.en",
     }
+
+
+def test_answers_to_questions_of_ones_own_keep_their_types() -> None:
+    assert page_record(full_reading(), LANGUAGES, NOW)["answers"] == {
+        "document_type": "invoice",
+        "has_signature": False,
+        "invoice_total": 0.0,
+        "parties": ["Harbour & Sons", "Orchard"],
+        "remarks": "Paid.",
+    }
+
+
+def test_a_reading_of_before_profiles_had_conditions_can_be_read() -> None:
+    new = ("caption", "translation", "values")
+    before = Reading.model_validate_json(full_reading().model_dump_json(exclude=set(new)))
+
+    assert before == full_reading().model_copy(update={"caption": None, "translation": None, "values": {}})
+    assert not {"caption", "translation", "answers"} & set(page_record(before, LANGUAGES, NOW))
+
+
+def test_a_reading_comes_back_from_the_archive_with_its_types() -> None:
+    again = Reading.model_validate_json(full_reading().model_dump_json())
+
+    assert again == full_reading()
+    assert [type(answer.value) for answer in again.values.values()] == [str, bool, float, tuple, str]
 
 
 def test_a_source_record_has_just_the_fields_that_are_mapped() -> None:
@@ -76,7 +103,7 @@ def test_a_language_that_the_index_does_not_analyse_stays_in_the_neutral_fields(
     record = page_record(full_reading().model_copy(update={"text_language": "th"}), LANGUAGES, NOW)
 
     assert record["text"] == "Die Häuser am Kai"
-    assert set(record["i18n"]) == {"description"}
+    assert set(record["i18n"]) == {"description", "caption", "translation"}
 
 
 def test_a_regional_language_is_analysed_as_its_base() -> None:

@@ -72,10 +72,10 @@ def test_every_text_field_of_a_page_that_people_look_for_is_found_by_a_bare_word
     assert missed == {"error.message"}
 
 
-def test_each_language_has_its_own_copy_of_text_description_and_title():
+def test_each_language_has_its_own_copy_of_what_is_in_a_language():
     assert {path: field["analyzer"] for path, field in family_fields(PAGES).items() if path.startswith("i18n.")} == {
         f"i18n.{name}.{code}": analyzer
-        for name in ("text", "description", "title")
+        for name in ("text", "description", "caption", "translation", "title")
         for code, analyzer in ANALYZERS.items()
     }
 

@@ -99,6 +99,84 @@ def test_an_endpoint_of_ones_own_is_asked_without_a_key() -> None:
         client(endpoint, key=key).ask("Describe", JPEG, max_tokens=10)
 
 
+def sent(**more: Any) -> dict[str, Any]:
+    """Ask once; return the request's body."""
+    seen: list[httpx.Request] = []
+
+    def endpoint(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json=completion())
+
+    client(endpoint).ask(more.pop("prompt", "Describe"), JPEG, max_tokens=10, **more)
+    body: dict[str, Any] = json.loads(seen[0].content)
+    return body
+
+
+def test_with_an_empty_prompt_the_image_is_sent_alone() -> None:
+    (turn,) = sent(prompt="")["messages"]
+    (part,) = turn["content"]
+    assert part == {
+        "type": "image_url",
+        "image_url": {"url": "data:image/jpeg;base64," + base64.b64encode(JPEG).decode()},
+    }
+
+
+def test_a_repetition_penalty_is_sent_only_where_it_is_given() -> None:
+    assert "repetition_penalty" not in sent()
+    assert sent(repetition_penalty=1.05)["repetition_penalty"] == 1.05
+
+
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080/v1/chat/completions"),
+        ("http://127.0.0.1:8080/", "http://127.0.0.1:8080/v1/chat/completions"),
+        ("http://127.0.0.1:8080/v1", "http://127.0.0.1:8080/v1/chat/completions"),
+        ("https://models.example/openai/v1/", "https://models.example/openai/v1/chat/completions"),
+        ("https://models.example/openai", "https://models.example/openai/chat/completions"),
+    ],
+)
+def test_a_base_url_without_a_path_gets_that_of_version_1(url: str, asked: str) -> None:
+    seen: list[str] = []
+
+    def endpoint(request: httpx.Request) -> httpx.Response:
+        seen.append(str(request.url))
+        return httpx.Response(200, json=completion())
+
+    client(endpoint, url=url, key=None).ask("Describe", JPEG, max_tokens=10)
+
+    assert seen == [asked]
+
+
+def test_tokens_are_counted_by_either_name() -> None:
+    body = completion() | {"usage": {"input_tokens": 1754, "output_tokens": 100}}
+
+    answer = client(answering(200, body)).ask("Describe", JPEG, max_tokens=100)
+
+    assert (answer.tokens_in, answer.tokens_out, answer.truncated) == (1754, 100, True)
+
+
+@pytest.mark.parametrize(("status", "name"), [(401, "API_KEY"), (404, "URL"), (404, "MODEL"), (402, "API_KEY")])
+def test_remedies_name_the_settings_of_the_endpoint_that_was_asked(status: int, name: str) -> None:
+    asking = VlmClient(
+        "https://ocr.example/v1",
+        None,
+        "an-ocr-model",
+        connect_seconds=1,
+        read_seconds=1,
+        concurrency=1,
+        settings="PAGESIGHT_TEXT_",
+        transport=httpx.MockTransport(answering(status, b"")),
+    )
+
+    with pytest.raises(ServiceRefused) as caught:
+        asking.ask("", JPEG, max_tokens=10)
+
+    assert f"PAGESIGHT_TEXT_{name}" in caught.value.remedy
+    assert "VLM" not in caught.value.remedy
+    assert "JINA" not in caught.value.remedy
+
+
 def test_an_answer_gives_content_and_tokens() -> None:
     answer = client(answering(200, completion())).ask("Describe", JPEG, max_tokens=100)
 

@@ -1,0 +1,188 @@
+"""`pagesight ask`: a question, answered from page images, each answer with its page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, Group
+from rich.text import Text
+
+from pipeline.archive import Archive
+from pipeline.cli.exits import ExitCode
+from pipeline.cli.index import interruptible
+from pipeline.cli.options import CollectionFilter, Json
+from pipeline.cli.output import plain, print_json, stderr, stdout
+from pipeline.cli.progress import LiveProgress
+from pipeline.errors import SettingsError
+from pipeline.languages import normalise_tag
+from pipeline.question import Candidate, Enquiry, Finding, ask_pages, candidates, one_line
+from pipeline.retry import Patience
+from pipeline.search import Hit
+from pipeline.services import open_archive, open_asker, open_index, open_leases, open_limiter
+from pipeline.settings import Settings, load
+from pipeline.vision.reader import AnswerCache, Usage
+
+EXAMPLES = """
+**Examples**
+
+`pagesight ask "How many tons of timber were shipped in 1987?"`
+
+`pagesight ask "Wer hat unterschrieben?" --collection contracts --language de --pages 20`
+
+Exit codes: 0 answered, 1 no page answers, or one could not be asked, 2 usage or settings, 3 a service refuses or is
+away, 130 interrupted.
+"""
+
+PAGES = 8
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="One question, in quotes.")],
+    collection: CollectionFilter = None,
+    pages: Annotated[int, typer.Option("--pages", "-n", min=1, max=1000, help="Pages to ask, at most.")] = PAGES,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            "--language", "-l", help="BCP 47 tag of the language to answer in.", show_default="PAGESIGHT_LANGUAGE"
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a question from what pages show; each answer names its page."""
+    settings = load()
+    asked = one_line(question)
+    tag = normalise_tag(language) if language else settings.language
+    _refuse_without_model(settings)
+    with closing(open_index(settings)) as index:
+        found = list(candidates(index.queries, asked, collection, pages))
+    archive = open_archive(settings)
+    findings, usage = _ask(settings, archive, asked, tag, found)
+    if as_json:
+        print_json({"question": asked, "language": tag, **_json(findings, usage, archive)})
+    else:
+        stdout().print(Group(*_shown(findings)))
+        for line in _failed(findings):
+            stderr().print(line)
+    raise typer.Exit(_ended(findings))
+
+
+class AskProgress(LiveProgress):
+    """Shows how many of the pages have been asked."""
+
+    unit = "pages"
+
+    def __init__(self, pages: int, patience: Patience, console: Console) -> None:
+        super().__init__(patience, console)
+        self._pages = pages
+        self._asked = 0
+
+    def asked(self, pages: int) -> None:
+        """Show that so many have been asked by now."""
+        self._asked = pages
+        self.tick()
+
+    @property
+    def done(self) -> int:
+        """Pages that were asked."""
+        return self._asked
+
+    @property
+    def found(self) -> int:
+        """Pages that are asked."""
+        return self._pages
+
+    @property
+    def total(self) -> int:
+        """The same: all are known from the beginning."""
+        return self._pages
+
+    def _outcome(self) -> str:
+        return "asked"
+
+
+def _refuse_without_model(settings: Settings) -> None:
+    if not settings.uses_model:
+        raise SettingsError(
+            "a vision model is needed to answer questions, and none is configured",
+            remedy="Set JINA_API_KEY, or PAGESIGHT_VLM_URL and PAGESIGHT_VLM_MODEL to an endpoint of your own; "
+            "`pagesight search` finds pages without one.",
+        )
+
+
+def _ask(
+    settings: Settings, archive: Archive, question: str, language: str, pages: list[Candidate]
+) -> tuple[list[Finding], Usage]:
+    patience = Patience()
+    cache = AnswerCache(archive, open_leases(settings))
+    with closing(open_asker(settings, open_limiter(settings))) as asker, interruptible(patience):
+        enquiry = Enquiry(question, language, archive, asker, cache, patience)
+        with AskProgress(len(pages), patience, stderr()) as progress:
+            return ask_pages(enquiry, pages, settings.vlm_concurrency, progress.asked), asker.usage
+
+
+def _shown(findings: list[Finding]) -> Iterator[Text]:
+    answers = [finding for finding in findings if finding.answer is not None]
+    for number, finding in enumerate(answers, 1):
+        yield Text(f"{number:>2}. ") + plain(finding.answer) + plain(" … (cut off)" if finding.cut_off else "", "dim")
+        yield Text("    ") + plain(_place(finding.hit), "bold") + plain(f"  {finding.hit.collection}", "dim")
+    if not answers:
+        yield plain("No page answers this." if findings else "No page answers this: none has a word of it.")
+    bearing = sum(finding.bears for finding in findings)
+    yield plain(f"pages asked: {len(findings)}, bearing on it: {bearing}, answering it: {len(answers)}", "dim")
+
+
+def _failed(findings: list[Finding]) -> Iterator[Text]:
+    for finding in findings:
+        if finding.error is not None:
+            yield plain(f"{_place(finding.hit)} could not be asked: {finding.error}", "yellow")
+
+
+def _place(hit: Hit) -> str:
+    label = hit.page_label
+    known_as = f" ({label})" if label and label != str(hit.page_number) else ""
+    return f"{hit.document.name}, page {hit.page_number}{known_as}"
+
+
+def _json(findings: list[Finding], usage: Usage, archive: Archive) -> dict[str, Any]:
+    return {
+        "answers": [
+            {"answer": finding.answer, "cut_off": finding.cut_off, **_page_json(finding.hit, archive)}
+            for finding in findings
+            if finding.answer is not None
+        ],
+        "pages_asked": len(findings),
+        "pages_bearing": sum(finding.bears for finding in findings),
+        "failures": [
+            {
+                **_page_json(finding.hit, archive),
+                "type": finding.error.code,
+                "message": str(finding.error),
+                "remedy": finding.error.remedy,
+            }
+            for finding in findings
+            if finding.error is not None
+        ],
+        "model_calls": usage.calls,
+        "tokens": usage.tokens,
+    }
+
+
+def _page_json(hit: Hit, archive: Archive) -> dict[str, Any]:
+    return {
+        "id": hit.id,
+        "collection": hit.collection,
+        "document": asdict(hit.document),
+        "page": hit.page_number,
+        "label": hit.page_label,
+        "image": archive.image_location(hit.image_key) if hit.image_key else None,
+    }
+
+
+def _ended(findings: list[Finding]) -> ExitCode:
+    answered = any(finding.answer is not None for finding in findings)
+    failed = any(finding.error is not None for finding in findings)
+    return ExitCode.OK if answered and not failed else ExitCode.SOME_FAILED

@@ -1,0 +1,126 @@
+"""`pagesight evaluate`: what was read, held against what people know to be there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.batches import DEFAULT_COLLECTION, collection_name
+from pipeline.cli.exits import ExitCode
+from pipeline.cli.options import Json
+from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
+from pipeline.errors import SettingsError
+from pipeline.evaluation import Evaluation, Group, Scored, Unmatched
+from pipeline.evaluation import evaluate as score
+from pipeline.services import open_archive
+from pipeline.settings import load
+
+EXAMPLES = """
+**Examples**
+
+`pagesight evaluate expected/` · every text in the folder against the newest readings of the collection `default`
+
+`pagesight evaluate expected/ --collection works --json | jq .total.recall`
+
+`expected/report.pdf.txt` holds the expected text of all pages of the document named report.pdf,
+`expected/report.pdf.3.txt` that of its third page.
+
+Exit codes: 0 every file was scored, 1 some match no document or page, 2 usage, or none matches, 3 the archive refuses.
+"""
+
+_NAMING = (
+    "Name each file as its document with .txt behind it (report.pdf.txt), or with the page's number before that "
+    "(report.pdf.3.txt); `pagesight show` and --collection help."
+)
+
+
+def evaluate(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="EXPECTED_FOLDER",
+            help="Folder of UTF-8 texts, named as the documents with `.txt` behind, or `.PAGE.txt` for one page.",
+        ),
+    ],
+    collection: Annotated[
+        str, typer.Option("--collection", "-c", help="The collection whose readings are scored.")
+    ] = DEFAULT_COLLECTION,
+    as_json: Json = False,
+) -> None:
+    """Score the newest readings against expected texts: word recall, character error rate, language."""
+    name = collection_name(collection)
+    found = score(folder, open_archive(load()), name)
+    if not found.scored:
+        cause = (
+            f"none of the {len(found.unmatched)} texts in {folder} belongs to a document of collection {name!r}"
+            if found.unmatched
+            else f"there is no .txt file in {folder}"
+        )
+        raise SettingsError(cause, remedy=_NAMING)
+    if as_json:
+        print_json(_json(name, found))
+    else:
+        _print(found)
+    raise typer.Exit(ExitCode.SOME_FAILED if found.unmatched else ExitCode.OK)
+
+
+def _json(collection: str, found: Evaluation) -> dict[str, Any]:
+    return {
+        "collection": collection,
+        "total": asdict(found.total),
+        "groups": [asdict(group) for group in found.groups],
+        "texts": [asdict(one) | {"language_agrees": one.language_agrees} for one in found.scored],
+        "unmatched": [asdict(one) for one in found.unmatched],
+    }
+
+
+def _print(found: Evaluation) -> None:
+    console = stdout()
+    grid = _right(table("document", "page", "pages", "failed", "language", "recall", "CER"), 1, 2, 3, 5, 6)
+    console.print(rows(grid, map(_text_row, found.scored)))
+    console.print()
+    grid = _right(table("language", "format", "texts", "pages", "recall", "CER", "language right"), 2, 3, 4, 5, 6)
+    console.print(rows(grid, (_group_row(group) for group in [*found.groups, found.total])))
+    for one in found.unmatched:
+        stderr().print(_unmatched(one))
+    if found.unmatched:
+        stderr().print(plain(_NAMING, "dim"))
+
+
+def _right(grid: Table, *columns: int) -> Table:
+    for column in columns:
+        grid.columns[column].justify = "right"
+    return grid
+
+
+def _text_row(one: Scored) -> tuple[object, ...]:
+    language = one.language or "not told"
+    if one.language_agrees is False:
+        language += f", read as {one.language_read or 'none'}"
+    return one.document, one.page, one.pages, one.failed or "", language, _share(one.recall), _share(one.error_rate)
+
+
+def _group_row(group: Group) -> tuple[object, ...]:
+    is_total = group.media_type is None
+    return (
+        "all" if is_total else group.language or "not told",
+        "" if group.media_type is None else group.media_type.name.lower(),
+        group.texts,
+        group.pages,
+        _share(group.recall),
+        _share(group.error_rate),
+        _share(group.language_agrees),
+    )
+
+
+def _unmatched(one: Unmatched) -> Text:
+    return plain(f"not scored: {one.file}: {one.reason}", "yellow")
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,198 @@
+"""`pagesight plan`: what indexing would ask, and what that would take, without asking or indexing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.batches import DEFAULT_COLLECTION, collection_name
+from pipeline.cli.exits import ExitCode
+from pipeline.cli.index import interruptible
+from pipeline.cli.options import Json, ProfileName
+from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
+from pipeline.cli.progress import InspectionProgress
+from pipeline.errors import PagesightError, Stopped
+from pipeline.inspection import Inspected, Totals, inspect_below
+from pipeline.languages import normalise_tag
+from pipeline.models import PageKind
+from pipeline.planning import Forecast, Rates, forecast, measure
+from pipeline.retry import Patience
+from pipeline.services import Today, open_archive, open_planner, open_today, own_places, pace
+from pipeline.settings import Settings, load
+from pipeline.sources import display_path, is_below, root_url
+from pipeline.vision.profile import load_profile
+
+EXAMPLES = """
+**Examples**
+
+`pagesight plan scans/` · what `pagesight index scans/` would still ask, and how long that would take
+
+`pagesight plan scans/ letters/ --collection works --language de` · a row for each path
+
+`pagesight plan scans/ --json | jq .totals.calls`
+
+Nothing is indexed and nobody is asked. Files that are as they were are not opened.
+Exit codes: 0, 1 some files or pages would fail, 2 usage or settings, 3 a service refused, 130 interrupted.
+"""
+
+
+def plan(
+    paths: Annotated[
+        list[str], typer.Argument(help="Files and folders, here or in a bucket (`s3://…`); folders are walked.")
+    ],
+    collection: Annotated[
+        str, typer.Option("--collection", "-c", help="The named set that the documents would belong to.")
+    ] = DEFAULT_COLLECTION,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            "--language", "-l", help="BCP 47 tag of the language to describe pages in.", show_default="the collection's"
+        ),
+    ] = None,
+    profile: ProfileName = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what indexing would still ask: pages by kind, answers that are there, calls, tokens and time to come."""
+    settings = load()
+    name = collection_name(collection)
+    roots = tuple(dict.fromkeys(map(root_url, paths)))
+    archive = open_archive(settings)
+    named = load_profile(profile, settings.profiles_folder) if profile else None
+    today = open_today(settings, archive, name, normalise_tag(language) if language else None, named)
+    patience, sums = Patience(), Sums(roots)
+    refusal: PagesightError | None = None
+    with (
+        open_planner(settings, patience, archive, name, today) as inspector,
+        interruptible(patience) as interrupted,
+        InspectionProgress(sums.all, patience, stderr()) as progress,
+    ):
+        try:
+            for seen in inspect_below(roots, own_places(settings), inspector, patience, sums.all, progress.tick):
+                sums.add(seen)
+        except Stopped:
+            pass
+        except PagesightError as error:
+            refusal = error
+    rates = measure(archive, name, today.models) if today.models else None
+    report = Report(settings, name, today, sums, rates)
+    if as_json:
+        print_json(report.json())
+    else:
+        report.print()
+    if refusal is not None:
+        raise refusal
+    if interrupted:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    raise typer.Exit(ExitCode.SOME_FAILED if sums.all.failures else ExitCode.OK)
+
+
+class Sums:
+    """What was seen, of each root and of all of them."""
+
+    def __init__(self, roots: tuple[str, ...]) -> None:
+        self.roots = {root: Totals() for root in roots}
+        self.all = Totals()
+        """Counted by `inspect_below`."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether none is left to be seen."""
+        return self.all.walked and self.all.files == self.all.found
+
+    def add(self, seen: Inspected) -> None:
+        """Count a file for its root: of several the longest, as that is the nearest one."""
+        root = max((root for root in self.roots if is_below(seen.url, root)), key=len)
+        self.roots[root].add(seen)
+
+
+class Report:
+    """What is told of a plan."""
+
+    def __init__(self, settings: Settings, collection: str, today: Today, sums: Sums, rates: Rates | None) -> None:
+        self._pace = pace(settings)
+        self._collection = collection
+        self._today = today
+        self._sums = sums
+        self._rates = rates
+
+    def json(self) -> dict[str, Any]:
+        """Return what programs are told."""
+        rates, recipe = self._rates, self._today.recipe
+        return {
+            "collection": self._collection,
+            "language": recipe.language,
+            "reader": recipe.reader,
+            "profile": recipe.profile,
+            "complete": self._sums.complete,
+            "measured": None
+            if rates is None
+            else {"newest": rates.newest.isoformat()}
+            | asdict(rates.overall)
+            | {"questions": {question: asdict(some) for question, some in rates.by_question.items()}},
+            "paths": [{"path": display_path(root)} | self._sum(sums) for root, sums in self._sums.roots.items()],
+            "totals": self._sum(self._sums.all),
+        }
+
+    def print(self) -> None:
+        """Print a row for each path, and their sum."""
+        names = ("files", "digital", "scan", "mixed", "blank", "up to date", "fail", "there", "calls", "tokens", "time")
+        grid = table(*names, "path")
+        for column in grid.columns[:-1]:
+            column.justify = "right"
+        lines = [(*self._cells(sums), display_path(root)) for root, sums in self._sums.roots.items()]
+        if len(lines) > 1:
+            lines.append((*self._cells(self._sums.all), "all"))
+        stdout().print(rows(grid, lines))
+        for note in self._notes():
+            stdout().print(plain(note, "dim"))
+
+    def _forecast(self, sums: Totals) -> Forecast:
+        return forecast(sums.calls, sums.cost, self._rates, self._pace)
+
+    def _sum(self, sums: Totals) -> dict[str, Any]:
+        took = self._forecast(sums)
+        return {
+            "files": sums.files,
+            "pages": {kind.value: sums.pages[kind] for kind in PageKind} | {"failed": sums.pages_failed},
+            "pages_up_to_date": sums.settled,
+            "failures": dict(sums.failures),
+            "answers_archived": sums.archived,
+            "calls": took.calls,
+            "calls_by_question": dict(sums.calls),
+            "tokens_in": took.tokens_in,
+            "tokens_out": took.tokens_out,
+            "tokens_out_max": sums.cost.tokens_out_max,
+            "seconds": None if took.seconds is None else round(took.seconds, 1),
+        }
+
+    def _cells(self, sums: Totals) -> Iterator[str]:
+        took = self._forecast(sums)
+        yield f"{sums.files:,}"
+        yield from (f"{sums.pages[kind]:,}" for kind in PageKind)
+        yield f"{sums.settled:,}"
+        yield f"{sums.failures.total():,}"
+        yield f"{sums.archived:,}"
+        yield f"{took.calls:,}"
+        known = took.tokens_out is not None
+        tokens = took.tokens_in + (took.tokens_out or 0 if known else sums.cost.tokens_out_max)
+        yield f"{'' if known else '≤ '}{tokens:,}"
+        yield "?" if took.seconds is None else str(timedelta(seconds=round(took.seconds)))
+
+    def _notes(self) -> Iterator[str]:
+        if not self._sums.complete:
+            yield "Not all files were looked at."
+        if self._today.models is None:
+            yield "No vision model is configured: pages are read on this machine, and nobody is asked."
+        elif self._rates is None:
+            yield "Nothing was asked yet: tokens are a bound, and there is nothing to measure the time by."
+        else:
+            mean = self._rates.overall
+            yield (
+                f"Measured on {mean.answers} answers up to {self._rates.newest:%Y-%m-%d %H:%M}: "
+                f"{mean.seconds:.1f} s, {mean.tokens_in:,.0f} tokens sent and {mean.tokens_out:,.0f} received each; "
+                f"{self._pace.in_flight} calls at once."
+            )

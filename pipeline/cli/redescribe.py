@@ -1,0 +1,240 @@
+"""`pagesight redescribe`: pages that were read otherwise than they would be today, read anew."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.archive import Archive
+from pipeline.cli.exits import ExitCode
+from pipeline.cli.failing import require_collection
+from pipeline.cli.fleet import PUBLISH_SECONDS, project_batch
+from pipeline.cli.index import interruptible, print_summary, summary, work_order
+from pipeline.cli.options import BudgetTokens, CollectionFilter, Json, MaxPages
+from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
+from pipeline.cli.standing import batch_json, open_fleet
+from pipeline.errors import SettingsError
+from pipeline.indexing import Order as LocalOrder
+from pipeline.models import Batch, Entry, Lane
+from pipeline.retry import Patience
+from pipeline.services import open_archive, open_today
+from pipeline.settings import Settings, load
+from pipeline.staleness import (
+    Conditions,
+    Reason,
+    StaleDocument,
+    Tally,
+    first_pages,
+    parse_conditions,
+    stale_documents,
+)
+
+EXAMPLES = """
+**Examples**
+
+`pagesight redescribe --dry-run` · how many pages are not as they would be read today, and why
+
+`pagesight redescribe --where reason=fallback` · those that were read without a model
+
+`pagesight redescribe --collection works --where reason=profile --where reason=language --max-pages 500`
+
+`pagesight redescribe --local --budget-tokens 200000` · in this process, for as much as these allow
+
+Only questions are asked whose answers are not archived. Reasons: failed, fallback, model, revision, profile, language,
+render, suspect, other.
+Exit codes: 0 (also where nothing is stale), 2 usage or settings, 3 Redis or the archive refuses or is away,
+130 interrupted; with `--local` those of `pagesight index`.
+"""
+
+#: What its batches are called, where others name files.
+SHOWN = "stale pages"
+
+
+def redescribe(
+    collection: CollectionFilter = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            "-w",
+            metavar="CONDITION",
+            help="Only pages that meet it: `reason=`, `collection=`, `document=` (beginning of an id, or part of a "
+            "path), `language=` (as read). Of one field any of several, of several fields each.",
+            show_default="all",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only tell what is stale.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="Work in this process rather than by the workers.")] = False,
+    lane: Annotated[Lane, typer.Option("--lane", help="How soon, among what else is queued.")] = Lane.BACKFILL,
+    budget_tokens: BudgetTokens = None,
+    max_pages: MaxPages = None,
+    as_json: Json = False,
+) -> None:
+    """Read pages anew that were read otherwise than they would be today, the newest first."""
+    if budget_tokens is not None and not (local or dry_run):
+        raise SettingsError(
+            "--budget-tokens bounds the calls of one process, not those of workers",
+            remedy="Give --local with it, or bound the pages with --max-pages.",
+        )
+    settings = load()
+    conditions = parse_conditions(where or ())
+    archive = open_archive(settings)
+    require_collection(archive, collection)
+    patience = Patience()
+    with interruptible(patience):
+        found = [
+            _find(archive, settings, name, conditions, patience, local=local)
+            for name in ([collection] if collection else archive.collections())
+        ]
+    chosen = list(_bounded(found, max_pages))
+    if not as_json:
+        _print_found(found)
+    if dry_run or not any(stale.entries for stale in chosen):
+        if as_json:
+            print_json(_found_json(found) | {"batches": []})
+        return
+    if local:
+        raise typer.Exit(_work_here(chosen, found, settings, budget_tokens, as_json))
+    _enqueue(chosen, found, archive, settings, lane, as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stale:
+    """What is stale in a collection."""
+
+    collection: str
+    documents: list[StaleDocument]
+    tally: Tally
+    away: int
+    """Stale pages of files that this process is to read and does not see: a disk may not be mounted."""
+    entries: tuple[Entry, ...] = field(default=())
+    """What is to be worked of it."""
+
+
+def _find(
+    archive: Archive, settings: Settings, collection: str, conditions: Conditions, patience: Patience, *, local: bool
+) -> _Stale:
+    tally = Tally()
+    today = open_today(settings, archive, collection)
+    documents = stale_documents(
+        archive, collection, today.recipe, conditions, patience, tally, describes=today.models is not None
+    )
+    here = [document for document in documents if document.is_there] if local else documents
+    away = sum(len(document.pages) for document in documents) - sum(len(document.pages) for document in here)
+    return _Stale(collection, here, tally, away)
+
+
+def _bounded(found: Iterable[_Stale], max_pages: int | None) -> Iterable[_Stale]:
+    """Yield each collection with what is to be worked of it; the bound is on all of them together."""
+    left = max_pages
+    for stale in found:
+        entries = tuple(first_pages(stale.documents, left))
+        if left is not None:
+            left -= _pages(entries)
+        yield replace(stale, entries=entries)
+
+
+def _pages(entries: Iterable[Entry]) -> int:
+    return sum(len(entry.pages or ()) for entry in entries)
+
+
+def _work_here(
+    chosen: Iterable[_Stale], found: list[_Stale], settings: Settings, budget_tokens: int | None, as_json: bool
+) -> ExitCode:
+    """Work the pages in this process, one collection after the other; return the first code that is not OK."""
+    batches: list[Batch] = []
+    code, left = ExitCode.OK, budget_tokens
+    for stale in chosen:
+        if not stale.entries:
+            continue
+        order = LocalOrder(
+            roots=(),
+            excluded=(),
+            collection=stale.collection,
+            language=None,
+            default_language=settings.language,
+            entries=stale.entries,
+            shown=(SHOWN,),
+            again=True,
+        )
+        ran = work_order(order, settings, left)
+        batches.append(ran.batch)
+        if not as_json:
+            print_summary(ran.batch)
+        ended = ran.code()
+        code = code or ended
+        if ended in (ExitCode.REFUSED, ExitCode.INTERRUPTED, ExitCode.EXHAUSTED):
+            break
+        if left is not None:
+            left -= ran.batch.tokens
+    if as_json:
+        print_json(_found_json(found) | {"batches": [summary(batch) for batch in batches]})
+    return code
+
+
+def _enqueue(
+    chosen: Iterable[_Stale], found: list[_Stale], archive: Archive, settings: Settings, lane: Lane, as_json: bool
+) -> None:
+    from workers.client import Order
+    from workers.retrying import enqueue_any
+
+    fleet = open_fleet(settings, archive, Patience().within(PUBLISH_SECONDS))
+    fleet.lanes.epoch()  # a Redis that is away is noticed before anything is begun
+    begun: list[Batch] = []
+    for stale in chosen:
+        order = Order(stale.collection, None, settings.language, lane)
+        batch = enqueue_any(fleet, order, iter(stale.entries), SHOWN, again=True, chosen=lambda _entry: None)
+        if batch is not None:
+            begun.append(batch)
+            project_batch(archive, settings, batch)
+    if as_json:
+        print_json(_found_json(found) | {"batches": [batch_json(batch) for batch in begun]})
+        return
+    for batch in begun:
+        stdout().print(plain(f"{batch.id}  {batch.collection}"))
+        stderr().print(plain(f"Follow it with `pagesight status {batch.id} --watch`.", "dim"))
+
+
+def _found_json(found: Iterable[_Stale]) -> dict[str, Any]:
+    return {
+        "collections": [
+            {
+                "collection": stale.collection,
+                "pages": stale.tally.pages,
+                "stale": stale.tally.stale,
+                "reasons": {reason.value: count for reason, count in stale.tally.reasons.items()},
+                "suspect_left": stale.tally.suspect_left,
+                "described_left": stale.tally.described_left,
+                "away_left": stale.away,
+            }
+            for stale in found
+        ]
+    }
+
+
+def _print_found(found: list[_Stale]) -> None:
+    if not found:
+        stdout().print("There are no collections.")
+        return
+    grid = table("collection", "pages", "stale", "why")
+    lines = [(stale.collection, stale.tally.pages, stale.tally.stale, _why(stale.tally.reasons)) for stale in found]
+    stdout().print(rows(grid, lines))
+    suspect = sum(stale.tally.suspect_left for stale in found)
+    described = sum(stale.tally.described_left for stale in found)
+    if suspect:
+        words = f"{suspect} pages are suspect, and nothing has changed: left, since the same answers would come again."
+        stdout().print(plain(words, "dim"))
+    away = sum(stale.away for stale in found)
+    if away:
+        stdout().print(plain(f"{away} stale pages are left: their files are not seen from here.", "dim"))
+    if described:
+        words = f"{described} pages that a model has described are left: none is configured."
+        stdout().print(plain(words, "dim"))
+
+
+def _why(reasons: Counter[Reason]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "nothing"

@@ -1,0 +1,285 @@
+"""`pagesight review`: a sample of pages beside what was read of them, for a person to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.archive import Archive
+from pipeline.batches import DEFAULT_COLLECTION, collection_name
+from pipeline.cli.exits import ExitCode
+from pipeline.cli.index import interruptible
+from pipeline.cli.output import plain, stderr, stdout
+from pipeline.cli.progress import LiveProgress
+from pipeline.errors import SettingsError
+from pipeline.inspection import Inspector
+from pipeline.retry import Patience
+from pipeline.review import (
+    Candidate,
+    FileCandidates,
+    PageReaders,
+    Review,
+    ReviewedPage,
+    Unreadable,
+    archived_page,
+    collection_candidates,
+    draw,
+    read_pages,
+    write_review,
+)
+from pipeline.services import (
+    Shared,
+    open_archive,
+    open_inspector,
+    open_leases,
+    open_limiter,
+    open_reader,
+    own_places,
+    pages_in_hand,
+)
+from pipeline.settings import Settings, load
+from pipeline.sources import root_url
+from pipeline.threads import Places
+from pipeline.vision.profile import Profile, kept_profile, load_profile
+
+EXAMPLES = """
+**Examples**
+
+`pagesight review` · 50 pages of the collection `default`, of every kind and language, as review.html
+
+`pagesight review --collection works --suspect --sample 200` · suspect pages first
+
+`pagesight review scans/` · of these files; what is not indexed is read now, and not indexed
+
+`pagesight review scans/ --profile standard --profile accessible` · two profiles side by side
+
+The page holds everything: open it in a browser, mark pages by `a` and `r`, export the marks.
+
+Exit codes: 0 written, 1 written without some files, 2 usage or no page, 3 a service refused, 130 interrupted.
+"""
+
+#: Side by side there is room for so many.
+_MAX_PROFILES = 2
+
+
+def review(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH",
+            help="Files and folders, here or in a bucket (`s3://…`); the whole collection when left out.",
+            show_default=False,
+        ),
+    ] = None,
+    collection: Annotated[
+        str, typer.Option("--collection", "-c", help="The collection whose readings are looked at.")
+    ] = DEFAULT_COLLECTION,
+    profiles: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--profile",
+            help="Read the pages of PATH… now, by this profile; give two to see them side by side.",
+            show_default="readings as they are",
+        ),
+    ] = None,
+    sample: Annotated[int, typer.Option("--sample", min=1, max=5000, help="Pages to draw at the most.")] = 50,
+    seed: Annotated[int, typer.Option("--seed", help="Another one draws another sample.")] = 0,
+    suspect: Annotated[bool, typer.Option("--suspect", help="Suspect and failed pages before all others.")] = False,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", dir_okay=False, help="The HTML file to write.", show_default=True)
+    ] = Path("review.html"),
+) -> None:
+    """Write an HTML page that shows a sample of pages beside what was read of them, to be judged by a person."""
+    settings = load()
+    name = collection_name(collection)
+    chosen = _profiles(profiles or [], paths or [], settings)
+    archive = open_archive(settings)
+    choice = _Choice(sample, seed, suspect)
+    patience = Patience()
+    with interruptible(patience), ReviewProgress(patience, stderr()) as progress:
+        if paths:
+            found = _from_files(paths, settings, archive, name, chosen, choice, patience, progress)
+        else:
+            found = _from_collection(archive, name, choice, patience, progress)
+    for file in found.unreadable:
+        stderr().print(plain(f"left out: {file.path}: {file.failure.message}", "yellow"))
+    if not found.pages:
+        raise SettingsError(
+            f"there is no page to look at in {', '.join(paths) if paths else f'collection {name!r}'}",
+            remedy="Index files by `pagesight index PATH…`, or name some here; `pagesight status` shows what there is.",
+        )
+    pages = sorted(found.pages, key=lambda page: (suspect and not page.suspect, *page.place))
+    title = ", ".join(paths) if paths else f"collection {name}"
+    made = Review(title, pages, found.candidates, seed, datetime.now(UTC), version("pagesight"))
+    size = write_review(made, archive, output)
+    stdout().print(plain(f"{output}: {len(pages)} of {found.candidates} pages, {size / 1e6:.1f} MB"))
+    raise typer.Exit(ExitCode.SOME_FAILED if found.unreadable else ExitCode.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """How the sample is drawn."""
+
+    size: int
+    seed: int
+    suspect_first: bool
+
+    def draw(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        return draw(candidates, self.size, self.seed, suspect_first=self.suspect_first)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The pages that were drawn, and what they were drawn from."""
+
+    pages: list[ReviewedPage]
+    candidates: int
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+
+class ReviewProgress(LiveProgress):
+    """Shows how many pages there are, then how many of those that were drawn are there to be looked at."""
+
+    unit = "pages"
+
+    def __init__(self, patience: Patience, console: Console) -> None:
+        self._found = 0
+        self._drawn: int | None = None
+        self._ready = 0
+        super().__init__(patience, console)
+
+    def saw(self) -> None:
+        """Count a page that may be drawn."""
+        self._found += 1
+        self.tick()
+
+    def drew(self, pages: int) -> None:
+        """Note how many were drawn."""
+        self._drawn = pages
+
+    def got(self) -> None:
+        """Count one of those, with all that is shown of it."""
+        self._ready += 1
+        self.tick()
+
+    @property
+    def done(self) -> int:
+        """Pages of the sample that are there."""
+        return self._ready
+
+    @property
+    def found(self) -> int:
+        """Pages of the sample, or before it is drawn those that it may be drawn from."""
+        return self._found if self._drawn is None else self._drawn
+
+    @property
+    def total(self) -> int | None:
+        """Pages of the sample, once it is drawn."""
+        return self._drawn
+
+    def _outcome(self) -> str:
+        return f"of {self._found} looked at"
+
+
+def _profiles(names: Sequence[str], paths: Sequence[str], settings: Settings) -> list[Profile]:
+    """Return the profiles of these names.
+
+    Raises:
+        SettingsError: there is none of a name, or nothing that it could be asked of.
+    """
+    if names and not paths:
+        raise SettingsError(
+            "--profile is for pages that are read now",
+            remedy="Name the files: `pagesight review PATH… --profile NAME`.",
+        )
+    if names and not settings.uses_model:
+        raise SettingsError(
+            "--profile holds questions to a vision model, and none is configured",
+            remedy="Set JINA_API_KEY or PAGESIGHT_VLM_URL.",
+        )
+    if len(set(names)) != len(names) or len(names) > _MAX_PROFILES:
+        raise SettingsError("--profile takes one name, or two that differ", remedy="Leave the others out.")
+    return [load_profile(name, settings.profiles_folder) for name in names]
+
+
+def _from_collection(
+    archive: Archive, collection: str, choice: _Choice, patience: Patience, progress: ReviewProgress
+) -> _Found:
+    candidates = []
+    for candidate in collection_candidates(archive, collection, patience):
+        candidates.append(candidate)
+        progress.saw()
+    drawn = choice.draw(candidates)
+    progress.drew(len(drawn))
+    return _Found(_archived(archive, collection, drawn, progress), len(candidates))
+
+
+def _from_files(
+    paths: Sequence[str],
+    settings: Settings,
+    archive: Archive,
+    collection: str,
+    profiles: Sequence[Profile],
+    choice: _Choice,
+    patience: Patience,
+    progress: ReviewProgress,
+) -> _Found:
+    candidates: list[Candidate] = []
+    unreadable: list[Unreadable] = []
+    with open_inspector(settings, patience) as inspector:
+        files = FileCandidates(inspector, archive, collection, anew=bool(profiles), patience=patience)
+        for found in files.below(map(root_url, paths), own_places(settings)):
+            if isinstance(found, Unreadable):
+                unreadable.append(found)
+            else:
+                candidates.append(found)
+                progress.saw()
+        drawn = choice.draw(candidates)
+        progress.drew(len(drawn))
+        pages = _archived(archive, collection, [one for one in drawn if one.source is None], progress)
+        if unread := [one for one in drawn if one.source is not None]:
+            with _page_readers(settings, archive, collection, profiles, inspector) as tools:
+                for page in read_pages(unread, tools, patience, progress.tick):
+                    pages.append(page)
+                    progress.got()
+    return _Found(pages, len(candidates), unreadable)
+
+
+def _archived(
+    archive: Archive, collection: str, drawn: Sequence[Candidate], progress: ReviewProgress
+) -> list[ReviewedPage]:
+    pages = []
+    for candidate in drawn:
+        page = archived_page(archive, collection, candidate)
+        if page is not None:
+            pages.append(page)
+        progress.got()
+    return pages
+
+
+@contextmanager
+def _page_readers(
+    settings: Settings, archive: Archive, collection: str, profiles: Sequence[Profile], inspector: Inspector
+) -> Iterator[PageReaders]:
+    """Make a reader for each profile, by default for the collection's. They share the limits of the endpoint."""
+    shared = Shared(open_leases(settings), open_limiter(settings))
+    known = archive.collection(collection)
+    pages = pages_in_hand(settings)
+    with ExitStack() as stack:
+        usual = kept_profile(known.profile, known.own_profile) if known else load_profile()
+        readers = [
+            stack.enter_context(closing(open_reader(settings, archive, profile, shared)))
+            for profile in profiles or (usual,)
+        ]
+        executor = stack.enter_context(ThreadPoolExecutor(pages, thread_name_prefix="pages"))
+        language = known.language if known else settings.language
+        yield PageReaders(inspector, archive, readers, language, executor, Places(pages))

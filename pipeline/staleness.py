@@ -1,0 +1,245 @@
+"""Which pages were read otherwise than they would be read today, and why: decided by the archive alone.
+
+    sources ──▶ newest readings of their documents ──▶ fingerprint, then what differs ──▶ stale pages, newest first
+
+A reading whose fingerprint is that of today's recipe is up to date. It may still have failed; and where it is suspect,
+asking once more would give the same archived answers, so that it is left.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from pipeline.archive import Archive
+from pipeline.errors import SettingsError, Stopped
+from pipeline.models import Entry, PageStatus, Reading, Source
+from pipeline.registration import Recipe
+from pipeline.retry import Patience
+from pipeline.sources import is_local, source_path
+
+
+class Reason(StrEnum):
+    """Why a page is stale."""
+
+    FAILED = "failed"
+    FALLBACK = "fallback"
+    """It was read without a vision model, and there is one now."""
+    MODEL = "model"
+    """Another model read it."""
+    REVISION = "revision"
+    """Other weights of the same one did."""
+    PROFILE = "profile"
+    """Other questions were asked."""
+    LANGUAGE = "language"
+    """They were asked in another language."""
+    RENDER = "render"
+    """Its image is made otherwise today."""
+    SUSPECT = "suspect"
+    """It is to be looked at. By itself this makes no page stale."""
+    OTHER = "other"
+    """The recipe differs in what the reading does not tell."""
+
+
+#: Fields that a condition can name, and what it compares them with.
+FIELDS = ("reason", "collection", "document", "language")
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Which stale pages are meant: of each field any of the values, where there are some."""
+
+    values: tuple[tuple[str, str], ...] = ()
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """Return the values of a field."""
+        return tuple(value for field_name, value in self.values if field_name == name)
+
+    def meet(self, reading: Reading, reasons: Iterable[Reason]) -> bool:
+        """Whether a page is meant that is stale for these reasons."""
+        wanted = self.of("reason")
+        if wanted and not set(wanted) & set(reasons):
+            return False
+        languages = self.of("language")
+        return not languages or reading.language in languages
+
+    def meet_source(self, source: Source) -> bool:
+        """Whether pages of a source's document can be meant, by its collection, its id or its path."""
+        assert source.document is not None
+        collections, documents = self.of("collection"), self.of("document")
+        if collections and source.collection not in collections:
+            return False
+        identifier = source.document.id
+        return not documents or any(identifier.startswith(word) or word in source.path for word in documents)
+
+
+def parse_conditions(words: Iterable[str]) -> Conditions:
+    """Return the conditions that people write as `field=value`.
+
+    Raises:
+        SettingsError: there is no such field, or no such reason.
+    """
+    values = []
+    for word in words:
+        name, mark, value = word.partition("=")
+        if not mark or not value or name not in FIELDS:
+            known = ", ".join(f"{field_name}=…" for field_name in FIELDS)
+            raise SettingsError(f"{word!r} is no condition", remedy=f"There are: {known}.")
+        if name == "reason" and value not in set(Reason):
+            raise SettingsError(f"there is no reason {value!r}", remedy=f"There are: {', '.join(Reason)}.")
+        values.append((name, value))
+    return Conditions(tuple(values))
+
+
+@dataclass(frozen=True, slots=True)
+class StaleDocument:
+    """Stale pages of one document. `newest` is when the newest of them was archived, in Unix seconds."""
+
+    url: str
+    """Of several places one that this machine sees, if there is one."""
+    pages: tuple[int, ...]
+    newest: float
+
+    @property
+    def is_there(self) -> bool:
+        """Whether this machine sees the file, as far as that is told without asking a bucket."""
+        return is_there(self.url)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was seen of the pages of a collection."""
+
+    pages: int = 0
+    stale: int = 0
+    """Those that are meant."""
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    """Why these are; a page may have several reasons."""
+    suspect_left: int = 0
+    """Pages that are suspect and of which nothing has changed since."""
+    described_left: int = 0
+    """Pages that a model read otherwise than it would today, while none is configured."""
+
+
+def reasons_of(reading: Reading, recipe: Recipe) -> tuple[Reason, ...]:
+    """Return why a page is not as the recipe would have it; a page that is suspect is stale only for more than that."""
+    if reading.status is PageStatus.FAILED:
+        return (Reason.FAILED,)
+    if reading.fingerprint == recipe.fingerprint(reading.document.id, reading.page_number):
+        return (Reason.SUSPECT,) if reading.trust.suspect else ()
+    rendered = (Reason.RENDER,) if _render_revision(reading) not in (None, recipe.render_revision) else ()
+    if reading.status is PageStatus.BLANK:  # nobody was asked, so only its image can differ
+        return rendered
+    found = [*_asked_otherwise(reading, recipe), *rendered]
+    if reading.trust.suspect:
+        found.append(Reason.SUSPECT)
+    return tuple(found) if set(found) - {Reason.SUSPECT} else (Reason.OTHER, *found)
+
+
+def _asked_otherwise(reading: Reading, recipe: Recipe) -> Iterator[Reason]:
+    model = reading.model
+    if model is None:
+        return
+    if model.name != recipe.reader:
+        yield Reason.FALLBACK if reading.status is PageStatus.TEXT_ONLY else Reason.MODEL
+        return
+    if reading.status is PageStatus.DESCRIBED and model.revision != recipe.reader_revision:
+        yield Reason.REVISION
+    if (model.profile, model.prompt_revision) != (recipe.profile, recipe.prompt_revision):
+        yield Reason.PROFILE
+    if reading.language != recipe.language:
+        yield Reason.LANGUAGE
+
+
+def _render_revision(reading: Reading) -> int | None:
+    """Return the render revision that the name of a page image tells; None where the page has none."""
+    if reading.image is None:
+        return None
+    return int(reading.image.key.rpartition("/")[2].split(".")[1])
+
+
+def stale_documents(
+    archive: Archive,
+    collection: str,
+    recipe: Recipe,
+    conditions: Conditions,
+    patience: Patience,
+    tally: Tally,
+    *,
+    describes: bool,
+) -> list[StaleDocument]:
+    """Return the documents of a collection with stale pages that are meant, the newest first.
+
+    Memory is that of what is returned, and of one number for each document.
+
+    Args:
+        archive: tells where documents lie and how they were read.
+        collection: which one.
+        recipe: how pages would be read today.
+        conditions: which pages are meant.
+        patience: its end ends the search.
+        tally: counts what is seen.
+        describes: whether a vision model would be asked. Otherwise what one has described is left as it is: nobody is
+            to lose it since a key is missing.
+
+    Raises:
+        Stopped: the patience has ended.
+    """
+    seen: set[int] = set()
+    found: dict[int, StaleDocument] = {}
+    for identifier in archive.source_ids(collection):
+        if patience.stopped:
+            raise Stopped("stopped while stale pages were looked for")
+        source = archive.source(collection, identifier)
+        if source is None or source.document is None or not conditions.meet_source(source):
+            continue
+        number = int(source.document.id[:15], 16)
+        if number in seen:  # it lies in several places
+            if number in found and not found[number].is_there and is_there(source.url):
+                found[number] = replace(found[number], url=source.url)
+            continue
+        seen.add(number)
+        stale = [
+            reading
+            for reading in archive.readings(collection, source.document.id)
+            if isinstance(reading, Reading) and _is_meant(reading, recipe, conditions, tally, describes=describes)
+        ]
+        if stale:
+            newest = max(reading.archived_at for reading in stale).timestamp()
+            found[number] = StaleDocument(source.url, tuple(reading.page_number for reading in stale), newest)
+    return sorted(found.values(), key=lambda document: document.newest, reverse=True)
+
+
+def is_there(url: str) -> bool:
+    """Whether a file, or its outermost container, is there on this machine; objects are taken to be where they were."""
+    return not is_local(url) or os.path.lexists(source_path(url))
+
+
+def _is_meant(reading: Reading, recipe: Recipe, conditions: Conditions, tally: Tally, *, describes: bool) -> bool:
+    """Whether a page is stale and meant; either way it is counted."""
+    tally.pages += 1
+    reasons = reasons_of(reading, recipe)
+    if not reasons or not conditions.meet(reading, reasons):
+        return False
+    if set(reasons) == {Reason.SUSPECT}:
+        tally.suspect_left += 1
+        return False
+    if not describes and reading.status is PageStatus.DESCRIBED:
+        tally.described_left += 1
+        return False
+    tally.stale += 1
+    tally.reasons.update(reasons)
+    return True
+
+
+def first_pages(documents: Sequence[StaleDocument], pages: int | None) -> Iterator[Entry]:
+    """Yield the first stale pages as what a batch is to work, not more than so many where there is a bound."""
+    left = sum(len(document.pages) for document in documents) if pages is None else pages
+    for document in documents:
+        if left <= 0:
+            return
+        yield Entry(url=document.url, pages=document.pages[:left])
+        left -= len(document.pages)
