@@ -22,7 +22,8 @@ class RedisLeases:
 
     Holders renew every few seconds, so that a call may take as long as it likes, and others wait no longer than
     `lease_seconds` for one that died. A lease that was lost, because Redis was away or has lost its memory, is no
-    error: then two may ask the same, and the first answer that is archived stays.
+    error: then two may ask the same, and the first answer that is archived stays. With the next renewal it is taken
+    again, unless somebody else has it by then.
     """
 
     def __init__(self, client: Redis, *, lease_seconds: float) -> None:
@@ -54,8 +55,21 @@ class RedisLeases:
         with self._guard:
             held = list(self._held)
         for lock in held:
-            with translated(), suppress(LockError):  # it was lost, or given back meanwhile
-                lock.reacquire()
+            with translated():
+                try:
+                    lock.reacquire()
+                except LockError:  # it was lost, or given back meanwhile
+                    self._retake(lock)
+
+    def _retake(self, lock: Lock) -> None:
+        """Take a lease again that Redis has forgotten; one that somebody else has taken since is his."""
+        token = lock.local.token
+        if token is None or not self._client.set(lock.name, token, nx=True, px=round(self._seconds * 1000)):
+            return
+        with self._guard:
+            given_back = lock not in self._held
+        if given_back:
+            self._client.delete(lock.name)
 
     def give_back(self, lock: Lock) -> None:
         """End a lease. While Redis is away it ends by itself."""

@@ -101,6 +101,21 @@ def test_a_lease_that_was_lost_is_no_error_and_is_not_taken_from_its_next_holder
         assert leases.take("key") is None
 
 
+def test_a_lease_that_redis_has_forgotten_is_taken_again_by_its_holder(redis_server: RedisServer) -> None:
+    leases, others = make_leases(redis_server), make_leases(redis_server)
+    forgotten = leases.take("key")
+    assert forgotten is not None
+    with forgotten:
+        redis_server.restart()
+        leases.renew()
+        assert others.take("key") is None
+    leases.renew()  # what was given back is not taken again
+    next_one = others.take("key")
+    assert next_one is not None
+    with next_one:
+        pass
+
+
 def test_a_lease_can_be_given_back_while_redis_is_away_but_not_taken(redis_server: RedisServer) -> None:
     leases = make_leases(redis_server)
     lease = leases.take("key")
