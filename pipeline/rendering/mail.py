@@ -12,6 +12,7 @@ import io
 import mimetypes
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.header import decode_header, make_header
 from email.message import Message
@@ -55,6 +56,8 @@ class MailContainer(Packed):
         require_few(len(parts), limits)
         require_modest(sum(member.bytes for member, _ in parts), descriptor, limits)
         self._reads = [read for _, read in parts]
+        self.held = ExitStack()
+        """What is given back at the end."""
         super().__init__(member for member, _ in parts)
 
     def extract(self, first: int, sink: Sink) -> None:
@@ -63,8 +66,9 @@ class MailContainer(Packed):
             super().extract(first, sink)
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Give its memory back, and what it holds."""
         self._reads = []
+        self.held.close()
 
     def _open(self, index: int) -> IO[bytes]:
         return io.BytesIO(self._reads[index]())
@@ -94,10 +98,14 @@ def open_msg(descriptor: int, limits: RenderLimits) -> MailContainer:
         CorruptFile: it cannot be taken apart.
         LimitExceeded: it carries too much.
     """
-    file = opened(descriptor)
-    with broken("the message is damaged", _ERRORS):
-        parts = list(_OutlookMessage(olefile.OleFileIO(file), [], _TOP_HEADER_BYTES).parts("", 0))
-        return MailContainer(parts, descriptor, limits)
+    with ExitStack() as held:
+        # olefile's objects refer to one another: left to themselves they keep the file open until they are collected.
+        file = held.enter_context(opened(descriptor))
+        with broken("the message is damaged", _ERRORS):
+            parts = list(_OutlookMessage(olefile.OleFileIO(file), [], _TOP_HEADER_BYTES).parts("", 0))
+            container = MailContainer(parts, descriptor, limits)
+        container.held = held.pop_all()
+        return container
 
 
 class _Bodies:

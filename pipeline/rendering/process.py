@@ -158,7 +158,7 @@ class SandboxProcess:
         except (KeyError, ValidationError, ValueError):
             self.end()
             raise RenderCrashed("the sandbox process answered something that cannot be understood") from None
-        if isinstance(failure, RenderOutOfMemory):
+        if isinstance(failure, RenderOutOfMemory | RenderCrashed):
             self.end()  # what it still holds would be missing for the next page
         raise failure
 
