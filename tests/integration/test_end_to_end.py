@@ -21,6 +21,7 @@ SUMMARY_KEYS = {
     "batch",
     "collection",
     "language",
+    "profile",
     "state",
     "documents",
     "pages",
