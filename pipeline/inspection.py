@@ -34,7 +34,6 @@ from pipeline.models import (
     Source,
 )
 from pipeline.opening import Opener, OpenPages
-from pipeline.pages import page_kind
 from pipeline.records import document_status
 from pipeline.registration import document_of, failure_of, identified_source
 from pipeline.retry import STOP_POLL_SECONDS, Patience
@@ -282,7 +281,7 @@ def _look_at(
         except OutcomeError as error:
             failed.setdefault(failure_of(error), []).append(number)
         else:
-            kinds[page_kind(page)] += 1
+            kinds[page.kind] += 1
             hidden += page.hidden
             asking = inspector.asking(page)
             cost += asking.cost

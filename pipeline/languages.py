@@ -84,6 +84,10 @@ _OTHER_SCRIPTS = {
 }
 #: Scripts of many languages: which one it is, the detector tells.
 _SHARED_SCRIPTS = frozenset({"LATIN", "CYRILLIC", "ARABIC", "DEVANAGARI", "BENGALI"})
+#: Ranges of a regular expression's class: scripts without spaces between words. Kana and Han, and those from Thai to
+#: Lao, Burmese and Khmer.
+KANA_AND_HAN = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff" + KANA_AND_HAN
 #: Codes that say that it is several languages, none, an uncoded or an unknown one.
 _NO_LANGUAGE = (None, "mul", "zxx", "mis", "und")
 

@@ -402,6 +402,11 @@ class Reading(Numbered):
     """Keys of the archived answers that this reading rests on."""
     archived_at: datetime
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a person had better look at the page."""
+        return self.trust.suspect or self.status is PageStatus.FAILED
+
 
 class Tombstone(Numbered):
     """The reading of a page that was deleted: a revision like any other."""

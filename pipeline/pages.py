@@ -13,7 +13,6 @@ from pipeline.models import (
     Failure,
     ImageInfo,
     LayerState,
-    PageKind,
     PageRange,
     PageSlice,
     PageStatus,
@@ -72,7 +71,7 @@ def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render
     return base.model_copy(
         update={
             "page_label": page.label,
-            "page_kind": page_kind(page),
+            "page_kind": page.kind,
             "page_section": page.section,
             "hidden": page.hidden,
             # Found like a layer, and never taken for what the page shows.
@@ -82,11 +81,6 @@ def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render
             "trust": _doubt(page),
         }
     )
-
-
-def page_kind(page: RenderedPage) -> PageKind:
-    """Return how a page came to be, by what was measured of it."""
-    return page.kind
 
 
 def read_reading(base: Reading, found: PageAnswers, reader: Reader) -> Reading:

@@ -17,14 +17,14 @@ from itertools import chain
 
 from pipeline.archive import Archive, source_id
 from pipeline.inspection import Asking
-from pipeline.models import Answer, AnswerKind, Document, FileState, Reading, RenderedPage, Source
+from pipeline.models import Answer, Document, FileState, Reading, RenderedPage, Source
 from pipeline.registration import Request, plan, still_holds
 from pipeline.vision.asking import Models, asked_key
-from pipeline.vision.conditions import Known, language_of, page_facts
+from pipeline.vision.conditions import page_facts
 from pipeline.vision.cost import NO_COST, Cost, call_cost
 from pipeline.vision.model_reader import clean_answer
-from pipeline.vision.parsing import parse_answer
-from pipeline.vision.profile import Profile, Question
+from pipeline.vision.parsing import told
+from pipeline.vision.profile import Profile
 
 #: Documents, and pages of them, whose answers are looked at to measure what these take: they lie evenly among all.
 SAMPLE_DOCUMENTS = 60
@@ -75,7 +75,7 @@ class ArchiveMemory:
             asked = model.asked(question, language)
             answer = self._archive.answer(asked_key(model.name, model.revision, page.pixels_sha256, asked))
             if answer is not None:
-                known |= _told(question, answer)
+                known |= told(clean_answer(answer.content, question.empty_answer), question)
             complete = complete and answer is not None
             if answer is not None or not is_first:
                 archived += 1
@@ -168,14 +168,6 @@ def measure(archive: Archive, collection: str, models: Models) -> Rates | None:
         by_question={question: _mean(some) for question, some in questions.items()},
         newest=answers[-1].asked_at,
     )
-
-
-def _told(question: Question, answer: Answer) -> dict[str, Known]:
-    """Return what conditions can name of an answer."""
-    text = clean_answer(answer.content, question.empty_answer)
-    if question.kind is AnswerKind.TEXT:
-        return {question.name: text, f"{question.name}.language": language_of(text)}
-    return {question.name: parse_answer(text, question)}
 
 
 def _sample(archive: Archive, collections: Iterable[str], models: Models) -> list[Answer]:

@@ -191,6 +191,7 @@ def rebuild(projector: Projector, collections: Iterable[str], advance: Callable[
             projector.batch(batch)
     for run in archive.runs():
         projector.run(run)
+    projector.refresh()
     return refused
 
 

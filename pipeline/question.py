@@ -15,13 +15,14 @@ from dataclasses import dataclass
 
 from pipeline.archive import Archive
 from pipeline.errors import OutcomeError, SettingsError, SourceVanished
-from pipeline.languages import english_name
+from pipeline.languages import KANA_AND_HAN, english_name
 from pipeline.models import PageStatus
 from pipeline.retry import Patience
 from pipeline.search import Hit, Queries
 from pipeline.threads import ContextThreads
 from pipeline.vision.asking import Asked, Asker, Picture
 from pipeline.vision.reader import AnswerCache
+from pipeline.vision.words import letters
 
 BEARING_PROMPT = """\
 Does this image show anything that helps to answer the question between the dashes?
@@ -45,8 +46,8 @@ ANSWER_MAX_TOKENS = 256
 NOT_HERE = "NOT ON THIS PAGE"
 
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
-#: Chinese characters and Japanese letters, which stand without spaces between words.
-_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+#: What the index cuts into pairs of characters.
+_UNSPACED = re.compile(f"[{KANA_AND_HAN}]+")
 _TICK_SECONDS = 0.25
 
 
@@ -184,12 +185,8 @@ def is_no(content: str) -> bool:
 def what_is_said(content: str) -> str | None:
     """Return an answer, or None where it says that the page does not."""
     # Small models put the agreed words in quotes, in a sentence or before an excuse.
-    letters = _letters(content)
-    return None if not letters or _letters(NOT_HERE) in letters else content.strip()
-
-
-def _letters(text: str) -> str:
-    return "".join(char for char in text.casefold() if char.isalnum())
+    said = letters(content)
+    return None if not said or letters(NOT_HERE) in said else content.strip()
 
 
 def _pieces(word: str) -> Iterator[str]:

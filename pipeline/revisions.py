@@ -141,9 +141,7 @@ def _merged(paths: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
 
 def _lying_at(reading: Reading, paths: tuple[str, ...], containers: tuple[str, ...]) -> Reading:
     """Return a reading of a document at these places; of the containers those count that one of them lies in."""
-    held = tuple(
-        sorted({container for container in containers if any(is_path_below(path, container) for path in paths)})
-    )
+    held = {container for container in containers if any(is_path_below(path, container) for path in paths)}
     document = reading.document.model_copy(update={"path": paths, "container": tuple(sorted(held))})
     return _numbered(reading.model_copy(update={"document": document}), reading.revision + 1)
 

@@ -9,8 +9,10 @@ from collections import Counter
 
 from rapidfuzz.distance import Levenshtein
 
-#: Scripts that put no spaces between words: each character counts as a word. Thai to Lao, Burmese, Khmer, kana, Han.
-_SPACELESS = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
+from pipeline.languages import SPACELESS
+
+#: In scripts without spaces each character counts as a word.
+_SPACELESS = re.compile(f"([{SPACELESS}])")
 
 
 def word_recall(expected: str, text: str) -> float | None:

@@ -145,10 +145,12 @@ def open_text_vlm(settings: Settings) -> VlmClient:
     Raises:
         SettingsError: its URL or key cannot be used.
     """
+    text = models_of(settings).text
+    assert text is not None
     return VlmClient(
         settings.text_url,
         settings.text_api_key,
-        settings.text_model or settings.vlm_model,
+        text.name,
         connect_seconds=settings.vlm_connect_seconds,
         read_seconds=settings.vlm_read_seconds,
         concurrency=settings.vlm_concurrency,
@@ -171,9 +173,8 @@ def open_text_asker(settings: Settings, limiter: Limiter, budget: Budget | None 
     Raises:
         SettingsError: its URL or key cannot be used.
     """
-    if not settings.text_url:
-        return None
-    return Asker(open_text_vlm(settings), limiter, revision=settings.text_model_revision, budget=budget)
+    text = models_of(settings).text
+    return Asker(open_text_vlm(settings), limiter, revision=text.revision, budget=budget) if text else None
 
 
 def models_of(settings: Settings) -> Models:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from pipeline.archive import Archive
+from pipeline.archive import Archive, render_revision_of
 from pipeline.errors import SettingsError, Stopped
 from pipeline.models import Entry, PageStatus, Reading, Source
 from pipeline.registration import Recipe
@@ -44,7 +44,7 @@ class Reason(StrEnum):
     """The recipe differs in what the reading does not tell."""
 
 
-#: Fields that a condition can name, and what it compares them with.
+#: Fields that a condition can name.
 FIELDS = ("reason", "collection", "document", "language")
 
 
@@ -103,11 +103,6 @@ class StaleDocument:
     pages: tuple[int, ...]
     newest: float
 
-    @property
-    def is_there(self) -> bool:
-        """Whether this machine sees the file, as far as that is told without asking a bucket."""
-        return is_there(self.url)
-
 
 @dataclass(slots=True)
 class Tally:
@@ -155,10 +150,7 @@ def _asked_otherwise(reading: Reading, recipe: Recipe) -> Iterator[Reason]:
 
 
 def _render_revision(reading: Reading) -> int | None:
-    """Return the render revision that the name of a page image tells; None where the page has none."""
-    if reading.image is None:
-        return None
-    return int(reading.image.key.rpartition("/")[2].split(".")[1])
+    return None if reading.image is None else render_revision_of(reading.image.key)
 
 
 def stale_documents(
@@ -198,7 +190,7 @@ def stale_documents(
             continue
         number = int(source.document.id[:15], 16)
         if number in seen:  # it lies in several places
-            if number in found and not found[number].is_there and is_there(source.url):
+            if number in found and not is_there(found[number].url) and is_there(source.url):
                 found[number] = replace(found[number], url=source.url)
             continue
         seen.add(number)
@@ -214,7 +206,7 @@ def stale_documents(
 
 
 def is_there(url: str) -> bool:
-    """Whether a file, or its outermost container, is there on this machine; objects are taken to be where they were."""
+    """Whether this machine sees a file, or its outermost container; objects are taken to be where they were."""
     return not is_local(url) or os.path.lexists(source_path(url))
 
 

@@ -22,8 +22,8 @@ class RedisLeases:
 
     Holders renew every few seconds, so that a call may take as long as it likes, and others wait no longer than
     `lease_seconds` for one that died. A lease that was lost, because Redis was away or has lost its memory, is no
-    error: then two may ask the same, and the first answer that is archived stays. With the next renewal it is taken
-    again, unless somebody else has it by then.
+    error: then two may ask the same, and the first answer that is archived stays. It is taken again with the next
+    renewal, or before the process begins another call, unless somebody else has it by then.
     """
 
     def __init__(self, client: Redis, *, lease_seconds: float) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -109,13 +110,25 @@ end
 
 
 class FleetLimiter(QueueingLimiter):
-    """The limiter of all workers that share a Redis. One for a process; its threads share it."""
+    """The limiter of all workers that share a Redis. One for a process; its threads share it.
 
-    def __init__(self, client: Redis, settings: Settings, *, lease_seconds: float) -> None:
+    Args:
+        forgotten: called once Redis turns out to have forgotten this process, before it may begin another call.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        settings: Settings,
+        *,
+        lease_seconds: float,
+        forgotten: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__()
         self._lease_ms = round(lease_seconds * 1000)
         self._client = client
         self._in_flight = settings.vlm_concurrency
+        self._forgotten = forgotten
         storage = RedisStorage("redis://", connection_pool=client.connection_pool, key_prefix=CALLS + "rates")
         self._rates = MinuteRates(storage, settings.vlm_requests_per_minute, settings.vlm_tokens_per_minute)
         self._scripts = {name: client.register_script(text) for name, text in _SCRIPTS.items()}
@@ -162,6 +175,7 @@ class FleetLimiter(QueueingLimiter):
         if answer == "entered":
             return self._hold(lease, cause)
         if answer == "news":
+            self._forgotten()
             self.renew()
             return Hindrance(0.0)
         if answer == "paused":

@@ -79,7 +79,9 @@ class WorkerProcess:
         self.registry = Registry(self.redis, worker_id(), alive_seconds=settings.worker_silence_seconds)
         self.poison = Poison(self.redis, self.registry)
         self.leases = RedisLeases(self.redis, lease_seconds=settings.worker_silence_seconds)
-        self.limiter = FleetLimiter(self.redis, settings, lease_seconds=settings.worker_silence_seconds)
+        self.limiter = FleetLimiter(
+            self.redis, settings, lease_seconds=settings.worker_silence_seconds, forgotten=self.leases.renew
+        )
         self.metrics = Metrics()
         self.fleet: FleetState | None = None
         self._halt_to_archive: _Halt | None = None

@@ -377,6 +377,11 @@ def image_stem(page_number: int, render_revision: int, pixels_sha256: str) -> st
     return f"{page_number}.{render_revision}.{pixels_sha256}"
 
 
+def render_revision_of(image_key: str) -> int:
+    """Return the render revision that the name of an archived page image tells."""
+    return int(image_key.rpartition("/")[2].split(".")[1])
+
+
 def _image_folder(document: str) -> str:
     return f"images/{document[:2]}/{document}"
 

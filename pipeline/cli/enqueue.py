@@ -11,7 +11,7 @@ import typer
 from pipeline.archive import Archive
 from pipeline.batches import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.fleet import PUBLISH_SECONDS, project_batch
-from pipeline.cli.options import Json, ProfileName
+from pipeline.cli.options import CollectionName, Json, LanguageTag, ProfileName
 from pipeline.cli.output import plain, print_json, stderr
 from pipeline.cli.standing import Onlooker, batch_json, open_fleet
 from pipeline.cli.status import follow_batch
@@ -50,15 +50,8 @@ def enqueue(
     sources: Annotated[
         list[str], typer.Argument(metavar="SOURCE…", help="Files, folders, or URLs such as s3://bucket/folder/.")
     ],
-    collection: Annotated[
-        str, typer.Option("--collection", "-c", help="The named set that the documents belong to.")
-    ] = DEFAULT_COLLECTION,
-    language: Annotated[
-        str | None,
-        typer.Option(
-            "--language", "-l", help="BCP 47 tag of the language to describe pages in.", show_default="the collection's"
-        ),
-    ] = None,
+    collection: CollectionName = DEFAULT_COLLECTION,
+    language: LanguageTag = None,
     profile: ProfileName = None,
     lane: Annotated[Lane, typer.Option("--lane", help="How soon, among what else is queued.")] = Lane.NORMAL,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Show how it goes until it has ended.")] = False,

@@ -14,7 +14,7 @@ import typer
 
 from pipeline.batches import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.options import BudgetTokens, Json, MaxPages, ProfileName
+from pipeline.cli.options import BudgetTokens, CollectionName, Json, LanguageTag, MaxPages, ProfileName
 from pipeline.cli.output import plain, print_error, print_json, rows, stderr, stdout, table
 from pipeline.cli.progress import RunProgress
 from pipeline.errors import PagesightError
@@ -59,15 +59,8 @@ def index(
     paths: Annotated[
         list[str], typer.Argument(help="Files and folders, here or in a bucket (`s3://…`); folders are walked.")
     ],
-    collection: Annotated[
-        str, typer.Option("--collection", "-c", help="The named set that the documents belong to.")
-    ] = DEFAULT_COLLECTION,
-    language: Annotated[
-        str | None,
-        typer.Option(
-            "--language", "-l", help="BCP 47 tag of the language to describe pages in.", show_default="the collection's"
-        ),
-    ] = None,
+    collection: CollectionName = DEFAULT_COLLECTION,
+    language: LanguageTag = None,
     profile: ProfileName = None,
     budget_tokens: BudgetTokens = None,
     max_pages: MaxPages = None,
@@ -118,8 +111,8 @@ def work_order(order: Order, settings: Settings, budget_tokens: int | None) -> R
     patience = Patience()
     tally = Tally()
 
-    def used_up() -> None:
-        tally.used_up = f"the budget of {budget_tokens:,} tokens has no room for another call"
+    def used_up(words: str) -> None:
+        tally.used_up = words
         patience.stop()
 
     budget = Budget(budget_tokens, used_up)

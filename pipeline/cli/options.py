@@ -32,6 +32,13 @@ ProfileName = Annotated[
         show_default="the collection's",
     ),
 ]
+CollectionName = Annotated[str, typer.Option("--collection", "-c", help="The named set that the documents belong to.")]
+LanguageTag = Annotated[
+    str | None,
+    typer.Option(
+        "--language", "-l", help="BCP 47 tag of the language to describe pages in.", show_default="the collection's"
+    ),
+]
 CollectionFilter = Annotated[
     str | None, typer.Option("--collection", "-c", help="Only this collection.", show_default="all")
 ]

@@ -12,7 +12,7 @@ import typer
 from pipeline.batches import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.index import interruptible
-from pipeline.cli.options import Json, ProfileName
+from pipeline.cli.options import CollectionName, Json, LanguageTag, ProfileName
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.cli.progress import InspectionProgress
 from pipeline.errors import PagesightError, Stopped
@@ -44,15 +44,8 @@ def plan(
     paths: Annotated[
         list[str], typer.Argument(help="Files and folders, here or in a bucket (`s3://…`); folders are walked.")
     ],
-    collection: Annotated[
-        str, typer.Option("--collection", "-c", help="The named set that the documents would belong to.")
-    ] = DEFAULT_COLLECTION,
-    language: Annotated[
-        str | None,
-        typer.Option(
-            "--language", "-l", help="BCP 47 tag of the language to describe pages in.", show_default="the collection's"
-        ),
-    ] = None,
+    collection: CollectionName = DEFAULT_COLLECTION,
+    language: LanguageTag = None,
     profile: ProfileName = None,
     as_json: Json = False,
 ) -> None:

@@ -29,6 +29,7 @@ from pipeline.staleness import (
     StaleDocument,
     Tally,
     first_pages,
+    is_there,
     parse_conditions,
     stale_documents,
 )
@@ -123,7 +124,7 @@ def _find(
     documents = stale_documents(
         archive, collection, today.recipe, conditions, patience, tally, describes=today.models is not None
     )
-    here = [document for document in documents if document.is_there] if local else documents
+    here = [document for document in documents if is_there(document.url)] if local else documents
     away = sum(len(document.pages) for document in documents) - sum(len(document.pages) for document in here)
     return _Stale(collection, here, tally, away)
 

@@ -13,7 +13,7 @@ from pipeline.archive import Archive
 from pipeline.batches import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.enqueue import install_indices
 from pipeline.cli.fleet import project_batch
-from pipeline.cli.options import Json
+from pipeline.cli.options import CollectionName, Json
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.cli.standing import open_fleet
 from pipeline.models import Batch
@@ -46,9 +46,7 @@ SHOWN = 50
 
 def sync(
     folder: Annotated[str, typer.Argument(help="A folder, or the URL of one in a bucket.")],
-    collection: Annotated[
-        str, typer.Option("--collection", "-c", help="The named set that the documents belong to.")
-    ] = DEFAULT_COLLECTION,
+    collection: CollectionName = DEFAULT_COLLECTION,
     delete: Annotated[bool, typer.Option("--delete", help="Delete what vanished.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Even if the folder is empty, or much is to go.")] = False,

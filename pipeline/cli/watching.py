@@ -17,7 +17,7 @@ import typer
 from pipeline.batches import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.enqueue import install_indices
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.options import Json
+from pipeline.cli.options import CollectionName, Json, LanguageTag
 from pipeline.cli.output import plain, print_json, stderr, stdout
 from pipeline.cli.standing import open_fleet
 from pipeline.errors import ServiceUnavailable, SettingsError, Stopped
@@ -50,15 +50,8 @@ RETRY_SECONDS = 2.0
 
 def watch(
     folder: Annotated[str, typer.Argument(help="A folder of this machine.")],
-    collection: Annotated[
-        str, typer.Option("--collection", "-c", help="The named set that the documents belong to.")
-    ] = DEFAULT_COLLECTION,
-    language: Annotated[
-        str | None,
-        typer.Option(
-            "--language", "-l", help="BCP 47 tag of the language to describe pages in.", show_default="the collection's"
-        ),
-    ] = None,
+    collection: CollectionName = DEFAULT_COLLECTION,
+    language: LanguageTag = None,
     lane: Annotated[Lane, typer.Option("--lane", help="Which queue the files go into.")] = Lane.NORMAL,
     settle: Annotated[float, typer.Option("--settle", min=0.1, help="Seconds that a file must stay as it is.")] = 5.0,
     poll: Annotated[bool, typer.Option("--poll", help="Look at intervals: for network file systems.")] = False,

@@ -12,7 +12,7 @@ from pipeline.archive import Archive, source_id
 from pipeline.errors import OutcomeError, Stopped
 from pipeline.inspection import Inspector
 from pipeline.languages import detect_language
-from pipeline.models import Document, Failure, FileState, LayerState, PageStatus, Reading, Source
+from pipeline.models import Document, Failure, FileState, LayerState, Reading, Source
 from pipeline.opening import OpenPages
 from pipeline.registration import document_of, failure_of, identified_source
 from pipeline.retry import Patience
@@ -52,7 +52,7 @@ def document_candidates(archive: Archive, collection: str, document: str, patien
                 page_number=reading.page_number,
                 kind=reading.page_kind,
                 language=reading.text_language,
-                suspect=reading.trust.suspect or reading.status is PageStatus.FAILED,
+                suspect=reading.is_in_doubt,
                 revision=reading.revision,
             )
 

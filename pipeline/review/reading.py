@@ -16,7 +16,7 @@ from itertools import groupby
 from pipeline.archive import Archive
 from pipeline.errors import OutcomeError, Stopped
 from pipeline.inspection import Inspector
-from pipeline.models import PageRange, PageSlice, PageStatus, Reading, RenderedPage, Source, Tombstone
+from pipeline.models import PageRange, PageSlice, Reading, RenderedPage, Source, Tombstone
 from pipeline.pages import failed_reading, new_reading, read_reading, rendered_reading
 from pipeline.ranges import recipe_of
 from pipeline.rendering import RENDER_REVISION
@@ -39,8 +39,8 @@ class ReviewedPage:
 
     @property
     def suspect(self) -> bool:
-        """Whether a person had better look at it: a reading is in doubt, or there is none."""
-        return any(reading.trust.suspect or reading.status is PageStatus.FAILED for reading in self.readings)
+        """Whether a person had better look at it."""
+        return any(reading.is_in_doubt for reading in self.readings)
 
     @property
     def place(self) -> tuple[str, str, int]:

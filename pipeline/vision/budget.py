@@ -32,12 +32,11 @@ class Budget:
 
     Args:
         tokens: sent and received; None for any number.
-        used_up: called once a call was refused.
+        used_up: called where a call was refused, and told why.
     """
 
-    def __init__(self, tokens: int | None = None, used_up: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, tokens: int | None = None, used_up: Callable[[str], None] = lambda _words: None) -> None:
         self.spent = 0
-        self.is_used_up = False
         self._tokens = tokens
         self._tell = used_up
         self._held = 0
@@ -69,6 +68,6 @@ class Budget:
                 return True
             if self.spent + most <= self._tokens:
                 return False
-            self.is_used_up = True
-        self._tell()
-        raise Stopped(f"the budget of {self._tokens:,} tokens has no room for another call")
+        words = f"the budget of {self._tokens:,} tokens has no room for another call"
+        self._tell(words)
+        raise Stopped(words)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from pipeline.models import Answer, AnswerKind, RenderedPage, TextSource, Value
+from pipeline.models import Answer, RenderedPage, TextSource, Value
 from pipeline.retry import Patience
 from pipeline.vision.asking import Asker, Models, Picture
-from pipeline.vision.conditions import Known, language_of, page_facts
-from pipeline.vision.parsing import parse_answer
+from pipeline.vision.conditions import Known, page_facts
+from pipeline.vision.parsing import parse_answer, told
 from pipeline.vision.profile import RECORD_FIELDS, Profile, Question
 from pipeline.vision.reader import AnswerCache, ImageAnswers, PageAnswers, Usage
+from pipeline.vision.words import letters
 
 #: The beginning of the reason for an answer that is none of what was asked for; the question's name follows.
 UNPARSABLE = "unparsable:"
@@ -102,8 +103,7 @@ class _Findings:
         self.answers.append(answer)
         self.cached += cached
         text = clean_answer(answer.content, question.empty_answer)
-        if question.kind is AnswerKind.TEXT:
-            self.known |= {question.name: text, f"{question.name}.language": language_of(text)}
+        self.known |= told(text, question)
         if question.name in RECORD_FIELDS:
             self.fields[question.name] = text
         elif text or not _is_empty(answer.content, question.empty_answer):
@@ -114,7 +114,6 @@ class _Findings:
         if value is None:
             self.doubts.append(UNPARSABLE + question.name)
         else:
-            self.known[question.name] = value
             self.values[question.name] = Value(kind=question.kind, value=value)
 
     def page_answers(self, language: str) -> PageAnswers:
@@ -143,9 +142,5 @@ def clean_answer(content: str, empty_answer: str | None) -> str:
 
 
 def _is_empty(text: str, empty_answer: str | None) -> bool:
-    return empty_answer is not None and _letters(text) == _letters(empty_answer)
-
-
-def _letters(text: str) -> str:
     # Small models add a full stop, quotes or capitals of their own to the word they were told.
-    return "".join(char for char in text.casefold() if char.isalnum())
+    return empty_answer is not None and letters(text) == letters(empty_answer)

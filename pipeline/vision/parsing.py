@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from pipeline.models import AnswerKind
+from pipeline.vision.conditions import Known, language_of
 from pipeline.vision.profile import Question
 
 Parsed = bool | float | str | tuple[str, ...]
@@ -24,6 +25,13 @@ _BULLET = re.compile(r"^\s*(?:[-*•–]|\d+[.)])\s+", re.MULTILINE)
 def parse_answer(text: str, question: Question) -> Parsed | None:
     """Return what an answer says, or None where it says none of what was asked for."""
     return _PARSERS[question.kind](text, question)
+
+
+def told(text: str, question: Question) -> dict[str, Known]:
+    """Return what conditions can name of a question, by what it was answered with."""
+    if question.kind is AnswerKind.TEXT:
+        return {question.name: text, f"{question.name}.language": language_of(text)}
+    return {question.name: parse_answer(text, question)}
 
 
 def _text(text: str, _question: Question) -> str | None:

@@ -154,7 +154,7 @@ class ImageAnswers:
     """The answers about one image. Who first misses one takes the lease on the image, and keeps it to the end.
 
     One lease for all that is asked about an image: its questions follow one another, and a lease for each of them
-    cost a fleet a tenth of its CPU time.
+    cost a worker a sixteenth of its CPU time.
     """
 
     def __init__(

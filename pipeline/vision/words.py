@@ -6,11 +6,11 @@ import re
 import unicodedata
 from itertools import pairwise
 
-#: Scripts without spaces between words: Thai to Lao, Burmese, Khmer, kana, Han.
-_SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+from pipeline.languages import SPACELESS
+
 #: A word, a number, a line break, a mark, or several of those that draw lines.
-TOKEN = re.compile(rf"[{_SPACELESS}]|(?:(?![{_SPACELESS}])[^\W\d_])+|\d+|\n|\.+|_+|-+|=+|\*+|…+|·+|[^\w\s]")
-SPACELESS_TOKEN = re.compile(f"[{_SPACELESS}]")
+TOKEN = re.compile(rf"[{SPACELESS}]|(?:(?![{SPACELESS}])[^\W\d_])+|\d+|\n|\.+|_+|-+|=+|\*+|…+|·+|[^\w\s]")
+SPACELESS_TOKEN = re.compile(f"[{SPACELESS}]")
 
 
 def terms(text: str) -> list[str]:

@@ -19,6 +19,7 @@ from pipeline.vision.limits import LocalLimiter
 from pipeline.vision.model_reader import ModelReader
 from pipeline.vision.profile import Profile, load_profile, parse_profile
 from pipeline.vision.reader import PageAnswers
+from support.question_profiles import INVOICE_QUESTIONS
 from support.standin import Standin
 from support.vision import AnswersInMemory, answer_cache, model_reader, page_image, rendered_page
 
@@ -86,23 +87,10 @@ def test_of_ten_pages_of_different_kinds_just_the_questions_of_the_tree_are_aske
     ]
 
 
-SURVEY = """
-name = "survey"
-[[questions]]
-name = "invoice_total"
-kind = "number"
-max_tokens = 16
-empty_answer = "NONE"
-prompt = "Which total does this invoice ask for? Answer in digits, with a decimal point; without one: NONE"
-[[questions]]
-name = "has_signature"
-kind = "yes_no"
-max_tokens = 8
-prompt = "Is it signed? Answer yes or no."
-[[questions]]
+SURVEY = f"""{INVOICE_QUESTIONS}[[questions]]
 name = "caption"
 max_tokens = 64
-prompt = "One sentence in {language}."
+prompt = "One sentence in {{language}}."
 """
 
 

@@ -13,22 +13,10 @@ from pipeline.search import BATCHES, PAGES, Index
 from support.fleet_runs import Fleet
 from support.page_records import page, page_write
 from support.pagesight_runs import Pagesight, make_pdf
+from support.question_profiles import INVOICE_QUESTIONS
 from support.standin import Standin
 
-SURVEY = """
-name = "survey"
-[[questions]]
-name = "invoice_total"
-kind = "number"
-max_tokens = 16
-empty_answer = "NONE"
-prompt = "Which total does this invoice ask for? Answer in digits, with a decimal point; without one: NONE"
-[[questions]]
-name = "has_signature"
-kind = "yes_no"
-max_tokens = 8
-prompt = "Is it signed? Answer yes or no."
-[[questions]]
+SURVEY = f"""{INVOICE_QUESTIONS}[[questions]]
 name = "document_type"
 kind = "choice"
 choices = ["invoice", "letter"]
@@ -43,7 +31,7 @@ prompt = "Who is named? Separate by commas."
 [[questions]]
 name = "remarks"
 max_tokens = 64
-prompt = "What is remarkable? In {language}."
+prompt = "What is remarkable? In {{language}}."
 """
 SAID = {"total": "1,234.50", "signed": "yes", "What is it": "an invoice", "Who is": "Harbour & Sons, Orchard"}
 VALUES = {

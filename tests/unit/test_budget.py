@@ -17,30 +17,33 @@ def spend(budget: Budget, most: int, cost: int) -> None:
 
 
 def test_what_was_held_back_and_not_spent_is_given_back() -> None:
-    budget = Budget(1_000)
+    told: list[str] = []
+    budget = Budget(1_000, told.append)
     for _ in range(5):
         spend(budget, most=600, cost=100)
-    assert (budget.spent, budget.is_used_up) == (500, False)
+    assert (budget.spent, told) == (500, [])
 
 
 def test_the_call_that_might_pass_it_is_refused_and_that_is_told_once_it_happens() -> None:
     told: list[str] = []
-    budget = Budget(1_000, lambda: told.append("used up"))
+    budget = Budget(1_000, told.append)
     spend(budget, most=600, cost=401)
     assert told == []
     with pytest.raises(Stopped, match="1,000 tokens"):
         spend(budget, most=600, cost=1)
-    assert (budget.spent, told) == (401, ["used up"])
+    assert (budget.spent, told) == (401, ["the budget of 1,000 tokens has no room for another call"])
 
 
 def test_a_call_that_fits_exactly_begins() -> None:
-    budget = Budget(1_000)
+    told: list[str] = []
+    budget = Budget(1_000, told.append)
     spend(budget, most=1_000, cost=1_000)
-    assert (budget.spent, budget.is_used_up) == (1_000, False)
+    assert (budget.spent, told) == (1_000, [])
 
 
 def test_one_that_may_fit_waits_for_those_in_flight() -> None:
-    budget = Budget(1_000)
+    told: list[str] = []
+    budget = Budget(1_000, told.append)
     begun = threading.Event()
     with budget.share(600, Patience()) as share:
         second = threading.Thread(target=lambda: (begun.set(), spend(budget, most=600, cost=300)))
@@ -49,7 +52,7 @@ def test_one_that_may_fit_waits_for_those_in_flight() -> None:
         assert (second.is_alive(), budget.spent) == (True, 0)
         share.spent = 200
     second.join(10)
-    assert (budget.spent, budget.is_used_up) == (500, False)
+    assert (budget.spent, told) == (500, [])
 
 
 def test_a_call_that_failed_costs_nothing_and_holds_nothing() -> None:
@@ -61,14 +64,16 @@ def test_a_call_that_failed_costs_nothing_and_holds_nothing() -> None:
 
 
 def test_whoever_waits_ends_with_the_patience() -> None:
-    budget, patience = Budget(1_000), Patience()
+    told: list[str] = []
+    budget, patience = Budget(1_000, told.append), Patience()
     patience.stop()
     with budget.share(600, Patience()), pytest.raises(Stopped), budget.share(600, patience):
         pass
-    assert not budget.is_used_up
+    assert told == []
 
 
 def test_without_a_budget_everything_fits() -> None:
-    budget = Budget()
+    told: list[str] = []
+    budget = Budget(used_up=told.append)
     spend(budget, most=10**12, cost=10**12)
-    assert (budget.spent, budget.is_used_up) == (10**12, False)
+    assert (budget.spent, told) == (10**12, [])

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import bz2
+import gc
 import gzip
 import io
 import lzma
 import os
+import random
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from pipeline.models import MediaType
 from pipeline.opening import Opener
 from pipeline.passwords import Passwords
 from pipeline.rendering import SandboxPool
+from pipeline.rendering.mail import open_msg
 from pipeline.retry import Patience
 from pipeline.sources import Containers, SourceCache, SourceFiles, display_path, media_type_of, source_url
 from support.compound_files import compound_file, outlook_message
@@ -394,3 +398,22 @@ def test_a_pdf_keeps_its_pages_where_it_carries_files(shelf: Shelf, pool: Sandbo
             assert (opened.pages, opened.members) == (1, 1)
             assert opened.render(1).layer_text == "page"
             assert [member.name for member in opened.list_members()] == ["a.pdf"]
+
+
+def test_messages_of_outlook_damaged_or_not_leave_no_file_open(tmp_path: Path) -> None:
+    """A sandbox that leaks a descriptor a message fails innocent pages after a thousand."""
+    path, chance = tmp_path / "a.msg", random.Random(1)
+    whole = compound_file(outlook_message("x", "y", {"a.pdf": A}))
+    before = len(os.listdir("/proc/self/fd"))
+    gc.disable()  # which would close them some time
+    try:
+        for _ in range(50):
+            damaged = bytearray(whole)
+            for _ in range(60):
+                damaged[chance.randrange(512, len(damaged))] = chance.randrange(256)
+            path.write_bytes(damaged)
+            with path.open("rb") as file, suppress(OutcomeError):
+                open_msg(file.fileno(), LIMITS).close()
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        gc.enable()
