@@ -6,13 +6,13 @@ COMPOSE ?= docker compose
 
 .DEFAULT_GOAL := help
 #: What converts office files and DjVu, and reads scripts that RapidOCR does not. Without them such files end as
-#: `unsupported`, by name; `make test` installs them where it may.
+#: `unsupported`, by name; `make test` installs them where it may. Chromium is for tests of the viewer.
 SYSTEM_PACKAGES := libreoffice-impress libreoffice-writer libreoffice-calc libreoffice-draw python3-uno djvulibre-bin \
-	tesseract-ocr tesseract-ocr-osd tesseract-ocr-ara tesseract-ocr-heb tesseract-ocr-hin tesseract-ocr-tha \
+	chromium tesseract-ocr tesseract-ocr-osd tesseract-ocr-ara tesseract-ocr-heb tesseract-ocr-hin tesseract-ocr-tha \
 	fonts-noto-core fonts-noto-cjk fonts-liberation fonts-crosextra-carlito fonts-crosextra-caladea
-SYSTEM_PROGRAMS := soffice ddjvu tesseract
+SYSTEM_PROGRAMS := soffice ddjvu tesseract chromium
 
-.PHONY: help demo test check system compose-check format soak bench samples contact-sheet clean
+.PHONY: help demo test check system compose-check format soak bench samples kibana dashboard-data contact-sheet clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -30,17 +30,19 @@ check: $(VENV)/.developed ## Lint, types, layers, documentation
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/unit/test_docs.py
 
-system: ## Install LibreOffice, DjVu tools and Tesseract with apt-get, where they are missing and you are root
+system: ## Install LibreOffice, DjVu tools, Tesseract and Chromium with apt-get, where they are missing and you are root
 	@missing=$$(for program in $(SYSTEM_PROGRAMS); do command -v $$program >/dev/null || echo $$program; done); \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null; \
 	else echo "Not installed: $$missing. Tests that need them are skipped; on Debian: apt-get install $(SYSTEM_PACKAGES)"; fi
 
-compose-check: ## Hold docker-compose.yml against `docker compose config`; needs no engine
-	@$(COMPOSE) version >/dev/null 2>&1 || { echo "There is no '$(COMPOSE)': docker-compose.yml was not checked."; exit 1; }
-	@ELASTIC_PASSWORD=x KIBANA_PASSWORD=x REDIS_PASSWORD=x $(COMPOSE) --env-file /dev/null config --quiet
-	@echo "docker-compose.yml is sound."
+compose-check: ## Hold the Compose files against `docker compose config`; needs no engine
+	@$(COMPOSE) version >/dev/null 2>&1 || { echo "There is no '$(COMPOSE)': the Compose files were not checked."; exit 1; }
+	@ELASTIC_PASSWORD=x KIBANA_PASSWORD=x KIBANA_KEY=x REDIS_PASSWORD=x SERVE_SECRET=x $(COMPOSE) --env-file /dev/null config --quiet
+	@ELASTIC_PASSWORD=x KIBANA_PASSWORD=x KIBANA_KEY=x REDIS_PASSWORD=x SERVE_SECRET=x WORKER_PASSWORD=x \
+		$(COMPOSE) --env-file /dev/null -f docker-compose.yml -f docker-compose.secure.yml config --quiet
+	@echo "docker-compose.yml and docker-compose.secure.yml are sound."
 
 format: $(VENV)/.developed ## Format the code
 	@$(BIN)/ruff check --fix .
@@ -49,6 +51,7 @@ format: $(VENV)/.developed ## Format the code
 soak: $(VENV)/.developed ## Random faults, damaged files, very many documents: ROUNDS=… SEED=… MINUTES=10 DOCUMENTS=100000
 	@$(BIN)/python -m pytest tests/faults/soak_random_faults.py
 	@$(BIN)/python -m pytest tests/faults/soak_fuzzing.py
+	@$(BIN)/python -m pytest tests/faults/soak_reindex.py
 	@$(BIN)/python -m pytest tests/faults/soak_fleet.py
 	@$(BIN)/python bench/run.py soak_fleet
 
@@ -58,6 +61,12 @@ bench: $(VENV)/.developed ## Measure, and print docs/benchmarks.md's tables: ONL
 samples: $(VENV)/.developed ## Make samples/ anew
 	@$(BIN)/python tests/samples_maker/make_samples.py
 	@$(BIN)/python tests/samples_maker/contact_sheet.py
+
+kibana: $(VENV)/.developed ## Make mappings/kibana/ anew from its declarations
+	@$(BIN)/python -m pipeline.kibana
+
+dashboard-data: $(VENV)/.developed ## Draw docs/dashboard-data.jpg from the configured cluster (needs Chromium)
+	@$(BIN)/python tests/samples_maker/dashboard_data.py
 
 contact-sheet: $(VENV)/.developed ## Draw the pages of FOLDER (the corpus) side by side in build/contact-sheets: PAGES=3
 	@$(BIN)/python bench/contact_sheet.py $(FOLDER) --pages $(or $(PAGES),3)

@@ -12,7 +12,18 @@ from dataclasses import astuple
 
 from common import machine
 
-BENCHMARKS = ("rendering", "throughput", "writing", "memory", "fleet", "recall", "crops", "checks")
+BENCHMARKS = (
+    "rendering",
+    "throughput",
+    "writing",
+    "reindexing",
+    "memory",
+    "fleet",
+    "serving",
+    "recall",
+    "crops",
+    "checks",
+)
 COLUMNS = ("what", "measured", "ratio", "aim")
 
 

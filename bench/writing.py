@@ -1,4 +1,4 @@
-"""The record writer and the rebuild from the archive against a bare `streaming_bulk` of the same records."""
+"""The record writer and the projection from the archive against a bare `streaming_bulk` of the same records."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pipeline.projection import Projector
 from pipeline.records import page_id, page_record
 from pipeline.retry import Patience
 from pipeline.search import PAGES_WRITE, Index, Write
+from pipeline.signing import Signer
 from support.readings import NOW, full_reading
 
 RECORDS = 5000
@@ -40,7 +41,7 @@ def rows() -> Iterator[Row]:
                     written = index.write(writes(readings, index), Patience())
                     assert written.written == RECORDS
                 else:
-                    Projector(archive, index, Patience()).pages(archive.readings("works", "d" * 64))
+                    Projector(archive, index, Patience(), Signer()).pages(archive.readings("works", "d" * 64))
                 rate.append(RECORDS / (time.monotonic() - began))
     for name, what in (
         ("writer", "the writer, records from memory"),
@@ -66,7 +67,7 @@ def make_readings(archive: Archive) -> Iterator[Reading]:
 def writes(readings: list[Reading], index: Index) -> Iterator[Write]:
     for reading in readings:
         key = page_id(reading.collection, reading.document.id, reading.page_number)
-        yield Write(PAGES_WRITE, key, reading.revision, page_record(reading, index.languages, NOW))
+        yield Write(PAGES_WRITE, key, reading.revision, page_record(reading, index.languages, Signer(), NOW))
 
 
 def write_bare(client: Elasticsearch, readings: list[Reading], index: Index) -> None:

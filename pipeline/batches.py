@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 
 from pipeline.archive import Archive
 from pipeline.errors import SettingsError
-from pipeline.models import Batch, Collection, Lane
+from pipeline.models import SLUG, Batch, Collection, Lane
 from pipeline.vision.leases import FileLeases, Lease
 from pipeline.vision.profile import DEFAULT_PROFILE, Profile, kept_form
 
 DEFAULT_COLLECTION = "default"
 _LEASE = "batch-"
-_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 def collection_name(name: str) -> str:
@@ -24,7 +23,7 @@ def collection_name(name: str) -> str:
     Raises:
         SettingsError: it is no slug, and so unfit for ids, folders and URLs.
     """
-    if not _SLUG.fullmatch(name):
+    if not re.fullmatch(SLUG, name):
         raise SettingsError(
             f"{name!r} cannot be a collection's name",
             remedy="Use up to 63 lower-case letters, digits, - and _, beginning with a letter or digit.",

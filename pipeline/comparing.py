@@ -114,6 +114,10 @@ class Batches:
             batch.collection == source.collection and self._covers(batch, source) for batch in self._open.values()
         )
 
+    def is_queued(self, collection: str, url: str) -> bool:
+        """Whether a queued batch that has not ended is to look at a place, known or not."""
+        return any(batch.collection == collection and self._reaches(batch, url) for batch in self._open.values())
+
     def _newest_for(self, source: Source) -> Batch | None:
         for name in sorted(self._batches, reverse=True):
             batch = self._batches[name]
@@ -129,10 +133,14 @@ class Batches:
             return True
         if batch.lane is None:
             return any(is_path_below(source.path, root) for root in batch.sources)
+        return self._reaches(batch, source.url)
+
+    def _reaches(self, batch: Batch, url: str) -> bool:
+        """Whether a queued batch walks to a place, or names it or a container that it lies in."""
         if batch.roots:
-            return any(is_below(source.url, root) for root in batch.roots)
+            return any(is_below(url, root) for root in batch.roots)
         names = self._names(batch.id)
-        return any(hash(place) in names for place in (source.url, *containers_of(source.url)))
+        return any(hash(place) in names for place in (url, *containers_of(url)))
 
     def _names(self, batch_id: str) -> frozenset[int]:
         """Return hashes of the URLs that a batch names itself: a million URLs would be a hundred megabytes."""

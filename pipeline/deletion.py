@@ -41,16 +41,23 @@ def carry_out(deletion: Deletion, projector: Projector) -> int:
     """
     archive = projector.archive
     documents = [deletion.document_id] if deletion.document_id else archive.documents(deletion.collection)
+    kept = projector.kept()  # what is kept for the way back is not to keep what was deleted
     pages = 0
     for document in documents:
         for chunk in batched(_buried(archive, deletion, document), CHUNK):
             projector.pages(chunk)
+            for former in kept:
+                former.put_pages([reading for reading in chunk if isinstance(reading, Tombstone)])
             pages += len(chunk)
         projector.documents(deletion.collection, [document])
+        for former in kept:
+            former.remove_document(deletion.collection, document)
         if deletion.purge:
             _purge(archive, deletion.collection, document)
     if deletion.document_id is None:
-        projector.sources(_forgotten(archive, deletion, set(documents)))
+        for sources in batched(_forgotten(archive, deletion, set(documents)), CHUNK):
+            for place in (projector, *kept):
+                place.sources(sources)
     return pages
 
 

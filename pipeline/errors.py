@@ -5,6 +5,7 @@
     ├── ServiceUnavailable            a service is away: wait, nothing has failed
     │   └── ServiceThrottled          it limits its callers: everyone pauses
     ├── ServiceRefused                a service says no: stop loudly                exit 3
+    │   └── Overtaken                 another process changed the indices first
     ├── Stopped                       the run was asked to stop
     ├── RevisionTaken                 another writer archived this revision first
     └── OutcomeError                  why one file or one page ends as `failed`
@@ -82,6 +83,10 @@ class ServiceRefused(PagesightError):
     def __init__(self, service: str, message: str, *, remedy: str) -> None:
         super().__init__(message, remedy=remedy)
         self.service = service
+
+
+class Overtaken(ServiceRefused):
+    """The indices are no longer as they were: another process has shown, restored or deleted some meanwhile."""
 
 
 class Stopped(PagesightError):
@@ -237,7 +242,7 @@ class RecordRefused(OutcomeError):
     """Elasticsearch refuses this one record. The reading is safe in the archive."""
 
     code = "record_refused"
-    remedy = "Compare the index's mapping with `mappings/`; after mending it run `pagesight rebuild`."
+    remedy = "Compare the index's mapping with `mappings/`; after mending it run `pagesight reindex`."
 
 
 def outcome_error(code: str, message: str) -> OutcomeError:

@@ -60,6 +60,8 @@ _SCRIPT_WORDS = {
     "Beng": ("BENGALI",),
     "Orya": ("ORIYA",),
 }
+#: ISO 15924 codes of the scripts in use that run from right to left.
+_RIGHT_TO_LEFT = frozenset(("Adlm", "Arab", "Hebr", "Nkoo", "Rohg", "Syrc", "Thaa"))
 #: Languages written in more scripts than the one that is likeliest.
 _OTHER_SCRIPTS = {
     "az": ("CYRILLIC", "ARABIC"),
@@ -123,6 +125,11 @@ def english_name(tag: str) -> str:
 def base(tag: str) -> str:
     """Return the language without script and region, as index fields name it: `pt-BR` gives `pt`."""
     return str(langcodes.get(tag).language)
+
+
+def direction(tag: str) -> str:
+    """Return `rtl` for a language that is written from right to left, else `ltr`, as HTML's `dir` names them."""
+    return "rtl" if langcodes.get(tag).maximize().script in _RIGHT_TO_LEFT else "ltr"
 
 
 def detect_language(text: str | None) -> str | None:

@@ -12,6 +12,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+#: What names of collections and schedules look like: fit for ids, folders and URLs.
+SLUG = r"[a-z0-9][a-z0-9_-]{0,62}"
+
 
 class Archived(BaseModel):
     """Base of everything that is written to the archive as JSON."""
@@ -570,13 +573,19 @@ class FleetState(Numbered):
 
 
 class Run(Numbered):
-    """One run of a schedule. The revision without an outcome claims it, the next one is its end, or another attempt."""
+    """One run of a schedule. All runs of a schedule are one chain of revisions.
+
+    One without an outcome claims a run or tells what it has come to so far; its end follows, then another attempt or
+    the next run.
+    """
 
     schedule: str
     action: str
     due_at: datetime
+    attempt: int = 1
+    """Which claim of it this is: one that was interrupted is claimed again."""
     worker: str
-    """Who claimed it."""
+    """The process that claimed it."""
     started_at: datetime
     ended_at: datetime | None = None
     outcome: Literal["done", "failed", "interrupted"] | None = None

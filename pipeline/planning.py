@@ -8,6 +8,7 @@ yet may be asked, and counts.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -21,7 +22,7 @@ from pipeline.models import Answer, Document, FileState, Reading, RenderedPage, 
 from pipeline.registration import Request, plan, still_holds
 from pipeline.vision.asking import Models, asked_key
 from pipeline.vision.conditions import page_facts
-from pipeline.vision.cost import NO_COST, Cost, call_cost
+from pipeline.vision.cost import MAX_IMAGE_TOKENS, NO_COST, Cost, call_cost
 from pipeline.vision.model_reader import clean_answer
 from pipeline.vision.parsing import told
 from pipeline.vision.profile import Profile
@@ -153,6 +154,18 @@ def forecast(calls: Counter[str], cost: Cost, rates: Rates | None, pace: Pace) -
     if pace.tokens_per_minute:
         seconds = max(seconds, (tokens_in + tokens_out) / pace.tokens_per_minute * _MINUTE_SECONDS)
     return Forecast(count, round(tokens_in), round(tokens_out), seconds)
+
+
+def page_tokens(profile: Profile, language: str, rates: Rates | None) -> int:
+    """Return the tokens of a page that is asked every question of a profile.
+
+    Where nothing was measured, those of the largest image and the longest answers.
+    """
+    if rates is None:
+        bounds = (call_cost(question.prompt_in(language), question.max_tokens, 1, 1) for question in profile.questions)
+        return sum(MAX_IMAGE_TOKENS + bound.tokens_in + bound.tokens_out_max for bound in bounds)
+    measured = [rates.of(question.name) for question in profile.questions]
+    return math.ceil(sum(answer.tokens_in + answer.tokens_out for answer in measured))
 
 
 def measure(archive: Archive, collection: str, models: Models) -> Rates | None:

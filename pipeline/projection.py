@@ -7,8 +7,8 @@ whoever writes when, and a late writer cannot bring back what was deleted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -18,9 +18,9 @@ from pipeline.archive import Archive
 from pipeline.errors import RecordRefused, ServiceRefused
 from pipeline.models import AnswerKind, Batch, Failure, Reading, Run, Source, Tombstone
 from pipeline.records import (
+    DocumentTally,
     Record,
     batch_record,
-    document_record,
     document_record_id,
     page_id,
     page_record,
@@ -31,7 +31,20 @@ from pipeline.records import (
     source_record_id,
 )
 from pipeline.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, persist
-from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, Index, Write
+from pipeline.search import (
+    BATCHES,
+    DOCUMENTS,
+    PAGES,
+    PAGES_WRITE,
+    RUNS,
+    SOURCES,
+    Index,
+    PagesIndex,
+    State,
+    Write,
+    Written,
+)
+from pipeline.signing import Signer
 
 T = TypeVar("T")
 
@@ -41,11 +54,23 @@ CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class Projector:
-    """Archive and index, and the patience with which the latter is waited for."""
+    """Archive and index, the patience with which the latter is waited for, and what signs the URLs in records."""
 
     archive: Archive
     index: Index
     patience: Patience
+    signer: Signer
+
+    def of(self, index: Index) -> Projector:
+        """Return a projector into other indices."""
+        return replace(self, index=index)
+
+    def kept(self) -> list[Projector]:
+        """Return the ways into the indices that are kept for the way back."""
+        found = persist(self.index.generations.all, self.patience, ELASTICSEARCH_WAITS_SECONDS)
+        return [
+            self.of(self.index.of(generation, State.KEPT)) for generation in found if generation.is_whole(State.KEPT)
+        ]
 
     def pages(self, readings: Iterable[Reading | Tombstone]) -> dict[str, Failure]:
         """Bring the index to the newest readings of these pages; return what it refused, by record id.
@@ -61,7 +86,7 @@ class Projector:
         for chunk in batched(readings, CHUNK):
             due = chunk
             while due:
-                refused |= self._write_pages(due)
+                refused |= self.put_pages(due)
                 due = list(self._overtaken(due))
         return refused
 
@@ -101,48 +126,90 @@ class Projector:
 
     def batch(self, batch: Batch) -> None:
         """Write the record of a batch."""
-        self._write(BATCHES, batch.id, batch.revision, batch_record(batch, _now()))
+        self.batches([batch])
+
+    def batches(self, batches: Iterable[Batch]) -> None:
+        """Write the records of batches."""
+        self._write_all(Write(BATCHES, batch.id, batch.revision, batch_record(batch, _now())) for batch in batches)
 
     def run(self, run: Run) -> None:
         """Write the record of a schedule's run."""
-        self._write(RUNS, run_record_id(run), run.revision, run_record(run, _now()))
+        self.runs([run])
+
+    def runs(self, runs: Iterable[Run]) -> None:
+        """Write the records of runs."""
+        self._write_all(Write(RUNS, run_record_id(run), run.revision, run_record(run, _now())) for run in runs)
 
     def refresh(self) -> None:
         """Let searches see what was written. For people who wait for it; a fleet leaves it to the server."""
         for alias in (PAGES, DOCUMENTS, SOURCES, BATCHES, RUNS):
             persist(partial(self.index.refresh, alias), self.patience, ELASTICSEARCH_WAITS_SECONDS)
 
-    def _document_writes(self, collection: str, documents: list[str], versions: dict[str, int]) -> Iterator[Write]:
-        """Yield the writes of documents of which a page is archived, and note each one's version."""
-        for document in documents:
-            readings = list(self.archive.readings(collection, document))
-            if readings:
-                versions[document] = version = sum(reading.revision for reading in readings)
-                live = [reading for reading in readings if isinstance(reading, Reading)]
-                record = document_record(live, version, _now()) if live else None
-                yield Write(DOCUMENTS, document_record_id(collection, document), version, record)
-
-    def _write_pages(self, readings: list[Reading | Tombstone]) -> dict[str, Failure]:
+    def put_documents(self, collection: str, tallies: Mapping[str, DocumentTally]) -> None:
+        """Write the records of documents, by id, whose pages were counted just now; the archive is not looked at."""
         now = _now()
-        by_id = {_id(reading): reading for reading in readings}
-        languages = self.index.languages
-        for kinds in _answer_kinds(readings):
-            persist(partial(self.index.require_answers, kinds), self.patience, ELASTICSEARCH_WAITS_SECONDS)
-
-        def record(reading: Reading | Tombstone) -> Record | None:
-            return page_record(reading, languages, now) if isinstance(reading, Reading) else None
-
-        written = self.index.write(
-            (Write(PAGES_WRITE, key, reading.revision, record(reading)) for key, reading in by_id.items()),
-            self.patience,
-        )
-        refused = {key: _record_refused(reason) for key, reason in written.refused.items()}
         self._write_all(
-            Write(PAGES_WRITE, key, reading.revision, refused_record(reading, refused[key], now))
+            Write(DOCUMENTS, document_record_id(collection, document), tally.revision, tally.record(now))
+            for document, tally in tallies.items()
+        )
+
+    def put_pages(self, readings: list[Reading | Tombstone]) -> dict[str, Failure]:
+        """Write the records of these readings, up to `CHUNK`, and do not look whether they are still the newest.
+
+        For who compares archive and index afterwards; raises and returns what `pages` does.
+        """
+        by_id = {_id(reading): reading for reading in readings}
+        index = self._pages_index()
+        written = self._send_pages(by_id, index, again=False)
+        while written.indices - {index.name}:  # another index has taken the place of the one that these were made for
+            self.index.look_again()
+            index = self._pages_index()
+            written = self._send_pages(by_id, index, again=True)
+        refused = {key: _record_refused(reason) for key, reason in written.refused.items()}
+        now = _now()
+        self._write_all(
+            Write(PAGES_WRITE, key, reading.revision, refused_record(reading, refused[key], self.signer, now))
             for key, reading in by_id.items()
             if key in refused and isinstance(reading, Reading)
         )
         return refused
+
+    def remove_document(self, collection: str, document: str) -> None:
+        """Remove the record of a document of which no page is left."""
+        tally = self._tally(collection, document)
+        if tally.revision and tally.record(_now()) is None:
+            self._write_all([Write(DOCUMENTS, document_record_id(collection, document), tally.revision, None)])
+
+    def _tally(self, collection: str, document: str) -> DocumentTally:
+        tally = DocumentTally()
+        for reading in self.archive.readings(collection, document):
+            tally.add(reading)
+        return tally
+
+    def _document_writes(self, collection: str, documents: list[str], versions: dict[str, int]) -> Iterator[Write]:
+        """Yield the writes of documents of which a page is archived, and note each one's version."""
+        for document in documents:
+            tally = self._tally(collection, document)
+            if tally.revision:
+                versions[document] = tally.revision
+                key = document_record_id(collection, document)
+                yield Write(DOCUMENTS, key, tally.revision, tally.record(_now()))
+
+    def _pages_index(self) -> PagesIndex:
+        return persist(lambda: self.index.pages_index, self.patience, ELASTICSEARCH_WAITS_SECONDS)
+
+    def _send_pages(self, by_id: Mapping[str, Reading | Tombstone], index: PagesIndex, *, again: bool) -> Written:
+        now = _now()
+        for kinds in _answer_kinds(by_id.values()):
+            persist(partial(self.index.require_answers, kinds), self.patience, ELASTICSEARCH_WAITS_SECONDS)
+
+        def record(reading: Reading | Tombstone) -> Record | None:
+            return page_record(reading, index.languages, self.signer, now) if isinstance(reading, Reading) else None
+
+        return self.index.write(
+            (Write(PAGES_WRITE, key, reading.revision, record(reading), again) for key, reading in by_id.items()),
+            self.patience,
+        )
 
     def _overtaken(self, readings: Iterable[Reading | Tombstone]) -> Iterator[Reading | Tombstone]:
         """Yield the newest readings of those pages that have a newer one than was written."""
@@ -155,9 +222,6 @@ class Projector:
             if revision > reading.revision:
                 yield self.archive.reading(*place, reading.page_number, revision)
 
-    def _write(self, alias: str, key: str, version: int, record: Record | None) -> None:
-        self._write_all([Write(alias, key, version, record)])
-
     def _write_all(self, writes: Iterable[Write]) -> None:
         """Write records that must be accepted: a refusal means that the mapping is not ours."""
         refused = self.index.write(writes, self.patience).refused
@@ -165,34 +229,8 @@ class Projector:
             raise ServiceRefused(
                 "elasticsearch",
                 f"the record {key} is refused: {reason}",
-                remedy="The indices do not have Pagesight's mapping. Delete them and run `pagesight rebuild`.",
+                remedy="The indices lack Pagesight's mapping: `pagesight reindex` makes new ones from the archive.",
             )
-
-
-def rebuild(projector: Projector, collections: Iterable[str], advance: Callable[[int], None]) -> dict[str, Failure]:
-    """Fill the index from the archive alone; `advance` hears how many pages were written. Nothing is asked or rendered.
-
-    Returns what the index refused, by record id.
-    """
-    archive = projector.archive
-    refused: dict[str, Failure] = {}
-    for collection in collections:
-        projector.sources(_sources(archive, collection))
-        documents = archive.documents(collection)
-        readings = (reading for document in documents for reading in archive.readings(collection, document))
-        for chunk in batched(readings, CHUNK):
-            refused |= projector.pages(chunk)
-            advance(len(chunk))
-        for named in batched(documents, CHUNK):
-            projector.documents(collection, named)
-    wanted = set(collections)
-    for batch in filter(None, map(archive.batch, archive.batches())):
-        if batch.collection in wanted:
-            projector.batch(batch)
-    for run in archive.runs():
-        projector.run(run)
-    projector.refresh()
-    return refused
 
 
 def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -200,13 +238,6 @@ def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(values)
     while chunk := list(islice(iterator, size)):
         yield chunk
-
-
-def _sources(archive: Archive, collection: str) -> Iterator[Source]:
-    for identifier in archive.source_ids(collection):
-        source = archive.source(collection, identifier)
-        if source is not None:
-            yield source
 
 
 def _answer_kinds(readings: Iterable[Reading | Tombstone]) -> Iterator[dict[str, AnswerKind]]:

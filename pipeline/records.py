@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Set
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.archive import run_id, source_id
+from pipeline.archive import source_id
 from pipeline.languages import base
 from pipeline.models import (
     Batch,
@@ -18,7 +19,9 @@ from pipeline.models import (
     Reading,
     Run,
     Source,
+    Tombstone,
 )
+from pipeline.signing import Place, Signer, page_path
 from pipeline.sources import container_path
 
 Record = dict[str, Any]
@@ -39,8 +42,8 @@ def document_record_id(collection: str, document: str) -> str:
     return f"{collection}:{document}"
 
 
-def page_record(reading: Reading, languages: Set[str], indexed_at: datetime) -> Record:
-    """Return the record of a page.
+def page_record(reading: Reading, languages: Set[str], signer: Signer, indexed_at: datetime) -> Record:
+    """Return the record of a page; `signer` makes the keys of where it is shown.
 
     `languages` are those that the index analyses: the text is copied to `i18n` in its own language, description,
     caption and translation in the one they were asked for in, where the index knows it.
@@ -82,6 +85,7 @@ def page_record(reading: Reading, languages: Set[str], indexed_at: datetime) -> 
             "exif": reading.exif,
             "trust": reading.trust.model_dump(mode="json"),
             "model": reading.model.model_dump(mode="json") if reading.model else None,
+            "view": _view(reading, signer),
             "fingerprint": reading.fingerprint,
             "revision": reading.revision,
             "indexed_at": indexed_at.isoformat(),
@@ -89,7 +93,7 @@ def page_record(reading: Reading, languages: Set[str], indexed_at: datetime) -> 
     )
 
 
-def refused_record(reading: Reading, failure: Failure, indexed_at: datetime) -> Record:
+def refused_record(reading: Reading, failure: Failure, signer: Signer, indexed_at: datetime) -> Record:
     """Return what stands in for a page whose own record Elasticsearch refused: enough to find it among the failures."""
     return _without_empty(
         {
@@ -99,6 +103,7 @@ def refused_record(reading: Reading, failure: Failure, indexed_at: datetime) -> 
             "page": {"number": reading.page_number},
             "status": PageStatus.FAILED.value,
             "error": _error(failure),
+            "view": _view(reading, signer),
             "revision": reading.revision,
             "indexed_at": indexed_at.isoformat(),
         }
@@ -128,24 +133,45 @@ def source_record(source: Source, indexed_at: datetime) -> Record:
     )
 
 
-def document_record(readings: Iterable[Reading], revision: int, indexed_at: datetime) -> Record:
-    """Return the record of a document, derived from the newest reading of each of its pages (at least one)."""
-    readings = list(readings)
-    newest = max(readings, key=lambda reading: reading.archived_at)
-    counts = Counter(reading.status for reading in readings)
-    languages = Counter(reading.text_language for reading in readings if reading.text_language)
-    return _without_empty(
-        {
-            "collection": newest.collection,
-            "document": _document(newest.document)
-            | {"language": languages.most_common(1)[0][0] if languages else None},
-            "status": document_status(counts, newest.document.pages).value,
-            "pages": {status.value: counts[status] for status in PageStatus} | {"total": newest.document.pages},
-            "batch": newest.batch,
-            "revision": revision,
-            "indexed_at": indexed_at.isoformat(),
-        }
-    )
+@dataclass(slots=True)
+class DocumentTally:
+    """What the record of a document says of its pages, taken from the newest reading of one after the other."""
+
+    revision: int = 0
+    """The record's version: the sum of the revisions, which only grows."""
+    _newest: Reading | None = None
+    _statuses: Counter[PageStatus] = field(default_factory=Counter)
+    _languages: Counter[str] = field(default_factory=Counter)
+
+    def add(self, reading: Reading | Tombstone) -> None:
+        """Count a page."""
+        self.revision += reading.revision
+        if isinstance(reading, Tombstone):
+            return
+        self._statuses[reading.status] += 1
+        if reading.text_language:
+            self._languages[reading.text_language] += 1
+        if self._newest is None or reading.archived_at > self._newest.archived_at:
+            self._newest = reading
+
+    def record(self, indexed_at: datetime) -> Record | None:
+        """Return the record, None where no page is left."""
+        newest = self._newest
+        if newest is None:
+            return None
+        language = next((name for name, _ in self._languages.most_common(1)), None)
+        return _without_empty(
+            {
+                "collection": newest.collection,
+                "document": _document(newest.document) | {"language": language},
+                "status": document_status(self._statuses, newest.document.pages).value,
+                "pages": {status.value: self._statuses[status] for status in PageStatus}
+                | {"total": newest.document.pages},
+                "batch": newest.batch,
+                "revision": self.revision,
+                "indexed_at": indexed_at.isoformat(),
+            }
+        )
 
 
 def document_status(counts: Counter[PageStatus], pages: int) -> DocumentStatus:
@@ -174,12 +200,20 @@ def run_record(run: Run, indexed_at: datetime) -> Record:
 
 
 def run_record_id(run: Run) -> str:
-    """Return a run record's `_id`."""
-    return run_id(run).replace("/", ":")
+    """Return a run record's `_id`: its schedule, and the time when it was due."""
+    return f"{run.schedule}:{run.due_at:%Y%m%dT%H%M%SZ}"
 
 
 def _document(info: DocumentInfo) -> Record:
     return info.model_dump(mode="json")
+
+
+def _view(reading: Reading, signer: Signer) -> Record:
+    page = page_path(reading.collection, reading.document.id, reading.page_number)
+    return {
+        "page": signer.signed(Place.PAGES, page),
+        "thumbnail": signer.signed(Place.IMAGES, reading.image.thumbnail_key) if reading.image else None,
+    }
 
 
 def _error(failure: Failure | None) -> Record | None:

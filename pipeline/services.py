@@ -21,9 +21,10 @@ from pipeline.registration import Recipe, Request
 from pipeline.rendering import RenderLimits, SandboxPool
 from pipeline.rendering.confinement import ConversionLimits
 from pipeline.retry import Patience
-from pipeline.search import Index
+from pipeline.search import Index, Layout
 from pipeline.search.node import LocalNode
 from pipeline.settings import Settings
+from pipeline.signing import Signer
 from pipeline.sources import Containers, Listing, SourceCache, SourceFiles, list_folder, place_url
 from pipeline.threads import ContextThreads, Places
 from pipeline.vision.asking import Asker, Model, Models
@@ -119,7 +120,7 @@ def open_index(settings: Settings) -> Index:
         elasticsearch_url(settings),
         api_key=key.get_secret_value() if key else None,
         ca_certs=settings.elasticsearch_ca_certs,
-        replicas=settings.elasticsearch_replicas,
+        layout=Layout(settings.elasticsearch_prefix, settings.elasticsearch_shards, settings.elasticsearch_replicas),
     )
 
 
@@ -282,7 +283,7 @@ def open_tools(
         opener = Opener(sandboxes, passwords, conversions)
         tools = Tools(
             archive=archive,
-            projector=Projector(archive, index, patience),
+            projector=Projector(archive, index, patience, Signer(settings.serve_secret)),
             opener=opener,
             files=open_files(settings, patience, opener, cache),
             reader=reader,

@@ -8,6 +8,7 @@ this model.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import shlex
@@ -27,12 +28,14 @@ from pydantic_settings import (
 
 from pipeline.errors import SettingsError
 from pipeline.languages import normalise_tag
-from pipeline.schedules import check_cron
+from pipeline.schedules import Schedule, parse_schedules
 
 PREFIX = "PAGESIGHT_"
 FILE_NAME = "pagesight.toml"
 #: The other names a secret is known by; Jina's own tools use the first.
 KEY_ALIASES = ("JINA_API_KEY",)
+#: What `serve_secret` and `serve_token` must have at least.
+SERVE_SECRET_CHARACTERS = 32
 _USER_INFO = re.compile(r"//[^/@\s]+@")
 
 
@@ -58,8 +61,20 @@ class Settings(BaseSettings):
     elasticsearch_api_key: SecretStr | None = None
     elasticsearch_ca_certs: Path | None = None
     """CA bundle (PEM) that signed the cluster's certificate."""
+    elasticsearch_prefix: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9._-]*)?$")
+    """What every name of an index, alias, template or role begins with: several installations share a cluster so."""
+    elasticsearch_shards: int = Field(default=1, ge=1, le=1024)
+    """Shards of each index, set when it is made."""
     elasticsearch_replicas: int = Field(default=0, ge=0)
     """Copies of each shard, set when an index is made."""
+
+    kibana_url: str = ""
+    """URL of Kibana; no objects are installed when empty. It may hold a user name and a password."""
+    kibana_api_key: SecretStr | None = None
+    kibana_space: str = Field(default="default", pattern=r"^[a-z0-9_-]+$")
+    """The space that Kibana's objects are installed into."""
+    pages_url: str = Field(default="http://127.0.0.1:8765", pattern=r"^https?://[^\s\"\\{}?#]+$")
+    """Base URL under which people reach `pagesight serve`: links to pages begin so."""
 
     vlm_url: str = "https://api-beta-vlm.jina.ai/v1"
     """Base URL of an OpenAI-compatible endpoint that serves jina-vlm."""
@@ -104,13 +119,19 @@ class Settings(BaseSettings):
     """Address on which a worker serves its health and metrics."""
     worker_port: int = Field(default=0, ge=0, le=65_535)
     """Port of these; none are served when 0."""
+    serve_host: str = "127.0.0.1"
+    """Address on which `pagesight serve` shows pages."""
+    serve_port: int = Field(default=8765, ge=0, le=65_535)
+    """Its port; any that is free when 0."""
+    serve_secret: SecretStr | None = None
+    """What the keys of its URLs are made with; without one they have none."""
+    serve_token: SecretStr | None = None
+    """A word that opens everything that it shows."""
     log_format: Literal["auto", "json", "text"] = "auto"
     """How worker and beat log; `auto` is text on a terminal and JSON elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    schedule_repair: str = "17 2 * * *"
-    """When archive and index are compared, as a cron expression in UTC; `off`: never."""
-    schedule_retry: str = "47 * * * *"
-    """When pages with a transient failure are tried again, likewise."""
+    schedules: Annotated[dict[str, Schedule], NoDecode] = Field(default_factory=dict)
+    """What is done again and again, by name: tables in the file, one JSON object in the environment."""
 
     gps: bool = False
     """Keep the position that a photograph's EXIF names. It is personal data."""
@@ -156,15 +177,26 @@ class Settings(BaseSettings):
         shlex.split(command)
         return command
 
+    @field_validator("serve_secret", "serve_token")
+    @classmethod
+    def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
+        # Who has one URL with its key could try short secrets on it at leisure.
+        if secret is not None and len(secret) < SERVE_SECRET_CHARACTERS:
+            raise ValueError(f"write {SERVE_SECRET_CHARACTERS} characters or more: `openssl rand -hex 24` makes 48")
+        return secret
+
     @field_validator("language")
     @classmethod
     def _known_language(cls, tag: str) -> str:
         return normalise_tag(tag)
 
-    @field_validator("schedule_repair", "schedule_retry")
+    @field_validator("schedules", mode="before")
     @classmethod
-    def _cron(cls, expression: str) -> str:
-        return check_cron(expression)
+    def _tables(cls, given: object) -> object:
+        tables = json.loads(given) if isinstance(given, str) else given
+        if not isinstance(tables, dict):
+            raise ValueError("write tables `[schedules.NAME]`, or one JSON object")
+        return parse_schedules(tables)
 
     @classmethod
     def settings_customise_sources(
@@ -204,6 +236,10 @@ class Settings(BaseSettings):
 def _text(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(_text, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_text(entry)}" for name, entry in value.items())
+    if isinstance(value, Schedule):
+        return value.when if value.enabled else "off"
     return "" if value is None else str(value)
 
 

@@ -7,4 +7,5 @@ pytest_plugins = [
     "support.pagesight_runs",
     "support.redis_server",
     "support.fleet_runs",
+    "support.secured_node",
 ]

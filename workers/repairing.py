@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from redis import Redis
@@ -75,7 +75,7 @@ def repair(
         ServiceUnavailable: Redis is away, or Elasticsearch went away while its records were listed.
         Stopped: the patience has ended.
     """
-    projector = Projector(archive, projector.index, patience)
+    projector = replace(projector, patience=patience)
     return _Repair(projector, fleet, dry_run, found, advance).run(None if collections is None else list(collections))
 
 

@@ -100,11 +100,6 @@ def enqueue_any(
     return fleet.enqueue_sources(order, told, (shown,), again=again)
 
 
-def retry_transient(fleet: Fleet, archive: Archive, index: Index, settings: Settings) -> list[Batch]:
-    """Enqueue what failed for a reason that may have passed: what the schedule does."""
-    return retry(fleet, archive, index, Selection(), settings, again=False, lane=Lane.BACKFILL)
-
-
 def _told(entry: Entry, chosen: Callable[[Entry], None]) -> Entry:
     chosen(entry)
     return entry

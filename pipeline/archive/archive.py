@@ -9,7 +9,8 @@
     answers/<2 digits>/<SHA-256 of the pixels>/<hash of what was asked>.json
     conversions/<2 digits>/<document>/<conversion revision>.pdf and .json
     fleet/<revision>.json
-    runs/<schedule>/<due time>/<revision>.json
+    runs/<schedule>/<revision>.json                 all runs of a schedule, one after the other
+    heard/<schedule>                                when the process of its last run was last heard of
     open/<batch>                                    queued batches that have not ended
     walks/<batch>/…                                 what they have come to: `pipeline.archive.walks`
 
@@ -20,8 +21,11 @@ lock is needed, and a listing of names alone tells which revision is the newest.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Container, Iterator, Mapping
+from datetime import datetime
 from functools import lru_cache, partial
+from itertools import groupby
 from typing import Annotated, BinaryIO, TypeVar
 
 from pydantic import Field, TypeAdapter
@@ -47,6 +51,7 @@ from pipeline.models import (
 T = TypeVar("T", bound=Numbered)
 PageReading = Annotated[Reading | Tombstone, Field(discriminator="kind")]
 _PAGE_READING: TypeAdapter[Reading | Tombstone] = TypeAdapter(PageReading)
+_IMAGE_KEY = re.compile(r"images/([0-9a-f]{2})/\1[0-9a-f]{62}/[1-9][0-9]{0,6}\.[0-9]{1,6}\.[0-9a-f]{64}\.(?:jpg|webp)")
 #: A bucket answers so many at once; more would only cost memory.
 _READINGS_AT_ONCE = 32
 #: Queued batches of which something is kept as read.
@@ -56,11 +61,6 @@ _WALKS_KEPT = 4
 def source_id(url: str) -> str:
     """Return the id of a source: SHA-256 of its URL."""
     return hashlib.sha256(url.encode()).hexdigest()
-
-
-def run_id(run: Run) -> str:
-    """Return the id of a run: its schedule, and the time when it was due."""
-    return f"{run.schedule}/{run.due_at:%Y%m%dT%H%M%SZ}"
 
 
 class Archive:
@@ -124,25 +124,42 @@ class Archive:
         return self._append("fleet", FleetState, build)
 
     def runs(self) -> Iterator[Run]:
-        """Yield the newest revision of each run of every schedule, oldest first within a schedule."""
-        for schedule in self._store.names("runs"):
-            for due in self._store.names(f"runs/{schedule}"):
-                run = self._newest(f"runs/{schedule}/{due}", Run)
-                if run is not None:
-                    yield run
+        """Yield the newest revision of each run of every schedule, newest first within a schedule."""
+        for schedule in self.schedules():
+            yield from self.runs_of(schedule)
+
+    def schedules(self) -> list[str]:
+        """Return the names of all schedules that ever ran."""
+        return self._store.names("runs")
+
+    def runs_of(self, schedule: str) -> Iterator[Run]:
+        """Yield the newest revision of each run of a schedule, newest first. What is not asked for is not read."""
+        folder = f"runs/{schedule}"
+        revisions = sorted(self._revisions(folder), reverse=True)
+        states = (self._read(f"{folder}/{revision}.json", Run) for revision in revisions)
+        for _, states_of_run in groupby(states, key=lambda run: run.due_at):
+            yield next(states_of_run)
 
     def newest_run(self, schedule: str) -> Run | None:
-        """Return the newest revision of a schedule's last run, by the time when it was due."""
-        due = max(self._store.names(f"runs/{schedule}"), default=None)
-        return None if due is None else self._newest(f"runs/{schedule}/{due}", Run)
+        """Return the newest revision of a schedule's last run."""
+        return self._newest(f"runs/{schedule}", Run)
 
     def append_run(self, run: Run) -> None:
         """Archive a revision of a run.
 
         Raises:
-            RevisionTaken: it exists; of several who claim a run one has it.
+            RevisionTaken: it exists; of several who claim a run of a schedule one has it.
         """
-        self._store.create(f"runs/{run_id(run)}/{run.revision}.json", _encode(run))
+        self._store.create(f"runs/{run.schedule}/{run.revision}.json", _encode(run))
+
+    def heard_of(self, schedule: str) -> datetime | None:
+        """Return when the process of a schedule's run was last heard of."""
+        told = self._store.get(f"heard/{schedule}")
+        return None if told is None else datetime.fromisoformat(told.decode())
+
+    def tell_of(self, schedule: str, now: datetime) -> None:
+        """Note that a schedule's run goes on."""
+        self._store.put(f"heard/{schedule}", now.isoformat().encode())
 
     def walk(self, batch_id: str) -> WalkRecords:
         """Return what a queued batch has come to."""
@@ -296,6 +313,11 @@ class Archive:
         except RevisionTaken:
             return
 
+    def answer_keys(self, pixels_sha256: str) -> set[str]:
+        """Return the keys of all answers about these pixels. Only names are read."""
+        names = self._store.names(_answer_folder(pixels_sha256))
+        return {f"{pixels_sha256}-{name.removesuffix('.json')}" for name in names}
+
     # -- documents made into PDFs
 
     def conversion(self, document: str, revision: int) -> Conversion | None:
@@ -325,6 +347,11 @@ class Archive:
     def image(self, key: str) -> bytes | None:
         """Return a page image or a thumbnail by its key."""
         return self._store.get(key)
+
+    def image_keys(self, document: str) -> set[str]:
+        """Return the keys of all page images and thumbnails of a document. Only names are read."""
+        folder = _image_folder(document)
+        return {f"{folder}/{name}" for name in self._store.names(folder)}
 
     def image_location(self, key: str) -> str:
         """Return where a page image lies, as a path or a URL."""
@@ -375,6 +402,11 @@ def _reading_name(collection: str, document: str, page: int, revision: int) -> s
 def image_stem(page_number: int, render_revision: int, pixels_sha256: str) -> str:
     """Return what a page image is called within its document."""
     return f"{page_number}.{render_revision}.{pixels_sha256}"
+
+
+def is_image_key(key: str) -> bool:
+    """Tell whether a key is one that `Archive.save_image` gives: of a page image or thumbnail, and of nothing else."""
+    return _IMAGE_KEY.fullmatch(key) is not None
 
 
 def render_revision_of(image_key: str) -> int:

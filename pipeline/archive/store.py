@@ -263,7 +263,7 @@ class _Directory:
             try:
                 if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
                     leftover.unlink(missing_ok=True)
-            except FileNotFoundError:
+            except OSError:  # it is gone, or this process may only read
                 continue
 
 

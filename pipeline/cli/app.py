@@ -10,6 +10,7 @@ import typer
 
 from pipeline.cli import (
     ask,
+    backing_up,
     broker,
     doctor,
     enqueue,
@@ -21,13 +22,19 @@ from pipeline.cli import (
     index,
     inspecting,
     keeping,
+    kibana,
     node,
     plan,
     profile,
     redescribe,
+    reindexing,
     repairing,
     review,
+    scheduling,
     searching,
+    securing,
+    serving,
+    setting_up,
     status,
     syncing,
     watching,
@@ -66,6 +73,7 @@ app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
 app.command("search", epilog=searching.SEARCH_EXAMPLES)(searching.search)
 app.command("ask", epilog=ask.EXAMPLES)(ask.ask)
 app.command("show", epilog=searching.SHOW_EXAMPLES)(searching.show)
+app.command("serve", epilog=serving.EXAMPLES)(serving.serve)
 app.command("enqueue", epilog=enqueue.EXAMPLES)(enqueue.enqueue)
 app.command("status", epilog=status.EXAMPLES)(status.status)
 app.command("batches", epilog=fleet.BATCHES_EXAMPLES)(fleet.batches)
@@ -79,13 +87,19 @@ app.command("repair", epilog=repairing.EXAMPLES)(repairing.repair)
 app.command("delete", epilog=keeping.DELETE_EXAMPLES)(keeping.delete)
 app.command("review", epilog=review.EXAMPLES)(review.review)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
-app.command("rebuild", epilog=keeping.REBUILD_EXAMPLES)(keeping.rebuild)
+app.command("setup", epilog=setting_up.EXAMPLES)(setting_up.setup)
+app.command("reindex", epilog=reindexing.EXAMPLES)(reindexing.reindex_command)
+app.command("backup", epilog=backing_up.BACKUP_EXAMPLES)(backing_up.backup)
+app.command("restore", epilog=backing_up.RESTORE_EXAMPLES)(backing_up.restore)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("worker", epilog=fleet_processes.WORKER_EXAMPLES)(fleet_processes.worker)
 app.command("sync", epilog=syncing.SYNC_EXAMPLES)(syncing.sync)
 app.command("watch", epilog=watching.WATCH_EXAMPLES)(watching.watch)
 app.command("beat", epilog=fleet_beat.BEAT_EXAMPLES)(fleet_beat.beat)
 app.add_typer(profile.app, name="profile")
+app.add_typer(scheduling.app, name="schedule")
+app.add_typer(kibana.app, name="kibana")
+app.add_typer(securing.app, name="security")
 app.add_typer(node.app, name="elasticsearch")
 app.add_typer(broker.app, name="redis")
 

@@ -124,7 +124,7 @@ def install_indices(settings: Settings, profile: Profile | None = None) -> bool:
     """
     try:
         with closing(open_index(settings)) as index:
-            index.install()
+            index.ensure()
             if profile is not None:
                 index.require_answers(profile.own_kinds)
     except (ServiceUnavailable, ServiceRefused) as error:

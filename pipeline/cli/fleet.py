@@ -21,6 +21,7 @@ from pipeline.projection import Projector
 from pipeline.retry import Patience
 from pipeline.services import open_archive, open_index
 from pipeline.settings import Settings, load
+from pipeline.signing import Signer
 
 BATCHES_EXAMPLES = """
 **Examples**
@@ -145,7 +146,8 @@ def project_batch(archive: Archive, settings: Settings, batch: Batch) -> None:
     """Write the record of a batch. Where Elasticsearch cannot take it now, it is said: the archive has it already."""
     try:
         with closing(open_index(settings)) as index:
-            Projector(archive, index, Patience().within(RECORD_SECONDS)).batch(batch)
+            patience = Patience().within(RECORD_SECONDS)
+            Projector(archive, index, patience, Signer(settings.serve_secret)).batch(batch)
     except PagesightError as error:
         cause = "Elasticsearch is away" if isinstance(error, Stopped) else str(error)
         stderr().print(plain(f"The batch's record is not in the index yet ({cause}); the workers bring it.", "dim"))

@@ -10,7 +10,7 @@ from pipeline.settings import load
 BEAT_EXAMPLES = """
 **Examples**
 
-`pagesight beat` · has the workers sweep each minute, repair each night, and retry each hour; several do no harm
+`pagesight beat` · has the workers sweep each minute and do what is due by schedule; several do no harm
 
 `celery -A workers.app beat` does the same. It holds no state and writes no file.
 

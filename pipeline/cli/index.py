@@ -120,7 +120,7 @@ def work_order(order: Order, settings: Settings, budget_tokens: int | None) -> R
     with tools_opened as (tools, ranges_at_once), interruptible(patience) as interrupted:
         if not tools.reader.describes:
             stderr().print(plain(LOCAL_READER_NOTE, "yellow"))
-        tools.projector.index.install()
+        tools.projector.index.ensure()
         if order.profile is not None:  # a conflict is told before anything is begun
             tools.projector.index.require_answers(order.profile.own_kinds)
         with RunProgress(tally, patience, stderr()) as progress:

@@ -1,4 +1,4 @@
-"""`pagesight delete` and `rebuild`: what the archive holds, and the index as its image."""
+"""`pagesight delete`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ from contextlib import closing
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipeline.archive import Archive
 from pipeline.batches import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.options import CollectionFilter, Json
-from pipeline.cli.output import plain, print_json, stderr, stdout
+from pipeline.cli.options import Json
+from pipeline.cli.output import plain, print_json, stdout
 from pipeline.cli.searching import find_document
 from pipeline.deletion import carry_out, request_deletion
 from pipeline.errors import SettingsError
 from pipeline.projection import Projector
-from pipeline.projection import rebuild as rebuild_index
 from pipeline.retry import Patience
 from pipeline.services import open_archive, open_index
 from pipeline.settings import load
+from pipeline.signing import Signer
 
 DELETE_EXAMPLES = """
 **Examples**
@@ -33,15 +31,6 @@ DELETE_EXAMPLES = """
 
 A deleted document comes back only when someone indexes it again.
 Exit codes: 0, 2 usage or no such document, 3 the cluster or the archive refuses.
-"""
-REBUILD_EXAMPLES = """
-**Examples**
-
-`pagesight rebuild` · fill the indices from the archive; no model is asked and no file is opened
-
-`pagesight rebuild --collection works`
-
-Exit codes: 0, 1 Elasticsearch refused some records, 3 the cluster or the archive refuses.
 """
 
 
@@ -71,9 +60,9 @@ def delete(
         elif archive.collection(name) is None:
             raise SettingsError(f"there is no collection {name!r}", remedy="`pagesight status` shows what there is.")
         _ask(yes, f"{document} of collection {name}" if document else f"the whole collection {name}", purge)
-        index.install()
+        index.ensure()
         deletion = request_deletion(archive, name, target, purge)
-        pages = carry_out(deletion, Projector(archive, index, Patience()))
+        pages = carry_out(deletion, Projector(archive, index, Patience(), Signer(settings.serve_secret)))
     if as_json:
         print_json(
             {"deletion": deletion.revision, "collection": name, "document": target, "pages": pages, "purged": purge}
@@ -86,35 +75,3 @@ def _ask(yes: bool, what: str, purge: bool) -> None:
     extent = ", from the archive as well" if purge else ""
     if not yes and not typer.confirm(f"Delete {plain(what).plain}{extent}?", err=True):
         raise typer.Exit(ExitCode.OK)
-
-
-def rebuild(collection: CollectionFilter = None, as_json: Json = False) -> None:
-    """Fill the indices from the archive alone."""
-    settings = load()
-    archive = open_archive(settings)
-    names = _collections(archive, collection)
-    total = sum(len(archive.revisions(name, document)) for name in names for document in archive.documents(name))
-    columns = (TextColumn("rebuild"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with (
-        closing(open_index(settings)) as index,
-        Progress(*columns, console=stderr(), disable=not stderr().is_terminal) as progress,
-    ):
-        changes = index.install()
-        task = progress.add_task("pages", total=total)
-        projector = Projector(archive, index, Patience())
-        refused = rebuild_index(projector, names, lambda pages: progress.advance(task, pages))
-    if as_json:
-        print_json({"pages": total, "refused": {key: failure.message for key, failure in refused.items()}})
-    else:
-        for change in changes:
-            stdout().print(plain(change, "dim"))
-        stdout().print(plain(f"{total} pages brought up to date, {len(refused)} refused."))
-    raise typer.Exit(ExitCode.SOME_FAILED if refused else ExitCode.OK)
-
-
-def _collections(archive: Archive, collection: str | None) -> list[str]:
-    if collection is None:
-        return archive.collections()
-    if archive.collection(collection_name(collection)) is None:
-        raise SettingsError(f"there is no collection {collection!r}", remedy=f"There are: {archive.collections()}.")
-    return [collection]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -17,22 +16,15 @@ from pipeline.cli.index import interruptible, print_summary, summary, work_order
 from pipeline.cli.options import BudgetTokens, CollectionFilter, Json, MaxPages
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.cli.standing import batch_json, open_fleet
+from pipeline.conditions import Reason, parse_conditions
 from pipeline.errors import SettingsError
 from pipeline.indexing import Order as LocalOrder
 from pipeline.models import Batch, Entry, Lane
+from pipeline.redescribing import SHOWN, Stale, find_stale
 from pipeline.retry import Patience
-from pipeline.services import open_archive, open_today
+from pipeline.services import open_archive
 from pipeline.settings import Settings, load
-from pipeline.staleness import (
-    Conditions,
-    Reason,
-    StaleDocument,
-    Tally,
-    first_pages,
-    is_there,
-    parse_conditions,
-    stale_documents,
-)
+from pipeline.staleness import StaleDocument, first_pages, is_there
 
 EXAMPLES = """
 **Examples**
@@ -50,9 +42,6 @@ render, suspect, other.
 Exit codes: 0 (also where nothing is stale), 2 usage or settings, 3 Redis or the archive refuses or is away,
 130 interrupted; with `--local` those of `pagesight index`.
 """
-
-#: What its batches are called, where others name files.
-SHOWN = "stale pages"
 
 
 def redescribe(
@@ -88,13 +77,13 @@ def redescribe(
     patience = Patience()
     with interruptible(patience):
         found = [
-            _find(archive, settings, name, conditions, patience, local=local)
+            find_stale(archive, settings, name, conditions, patience, _is_here if local else _is_anywhere)
             for name in ([collection] if collection else archive.collections())
         ]
     chosen = list(_bounded(found, max_pages))
     if not as_json:
         _print_found(found)
-    if dry_run or not any(stale.entries for stale in chosen):
+    if dry_run or not any(entries for _, entries in chosen):
         if as_json:
             print_json(_found_json(found) | {"batches": []})
         return
@@ -103,40 +92,28 @@ def redescribe(
     _enqueue(chosen, found, archive, settings, lane, as_json)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stale:
-    """What is stale in a collection."""
-
-    collection: str
-    documents: list[StaleDocument]
-    tally: Tally
-    away: int
-    """Stale pages of files that this process is to read and does not see: a disk may not be mounted."""
-    entries: tuple[Entry, ...] = field(default=())
-    """What is to be worked of it."""
+def _is_here(document: StaleDocument) -> bool:
+    """Whether this process sees its file: a disk may not be mounted."""
+    return is_there(document.url)
 
 
-def _find(
-    archive: Archive, settings: Settings, collection: str, conditions: Conditions, patience: Patience, *, local: bool
-) -> _Stale:
-    tally = Tally()
-    today = open_today(settings, archive, collection)
-    documents = stale_documents(
-        archive, collection, today.recipe, conditions, patience, tally, describes=today.models is not None
-    )
-    here = [document for document in documents if is_there(document.url)] if local else documents
-    away = sum(len(document.pages) for document in documents) - sum(len(document.pages) for document in here)
-    return _Stale(collection, here, tally, away)
+def _is_anywhere(_document: StaleDocument) -> bool:
+    """Workers on other machines may see what this one does not."""
+    return True
 
 
-def _bounded(found: Iterable[_Stale], max_pages: int | None) -> Iterable[_Stale]:
+#: A collection, and what is to be worked of it.
+Chosen = tuple[str, tuple[Entry, ...]]
+
+
+def _bounded(found: Iterable[Stale], max_pages: int | None) -> Iterator[Chosen]:
     """Yield each collection with what is to be worked of it; the bound is on all of them together."""
     left = max_pages
     for stale in found:
         entries = tuple(first_pages(stale.documents, left))
         if left is not None:
             left -= _pages(entries)
-        yield replace(stale, entries=entries)
+        yield stale.collection, entries
 
 
 def _pages(entries: Iterable[Entry]) -> int:
@@ -144,21 +121,21 @@ def _pages(entries: Iterable[Entry]) -> int:
 
 
 def _work_here(
-    chosen: Iterable[_Stale], found: list[_Stale], settings: Settings, budget_tokens: int | None, as_json: bool
+    chosen: Iterable[Chosen], found: list[Stale], settings: Settings, budget_tokens: int | None, as_json: bool
 ) -> ExitCode:
     """Work the pages in this process, one collection after the other; return the first code that is not OK."""
     batches: list[Batch] = []
     code, left = ExitCode.OK, budget_tokens
-    for stale in chosen:
-        if not stale.entries:
+    for collection, entries in chosen:
+        if not entries:
             continue
         order = LocalOrder(
             roots=(),
             excluded=(),
-            collection=stale.collection,
+            collection=collection,
             language=None,
             default_language=settings.language,
-            entries=stale.entries,
+            entries=entries,
             shown=(SHOWN,),
             again=True,
         )
@@ -178,7 +155,7 @@ def _work_here(
 
 
 def _enqueue(
-    chosen: Iterable[_Stale], found: list[_Stale], archive: Archive, settings: Settings, lane: Lane, as_json: bool
+    chosen: Iterable[Chosen], found: list[Stale], archive: Archive, settings: Settings, lane: Lane, as_json: bool
 ) -> None:
     from workers.client import Order
     from workers.retrying import enqueue_any
@@ -186,9 +163,9 @@ def _enqueue(
     fleet = open_fleet(settings, archive, Patience().within(PUBLISH_SECONDS))
     fleet.lanes.epoch()  # a Redis that is away is noticed before anything is begun
     begun: list[Batch] = []
-    for stale in chosen:
-        order = Order(stale.collection, None, settings.language, lane)
-        batch = enqueue_any(fleet, order, iter(stale.entries), SHOWN, again=True, chosen=lambda _entry: None)
+    for collection, entries in chosen:
+        order = Order(collection, None, settings.language, lane)
+        batch = enqueue_any(fleet, order, iter(entries), SHOWN, again=True, chosen=lambda _entry: None)
         if batch is not None:
             begun.append(batch)
             project_batch(archive, settings, batch)
@@ -200,7 +177,7 @@ def _enqueue(
         stderr().print(plain(f"Follow it with `pagesight status {batch.id} --watch`.", "dim"))
 
 
-def _found_json(found: Iterable[_Stale]) -> dict[str, Any]:
+def _found_json(found: Iterable[Stale]) -> dict[str, Any]:
     return {
         "collections": [
             {
@@ -210,14 +187,14 @@ def _found_json(found: Iterable[_Stale]) -> dict[str, Any]:
                 "reasons": {reason.value: count for reason, count in stale.tally.reasons.items()},
                 "suspect_left": stale.tally.suspect_left,
                 "described_left": stale.tally.described_left,
-                "away_left": stale.away,
+                "away_left": stale.left_out,
             }
             for stale in found
         ]
     }
 
 
-def _print_found(found: list[_Stale]) -> None:
+def _print_found(found: list[Stale]) -> None:
     if not found:
         stdout().print("There are no collections.")
         return
@@ -229,7 +206,7 @@ def _print_found(found: list[_Stale]) -> None:
     if suspect:
         words = f"{suspect} pages are suspect, and nothing has changed: left, since the same answers would come again."
         stdout().print(plain(words, "dim"))
-    away = sum(stale.away for stale in found)
+    away = sum(stale.left_out for stale in found)
     if away:
         stdout().print(plain(f"{away} stale pages are left: their files are not seen from here.", "dim"))
     if described:

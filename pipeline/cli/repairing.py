@@ -24,6 +24,7 @@ from pipeline.projection import Projector
 from pipeline.retry import Patience
 from pipeline.services import open_archive, open_index, open_leases
 from pipeline.settings import load
+from pipeline.signing import Signer
 
 EXAMPLES = """
 **Examples**
@@ -61,11 +62,11 @@ def repair(
     ):
         index.health()  # a cluster that is away is an error here, and nothing to be waited for
         if not dry_run:
-            index.install()
+            index.ensure()
         task = progress.add_task("compared", total=_things(archive, names) if stderr().is_terminal else None)
         comparison = compare_and_mend(
             archive,
-            Projector(archive, index, Patience()),
+            Projector(archive, index, Patience(), Signer(settings.serve_secret)),
             fleet,
             dry_run=dry_run,
             patience=Patience(),

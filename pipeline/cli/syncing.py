@@ -13,7 +13,7 @@ from pipeline.archive import Archive
 from pipeline.batches import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.enqueue import install_indices
 from pipeline.cli.fleet import project_batch
-from pipeline.cli.options import CollectionName, Json
+from pipeline.cli.options import CollectionName, Json, ProfileName
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.cli.standing import open_fleet
 from pipeline.models import Batch
@@ -21,8 +21,10 @@ from pipeline.projection import Projector
 from pipeline.retry import Patience
 from pipeline.services import open_archive, open_index, open_looker, own_places
 from pipeline.settings import Settings, load
+from pipeline.signing import Signer
 from pipeline.sources import display_path, root_url, walk
 from pipeline.syncing import Comparison, TakenAway, compare, require_few, require_folder, take_away
+from pipeline.vision.profile import Profile, load_profile
 
 if TYPE_CHECKING:
     from workers.client import Fleet
@@ -47,6 +49,7 @@ SHOWN = 50
 def sync(
     folder: Annotated[str, typer.Argument(help="A folder, or the URL of one in a bucket.")],
     collection: CollectionName = DEFAULT_COLLECTION,
+    profile: ProfileName = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete what vanished.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Even if the folder is empty, or much is to go.")] = False,
@@ -55,6 +58,7 @@ def sync(
     """Compare a folder with what is known of it, and enqueue the difference."""
     settings = load()
     name = collection_name(collection)
+    named = load_profile(profile, settings.profiles_folder) if profile else None
     url = root_url(folder)
     patience = Patience()
     archive = open_archive(settings, patience)
@@ -67,7 +71,7 @@ def sync(
             require_few(comparison)
     taken, batch = TakenAway(0, 0, 0), None
     if not dry_run:
-        taken, batch = _carry_out(comparison, settings, archive, name, display_path(url), patience, delete)
+        taken, batch = _carry_out(comparison, settings, archive, name, named, display_path(url), patience, delete)
     if as_json:
         print_json(_as_json(comparison, taken, batch))
     elif not dry_run:
@@ -90,6 +94,7 @@ def _carry_out(
     settings: Settings,
     archive: Archive,
     collection: str,
+    profile: Profile | None,
     shown: str,
     patience: Patience,
     delete: bool,
@@ -99,14 +104,17 @@ def _carry_out(
     taken = TakenAway(0, 0, 0)
     if comparison.moved or (delete and comparison.vanished):
         with closing(open_index(settings)) as index:
-            index.install()
-            taken = take_away(comparison, Projector(archive, index, patience), delete=delete)
+            index.ensure()
+            taken = take_away(
+                comparison, Projector(archive, index, patience, Signer(settings.serve_secret)), delete=delete
+            )
     if fleet is None:
         return taken, None
     from workers.client import Order
 
-    installed = install_indices(settings)
-    batch = fleet.enqueue_sources(Order(collection, None, settings.language), comparison.entries, [shown])
+    installed = install_indices(settings, profile)
+    order = Order(collection, None, settings.language, profile=profile)
+    batch = fleet.enqueue_sources(order, comparison.entries, [shown])
     if installed:
         project_batch(archive, settings, batch)
     return taken, batch

@@ -17,7 +17,7 @@ import typer
 from pipeline.batches import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.enqueue import install_indices
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.options import CollectionName, Json, LanguageTag
+from pipeline.cli.options import CollectionName, Json, LanguageTag, ProfileName
 from pipeline.cli.output import plain, print_json, stderr, stdout
 from pipeline.cli.standing import open_fleet
 from pipeline.errors import ServiceUnavailable, SettingsError, Stopped
@@ -27,6 +27,7 @@ from pipeline.retry import Patience
 from pipeline.services import open_archive, own_places
 from pipeline.settings import load
 from pipeline.sources import display_path, is_local, place_url, source_path
+from pipeline.vision.profile import load_profile
 from pipeline.watching import Arrivals, Heard, watch_folder
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def watch(
     folder: Annotated[str, typer.Argument(help="A folder of this machine.")],
     collection: CollectionName = DEFAULT_COLLECTION,
     language: LanguageTag = None,
+    profile: ProfileName = None,
     lane: Annotated[Lane, typer.Option("--lane", help="Which queue the files go into.")] = Lane.NORMAL,
     settle: Annotated[float, typer.Option("--settle", min=0.1, help="Seconds that a file must stay as it is.")] = 5.0,
     poll: Annotated[bool, typer.Option("--poll", help="Look at intervals: for network file systems.")] = False,
@@ -72,12 +74,13 @@ def watch(
         language=normalise_tag(language) if language else None,
         default_language=settings.language,
         lane=lane,
+        profile=load_profile(profile, settings.profiles_folder) if profile else None,
     )
     patience = Patience()
     path = source_path(url)
     arrivals = Arrivals(path, own_places(settings), settle)
     fleet = open_fleet(settings, open_archive(settings, patience), patience)
-    install_indices(settings)
+    install_indices(settings, order.profile)
     watching = _Watching(url, arrivals, fleet, order, settle, quiet=as_json)
     with _until_told(patience) as ended:
         try:

@@ -1,28 +1,42 @@
 """Elasticsearch: templates and aliases, the bulk writer, queries, and the local node."""
 
-from pipeline.search.index import Index
+from pipeline.search.generations import Generation, Generations
+from pipeline.search.index import Index, PagesIndex
+from pipeline.search.names import State
 from pipeline.search.node import LocalNode, NodeStatus
 from pipeline.search.queries import Failed, Fragment, Hit, HitDocument, Queries, SearchResult, Span
-from pipeline.search.templates import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES
+from pipeline.search.security import ROLES, ApiKey
+from pipeline.search.snapshots import DEFAULT_REPOSITORY, Snapshot, Snapshots
+from pipeline.search.templates import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, Layout
 from pipeline.search.write import Write, Written
 
 __all__ = [
     "BATCHES",
+    "DEFAULT_REPOSITORY",
     "DOCUMENTS",
     "PAGES",
     "PAGES_WRITE",
+    "ROLES",
     "RUNS",
     "SOURCES",
+    "ApiKey",
     "Failed",
     "Fragment",
+    "Generation",
+    "Generations",
     "Hit",
     "HitDocument",
     "Index",
+    "Layout",
     "LocalNode",
     "NodeStatus",
+    "PagesIndex",
     "Queries",
     "SearchResult",
+    "Snapshot",
+    "Snapshots",
     "Span",
+    "State",
     "Write",
     "Written",
 ]

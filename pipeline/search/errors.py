@@ -21,8 +21,14 @@ SERVICE = "elasticsearch"
 #: or a disk past its flood stage (503), and the server's own failure (500).
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
-NOT_INSTALLED_REMEDY = "Run `pagesight index PATH…`; where an archive exists already, `pagesight rebuild`."
-KEY_REMEDY = "Set PAGESIGHT_ELASTICSEARCH_API_KEY to a key that may manage and write the Pagesight indices."
+NOT_INSTALLED_REMEDY = "Run `pagesight setup`; where an archive exists already, `pagesight reindex`."
+SIGN_IN_REMEDY = (
+    "Set PAGESIGHT_ELASTICSEARCH_API_KEY to a valid key, or put user and password into PAGESIGHT_ELASTICSEARCH_URL."
+)
+KEY_REMEDY = (
+    "Set PAGESIGHT_ELASTICSEARCH_API_KEY to a key of a role that may: `pagesight setup` and new questions need the "
+    "reindexer's, docs/security.md has all of them."
+)
 SERVER_REMEDY = "Pagesight needs Elasticsearch 9; look at what PAGESIGHT_ELASTICSEARCH_URL points to."
 AWAY_REMEDY = (
     "Check that the cluster runs and that PAGESIGHT_ELASTICSEARCH_URL names it; "
@@ -76,7 +82,11 @@ def _by_status(error: Any) -> PagesightError:
         return ServiceUnavailable(
             SERVICE, f"Elasticsearch answers {status}: {words}", retry_after_seconds=_retry_after(error)
         )
-    if status in {401, 403}:
+    if status == 401:
+        return ServiceRefused(
+            SERVICE, f"Elasticsearch does not let anybody in like this: {words}", remedy=SIGN_IN_REMEDY
+        )
+    if status == 403:
         return forbidden(words)
     if status == 404 and "index_not_found" in words:
         return not_installed(words)
@@ -98,7 +108,7 @@ def _timed_out(error: Any) -> PagesightError:
 
 
 def _untrusted(error: Any) -> PagesightError:
-    return ServiceRefused(SERVICE, f"the connection is not trusted: {error}", remedy=TLS_REMEDY)
+    return ServiceRefused(SERVICE, f"the connection is not trusted: {error.message}", remedy=TLS_REMEDY)
 
 
 def _not_elasticsearch(error: Any) -> PagesightError:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from elastic_transport.client_utils import DEFAULT
 from elasticsearch import Elasticsearch
@@ -12,10 +15,22 @@ from elasticsearch import Elasticsearch
 from pipeline.errors import ServiceUnavailable, SettingsError
 from pipeline.models import AnswerKind
 from pipeline.retry import Patience
-from pipeline.search import templates
 from pipeline.search.errors import SERVICE, not_installed, reason, translated
-from pipeline.search.install import add_answers, install, mapped_languages
+from pipeline.search.generations import Generation, Generations
+from pipeline.search.install import (
+    add_answers,
+    differences,
+    install,
+    is_installed,
+    languages_of,
+    our_indices,
+    prepare,
+)
+from pipeline.search.names import Names, State
 from pipeline.search.queries import Queries
+from pipeline.search.security import ApiKey, create_key, install_roles, left_alone, role_differences
+from pipeline.search.snapshots import Snapshots
+from pipeline.search.templates import PAGES_WRITE, Layout
 from pipeline.search.write import CHUNK_RECORDS, Write, Written, write
 
 #: Searches and administration answer in well under a second; a cluster that needs longer is as good as away.
@@ -33,9 +48,11 @@ class Index:
 
     queries: Queries
     """Everything that is asked of the indices."""
+    generations: Generations
+    """The live indices, those that are being filled and those that are kept."""
 
     def __init__(
-        self, url: str, *, api_key: str | None = None, ca_certs: Path | None = None, replicas: int = 0
+        self, url: str, *, api_key: str | None = None, ca_certs: Path | None = None, layout: Layout | None = None
     ) -> None:
         """Connect to a cluster; no request is made yet.
 
@@ -43,13 +60,14 @@ class Index:
             url: with scheme, host and port; it may hold a user name and a password.
             api_key: an encoded API key.
             ca_certs: the CA bundle (PEM) that signed the cluster's certificate.
-            replicas: copies of each shard, for indices that `install` makes.
+            layout: what our indices are called, and how they are made.
 
         Raises:
             SettingsError: the URL cannot be used.
         """
-        self._replicas = replicas
-        self._languages: frozenset[str] | None = None
+        self._layout = layout or Layout()
+        self._names = Names(self._layout.prefix)
+        self._pages: PagesIndex | None = None
         self._answers: set[tuple[str, AnswerKind]] = set()
         """Fields under `answers` that the live mapping is known to have."""
         try:
@@ -66,7 +84,8 @@ class Index:
                 f"the Elasticsearch URL cannot be used: {error}",
                 remedy="Write scheme, host and port, such as https://search.example.org:9200.",
             ) from None
-        self.queries = Queries(self._client)
+        self.queries = Queries(self._client, self._names)
+        self.generations = Generations(self._client, self._layout)
 
     def __enter__(self) -> Index:
         return self
@@ -85,40 +104,92 @@ class Index:
 
     def install(self) -> tuple[str, ...]:
         """Make templates, indices, aliases and language fields that are missing; return what was changed, in words."""
-        changes = install(self._client, self._replicas)
-        self._answers = set()  # the index may be a new one
-        self._languages = self._mapped_languages()
+        changes = install(self._client, self._layout)
+        self.look_again()
         return changes
+
+    def differences(self) -> tuple[str, ...]:
+        """Return what `install` would change, in words; nothing is changed."""
+        return differences(self._client, self._layout)
+
+    def prepare(self) -> tuple[str, ...]:
+        """Make templates as they are today, and indices that are missing; those that are live may be of any schema."""
+        changes = prepare(self._client, self._layout)
+        self.look_again()
+        return changes
+
+    def ensure(self) -> tuple[str, ...]:
+        """Install what a command needs to write, where it is not there yet; return what was changed, in words.
+
+        Where it is, this only looks: a key that may not make indices suffices.
+        """
+        if is_installed(self._client, self._layout):
+            return ()
+        return self.install()
+
+    def install_roles(self) -> tuple[str, ...]:
+        """Make the roles that are missing or differ, where there is security; return what was changed, in words."""
+        return tuple(install_roles(self._client, self._layout.prefix))
+
+    def role_differences(self) -> tuple[str, ...]:
+        """Return what `install_roles` would change, in words."""
+        return tuple(role_differences(self._client, self._layout.prefix))
+
+    def create_key(self, role: str, name: str, expires: str | None = None) -> ApiKey:
+        """Make an API key that may do what a role of ours allows; see `pipeline.search.security.create_key`."""
+        return create_key(self._client, role, name, self._layout.prefix, expires)
+
+    def snapshots(self, repository: str, patience: Patience) -> Snapshots:
+        """Return our snapshots in a repository of the cluster."""
+        return Snapshots(self._client, self.generations, self._names, repository, patience)
+
+    def roles_left_alone(self) -> str | None:
+        """Return why roles are left alone on this server, or None where they are looked after."""
+        return left_alone(self._client)
+
+    def of(self, generation: Generation, state: State) -> Index:
+        """Return the way to the indices of a generation that stands so. The connections are shared: close only one."""
+        other = copy(self)
+        other._names = Names(self._layout.prefix, generation.number, state, generation.token)
+        other.queries = Queries(self._client, other._names)
+        other.look_again()
+        return other
+
+    @property
+    def pages_index(self) -> PagesIndex:
+        """What records of pages must know of the index that they are for. The server is asked once."""
+        known = self._pages
+        if known is None:
+            with translated():
+                answer = self._client.indices.get(index=self._names.alias(PAGES_WRITE), features=["mappings"])
+            ((name, index),) = answer.body.items()
+            self._pages = known = PagesIndex(name, frozenset(languages_of(index)))
+        return known
 
     @property
     def languages(self) -> frozenset[str]:
-        """Codes of the languages that have analysed copies, under `i18n`, in the live mapping.
+        """Codes of the languages that have analysed copies, under `i18n`."""
+        return self.pages_index.languages
 
-        The server is asked once, by `install` or here; languages are added to a mapping, never taken away.
-        """
-        if self._languages is None:
-            self._languages = self._mapped_languages()
-        return self._languages
-
-    def _mapped_languages(self) -> frozenset[str]:
-        with translated():
-            answer = self._client.indices.get(index=templates.PAGES_WRITE, features=["aliases", "mappings"])
-        return frozenset(mapped_languages(answer.body) or ())
+    def look_again(self) -> None:
+        """Forget what is known of the mapping: the alias may lead to another index."""
+        self._pages = None
+        self._answers = set()
 
     def require_answers(self, kinds: Mapping[str, AnswerKind]) -> None:
-        """Have the live mapping know the fields of these questions under `answers`; the server is asked once for each.
+        """Have the mapping know the fields of these questions under `answers`; the server is asked once for each.
 
         Raises:
             SettingsError: one of them has another type there.
         """
         missing = {name: kind for name, kind in kinds.items() if (name, kind) not in self._answers}
         if missing:
-            add_answers(self._client, missing)
+            add_answers(self._client, self._names.alias(PAGES_WRITE), missing)
             self._answers |= missing.items()
 
     def write(self, writes: Iterable[Write], patience: Patience) -> Written:
         """Write records, waiting while the cluster is away: `pipeline.search.write.write`."""
-        return write(self._client, writes, patience)
+        return write(self._client, (replace(one, alias=self._names.alias(one.alias)) for one in writes), patience)
 
     def versions(self, alias: str, ids: Sequence[str]) -> dict[str, int]:
         """Return the version of each of these records that is there, at once, without a refresh."""
@@ -126,27 +197,50 @@ class Index:
         for start in range(0, len(ids), CHUNK_RECORDS):
             chunk = list(ids[start : start + CHUNK_RECORDS])
             with translated():
-                answer = self._client.mget(index=alias, ids=chunk, source=False)
-            for record in answer["docs"]:
-                if error := record.get("error"):
-                    raise _unreadable(reason(error))
-                if record["found"]:
-                    found[record["_id"]] = record["_version"]
+                answer = self._client.mget(index=self._names.alias(alias), ids=chunk, source=False)
+            found |= {record["_id"]: record["_version"] for record in _found(answer["docs"])}
         return found
+
+    def records(self, alias: str, ids: Sequence[str]) -> dict[str, tuple[int, Mapping[str, Any]]]:
+        """Return version and content of each of these records that is there, at once, without a refresh."""
+        with translated():
+            answer = self._client.mget(index=self._names.alias(alias), ids=list(ids)) if ids else {"docs": ()}
+        return {record["_id"]: (record["_version"], record["_source"]) for record in _found(answer["docs"])}
+
+    def count(self, alias: str) -> int:
+        """Return how many records searches see under an alias."""
+        with translated():
+            return int(self._client.count(index=self._names.alias(alias))["count"])
 
     def refresh(self, alias: str) -> None:
         """Make everything written under this alias visible to searches."""
         with translated():
-            self._client.indices.refresh(index=alias)
+            self._client.indices.refresh(index=self._names.alias(alias))
 
     def drop(self) -> None:
-        """Delete every index behind our aliases. The archive can fill new ones."""
+        """Delete every index of ours, live or not. The archive can fill new ones."""
         with translated():
-            found = self._client.indices.get(
-                index=list(templates.FAMILIES), features=["aliases"], ignore_unavailable=True
-            )
-            if found.body:
-                self._client.indices.delete(index=list(found.body), ignore_unavailable=True)
+            found = our_indices(self._client, self._layout)
+            if found:
+                self._client.indices.delete(index=list(found), ignore_unavailable=True)
+        self.look_again()
+
+
+@dataclass(frozen=True, slots=True)
+class PagesIndex:
+    """An index of pages."""
+
+    name: str
+    languages: frozenset[str]
+    """Codes of the languages that have analysed copies, under `i18n`."""
+
+
+def _found(records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for record in records:
+        if error := record.get("error"):
+            raise _unreadable(reason(error))
+        if record["found"]:
+            yield record
 
 
 def _unreadable(words: str) -> Exception:

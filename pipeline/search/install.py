@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from elasticsearch import BadRequestError, Elasticsearch
@@ -11,9 +12,17 @@ from pipeline.errors import ServiceRefused, SettingsError
 from pipeline.models import AnswerKind
 from pipeline.search import templates
 from pipeline.search.errors import SERVICE, reason, translated
+from pipeline.search.names import Names
+from pipeline.search.templates import Body, Layout
+
+COMPONENT, TEMPLATE = "component template", "index template"
+OTHER_SCHEMA_REMEDY = (
+    "Where it is the older one, run `pagesight reindex`: it makes new indices from the archive, and searches go on "
+    "meanwhile. Where it is the newer one, install the version of Pagesight that made it."
+)
 
 
-def install(client: Elasticsearch, replicas: int) -> tuple[str, ...]:
+def install(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
     """Make templates, indices, aliases and language fields that are missing; return what was changed, in words.
 
     Raises:
@@ -21,28 +30,92 @@ def install(client: Elasticsearch, replicas: int) -> tuple[str, ...]:
         ServiceUnavailable: the cluster is away.
     """
     with translated():
-        live = _live_indices(client)
-        _refuse_other_schemas(live)
-        mapped = mapped_languages(live)
-        analyzers = _choose_analyzers(client, mapped)
+        state = _look(client, layout)
         return (
-            *_put_templates(client, replicas, analyzers),
-            *_make_indices(client, live),
-            *_add_languages(client, mapped, analyzers),
+            *_put_templates(client, _templates_that_differ(client, layout, state.analyzers)),
+            *_make_indices(client, layout, state.indices),
+            *_add_languages(client, layout, state.mapped, state.analyzers),
         )
 
 
-def mapped_languages(indices: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return the analyzer of each language in the index behind `pages-write`, or None where there is no such index."""
-    for index in indices.values():
-        if templates.PAGES_WRITE in index["aliases"]:
-            fields = index["mappings"]["properties"]["i18n"]["properties"]["text"].get("properties", {})
-            return {code: field["analyzer"] for code, field in fields.items()}
-    return None
+def differences(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
+    """Return what `install` would change, in the same words. Nothing is changed.
+
+    Raises:
+        ServiceRefused: as `install`.
+        ServiceUnavailable: the cluster is away.
+    """
+    with translated():
+        state = _look(client, layout)
+        return (
+            *(f"{kind} {name}" for kind, name, _ in _templates_that_differ(client, layout, state.analyzers)),
+            *(f"index {name}" for _, name in _missing_indices(layout, state.indices)),
+            *(f"alias {alias}" for _, alias, _ in _missing_aliases(layout, state.indices)),
+            *(_language(code, state.analyzers) for code in _missing_languages(state.mapped, state.analyzers)),
+        )
 
 
-def add_answers(client: Elasticsearch, kinds: Mapping[str, AnswerKind]) -> None:
-    """Have the live mapping of pages know the fields of these questions. What it knows already stays.
+def prepare(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
+    """Make templates as they are today, whatever the live indices are like, and indices that are missing.
+
+    A new generation may take analyzers that the live index of pages, whose fields cannot change, has not.
+
+    Raises:
+        ServiceRefused: the key may not do it.
+        ServiceUnavailable: the cluster is away.
+    """
+    with translated():
+        indices = our_indices(client, layout)
+        _refuse_takers(indices, layout)
+        analyzers = _choose_analyzers(client, {})
+        return (
+            *_put_templates(client, _templates_that_differ(client, layout, analyzers)),
+            *_make_indices(client, layout, indices),
+        )
+
+
+def is_installed(client: Elasticsearch, layout: Layout) -> bool:
+    """Whether every alias leads to an index of this version's schema: all that a writer needs. Nothing is changed.
+
+    Raises:
+        ServiceRefused: an index was made by another version of Pagesight, or the key may not look.
+        ServiceUnavailable: the cluster is away.
+    """
+    with translated():
+        indices = our_indices(client, layout)
+    _refuse_other_schemas(indices, layout)
+    return not _missing_indices(layout, indices) and not _missing_aliases(layout, indices)
+
+
+def our_indices(client: Elasticsearch, layout: Layout) -> dict[str, Any]:
+    """Return every index that has a name of ours, live or not, and one that took the name of an alias."""
+    prefix = layout.prefix
+    names = [name for family in templates.FAMILIES for name in (f"{prefix}{family}-v*", *_alias_names(layout, family))]
+    answer = client.indices.get(index=names, features=["aliases", "mappings"], ignore_unavailable=True)
+    ours = Names(prefix)
+    return {name: index for name, index in answer.body.items() if ours.number_of(name) is not None or name in names}
+
+
+def live_index(indices: Mapping[str, Any], layout: Layout, family: str) -> str | None:
+    """Return the name of the index behind the aliases of a family, or None."""
+    aliases = _alias_names(layout, family)
+    return next((name for name, index in indices.items() if aliases & index["aliases"].keys()), None)
+
+
+def languages_of(index: Mapping[str, Any]) -> dict[str, str]:
+    """Return the analyzer of each language that an index of pages has analysed copies for."""
+    fields = index["mappings"]["properties"]["i18n"]["properties"]["text"].get("properties", {})
+    return {code: field["analyzer"] for code, field in fields.items()}
+
+
+def schema_of(index: Mapping[str, Any]) -> int | None:
+    """Return the schema version that an index was made with; None where it is none of ours."""
+    found = index["mappings"].get("_meta", {}).get("schema_version")
+    return None if found is None else int(found)
+
+
+def add_answers(client: Elasticsearch, alias: str, kinds: Mapping[str, AnswerKind]) -> None:
+    """Have the mapping of pages behind an alias know the fields of these questions. What it knows already stays.
 
     Raises:
         SettingsError: one of them has another type there, or there are too many fields.
@@ -51,8 +124,10 @@ def add_answers(client: Elasticsearch, kinds: Mapping[str, AnswerKind]) -> None:
     """
     mapping = templates.answers_mapping(kinds)
     with translated():
+        if _has_answers(client, alias, kinds):  # so that a writer, who may not change the mapping, need not
+            return
         try:
-            client.indices.put_mapping(index=templates.PAGES_WRITE, properties=mapping["properties"])
+            client.indices.put_mapping(index=alias, properties=mapping["properties"])
         except BadRequestError as error:
             raise SettingsError(
                 f"the answers of a profile do not fit into the index: {reason(error.body.get('error'))}",
@@ -60,35 +135,67 @@ def add_answers(client: Elasticsearch, kinds: Mapping[str, AnswerKind]) -> None:
             ) from error
 
 
-def _live_indices(client: Elasticsearch) -> dict[str, Any]:
-    """Return what stands under our aliases, or under the names that we would give, by index name."""
-    names = [
-        name for family in templates.FAMILIES for name in (templates.first_index(family), *templates.aliases(family))
-    ]
-    answer = client.indices.get(index=names, features=["aliases", "mappings"], ignore_unavailable=True)
-    return dict(answer.body)
+def _has_answers(client: Elasticsearch, alias: str, kinds: Mapping[str, AnswerKind]) -> bool:
+    """Whether the mapping has these fields in the right types."""
+    wanted = templates.answers_mapping(kinds)["properties"]["answers"]["properties"]
+    answer = client.indices.get_mapping(index=alias)
+    (index,) = answer.body.values()
+    found = index["mappings"]["properties"]["answers"].get("properties", {})
+    return all(found.get(name, {}).get("type") == field["type"] for name, field in wanted.items())
 
 
-def _refuse_other_schemas(live: Mapping[str, Any]) -> None:
-    for name, index in live.items():
-        found = index["mappings"].get("_meta", {}).get("schema_version")
-        ours = templates.schema_version(_family(name))
-        if found != ours:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What an installation finds."""
+
+    indices: Mapping[str, Any]
+    """Our indices, by name."""
+    mapped: Mapping[str, str] | None
+    """The analyzer of each language in the live index of pages; None where there is none."""
+    analyzers: Mapping[str, str]
+    """The analyzer that each language is to have."""
+
+
+def _look(client: Elasticsearch, layout: Layout) -> _Found:
+    indices = our_indices(client, layout)
+    _refuse_other_schemas(indices, layout)
+    live = live_index(indices, layout, templates.PAGES)
+    mapped = None if live is None else languages_of(indices[live])
+    return _Found(indices, mapped, _choose_analyzers(client, mapped or {}))
+
+
+def _refuse_other_schemas(indices: Mapping[str, Any], layout: Layout) -> None:
+    """Refuse live indices of another schema; what is kept for the way back may be of any."""
+    _refuse_takers(indices, layout)
+    for family in templates.FAMILIES:
+        name = live_index(indices, layout, family)
+        found, ours = name and schema_of(indices[name]), templates.schema_version(family)
+        if name is not None and found != ours:
             raise ServiceRefused(
                 SERVICE,
                 f"the index {name} has the schema version {found}; this version of Pagesight writes {ours}",
-                remedy=f"Delete the index {name} and run `pagesight rebuild`: the archive holds everything.",
+                remedy=OTHER_SCHEMA_REMEDY,
             )
 
 
-def _family(index: str) -> str:
-    return next(family for family in templates.FAMILIES if index.startswith(family))
+def _refuse_takers(indices: Mapping[str, Any], layout: Layout) -> None:
+    for family in templates.FAMILIES:
+        for name in _alias_names(layout, family) & indices.keys():
+            raise ServiceRefused(
+                SERVICE,
+                f"there is an index named {name}, which is to be an alias of ours",
+                remedy="Delete that index, or set PAGESIGHT_ELASTICSEARCH_PREFIX, which all names then begin with.",
+            )
 
 
-def _choose_analyzers(client: Elasticsearch, mapped: Mapping[str, str] | None) -> dict[str, str]:
+def _alias_names(layout: Layout, family: str) -> set[str]:
+    return {layout.prefix + alias for alias in templates.aliases(family)}
+
+
+def _choose_analyzers(client: Elasticsearch, mapped: Mapping[str, str]) -> dict[str, str]:
     """Return the analyzer of each language: the one that is mapped, since a live field cannot change it, else the best
     of those that the server has."""
-    chosen = dict(mapped or {})
+    chosen = dict(mapped)
     known: dict[str, bool] = {}
     for code, names in templates.languages().items():
         for name in names:
@@ -109,21 +216,31 @@ def _has_analyzer(client: Elasticsearch, name: str) -> bool:
     return True
 
 
-def _put_templates(client: Elasticsearch, replicas: int, analyzers: Mapping[str, str]) -> Iterator[str]:
-    pattern = templates.PREFIX + "*"
+def _templates_that_differ(
+    client: Elasticsearch, layout: Layout, analyzers: Mapping[str, str]
+) -> Iterator[tuple[str, str, Body]]:
+    """Yield kind, name and body of every template that is missing or differs."""
+    pattern = layout.prefix + templates.PREFIX + "*"
     lenient = client.options(ignore_status=404)  # the answer where no template matches the pattern
     found = lenient.cluster.get_component_template(name=pattern).body.get("component_templates", ())
     there = {entry["name"]: _digest(entry["component_template"]) for entry in found}
-    for name, body in templates.component_templates(replicas, analyzers).items():
+    for name, body in templates.component_templates(layout, analyzers).items():
         if there.get(name) != _digest(body):
-            client.cluster.put_component_template(name=name, template=body["template"], meta=body["_meta"])
-            yield f"component template {name}"
+            yield COMPONENT, name, body
     found = lenient.indices.get_index_template(name=pattern).body.get("index_templates", ())
     there = {entry["name"]: _digest(entry["index_template"]) for entry in found}
-    for name, body in templates.index_templates(analyzers).items():
+    for name, body in templates.index_templates(layout, analyzers).items():
         if there.get(name) != _digest(body):
+            yield TEMPLATE, name, body
+
+
+def _put_templates(client: Elasticsearch, differing: Iterable[tuple[str, str, Body]]) -> Iterator[str]:
+    for kind, name, body in differing:
+        if kind == COMPONENT:
+            client.cluster.put_component_template(name=name, template=body["template"], meta=body["_meta"])
+        else:
             client.indices.put_index_template(name=name, **_arguments(body))
-            yield f"index template {name}"
+        yield f"{kind} {name}"
 
 
 def _digest(template: Mapping[str, Any]) -> object:
@@ -134,20 +251,38 @@ def _arguments(body: Mapping[str, Any]) -> dict[str, Any]:
     return {key.removeprefix("_"): value for key, value in body.items()}
 
 
-def _make_indices(client: Elasticsearch, live: Mapping[str, Any]) -> Iterator[str]:
-    present = {alias for index in live.values() for alias in index["aliases"]}
+def _make_indices(client: Elasticsearch, layout: Layout, indices: Mapping[str, Any]) -> Iterator[str]:
+    for family, name in _missing_indices(layout, indices):
+        if _make_index(client, name, {layout.prefix + alias: how for alias, how in templates.aliases(family).items()}):
+            yield f"index {name}"
+    for name, alias, how in _missing_aliases(layout, indices):
+        client.indices.put_alias(index=name, name=alias, **how)
+        yield f"alias {alias}"
+
+
+def _missing_indices(layout: Layout, indices: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the families that have no live index, with the name that theirs is to have: all of one number."""
+    names = Names(layout.prefix)
+    live = {family: live_index(indices, layout, family) for family in templates.FAMILIES}
+    numbers = [names.number_of(name) or 0 for name in live.values() if name is not None]
+    taken = max((names.number_of(name) or 0 for name in indices), default=0)
+    number = max(numbers, default=taken + 1)
+    missing = [family for family, name in live.items() if name is None]
+    if any(names.index(family, number) in indices for family in missing):
+        number = taken + 1  # one of that name is there, and is not live
+    return [(family, names.index(family, number)) for family in missing]
+
+
+def _missing_aliases(layout: Layout, indices: Mapping[str, Any]) -> list[tuple[str, str, Body]]:
+    """Return index, name and nature of the aliases that are missing where another of the family is there."""
+    missing: list[tuple[str, str, Body]] = []
     for family in templates.FAMILIES:
-        aliases = templates.aliases(family)
-        name = templates.first_index(family)
-        if name not in live and not present & set(aliases):
-            if _make_index(client, name, aliases):
-                yield f"index {name}"
-            continue
-        missing = [alias for alias in aliases if alias not in present]
-        target = next((index for index, state in live.items() if set(aliases) & set(state["aliases"])), name)
-        for alias in missing:
-            client.indices.put_alias(index=target, name=alias, **aliases[alias])
-            yield f"alias {alias}"
+        name = live_index(indices, layout, family)
+        if name is not None:
+            wanted = {layout.prefix + alias: how for alias, how in templates.aliases(family).items()}
+            there = indices[name]["aliases"]
+            missing += [(name, alias, how) for alias, how in wanted.items() if alias not in there]
+    return missing
 
 
 def _make_index(client: Elasticsearch, name: str, aliases: Mapping[str, Any]) -> bool:
@@ -161,13 +296,19 @@ def _make_index(client: Elasticsearch, name: str, aliases: Mapping[str, Any]) ->
     return True
 
 
+def _missing_languages(mapped: Mapping[str, str] | None, analyzers: Mapping[str, str]) -> list[str]:
+    """Return what a live index lacks of the languages that its server knows; a new one has them from its template."""
+    return [] if mapped is None else sorted(analyzers.keys() - mapped.keys())
+
+
 def _add_languages(
-    client: Elasticsearch, mapped: Mapping[str, str] | None, analyzers: Mapping[str, str]
+    client: Elasticsearch, layout: Layout, mapped: Mapping[str, str] | None, analyzers: Mapping[str, str]
 ) -> Iterator[str]:
-    """Add to a live index what its server has learnt since; a new index has them from its template."""
-    if mapped is None:
-        return
-    for code in sorted(analyzers.keys() - mapped.keys()):
+    for code in _missing_languages(mapped, analyzers):
         mapping = templates.language_mapping(code, analyzers[code])
-        client.indices.put_mapping(index=templates.PAGES_WRITE, properties=mapping["properties"])
-        yield f"language {code} ({analyzers[code]})"
+        client.indices.put_mapping(index=layout.prefix + templates.PAGES_WRITE, properties=mapping["properties"])
+        yield _language(code, analyzers)
+
+
+def _language(code: str, analyzers: Mapping[str, str]) -> str:
+    return f"language {code} ({analyzers[code]})"

@@ -171,10 +171,10 @@ class LocalNode:
         (self._folder / "logs" / "http.ports").unlink(missing_ok=True)
         shutil.copytree(installation / "config", self._folder / "config")
         shutil.rmtree(self._folder / "tmp", ignore_errors=True)
-        for name in ("run", "data", "logs", "tmp"):
+        for name in ("run", "data", "logs", "tmp", "snapshots"):
             (self._folder / name).mkdir(exist_ok=True)
         if self._uid is not None:
-            for name in ("run", "config", "data", "logs", "tmp"):
+            for name in ("run", "config", "data", "logs", "tmp", "snapshots"):
                 _give(self._folder / name, self._uid)
 
     def _launch(self, installation: Path, jdk: Path) -> None:
@@ -228,6 +228,8 @@ class LocalNode:
             "node.portsfile": "true",
             "path.data": self._folder / "data",
             "path.logs": self._folder / "logs",
+            # Below it `pagesight backup --location` may have a repository.
+            "path.repo": self._folder / "snapshots",
             # Memory of the operating system's file cache counts as used otherwise, and a small heap trips over it.
             "indices.breaker.total.use_real_memory": "false",
             # A laptop's disk is often fuller than a server's may be.

@@ -11,6 +11,7 @@ from elasticsearch import Elasticsearch, NotFoundError
 
 from pipeline.models import DocumentStatus, PageStatus
 from pipeline.search.errors import translated
+from pipeline.search.names import Names
 from pipeline.search.templates import DOCUMENTS, PAGES, SOURCES
 
 Source = dict[str, Any]
@@ -120,8 +121,9 @@ class Queries:
     away. Records written a moment ago are found after the next refresh; `record` alone needs none.
     """
 
-    def __init__(self, client: Elasticsearch) -> None:
+    def __init__(self, client: Elasticsearch, names: Names) -> None:
         self._client = client
+        self._names = names
 
     def search(
         self, words: str, *, collection: str | None = None, language: str | None = None, size: int = 10
@@ -149,7 +151,7 @@ class Queries:
         asked = {"simple_query_string": {"query": words, "fields": list(SEARCH_FIELDS), **rule}}
         with translated():
             answer = self._client.search(
-                index=PAGES,
+                index=self._names.alias(PAGES),
                 query={"bool": {"must": asked, "filter": filters}},
                 highlight=_highlighting(marker),
                 sort=["_score", {"collection": "asc"}, {"document.id": "asc"}, {"page.number": "asc"}],
@@ -165,11 +167,24 @@ class Queries:
         """Return the record of a page as it was written, or None."""
         with translated():
             try:
-                return dict(self._client.get(index=PAGES, id=id)["_source"])
+                return dict(self._client.get(index=self._names.alias(PAGES), id=id)["_source"])
             except NotFoundError as error:
                 if error.body.get("found") is False:
                     return None
                 raise
+
+    def finds(self, words: str, id: str) -> bool:
+        """Whether `search` would find a page by these words, all of which stand on it."""
+        asked = {"simple_query_string": {"query": words, "fields": list(SEARCH_FIELDS), "default_operator": "and"}}
+        with translated():
+            answer = self._client.search(
+                index=self._names.alias(PAGES),
+                query={"bool": {"must": asked, "filter": {"ids": {"values": [id]}}}},
+                size=0,
+                track_total_hits=True,
+                allow_partial_search_results=False,
+            )
+        return bool(answer["hits"]["total"]["value"])
 
     def find_documents(self, term: str, *, collection: str | None = None, size: int = 20) -> tuple[Source, ...]:
         """Return document records whose id begins with the term, or whose name or path contains it, by name."""
@@ -246,14 +261,14 @@ class Queries:
     def _first(self, alias: str, query: Source, sort: list[Source], size: int) -> tuple[Source, ...]:
         with translated():
             answer = self._client.search(
-                index=alias, query=query, sort=sort, size=size, allow_partial_search_results=False
+                index=self._names.alias(alias), query=query, sort=sort, size=size, allow_partial_search_results=False
             )
         return tuple(hit["_source"] for hit in answer["hits"]["hits"])
 
     def _counts(self, alias: str, collection: str | None) -> dict[str, int]:
         with translated():
             answer = self._client.search(
-                index=alias,
+                index=self._names.alias(alias),
                 query={"bool": {"filter": _terms(collection=collection)}},
                 aggregations={"statuses": {"terms": {"field": "status"}}},
                 size=0,
@@ -268,7 +283,7 @@ class Queries:
         """
         with translated():
             pit = self._client.open_point_in_time(
-                index=alias, keep_alive=KEEP_ALIVE, allow_partial_search_results=False
+                index=self._names.alias(alias), keep_alive=KEEP_ALIVE, allow_partial_search_results=False
             )["id"]
         try:
             after = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -34,8 +36,19 @@ PAGES, PAGES_WRITE, SOURCES, DOCUMENTS, BATCHES, RUNS = (
 )
 #: Names of our templates begin so; they share their namespace with everybody's.
 PREFIX = "pagesight-"
-#: The families of indices. The first index of one is `<family>-v1`, made from the template of the family's name.
+#: The families of indices, `<family>-v<number>` each, made from the template of the family's name.
 FAMILIES = (PAGES, SOURCES, DOCUMENTS, BATCHES, RUNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What an installation decides of its indices."""
+
+    prefix: str = ""
+    """What every name of an index, alias or template begins with."""
+    shards: int = 1
+    replicas: int = 0
+    """Copies of each shard."""
 
 
 def load(name: str) -> Body:
@@ -58,9 +71,10 @@ def aliases(family: str) -> Body:
     return body
 
 
-def first_index(family: str) -> str:
-    """Return the name of a family's first index."""
-    return f"{family}-v1"
+@cache
+def family_of(alias: str) -> str:
+    """Return the family that an alias belongs to."""
+    return next(family for family in FAMILIES if alias in aliases(family))
 
 
 def schema_version(family: str) -> int:
@@ -80,21 +94,25 @@ def answers_mapping(kinds: Mapping[str, AnswerKind]) -> Body:
     return {"properties": {"answers": {"properties": {name: _ANSWER_FIELDS[kind] for name, kind in kinds.items()}}}}
 
 
-def component_templates(replicas: int, analyzers: Mapping[str, str]) -> dict[str, Body]:
+def component_templates(layout: Layout, analyzers: Mapping[str, str]) -> dict[str, Body]:
     """Return every component template by name; `analyzers` names the analyzer of each language."""
     names = {part for family in FAMILIES for part in load(f"templates/{family}.json")["composed_of"]}
     bodies = {name: load(f"components/{name.removeprefix(PREFIX)}.json") for name in sorted(names)}
-    bodies[PREFIX + "settings"]["template"]["settings"]["index"]["number_of_replicas"] = replicas
+    settings = bodies[PREFIX + "settings"]["template"]["settings"]["index"]
+    settings |= {"number_of_shards": layout.shards, "number_of_replicas": layout.replicas}
     for code, analyzer in analyzers.items():
         bodies[_language_name(code)] = {"template": {"mappings": language_mapping(code, analyzer)}}
-    return {name: _signed(body) for name, body in bodies.items()}
+    return {layout.prefix + name: _signed(body) for name, body in bodies.items()}
 
 
-def index_templates(analyzers: Mapping[str, str]) -> dict[str, Body]:
+def index_templates(layout: Layout, analyzers: Mapping[str, str]) -> dict[str, Body]:
     """Return every index template by name; that of the pages is composed of the languages as well."""
     bodies = {family: load(f"templates/{family}.json") for family in FAMILIES}
-    bodies["pages"]["composed_of"] += [_language_name(code) for code in sorted(analyzers)]
-    return {PREFIX + family: _signed(body) for family, body in bodies.items()}
+    bodies[PAGES]["composed_of"] += [_language_name(code) for code in sorted(analyzers)]
+    for body in bodies.values():
+        for key in ("index_patterns", "composed_of"):
+            body[key] = [layout.prefix + name for name in body[key]]
+    return {layout.prefix + PREFIX + family: _signed(body) for family, body in bodies.items()}
 
 
 def _language_name(code: str) -> str:

@@ -36,6 +36,8 @@ class Write:
     """At least 1. The server takes it only if it is above the one that it has."""
     source: Mapping[str, Any] | None
     """The whole record; None deletes it."""
+    again: bool = False
+    """Whether it replaces a record of the same version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Written:
     """Writes whose version, or a newer one, the server had already."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """By id, why the server will never take the record, in its own words."""
+    indices: frozenset[str] = frozenset()
+    """Names of the indices behind the aliases that took or refused a write."""
 
 
 def write(client: Elasticsearch, writes: Iterable[Write], patience: Patience) -> Written:
@@ -63,12 +67,14 @@ def write(client: Elasticsearch, writes: Iterable[Write], patience: Patience) ->
     patient = client.options(request_timeout=BULK_TIMEOUT_SECONDS)
     counts: Counter[str] = Counter()
     refused: dict[str, str] = {}
+    indices: set[str] = set()
     for chunk in _chunks(writes):
         sending = _Sending(patient, chunk)
         persist(sending.send, patience, ELASTICSEARCH_WAITS_SECONDS)
         counts += sending.counts
         refused |= sending.refused
-    return Written(counts["written"], counts["deleted"], counts["stale"], refused)
+        indices |= sending.indices
+    return Written(counts["written"], counts["deleted"], counts["stale"], refused, frozenset(indices))
 
 
 def _chunks(writes: Iterable[Write]) -> Iterator[list[Write]]:
@@ -86,6 +92,7 @@ class _Sending:
         self._records_per_request = CHUNK_RECORDS
         self.counts: Counter[str] = Counter()
         self.refused: dict[str, str] = {}
+        self.indices: set[str] = set()
 
     def send(self) -> None:
         """Send what is pending.
@@ -147,7 +154,9 @@ class _Sending:
         status, error = item["status"], item.get("error")
         if status == 409:
             self.counts["stale"] += 1
-        elif error is None:
+            return
+        self.indices.add(item["_index"])
+        if error is None:
             self.counts["deleted" if write.source is None else "written"] += 1
         elif status == 404:
             raise not_installed(reason(error))
@@ -171,4 +180,5 @@ class _Sending:
 
 def _action(write: Write) -> dict[str, Any]:
     kind = {"_op_type": "delete"} if write.source is None else {"_op_type": "index", "_source": write.source}
-    return {**kind, "_index": write.alias, "_id": write.id, "version": write.version, "version_type": "external"}
+    rule = "external_gte" if write.again else "external"
+    return {**kind, "_index": write.alias, "_id": write.id, "version": write.version, "version_type": rule}

@@ -1,9 +1,11 @@
 """Ticks on a real Redis, a real Elasticsearch and a real archive: what is due is done once, whoever is told of it."""
 
+import json
 import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -58,6 +60,12 @@ class Ticking:
         assert self._process.returncode == 0, said
 
 
+def have(home: Pagesight, **tables: dict[str, Any]) -> None:
+    """Declare schedules; of those that every fleet has only those that are named."""
+    off = {name: {"enabled": False} for name in ("repair", "retry")}
+    home.set(schedules=json.dumps(off | tables))
+
+
 def tick(home: Pagesight, processes: int = 1, ticks: int = 1) -> None:
     ticking = [Ticking(home, ticks) for _ in range(processes)]
     for process in ticking:
@@ -82,8 +90,7 @@ def test_ticks_at_once_do_what_is_due_once(home: Pagesight) -> None:
 
     assert archived(home) == [("repair", 2, "done"), ("retry", 2, "done")]
     assert sorted(indexed(home).values()) == [(2, "done"), (2, "done")]
-    claims = list(home.archive_folder.glob("runs/*/*/1.json"))
-    assert len(claims) == 2
+    assert len(list(home.archive_folder.glob("runs/*/*.json"))) == 4
 
 
 def test_a_tick_that_finds_nothing_leaves_nothing(home: Pagesight) -> None:
@@ -95,7 +102,7 @@ def test_a_tick_that_finds_nothing_leaves_nothing(home: Pagesight) -> None:
 
 
 def test_what_is_off_is_not_done(home: Pagesight) -> None:
-    home.set(schedule_repair="off")
+    have(home, retry={})
     tick(home)
 
     assert [schedule for schedule, _, _ in archived(home)] == ["retry"]
@@ -109,23 +116,21 @@ def test_while_the_fleet_stands_still_nothing_is_begun(home: Pagesight) -> None:
 
 
 def test_a_run_whose_process_died_is_done_again(home: Pagesight) -> None:
-    dead = ScheduledRun(
-        schedule="retry",
-        action="retry",
-        due_at=datetime.now(UTC) - timedelta(hours=30),
-        worker="dead",
-        revision=1,
-        started_at=datetime.now(UTC) - timedelta(hours=29),
-    )
+    long_ago = datetime.now(UTC) - timedelta(days=2)
+    newest = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    dead = ScheduledRun(schedule="mend", action="repair", due_at=newest, worker="dead", revision=1, started_at=long_ago)
     home.archive.append_run(dead)
-    home.set(schedule_repair="off")
+    have(home, mend={"action": "repair", "every": "1d"})
     tick(home)
 
-    assert archived(home) == [("retry", 1, None), ("retry", 2, "done")]
+    states = list(home.archive_folder.glob("runs/mend/*.json"))
+    assert len(states) == 4  # claimed, found dead, claimed again, ended
+    (run,) = home.archive.runs()
+    assert (run.outcome, run.attempt, run.due_at) == ("done", 2, newest)
 
 
 def test_a_run_that_fails_says_why(home: Pagesight, bare_index: Index) -> None:
-    home.set(schedule_repair="off")
+    have(home, retry={})
     home.archive.append_collection("works", lambda _: Collection(name="works", language="en", profile="p", revision=1))
     ticking = Ticking(home)
     with home.client() as client:
@@ -139,11 +144,11 @@ def test_a_run_that_fails_says_why(home: Pagesight, bare_index: Index) -> None:
     assert run.remedy
 
 
-def test_a_rebuild_brings_the_runs_back(home: Pagesight, bare_index: Index) -> None:
+def test_reindexing_brings_the_runs_back(home: Pagesight, bare_index: Index) -> None:
     tick(home)
     before = indexed(home)
     bare_index.drop()
-    assert home.run("rebuild").code == 0
+    assert home.run("reindex").code == 0
 
     assert indexed(home) == before
     assert len(before) == 2
@@ -175,9 +180,9 @@ def test_a_beat_without_redis_says_so(home: Pagesight, redis_server: RedisServer
 
 
 def test_a_cron_expression_that_is_none_is_told_before_anything_begins(home: Pagesight) -> None:
-    home.set(schedule_retry="every hour")
+    have(home, retry={"cron": "every hour"})
     ended = home.run("beat")
 
     assert ended.code == 2
-    assert "schedule_retry" in ended.stderr
+    assert "schedules.retry" in ended.stderr
     assert "no cron expression" in ended.stderr

@@ -26,7 +26,7 @@ COMMANDS = [
     ["retry"],
     ["repair"],
     ["delete"],
-    ["rebuild"],
+    ["reindex"],
     ["doctor"],
     ["elasticsearch", "start"],
     ["elasticsearch", "stop"],
@@ -152,7 +152,7 @@ def test_an_unknown_setting_ends_with_the_nearest_known_one(pagesight: Pagesight
         ["index", "files", "--no-such-option"],
         ["delete"],
         ["delete", "--collection", "nonesuch", "--yes"],
-        ["rebuild", "--collection", "nonesuch"],
+        ["reindex", "--collection", "nonesuch"],
         ["search"],
         ["search", "words", "--size", "0"],
     ],
@@ -168,7 +168,7 @@ def test_a_wrong_command_line_is_an_error_of_usage(pagesight: Pagesight, words: 
 def test_a_cluster_that_is_away_at_the_start_is_named_with_a_remedy(pagesight: Pagesight):
     make_pdf(pagesight.files / "report.pdf", 1, seed=1)
     pagesight.set(elasticsearch_url=NOBODY)
-    for words in (["index", "files"], ["search", "x"], ["status"], ["failures"], ["show", "x"], ["rebuild"]):
+    for words in (["index", "files"], ["search", "x"], ["status"], ["failures"], ["show", "x"], ["reindex"]):
         ended = pagesight.run(*words)
         assert ended.code == 3
         assert "cannot be reached" in ended.stderr

@@ -164,9 +164,9 @@ def test_deleted_indices_are_rebuilt_from_the_archive_alone(hundred: Hundred):
     with Index(pagesight.url) as index:
         index.drop()
     hundred.standin.reset_counters()
-    ended = pagesight.run("rebuild", "--json")
+    ended = pagesight.run("reindex", "--json")
     assert ended.code == 0, ended.stderr
-    assert ended.json == {"pages": 100, "refused": {}}
+    assert (ended.json["pages"], ended.json["refused"]) == (100, {})
     assert {alias: _timeless(pagesight.records(alias)) for alias in before} == before
     assert hundred.standin.counters()["requests"] == 0
     pagesight.assert_archive_and_index_agree()

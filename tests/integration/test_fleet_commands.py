@@ -547,7 +547,7 @@ def test_a_deleted_document_is_not_revived(fleet: Fleet, standin: Standin):
     fleet.redis.flushall()
     for batch in fleet.pagesight.archive.open_batches():
         assert fleet.pagesight.run("cancel", batch).code == 0
-    fleet.pagesight.run("rebuild")
+    fleet.pagesight.run("reindex")
     assert fleet.pagesight.run("delete", "book.pdf", "--yes").code == 0
     assert repair(fleet)["batches"] == []
 

@@ -9,6 +9,7 @@ from pipeline.models import Reading
 from pipeline.projection import Projector
 from pipeline.retry import Patience
 from pipeline.search import DOCUMENTS, PAGES, SOURCES, Index
+from pipeline.signing import Signer
 from support.fleet_runs import CALLS, Fleet, assert_sixty
 from support.pagesight_runs import answered
 from support.standin import Standin
@@ -85,7 +86,7 @@ def test_a_document_that_is_deleted_meanwhile_stays_away_and_the_others_land(
     pagesight = fleet.pagesight
     book = book_pages(fleet)[0].document.id
     deletion = request_deletion(pagesight.archive, "default", book, False)
-    carry_out(deletion, Projector(pagesight.archive, bare_index, Patience()))
+    carry_out(deletion, Projector(pagesight.archive, bare_index, Patience(), Signer()))
     go_on(standin)
     ended = fleet.until_ended(batch, seconds=60)
     assert ended.documents == {"complete": 10, "deleted": 1}, fleet.said()

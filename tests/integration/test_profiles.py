@@ -73,7 +73,7 @@ def letter(pagesight: Pagesight, standin: Standin) -> Pagesight:
     return pagesight
 
 
-def test_answers_become_typed_fields_that_a_rebuild_brings_back(letter: Pagesight, bare_index: Index) -> None:
+def test_answers_become_typed_fields_that_reindexing_brings_back(letter: Pagesight, bare_index: Index) -> None:
     write_profile(letter)
 
     ended = letter.index("--profile", "survey", letter.files)
@@ -93,7 +93,7 @@ def test_answers_become_typed_fields_that_a_rebuild_brings_back(letter: Pagesigh
     assert {record["profile"] for record in letter.records(BATCHES).values()} == {"survey"}
 
     bare_index.drop()
-    assert letter.run("rebuild").code == 0
+    assert letter.run("reindex").code == 0
 
     assert types(letter) == wanted
     assert answers(letter) == first

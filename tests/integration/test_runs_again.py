@@ -145,7 +145,7 @@ def test_a_deleted_document_is_gone_until_someone_indexes_it_again(filled: Pages
     assert filled.page_records("report.pdf") == []
     assert len(filled.records()) == 1
     filled.assert_archive_and_index_agree()
-    rebuilt = filled.run("rebuild", "--json")
+    rebuilt = filled.run("reindex", "--json")
     assert rebuilt.code == 0
     assert len(filled.records()) == 1
 

@@ -9,7 +9,7 @@ from elasticsearch import BadRequestError, Elasticsearch
 
 from pipeline.errors import ServiceRefused
 from pipeline.retry import Patience
-from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, Index, Write
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, Index, Layout, Write
 from support.page_records import page, page_write
 
 
@@ -61,7 +61,7 @@ def test_an_alias_that_has_moved_to_another_index_stays_there(index, client):
 
 
 def test_another_number_of_replicas_is_for_indices_to_come(index, client, elasticsearch_url):
-    with Index(elasticsearch_url, replicas=1) as other:
+    with Index(elasticsearch_url, layout=Layout(replicas=1)) as other:
         assert other.install() == ("component template pagesight-settings",)
     settings = client.indices.get_settings(index="pages-v1")["pages-v1"]["settings"]["index"]
     assert settings["number_of_replicas"] == "0"
@@ -72,13 +72,15 @@ def test_an_index_of_another_schema_version_is_refused(index, client):
     client.indices.put_mapping(index="documents-v1", meta={"schema_version": 999})
     with pytest.raises(ServiceRefused, match=r"documents-v1 has the schema version 999") as caught:
         index.install()
-    assert "pagesight rebuild" in caught.value.remedy
+    assert "pagesight reindex" in caught.value.remedy
+    with pytest.raises(ServiceRefused, match="schema version 999"):
+        index.ensure()
 
 
 def test_an_index_that_took_the_name_of_an_alias_is_refused(bare_index, client):
     client.indices.create(index="sources")
     try:
-        with pytest.raises(ServiceRefused, match="the index sources has the schema version None"):
+        with pytest.raises(ServiceRefused, match="there is an index named sources"):
             bare_index.install()
     finally:
         client.indices.delete(index="sources")

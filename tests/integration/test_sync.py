@@ -67,12 +67,15 @@ def test_new_changed_and_moved_files_are_enqueued_and_the_old_place_is_left(
     make_pdf(files / "b.pdf", 3, 8)
     (files / "deep").mkdir()
     (files / "a.pdf").rename(files / "deep" / "moved.pdf")
-    told = sync(indexed).json
+    told = sync(indexed, "--profile", "visual").json
 
     assert (names(told["new"]), names(told["changed"]), told["vanished"]) == (["new.pdf"], ["b.pdf"], [])
     assert [(Path(move["from"]).name, Path(move["to"]).name) for move in told["moved"]] == [("a.pdf", "moved.pdf")]
     assert enqueued(indexed, told["batch"]) == ["b.pdf", "moved.pdf", "new.pdf"]
     assert queued(redis_server) == ["pagesight.walk"]
+    batch = indexed.archive.batch(told["batch"])
+    assert batch is not None
+    assert batch.profile == "visual"
     assert found_at(indexed) == {"b.pdf", "c.pdf", "copy.pdf", "d.pdf"}
     indexed.assert_archive_and_index_agree()
     assert not any(isinstance(reading, Tombstone) for reading in indexed.newest())

@@ -67,7 +67,7 @@ def end(run: Run, number: int = signal.SIGINT) -> str:
 
 def test_it_begins_with_a_walk_and_enqueues_what_arrives(inbox: Pagesight, redis_server: RedisServer) -> None:
     make_pdf(inbox.files / "before.pdf", 1, 1)
-    run = start(inbox, "--collection", "post", "--language", "de", "--lane", "urgent")
+    run = start(inbox, "--collection", "post", "--language", "de", "--profile", "visual", "--lane", "urgent")
     make_pdf(inbox.files / "a.pdf", 1, 2)
     (inbox.files / "deep" / "er").mkdir(parents=True)
     make_pdf(inbox.files / "deep" / "er" / "b.pdf", 1, 3)
@@ -76,7 +76,8 @@ def test_it_begins_with_a_walk_and_enqueues_what_arrives(inbox: Pagesight, redis
 
     walk, *rest = batches(inbox)
     assert walk.roots == (inbox.files.as_uri(),)
-    assert {(batch.collection, batch.language, batch.lane) for batch in batches(inbox)} == {("post", "de", "urgent")}
+    orders = {(batch.collection, batch.language, batch.profile, batch.lane) for batch in batches(inbox)}
+    assert orders == {("post", "de", "visual", "urgent")}
     assert sorted(name for batch in rest for name in named(inbox, batch)) == ["a.pdf", "b.pdf"]
     assert queued(redis_server.url, "urgent") == sorted(batch.id for batch in batches(inbox))
     assert "2 files arrived" in words

@@ -11,7 +11,8 @@ from pipeline.archive import Archive
 from pipeline.models import AnswerKind
 from pipeline.projection import Projector
 from pipeline.retry import Patience
-from pipeline.search import PAGES, PAGES_WRITE, Index, Write, Written
+from pipeline.search import PAGES, PAGES_WRITE, Generation, Index, PagesIndex, Write, Written
+from pipeline.signing import Signer
 
 
 class NothingFound:
@@ -21,11 +22,19 @@ class NothingFound:
         return []
 
 
+class OneGeneration:
+    """No other indices than the live ones."""
+
+    def all(self) -> list[Generation]:
+        return []
+
+
 class MemoryIndex:
     """What `pipeline.search.Index` is to a `Projector`."""
 
-    languages: frozenset[str] = frozenset()
+    pages_index = PagesIndex("pages-v1", frozenset())
     queries = NothingFound()
+    generations = OneGeneration()
 
     def __init__(self) -> None:
         self._records: dict[str, dict[str, tuple[int, Mapping[str, Any] | None]]] = {}
@@ -70,7 +79,7 @@ class MemoryIndex:
             self._records.pop(alias, None)
 
     def projector(self, archive: Archive) -> Projector:
-        return Projector(archive, cast(Index, self), Patience())
+        return Projector(archive, cast(Index, self), Patience(), Signer())
 
 
 def _index(alias: str) -> str:

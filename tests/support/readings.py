@@ -148,6 +148,12 @@ def full_batch() -> Batch:
     )
 
 
+#: Everything that some schedule counts.
+COUNTS = (
+    "batches sources pages messages differences new changed moved vanished deleted stale tokens written refused pruned"
+).split()
+
+
 def full_run() -> Run:
     """A run that ended, with every count and an error; no run is like that, but its record has every field."""
     return Run(
@@ -159,7 +165,7 @@ def full_run() -> Run:
         started_at=NOW,
         ended_at=NOW,
         outcome="failed",
-        counts={"batches": 1, "sources": 2, "messages": 3, "differences": 4},
+        counts={name: number for number, name in enumerate(COUNTS, 1)},
         error="no space",
         remedy="Free some.",
         seconds=1.5,

@@ -12,16 +12,21 @@ import yaml
 from prometheus_client import CollectorRegistry
 from typer.main import get_command
 
+from pipeline.archive import Archive, Store
 from pipeline.cli.app import app
 from pipeline.search.distribution import VERSION as ELASTICSEARCH_VERSION
 from pipeline.search.write import BULK_TIMEOUT_SECONDS
 from pipeline.settings import KEY_ALIASES, PREFIX, Settings
+from pipeline.signing import Place
+from support.serving import served
 from workers.health import Health
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
 VOLUMES: dict[str, Any] = yaml.safe_load(TEXT)["volumes"]
+SECURE = (ROOT / "docker-compose.secure.yml").read_text(encoding="utf-8")
+PROXY: str = yaml.safe_load(TEXT)["configs"]["proxy"]["content"]
 ENV_EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 DOCKERFILE = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -37,7 +42,7 @@ def seconds(duration: str) -> int:
 
 
 def test_the_services_are_those_that_a_fleet_needs() -> None:
-    assert SERVICES.keys() == {"elasticsearch", "setup", "kibana", "redis", "worker", "beat"}
+    assert SERVICES.keys() == {"elasticsearch", "setup", "kibana", "redis", "worker", "beat", "serve", "proxy"}
 
 
 @ours
@@ -98,6 +103,30 @@ def test_the_worker_s_health_check_fails_where_the_worker_hangs() -> None:
         health.stop()
 
 
+def test_serve_reads_the_archive_and_has_no_other_right() -> None:
+    serve = SERVICES["serve"]
+    assert serve["environment"].keys() == {"PAGESIGHT_HOME", "PAGESIGHT_SERVE_HOST", "PAGESIGHT_SERVE_SECRET"}
+    assert serve["volumes"] == [f"pagesight:{serve['environment']['PAGESIGHT_HOME']}:ro"]
+    secret = serve["environment"]["PAGESIGHT_SERVE_SECRET"]
+    assert SERVICES["worker"]["environment"]["PAGESIGHT_SERVE_SECRET"] == secret
+    assert "ports" not in serve
+
+
+def test_the_proxy_leads_to_what_serve_serves_and_logs_no_keys(tmp_path: Path) -> None:
+    port = str(Settings.model_fields["serve_port"].default)
+    assert re.findall(r"set \$\$pages http://(\w+):(\d+);", PROXY) == [("serve", port)]
+    assert SERVICES["serve"]["expose"] == [port]
+    assert re.findall(r"location /([\w-]+)/ \{ proxy_pass \$\$pages; \}", PROXY) == [place.value for place in Place]
+    assert SERVICES["proxy"]["ports"] == [f"127.0.0.1:{re.findall(r'listen (.+);', PROXY)[0]}:8080"]
+    (logged,) = re.findall(r"log_format (.*);", PROXY)
+    assert not re.search(r"\$(?:request|request_uri|args|query_string|http_referer|arg_\w+)\b", logged)
+
+    checks = " ".join(map(str, SERVICES["serve"]["healthcheck"]["test"] + SERVICES["proxy"]["healthcheck"]["test"]))
+    with served(Archive(Store(str(tmp_path / "archive"))), secret="s" * 32) as server:
+        for path in re.findall(r"http://127\.0\.0\.1:\d+(/[\w./]+)", checks):
+            assert server.ask(path).status == 200
+
+
 def test_a_worker_has_time_to_end_its_calls() -> None:
     settings = Settings.model_fields
     needed = settings["vlm_read_seconds"].default + BULK_TIMEOUT_SECONDS
@@ -124,7 +153,8 @@ def test_images_are_the_versions_that_the_project_is_at_and_was_tested_with() ->
         f"elasticsearch:{ELASTICSEARCH_VERSION}"
     }
     assert SERVICES["kibana"]["image"] == f"kibana:{ELASTICSEARCH_VERSION}"
-    assert {SERVICES[name]["image"] for name in ("worker", "beat")} == {f"pagesight:{PROJECT['project']['version']}"}
+    ours = {SERVICES[name]["image"] for name in ("worker", "beat", "serve")}
+    assert ours == {f"pagesight:{PROJECT['project']['version']}"}
 
 
 def test_volumes_are_declared_and_used() -> None:
@@ -150,15 +180,21 @@ def test_redis_keeps_the_queues_on_disk_and_evicts_nothing() -> None:
 
 
 def test_no_secret_is_in_a_file_and_none_has_a_default() -> None:
-    secrets = re.findall(r"\$\{(\w*PASSWORD)([^}]*)\}", TEXT)
-    assert {name for name, _ in secrets} == {"ELASTIC_PASSWORD", "KIBANA_PASSWORD", "REDIS_PASSWORD"}
+    secrets = re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|KIBANA_KEY))([^}]*)\}", TEXT)
+    assert {name for name, _ in secrets} == {
+        "ELASTIC_PASSWORD",
+        "KIBANA_PASSWORD",
+        "KIBANA_KEY",
+        "REDIS_PASSWORD",
+        "SERVE_SECRET",
+    }
     assert all(rest.startswith(":?") and ".env.example" in rest for _, rest in secrets)
-    assert re.findall(r"^\w*(?:PASSWORD|KEY)=(.*)$", ENV_EXAMPLE, re.MULTILINE) == ["", "", "", ""]
+    assert set(re.findall(r"^\w*(?:PASSWORD|SECRET|KEY)=(.*)$", ENV_EXAMPLE, re.MULTILINE)) == {""}
     assert ".env" in (ROOT / ".gitignore").read_text(encoding="utf-8").split()
 
 
 def test_the_example_names_what_must_be_set_and_nothing_that_nobody_reads() -> None:
-    asked = dict(re.findall(r"\$\{(\w+)(:[?-])", TEXT))
+    asked = dict(re.findall(r"\$\{(\w+)(:[?-])", TEXT + SECURE))
     named = set(re.findall(r"^(\w+)=", ENV_EXAMPLE, re.MULTILINE))
 
     assert named <= asked.keys()

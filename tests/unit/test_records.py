@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from pipeline.models import DocumentStatus, Lane, PageStatus, Reading
 from pipeline.records import (
+    DocumentTally,
     batch_record,
-    document_record,
     document_status,
     page_id,
     page_record,
@@ -16,6 +17,7 @@ from pipeline.records import (
     run_record,
     source_record,
 )
+from pipeline.signing import Signer
 from support.mappings import leaves, mapped
 from support.readings import FAILURE, NOW, full_batch, full_reading, full_run, full_source
 
@@ -23,7 +25,7 @@ LANGUAGES = {"de", "en"}
 
 
 def test_a_page_record_has_just_the_fields_that_are_mapped() -> None:
-    fields = set(leaves(page_record(full_reading(), LANGUAGES, NOW)))
+    fields = set(leaves(page_record(full_reading(), LANGUAGES, Signer(), NOW)))
 
     assert {name for name in fields if not name.startswith(("i18n.", "answers."))} == mapped("pages")
     assert {name for name in fields if name.startswith("i18n.")} == {
@@ -36,7 +38,7 @@ def test_a_page_record_has_just_the_fields_that_are_mapped() -> None:
 
 
 def test_answers_to_questions_of_ones_own_keep_their_types() -> None:
-    assert page_record(full_reading(), LANGUAGES, NOW)["answers"] == {
+    assert page_record(full_reading(), LANGUAGES, Signer(), NOW)["answers"] == {
         "document_type": "invoice",
         "has_signature": False,
         "invoice_total": 0.0,
@@ -50,7 +52,7 @@ def test_a_reading_of_before_profiles_had_conditions_can_be_read() -> None:
     before = Reading.model_validate_json(full_reading().model_dump_json(exclude=set(new)))
 
     assert before == full_reading().model_copy(update={"caption": None, "translation": None, "values": {}})
-    assert not {"caption", "translation", "answers"} & set(page_record(before, LANGUAGES, NOW))
+    assert not {"caption", "translation", "answers"} & set(page_record(before, LANGUAGES, Signer(), NOW))
 
 
 def test_a_reading_comes_back_from_the_archive_with_its_types() -> None:
@@ -69,8 +71,17 @@ def test_a_source_record_has_just_the_fields_that_are_mapped() -> None:
     assert fields == mapped("sources")
 
 
+def document_record(*readings: Reading) -> dict[str, Any]:
+    tally = DocumentTally()
+    for reading in readings:
+        tally.add(reading)
+    record = tally.record(NOW)
+    assert record is not None
+    return record
+
+
 def test_a_document_record_has_just_the_fields_that_are_mapped() -> None:
-    assert set(leaves(document_record([full_reading()], 7, NOW))) == mapped("documents")
+    assert set(leaves(document_record(full_reading()))) == mapped("documents")
 
 
 def test_a_batch_record_has_just_the_fields_that_are_mapped() -> None:
@@ -83,7 +94,7 @@ def test_a_run_record_has_just_the_fields_that_are_mapped() -> None:
 
 
 def test_the_record_that_stands_in_for_a_refused_one_has_no_field_of_the_page_itself() -> None:
-    record = refused_record(full_reading(), FAILURE, NOW)
+    record = refused_record(full_reading(), FAILURE, Signer(), NOW)
 
     assert record["status"] == "failed"
     assert record["error"]["message"] == "no answer"
@@ -92,7 +103,7 @@ def test_the_record_that_stands_in_for_a_refused_one_has_no_field_of_the_page_it
 
 def test_what_is_not_known_is_left_out_but_an_empty_text_is_known() -> None:
     reading = full_reading().model_copy(update={"text": "", "description": None, "exif": {}, "error": None})
-    record = page_record(reading, LANGUAGES, NOW)
+    record = page_record(reading, LANGUAGES, Signer(), NOW)
 
     assert record["text"] == ""
     assert not {"description", "exif", "error"} & set(record)
@@ -100,7 +111,7 @@ def test_what_is_not_known_is_left_out_but_an_empty_text_is_known() -> None:
 
 
 def test_a_language_that_the_index_does_not_analyse_stays_in_the_neutral_fields() -> None:
-    record = page_record(full_reading().model_copy(update={"text_language": "th"}), LANGUAGES, NOW)
+    record = page_record(full_reading().model_copy(update={"text_language": "th"}), LANGUAGES, Signer(), NOW)
 
     assert record["text"] == "Die Häuser am Kai"
     assert set(record["i18n"]) == {"description", "caption", "translation"}
@@ -109,11 +120,11 @@ def test_a_language_that_the_index_does_not_analyse_stays_in_the_neutral_fields(
 def test_a_regional_language_is_analysed_as_its_base() -> None:
     reading = full_reading().model_copy(update={"description_language": "en-GB"})
 
-    assert page_record(reading, LANGUAGES, NOW)["i18n"]["description"] == {"en": "A bar chart."}
+    assert page_record(reading, LANGUAGES, Signer(), NOW)["i18n"]["description"] == {"en": "A bar chart."}
 
 
 def test_records_are_json() -> None:
-    json.dumps(page_record(full_reading(), LANGUAGES, NOW))
+    json.dumps(page_record(full_reading(), LANGUAGES, Signer(), NOW))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +144,7 @@ def test_a_documents_status_follows_from_its_pages(counts: dict[PageStatus, int]
 def test_a_document_counts_its_pages() -> None:
     described = full_reading()
     failed: Reading = described.model_copy(update={"status": PageStatus.FAILED, "page_number": 3})
-    record = document_record([described, failed], 9, NOW)
+    record = document_record(described, failed)
 
     assert record["pages"] == {"described": 1, "text_only": 0, "blank": 0, "failed": 1, "total": 3}
     assert record["status"] == "working"

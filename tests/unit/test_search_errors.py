@@ -56,7 +56,7 @@ def test_a_retry_after_that_is_no_number_is_not_guessed(value):
 @pytest.mark.parametrize(
     ("kind", "status", "remedy"),
     [
-        (elasticsearch.AuthenticationException, 401, "PAGESIGHT_ELASTICSEARCH_API_KEY"),
+        (elasticsearch.AuthenticationException, 401, "user and password into PAGESIGHT_ELASTICSEARCH_URL"),
         (elasticsearch.AuthorizationException, 403, "PAGESIGHT_ELASTICSEARCH_API_KEY"),
         (elasticsearch.UnsupportedProductError, 200, "Elasticsearch 9"),
         (elasticsearch.BadRequestError, 400, "Elasticsearch 9"),
@@ -72,7 +72,7 @@ def test_a_missing_index_says_what_to_run():
     cause = {"type": "index_not_found_exception", "reason": "no such index [pages]"}
     error = translate(api_error(elasticsearch.NotFoundError, 404, {"error": cause}))
     assert "no such index [pages]" in str(error)
-    assert "pagesight index" in error.remedy
+    assert "pagesight setup" in error.remedy
 
 
 def test_the_servers_words_are_kept_in_one_line():

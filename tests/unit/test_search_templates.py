@@ -7,11 +7,13 @@ import re
 import pytest
 
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, templates
+from pipeline.search.names import Names
 
 #: Types that the server itself has; others come with modules that the local node lacks.
 TYPES = {"keyword", "text", "date", "boolean", "byte", "short", "integer", "long", "float", "flattened"}
 ANALYZERS = {"de": "german", "en": "english"}
-COMPONENTS = templates.component_templates(0, ANALYZERS)
+LAYOUT = templates.Layout()
+COMPONENTS = templates.component_templates(LAYOUT, ANALYZERS)
 
 
 def fields(properties: dict, prefix: str = ""):
@@ -24,7 +26,7 @@ def fields(properties: dict, prefix: str = ""):
 
 
 def family_fields(family: str) -> dict:
-    names = templates.index_templates(ANALYZERS)[templates.PREFIX + family]["composed_of"]
+    names = templates.index_templates(LAYOUT, ANALYZERS)[templates.PREFIX + family]["composed_of"]
     mappings = [COMPONENTS[name]["template"].get("mappings", {}) for name in names]
     return {path: field for mapping in mappings for path, field in fields(mapping.get("properties", {}))}
 
@@ -52,7 +54,7 @@ def test_every_mapping_is_closed_and_has_a_version(family):
 def test_a_template_fits_the_indices_of_its_family_and_no_alias(family):
     (pattern,) = templates.load(f"templates/{family}.json")["index_patterns"]
     expression = re.compile(pattern.replace("*", ".*"))
-    assert expression.fullmatch(templates.first_index(family))
+    assert expression.fullmatch(Names().index(family, 7))
     assert not any(expression.fullmatch(alias) for alias in templates.aliases(family))
 
 
@@ -91,7 +93,7 @@ def test_codes_of_languages_are_two_or_three_small_letters_with_at_least_one_ana
 
 
 def test_a_template_that_changes_has_another_digest():
-    changed = templates.component_templates(1, ANALYZERS | {"de": "cjk"})
+    changed = templates.component_templates(templates.Layout(replicas=1), ANALYZERS | {"de": "cjk"})
     different = {name for name in COMPONENTS if changed[name]["_meta"] != COMPONENTS[name]["_meta"]}
     assert different == {"pagesight-settings", "pagesight-pages-language-de"}
-    assert templates.component_templates(0, ANALYZERS) == COMPONENTS
+    assert templates.component_templates(LAYOUT, ANALYZERS) == COMPONENTS

@@ -1,0 +1,148 @@
+"""Times of cron expressions, intervals and quiet hours. Times come and go in UTC; a zone says what they mean.
+
+Where clocks change, cron expressions go by the rules of Debian's cron. A time that the clocks skip is taken right after
+the gap, one that comes twice is taken the first time: each is taken exactly once. An expression whose minute or hour
+begins with `*` goes by the time that passes. So do intervals.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from cronsim import CronSim, CronSimError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+#: Intervals are counted from here, a Monday, so that all beats agree on their times.
+_EPOCH = datetime(1970, 1, 5, tzinfo=UTC)
+_MINUTE = timedelta(minutes=1)
+#: No change of clocks is longer.
+_CHANGE = timedelta(hours=3)
+_FIELDS = 5
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_DAY_MINUTES = 24 * 60
+
+
+class QuietHours(BaseModel):
+    """A part of each day; one that ends before it starts goes over midnight. In minutes since midnight."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start: int = Field(ge=0, lt=_DAY_MINUTES)
+    end: int = Field(ge=0, le=_DAY_MINUTES)
+    """The first minute after them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parsed(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        found = re.fullmatch(r"(\d\d?):(\d\d)-(\d\d?):(\d\d)", given.replace(" ", ""))
+        if found is None or int(found[2]) > 59 or int(found[4]) > 59:
+            raise ValueError(f"{given!r} are no quiet hours: write them like '08:00-18:00' or '22:00-06:00'")
+        start, end = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
+        if start == end:
+            raise ValueError(f"{given!r} has no length")
+        return {"start": start, "end": end}
+
+    def __str__(self) -> str:
+        return "-".join(f"{minutes // 60:02}:{minutes % 60:02}" for minutes in (self.start, self.end))
+
+    def hold(self, minute: int) -> bool:
+        """Whether a minute of the day lies within them."""
+        if self.start < self.end:
+            return self.start <= minute < self.end
+        return minute >= self.start or minute < self.end
+
+
+def is_quiet(hours: tuple[QuietHours, ...], zone: ZoneInfo, now: datetime) -> bool:
+    """Whether a moment lies within quiet hours of a zone."""
+    local = now.astimezone(zone)
+    return any(some.hold(local.hour * 60 + local.minute) for some in hours)
+
+
+def are_always(hours: tuple[QuietHours, ...]) -> bool:
+    """Whether quiet hours leave no minute of a day."""
+    return all(any(some.hold(minute) for some in hours) for minute in range(_DAY_MINUTES))
+
+
+def check_cron(expression: str) -> str:
+    """Return a cron expression as it is.
+
+    Raises:
+        ValueError: it has not five fields, or means no time.
+    """
+    if len(expression.split()) != _FIELDS:  # cronsim would take a sixth field for seconds
+        raise ValueError(f"{expression!r} is no cron expression: minute, hour, day, month and weekday")
+    try:
+        CronSim(expression, datetime.now(UTC))
+    except CronSimError as error:
+        raise ValueError(f"{expression!r} is no cron expression: {error}") from None
+    return expression
+
+
+def cron_words(expression: str) -> str:
+    """Return a cron expression in words."""
+    return CronSim(expression, datetime.now(UTC)).explain()
+
+
+def parse_interval(words: str) -> timedelta:
+    """Return the interval that people write as `15m`, `6h`, `1d` or `2w`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = re.fullmatch(r"(\d{1,5})([mhdw])", words)
+    if found is None or not int(found[1]):
+        raise ValueError(f"{words!r} is no interval: write it like '15m', '6h', '1d' or '2w'")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def interval_words(every: timedelta) -> str:
+    """Return an interval as it is written, in its largest whole unit."""
+    unit = next(unit for unit in reversed(_UNITS) if every % _UNITS[unit] == timedelta(0))
+    return f"{every // _UNITS[unit]}{unit}"
+
+
+def parse_zone(name: str) -> ZoneInfo:
+    """Return a time zone by its IANA name.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        near = difflib.get_close_matches(name, available_timezones(), n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else "write an IANA name such as 'Europe/Berlin'"
+        raise ValueError(f"there is no time zone {name!r}: {hint}") from None
+
+
+def newest_cron(expression: str, zone: ZoneInfo, now: datetime) -> datetime:
+    """Return the newest time that a cron expression names, at or before `now`."""
+    minute = now.replace(second=0, microsecond=0) + _MINUTE
+    # Backwards the library overlooks times around a change of clocks, so from there it goes forwards once more.
+    for near in CronSim(expression, minute.astimezone(zone), reverse=True):
+        found = list(takewhile(lambda time: time <= now, _times(expression, zone, near.astimezone(UTC) - _CHANGE)))
+        if found:
+            return found[-1]
+    raise AssertionError(f"{expression} has never been")
+
+
+def next_cron(expression: str, zone: ZoneInfo, now: datetime) -> datetime:
+    """Return the first time after `now` that a cron expression names."""
+    return next(time for time in _times(expression, zone, now) if time > now)
+
+
+def _times(expression: str, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
+    return (time.astimezone(UTC) for time in CronSim(expression, after.astimezone(zone)))
+
+
+def newest_interval(every: timedelta, now: datetime) -> datetime:
+    """Return the newest multiple of an interval, at or before `now`."""
+    return _EPOCH + (now - _EPOCH) // every * every

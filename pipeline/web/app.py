@@ -1,0 +1,173 @@
+"""The routes: page images, the pages that show them, and friendly words where there is nothing to show."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from importlib.resources import files
+from typing import Any
+
+from anyio.to_thread import run_sync
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from pipeline.archive import Archive, is_image_key
+from pipeline.errors import ServiceRefused, ServiceUnavailable
+from pipeline.languages import english_name
+from pipeline.models import Reading, Tombstone
+from pipeline.signing import Place
+from pipeline.web.access import Access
+from pipeline.web.contents import ASK_AGAIN, FOR_EVER, HEADERS, PAGE_HEADERS, content
+from pipeline.web.viewing import find_page, page_url, view_page
+
+#: After so long a browser may ask again where the archive was away.
+RETRY_AFTER_SECONDS = 10
+_TYPES = {"jpg": "image/jpeg", "webp": "image/webp", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+#: Collection, document and page number, and nothing that leads elsewhere in the archive.
+_PAGE = re.compile(r"([a-z0-9][a-z0-9_-]{0,62})/([0-9a-f]{64})/([1-9][0-9]{0,6})")
+_NUMBER = re.compile(r"[1-9][0-9]{0,6}")
+_ASSETS = ("viewer.css", "viewer.js", "icon.svg")
+_WORDS = {
+    HTTPStatus.FORBIDDEN: (
+        "This page is not open to you",
+        "Its address lacks the key that it was made with, or the key is of a time before the keys were changed. Open "
+        "it from the search once more, or ask whoever runs this server for its token and add ?token=… to the address.",
+    ),
+    HTTPStatus.NOT_FOUND: (
+        "There is nothing here",
+        "No such page was read. Pages are found by searching, in Kibana or by `pagesight search`; from there links "
+        "lead to this server.",
+    ),
+    HTTPStatus.GONE: (
+        "This page was deleted",
+        "Somebody deleted its document or its collection. It comes back only when the file is indexed again.",
+    ),
+    HTTPStatus.METHOD_NOT_ALLOWED: ("Nothing can be changed here", "This server only shows pages."),
+    HTTPStatus.SERVICE_UNAVAILABLE: (
+        "The archive cannot be reached now",
+        "Nothing is lost. Try again in a moment; if it stays so, `pagesight doctor` on the server names the cause.",
+    ),
+}
+
+
+def make_app(archive: Archive, access: Access) -> Starlette:
+    """Return the ASGI application. Only the archive is read; neither the cluster nor a model is asked."""
+    pages = _Pages(archive, access)
+    return Starlette(
+        routes=[
+            Route("/livez", _livez),
+            *(Route(f"/{Place.PAGES.value}/{name}", pages.asset) for name in _ASSETS),
+            Route(f"/{Place.IMAGES.value}/{{path:path}}", pages.image),
+            Route(f"/{Place.PAGES.value}/{{path:path}}", pages.page),
+            Route("/", pages.root),
+        ],
+        exception_handlers={
+            HTTPException: pages.refuse,
+            ServiceRefused: pages.unavailable,
+            ServiceUnavailable: pages.unavailable,
+        },
+    )
+
+
+async def _livez(_request: Request) -> Response:
+    return PlainTextResponse("live\n", headers=HEADERS)
+
+
+class _Pages:
+    """The endpoints. Whatever may wait for the archive runs in a thread."""
+
+    def __init__(self, archive: Archive, access: Access) -> None:
+        self._archive = archive
+        self._access = access
+        folder = files("pipeline.web") / "assets"
+        self._assets = {name: (folder / name).read_bytes() for name in _ASSETS}
+        self._templates = Environment(
+            loader=PackageLoader("pipeline.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        # A new version has a new URL, so a browser need not ask whether its own is still the newest.
+        self._templates.globals["assets"] = {
+            name.replace(".", "_"): f"/{Place.PAGES.value}/{name}?v={hashlib.sha256(data).hexdigest()[:12]}"
+            for name, data in self._assets.items()
+        }
+        self._templates.filters["language"] = english_name
+        self._templates.filters["words"] = lambda name: str(name).replace("_", " ").replace(":", ": ")
+
+    async def asset(self, request: Request) -> Response:
+        """Serve style or script: the same for everyone."""
+        name = request.url.path.rpartition("/")[2]
+        return content(request, self._assets[name], _type(name), FOR_EVER)
+
+    async def root(self, request: Request) -> Response:
+        """There is no list of pages; a token may be handed in here."""
+        return self._access.sign_in(request) or self._words(HTTPStatus.NOT_FOUND)
+
+    async def image(self, request: Request) -> Response:
+        """Serve a page image or a thumbnail by its key in the archive."""
+        key: str = request.path_params["path"]
+        if not self._access.allows(request, Place.IMAGES, key):
+            raise HTTPException(HTTPStatus.FORBIDDEN)
+        data = await run_sync(self._archive.image, key) if is_image_key(key) else None
+        if data is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return content(request, data, _type(key), FOR_EVER)
+
+    async def page(self, request: Request) -> Response:
+        """Serve the page of a page, or lead to another one of its document by `?page=`."""
+        path: str = request.path_params["path"]
+        if signed_in := self._access.sign_in(request):
+            return signed_in
+        if not self._access.allows(request, Place.PAGES, path):
+            raise HTTPException(HTTPStatus.FORBIDDEN)
+        named = _PAGE.fullmatch(path)
+        if named is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        collection, document, number = named.groups()
+        wanted = request.query_params.get("page", "")
+        if _NUMBER.fullmatch(wanted):
+            url = page_url(collection, document, int(wanted), self._access.signer)
+            return RedirectResponse(url, HTTPStatus.SEE_OTHER, PAGE_HEADERS)
+        html = await run_sync(self._page, collection, document, int(number), request.query_params.get("key", ""))
+        return content(request, html.encode(), "text/html", ASK_AGAIN, PAGE_HEADERS)
+
+    async def refuse(self, _request: Request, error: Exception) -> Response:
+        """Say why nothing is shown."""
+        assert isinstance(error, HTTPException)
+        return self._words(HTTPStatus(error.status_code), error.headers or {})
+
+    async def unavailable(self, _request: Request, _error: Exception) -> Response:
+        """Say that the archive is away. What exactly it says is nothing for whoever looks at pages."""
+        return self._words(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+    def _page(self, collection: str, document: str, number: int, key: str) -> str:
+        found = find_page(self._archive, collection, document, number)
+        reading = next((reading for reading in found if reading.page_number == number), None)
+        if reading is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        if isinstance(reading, Tombstone):
+            raise HTTPException(HTTPStatus.GONE)
+        around = [reading for reading in found if isinstance(reading, Reading)]
+        view = view_page(reading, around, self._access.signer)
+        return self._render("page.html", view=view, reading=reading, key=key)
+
+    def _words(self, status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Response:
+        title, words = _WORDS.get(status, (status.phrase, status.description))
+        html = self._render("words.html", title=title, words=words, status=status)
+        caching = {"Cache-Control": "no-store"}
+        return Response(html, status, {**PAGE_HEADERS, **caching, **(headers or {})}, "text/html")
+
+    def _render(self, template: str, **values: Any) -> str:
+        return self._templates.get_template(template).render(**values)
+
+
+def _type(name: str) -> str:
+    return _TYPES[name.rpartition(".")[2]]

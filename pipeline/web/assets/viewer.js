@@ -1,0 +1,95 @@
+// Zoom, and pages turned by arrow keys. Without it the page is whole: links turn pages, the image can be opened alone.
+"use strict";
+
+const STEPS = [1, 1.5, 2, 3, 4, 6, 8];
+const INSPECT = 3;
+const sheet = document.querySelector("[data-zoom]");
+const picture = sheet?.querySelector("img");
+const controls = document.querySelector(".zoom");
+let factor = 1;
+
+// Enlarge about a point of the window, which stays where it is; the middle of the sheet where none is given.
+function zoom(to, x, y) {
+  const frame = sheet.getBoundingClientRect();
+  x ??= frame.left + frame.width / 2;
+  y ??= frame.top + frame.height / 2;
+  const before = picture.getBoundingClientRect();
+  const across = (x - before.left) / before.width, down = (y - before.top) / before.height;
+  factor = Math.min(Math.max(to, STEPS[0]), STEPS.at(-1));
+  sheet.classList.toggle("enlarged", factor > 1);
+  picture.style.width = "";
+  if (factor > 1) {
+    sheet.classList.remove("enlarged");
+    const fitted = picture.getBoundingClientRect().width;
+    sheet.classList.add("enlarged");
+    picture.style.width = `${fitted * factor}px`;
+  }
+  const after = picture.getBoundingClientRect();
+  sheet.scrollLeft += after.left + across * after.width - x;
+  sheet.scrollTop += after.top + down * after.height - y;
+  controls.querySelector("output").textContent = `${Math.round(factor * 100)} %`;
+}
+
+function step(by) {
+  if (by === 0) return zoom(1);
+  const next = by > 0 ? STEPS.find(size => size > factor + 0.01) : STEPS.findLast(size => size < factor - 0.01);
+  if (next) zoom(next);
+}
+
+function drag(event) {
+  if (event.pointerType !== "mouse" || event.button !== 0 || factor === 1) return;
+  sheet.setPointerCapture(event.pointerId);
+  sheet.classList.add("dragged");
+  const move = moved => sheet.scrollBy(-moved.movementX, -moved.movementY);
+  const end = () => {
+    sheet.removeEventListener("pointermove", move);
+    sheet.classList.remove("dragged");
+  };
+  sheet.addEventListener("pointermove", move);
+  sheet.addEventListener("lostpointercapture", end, {once: true});
+}
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input")) return;
+  const scrolls = factor > 1 && sheet.contains(document.activeElement);
+  switch (event.key) {
+    case "ArrowLeft":
+      if (!scrolls && !event.shiftKey) document.querySelector("a[rel=prev]")?.click();
+      break;
+    case "ArrowRight":
+      if (!scrolls && !event.shiftKey) document.querySelector("a[rel=next]")?.click();
+      break;
+    case "+": case "=":
+      if (sheet) step(1);
+      break;
+    case "-":
+      if (sheet) step(-1);
+      break;
+    case "0":
+      if (sheet) step(0);
+      break;
+  }
+}
+
+if (sheet) {
+  controls.hidden = document.querySelector(".hint").hidden = false;
+  controls.addEventListener("click", event => {
+    const button = event.target.closest("[data-step]");
+    if (button) step(Number(button.dataset.step));
+  });
+  sheet.addEventListener("dblclick", event => zoom(factor > 1 ? 1 : INSPECT, event.clientX, event.clientY));
+  sheet.addEventListener("pointerdown", drag);
+  sheet.addEventListener("wheel", event => {
+    if (!event.ctrlKey) return;
+    event.preventDefault();
+    zoom(factor * Math.exp(-event.deltaY / 300), event.clientX, event.clientY);
+  }, {passive: false});
+  window.addEventListener("resize", () => zoom(factor));
+}
+document.addEventListener("keydown", onKey);
+
+const current = document.querySelector(".strip [aria-current]");
+if (current) {
+  const list = current.closest("ol"), frame = list.getBoundingClientRect(), place = current.getBoundingClientRect();
+  list.scrollLeft += place.left + place.width / 2 - frame.left - frame.width / 2;
+}

@@ -1,0 +1,90 @@
+"""A claimed run: what its process tells of it, and when it has to let go."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from pipeline.archive import Archive, Store
+from pipeline.errors import Stopped
+from pipeline.models import Run
+from pipeline.retry import Patience
+from pipeline.schedules import ended_by_death
+from workers import claims
+from workers.actions import tokens_today
+from workers.claims import Claim
+
+NOW = datetime(2026, 11, 24, 9, 41, tzinfo=UTC)
+RUN = Run(schedule="mend", action="repair", due_at=NOW, worker="first", revision=1, started_at=NOW)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    archive = Archive(Store(str(tmp_path)))
+    archive.append_run(RUN)
+    return archive
+
+
+def test_it_is_heard_of_and_its_end_has_what_was_counted(archive: Archive) -> None:
+    claim = Claim(RUN, archive, Patience())
+    claim.tell()
+    heard_at = archive.heard_of("mend")
+    assert heard_at is not None
+    assert datetime.now(UTC) - heard_at < timedelta(minutes=1)
+
+    claim.counts["tokens"] += 5
+    claim.note()
+    claim.counts["tokens"] += 2
+    noted = archive.newest_run("mend")
+    assert noted is not None
+    assert (noted.revision, noted.outcome, noted.counts) == (2, None, {"tokens": 5})
+    claim.tell()
+    assert not claim.patience.stopped, "its own notes are no other's run"
+    assert claim.end({"outcome": "done"})
+    ended = archive.newest_run("mend")
+    assert ended is not None
+    assert (ended.revision, ended.outcome, ended.counts) == (3, "done", {"tokens": 7})
+
+
+def test_one_that_was_taken_for_dead_lets_go_and_changes_nothing(archive: Archive) -> None:
+    claim = Claim(RUN, archive, Patience())
+    ended = ended_by_death(RUN, None)
+    archive.append_run(ended)
+    again = RUN.model_copy(update={"worker": "second", "revision": 3, "started_at": NOW + timedelta(minutes=4)})
+    archive.append_run(again)
+
+    with pytest.raises(Stopped):
+        claim.note()
+    assert not claim.end({"outcome": "done"})
+    claim.tell()
+    assert claim.patience.stopped
+    assert archive.heard_of("mend") is None, "it does not speak for the other"
+    assert archive.newest_run("mend") == again
+
+
+def test_one_that_cannot_tell_stops_before_others_take_it_for_dead(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = Claim(RUN, archive, Patience())
+    assert not claim.patience.stopped
+    monkeypatch.setattr(claims, "GIVE_UP_SECONDS", -1.0)
+
+    assert claim.patience.stopped
+
+
+def test_the_tokens_of_a_day_are_those_of_the_runs_since_midnight_in_a_zone(archive: Archive) -> None:
+    def spent(revision: int, started_at: datetime, tokens: int, outcome: str | None) -> None:
+        changes = {"revision": revision, "due_at": started_at, "started_at": started_at, "outcome": outcome}
+        archive.append_run(RUN.model_copy(update={**changes, "schedule": "refresh", "counts": {"tokens": tokens}}))
+
+    spent(1, datetime(2026, 11, 23, 14, tzinfo=UTC), 1, "done")
+    spent(2, datetime(2026, 11, 23, 16, tzinfo=UTC), 10, "done")
+    spent(3, datetime(2026, 11, 24, 2, tzinfo=UTC), 100, "failed")
+    spent(4, datetime(2026, 11, 24, 9, tzinfo=UTC), 1000, None)
+
+    assert tokens_today(archive, "refresh", ZoneInfo("UTC"), NOW) == 1100
+    assert tokens_today(archive, "refresh", ZoneInfo("Asia/Tokyo"), NOW) == 1110  # midnight was at 15:00 UTC
+    assert tokens_today(archive, "other", ZoneInfo("UTC"), NOW) == 0

@@ -1,0 +1,161 @@
+"""Whether an archive is whole, told by names and newest readings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.archive import Archive, Store, image_stem
+from pipeline.consistency import Flaw, Looked, findings
+from pipeline.models import Answer, Collection, Reading, Tombstone
+from support.readings import NOW, full_reading, full_source
+
+DOCUMENT = "d" * 64
+PAGES = 40
+
+
+def answer_key(page: int) -> str:
+    return f"{page:064x}-{page:064x}"
+
+
+def save_page(archive: Archive, page: int, revision: int = 1) -> Reading:
+    """Archive what a page needs, then its reading, as a writer does."""
+    key, thumbnail = archive.save_image(DOCUMENT, image_stem(page, 1, f"{page:064x}"), b"jpeg", b"webp")
+    archive.save_answer(Answer(key=answer_key(page), question="text", model="m", content="words", asked_at=NOW))
+    full = full_reading()
+    assert full.image is not None
+    reading = full.model_copy(
+        update={
+            "page_number": page,
+            "revision": revision,
+            "image": full.image.model_copy(update={"key": key, "thumbnail_key": thumbnail}),
+            "answers": (answer_key(page),),
+        }
+    )
+    archive.append_reading("works", DOCUMENT, page, None, lambda _: reading)
+    return reading
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "archive") if request.param == "local" else f"memory://{tmp_path.name}")
+
+
+@pytest.fixture
+def archive(store: Store) -> Archive:
+    """An archive of one collection, one document of `PAGES` pages and one source."""
+    archive = Archive(store)
+    archive.append_collection(
+        "works", lambda _: Collection(name="works", language="en", profile="standard", revision=1)
+    )
+    archive.append_source("works", "file:///in/a.pdf", lambda _: full_source(failed=False))
+    for page in range(1, PAGES + 1):
+        save_page(archive, page)
+    return archive
+
+
+def found(archive: Archive) -> list[tuple[Flaw, int | None]]:
+    return [(finding.flaw, finding.page) for finding in findings(archive, Looked())]
+
+
+def test_a_whole_archive_is_counted_and_has_no_findings(archive: Archive) -> None:
+    looked, steps = Looked(), []
+    assert list(findings(archive, looked, lambda: steps.append(1))) == []
+    assert looked == Looked(collections=1, documents=1, pages=PAGES, sources=1)
+    assert len(steps) == 2
+
+
+def test_an_empty_archive_is_whole(store: Store) -> None:
+    assert found(Archive(store)) == []
+
+
+def test_an_image_that_is_gone_is_named_with_its_page(archive: Archive, store: Store) -> None:
+    reading = next(reading for reading in archive.readings("works", DOCUMENT) if reading.page_number == 7)
+    assert isinstance(reading, Reading)
+    assert reading.image is not None
+    store.delete(reading.image.key)
+
+    looked = Looked()
+    (finding,) = findings(archive, looked)
+    assert (finding.flaw, finding.name, finding.page) == (Flaw.IMAGE_MISSING, reading.image.key, 7)
+    assert (finding.collection, finding.document) == ("works", DOCUMENT)
+    assert looked.findings == 1
+
+
+def test_a_thumbnail_that_is_gone_is_named(archive: Archive, store: Store) -> None:
+    keys = [key for key in archive.image_keys(DOCUMENT) if key.endswith(".webp")]
+    for key in keys:
+        store.delete(key)
+    assert {finding.name for finding in findings(archive, Looked())} == set(keys)
+
+
+def test_an_answer_that_is_gone_is_named_as_the_archive_names_it(archive: Archive, store: Store) -> None:
+    name = f"answers/00/{3:064x}/{3:064x}.json"
+    assert store.get(name) is not None
+    store.delete(name)
+    (finding,) = findings(archive, Looked())
+    assert (finding.flaw, finding.name, finding.page) == (Flaw.ANSWER_MISSING, name, 3)
+
+
+@pytest.mark.parametrize("page", [1, 33, PAGES])
+def test_a_damaged_reading_hides_none_of_the_others(archive: Archive, store: Store, page: int) -> None:
+    name = f"readings/works/{DOCUMENT}/{page}.1.json"
+    whole = store.get(name)
+    assert whole is not None
+    store.put(name, whole[: len(whole) // 2])
+    looked = Looked()
+    (finding,) = findings(archive, looked)
+    assert (finding.flaw, finding.name, finding.page) == (Flaw.UNREADABLE, name, page)
+    assert looked.pages == PAGES
+
+
+def test_damaged_sources_and_collections_are_named(archive: Archive, store: Store) -> None:
+    (source,) = archive.source_ids("works")
+    store.put(f"sources/works/{source}/1.json", b"{")
+    store.put("collections/works/1.json", b"")
+    assert [(finding.flaw, finding.name) for finding in findings(archive, Looked())] == [
+        (Flaw.UNREADABLE, "collections/works"),
+        (Flaw.UNREADABLE, f"sources/works/{source}"),
+    ]
+
+
+def test_only_the_newest_reading_counts(archive: Archive, store: Store) -> None:
+    old = save_page(archive, PAGES + 1)
+    assert old.image is not None
+    store.delete(old.image.key)
+    assert found(archive) == [(Flaw.IMAGE_MISSING, PAGES + 1)]
+    archive.append_reading(
+        "works",
+        DOCUMENT,
+        PAGES + 1,
+        old,
+        lambda _: Tombstone(collection="works", document_id=DOCUMENT, page_number=PAGES + 1, deletion=1, revision=2),
+    )
+    assert found(archive) == []
+
+
+class PurgedMeanwhile(Archive):
+    """The document is purged between the look at its readings and the look at its images."""
+
+    def image_keys(self, document: str) -> set[str]:
+        for page, revision in self.revisions("works", document).items():
+            if revision == 1:
+                buried = Tombstone(collection="works", document_id=document, page_number=page, deletion=1, revision=2)
+                self.append_reading("works", document, page, None, lambda _, new=buried: new)
+        self.purge_content(document)
+        return super().image_keys(document)
+
+
+class GrowsMeanwhile(Archive):
+    """The document gets one more page after its images were listed."""
+
+    def readings(self, *place: object) -> Iterator[Reading | Tombstone]:
+        yield from super().readings(*place)  # type: ignore[arg-type]
+        yield save_page(self, PAGES + 1)
+
+
+@pytest.mark.parametrize("kind", [PurgedMeanwhile, GrowsMeanwhile])
+def test_what_happens_while_it_is_looked_at_is_no_finding(archive: Archive, store: Store, kind: type[Archive]) -> None:
+    assert found(kind(store)) == []
