@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from jina_standin.faults import Fault, Kind
-from jina_standin.protocol import Asked, Refusal, application_error, check_key, completion, parse_request
+from jina_standin.protocol import Asked, Refusal, application_error, check_key, completion, describe, parse_request
 from jina_standin.state import State
 
 if TYPE_CHECKING:
@@ -150,15 +150,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def _content(self, asked: Asked) -> str:
         known = self.server.state.answers.get(asked.image_sha256, {})
-        name = "description" if asked.wants_description else "text"
         for piece, content in known.items():
             if piece not in ("description", "text") and piece in asked.prompt:
                 return content
-        if name in known:
+        name = "description" if asked.wants_description else "text"
+        if name in known and asked.wants_own_words is asked.wants_description:
             return known[name]
         short = asked.image_sha256[:8]
-        if asked.wants_description:
-            return f"Stand-in description {short} in {(asked.languages or ['no language'])[0]}"
+        if asked.wants_own_words:
+            return describe(short, asked.languages)
         if self.server.reader is not None:
             return self.server.reader.text(asked.image) or "NO TEXT"
         return f"Stand-in text {short}"
