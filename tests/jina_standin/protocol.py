@@ -65,6 +65,7 @@ class Asked:
     image_sha256: str
     header: Header
     max_tokens: int
+    temperature: float
     violations: tuple[str, ...]
     """What the real endpoint lets pass and Pagesight must not do."""
 
@@ -146,6 +147,7 @@ def parse_request(body: bytes, model: str, manners: Manners) -> Asked:
         image_sha256=hashlib.sha256(image).hexdigest(),
         header=header,
         max_tokens=data.get("max_tokens", DEFAULT_MAX_TOKENS),
+        temperature=data.get("temperature", 1.0),
         violations=tuple(_violations(data, parts, header)),
     )
 

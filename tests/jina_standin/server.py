@@ -8,6 +8,7 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 
 #: How often a request that hangs looks whether its client has left.
 HANG_POLL_SECONDS = 0.05
+
+
+#: What is said instead of the answer.
+_FAULTY: dict[Kind | None, Callable[[Asked], str]] = {
+    Kind.LOOPING: lambda asked: "The table shows the same again. " * asked.max_tokens,
+    Kind.EMPTY: lambda _: "",
+    Kind.REFUSING: lambda _: "I'm sorry, but I can't help with the content of this image.",
+    Kind.ECHOING: lambda asked: asked.prompt,
+    Kind.DRIFTING: lambda _: "Na stronie widać list napisany na maszynie i okrągłą pieczęć w prawym górnym rogu.",
+}
 
 
 class Server(ThreadingHTTPServer):
@@ -127,10 +138,8 @@ class Handler(BaseHTTPRequestHandler):
         kind = fault.kind if fault else None
         if fault is not None:
             _refuse(fault)
-        if kind is Kind.LOOPING:
-            content = "The table shows the same again. " * asked.max_tokens
-        if kind is Kind.EMPTY:
-            content = ""
+        if kind in _FAULTY:
+            content = _FAULTY[kind](asked)
         if kind is Kind.CUT_OFF:
             content = content[: len(content) // 2]
         says_length = self.server.state.manners.says_length
