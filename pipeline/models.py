@@ -346,7 +346,14 @@ class Trust(Archived):
     """What is known of how far a reading can be believed."""
 
     text_source: TextSource | None = None
+    agreement: float | None = None
+    """Overlap of the text's words with those of a sound layer, 0 to 1; None where there is none to tell."""
+    repetition: float = 0.0
+    """The largest share of an answer that repeats itself, 0 to 1."""
     truncated: bool = False
+    """Whether an answer is cut off."""
+    language_ok: bool | None = None
+    """Whether what was to be in the language asked for is; None where nothing was."""
     suspect: bool = False
     reasons: tuple[str, ...] = ()
 
@@ -362,6 +369,8 @@ class Provenance(Archived):
     tokens_out: int = 0
     seconds: float = 0.0
     attempts: int = 0
+    rungs: tuple[str, ...] = ()
+    """How answers that could not be trusted were asked for again: `<question>:<rung>`, in order."""
     described_at: datetime | None = None
 
 

@@ -95,7 +95,7 @@ def read_reading(base: Reading, found: PageAnswers, reader: Reader) -> Reading:
             "text_language": detect_language(found.text),
             "translation": found.translation,
             "values": dict(found.values),
-            "trust": _trust(base.trust, found, reader),
+            "trust": _trust(base.trust, found),
             "model": _provenance(found, reader),
             "answers": tuple(answer.key for answer in found.answers),
         }
@@ -130,18 +130,15 @@ def _doubt(page: RenderedPage) -> Trust:
     return Trust(reasons=(f"layer_{layer}",)) if layer in (LayerState.GARBAGE, LayerState.INVISIBLE) else Trust()
 
 
-def _trust(before: Trust, found: PageAnswers, reader: Reader) -> Trust:
-    truncated = any(answer.truncated for answer in found.answers)
-    reasons = list(found.doubts)
-    if truncated:
-        reasons.append("truncated")
-    if reader.describes and found.description == "":
-        reasons.append("empty_description")
+def _trust(before: Trust, found: PageAnswers) -> Trust:
     return Trust(
         text_source=found.text_source,
-        truncated=truncated,
-        suspect=before.suspect or bool(reasons),
-        reasons=(*before.reasons, *reasons),
+        agreement=found.agreement,
+        repetition=found.repetition,
+        truncated=found.truncated,
+        language_ok=found.language_ok,
+        suspect=before.suspect or bool(found.doubts),
+        reasons=(*before.reasons, *found.doubts),
     )
 
 
@@ -155,5 +152,6 @@ def _provenance(found: PageAnswers, reader: Reader) -> Provenance:
         tokens_out=sum(answer.tokens_out for answer in found.answers),
         seconds=sum(answer.seconds for answer in found.answers),
         attempts=sum(answer.attempts for answer in found.answers),
+        rungs=found.rungs,
         described_at=max((answer.asked_at for answer in found.answers), default=None),
     )

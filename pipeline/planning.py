@@ -21,9 +21,9 @@ from pipeline.inspection import Asking
 from pipeline.models import Answer, Document, FileState, Reading, RenderedPage, Source
 from pipeline.registration import Request, plan, still_holds
 from pipeline.vision.asking import Models, asked_key
+from pipeline.vision.checks import cleaned
 from pipeline.vision.conditions import page_facts
 from pipeline.vision.cost import MAX_IMAGE_TOKENS, NO_COST, Cost, call_cost
-from pipeline.vision.model_reader import clean_answer
 from pipeline.vision.parsing import told
 from pipeline.vision.profile import Profile
 
@@ -76,7 +76,7 @@ class ArchiveMemory:
             asked = model.asked(question, language)
             answer = self._archive.answer(asked_key(model.name, model.revision, page.pixels_sha256, asked))
             if answer is not None:
-                known |= told(clean_answer(answer.content, question.empty_answer), question)
+                known |= told(cleaned(answer.content, question.empty_answer)[0], question)
             complete = complete and answer is not None
             if answer is not None or not is_first:
                 archived += 1

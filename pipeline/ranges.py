@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Set
 from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Literal
 
@@ -33,6 +33,7 @@ from pipeline.models import (
     PageSlice,
     PageStatus,
     Reading,
+    RenderedCrop,
     RenderedPage,
     Source,
     Tombstone,
@@ -66,6 +67,8 @@ class Tools:
     archive: Archive
     projector: Projector
     opener: Opener
+    cropper: Opener
+    """Opens documents once more, to show pages anew: with sandboxes of its own."""
     files: SourceFiles
     reader: Reader
     patience: Patience
@@ -297,11 +300,45 @@ class _Desk:
             if rendered.blank:
                 return reading, 0
             with tools.stage("read"):
-                found = tools.reader.read(rendered, work.language, self.patience)
+                sharper = _Sharper(self.part, number, tools, self.patience)
+                found = tools.reader.read(rendered, work.language, self.patience, sharper)
         except OutcomeError as error:
             before = known.error if isinstance(known, Reading) else None
             return failed_reading(reading, recipe, error, before), 0
         return read_reading(reading, found, tools.reader), found.cached
+
+
+@dataclass(frozen=True, slots=True)
+class _Sharper:
+    """Shows a page anew: its file is opened once more."""
+
+    part: PageSlice
+    number: int
+    tools: Tools
+    patience: Patience
+
+    def crops(self, bands: int) -> tuple[RenderedCrop, ...]:
+        """Return the page in bands; see `pipeline.vision.reader.Sharper`."""
+        with self._open() as opened:
+            return opened.render_crops(self.number, bands)
+
+    def pixels(self) -> RenderedPage:
+        """Return the page with its pixels; likewise."""
+        with self._open() as opened:
+            return opened.render(self.number, with_pixels=True)
+
+    @contextmanager
+    def _open(self) -> Iterator[OpenPages]:
+        source, document = self.part.source, self.part.document
+        assert source.state is not None
+        files = replace(self.tools.files, patience=self.patience)
+        with (
+            self.tools.stage("render"),
+            files.open_document(source.url, source.state, document.id) as file,
+            self.tools.cropper.open(file, document.id, source.path, document.media_type, self.patience) as opened,
+        ):
+            yield opened
+            require_unchanged(file, source.state)
 
 
 def _gather(futures: dict[int, Future[_Finished]]) -> dict[int, _Finished]:

@@ -33,7 +33,8 @@ from pipeline.vision.client import VlmClient
 from pipeline.vision.leases import FileLeases, Leases
 from pipeline.vision.limits import Limiter, LocalLimiter
 from pipeline.vision.local_reader import LocalReader
-from pipeline.vision.model_reader import ModelReader
+from pipeline.vision.model_reader import Again, ModelReader
+from pipeline.vision.ocr import has_packages
 from pipeline.vision.profile import Profile, kept_profile, load_profile
 from pipeline.vision.reader import AnswerCache, Reader
 
@@ -217,7 +218,14 @@ def open_reader(
         return LocalReader(cache)
     limiter = shared.limiter if shared else open_limiter(settings)
     asker, text = open_asker(settings, limiter, budget), open_text_asker(settings, limiter, budget)
-    return ModelReader(models_of(settings), asker, cache, profile or load_profile(), text)
+    again = Again(settings.vlm_again_tokens, settings.vlm_repetition_penalty or None, _open_ocr(cache))
+    return ModelReader(models_of(settings), asker, cache, profile or load_profile(), text, again)
+
+
+def _open_ocr(cache: AnswerCache) -> LocalReader | None:
+    """Return what reads a page that the model cannot; its process starts with the first one. None where the extra
+    `local` is not installed."""
+    return LocalReader(cache) if has_packages() else None
 
 
 def open_passwords(settings: Settings) -> Passwords:
@@ -281,10 +289,14 @@ def open_tools(
         cache = open_cache(settings)
         conversions = ArchivedConversions(archive, leases, cache, open_converter(settings))
         opener = Opener(sandboxes, passwords, conversions)
+        # Sandboxes of their own: those above are held by documents whose pages wait to be read, and so for these.
+        croppers = SandboxPool(1, render_limits(settings))
+        stack.enter_context(closing(croppers))
         tools = Tools(
             archive=archive,
             projector=Projector(archive, index, patience, Signer(settings.serve_secret)),
             opener=opener,
+            cropper=Opener(croppers, passwords, conversions),
             files=open_files(settings, patience, opener, cache),
             reader=reader,
             patience=patience,

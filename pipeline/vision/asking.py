@@ -26,7 +26,6 @@ TEMPERATURE = 0.0
 #: that could tell a page that cannot be answered from a model that is away.
 CANARY_IMAGE = files("pipeline.vision") / "canary.jpg"
 CANARY_PROMPT = "Is this image blank? Answer yes or no."
-CANARY_MAX_TOKENS = 8
 #: The question that an endpoint of its own can be set for.
 TEXT_QUESTION = "text"
 
@@ -36,7 +35,10 @@ class Picture:
     """What a question is about: a page image, or a part of one."""
 
     pixels_sha256: str
+    """Of the whole page: its answers lie, are leased and are purged together."""
     jpeg: bytes
+    crop_sha256: str | None = None
+    """Of the raw pixels of a part; None for the page image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +52,32 @@ class Asked:
     """BCP 47 tag that the prompt names."""
     max_tokens: int
     temperature: float = TEMPERATURE
+    repetition_penalty: float | None = None
+
+    @property
+    def most_tokens(self) -> int:
+        """The most that a call may cost, sent and received: a token is a byte at least."""
+        return MAX_IMAGE_TOKENS + len(self.prompt.encode()) + self.max_tokens
 
 
-def asked_key(model: str, revision: str, pixels_sha256: str, asked: Asked) -> str:
-    """Return the key under which what a model says to this, about these pixels, is archived."""
-    return answer_key(
-        pixels_sha256,
-        {
-            "model": model,
-            "revision": revision,
-            "prompt": asked.prompt,
-            "language": asked.language,
-            "max_tokens": asked.max_tokens,
-            "temperature": asked.temperature,
-        },
-    )
+def asked_key(model: str, revision: str, pixels_sha256: str, asked: Asked, crop_sha256: str | None = None) -> str:
+    """Return the key under which what a model says to this, about these pixels or a part of them, is archived."""
+    what = {
+        "model": model,
+        "revision": revision,
+        "prompt": asked.prompt,
+        "language": asked.language,
+        "max_tokens": asked.max_tokens,
+        "temperature": asked.temperature,
+    }
+    if asked.repetition_penalty is not None:
+        what["repetition_penalty"] = asked.repetition_penalty
+    if crop_sha256 is not None:
+        what["crop"] = crop_sha256
+    return answer_key(pixels_sha256, what)
+
+
+CANARY = Asked("canary", CANARY_PROMPT, language="", max_tokens=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +147,7 @@ class Asker:
 
     def key(self, picture: Picture, asked: Asked) -> str:
         """Return the key under which the answer is archived."""
-        return asked_key(self.model, self.revision, picture.pixels_sha256, asked)
+        return asked_key(self.model, self.revision, picture.pixels_sha256, asked, picture.crop_sha256)
 
     def ask(self, picture: Picture, asked: Asked, known: ImageAnswers, patience: Patience) -> tuple[Answer, bool]:
         """Return the answer, and whether it was archived already.
@@ -160,7 +173,7 @@ class Asker:
         def attempt() -> Completion:
             nonlocal attempts
             attempts += 1
-            return self._call(asked.prompt, jpeg, asked.max_tokens, asked.temperature, attempts, patience)
+            return self._call(asked, jpeg, attempts, patience)
 
         try:
             completion = persist(
@@ -189,18 +202,21 @@ class Asker:
         if self.usage.calls > answered_before:
             return True
         try:
-            self._call(CANARY_PROMPT, CANARY_IMAGE.read_bytes(), CANARY_MAX_TOKENS, TEMPERATURE, 1, patience)
+            self._call(CANARY, CANARY_IMAGE.read_bytes(), 1, patience)
         except ServiceUnavailable:
             return False
         return True
 
-    def _call(
-        self, prompt: str, jpeg: bytes, max_tokens: int, temperature: float, attempt: int, patience: Patience
-    ) -> Completion:
-        most = MAX_IMAGE_TOKENS + len(prompt.encode()) + max_tokens
-        with self._limiter.slot(patience), self._budget.share(most, patience) as share:
+    def _call(self, asked: Asked, jpeg: bytes, attempt: int, patience: Patience) -> Completion:
+        with self._limiter.slot(patience), self._budget.share(asked.most_tokens, patience) as share:
             try:
-                completion = self._client.ask(prompt, jpeg, max_tokens=max_tokens, temperature=temperature)
+                completion = self._client.ask(
+                    asked.prompt,
+                    jpeg,
+                    max_tokens=asked.max_tokens,
+                    temperature=asked.temperature,
+                    repetition_penalty=asked.repetition_penalty,
+                )
             except ServiceThrottled as error:
                 self._limiter.pause(wait_seconds(error, attempt, self._waits_seconds, jitter=0.0))
                 raise

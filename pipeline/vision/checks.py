@@ -69,6 +69,12 @@ class Fault(StrEnum):
     TOO_LONG_FOR_INK = "too_long_for_ink"
 
 
+#: What `pipeline.vision.repetition` finds.
+LOOPS = frozenset({Fault.TAIL_REPETITION, Fault.REPEATED_LINES, Fault.COMPRESSIBLE})
+#: An answer in another language than it was to be.
+LANGUAGE = frozenset({Fault.WRONG_SCRIPT, Fault.WRONG_LANGUAGE})
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What is known of the question and of the page."""
@@ -97,6 +103,8 @@ class Checked:
 
     content: str
     """Without code fence and preamble; "" for the agreed word for nothing."""
+    said_empty: bool
+    """Whether it is the agreed word for nothing."""
     faults: tuple[Fault, ...]
     clean_prefix: str
     """What comes before a repetition begins, with what is repeated once; `content` where nothing is."""
@@ -108,9 +116,7 @@ class Checked:
 
 def check(content: str, context: Context) -> Checked:
     """Clean an answer and look at it in every way that its kind allows."""
-    text = without_wrapping(content, context.layer_text)
-    said_empty = context.empty_answer is not None and letters(text) == letters(context.empty_answer)
-    text = "" if said_empty else text
+    text, said_empty = cleaned(content, context.empty_answer, context.layer_text)
     verbatim = context.kind is Kind.VERBATIM
     agreement = overlap(text, context.layer_text) if verbatim and context.layer_text is not None else None
     disagrees = agreement is not None and disagrees_with_layer(text, context.layer_text or "", agreement)
@@ -135,11 +141,22 @@ def check(content: str, context: Context) -> Checked:
     )
     return Checked(
         content=text,
+        said_empty=said_empty,
         faults=reasons,
         clean_prefix=text if repeats is None else text[: repeats.ends].rstrip(),
         repetition=0.0 if repeats is None else repeats.share,
         agreement=agreement,
     )
+
+
+def cleaned(content: str, empty_answer: str | None, layer_text: str | None = None) -> tuple[str, bool]:
+    """Return an answer without what models put around it, and whether it is the agreed word for nothing, then "".
+
+    Small models add a full stop, quotes or capitals of their own to that word.
+    """
+    text = without_wrapping(content, layer_text)
+    said_empty = empty_answer is not None and letters(text) == letters(empty_answer)
+    return "" if said_empty else text, said_empty
 
 
 def is_cut_off(context: Context) -> bool:

@@ -13,7 +13,7 @@ from pipeline.retry import Patience
 from pipeline.vision.measured import DESCRIPTION_REVISION, TextMeasures, describe
 from pipeline.vision.ocr import Ocr, open_rapidocr
 from pipeline.vision.profile import Profile
-from pipeline.vision.reader import AnswerCache, ImageAnswers, PageAnswers, Usage, answer_key
+from pipeline.vision.reader import AnswerCache, ImageAnswers, OcrText, PageAnswers, Sharper, Usage, answer_key
 from pipeline.vision.tesseract import find_tesseract
 from pipeline.vision.text_layer import stands_for_page
 from pipeline.vision.text_lines import FoundLines, arrange, is_legible, unread_share
@@ -64,7 +64,9 @@ class LocalReader:
         engines = (ocr,) if other_scripts is None else (ocr, other_scripts)
         self.revision = "-".join((str(TEXT_REVISION), *(engine.revision for engine in engines)))
 
-    def read(self, page: RenderedPage, language: str, patience: Patience) -> PageAnswers:
+    def read(
+        self, page: RenderedPage, language: str, patience: Patience, sharper: Sharper | None = None
+    ) -> PageAnswers:
         """Return the page's text, from its layer or by OCR, and a description of what was measured.
 
         Raises:
@@ -89,6 +91,16 @@ class LocalReader:
         self._ocr.close()
         if self._other_scripts is not None:
             self._other_scripts.close()
+
+    def read_text(self, page: RenderedPage, answers: ImageAnswers) -> OcrText | None:
+        """Return a page's text by OCR alone, for one who is at work on its image; None where most of it is unread.
+
+        Raises:
+            AnswerTimeout, AnswerUnusable, ServiceRefused: as `read` raises them.
+        """
+        reading = self._read_with(page, answers)
+        text = arrange(reading.found.lines).text
+        return None if reading.unread else OcrText(text, reading.answers, reading.cached)
 
     def _read_pixels(self, page: RenderedPage, patience: Patience) -> _OcrReading:
         """Have a page read by the engine that knows its script, or keep of it what was legible."""

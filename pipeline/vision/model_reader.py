@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
-from pipeline.models import Answer, RenderedPage, TextSource, Value
+from pipeline.models import Answer, RenderedPage, Value
 from pipeline.retry import Patience
-from pipeline.vision.asking import Asker, Models, Picture
+from pipeline.vision.asking import Asked, Asker, Models, Picture
+from pipeline.vision.checks import LANGUAGE, Fault, Kind
 from pipeline.vision.conditions import Known, page_facts
+from pipeline.vision.ladder import Ladder, Settled, kind_of
+from pipeline.vision.local_reader import LocalReader
 from pipeline.vision.parsing import parse_answer, told
 from pipeline.vision.profile import RECORD_FIELDS, Profile, Question
-from pipeline.vision.reader import AnswerCache, ImageAnswers, PageAnswers, Usage
-from pipeline.vision.words import letters
+from pipeline.vision.reader import AnswerCache, ImageAnswers, PageAnswers, Sharper, Usage
 
 #: The beginning of the reason for an answer that is none of what was asked for; the question's name follows.
 UNPARSABLE = "unparsable:"
+#: Likewise where a page could not be shown again; the class of the error follows.
+NOT_SHOWN = "not_shown:"
 
-_FENCED = re.compile(r"\A```[\w-]*[ \t]*\n(?P<inside>.*?)\n?```\Z", re.DOTALL)
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """How it is asked again where an answer cannot be trusted."""
+
+    tokens: int = 40_000
+    """What that may cost a page, sent and received."""
+    penalty: float | None = None
+    """`repetition_penalty`, for endpoints that take one."""
+    ocr: LocalReader | None = None
+    """Reads what the model cannot; it is closed with the reader."""
 
 
 class ModelReader:
@@ -31,7 +46,13 @@ class ModelReader:
     wants_pixels = False
 
     def __init__(
-        self, models: Models, asker: Asker, cache: AnswerCache, profile: Profile, text: Asker | None = None
+        self,
+        models: Models,
+        asker: Asker,
+        cache: AnswerCache,
+        profile: Profile,
+        text: Asker | None = None,
+        again: Again | None = None,
     ) -> None:
         self.name = models.vision.name
         self.revision = models.revision
@@ -42,10 +63,11 @@ class ModelReader:
         self._text = text or asker
         self._cache = cache
         self._questions = profile.questions
+        self._again = again or Again()
 
     def with_profile(self, profile: Profile) -> ModelReader:
         """Return the reader that asks the questions of another profile, by the same connections."""
-        return ModelReader(self._models, self._asker, self._cache, profile, self._text)
+        return ModelReader(self._models, self._asker, self._cache, profile, self._text, self._again)
 
     @property
     def usage(self) -> Usage:
@@ -56,33 +78,37 @@ class ModelReader:
             total.include(usage)
         return total
 
-    def read(self, page: RenderedPage, language: str, patience: Patience) -> PageAnswers:
-        """Ask those questions of the profile whose conditions hold. An empty description is returned as it is, as "".
+    def read(
+        self, page: RenderedPage, language: str, patience: Patience, sharper: Sharper | None = None
+    ) -> PageAnswers:
+        """Ask those questions of the profile whose conditions hold, and again where an answer cannot be trusted.
 
         Raises:
             OutcomeError, ServiceRefused, Stopped: as `Asker.ask` raises them.
         """
-        picture = Picture(page.pixels_sha256, page.jpeg)
         found = _Findings(page_facts(page, language))
         with self._cache.about(page.pixels_sha256, patience) as known:
+            ladder = self._ladder(page, known, patience, sharper)
             for question in self._questions:
                 if question.is_asked(found.known):
-                    answer, cached = self._ask(question, picture, language, known, patience)
-                    found.add(question, answer, cached=cached)
+                    found.add(ladder.settle(question, self._models.of(question).asked(question, language)))
         return found.page_answers(language)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and end OCR."""
         self._asker.close()
         self._text.close()
+        if self._again.ocr is not None:
+            self._again.ocr.close()
 
-    def _ask(
-        self, question: Question, picture: Picture, language: str, known: ImageAnswers, patience: Patience
-    ) -> tuple[Answer, bool]:
-        """Ask one question; return its answer, and whether that was there already."""
-        model = self._models.of(question)
-        asker = self._asker if model is self._models.vision else self._text
-        return asker.ask(picture, model.asked(question, language), known, patience)
+    def _ladder(self, page: RenderedPage, known: ImageAnswers, patience: Patience, sharper: Sharper | None) -> Ladder:
+        def ask(question: Question, picture: Picture, asked: Asked) -> tuple[Answer, bool]:
+            asker = self._asker if self._models.of(question) is self._models.vision else self._text
+            return asker.ask(picture, asked, known, patience)
+
+        again = self._again
+        ocr = partial(again.ocr.read_text, answers=known) if again.ocr is not None else None
+        return Ladder(page, ask, sharper=sharper, ocr=ocr, tokens=again.tokens, penalty=again.penalty)
 
 
 @dataclass(slots=True)
@@ -91,56 +117,58 @@ class _Findings:
 
     known: dict[str, Known]
     """What conditions can name: facts of the page, and answers."""
-    fields: dict[str, str] = field(default_factory=dict)
-    """Answers that are fields of a record by themselves."""
-    values: dict[str, Value] = field(default_factory=dict)
-    doubts: list[str] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
-    cached: int = 0
+    settled: list[Settled] = field(default_factory=list)
 
-    def add(self, question: Question, answer: Answer, *, cached: bool) -> None:
-        """Take in the answer to a question."""
-        self.answers.append(answer)
-        self.cached += cached
-        text = clean_answer(answer.content, question.empty_answer)
-        self.known |= told(text, question)
-        if question.name in RECORD_FIELDS:
-            self.fields[question.name] = text
-        elif text or not _is_empty(answer.content, question.empty_answer):
-            self._add_value(question, text)
-
-    def _add_value(self, question: Question, text: str) -> None:
-        value = parse_answer(text, question)
-        if value is None:
-            self.doubts.append(UNPARSABLE + question.name)
-        else:
-            self.values[question.name] = Value(kind=question.kind, value=value)
+    def add(self, settled: Settled) -> None:
+        """Take in what a question came to."""
+        self.settled.append(settled)
+        self.known |= told(settled.content, settled.question)
 
     def page_answers(self, language: str) -> PageAnswers:
         """Return all of it."""
-        fields = self.fields
+        fields = {settled.question.name: settled for settled in self.settled if settled.question.name in RECORD_FIELDS}
+        texts = {name: settled.content for name, settled in fields.items()}
+        values = {name: value for name, value in self._values().items() if value is not None}
+        checked = [settled.checked for settled in self.settled]
         return PageAnswers(
-            description=fields.get("description"),
-            description_language=language if "description" in fields else None,
-            caption=fields.get("caption"),
-            text=fields.get("text"),
-            text_source=TextSource.MODEL if "text" in fields else None,
-            translation=fields.get("translation"),
-            values=self.values,
-            doubts=tuple(self.doubts),
-            answers=tuple(self.answers),
-            cached=self.cached,
+            description=texts.get("description"),
+            description_language=language if "description" in texts else None,
+            caption=texts.get("caption"),
+            text=texts.get("text"),
+            text_source=fields["text"].source if "text" in fields else None,
+            translation=texts.get("translation"),
+            values=values,
+            doubts=tuple(self._doubts()),
+            answers=tuple(answer for settled in self.settled for answer in settled.answers),
+            cached=sum(settled.cached for settled in self.settled),
+            rungs=tuple(f"{settled.question.name}:{rung}" for settled in self.settled for rung in settled.rungs),
+            agreement=fields["text"].checked.agreement if "text" in fields else None,
+            repetition=max((one.repetition for one in checked), default=0.0),
+            truncated=any(Fault.CUT_OFF in settled.reasons for settled in self.settled),
+            language_ok=self._language_ok(),
         )
 
+    def _values(self) -> dict[str, Value | None]:
+        """Return the answers to questions of one's own by name; None where one is none of what was asked for."""
+        return {
+            settled.question.name: _value(settled)
+            for settled in self.settled
+            if settled.question.name not in RECORD_FIELDS and not settled.checked.said_empty
+        }
 
-def clean_answer(content: str, empty_answer: str | None) -> str:
-    """Return an answer without a code fence around it; the agreed word for nothing becomes the empty text."""
-    text = content.strip()
-    if fenced := _FENCED.match(text):
-        text = fenced["inside"].strip()
-    return "" if _is_empty(text, empty_answer) else text
+    def _doubts(self) -> Iterator[str]:
+        for settled in self.settled:
+            name = settled.question.name
+            yield from (f"{fault}:{name}" for fault in settled.reasons)
+            if settled.missing is not None:
+                yield f"{NOT_SHOWN}{settled.missing}"
+        yield from (UNPARSABLE + name for name, value in self._values().items() if value is None)
+
+    def _language_ok(self) -> bool | None:
+        faults = [{*settled.reasons} for settled in self.settled if kind_of(settled.question) is Kind.PROSE]
+        return not any(found & LANGUAGE for found in faults) if faults else None
 
 
-def _is_empty(text: str, empty_answer: str | None) -> bool:
-    # Small models add a full stop, quotes or capitals of their own to the word they were told.
-    return empty_answer is not None and letters(text) == letters(empty_answer)
+def _value(settled: Settled) -> Value | None:
+    value = parse_answer(settled.content, settled.question)
+    return None if value is None else Value(kind=settled.question.kind, value=value)

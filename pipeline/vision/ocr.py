@@ -67,13 +67,22 @@ class Reply(BaseModel):
     unusable: str | None = None
 
 
+def has_packages(names: Sequence[str] = PACKAGES) -> bool:
+    """Whether the packages of the extra `local` can be found; none is imported."""
+    return not _missing(names)
+
+
+def _missing(names: Sequence[str]) -> list[str]:
+    return [name for name in names if find_spec(name) is None]
+
+
 def require_packages(names: Sequence[str] = PACKAGES) -> None:
     """Check that packages can be found, without importing them.
 
     Raises:
         SettingsError: one is missing.
     """
-    missing = [name for name in names if find_spec(name) is None]
+    missing = _missing(names)
     if missing:
         raise SettingsError(
             f"the local reader lacks {', '.join(missing)}",

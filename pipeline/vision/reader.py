@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipeline.models import Answer, RenderedPage, TextSource, Value
+from pipeline.models import Answer, RenderedCrop, RenderedPage, TextSource, Value
 from pipeline.retry import Patience, Waiting, persist
 from pipeline.vision.leases import LEASE_WAITS_SECONDS, Lease, Leases
 from pipeline.vision.profile import Profile
@@ -42,6 +42,26 @@ class PageAnswers:
     """What read this page, with its revision, where the reader has several ways."""
     doubts: tuple[str, ...] = ()
     """Why the page is to be looked at, in the words of `Trust.reasons`."""
+    rungs: tuple[str, ...] = ()
+    """How it was asked again, as `<question>:<rung>`, in order."""
+    agreement: float | None = None
+    """Overlap of the text's words with those of a sound layer, 0 to 1."""
+    repetition: float = 0.0
+    """The largest share of an answer that repeats itself, 0 to 1."""
+    truncated: bool = False
+    """Whether an answer that was kept is cut off."""
+    language_ok: bool | None = None
+    """Whether what was to be in the language asked for is; None where nothing was."""
+
+
+@dataclass(frozen=True, slots=True)
+class OcrText:
+    """The text of a page by OCR."""
+
+    text: str
+    answers: tuple[Answer, ...]
+    """What it rests on."""
+    cached: int
 
 
 @dataclass(slots=True)
@@ -74,6 +94,23 @@ class Usage:
             self.tokens_out += tokens_out
 
 
+class Sharper(Protocol):
+    """Shows a page anew, from its source."""
+
+    def crops(self, bands: int) -> tuple[RenderedCrop, ...]:
+        """Return the page in so many overlapping bands, each sharper than the page image.
+
+        Raises:
+            OutcomeError: its file has changed, or rendering fails.
+            Stopped: the patience has ended meanwhile.
+        """
+        ...
+
+    def pixels(self) -> RenderedPage:
+        """Return the page with its pixels; raises as `crops` does."""
+        ...
+
+
 class Reader(Protocol):
     """Reads one page at a time; threads share one reader."""
 
@@ -99,8 +136,10 @@ class Reader(Protocol):
         """
         ...
 
-    def read(self, page: RenderedPage, language: str, patience: Patience) -> PageAnswers:
-        """Read a page that is not blank, in the language of a BCP 47 tag.
+    def read(
+        self, page: RenderedPage, language: str, patience: Patience, sharper: Sharper | None = None
+    ) -> PageAnswers:
+        """Read a page that is not blank, in the language of a BCP 47 tag; `sharper` shows it anew where that helps.
 
         Raises:
             OutcomeError: this page cannot be read.

@@ -86,7 +86,7 @@ def test_show_gives_a_document_or_one_page_with_everything_known(filled: Pagesig
     by_id = filled.run("show", document["document"]["document"]["id"][:10], "--json")
     assert by_id.json == document
     shown = filled.run("show", "report.pdf:2").stdout
-    assert "description: Stand-in description" in shown
+    assert "description: A page, described by the stand-in as" in shown
     for unknown in ("report.pdf:4", "nonesuch.pdf"):
         ended = filled.run("show", unknown)
         assert ended.code == 2

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from jina_standin.protocol import describe
 from pipeline.models import Reading
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES, Index
 from support.pagesight_runs import Ended, Pagesight, make_pdf, make_picture
@@ -82,7 +83,7 @@ def test_a_hundred_pages_become_a_hundred_records_with_the_models_own_words(hund
         jpeg = hundred.pagesight.archive.image(record["image"]["key"])
         assert jpeg is not None
         seen = hashlib.sha256(jpeg).hexdigest()[:8]
-        assert record["description"] == f"Stand-in description {seen} in English"
+        assert record["description"] == describe(seen, ["English"])
         assert record["text"] == f"Stand-in text {seen}"
         assert record["status"] == "described"
         assert record["model"]["name"] == "jina-vlm"

@@ -37,7 +37,10 @@ TREE: list[tuple[dict[str, str], tuple[str, ...]]] = [
     ({HAS_TEXT: "yes", PICTURE_KIND: "text", "text": GERMAN}, (*ALWAYS, "text", "translation")),
     ({HAS_TEXT: "yes", PICTURE_KIND: "Chart", "text": ENGLISH}, (*ALWAYS, "text", *CHART)),
     ({HAS_TEXT: "no", PICTURE_KIND: "chart."}, (*ALWAYS, *CHART)),
-    ({HAS_TEXT: "yes", PICTURE_KIND: "table", "text": GERMAN}, (*ALWAYS, "text", "translation", "table_subject")),
+    (
+        {HAS_TEXT: "yes", PICTURE_KIND: "table", "text": GERMAN},
+        (*ALWAYS, "text", "translation", "table_subject"),
+    ),
     ({HAS_TEXT: "no", PICTURE_KIND: "diagram"}, (*ALWAYS, "diagram_subject")),
     ({HAS_TEXT: "yes", PICTURE_KIND: "map", "text": "NO TEXT"}, (*ALWAYS, "text", "map_subject")),
     # Of answers that cannot be understood nothing follows; nor of a text whose language cannot be told.

@@ -27,6 +27,12 @@ class Kind(StrEnum):
     """One sentence again and again until `max_tokens`."""
     EMPTY = "empty"
     """An answer without a word."""
+    REFUSING = "refusing"
+    """An apology instead of an answer."""
+    ECHOING = "echoing"
+    """The prompt instead of an answer."""
+    DRIFTING = "drifting"
+    """Words in a language that nobody asked for."""
     GARBLED = "garbled"
     """200 with a body that is no JSON."""
     HANGING = "hanging"
@@ -52,6 +58,8 @@ class Fault:
     """Only images of these SHA-256."""
     prompt_has: str | None = None
     """Only prompts that hold this."""
+    max_temperature: float | None = None
+    """Only requests that are no hotter."""
     retry_after: str | None = None
     """Sent as `Retry-After`."""
     status: int = 500
@@ -69,6 +77,8 @@ class Fault:
         if self.images is not None and asked.image_sha256 not in self.images:
             return False
         if self.prompt_has is not None and self.prompt_has not in asked.prompt:
+            return False
+        if self.max_temperature is not None and asked.temperature > self.max_temperature:
             return False
         self.seen += 1
         if self.seen % self.every:

@@ -65,6 +65,7 @@ class Asked:
     image_sha256: str
     header: Header
     max_tokens: int
+    temperature: float
     violations: tuple[str, ...]
     """What the real endpoint lets pass and Pagesight must not do."""
 
@@ -75,6 +76,25 @@ class Asked:
     @property
     def wants_description(self) -> bool:
         return "describe" in self.prompt.lower()
+
+    @property
+    def wants_own_words(self) -> bool:
+        """Whether the answer is to be written in a language, and not copied from the image."""
+        return bool(self.languages) and "word for word" not in self.prompt
+
+
+#: What the model says of any page, in the language that it is told to write in: English where it is told none of these.
+DESCRIPTIONS = {
+    "English": "A page, described by the stand-in as {}",
+    "German": "Eine Seite, von der Attrappe beschrieben als {}",
+    "French": "Une page que le remplaçant décrit comme {}",
+}
+
+
+def describe(image: str, languages: list[str]) -> str:
+    """A description of the image whose hash begins so."""
+    told = next((language for language in languages if language in DESCRIPTIONS), "English")
+    return DESCRIPTIONS[told].format(image)
 
 
 def application_error(status: int, code: str, message: str) -> Refusal:
@@ -127,6 +147,7 @@ def parse_request(body: bytes, model: str, manners: Manners) -> Asked:
         image_sha256=hashlib.sha256(image).hexdigest(),
         header=header,
         max_tokens=data.get("max_tokens", DEFAULT_MAX_TOKENS),
+        temperature=data.get("temperature", 1.0),
         violations=tuple(_violations(data, parts, header)),
     )
 

@@ -8,13 +8,14 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from jina_standin.faults import Fault, Kind
-from jina_standin.protocol import Asked, Refusal, application_error, check_key, completion, parse_request
+from jina_standin.protocol import Asked, Refusal, application_error, check_key, completion, describe, parse_request
 from jina_standin.state import State
 
 if TYPE_CHECKING:
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 
 #: How often a request that hangs looks whether its client has left.
 HANG_POLL_SECONDS = 0.05
+
+
+#: What is said instead of the answer.
+_FAULTY: dict[Kind | None, Callable[[Asked], str]] = {
+    Kind.LOOPING: lambda asked: "The table shows the same again. " * asked.max_tokens,
+    Kind.EMPTY: lambda _: "",
+    Kind.REFUSING: lambda _: "I'm sorry, but I can't help with the content of this image.",
+    Kind.ECHOING: lambda asked: asked.prompt,
+    Kind.DRIFTING: lambda _: "Na stronie widać list napisany na maszynie i okrągłą pieczęć w prawym górnym rogu.",
+}
 
 
 class Server(ThreadingHTTPServer):
@@ -127,10 +138,8 @@ class Handler(BaseHTTPRequestHandler):
         kind = fault.kind if fault else None
         if fault is not None:
             _refuse(fault)
-        if kind is Kind.LOOPING:
-            content = "The table shows the same again. " * asked.max_tokens
-        if kind is Kind.EMPTY:
-            content = ""
+        if kind in _FAULTY:
+            content = _FAULTY[kind](asked)
         if kind is Kind.CUT_OFF:
             content = content[: len(content) // 2]
         says_length = self.server.state.manners.says_length
@@ -150,15 +159,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def _content(self, asked: Asked) -> str:
         known = self.server.state.answers.get(asked.image_sha256, {})
-        name = "description" if asked.wants_description else "text"
         for piece, content in known.items():
             if piece not in ("description", "text") and piece in asked.prompt:
                 return content
-        if name in known:
+        name = "description" if asked.wants_description else "text"
+        if name in known and asked.wants_own_words is asked.wants_description:
             return known[name]
         short = asked.image_sha256[:8]
-        if asked.wants_description:
-            return f"Stand-in description {short} in {(asked.languages or ['no language'])[0]}"
+        if asked.wants_own_words:
+            return describe(short, asked.languages)
         if self.server.reader is not None:
             return self.server.reader.text(asked.image) or "NO TEXT"
         return f"Stand-in text {short}"

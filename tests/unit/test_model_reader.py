@@ -16,9 +16,10 @@ from pipeline.errors import AnswerRefused, AnswerTimeout, AnswerUnusable, Servic
 from pipeline.models import TextSource
 from pipeline.retry import Patience
 from pipeline.vision.asking import CANARY_PROMPT, Asker
+from pipeline.vision.checks import cleaned
 from pipeline.vision.client import VlmClient
 from pipeline.vision.limits import LocalLimiter
-from pipeline.vision.model_reader import ModelReader, clean_answer
+from pipeline.vision.model_reader import ModelReader
 from pipeline.vision.profile import Profile, load_profile
 from support.vision import AnswersInMemory, answer_cache, model_reader, rendered_page
 
@@ -262,18 +263,6 @@ def test_a_failure_is_not_archived() -> None:
     assert store.by_key == {}
 
 
-def test_a_truncated_answer_says_so() -> None:
-    reader = make_reader(Endpoint([said("A letter."), said("Dear Sir, I", tokens_out=4096)]))
-
-    assert [answer.truncated for answer in reader.read(rendered_page(1), "de", Patience()).answers] == [False, True]
-
-
-def test_an_empty_description_is_not_hidden() -> None:
-    answers = make_reader(Endpoint([said("  \n"), said("NO TEXT")])).read(rendered_page(1), "de", Patience())
-
-    assert (answers.description, answers.text) == ("", "")
-
-
 def test_threads_that_want_the_same_ask_once() -> None:
     endpoint = Endpoint()
     reader = make_reader(endpoint)
@@ -303,7 +292,7 @@ def test_threads_that_want_the_same_ask_once() -> None:
     ],
 )
 def test_an_answer_is_cleaned_of_fences_and_of_the_word_for_nothing(content: str, text: str) -> None:
-    assert clean_answer(content, "NO TEXT") == text
+    assert cleaned(content, "NO TEXT")[0] == text
 
 
 def test_what_answers_have_cost_counts_towards_the_minute() -> None:

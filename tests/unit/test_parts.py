@@ -30,7 +30,7 @@ from pipeline.retry import Patience
 from pipeline.search import DOCUMENTS, PAGES, SOURCES
 from pipeline.sources import Containers, SourceCache, SourceFiles, list_folder, source_url
 from pipeline.threads import ContextThreads, Places
-from pipeline.vision.reader import PageAnswers, Usage
+from pipeline.vision.reader import PageAnswers, Sharper, Usage
 from pipeline.walking import all_due_messages, first_messages, is_live, walk_folder
 from support.containers import carrying, mail, page, zipped
 from support.conversions import CONVERTER
@@ -55,7 +55,9 @@ class InstantReader:
         self.read_pages: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def read(self, page: RenderedPage, language: str, patience: Patience) -> PageAnswers:
+    def read(
+        self, page: RenderedPage, language: str, patience: Patience, sharper: Sharper | None = None
+    ) -> PageAnswers:
         with self._lock:
             self.read_pages[page.pixels_sha256] += 1
         return PageAnswers(f"what {page.phash} shows", page.layer_text, TextSource.LAYER)
@@ -80,6 +82,7 @@ class Bench:
             archive=self.archive,
             projector=self.index.projector(self.archive),
             opener=opener,
+            cropper=opener,
             files=SourceFiles(cache, 1 << 30, patience, Containers(opener, cache, 3)),
             reader=self.reader,
             patience=patience,
