@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     """Calls that may begin in a minute; any number when 0. Jina's free tier allows 500."""
     vlm_tokens_per_minute: int = Field(default=1_000_000, ge=0)
     """Tokens, sent and received, that a minute's calls may cost; any number when 0. Jina's free tier allows 1 M."""
-    vlm_again_tokens: int = Field(default=40_000, ge=0)
+    vlm_again_tokens: int = Field(default=50_000, ge=0)
     """What asking again may cost a page, in tokens sent and received, where an answer cannot be trusted."""
     vlm_repetition_penalty: float = Field(default=0, ge=0, le=2)
     """Sent with second and third askings, to endpoints that take it; never when 0."""

@@ -27,7 +27,7 @@ NOT_SHOWN = "not_shown:"
 class Again:
     """How it is asked again where an answer cannot be trusted."""
 
-    tokens: int = 40_000
+    tokens: int = 50_000
     """What that may cost a page, sent and received."""
     penalty: float | None = None
     """`repetition_penalty`, for endpoints that take one."""
