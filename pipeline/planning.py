@@ -23,7 +23,7 @@ from pipeline.registration import Request, plan, still_holds
 from pipeline.vision.asking import Models, asked_key
 from pipeline.vision.checks import cleaned
 from pipeline.vision.conditions import page_facts
-from pipeline.vision.cost import MAX_IMAGE_TOKENS, NO_COST, Cost, call_cost
+from pipeline.vision.cost import MAX_IMAGE_TOKENS, NO_COST, Cost, call_cost, first_bands
 from pipeline.vision.parsing import told
 from pipeline.vision.profile import Profile
 
@@ -81,8 +81,10 @@ class ArchiveMemory:
             if answer is not None or not is_first:
                 archived += 1
             else:
-                cost += call_cost(asked.prompt, asked.max_tokens, page.width_px, page.height_px)
-                calls[question.name] += 1
+                bands = first_bands(question, page)
+                each = call_cost(asked.prompt, asked.max_tokens, page.width_px, page.height_px)
+                cost = sum([each] * bands, cost)
+                calls[question.name] += bands
         return Asking(cost, archived, calls)
 
     def _is_first(self, pixels_sha256: str) -> bool:

@@ -14,7 +14,7 @@ from pipeline.vision.budget import Budget
 from pipeline.vision.client import Completion, VlmClient
 from pipeline.vision.cost import MAX_IMAGE_TOKENS
 from pipeline.vision.limits import Limiter
-from pipeline.vision.profile import Question
+from pipeline.vision.profile import TEXT_QUESTION, Question
 from pipeline.vision.reader import ImageAnswers, Usage, answer_key
 
 #: An answer that cannot be understood is asked for again at once, so often in all.
@@ -26,8 +26,6 @@ TEMPERATURE = 0.0
 #: that could tell a page that cannot be answered from a model that is away.
 CANARY_IMAGE = files("pipeline.vision") / "canary.jpg"
 CANARY_PROMPT = "Is this image blank? Answer yes or no."
-#: The question that an endpoint of its own can be set for.
-TEXT_QUESTION = "text"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pipeline.models import RenderedPage
 from pipeline.vision.conditions import page_facts
-from pipeline.vision.profile import Profile
+from pipeline.vision.profile import TEXT_QUESTION, Profile, Question
+from pipeline.vision.seams import DENSE_GLYPH_PX
 
 #: The tile grid of the published processor: at most so many tiles of 378 px beside a small copy of the whole page. They
 #: overlap, so that a grid of n tiles covers 266 px a tile and a margin.
@@ -56,8 +57,15 @@ def page_cost(profile: Profile, language: str, page: RenderedPage) -> Cost:
         call_cost(question.prompt_in(language), question.max_tokens, page.width_px, page.height_px)
         for question in profile.questions
         if question.may_be_asked(facts)
+        for _ in range(first_bands(question, page))
     )
     return sum(costs, NO_COST)
+
+
+def first_bands(question: Question, page: RenderedPage) -> int:
+    """Return into how many parts a page is cut when a question is first asked: a dense one, for its text, into two."""
+    glyph_px = page.facts.glyph_px
+    return 2 if question.name == TEXT_QUESTION and glyph_px is not None and glyph_px < DENSE_GLYPH_PX else 1
 
 
 def call_cost(prompt: str, max_tokens: int, width_px: int, height_px: int) -> Cost:

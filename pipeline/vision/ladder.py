@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 
 from pipeline.errors import OutcomeError
 from pipeline.models import Answer, AnswerKind, PageKind, RenderedCrop, RenderedPage, TextSource
-from pipeline.vision.asking import TEXT_QUESTION, Asked, Picture
+from pipeline.vision.asking import Asked, Picture
 from pipeline.vision.checks import LOOPS, Checked, Context, Fault, Kind, check
-from pipeline.vision.profile import Question
+from pipeline.vision.cost import first_bands
+from pipeline.vision.profile import TEXT_QUESTION, Question
 from pipeline.vision.reader import OcrText, Sharper
-from pipeline.vision.seams import DENSE_GLYPH_PX, merge
+from pipeline.vision.seams import merge
 from pipeline.vision.text_layer import stands_for_page
 
 #: Faults after which what was said before them is still worth having.
@@ -150,9 +151,7 @@ class Ladder:
     def _rungs(self, question: Question) -> tuple[Rung, ...]:
         if question.name != TEXT_QUESTION or self._sharper is None:
             return (FIRST, *HOTTER)
-        glyph_px = self._page.facts.glyph_px
-        is_dense = glyph_px is not None and glyph_px < DENSE_GLYPH_PX
-        return (*CROPS, FIRST) if is_dense else (FIRST, *HOTTER, *CROPS)
+        return (*CROPS, FIRST) if first_bands(question, self._page) > 1 else (FIRST, *HOTTER, *CROPS)
 
     def _is_affordable(self, rung: Rung, asked: Asked, *, again: bool) -> bool:
         """Whether a rung's longest answers still fit; the first one always does."""

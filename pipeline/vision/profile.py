@@ -29,6 +29,8 @@ from pipeline.vision.conditions import PAGE_NAMES, REQUESTED, Known, Sample, che
 DEFAULT_PROFILE = "standard"
 #: Names whose answers are fields of a record by themselves; every other one is a field under `answers`.
 RECORD_FIELDS = ("description", "caption", "text", "translation")
+#: The question for the text on the page: it can have an endpoint of its own, and is asked about crops of dense pages.
+TEXT_QUESTION = "text"
 #: Digits of the hash that names a revision.
 REVISION_DIGITS = 12
 SUFFIX = ".toml"

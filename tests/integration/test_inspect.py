@@ -91,6 +91,7 @@ def test_what_is_told_is_what_indexing_does(
     aside = tmp_path / "aside"
     aside.mkdir()
     write_everything(pagesight.files, aside)
+    pagesight.set(vlm_again_tokens=0)  # the stand-in does not read what it is shown, and what is told is first askings
     bucket.put("scans/far.pdf", make_pdf(aside / "far.pdf", 2, seed=9).read_bytes())
     bucket.put("scans/none.pdf", b"nothing that is known")
     words = (pagesight.files, f"{bucket.url}/scans/")
