@@ -179,7 +179,7 @@ def test_a_cluster_that_is_away_at_the_start_is_named_with_a_remedy(pagesight: P
 def test_searching_before_anything_was_indexed_says_what_to_do(pagesight: Pagesight):
     ended = pagesight.run("search", "x")
     assert ended.code == 3
-    assert "pagesight index" in ended.stderr
+    assert "pagesight setup" in ended.stderr
 
 
 def test_a_wrong_key_stops_the_run_and_the_right_one_goes_on(pagesight: Pagesight, standin: Standin):

@@ -145,7 +145,7 @@ def test_image_and_facts_stand_beside_the_answers(archive: Archive, tmp_path: Pa
     assert "data-suspect" in sheet.attributes
     for fact in ("a.pdf", "page 1 of 3", "German", "jina-vlm", "3500 tokens in, 200 out", "4.5 s"):
         assert fact in sheet.text
-    assert {"described", "suspect", "truncated"} <= {chip.text for chip in page.of(name="chip")}
+    assert {"described", "suspect", "cut off:text"} <= {chip.text for chip in page.of(name="chip")}
     assert "1 of 1234 pages" in next(page.of(name="facts")).text
 
 
