@@ -10,6 +10,8 @@ from pipeline.retry import Patience
 from pipeline.search import PAGES, PAGES_WRITE, Index, Write, Written
 from support.page_records import page, page_id, page_write
 
+INDICES = frozenset({"pages-v1"})
+
 
 def write(index: Index, *writes: Write) -> Written:
     return index.write(writes, Patience())
@@ -17,7 +19,7 @@ def write(index: Index, *writes: Write) -> Written:
 
 def test_records_are_stored_as_they_are(index):
     record = page(text='Ünïcode \u2028 \x00 and "quotes"', exif={"Make": "Canon"}, i18n={"text": {"de": "Häuser"}})
-    assert write(index, page_write(record)) == Written(written=1)
+    assert write(index, page_write(record)) == Written(written=1, indices=INDICES)
     assert index.queries.record(page_id(record)) == record
 
 
@@ -31,20 +33,20 @@ def test_an_older_or_equal_version_is_stale_and_changes_nothing(index):
     write(index, page_write(record, 5))
     assert write(index, page_write(page(text="old"), 4), page_write(page(text="same"), 5)) == Written(stale=2)
     assert index.queries.record(page_id(record)) == record
-    assert write(index, page_write(page(text="newer"), 6)) == Written(written=1)
+    assert write(index, page_write(page(text="newer"), 6)) == Written(written=1, indices=INDICES)
 
 
 def test_a_deletion_is_a_version_too(index):
     record = page()
     gone = Write(PAGES_WRITE, page_id(record), 2, None)
     write(index, page_write(record, 1))
-    assert write(index, gone) == Written(deleted=1)
+    assert write(index, gone) == Written(deleted=1, indices=INDICES)
     assert index.queries.record(page_id(record)) is None
     assert write(index, gone, page_write(record, 1)) == Written(stale=2)
 
 
 def test_deleting_what_is_not_there_is_noted(index):
-    assert write(index, Write(PAGES_WRITE, "absent", 3, None)) == Written(deleted=1)
+    assert write(index, Write(PAGES_WRITE, "absent", 3, None)) == Written(deleted=1, indices=INDICES)
     assert write(index, Write(PAGES_WRITE, "absent", 2, {"text": "late"})) == Written(stale=1)
 
 
@@ -61,7 +63,7 @@ def test_a_record_that_the_mapping_refuses_is_named_with_the_servers_words_and_t
 def test_a_missing_alias_stops_everything_and_no_index_is_made_in_its_stead(bare_index, elasticsearch_url, source):
     with pytest.raises(ServiceRefused, match="nothing is installed yet") as caught:
         write(bare_index, Write(PAGES_WRITE, "1", 1, source))
-    assert "pagesight index" in caught.value.remedy
+    assert "pagesight setup" in caught.value.remedy
     with Elasticsearch(elasticsearch_url) as client:
         assert not client.indices.exists(index=PAGES_WRITE)
 
@@ -84,7 +86,7 @@ def test_writes_are_taken_from_an_iterator_as_they_are_sent(index):
             if number == 600:
                 assert index.versions(PAGES, [page_id(page(1))])
 
-    assert index.write(writes(), Patience()) == Written(written=1200)
+    assert index.write(writes(), Patience()) == Written(written=1200, indices=INDICES)
     assert taken == 1200
 
 
