@@ -20,6 +20,7 @@ from support.faulty_elasticsearch import (
 )
 from support.page_records import page, page_id, page_write
 
+INDICES = frozenset({"pages-v1"})
 RECORDS = [page(number, text=f"page {number}") for number in range(1, 41)]
 
 
@@ -37,7 +38,7 @@ def stored(index, records=RECORDS):
 )
 def test_a_request_that_fails_as_a_whole_is_sent_again(index, elasticsearch_url, fault):
     with faulty(elasticsearch_url, fault) as server:
-        assert write_through(server) == Written(written=40)
+        assert write_through(server) == Written(written=40, indices=INDICES)
         assert server.bulk_actions == [40, 40]
 
 
@@ -45,7 +46,7 @@ def test_a_request_that_fails_as_a_whole_is_sent_again(index, elasticsearch_url,
 def test_only_the_rejected_items_are_sent_again_and_none_is_lost(index, elasticsearch_url, status):
     fault = answers_for_half_of_the_items(status)
     with faulty(elasticsearch_url, fault, fault) as server:
-        assert write_through(server) == Written(written=40)
+        assert write_through(server) == Written(written=40, indices=INDICES)
         assert server.bulk_actions == [40, 20, 10]
     assert len(stored(index)) == 40
 
@@ -59,7 +60,7 @@ def test_a_lost_answer_costs_a_repetition_and_changes_nothing(index, elasticsear
 
 def test_a_request_that_is_too_large_is_halved_until_it_passes(index, elasticsearch_url):
     with faulty(elasticsearch_url, takes_at_most(12)) as server:
-        assert write_through(server) == Written(written=40)
+        assert write_through(server) == Written(written=40, indices=INDICES)
         assert server.bulk_actions == [40, 20, 10, 10, 10, 10]
 
 
@@ -70,7 +71,7 @@ def test_a_record_that_is_too_large_alone_is_refused(index, elasticsearch_url):
     assert "413" in written.refused[page_id(RECORDS[0])]
 
 
-@pytest.mark.parametrize(("status", "words"), [(401, "does not allow"), (403, "does not allow"), (400, "answers 400")])
+@pytest.mark.parametrize(("status", "words"), [(401, "does not let anybody in"), (403, "does not allow"), (400, "answers 400")])
 def test_a_refusal_of_everything_stops_the_run(index, elasticsearch_url, status, words):
     with faulty(elasticsearch_url, answers(status)) as server, pytest.raises(ServiceRefused, match=words) as caught:
         write_through(server)
