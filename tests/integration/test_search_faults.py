@@ -71,7 +71,9 @@ def test_a_record_that_is_too_large_alone_is_refused(index, elasticsearch_url):
     assert "413" in written.refused[page_id(RECORDS[0])]
 
 
-@pytest.mark.parametrize(("status", "words"), [(401, "does not let anybody in"), (403, "does not allow"), (400, "answers 400")])
+@pytest.mark.parametrize(
+    ("status", "words"), [(401, "does not let anybody in"), (403, "does not allow"), (400, "answers 400")]
+)
 def test_a_refusal_of_everything_stops_the_run(index, elasticsearch_url, status, words):
     with faulty(elasticsearch_url, answers(status)) as server, pytest.raises(ServiceRefused, match=words) as caught:
         write_through(server)
