@@ -13,7 +13,7 @@ from functools import partial
 
 from pydantic import ValidationError
 
-from pipeline.archive import Archive
+from pipeline.archive import Archive, answer_name, reading_name
 from pipeline.models import Reading, Tombstone
 
 
@@ -120,7 +120,7 @@ def _reading(
     try:
         return archive.reading(collection, document, page, revision)
     except ValidationError:
-        name = f"readings/{collection}/{document}/{page}.{revision}.json"
+        name = reading_name(collection, document, page, revision)
         return Finding(Flaw.UNREADABLE, name, collection, document, page)
 
 
@@ -134,4 +134,4 @@ def _missing(archive: Archive, reading: Reading, images: set[str]) -> Iterator[F
         kept = archive.answer_keys(pixels)
         for key in reading.answers:
             if key.startswith(pixels) and key not in kept:
-                yield Finding(Flaw.ANSWER_MISSING, f"answers/{key[:2]}/{key.replace('-', '/', 1)}.json", *place)
+                yield Finding(Flaw.ANSWER_MISSING, answer_name(key), *place)

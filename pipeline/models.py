@@ -207,6 +207,17 @@ class Value(Archived):
     kind: AnswerKind
     value: bool | float | str | tuple[str, ...]
 
+    @property
+    def words(self) -> str:
+        """The answer as people read it."""
+        match self.value:
+            case bool(yes):
+                return "yes" if yes else "no"
+            case tuple(entries):
+                return "\n".join(entries)
+            case other:
+                return str(other)
+
 
 class Failure(Archived):
     """A named reason, as records show it under `error`."""

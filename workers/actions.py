@@ -25,13 +25,10 @@ from pipeline.services import own_places
 from pipeline.sources import display_path, root_url, walk
 from pipeline.staleness import StaleDocument, first_pages
 from pipeline.syncing import Comparison, compare, require_few, require_folder, take_away
-from workers.claims import Claim, Means
+from workers.claims import REPORT_SECONDS, Claim, Means
 from workers.client import Fleet, Order
 from workers.repairing import repair
 from workers.retrying import Selection, enqueue_any, retry
-
-#: How long the record of a batch is waited for: workers bring it as well.
-REPORT_SECONDS = 10.0
 
 log = structlog.get_logger()
 

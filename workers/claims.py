@@ -22,6 +22,8 @@ RUN_SECONDS = 6 * 3600.0
 #: A process that could not tell for so long that its run goes on stops it: before others take it for dead, even where
 #: their clocks are a minute ahead.
 GIVE_UP_SECONDS = 100.0
+#: How long the record of a run, or of a batch that it began, is waited for: it is a report, and the archive has it.
+REPORT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)

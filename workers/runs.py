@@ -22,12 +22,10 @@ from pipeline.projection import Projector
 from pipeline.retry import Patience
 from pipeline.schedules import Schedule, due, ended_by_death, has_died
 from workers.actions import act
-from workers.claims import Claim, Means
+from workers.claims import REPORT_SECONDS, Claim, Means
 
 #: How often a process tells that its run goes on.
 HEARTBEAT_SECONDS = 20.0
-#: How long the record of a run is waited for: it is a report, and the archive has it.
-REPORT_SECONDS = 10.0
 
 log = structlog.get_logger()
 

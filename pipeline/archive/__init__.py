@@ -1,7 +1,25 @@
 """The archive: the durable truth, of which Elasticsearch is a projection."""
 
-from pipeline.archive.archive import Archive, image_stem, is_image_key, render_revision_of, source_id
+from pipeline.archive.archive import (
+    Archive,
+    answer_name,
+    image_stem,
+    is_image_key,
+    reading_name,
+    render_revision_of,
+    source_id,
+)
 from pipeline.archive.store import Store
 from pipeline.archive.walks import WalkRecords
 
-__all__ = ["Archive", "Store", "WalkRecords", "image_stem", "is_image_key", "render_revision_of", "source_id"]
+__all__ = [
+    "Archive",
+    "Store",
+    "WalkRecords",
+    "answer_name",
+    "image_stem",
+    "is_image_key",
+    "reading_name",
+    "render_revision_of",
+    "source_id",
+]

@@ -225,7 +225,7 @@ class Archive:
             KeyError: there is none.
         """
         while True:
-            name = _reading_name(collection, document, page, revision)
+            name = reading_name(collection, document, page, revision)
             data = self._store.get(name)
             if data is not None:
                 return _PAGE_READING.validate_json(data)
@@ -242,7 +242,7 @@ class Archive:
         wanted = [(page, revision) for page, revision in newest if pages is None or page in pages]
         for start in range(0, len(wanted), _READINGS_AT_ONCE):
             some = wanted[start : start + _READINGS_AT_ONCE]
-            found = self._store.get_many([_reading_name(collection, document, *reading) for reading in some])
+            found = self._store.get_many([reading_name(collection, document, *reading) for reading in some])
             for (page, revision), data in zip(some, found, strict=True):
                 if data is None:  # purged meanwhile
                     yield self.reading(collection, document, page, revision)
@@ -269,7 +269,7 @@ class Archive:
             if value is None:
                 return previous
             try:
-                self._store.create(_reading_name(collection, document, page, value.revision), _encode(value))
+                self._store.create(reading_name(collection, document, page, value.revision), _encode(value))
             except RevisionTaken:
                 newest = self.revisions(collection, document)[page]
                 previous = self.reading(collection, document, page, newest)
@@ -280,7 +280,7 @@ class Archive:
         """Remove every revision that is older than its page's tombstone, given as page number to revision."""
         for page, revision in self._reading_names(collection, document):
             if revision < tombstones.get(page, 0):
-                self._store.delete(_reading_name(collection, document, page, revision))
+                self._store.delete(reading_name(collection, document, page, revision))
 
     def purge_content(self, document: str, pixels_sha256: str | None = None) -> None:
         """Remove the page images of a document, its PDF, and every answer about the images' pixels.
@@ -303,13 +303,13 @@ class Archive:
 
     def answer(self, key: str) -> Answer | None:
         """Return the answer of this key, or None."""
-        data = self._store.get(_answer_name(key))
+        data = self._store.get(answer_name(key))
         return None if data is None else Answer.model_validate_json(data)
 
     def save_answer(self, answer: Answer) -> None:
         """Keep an answer; one that is there already stays."""
         try:
-            self._store.create(_answer_name(answer.key), _encode(answer))
+            self._store.create(answer_name(answer.key), _encode(answer))
         except RevisionTaken:
             return
 
@@ -395,7 +395,8 @@ class Archive:
             yield int(page), int(revision)
 
 
-def _reading_name(collection: str, document: str, page: int, revision: int) -> str:
+def reading_name(collection: str, document: str, page: int, revision: int) -> str:
+    """Return where a revision of a page's reading lies."""
     return f"readings/{collection}/{document}/{page}.{revision}.json"
 
 
@@ -426,8 +427,8 @@ def _answer_folder(pixels_sha256: str) -> str:
     return f"answers/{pixels_sha256[:2]}/{pixels_sha256}"
 
 
-def _answer_name(key: str) -> str:
-    """A key is `<SHA-256 of the pixels>-<hash of what was asked>`."""
+def answer_name(key: str) -> str:
+    """Return where the answer of a key lies, which is `<SHA-256 of the pixels>-<hash of what was asked>`."""
     pixels_sha256, _, asked = key.partition("-")
     return f"{_answer_folder(pixels_sha256)}/{asked}.json"
 

@@ -26,7 +26,7 @@ from markupsafe import Markup
 from pipeline.archive import Archive
 from pipeline.errors import SettingsError
 from pipeline.languages import english_name
-from pipeline.models import Reading, Value
+from pipeline.models import Reading
 from pipeline.records import page_id
 from pipeline.review.candidates import NO_BATCH
 from pipeline.review.reading import ReviewedPage
@@ -105,7 +105,6 @@ def _pieces(review: Review, archive: Archive) -> Iterable[str]:
         lstrip_blocks=True,
     )
     environment.filters["language"] = _language_name
-    environment.filters["said"] = _said
     environment.filters["words"] = lambda name: str(name).replace("_", " ")
     return environment.get_template("review.html").generate(
         review=review,
@@ -175,14 +174,3 @@ def _data_uri(archive: Archive, reading: Reading) -> str | None:
 
 def _language_name(tag: str | None) -> str:
     return english_name(tag) if tag else _NOT_TOLD
-
-
-def _said(value: Value) -> str:
-    """Return an answer of a profile's own question as people read it."""
-    match value.value:
-        case bool(yes):
-            return "yes" if yes else "no"
-        case tuple(entries):
-            return "\n".join(entries)
-        case other:
-            return str(other)

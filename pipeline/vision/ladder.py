@@ -46,7 +46,6 @@ CROPS = (Rung("halves", bands=2), Rung("thirds", bands=3))
 #: Not asked for: taken.
 LAYER, OCR, PREFIX = "layer", "ocr", "prefix"
 
-
 ReadText = Callable[[RenderedPage], OcrText | None]
 """Reads a page, with its pixels, by OCR; None where most of it cannot be read. Raises OutcomeError where OCR fails."""
 Ask = Callable[[Question, Picture, Asked], tuple[Answer, bool]]
@@ -180,7 +179,7 @@ class Ladder:
             asking.append((answer, cached, check(answer.content, context)))
         answers = tuple(answer for answer, _, _ in asking)
         parts = [checked for _, _, checked in asking]
-        whole = check(merge([part.clean_prefix for part in parts]).text, self._of_the_page(question, asked))
+        whole = check(merge([part.clean_prefix for part in parts]).text, context_of(question, asked, self._page))
         spoilt = {fault for part in parts for fault in part.faults} - _NO_FAULT_OF_A_PART
         faults = tuple(sorted(spoilt | {*whole.faults}))
         checked = replace(whole, faults=faults, repetition=max(part.repetition for part in (*parts, whole)))
@@ -194,7 +193,7 @@ class Ladder:
                 settled = _settled(question, tried, tried[0])
                 return replace(
                     settled,
-                    checked=check(found.text, self._of_the_page(question, asked)),
+                    checked=check(found.text, context_of(question, asked, self._page)),
                     answers=(*settled.answers, *found.answers),
                     cached=settled.cached + found.cached,
                     rungs=(*settled.rungs, LAYER if source is TextSource.LAYER else OCR),
@@ -230,9 +229,6 @@ class Ladder:
         except OutcomeError as error:
             raise _NotShown(error.code) from error
 
-    def _of_the_page(self, question: Question, asked: Asked) -> Context:
-        return context_of(question, asked, self._page, None)
-
 
 class _NotShown(Exception):
     """A page could not be shown again."""
@@ -250,7 +246,7 @@ def kind_of(question: Question) -> Kind:
     return Kind.PROSE if question.kind is AnswerKind.LIST and not question.choices else Kind.CLOSED
 
 
-def context_of(question: Question, asked: Asked, page: RenderedPage, answer: Answer | None) -> Context:
+def context_of(question: Question, asked: Asked, page: RenderedPage, answer: Answer | None = None) -> Context:
     """Return what an answer is held against; None stands for one that is put together from several."""
     return Context(
         kind=kind_of(question),

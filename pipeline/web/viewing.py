@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pipeline.archive import Archive, render_revision_of
 from pipeline.languages import direction, english_name
-from pipeline.models import Reading, Tombstone, Value
+from pipeline.models import Reading, Tombstone
 from pipeline.signing import Place, Signer, page_path
 
 #: Pages on either side whose thumbnails are shown: a document of 2,000 pages costs as much as one of 30.
@@ -113,7 +113,7 @@ def view_page(reading: Reading, around: Sequence[Reading], signer: Signer) -> Pa
             Passage("Caption", reading.caption, reading.language, "caption"),
             Passage("Description", reading.description, reading.description_language),
         ),
-        answers=tuple(Passage(name.replace("_", " "), _said(value)) for name, value in reading.values.items()),
+        answers=tuple(Passage(name.replace("_", " "), value.words) for name, value in reading.values.items()),
         texts=_passages(
             Passage(f"Text from the {source.value}" if source else "Text", reading.text, reading.text_language),
             Passage("Translation", reading.translation, reading.language),
@@ -163,16 +163,6 @@ def _passages(*found: Passage) -> tuple[Passage, ...]:
 def _layer(reading: Reading) -> Passage | None:
     layer = reading.layer_text
     return Passage("Text layer of the file", layer) if layer and layer != reading.text else None
-
-
-def _said(value: Value) -> str:
-    match value.value:
-        case bool(yes):
-            return "yes" if yes else "no"
-        case tuple(entries):
-            return "\n".join(entries)
-        case other:
-            return str(other)
 
 
 def _facts(reading: Reading) -> list[tuple[str, str]]:
