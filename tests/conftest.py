@@ -1,5 +1,10 @@
 """Fixtures that several kinds of tests share."""
 
+import pytest
+
+#: Assertions in helpers tell what differed, like those in tests.
+pytest.register_assert_rewrite("support")
+
 pytest_plugins = [
     "support.elasticsearch_node",
     "support.object_store",

@@ -15,7 +15,7 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from pipeline import reindexing
-from pipeline.archive import Archive, Store
+from pipeline.archive import Archive, Store, source_id
 from pipeline.deletion import carry_out, request_deletion
 from pipeline.errors import Overtaken, ServiceRefused, SettingsError
 from pipeline.models import Reading
@@ -75,6 +75,9 @@ def write(projector: Projector, number: int) -> None:
     """What a worker does with a document."""
     seen = projector.archive.newest_deletion(COLLECTION)
     projector.pages(archive_document(projector.archive, number, seen))
+    source = projector.archive.source(COLLECTION, source_id(f"file:///in/{number}.pdf"))
+    assert source is not None
+    projector.sources([source])
     projector.documents(COLLECTION, [document_name(number)])
 
 
