@@ -183,6 +183,8 @@ def found(cluster: Elasticsearch, query: dict[str, Any], **more: Any) -> list[in
         # Beginnings and endings.
         ("wharf*", [2]),
         ("*dampfschifffahrt", [4]),
+        ("*schiff*", [4]),
+        ("schiff", []),
         ("text: inc*me", [1, 2]),
         # Fields: texts by words, keywords as a whole.
         ("text: income", [1, 2]),
