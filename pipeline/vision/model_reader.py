@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from pipeline.models import Answer, RenderedPage, Value
+from pipeline.errors import AnswerUnusable, ServiceRefused
 from pipeline.retry import Patience
 from pipeline.vision.asking import Asked, Asker, Models, Picture
 from pipeline.vision.checks import LANGUAGE, Fault, Kind
@@ -15,7 +16,8 @@ from pipeline.vision.ladder import Ladder, Settled, kind_of
 from pipeline.vision.local_reader import LocalReader
 from pipeline.vision.parsing import parse_answer, told
 from pipeline.vision.profile import RECORD_FIELDS, Profile, Question
-from pipeline.vision.reader import AnswerCache, ImageAnswers, PageAnswers, Sharper, Usage
+from pipeline.vision.ocr import SERVICE as OCR_SERVICE
+from pipeline.vision.reader import AnswerCache, ImageAnswers, OcrText, PageAnswers, Sharper, Usage
 
 #: The beginning of the reason for an answer that is none of what was asked for; the question's name follows.
 UNPARSABLE = "unparsable:"
@@ -23,6 +25,8 @@ UNPARSABLE = "unparsable:"
 NOT_SHOWN = "not_shown:"
 
 
+#: Likewise where OCR was the last resort, and failed.
+OCR_FAILED = "ocr_failed:"
 @dataclass(frozen=True, slots=True)
 class Again:
     """How it is asked again where an answer cannot be trusted."""
@@ -107,7 +111,7 @@ class ModelReader:
             return asker.ask(picture, asked, known, patience)
 
         again = self._again
-        ocr = partial(again.ocr.read_text, answers=known) if again.ocr is not None else None
+        ocr = partial(_read_text, again.ocr, known) if again.ocr is not None else None
         return Ladder(page, ask, sharper=sharper, ocr=ocr, tokens=again.tokens, penalty=again.penalty)
 
 
@@ -171,4 +175,16 @@ class _Findings:
 
 def _value(settled: Settled) -> Value | None:
     value = parse_answer(settled.content, settled.question)
+            if settled.unread is not None:
+                yield f"{OCR_FAILED}{settled.unread}"
     return None if value is None else Value(kind=settled.question.kind, value=value)
+def _read_text(ocr: LocalReader, known: ImageAnswers, page: RenderedPage) -> OcrText | None:
+    """Read a page by OCR. As a last resort an engine that does not work has failed on the page, and stops no run."""
+    try:
+        return ocr.read_text(page, known)
+    except ServiceRefused as error:
+        if error.service != OCR_SERVICE:
+            raise
+        raise AnswerUnusable(str(error), remedy=error.remedy) from error
+
+
