@@ -49,6 +49,7 @@ from pipeline.retry import STOP_POLL_SECONDS, Patience
 from pipeline.revisions import is_overtaken, save_reading
 from pipeline.sources import SourceFiles, require_unchanged
 from pipeline.threads import Places
+from pipeline.vision.budget import Budget
 from pipeline.vision.profile import kept_profile
 from pipeline.vision.reader import Reader
 
@@ -94,6 +95,10 @@ class Tools:
             SettingsError: this version cannot use the profile.
         """
         return replace(self, reader=self.reader.with_profile(kept_profile(batch.profile, batch.own_profile)))
+
+    def within(self, budget: Budget) -> Tools:
+        """Return these tools with a reader whose calls a budget bounds."""
+        return replace(self, reader=self.reader.within(budget))
 
     def recipe(self, language: str) -> Recipe:
         """Return how pages are read with these tools."""
