@@ -348,8 +348,8 @@ class WorkerProcess:
         books: dict[str, BatchBook] = {}
         while not self.ending.wait(CLOSING_SECONDS):
             try:
-                self._close_batches(books)
                 self._close_purses()
+                self._close_batches(books)
             except Stopped:
                 return
             except (ServiceUnavailable, ServiceRefused) as error:
