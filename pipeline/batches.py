@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from pipeline.archive import Archive
 from pipeline.errors import SettingsError
-from pipeline.models import SLUG, Batch, Collection, Lane
+from pipeline.models import SLUG, UNBOUNDED, Allowance, Batch, Collection, Lane
 from pipeline.vision.leases import FileLeases, Lease
 from pipeline.vision.profile import DEFAULT_PROFILE, Profile, kept_form
 
@@ -43,6 +43,7 @@ def begin_batch(
     roots: Iterable[str] = (),
     again: bool = False,
     epoch: str | None = None,
+    budget: Allowance = UNBOUNDED,
     name: Callable[[Batch], None] = lambda _batch: None,
 ) -> Batch:
     """Archive the beginning of a batch, and its collection where it is new or gets another language or profile.
@@ -68,6 +69,7 @@ def begin_batch(
         roots=tuple(roots),
         again=again,
         epoch=epoch,
+        budget=budget,
     )
     name(batch)
     if lane is not None:

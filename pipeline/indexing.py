@@ -96,6 +96,7 @@ def _end(batch: Batch, tools: Tools, tally: Tally, halted: PagesightError | None
         update={
             "revision": batch.revision + 1,
             "state": state,
+            "cause": str(halted) if halted else tally.used_up or None,
             "ended_at": now,
             "documents": _counts(tally.documents),
             "pages": _counts(tally.pages),

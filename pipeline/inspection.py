@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from typing import BinaryIO, Protocol
 
 from pipeline.errors import EncryptedFile, OutcomeError, Stopped
@@ -30,6 +31,7 @@ from pipeline.models import (
     MediaType,
     PageKind,
     PageStatus,
+    RenderedCrop,
     RenderedPage,
     Source,
 )
@@ -44,6 +46,9 @@ from pipeline.vision.profile import Profile
 #: Files that the walk may be ahead of what was seen: it makes their number, and so the ETA, known early.
 FILES_AHEAD = 1_000
 _TICK_SECONDS = 0.25
+
+#: Returns a page in so many overlapping bands; raises OutcomeError where it cannot be rendered.
+Crops = Callable[[int], tuple[RenderedCrop, ...]]
 
 
 class Encryption(StrEnum):
@@ -131,7 +136,7 @@ class Memory(Protocol):
         """Return the numbers of the pages that would be worked."""
         ...
 
-    def asking(self, page: RenderedPage) -> Asking:
+    def asking(self, page: RenderedPage, crops: Crops) -> Asking:
         """Return what reading a page would come to."""
         ...
 
@@ -151,12 +156,12 @@ class Inspector:
     """BCP 47 tag of the language that they would be asked in."""
     memory: Memory | None = None
 
-    def asking(self, page: RenderedPage) -> Asking:
-        """Return what it would come to to read a page."""
+    def asking(self, page: RenderedPage, crops: Crops) -> Asking:
+        """Return what it would come to to read a page, which `crops` shows in parts."""
         if page.blank or self.profile is None:
             return Asking()
         if self.memory is not None:
-            return self.memory.asking(page)
+            return self.memory.asking(page, crops)
         return Asking(page_cost(self.profile, self.language, page))
 
     def due(self, document: Document) -> Collection[int]:
@@ -283,7 +288,7 @@ def _look_at(
         else:
             kinds[page.kind] += 1
             hidden += page.hidden
-            asking = inspector.asking(page)
+            asking = inspector.asking(page, partial(opened.render_crops, number))
             cost += asking.cost
             archived += asking.archived
             calls += asking.calls

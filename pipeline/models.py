@@ -485,6 +485,26 @@ class Lane(StrEnum):
     BACKFILL = "backfill"
 
 
+class Allowance(Archived):
+    """What a queued batch may come to; None is any number."""
+
+    tokens: int | None = None
+    """Sent and received."""
+    pages: int | None = None
+    """Pages that are worked, whatever becomes of them."""
+
+
+#: No bound at all.
+UNBOUNDED = Allowance()
+
+
+class Drawn(Numbered):
+    """How much of a queued batch's allowance its workers have drawn and not given back."""
+
+    tokens: int = 0
+    pages: int = 0
+
+
 class Batch(Numbered):
     """One request to process sources. Revision 1 is its beginning, a later one its end."""
 
@@ -502,6 +522,10 @@ class Batch(Numbered):
     used up, or `killed`; of a queued batch `working`, `paused`, `cancelled` or `done`."""
     lane: Lane | None = None
     """The queue it goes through; None for a run in one process."""
+    cause: str | None = None
+    """Why it does not go on by itself: the budget that is used up, or the service that refused."""
+    budget: Allowance = UNBOUNDED
+    """What a queued batch may come to, from its beginning on."""
     roots: tuple[str, ...] = ()
     """URLs that a queued batch walks."""
     again: bool = False

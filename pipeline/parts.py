@@ -46,6 +46,7 @@ from pipeline.retry import Patience
 from pipeline.revisions import save_reading
 from pipeline.settling import is_quiet, settle_part
 from pipeline.sources import Found
+from pipeline.spending import Purse
 from pipeline.verification import Verification
 from pipeline.walking import add_members
 
@@ -70,6 +71,8 @@ class Job:
     tools: Tools
     patience: Patience
     report: Report
+    purse: Purse
+    """What this process may spend of the batch's budgets; `tools` ask within it."""
 
     @property
     def request(self) -> Request:
@@ -296,14 +299,28 @@ def _ranges(due: Iterable[_Registered]) -> Iterator[list[PageSlice]]:
         yield slices
 
 
+def divide(slices: Iterable[PageSlice], pages: int) -> tuple[list[PageSlice], list[PageSlice]]:
+    """Return the first so many pages of some slices, and the others."""
+    first, others = [], []
+    for part in slices:
+        now, later = part.page_numbers[:pages], part.page_numbers[pages:]
+        pages -= len(now)
+        first += [replace(part, page_numbers=now)] if now else []
+        others += [replace(part, page_numbers=later)] if later else []
+    return first, others
+
+
 def _process(slices: list[PageSlice], job: Job) -> RangeOutcome:
+    """Work as many of the pages as the batch's budget has room for; the others are a rest like any other."""
     batch = job.batch
-    work = PageRange(batch.collection, batch.id, batch.language, batch.deletions_seen, tuple(slices))
-    outcome = process_range(work, job.tools, job.patience, lambda _status: None)
+    with job.purse.pages(sum(len(part.page_numbers) for part in slices)) as share:
+        now, later = divide(slices, share.room)
+        work = PageRange(batch.collection, batch.id, batch.language, batch.deletions_seen, tuple(now))
+        outcome = process_range(work, job.tools, job.patience, share.count)
     for statuses in outcome.pages.values():
         job.report.pages.update(statuses)
     job.report.cached_answers += outcome.cached_answers
-    return outcome
+    return replace(outcome, rest=(*outcome.rest, *later))
 
 
 def _register(entry: Entry, job: Job) -> Source:

@@ -12,20 +12,23 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 
 from pipeline.archive import Archive, source_id
-from pipeline.inspection import Asking
+from pipeline.errors import OutcomeError
+from pipeline.inspection import Asking, Crops
 from pipeline.models import Answer, Document, FileState, Reading, RenderedPage, Source
 from pipeline.registration import Request, plan, still_holds
-from pipeline.vision.asking import Models, asked_key
+from pipeline.vision.asking import Asked, Model, Models, asked_key
 from pipeline.vision.checks import cleaned
 from pipeline.vision.conditions import page_facts
 from pipeline.vision.cost import MAX_IMAGE_TOKENS, NO_COST, Cost, call_cost, first_bands
 from pipeline.vision.parsing import told
-from pipeline.vision.profile import Profile
+from pipeline.vision.profile import Profile, Question
+from pipeline.vision.seams import merge
 
 #: Documents, and pages of them, whose answers are looked at to measure what these take: they lie evenly among all.
 SAMPLE_DOCUMENTS = 60
@@ -61,7 +64,7 @@ class ArchiveMemory:
         """Return the numbers of the pages that would be worked."""
         return plan(document, self._request, self._archive).due
 
-    def asking(self, page: RenderedPage) -> Asking:
+    def asking(self, page: RenderedPage, crops: Crops) -> Asking:
         """Return what would be asked about a page. Of pages with the same image, the first one is asked about."""
         if self._models is None:
             return Asking()
@@ -74,18 +77,37 @@ class ArchiveMemory:
                 continue
             model = self._models.of(question)
             asked = model.asked(question, language)
-            answer = self._archive.answer(asked_key(model.name, model.revision, page.pixels_sha256, asked))
-            if answer is not None:
-                known |= told(cleaned(answer.content, question.empty_answer)[0], question)
-            complete = complete and answer is not None
-            if answer is not None or not is_first:
-                archived += 1
+            found = self._first_answers(question, model, asked, page, crops)
+            there = [answer for answer in found if answer is not None]
+            if len(there) == len(found):
+                parts = [cleaned(answer.content, question.empty_answer)[0] for answer in there]
+                known |= told(parts[0] if len(parts) == 1 else merge(parts).text, question)
             else:
-                bands = first_bands(question, page)
+                complete = False
+            missing = len(found) - len(there) if is_first else 0
+            archived += len(found) - missing
+            if missing:
                 each = call_cost(asked.prompt, asked.max_tokens, page.width_px, page.height_px)
-                cost = sum([each] * bands, cost)
-                calls[question.name] += bands
+                cost = sum([each] * missing, cost)
+                calls[question.name] += missing
         return Asking(cost, archived, calls)
+
+    def _first_answers(
+        self, question: Question, model: Model, asked: Asked, page: RenderedPage, crops: Crops
+    ) -> list[Answer | None]:
+        """Return the archived answers of the calls with which a question is first asked; None for each that is missing.
+
+        The crops of a dense page are made only where something was asked about the page before.
+        """
+        bands = first_bands(question, page)
+        parts: list[str | None] = [None]
+        if bands > 1:
+            if not self._archive.answer_keys(page.pixels_sha256):
+                return [None] * bands
+            with suppress(OutcomeError):  # one that cannot be shown in parts is asked about as a whole
+                parts = [crop.pixels_sha256 for crop in crops(bands)]
+        keys = (asked_key(model.name, model.revision, page.pixels_sha256, asked, part) for part in parts)
+        return [self._archive.answer(key) for key in keys]
 
     def _is_first(self, pixels_sha256: str) -> bool:
         identifier = int(pixels_sha256[:15], 16)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from pipeline.archive import Archive, WalkRecords
 from pipeline.errors import RevisionTaken, SettingsError
 from pipeline.messages import folder_id
-from pipeline.models import Batch, Begun, DocumentBegun, Folder, Outcome
+from pipeline.models import UNBOUNDED, Allowance, Batch, Begun, DocumentBegun, Folder, Outcome
 from pipeline.settling import total
+from pipeline.spending import raised_budget
 from pipeline.walking import following
 
 #: States from which a queued batch can still go on.
@@ -198,6 +200,7 @@ def end_batch(archive: Archive, batch_id: str, state: str, progress: Progress) -
         update={
             "revision": batch.revision + 1,
             "state": state,
+            "cause": None,
             "ended_at": now,
             "documents": progress.documents,
             "pages": progress.pages,
@@ -212,17 +215,35 @@ def end_batch(archive: Archive, batch_id: str, state: str, progress: Progress) -
     return ended
 
 
-def change_state(archive: Archive, batch_id: str, state: str) -> Batch:
-    """Archive that an unended batch is `paused` or `working` from now on.
+def pause(archive: Archive, batch_id: str) -> Batch:
+    """Archive that an unended batch is to rest.
 
     Raises:
         SettingsError: there is no such batch, or it has ended.
     """
+    return _change(archive, batch_id, lambda batch: {"state": "paused"})
+
+
+def resume(archive: Archive, batch_id: str, raised: Allowance = UNBOUNDED) -> Batch:
+    """Archive that an unended batch is to go on, with whatever of its budget is named as it is from now on.
+
+    Raises:
+        SettingsError: there is no such batch, it has ended, or its budget cannot be that or has to be raised.
+    """
+    return _change(
+        archive,
+        batch_id,
+        lambda batch: {"state": "working", "cause": None, "budget": raised_budget(batch, raised)},
+    )
+
+
+def _change(archive: Archive, batch_id: str, changes: Callable[[Batch], dict[str, Any]]) -> Batch:
     while True:
         batch = unended(archive, batch_id)
-        if batch.state == state:
+        changed = batch.model_copy(update=changes(batch))
+        if changed == batch:
             return batch
-        changed = batch.model_copy(update={"revision": batch.revision + 1, "state": state})
+        changed = changed.model_copy(update={"revision": batch.revision + 1})
         try:
             archive.append_batch(changed)
         except RevisionTaken:

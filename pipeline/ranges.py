@@ -49,6 +49,7 @@ from pipeline.retry import STOP_POLL_SECONDS, Patience
 from pipeline.revisions import is_overtaken, save_reading
 from pipeline.sources import SourceFiles, require_unchanged
 from pipeline.threads import Places
+from pipeline.vision.budget import Budget
 from pipeline.vision.profile import kept_profile
 from pipeline.vision.reader import Reader
 
@@ -58,6 +59,10 @@ RANGE_PAGES = 16
 Stage = Literal["register", "render", "read", "project"]
 
 _SOURCE_ERRORS = (SourceChanged, SourceVanished, SourceUnreadable)
+
+
+def _no_stage(_stage: Stage) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class Tools:
     limits: str
     """The limits in force, as fingerprints hold them."""
     max_file_bytes: int
-    stage: Callable[[Stage], AbstractContextManager[None]] = lambda _stage: nullcontext()
+    stage: Callable[[Stage], AbstractContextManager[None]] = _no_stage
     """Told of each stage that is gone through: a worker measures them."""
 
     def of_batch(self, batch: Batch) -> Tools:
@@ -90,6 +95,10 @@ class Tools:
             SettingsError: this version cannot use the profile.
         """
         return replace(self, reader=self.reader.with_profile(kept_profile(batch.profile, batch.own_profile)))
+
+    def within(self, budget: Budget) -> Tools:
+        """Return these tools with a reader whose calls a budget bounds."""
+        return replace(self, reader=self.reader.within(budget))
 
     def recipe(self, language: str) -> Recipe:
         """Return how pages are read with these tools."""
@@ -300,8 +309,9 @@ class _Desk:
             if rendered.blank:
                 return reading, 0
             with tools.stage("read"):
-                sharper = _Sharper(self.part, number, tools, self.patience)
-                found = tools.reader.read(rendered, work.language, self.patience, sharper)
+                files = replace(tools.files, patience=self.patience)
+                shown = ShownAgain(self.part, number, files, tools.cropper, tools.stage)
+                found = tools.reader.read(rendered, work.language, self.patience, shown)
         except OutcomeError as error:
             before = known.error if isinstance(known, Reading) else None
             return failed_reading(reading, recipe, error, before), 0
@@ -309,13 +319,15 @@ class _Desk:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sharper:
+class ShownAgain:
     """Shows a page anew: its file is opened once more."""
 
     part: PageSlice
     number: int
-    tools: Tools
-    patience: Patience
+    files: SourceFiles
+    cropper: Opener
+    """As in `Tools`."""
+    stage: Callable[[Stage], AbstractContextManager[None]] = _no_stage
 
     def crops(self, bands: int) -> tuple[RenderedCrop, ...]:
         """Return the page in bands; see `pipeline.vision.reader.Sharper`."""
@@ -331,11 +343,11 @@ class _Sharper:
     def _open(self) -> Iterator[OpenPages]:
         source, document = self.part.source, self.part.document
         assert source.state is not None
-        files = replace(self.tools.files, patience=self.patience)
+        patience = self.files.patience
         with (
-            self.tools.stage("render"),
-            files.open_document(source.url, source.state, document.id) as file,
-            self.tools.cropper.open(file, document.id, source.path, document.media_type, self.patience) as opened,
+            self.stage("render"),
+            self.files.open_document(source.url, source.state, document.id) as file,
+            self.cropper.open(file, document.id, source.path, document.media_type, patience) as opened,
         ):
             yield opened
             require_unchanged(file, source.state)

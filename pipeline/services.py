@@ -289,14 +289,11 @@ def open_tools(
         cache = open_cache(settings)
         conversions = ArchivedConversions(archive, leases, cache, open_converter(settings))
         opener = Opener(sandboxes, passwords, conversions)
-        # Sandboxes of their own: those above are held by documents whose pages wait to be read, and so for these.
-        croppers = SandboxPool(1, render_limits(settings))
-        stack.enter_context(closing(croppers))
         tools = Tools(
             archive=archive,
             projector=Projector(archive, index, patience, Signer(settings.serve_secret)),
             opener=opener,
-            cropper=Opener(croppers, passwords, conversions),
+            cropper=stack.enter_context(open_cropper(settings, opener)),
             files=open_files(settings, patience, opener, cache),
             reader=reader,
             patience=patience,
@@ -306,6 +303,16 @@ def open_tools(
             max_file_bytes=settings.max_file_bytes,
         )
         yield tools, ranges
+
+
+@contextmanager
+def open_cropper(settings: Settings, opener: Opener) -> Iterator[Opener]:
+    """Build what shows pages anew, otherwise like an opener, with a sandbox of its own.
+
+    Those of the opener are held by documents whose pages wait to be read, and so for these.
+    """
+    with closing(SandboxPool(1, render_limits(settings))) as sandboxes:
+        yield replace(opener, sandboxes=sandboxes)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.archive import Archive
 from pipeline.batches import begin_batch
 from pipeline.messages import Message
-from pipeline.models import Batch, Entry, Lane
+from pipeline.models import UNBOUNDED, Allowance, Batch, Entry, Lane
 from pipeline.retry import Patience
 from pipeline.settings import Settings
 from pipeline.vision.profile import Profile
@@ -31,6 +31,7 @@ class Order:
     lane: Lane = Lane.NORMAL
     profile: Profile | None = None
     """The profile named; the collection's own when None."""
+    budget: Allowance = UNBOUNDED
 
 
 class Fleet:
@@ -92,6 +93,7 @@ class Fleet:
             roots=roots,
             again=again,
             epoch=self.lanes.epoch(),
+            budget=order.budget,
             name=name,
         )
         self.publish(first_messages(batch), order.lane)

@@ -22,6 +22,7 @@ from pipeline.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, Waiting, persi
 from pipeline.services import Shared, open_tools, own_places
 from pipeline.settings import Settings, load
 from pipeline.sources import Listing, list_folder
+from pipeline.spending import Purse, is_out_of_budget
 from pipeline.walking import is_live, walk_folder
 from workers import beat
 from workers.app import app
@@ -92,6 +93,7 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._given_up: set[str] = set()
         self._touched: set[str] = set()
+        self._purses: dict[str, Purse] = {}
         self._resources = ExitStack()
         tools, self.slots = self._resources.enter_context(
             open_tools(settings, self.patience, shared=Shared(self.leases, self.limiter))
@@ -123,7 +125,10 @@ class WorkerProcess:
         """Give back what the process holds."""
         self.ending.set()
         self.patience.stop()
-        self._resources.close()
+        try:
+            self._close_purses()
+        finally:
+            self._resources.close()
 
     # -- one message
 
@@ -183,7 +188,9 @@ class WorkerProcess:
         if isinstance(message, Walk):
             return list(walk_folder(message, self.archive, self._list))
         with bound(batch=batch.id, collection=batch.collection):
-            return self._work_range(message, Job(batch, self.tools.of_batch(batch), patience, Report()), deaths)
+            purse = self._purse(batch)
+            tools = self.tools.of_batch(batch).within(purse.budget)
+            return self._work_range(message, Job(batch, tools, patience, Report(), purse), deaths)
 
     def _work_range(self, message: Part | Pages, job: Job, deaths: list[Death]) -> list[Message]:
         ending: Ending = "failed"
@@ -205,6 +212,10 @@ class WorkerProcess:
                 self.pages.update(job.report.pages)
         return follow
 
+    def _purse(self, batch: Batch) -> Purse:
+        with self._lock:
+            return self._purses.setdefault(batch.id, Purse(self.archive, batch))
+
     def _list(self, walk: Walk) -> Listing:
         return list_folder(walk.url, walk.root, walk.cursor, own_places(self.settings))
 
@@ -222,7 +233,9 @@ class WorkerProcess:
         """Return a batch that is to go on, by the archive: what the housekeeping saw may be some seconds old."""
         batch = self.archive.batch(batch_id)
         live = is_live(batch)
-        (self._given_up.discard if live else self._given_up.add)(batch_id)
+        # What is at work of one whose budget is used up ends as far as that goes: its pages are in the budget.
+        goes_on = live or (batch is not None and is_out_of_budget(batch))
+        (self._given_up.discard if goes_on else self._given_up.add)(batch_id)
         return batch if live else None
 
     def _end(self, message: Message) -> None:
@@ -312,10 +325,13 @@ class WorkerProcess:
 
     def look_at_batches(self) -> None:
         """See which of the batches at work were paused, cancelled or ended meanwhile."""
-        at_work = {running.message.batch for running in self.snapshot() if not isinstance(running.message, Project)}
+        at_work = self._batches_at_work()
         for batch_id in at_work | self._given_up:
             self._live_batch(batch_id)
         self._given_up &= at_work
+
+    def _batches_at_work(self) -> set[str]:
+        return {running.message.batch for running in self.snapshot() if not isinstance(running.message, Project)}
 
     def hand_back(self, waiting: int) -> None:
         """Let as many ranges of the lower lanes hand back their rest as urgent messages wait for a place."""
@@ -332,6 +348,7 @@ class WorkerProcess:
         books: dict[str, BatchBook] = {}
         while not self.ending.wait(CLOSING_SECONDS):
             try:
+                self._close_purses()
                 self._close_batches(books)
             except Stopped:
                 return
@@ -342,6 +359,8 @@ class WorkerProcess:
         for batch_id in list(self._touched):
             batch = self.archive.batch(batch_id)
             if batch is None or not is_live(batch):
+                if batch is not None and is_out_of_budget(batch):
+                    self.project_batch(batch)
                 self._touched.discard(batch_id)
                 books.pop(batch_id, None)
                 continue
@@ -350,6 +369,16 @@ class WorkerProcess:
             if ended is not None:
                 log.info("batch ended", batch=batch_id)
                 self.project_batch(ended)
+
+    def _close_purses(self) -> None:
+        """Give back what was drawn for batches of which nothing is at work here."""
+        with self._lock:
+            at_work = {
+                running.message.batch for running in self.running.values() if isinstance(running.message, Part | Pages)
+            }
+            closing = [self._purses.pop(batch_id) for batch_id in self._purses.keys() - at_work]
+        for purse in closing:
+            purse.close()
 
     def project_batch(self, batch: Batch) -> None:
         """Write the record of a batch, and let searches see everything that it brought."""

@@ -12,6 +12,7 @@
     runs/<schedule>/<revision>.json                 all runs of a schedule, one after the other
     heard/<schedule>                                when the process of its last run was last heard of
     open/<batch>                                    queued batches that have not ended
+    drawn/<batch>/<revision>.json                   what was drawn of their budgets
     walks/<batch>/…                                 what they have come to: `pipeline.archive.walks`
 
 Everything that changes is numbered: a revision is created exclusively and never overwritten, so that no clock and no
@@ -40,6 +41,7 @@ from pipeline.models import (
     Collection,
     Conversion,
     Deletion,
+    Drawn,
     FleetState,
     Numbered,
     Reading,
@@ -112,6 +114,14 @@ class Archive:
             RevisionTaken: it exists.
         """
         self._store.create(f"batches/{batch.id}/{batch.revision}.json", _encode(batch))
+
+    def drawn(self, batch_id: str) -> Drawn | None:
+        """Return how much of a queued batch's budgets is drawn; None where nothing ever was."""
+        return self._newest(f"drawn/{batch_id}", Drawn)
+
+    def append_drawn(self, batch_id: str, build: Callable[[Drawn | None], Drawn | None]) -> Drawn:
+        """Archive what is drawn from now on; see `_append`."""
+        return self._append(f"drawn/{batch_id}", Drawn, build)
 
     # -- the fleet
 

@@ -11,13 +11,13 @@ import typer
 from pipeline.archive import Archive
 from pipeline.batches import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.fleet import PUBLISH_SECONDS, project_batch
-from pipeline.cli.options import CollectionName, Json, LanguageTag, ProfileName
+from pipeline.cli.options import BudgetTokens, CollectionName, Json, LanguageTag, MaxPages, ProfileName
 from pipeline.cli.output import plain, print_json, stderr
 from pipeline.cli.standing import Onlooker, batch_json, open_fleet
 from pipeline.cli.status import follow_batch
 from pipeline.errors import ServiceRefused, ServiceUnavailable
 from pipeline.languages import normalise_tag
-from pipeline.models import Batch, Lane
+from pipeline.models import Allowance, Batch, Lane
 from pipeline.retry import Patience
 from pipeline.services import open_archive, open_index
 from pipeline.settings import Settings, load
@@ -36,13 +36,15 @@ EXAMPLES = """
 
 `pagesight enqueue photos/ --profile visual` · other questions
 
+`pagesight enqueue scans/ --budget-tokens 2000000` · for as much as these allow, whatever number of workers there is
+
 `pagesight enqueue letter.pdf --lane urgent --wait` · and show how it goes until it has ended
 
 `batch=$(pagesight enqueue scans/)` · the batch's id is all that goes to standard output
 
 Exit codes: 0 it is queued (with `--wait`: all pages fine), 1 with `--wait`: some failed, 2 usage or settings,
-3 Redis refuses or is away and nothing is begun (with `--wait` also: the fleet is halted), 130 interrupted while waiting
-(the batch goes on).
+3 Redis refuses or is away and nothing is begun (with `--wait` also: the fleet is halted), 4 with `--wait`: a budget is
+used up, 130 interrupted while waiting (the batch goes on).
 """
 
 
@@ -53,6 +55,8 @@ def enqueue(
     collection: CollectionName = DEFAULT_COLLECTION,
     language: LanguageTag = None,
     profile: ProfileName = None,
+    budget_tokens: BudgetTokens = None,
+    max_pages: MaxPages = None,
     lane: Annotated[Lane, typer.Option("--lane", help="How soon, among what else is queued.")] = Lane.NORMAL,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Show how it goes until it has ended.")] = False,
     as_json: Json = False,
@@ -67,6 +71,7 @@ def enqueue(
         default_language=settings.language,
         lane=lane,
         profile=load_profile(profile, settings.profiles_folder) if profile else None,
+        budget=Allowance(tokens=budget_tokens, pages=max_pages),
     )
     roots = outermost(map(root_url, sources))
     archive = open_archive(settings)

@@ -9,14 +9,16 @@ import typer
 
 from pipeline import fleet as states
 from pipeline.archive import Archive
-from pipeline.cli.options import CollectionFilter, Json
+from pipeline.cli.options import BudgetTokens, CollectionFilter, Json, MaxPages
 from pipeline.cli.output import one_line, plain, print_json, rows, stderr, stdout, table
 from pipeline.cli.standing import batch_json, fleet_json, open_fleet, recent_batches
 from pipeline.cli.status import words
-from pipeline.errors import PagesightError, Stopped
-from pipeline.models import Batch, FleetState
+from pipeline.errors import PagesightError, SettingsError, Stopped
+from pipeline.models import UNBOUNDED, Allowance, Batch, FleetState
 from pipeline.progress import cancel as cancel_batch
-from pipeline.progress import change_state, unended
+from pipeline.progress import pause as pause_batch
+from pipeline.progress import resume as resume_batch
+from pipeline.progress import unended
 from pipeline.projection import Projector
 from pipeline.retry import Patience
 from pipeline.services import open_archive, open_index
@@ -58,7 +60,11 @@ RESUME_EXAMPLES = """
 
 `pagesight resume 20261124T065448-612691` · one batch
 
-Exit codes: 0, 2 there is no such batch or it has ended, 3 Redis or the archive refuses or is away.
+`pagesight resume 20261124T065448-612691 --budget-tokens 4000000` · one whose budget is used up, with a larger one,
+counted from its beginning on
+
+Exit codes: 0, 2 there is no such batch, it has ended or its budget is to be raised, 3 Redis or the archive refuses or
+is away.
 """
 
 #: How long the record of a batch waits for Elasticsearch, and messages for Redis: the archive has all of it.
@@ -106,15 +112,23 @@ def pause(batch: MaybeBatch = None, as_json: Json = False) -> None:
     if batch is None:
         _tell_fleet(states.pause(archive), as_json)
         return
-    paused = change_state(archive, batch, "paused")
+    paused = pause_batch(archive, batch)
     project_batch(archive, settings, paused)
     _tell_batch(paused, as_json)
 
 
-def resume(batch: MaybeBatch = None, as_json: Json = False) -> None:
-    """Let the fleet, or a batch, go on."""
+def resume(
+    batch: MaybeBatch = None,
+    budget_tokens: BudgetTokens = None,
+    max_pages: MaxPages = None,
+    as_json: Json = False,
+) -> None:
+    """Let the fleet, or a batch, go on; a batch whose budget is used up with a larger one."""
     settings = load()
     archive = open_archive(settings)
+    raised = Allowance(tokens=budget_tokens, pages=max_pages)
+    if batch is None and raised != UNBOUNDED:
+        raise SettingsError("a budget is that of one batch", remedy="Name the batch: `pagesight batches` lists them.")
     if batch is None:
         before = archive.fleet()
         state = states.resume(archive)
@@ -125,20 +139,20 @@ def resume(batch: MaybeBatch = None, as_json: Json = False) -> None:
             stderr().print(plain(words, "yellow"))
         _tell_fleet(state, as_json)
         return
-    resumed = _resume_batch(archive, settings, batch)
+    resumed = _resume_batch(archive, settings, batch, raised)
     project_batch(archive, settings, resumed)
     _tell_batch(resumed, as_json)
 
 
-def _resume_batch(archive: Archive, settings: Settings, batch_id: str) -> Batch:
+def _resume_batch(archive: Archive, settings: Settings, batch_id: str, raised: Allowance) -> Batch:
     """Have a batch go on. Its messages were dropped while it was paused, so what it still needs is published anew."""
     from workers.sweeping import republish
 
     if unended(archive, batch_id).state == "working":
-        return unended(archive, batch_id)
+        return resume_batch(archive, batch_id, raised)
     fleet = open_fleet(settings, archive, Patience().within(PUBLISH_SECONDS))
     fleet.lanes.epoch()  # a Redis that is away is noticed before anything is changed
-    republish(change_state(archive, batch_id, "working"), archive, fleet.lanes, fleet.publish)
+    republish(resume_batch(archive, batch_id, raised), archive, fleet.lanes, fleet.publish)
     return unended(archive, batch_id)
 
 
@@ -170,4 +184,5 @@ def _tell_fleet(state: FleetState, as_json: bool) -> None:
 def _row(batch: Batch) -> tuple[Any, ...]:
     ended = f"{batch.ended_at:%Y-%m-%d %H:%M:%S}" if batch.ended_at else None
     counts = (one_line(words(batch.documents), 60), one_line(words(batch.pages), 60))
-    return batch.id, batch.collection, batch.lane, batch.state, *counts, f"{batch.started_at:%Y-%m-%d %H:%M:%S}", ended
+    state = one_line(batch.state if batch.cause is None else f"{batch.state}: {batch.cause}", 60)
+    return batch.id, batch.collection, batch.lane, state, *counts, f"{batch.started_at:%Y-%m-%d %H:%M:%S}", ended

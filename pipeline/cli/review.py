@@ -39,6 +39,7 @@ from pipeline.review import (
 from pipeline.services import (
     Shared,
     open_archive,
+    open_cropper,
     open_inspector,
     open_leases,
     open_limiter,
@@ -282,4 +283,5 @@ def _page_readers(
         ]
         executor = stack.enter_context(ThreadPoolExecutor(pages, thread_name_prefix="pages"))
         language = known.language if known else settings.language
-        yield PageReaders(inspector, archive, readers, language, executor, Places(pages))
+        cropper = stack.enter_context(open_cropper(settings, inspector.opener))
+        yield PageReaders(inspector, cropper, archive, readers, language, executor, Places(pages))

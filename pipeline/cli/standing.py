@@ -17,11 +17,12 @@ from pipeline.archive import Archive
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.progress import Rate
 from pipeline.errors import PagesightError, ServiceRefused, ServiceUnavailable
-from pipeline.models import Batch, DocumentStatus, FleetState, PageStatus
+from pipeline.models import Batch, DocumentStatus, Drawn, FleetState, PageStatus
 from pipeline.progress import UNENDED, BatchBook, Progress
 from pipeline.retry import Patience, Waiting
 from pipeline.services import open_index
 from pipeline.settings import Settings
+from pipeline.spending import is_out_of_budget
 
 if TYPE_CHECKING:
     from workers.client import Fleet
@@ -41,6 +42,8 @@ class Standing:
     """None for a run of another process that has not ended: only that process knows."""
     rate: float
     """Pages a second."""
+    drawn: Drawn | None = None
+    """What its workers have drawn of its budget; None where it has none, or nothing yet."""
 
     @property
     def eta_seconds(self) -> float | None:
@@ -50,8 +53,8 @@ class Standing:
 
     @property
     def ended(self) -> bool:
-        """Whether it has."""
-        return self.batch.state not in UNENDED
+        """Whether it has, or goes no further before its budget is raised."""
+        return self.batch.state not in UNENDED or is_out_of_budget(self.batch)
 
     def json(self) -> dict[str, Any]:
         """Return what `--json` prints of it."""
@@ -59,6 +62,7 @@ class Standing:
         shown = batch_json(self.batch) | {
             "rate": round(self.rate, 3),
             "eta_seconds": None if eta is None else round(eta),
+            "drawn": {"tokens": self.drawn.tokens, "pages": self.drawn.pages} if self.drawn else None,
         }
         return shown if self.progress is None else shown | _progress_json(self.progress)
 
@@ -138,7 +142,7 @@ class Onlooker:
         if batch.lane is None or batch.state == "done":
             return Standing(batch, _ended_progress(batch), _average(batch, sum(batch.pages.values()), batch.ended_at))
         progress = self._books.setdefault(batch_id, BatchBook(self._archive, batch)).progress()
-        return Standing(batch, progress, self._rate(batch, progress.pages_done))
+        return Standing(batch, progress, self._rate(batch, progress.pages_done), self._archive.drawn(batch.id))
 
     def queues(self, away: Away) -> Queues | None:
         """Return what Redis tells; None where it does not, or where nobody has ever needed one."""
@@ -219,7 +223,9 @@ def pages_left(progress: Progress) -> float | None:
 
 
 def outcome(batch: Batch) -> ExitCode:
-    """Return the exit code of who waited for a batch that has ended."""
+    """Return the exit code of who waited for a batch that has ended, or whose budget is used up."""
+    if is_out_of_budget(batch):
+        return ExitCode.EXHAUSTED
     failed = batch.pages.get(PageStatus.FAILED, 0) or batch.documents.get(DocumentStatus.FAILED, 0)
     return ExitCode.SOME_FAILED if failed or batch.state != "done" else ExitCode.OK
 
@@ -232,6 +238,8 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "language": batch.language,
         "lane": batch.lane,
         "state": batch.state,
+        "cause": batch.cause,
+        "budget": batch.budget.model_dump(),
         "sources_named": list(batch.sources),
         "documents": batch.documents,
         "pages": batch.pages,

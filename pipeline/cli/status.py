@@ -34,9 +34,10 @@ from pipeline.cli.standing import (
     seconds_since,
 )
 from pipeline.errors import ServiceRefused, SettingsError
-from pipeline.models import Batch, DocumentStatus, FleetState, PageStatus
+from pipeline.models import Allowance, Batch, DocumentStatus, Drawn, FleetState, PageStatus
 from pipeline.services import open_archive
 from pipeline.settings import load
+from pipeline.spending import is_out_of_budget, remedy
 
 if TYPE_CHECKING:
     from workers.registry import WorkerInfo
@@ -51,7 +52,8 @@ EXAMPLES = """
 `pagesight status --json | jq '.workers[].waiting'`
 
 Exit codes: 0, 1 a batch that was named or watched has ended, and something of it failed or was not done, 2 usage or
-settings, 3 the fleet is halted or a service is away, 130 interrupted (the batch goes on).
+settings, 3 the fleet is halted or a service is away, 4 the budget of a batch that was named or watched is used up,
+130 interrupted (the batch goes on).
 """
 
 #: How often `--watch` looks, and the most of its time that it looks: batches of a million files take longer to read.
@@ -237,6 +239,13 @@ class _View:
         ended = [standing.batch for standing in standings if standing is not None and standing.ended]
         return [outcome(batch) for batch in ended] if len(ended) == len(self.watched) else []
 
+    def tell_remedies(self) -> None:
+        """Tell what has those batches go on that are watched and whose budget is used up."""
+        for name in self.watched:
+            standing = self._onlooker.batch(name)
+            if standing is not None and is_out_of_budget(standing.batch):
+                stderr().print(plain(f"Batch {name} rests since {standing.batch.cause}. {remedy(standing.batch)}"))
+
     def _recent(self) -> list[Batch]:
         found = recent_batches(self._archive, self._collection)
         return [batch for batch, _ in zip(found, range(RECENT_BATCHES), strict=False)]
@@ -259,6 +268,7 @@ def follow(view: _View) -> ExitCode:
                 picture = screen.draw()
                 outcomes = view.outcomes()
                 if outcomes or not view.watched:
+                    view.tell_remedies()
                     return max(outcomes, default=ExitCode.OK)
                 if picture.fleet.state == "halted":
                     break
@@ -310,6 +320,12 @@ def _batch_facts(standing: Standing) -> Iterator[tuple[object, object]]:
     batch, progress = standing.batch, standing.progress
     lane = f", lane {batch.lane}" if batch.lane else ", in one process"
     yield "state", f"{batch.state}{lane}, collection {batch.collection}"
+    if batch.cause is not None:
+        yield "cause", one_line(batch.cause, CAUSE_CHARACTERS)
+    if is_out_of_budget(batch):
+        yield "remedy", remedy(batch)
+    if standing.drawn is not None:
+        yield "drawn", _drawn_words(batch.budget, standing.drawn)
     if progress is None:
         return
     more = "" if progress.walked else " so far, the walk goes on"
@@ -324,6 +340,11 @@ def _batch_facts(standing: Standing) -> Iterator[tuple[object, object]]:
         yield "left", _left(standing, progress.walked)
 
 
+def _drawn_words(budget: Allowance, drawn: Drawn) -> str:
+    kinds = (("tokens", drawn.tokens, budget.tokens), ("pages", drawn.pages, budget.pages))
+    return ", ".join(f"{number:,} of {bound:,} {kind}" for kind, number, bound in kinds if bound is not None)
+
+
 def _left(standing: Standing, walked: bool) -> str:
     eta = standing.eta_seconds
     if eta is not None:
@@ -333,7 +354,7 @@ def _left(standing: Standing, walked: bool) -> str:
 
 def _line(standing: Standing) -> str:
     batch, progress = standing.batch, standing.progress
-    parts = [f"batch {batch.id} {batch.state}"]
+    parts = [f"batch {batch.id} {batch.state}" + (f": {batch.cause}" if batch.cause else "")]
     if progress is not None:
         more = "" if progress.walked else "+"
         parts.append(f"{progress.sources_done}/{progress.sources_found}{more} files")

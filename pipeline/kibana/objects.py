@@ -120,7 +120,14 @@ BATCHES = View(
     "Batches",
     "batches",
     "started_at",
-    labels={"id": "Batch", "state": "State", "lane": "Lane", "seconds": "Seconds", "tokens": "Tokens"},
+    labels={
+        "id": "Batch",
+        "state": "State",
+        "cause": "Cause",
+        "lane": "Lane",
+        "seconds": "Seconds",
+        "tokens": "Tokens",
+    },
 )
 RUNS = View(
     "runs",
@@ -212,6 +219,7 @@ BATCH_LIST = Search(
         "collection": 120,
         "lane": 90,
         "state": 100,
+        "cause": 200,
         "documents.failed": 90,
         "pages.described": 90,
         "pages.text_only": 90,

@@ -17,8 +17,9 @@ from pipeline.archive import Archive
 from pipeline.errors import OutcomeError, Stopped
 from pipeline.inspection import Inspector
 from pipeline.models import PageRange, PageSlice, Reading, RenderedPage, Source, Tombstone
+from pipeline.opening import Opener
 from pipeline.pages import failed_reading, new_reading, read_reading, rendered_reading
-from pipeline.ranges import recipe_of
+from pipeline.ranges import ShownAgain, recipe_of
 from pipeline.rendering import RENDER_REVISION
 from pipeline.retry import STOP_POLL_SECONDS, Patience
 from pipeline.review.candidates import NO_BATCH, opened_file
@@ -54,6 +55,8 @@ class PageReaders:
     """What pages are read with. Threads share it."""
 
     inspector: Inspector
+    cropper: Opener
+    """Shows pages anew, where their answers cannot be trusted."""
     archive: Archive
     readers: Sequence[Reader]
     """Each reads every page."""
@@ -161,6 +164,8 @@ def _reading(
         reading = rendered_reading(reading, rendered, tools.archive, RENDER_REVISION)
         if rendered.blank:
             return reading
-        return read_reading(reading, reader.read(rendered, work.language, patience), reader)
+        files = replace(tools.inspector.files, patience=patience)
+        shown = ShownAgain(part, number, files, tools.cropper)
+        return read_reading(reading, reader.read(rendered, work.language, patience, shown), reader)
     except OutcomeError as error:
         return failed_reading(reading, recipe, error, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -142,6 +143,12 @@ class Asker:
         self._limiter = limiter
         self._waits_seconds = waits_seconds
         self._budget = budget or Budget()
+
+    def within(self, budget: Budget) -> Asker:
+        """Return this asker, with its connections and counts, for calls that a budget bounds."""
+        bounded = copy(self)
+        bounded._budget = budget
+        return bounded
 
     def key(self, picture: Picture, asked: Asked) -> str:
         """Return the key under which the answer is archived."""

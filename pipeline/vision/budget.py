@@ -33,12 +33,19 @@ class Budget:
     Args:
         tokens: sent and received; None for any number.
         used_up: called where a call was refused, and told why.
+        draw: asked for as many tokens as are lacking; returns how many there are more from now on.
     """
 
-    def __init__(self, tokens: int | None = None, used_up: Callable[[str], None] = lambda _words: None) -> None:
+    def __init__(
+        self,
+        tokens: int | None = None,
+        used_up: Callable[[str], None] = lambda _words: None,
+        draw: Callable[[int], int] = lambda _lacking: 0,
+    ) -> None:
         self.spent = 0
         self._tokens = tokens
         self._tell = used_up
+        self._draw = draw
         self._held = 0
         self._lock = threading.Lock()
 
@@ -50,7 +57,9 @@ class Budget:
             Stopped: it does not fit any more, or the patience has ended while others held back what it needs.
         """
         waiting = Waiting("budget", "calls in flight may need what is left of it", time.time())
-        while not self._take(most):
+        may_draw = True
+        while not self._take(most, may_draw):
+            may_draw = False
             patience.wait(POLL_SECONDS, waiting)
         share = Share(most)
         try:
@@ -60,9 +69,21 @@ class Budget:
                 self._held -= share.held
                 self.spent += share.spent
 
-    def _take(self, most: int) -> bool:
+    def give_back(self) -> int:
+        """Return what is neither spent nor held back, which is no longer there then."""
+        with self._lock:
+            if self._tokens is None:
+                return 0
+            rest = self._tokens - self.spent - self._held
+            self._tokens -= rest
+            return rest
+
+    def _take(self, most: int, may_draw: bool) -> bool:
         """Hold back so much; False where it might fit once others have given back."""
         with self._lock:
+            lacking = 0 if self._tokens is None else self.spent + self._held + most - self._tokens
+            if self._tokens is not None and lacking > 0 and may_draw:
+                self._tokens += self._draw(lacking)
             if self._tokens is None or self.spent + self._held + most <= self._tokens:
                 self._held += most
                 return True

@@ -8,7 +8,7 @@ was cut off goes on where it was. Closed questions are asked once: their answers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.errors import OutcomeError
@@ -69,6 +69,8 @@ class Settled:
     source: TextSource = TextSource.MODEL
     missing: str | None = None
     """Class of the error for which the page could not be shown again."""
+    unread: str | None = None
+    """Class of the error for which OCR could not read it either."""
 
     @property
     def content(self) -> str:
@@ -89,6 +91,17 @@ class _Tried:
     def worth(self) -> tuple[bool, int]:
         """What decides which of several that are not to be trusted is kept."""
         return set(self.checked.faults) <= _SPOILT_AT_THE_END, len(self.checked.clean_prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class _Elsewhere:
+    """The text of a page as others than the model have it, or why it could not be had."""
+
+    found: OcrText | None = None
+    source: TextSource = TextSource.OCR
+    missing: str | None = None
+    unread: str | None = None
+    """As in `Settled`."""
 
 
 class Ladder:
@@ -145,7 +158,8 @@ class Ladder:
             tried.append(self._try(FIRST, question, asked))
             if not tried[0].checked.faults:
                 return replace(_settled(question, tried, tried[0]), missing=missing)
-        return replace(self._fall_back(question, asked, tried), missing=missing)
+        settled = self._fall_back(question, asked, tried)
+        return replace(settled, missing=settled.missing or missing)
 
     def _rungs(self, question: Question) -> tuple[Rung, ...]:
         if question.name != TEXT_QUESTION or self._sharper is None:
@@ -187,40 +201,46 @@ class Ladder:
 
     def _fall_back(self, question: Question, asked: Asked, tried: Sequence[_Tried]) -> Settled:
         """Take the text from elsewhere, or else what is sound of the best answer; all of it is marked."""
-        first = tried[0].checked.faults
-        if question.name == TEXT_QUESTION:
-            for source, found in self._elsewhere():
-                settled = _settled(question, tried, tried[0])
-                return replace(
-                    settled,
-                    checked=check(found.text, context_of(question, asked, self._page)),
-                    answers=(*settled.answers, *found.answers),
-                    cached=settled.cached + found.cached,
-                    rungs=(*settled.rungs, LAYER if source is TextSource.LAYER else OCR),
-                    reasons=first,
-                    source=source,
-                )
+        elsewhere = self._elsewhere() if question.name == TEXT_QUESTION else _Elsewhere()
+        if elsewhere.found is not None:
+            settled, found = _settled(question, tried, tried[0]), elsewhere.found
+            return replace(
+                settled,
+                checked=check(found.text, context_of(question, asked, self._page)),
+                answers=(*settled.answers, *found.answers),
+                cached=settled.cached + found.cached,
+                rungs=(*settled.rungs, LAYER if elsewhere.source is TextSource.LAYER else OCR),
+                reasons=tried[0].checked.faults,
+                source=elsewhere.source,
+            )
         best = max(tried, key=lambda one: one.worth)
         kept = replace(best.checked, content=best.checked.clean_prefix)
         settled = _settled(question, tried, replace(best, checked=kept))
         is_cut = kept.content != best.checked.content
         return replace(
-            settled, rungs=(*settled.rungs, PREFIX) if is_cut else settled.rungs, reasons=best.checked.faults
+            settled,
+            rungs=(*settled.rungs, PREFIX) if is_cut else settled.rungs,
+            reasons=best.checked.faults,
+            missing=elsewhere.missing,
+            unread=elsewhere.unread,
         )
 
-    def _elsewhere(self) -> Iterator[tuple[TextSource, OcrText]]:
-        """Yield the page's text as others than the model have it."""
+    def _elsewhere(self) -> _Elsewhere:
+        """Return the page's text as others than the model have it; where none has, what the model said is kept."""
         page = self._page
         if page.layer_text and stands_for_page(page.layer_text, page.facts):
-            yield TextSource.LAYER, OcrText(page.layer_text.strip(), (), 0)
+            return _Elsewhere(OcrText(page.layer_text.strip(), (), 0), TextSource.LAYER)
         if self._ocr is None or self._sharper is None:
-            return
+            return _Elsewhere()
         try:
-            read = self._ocr(self._sharper.pixels())
-        except OutcomeError:  # what the model said is kept then, and marked
-            return
-        if read is not None and read.text:
-            yield TextSource.OCR, read
+            pixels = self._sharper.pixels()
+        except OutcomeError as error:
+            return _Elsewhere(missing=error.code)
+        try:
+            read = self._ocr(pixels)
+        except OutcomeError as error:
+            return _Elsewhere(unread=error.code)
+        return _Elsewhere(read if read is not None and read.text else None)
 
     def _crops(self, bands: int) -> tuple[RenderedCrop, ...]:
         assert self._sharper is not None

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from pipeline.models import Answer, RenderedPage, TextSource
 from pipeline.retry import Patience
+from pipeline.vision.budget import Budget
 from pipeline.vision.measured import DESCRIPTION_REVISION, TextMeasures, describe
 from pipeline.vision.ocr import Ocr, open_rapidocr
 from pipeline.vision.profile import Profile
@@ -84,6 +85,10 @@ class LocalReader:
 
     def with_profile(self, profile: Profile) -> LocalReader:
         """Return this reader: it asks no questions."""
+        return self
+
+    def within(self, budget: Budget) -> LocalReader:
+        """Return this reader: it costs no tokens."""
         return self
 
     def close(self) -> None:

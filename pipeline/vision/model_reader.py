@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 
+from pipeline.errors import AnswerUnusable, ServiceRefused
 from pipeline.models import Answer, RenderedPage, Value
 from pipeline.retry import Patience
 from pipeline.vision.asking import Asked, Asker, Models, Picture
+from pipeline.vision.budget import Budget
 from pipeline.vision.checks import LANGUAGE, Fault, Kind
 from pipeline.vision.conditions import Known, page_facts
 from pipeline.vision.ladder import Ladder, Settled, kind_of
 from pipeline.vision.local_reader import LocalReader
+from pipeline.vision.ocr import SERVICE as OCR_SERVICE
 from pipeline.vision.parsing import parse_answer, told
 from pipeline.vision.profile import RECORD_FIELDS, Profile, Question
-from pipeline.vision.reader import AnswerCache, ImageAnswers, PageAnswers, Sharper, Usage
+from pipeline.vision.reader import AnswerCache, ImageAnswers, OcrText, PageAnswers, Sharper, Usage
 
 #: The beginning of the reason for an answer that is none of what was asked for; the question's name follows.
 UNPARSABLE = "unparsable:"
 #: Likewise where a page could not be shown again; the class of the error follows.
 NOT_SHOWN = "not_shown:"
+#: Likewise where OCR was the last resort, and failed.
+OCR_FAILED = "ocr_failed:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,13 @@ class ModelReader:
         """Return the reader that asks the questions of another profile, by the same connections."""
         return ModelReader(self._models, self._asker, self._cache, profile, self._text, self._again)
 
+    def within(self, budget: Budget) -> ModelReader:
+        """Return the reader whose calls a budget bounds, by the same connections."""
+        bounded = copy(self)
+        bounded._asker = self._asker.within(budget)
+        bounded._text = bounded._asker if self._text is self._asker else self._text.within(budget)
+        return bounded
+
     @property
     def usage(self) -> Usage:
         """What all models together were asked."""
@@ -107,7 +120,7 @@ class ModelReader:
             return asker.ask(picture, asked, known, patience)
 
         again = self._again
-        ocr = partial(again.ocr.read_text, answers=known) if again.ocr is not None else None
+        ocr = partial(_read_text, again.ocr, known) if again.ocr is not None else None
         return Ladder(page, ask, sharper=sharper, ocr=ocr, tokens=again.tokens, penalty=again.penalty)
 
 
@@ -162,11 +175,23 @@ class _Findings:
             yield from (f"{fault}:{name}" for fault in settled.reasons)
             if settled.missing is not None:
                 yield f"{NOT_SHOWN}{settled.missing}"
+            if settled.unread is not None:
+                yield f"{OCR_FAILED}{settled.unread}"
         yield from (UNPARSABLE + name for name, value in self._values().items() if value is None)
 
     def _language_ok(self) -> bool | None:
         faults = [{*settled.reasons} for settled in self.settled if kind_of(settled.question) is Kind.PROSE]
         return not any(found & LANGUAGE for found in faults) if faults else None
+
+
+def _read_text(ocr: LocalReader, known: ImageAnswers, page: RenderedPage) -> OcrText | None:
+    """Read a page by OCR. As a last resort an engine that does not work has failed on the page, and stops no run."""
+    try:
+        return ocr.read_text(page, known)
+    except ServiceRefused as error:
+        if error.service != OCR_SERVICE:
+            raise
+        raise AnswerUnusable(str(error), remedy=error.remedy) from error
 
 
 def _value(settled: Settled) -> Value | None:

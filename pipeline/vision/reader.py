@@ -13,6 +13,7 @@ from typing import Protocol
 
 from pipeline.models import Answer, RenderedCrop, RenderedPage, TextSource, Value
 from pipeline.retry import Patience, Waiting, persist
+from pipeline.vision.budget import Budget
 from pipeline.vision.leases import LEASE_WAITS_SECONDS, Lease, Leases
 from pipeline.vision.profile import Profile
 
@@ -134,6 +135,10 @@ class Reader(Protocol):
 
         The one who closes it is still the one who made this one.
         """
+        ...
+
+    def within(self, budget: Budget) -> Reader:
+        """Return likewise a reader whose calls a budget bounds."""
         ...
 
     def read(

@@ -126,6 +126,7 @@ WRONG = [
     ["cancel", "nonesuch"],
     ["pause", "nonesuch"],
     ["resume", "nonesuch"],
+    ["resume", "--max-pages", "9"],
     ["failures", "--error", "nonesuch"],
     ["failures", "--format", "xml"],
     ["retry", "--error", "nonesuch"],

@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 from PIL import Image
+from reportlab.lib.pagesizes import A4
+from reportlab.pdfgen.canvas import Canvas
 
 from support.pagesight_runs import Pagesight, make_pdf, make_picture
 from support.standin import Standin
@@ -85,3 +87,22 @@ def test_answers_that_are_there_are_not_planned_for(pagesight: Pagesight, standi
     assert "up to date" in table
     assert "Measured on" in table
     pagesight.assert_nothing_left()
+
+
+def test_of_a_dense_page_both_parts_of_the_text_are_planned_until_they_are_there(
+    pagesight: Pagesight, standin: Standin
+) -> None:
+    paper = Canvas(str(pagesight.files / "dense.pdf"), pagesize=A4, invariant=1)
+    paper.setFont("Times-Roman", 4)
+    for line in range(150):
+        paper.drawString(
+            40, 800 - 5 * line, f"entry {line} of the register, written in the smallest letters there are " * 2
+        )
+    paper.save()
+    assert pagesight.run("plan", "--json", pagesight.files).json["totals"]["calls_by_question"] == {
+        "description": 1,
+        "text": 2,
+    }
+    assert pagesight.index("--profile", "text-only", pagesight.files).code == 0
+    rest = pagesight.run("plan", "--json", "--collection", "other", pagesight.files).json["totals"]
+    assert (rest["calls_by_question"], rest["answers_archived"]) == ({"description": 1}, 2)

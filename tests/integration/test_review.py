@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,18 @@ def test_files_are_read_by_two_profiles_side_by_side_and_nothing_is_indexed(
     assert again.code == 0, again.stderr
     assert answered(standin) == asked  # every answer was archived
     pagesight.assert_nothing_left()
+
+
+def test_a_page_whose_answers_cannot_be_trusted_is_asked_about_in_parts_as_when_it_is_indexed(
+    make_pagesight: MakePagesight, standin: Standin
+) -> None:
+    pagesight = make_pagesight(NOWHERE, standin)
+    make_pdf(pagesight.files / "deep.pdf", 1, seed=5)
+    standin.have("looping", prompt_has="word for word", times=3)
+    ended = pagesight.run("review", pagesight.files)
+    assert ended.code == 0, ended.stderr
+    asked = Counter(request["image_sha256"] for request in standin.requests())
+    assert sorted(asked.values()) == [1, 1, 4]  # two halves, and the page: its description, its text three times
 
 
 def test_what_cannot_be_opened_is_left_out_and_said(make_pagesight: MakePagesight, standin: Standin) -> None:

@@ -33,6 +33,8 @@ class Kind(StrEnum):
     """The prompt instead of an answer."""
     DRIFTING = "drifting"
     """Words in a language that nobody asked for."""
+    OBEYING = "obeying"
+    """What the image orders to be said, after "say this:", instead of an answer; with `--read` only."""
     GARBLED = "garbled"
     """200 with a body that is no JSON."""
     HANGING = "hanging"

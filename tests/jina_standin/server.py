@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import socket
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 HANG_POLL_SECONDS = 0.05
 
 
+_ORDER = re.compile(r"say this:(.+)", re.IGNORECASE)
 #: What is said instead of the answer.
 _FAULTY: dict[Kind | None, Callable[[Asked], str]] = {
     Kind.LOOPING: lambda asked: "The table shows the same again. " * asked.max_tokens,
@@ -140,6 +142,8 @@ class Handler(BaseHTTPRequestHandler):
             _refuse(fault)
         if kind in _FAULTY:
             content = _FAULTY[kind](asked)
+        if kind is Kind.OBEYING:
+            content = self._ordered(asked) or content
         if kind is Kind.CUT_OFF:
             content = content[: len(content) // 2]
         says_length = self.server.state.manners.says_length
@@ -171,6 +175,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.reader is not None:
             return self.server.reader.text(asked.image) or "NO TEXT"
         return f"Stand-in text {short}"
+
+    def _ordered(self, asked: Asked) -> str | None:
+        """What the image orders to be said, in one line."""
+        reader = self.server.reader
+        found = _ORDER.search(reader.text(asked.image)) if reader is not None else None
+        return found[1].strip() if found else None
 
     def _hang(self) -> bool:
         """Wait until released (True) or until the client has left (False)."""

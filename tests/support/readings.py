@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from pipeline.models import (
+    Allowance,
     AnswerKind,
     Batch,
     Document,
@@ -146,6 +147,8 @@ def full_batch() -> Batch:
         deletions_seen=0,
         revision=2,
         state="done",
+        cause="the budget of 9 pages is used up",
+        budget=Allowance(tokens=9, pages=9),
         started_at=NOW,
         ended_at=NOW,
         documents={"complete": 1, "partial": 1, "failed": 1, "working": 1, "deleted": 1},

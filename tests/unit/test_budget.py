@@ -77,3 +77,14 @@ def test_without_a_budget_everything_fits() -> None:
     budget = Budget(used_up=told.append)
     spend(budget, most=10**12, cost=10**12)
     assert (budget.spent, told) == (10**12, [])
+
+
+def test_what_is_lacking_is_drawn_and_what_is_left_goes_back() -> None:
+    asked: list[int] = []
+    budget = Budget(0, draw=lambda lacking: asked.append(lacking) or lacking)  # type: ignore[func-returns-value]
+    spend(budget, most=600, cost=100)
+    with budget.share(600, Patience()):
+        assert (asked, budget.give_back()) == ([600, 100], 0)
+    assert budget.give_back() == 600
+    spend(budget, most=600, cost=100)
+    assert (asked, budget.spent) == ([600, 100, 600], 200)

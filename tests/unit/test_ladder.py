@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pipeline.errors import ServiceRefused, SourceChanged
+from pipeline.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, SourceChanged
 from pipeline.models import LayerState, RenderedCrop, RenderedPage, TextSource
 from pipeline.retry import Patience
 from pipeline.vision.asking import Asker, Model, Models
@@ -20,6 +20,7 @@ from pipeline.vision.client import VlmClient
 from pipeline.vision.limits import LocalLimiter
 from pipeline.vision.local_reader import LocalReader
 from pipeline.vision.model_reader import Again, ModelReader
+from pipeline.vision.ocr import SERVICE as OCR_SERVICE
 from pipeline.vision.profile import Profile, load_profile, parse_profile
 from pipeline.vision.reader import PageAnswers
 from pipeline.vision.text_lines import FoundLines, TextLine
@@ -82,6 +83,17 @@ class OcrThatReads:
 
     def close(self) -> None:
         pass
+
+
+class OcrThatFails(OcrThatReads):
+    """Raises the same of every page."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def find_lines(self, rgb: bytes, width: int, height: int) -> FoundLines:
+        raise self._error
 
 
 def crop(number: int, bands: int) -> RenderedCrop:
@@ -245,6 +257,30 @@ def test_without_a_layer_ocr_reads_what_the_model_cannot() -> None:
     assert found.rungs[-1] == "text:ocr"
     assert any(doubt.endswith(":text") for doubt in found.doubts)
     assert found.answers[-1].model == "ocr-1"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (AnswerTimeout("reading took longer than 120 s"), "ocr_failed:answer_timeout"),
+        (AnswerUnusable("the OCR process crashed on the page"), "ocr_failed:answer_unusable"),
+        (ServiceRefused(OCR_SERVICE, "it is installed, but does not work", remedy=""), "ocr_failed:answer_unusable"),
+    ],
+    ids=["hangs", "crashes", "is broken"],
+)
+def test_ocr_that_fails_is_noted_and_the_best_answer_is_kept_and_marked(error: Exception, reason: str) -> None:
+    found, _ = read(by_text(lambda temperature, part: LOOP), ocr=OcrThatFails(error))
+
+    assert (found.text_source, found.rungs[-1]) == (TextSource.MODEL, "text:prefix")
+    assert found.text == "Sehr geehrter Herr Lund,\ndas Papier ist gelblich und alt."
+    assert any(doubt.endswith(":text") for doubt in found.doubts)
+    assert found.doubts[-1] == reason
+
+
+def test_an_archive_that_refuses_the_lines_of_ocr_stops_the_run_all_the_same() -> None:
+    refused = ServiceRefused("archive", "no space left", remedy="")
+    with pytest.raises(ServiceRefused, match="no space"):
+        read(by_text(lambda temperature, part: LOOP), ocr=OcrThatFails(refused))
 
 
 def test_the_longest_clean_beginning_is_kept_in_the_end_and_marked() -> None:

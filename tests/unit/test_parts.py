@@ -17,11 +17,11 @@ from pipeline.comparing import Batches, Comparing
 from pipeline.deletion import carry_out, request_deletion
 from pipeline.local_runner import Tally, run_batch
 from pipeline.messages import Message, Part, Walk, split
-from pipeline.models import Batch, Entry, Lane, PageStatus, Reading, RenderedPage, TextSource, Tombstone
+from pipeline.models import Allowance, Batch, Entry, Lane, PageStatus, Reading, RenderedPage, TextSource, Tombstone
 from pipeline.opening import Opener
 from pipeline.parts import Job, Report, quarantine, work_pages, work_part
 from pipeline.passwords import Passwords
-from pipeline.progress import BatchBook, end_if_done
+from pipeline.progress import BatchBook, end_if_done, resume
 from pipeline.ranges import Tools
 from pipeline.records import document_record_id, page_id
 from pipeline.registration import Request
@@ -29,6 +29,7 @@ from pipeline.rendering import SandboxPool
 from pipeline.retry import Patience
 from pipeline.search import DOCUMENTS, PAGES, SOURCES
 from pipeline.sources import Containers, SourceCache, SourceFiles, list_folder, source_url
+from pipeline.spending import Purse, is_out_of_budget
 from pipeline.threads import ContextThreads, Places
 from pipeline.vision.reader import PageAnswers, Sharper, Usage
 from pipeline.walking import all_due_messages, first_messages, is_live, walk_folder
@@ -139,6 +140,7 @@ class Loop:
     def __init__(self, bench: Bench, batch: Batch, chance: random.Random, *, most_pages: int = 12) -> None:
         self.bench = bench
         self.batch = batch
+        self.purse = Purse(bench.archive, batch)
         self.queue: list[Message] = []
         self.report = Report()
         self.deliveries = 0
@@ -181,7 +183,7 @@ class Loop:
         """Work for somebody whose patience ends after so many pages."""
         end = self.bench.reader.read_pages.total() + pages
         patience = Patience().within(60, given_up=lambda: self.bench.reader.read_pages.total() >= end)
-        return Job(self.batch, self.bench.tools, patience, self.report)
+        return Job(self.batch, self.bench.tools, patience, self.report, self.purse)
 
     def end(self) -> Batch:
         ended = end_if_done(self.bench.archive, BatchBook(self.bench.archive, self.batch))
@@ -282,6 +284,23 @@ def test_two_batches_over_the_same_files_read_each_page_once_and_both_end(bench:
         chance.choice(waiting).step()
     for loop in loops:
         assert_complete(bench, loop.end())
+    assert set(bench.reader.read_pages.values()) == {1}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_exactly_as_many_pages_are_worked_as_the_budget_has_and_then_the_others(bench: Bench, seed: int) -> None:
+    chance, pages = random.Random(seed), sum(PAGES_OF.values()) // 2
+    loop = Loop(bench, bench.begin(budget=Allowance(pages=pages)), chance)
+    loop.run()
+    assert bench.reader.read_pages.total() == pages
+    assert end_if_done(bench.archive, BatchBook(bench.archive, loop.batch)) is None
+    assert is_out_of_budget(bench.archive.batch(loop.batch.id))  # type: ignore[arg-type]
+
+    raised = resume(bench.archive, loop.batch.id, Allowance(pages=2 * pages + 1))
+    on = Loop(bench, raised, chance)
+    on.queue = list(all_due_messages(raised, bench.archive))
+    on.run()
+    assert_complete(bench, on.end())
     assert set(bench.reader.read_pages.values()) == {1}
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.models import Answer, Collection, RenderedPage
+from pipeline.errors import RenderTimeout
+from pipeline.models import Answer, Collection, RenderedCrop, RenderedPage
 from pipeline.passwords import Passwords
 from pipeline.planning import ArchiveMemory, Measured, Pace, Rates, forecast, measure
 from pipeline.registration import Recipe, Request
 from pipeline.vision.asking import Asked, Model, Models, asked_key
 from pipeline.vision.cost import NO_COST, Cost
-from pipeline.vision.profile import Profile, parse_profile
+from pipeline.vision.profile import Profile, load_profile, parse_profile
 from support.readings import NOW, full_reading
 from support.vision import rendered_page
 
@@ -56,6 +58,10 @@ def memory(archive: Archive, profile: Profile = TREE, models: Models | None = MO
     return ArchiveMemory(archive, Request("works", "", 0, recipe), profile, models)
 
 
+def no_crops(_bands: int) -> tuple[RenderedCrop, ...]:
+    raise AssertionError("nobody needs to see the page in parts")
+
+
 def answer(archive: Archive, page: RenderedPage, name: str, content: str, model: Model = MODEL) -> None:
     (question,) = [question for question in TREE.questions if question.name == name]
     asked = Asked(name, question.prompt_in("en"), question.language_in("en"), question.max_tokens)
@@ -64,7 +70,7 @@ def answer(archive: Archive, page: RenderedPage, name: str, content: str, model:
 
 
 def test_while_the_deciding_answer_is_missing_what_it_may_lead_to_counts(archive: Archive) -> None:
-    asking = memory(archive).asking(rendered_page(1))
+    asking = memory(archive).asking(rendered_page(1), no_crops)
     assert asking.calls == {"has_chart": 1, "chart": 1}
     assert (asking.cost.calls, asking.cost.tokens_out_max, asking.archived) == (2, 108, 0)
 
@@ -73,26 +79,62 @@ def test_while_the_deciding_answer_is_missing_what_it_may_lead_to_counts(archive
 def test_an_answer_that_is_there_decides(archive: Archive, said: str, calls: dict[str, int]) -> None:
     page = rendered_page(1)
     answer(archive, page, "has_chart", said)
-    asking = memory(archive).asking(page)
+    asking = memory(archive).asking(page, no_crops)
     assert (asking.calls, asking.archived) == (calls, 1)
 
 
 def test_answers_of_other_weights_are_none(archive: Archive) -> None:
     page = rendered_page(1)
     answer(archive, page, "has_chart", "No.", Model(MODEL.name, "0"))
-    assert memory(archive).asking(page).archived == 0
+    assert memory(archive).asking(page, no_crops).archived == 0
 
 
 def test_an_image_that_came_before_is_asked_about_once(archive: Archive) -> None:
     known = memory(archive)
-    assert known.asking(rendered_page(1)).cost.calls == 2
-    again = known.asking(rendered_page(1))
+    assert known.asking(rendered_page(1), no_crops).cost.calls == 2
+    again = known.asking(rendered_page(1), no_crops)
     assert (again.cost, again.calls, again.archived) == (NO_COST, {}, 2)
-    assert known.asking(rendered_page(2)).cost.calls == 2
+    assert known.asking(rendered_page(2), no_crops).cost.calls == 2
+
+
+@pytest.mark.parametrize(("answered", "missing"), [((), 2), ((1,), 1), ((1, 2), 0)])
+def test_of_a_dense_page_those_parts_are_asked_for_that_are_missing(
+    archive: Archive, answered: tuple[int, ...], missing: int
+) -> None:
+    profile = load_profile("text-only")
+    (question,) = profile.questions
+    page = rendered_page(1)
+    page = replace(page, facts=replace(page.facts, glyph_px=3.5))
+    parts = {1: "1" * 64, 2: "2" * 64}
+    asked = MODEL.asked(question, "en")
+    for number in answered:
+        key = asked_key(MODEL.name, MODEL.revision, page.pixels_sha256, asked, parts[number])
+        archive.save_answer(Answer(key=key, question="text", model=MODEL.name, content="a line", asked_at=NOW))
+
+    def crops(bands: int) -> tuple[RenderedCrop, ...]:
+        return tuple(RenderedCrop(1, (0, 0, 1, 1), b"", 40, 56, parts[number]) for number in range(1, bands + 1))
+
+    asking = memory(archive, profile).asking(page, crops if answered else no_crops)
+    assert (asking.cost.calls, asking.archived) == (missing, len(answered))
+    assert asking.calls == ({"text": missing} if missing else {})
+
+
+def test_a_dense_page_that_cannot_be_shown_in_parts_is_asked_about_as_a_whole(archive: Archive) -> None:
+    profile = load_profile("standard")
+    page = rendered_page(1)
+    page = replace(page, facts=replace(page.facts, glyph_px=3.5))
+    description = next(question for question in profile.questions if question.name == "description")
+    key = asked_key(MODEL.name, MODEL.revision, page.pixels_sha256, MODEL.asked(description, "en"))
+    archive.save_answer(Answer(key=key, question="description", model=MODEL.name, content="A page.", asked_at=NOW))
+
+    def crops(_bands: int) -> tuple[RenderedCrop, ...]:
+        raise RenderTimeout("too slow")
+
+    assert memory(archive, profile).asking(page, crops).calls["text"] == 1
 
 
 def test_without_a_model_nobody_is_asked(archive: Archive) -> None:
-    assert memory(archive, models=None).asking(rendered_page(1)).cost == NO_COST
+    assert memory(archive, models=None).asking(rendered_page(1), no_crops).cost == NO_COST
 
 
 RATES = Rates(

@@ -33,7 +33,7 @@ from pipeline.models import (
     Source,
 )
 from pipeline.passwords import Passwords
-from pipeline.progress import BatchBook, cancel, change_state, end_batch, end_if_done
+from pipeline.progress import BatchBook, cancel, end_batch, end_if_done, pause
 from pipeline.registration import Recipe, Request
 from pipeline.revisions import save_reading
 from pipeline.search import DOCUMENTS, PAGES, SOURCES
@@ -435,8 +435,8 @@ def test_no_record_is_read_twice_while_a_batch_is_watched(tmp_path: Path) -> Non
 def test_what_a_person_decided_is_the_last_word(three: Scene) -> None:
     for number in range(3):
         three.source(number, error=CORRUPT)
-    assert change_state(three.archive, three.batch.id, "paused").revision == 2
-    assert change_state(three.archive, three.batch.id, "paused").revision == 2
+    assert pause(three.archive, three.batch.id).revision == 2
+    assert pause(three.archive, three.batch.id).revision == 2
     three.settle(registered=True)
     cancelled = cancel(three.archive, three.batch.id)
     assert (cancelled.state, cancelled.documents, cancelled.revision) == ("cancelled", {"failed": 3}, 3)
@@ -448,7 +448,7 @@ def test_what_a_person_decided_is_the_last_word(three: Scene) -> None:
     assert newest.state == "cancelled"
     for decide in (
         lambda: cancel(three.archive, three.batch.id),
-        lambda: change_state(three.archive, "none", "paused"),
+        lambda: pause(three.archive, "none"),
     ):
         with pytest.raises(SettingsError):
             decide()
