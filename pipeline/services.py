@@ -27,6 +27,7 @@ from pipeline.settings import Settings
 from pipeline.signing import Signer
 from pipeline.sources import Containers, Listing, SourceCache, SourceFiles, list_folder, place_url
 from pipeline.threads import ContextThreads, Places
+from pipeline.twins import Twins
 from pipeline.vision.asking import Asker, Model, Models
 from pipeline.vision.budget import Budget
 from pipeline.vision.client import VlmClient
@@ -304,6 +305,7 @@ def open_tools(
             in_hand=Places(pages),
             limits=_limits(settings),
             max_file_bytes=settings.max_file_bytes,
+            twins=Twins(archive, croppers, settings.twin_distance) if settings.twin_distance else None,
         )
         yield tools, ranges
 
@@ -349,7 +351,7 @@ def open_today(
         profile = kept_profile(kept.profile, kept.own_profile) if kept else load_profile()
     tag = language or (kept.language if kept else settings.language)
     with closing(open_reader(settings, archive, profile)) as reader:
-        recipe = recipe_of(reader, tag, _limits(settings), open_passwords(settings))
+        recipe = recipe_of(reader, tag, _limits(settings), open_passwords(settings), settings.twin_distance)
         return Today(recipe, profile, models_of(settings) if reader.describes else None)
 
 
