@@ -18,7 +18,7 @@ from pipeline.retry import Patience
 from pipeline.vision.seams import DENSE_GLYPH_PX
 
 #: Levels of 255, averaged over 3 x 3 pixels, by which a page may differ from its twin at its worst place. The same scan
-#: as a JPEG of quality 75 differs by 22, with grain of 12 levels by 21; another digit in print of 10 points by 66.
+#: as a JPEG of quality 75 differs by 22, with grain of 12 levels by 21; another digit, in 10 points, by 67 or more.
 MAX_DIFFERENCE = 24
 #: Candidates that are looked at, the nearest first: beyond that asking is simpler.
 MAX_CANDIDATES = 8

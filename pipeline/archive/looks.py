@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pipeline.archive.store import Store
 from pipeline.models import ImageInfo
 
-#: Bands of 16 bits. With 8 of 8 bits, for distances up to 7, a page would meet more than every other page.
+#: Bands of 16 bits. In 8 bands of 8 bits, which would do for distances up to 7, a page's lists have more entries than
+#: there are pages; in these 0.4 times as many, over a corpus of all kinds of pages.
 BANDS = 4
 #: The largest distance at which no page is missed.
 MAX_DISTANCE = BANDS - 1
@@ -76,7 +77,7 @@ def _lists(collection: str, size: str, phash: str) -> Iterator[str]:
     """Yield the folder of each band.
 
     A band is two diagonals of the hash's 8 x 8 bits. Neighbours are much alike, in a margin or along a column, so that
-    bands of whole rows would put half of all pages into one list.
+    bands of whole rows would put a third of all pages into one list.
     """
     bits = int(phash, 16)
     for band in range(BANDS):
