@@ -280,6 +280,17 @@ def test_a_twin_whose_image_is_lost_or_damaged_is_none(archive: Archive, twins: 
     assert found(twins, page(grainy(form()))) is None
 
 
+def test_a_writer_that_was_killed_before_its_reading_was_archived_has_left_nothing_to_take(
+    archive: Archive, twins: Twins
+) -> None:
+    first = asked(archive, page(form()))
+    twins.offer(first)
+    assert found(twins, page(grainy(form()))) is None
+
+    save(archive, first)  # whoever goes on where it was
+    assert found(twins, page(grainy(form()))) == first
+
+
 @pytest.mark.parametrize("purge", [False, True])
 def test_a_deleted_page_is_nobodys_twin_and_a_purged_one_leaves_nothing(
     archive: Archive, twins: Twins, tmp_path: Path, purge: bool
