@@ -88,6 +88,7 @@ def page_record(reading: Reading, languages: Set[str], signer: Signer, indexed_a
             "view": _view(reading, signer),
             "fingerprint": reading.fingerprint,
             "revision": reading.revision,
+            "archived_at": reading.archived_at.isoformat(),
             "indexed_at": indexed_at.isoformat(),
         }
     )
@@ -105,6 +106,7 @@ def refused_record(reading: Reading, failure: Failure, signer: Signer, indexed_a
             "error": _error(failure),
             "view": _view(reading, signer),
             "revision": reading.revision,
+            "archived_at": reading.archived_at.isoformat(),
             "indexed_at": indexed_at.isoformat(),
         }
     )

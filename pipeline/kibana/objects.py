@@ -85,7 +85,7 @@ _PAGE_FIELDS = {
         "error.type": "Failure",
         "error.message": "Cause",
         "error.remedy": "Remedy",
-        "indexed_at": "Indexed",
+        "archived_at": "Read",
     },
     "formats": {
         "view.thumbnail": _THUMBNAIL,
@@ -101,7 +101,7 @@ _PAGE_FIELDS = {
 
 PAGES = View("pages", "Pages", "pages", **_PAGE_FIELDS)  # type: ignore[arg-type]
 PAGES_BY_DATE = View("pages-by-date", "Pages by date of their files", "pages", "document.modified", **_PAGE_FIELDS)  # type: ignore[arg-type]
-OPERATIONS = View("operations", "Pages by time of indexing", "pages", "indexed_at", **_PAGE_FIELDS)  # type: ignore[arg-type]
+OPERATIONS = View("operations", "Pages by time of reading", "pages", "archived_at", **_PAGE_FIELDS)  # type: ignore[arg-type]
 DOCUMENTS = View(
     "documents",
     "Documents",
@@ -171,7 +171,7 @@ TO_LOOK_AT = Search(
         "description": None,
         "text": None,
     },
-    ("indexed_at", "desc"),
+    ("archived_at", "desc"),
     where="trust.suspect: true",
 )
 TWINS = Search(
@@ -188,7 +188,7 @@ TWINS = Search(
         "description": None,
         "text": None,
     },
-    ("indexed_at", "desc"),
+    ("archived_at", "desc"),
     where="model.twin: *",
 )
 FAILURES = Search(
@@ -205,9 +205,9 @@ FAILURES = Search(
         "error.message": None,
         "error.remedy": None,
         "error.attempts": 90,
-        "indexed_at": 180,
+        "archived_at": 180,
     },
-    ("indexed_at", "desc"),
+    ("archived_at", "desc"),
     where="status: failed",
 )
 FAILED_SOURCES = Search(
@@ -452,7 +452,7 @@ COLLECTIONS_DASHBOARD = Dashboard(
     ),
 )
 
-_BY_INDEXING = Dates("indexed_at", "Indexed")
+_BY_READING = Dates("archived_at", "Read")
 INGEST_DASHBOARD = Dashboard(
     "ingest",
     "Pagesight: ingest health",
@@ -504,7 +504,7 @@ INGEST_DASHBOARD = Dashboard(
                         "rate",
                         "Pages indexed, by status",
                         OPERATIONS,
-                        _BY_INDEXING,
+                        _BY_READING,
                         (_PAGE_COUNT,),
                         split=Terms("status", "Status"),
                     ),
@@ -515,7 +515,7 @@ INGEST_DASHBOARD = Dashboard(
                         "failures-by-class",
                         "Failures, by class",
                         OPERATIONS,
-                        _BY_INDEXING,
+                        _BY_READING,
                         (_FAILED,),
                         split=Terms("error.type", "Failure", 20),
                     ),
@@ -531,7 +531,7 @@ INGEST_DASHBOARD = Dashboard(
                         "tokens",
                         "Tokens",
                         OPERATIONS,
-                        _BY_INDEXING,
+                        _BY_READING,
                         (
                             Measure("sum", "model.tokens_in", "Tokens sent"),
                             Measure("sum", "model.tokens_out", "Tokens received"),
@@ -544,7 +544,7 @@ INGEST_DASHBOARD = Dashboard(
                         "waits",
                         "Seconds that the model takes a page, median",
                         OPERATIONS,
-                        _BY_INDEXING,
+                        _BY_READING,
                         (Measure("median", "model.seconds", "Seconds"),),
                     ),
                     24,
@@ -638,7 +638,7 @@ RULES = (
         "many-failures",
         "Pagesight: many pages failed",
         "pages",
-        "indexed_at",
+        "archived_at",
         {"term": {"status": "failed"}},
         ">",
         threshold=20,
@@ -649,7 +649,7 @@ RULES = (
         "nothing-indexed",
         "Pagesight: nothing was indexed for a day",
         "pages",
-        "indexed_at",
+        "archived_at",
         {"match_all": {}},
         "<",
         threshold=1,

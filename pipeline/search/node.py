@@ -63,7 +63,7 @@ class LocalNode:
         self,
         home: Path,
         *,
-        http_port: int | None = None,
+        ports: str = PORTS,
         distribution: Path | None = None,
         environ: Mapping[str, str] = os.environ,
         jvm_folder: Path = JVM_FOLDER,
@@ -72,7 +72,7 @@ class LocalNode:
 
         Args:
             home: the state folder of the project; the node's files lie in `elasticsearch` within it.
-            http_port: the port to listen on; otherwise the one of last time, 9200, or any free one.
+            ports: what to listen on, as Elasticsearch takes it: the first free one, after that of last time.
             distribution: folder that the distribution is unpacked in, which several nodes may share.
             environ: `ES_JAVA_HOME`, `JAVA_HOME` and `PATH` are looked at.
             jvm_folder: where JDKs of the system lie.
@@ -81,7 +81,7 @@ class LocalNode:
         self._uid = _unprivileged_uid(self._home)
         self._folder = within_reach(self._home)
         self._distribution = within_reach((distribution or self._home / "distribution").absolute())
-        self._http_port = http_port
+        self._range = ports
         self._environ = environ
         self._jvm_folder = jvm_folder
 
@@ -159,10 +159,8 @@ class LocalNode:
     def _ports(self) -> str:
         """Return the ports to try, as Elasticsearch takes them. It tries them itself, so that nodes that start at the
         same time do not meet on one."""
-        if self._http_port is not None:
-            return str(self._http_port)
         url = self._url()
-        return f"{url.rsplit(':', 1)[1]},{PORTS}" if url else PORTS
+        return f"{url.rsplit(':', 1)[1]},{self._range}" if url else self._range
 
     def _prepare(self, installation: Path) -> None:
         """Make the node's own folders, with the configuration as the distribution has it."""

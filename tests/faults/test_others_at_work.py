@@ -44,7 +44,8 @@ def test_a_collection_deleted_during_a_run_leaves_nothing_behind(sixty: Pagesigh
     delete_at = random.Random(41).randint(20, 60)
     run = sixty.start_index()
     run.until(lambda: answered(standin) >= delete_at)
-    deleted = sixty.run("delete", "--collection", "default", "--yes")
+    with standin.holding():
+        deleted = sixty.run("delete", "--collection", "default", "--yes")
     assert deleted.code == 0, deleted.stderr
     in_time = answered(standin)
     ended = run.ended()
@@ -72,7 +73,8 @@ def test_a_collection_deleted_while_files_are_still_registered_leaves_nothing_be
     standin.tell(latency_seconds=0.05)
     run = pagesight.start_index()
     run.until(lambda: answered(standin) >= 4)
-    assert pagesight.run("delete", "--collection", "default", "--yes").code == 0
+    with standin.holding():
+        assert pagesight.run("delete", "--collection", "default", "--yes").code == 0
     run.ended()
     for alias in (PAGES, DOCUMENTS, SOURCES):
         assert pagesight.records(alias) == {}
@@ -85,7 +87,8 @@ def test_a_document_deleted_during_a_run_stays_deleted_and_the_others_are_done(s
     delete_at = random.Random(47).randint(10, 40)
     run = sixty.start_index(sixty.files, "--language", "de")
     run.until(lambda: answered(standin) >= delete_at)
-    assert sixty.run("delete", "book.pdf", "--yes").code == 0
+    with standin.holding():
+        assert sixty.run("delete", "book.pdf", "--yes").code == 0
     assert "Traceback" not in run.ended().stderr
     assert sixty.page_records("book.pdf") == []
     assert len(sixty.records()) == 30
@@ -102,7 +105,8 @@ def test_a_collection_purged_during_a_run_leaves_no_image_and_no_answer(sixty: P
     purge_at = random.Random(43).randint(20, 60)
     run = sixty.start_index()
     run.until(lambda: answered(standin) >= purge_at)
-    assert sixty.run("delete", "--collection", "default", "--purge", "--yes").code == 0
+    with standin.holding():
+        assert sixty.run("delete", "--collection", "default", "--purge", "--yes").code == 0
     run.ended()
     assert sixty.records() == {}
     assert all(isinstance(reading, Tombstone) for reading in sixty.newest())

@@ -86,7 +86,7 @@ def test_a_node_that_was_killed_starts_again_on_another_port_if_its_own_is_taken
 def test_a_node_that_cannot_start_shows_its_last_words(make_node):
     with socket.create_server(("127.0.0.1", 0)) as squatter:
         taken = squatter.getsockname()[1]
-        node = make_node(http_port=taken)
+        node = make_node(ports=str(taken))
         with pytest.raises(ServiceRefused, match=str(taken)) as caught:
             node.start()
     assert "did not start" in str(caught.value)

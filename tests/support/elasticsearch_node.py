@@ -23,6 +23,9 @@ from pipeline.search.node import within_reach
 
 PLUGIN = Path(__file__).parent / "langs_plugin"
 CACHE = Path(__file__).parents[2] / ".pagesight" / "cache"
+#: Workers of pytest-xdist have ports of their own, so that a node that starts again finds its port free.
+FIRST_PORT = 9300 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS = f"{FIRST_PORT}-{FIRST_PORT + 99}"
 
 
 def skip_or_fail(reason: str) -> None:
@@ -79,7 +82,7 @@ def make_node(elasticsearch_distribution: Path) -> Iterator[Callable[..., LocalN
 
         def make(home: Path | None = None, **arguments: object) -> LocalNode:
             home = home or Path(homes) / str(len(nodes))
-            nodes.append(LocalNode(home, **{"distribution": elasticsearch_distribution} | arguments))  # type: ignore[arg-type]
+            nodes.append(LocalNode(home, **{"distribution": elasticsearch_distribution, "ports": PORTS} | arguments))  # type: ignore[arg-type]
             return nodes[-1]
 
         yield make
@@ -97,7 +100,7 @@ def elasticsearch_url(request: pytest.FixtureRequest) -> Iterator[str]:
     distribution = request.getfixturevalue("elasticsearch_distribution")
     with tempfile.TemporaryDirectory(prefix="pagesight-node-") as home:
         Path(home).chmod(0o755)
-        node = LocalNode(Path(home), distribution=distribution)
+        node = LocalNode(Path(home), distribution=distribution, ports=PORTS)
         yield node.start()
         node.stop()
 

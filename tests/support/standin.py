@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -59,6 +60,16 @@ class Standin:
     def release(self) -> None:
         """Answer those that hang now."""
         self._control.post("/release").raise_for_status()
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Give no answer while the block runs, so that no run ends before it does."""
+        self.have("hanging")
+        try:
+            yield
+        finally:
+            self.be_well()
+            self.release()
 
     def reset_counters(self) -> None:
         self._control.post("/reset_counters").raise_for_status()

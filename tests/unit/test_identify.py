@@ -70,7 +70,7 @@ def picture(format: str, **options: object) -> bytes:
         (b"%\xe2\xe3\xcf\xd3\n1 0 obj\n<<\n/Type /Catalog>>", MediaType.PDF),  # its first line got lost
         (b"PK\x03\x04" + bytes(100), Envelope.ZIP),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Envelope.CFB),
-        (gzip.compress(b"x"), Envelope.GZIP),
+        (gzip.compress(b"x", mtime=0), Envelope.GZIP),
         (bz2.compress(b"x"), Envelope.BZIP2),
         (lzma.compress(b"x"), Envelope.XZ),
     ],
