@@ -23,6 +23,7 @@ BENCHMARKS = (
     "recall",
     "crops",
     "checks",
+    "twins",
 )
 COLUMNS = ("what", "measured", "ratio", "aim")
 

@@ -383,6 +383,8 @@ class Provenance(Archived):
     rungs: tuple[str, ...] = ()
     """How answers that could not be trusted were asked for again: `<question>:<rung>`, in order."""
     described_at: datetime | None = None
+    twin: str | None = None
+    """Id of the page that looks the same, whose answers were taken: this one was not asked about."""
 
 
 class Reading(Numbered):
@@ -424,6 +426,11 @@ class Reading(Numbered):
     answers: tuple[str, ...] = ()
     """Keys of the archived answers that this reading rests on."""
     archived_at: datetime
+
+    @property
+    def is_by_twin(self) -> bool:
+        """Whether the answers are those of another page that looks the same."""
+        return self.model is not None and self.model.twin is not None
 
     @property
     def is_in_doubt(self) -> bool:

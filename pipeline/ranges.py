@@ -39,7 +39,7 @@ from pipeline.models import (
     Tombstone,
 )
 from pipeline.opening import Opener, OpenPages
-from pipeline.pages import failed_reading, new_reading, read_reading, rendered_reading
+from pipeline.pages import failed_reading, new_reading, read_reading, rendered_reading, twin_reading
 from pipeline.passwords import Passwords
 from pipeline.projection import Projector
 from pipeline.records import page_id
@@ -49,6 +49,7 @@ from pipeline.retry import STOP_POLL_SECONDS, Patience
 from pipeline.revisions import is_overtaken, save_reading
 from pipeline.sources import SourceFiles, require_unchanged
 from pipeline.threads import Places
+from pipeline.twins import Twins
 from pipeline.vision.budget import Budget
 from pipeline.vision.profile import kept_profile
 from pipeline.vision.reader import Reader
@@ -85,6 +86,8 @@ class Tools:
     limits: str
     """The limits in force, as fingerprints hold them."""
     max_file_bytes: int
+    twins: Twins | None = None
+    """Finds pages that look the same; None where each page is asked about."""
     stage: Callable[[Stage], AbstractContextManager[None]] = _no_stage
     """Told of each stage that is gone through: a worker measures them."""
 
@@ -102,10 +105,11 @@ class Tools:
 
     def recipe(self, language: str) -> Recipe:
         """Return how pages are read with these tools."""
-        return recipe_of(self.reader, language, self.limits, self.opener.passwords)
+        distance = self.twins.distance if self.twins is not None else 0
+        return recipe_of(self.reader, language, self.limits, self.opener.passwords, distance)
 
 
-def recipe_of(reader: Reader, language: str, limits: str, passwords: Passwords) -> Recipe:
+def recipe_of(reader: Reader, language: str, limits: str, passwords: Passwords, twin_distance: int = 0) -> Recipe:
     """Return how pages are read by a reader, in a language, within limits as fingerprints hold them."""
     return Recipe(
         language=language,
@@ -116,6 +120,7 @@ def recipe_of(reader: Reader, language: str, limits: str, passwords: Passwords) 
         render_revision=RENDER_REVISION,
         limits=limits,
         passwords=passwords,
+        twin_distance=twin_distance,
     )
 
 
@@ -272,6 +277,8 @@ class _Desk:
                 return _Finished(None)  # nobody is asked about what is deleted by now
             known = self._known(number)
             reading, cached = self._read(number, rendered, known)
+            if tools.twins is not None:
+                tools.twins.offer(reading)
             saved = save_reading(tools.archive, reading, known)
             if isinstance(saved, Tombstone):
                 self._clean_up(rendered)
@@ -309,6 +316,9 @@ class _Desk:
             if rendered.blank:
                 return reading, 0
             with tools.stage("read"):
+                twin = tools.twins.find(rendered, reading, recipe, self.patience) if tools.twins is not None else None
+                if twin is not None:
+                    return twin_reading(reading, twin, recipe), len(twin.answers)
                 files = replace(tools.files, patience=self.patience)
                 shown = ShownAgain(self.part, number, files, tools.cropper, tools.stage)
                 found = tools.reader.read(rendered, work.language, self.patience, shown)

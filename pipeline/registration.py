@@ -35,8 +35,12 @@ class Recipe:
     """The limits in force; they count only for what one of them stopped."""
     passwords: Passwords
     """Those that were given; they count only for what none of them opened."""
+    twin_distance: int = 0
+    """How near a page's twin has to be; it counts only for pages that took the answers of one."""
 
-    def fingerprint(self, document_id: str, page_number: int, failure: Failure | None = None) -> str:
+    def fingerprint(
+        self, document_id: str, page_number: int, failure: Failure | None = None, *, by_twin: bool = False
+    ) -> str:
         """Return the fingerprint of a page that ended so."""
         parts = {
             "document": document_id,
@@ -51,7 +55,14 @@ class Recipe:
         }
         if failure and failure.type == EncryptedFile.code:
             parts["passwords"] = self.passwords.mark(document_id)
+        if by_twin:
+            parts["twin_distance"] = self.twin_distance
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def fingerprint_of(self, reading: Reading) -> str:
+        """Return the fingerprint that a reading would have today, had its page ended as it did."""
+        document = reading.document.id
+        return self.fingerprint(document, reading.page_number, reading.error, by_twin=reading.is_by_twin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +256,7 @@ def _is_settled(reading: Reading, document: Document, request: Request) -> bool:
     error = reading.error
     if reading.document.pages != document.pages:
         return False
-    if reading.fingerprint != request.recipe.fingerprint(reading.document.id, reading.page_number, error):
+    if reading.fingerprint != request.recipe.fingerprint_of(reading):
         return False
     if reading.status is not PageStatus.FAILED or error is None or reading.batch == request.batch:
         return True

@@ -27,6 +27,7 @@ from pipeline.settings import Settings
 from pipeline.signing import Signer
 from pipeline.sources import Containers, Listing, SourceCache, SourceFiles, list_folder, place_url
 from pipeline.threads import ContextThreads, Places
+from pipeline.twins import Twins
 from pipeline.vision.asking import Asker, Model, Models
 from pipeline.vision.budget import Budget
 from pipeline.vision.client import VlmClient
@@ -289,11 +290,12 @@ def open_tools(
         cache = open_cache(settings)
         conversions = ArchivedConversions(archive, leases, cache, open_converter(settings))
         opener = Opener(sandboxes, passwords, conversions)
+        cropper = stack.enter_context(open_cropper(settings, opener))
         tools = Tools(
             archive=archive,
             projector=Projector(archive, index, patience, Signer(settings.serve_secret)),
             opener=opener,
-            cropper=stack.enter_context(open_cropper(settings, opener)),
+            cropper=cropper,
             files=open_files(settings, patience, opener, cache),
             reader=reader,
             patience=patience,
@@ -301,6 +303,7 @@ def open_tools(
             in_hand=Places(pages),
             limits=_limits(settings),
             max_file_bytes=settings.max_file_bytes,
+            twins=Twins(archive, cropper.sandboxes, settings.twin_distance) if settings.twin_distance else None,
         )
         yield tools, ranges
 
@@ -356,7 +359,7 @@ def open_today(
         profile = kept_profile(kept.profile, kept.own_profile) if kept else load_profile()
     tag = language or (kept.language if kept else settings.language)
     with closing(open_reader(settings, archive, profile)) as reader:
-        recipe = recipe_of(reader, tag, _limits(settings), open_passwords(settings))
+        recipe = recipe_of(reader, tag, _limits(settings), open_passwords(settings), settings.twin_distance)
         return Today(recipe, profile, models_of(settings) if reader.describes else None)
 
 

@@ -51,12 +51,14 @@ def reasons_of(reading: Reading, recipe: Recipe) -> tuple[Reason, ...]:
     """Return why a page is not as the recipe would have it; a page that is suspect is stale only for more than that."""
     if reading.status is PageStatus.FAILED:
         return (Reason.FAILED,)
-    if reading.fingerprint == recipe.fingerprint(reading.document.id, reading.page_number):
+    if reading.fingerprint == recipe.fingerprint_of(reading):
         return (Reason.SUSPECT,) if reading.trust.suspect else ()
     rendered = (Reason.RENDER,) if _render_revision(reading) not in (None, recipe.render_revision) else ()
     if reading.status is PageStatus.BLANK:  # nobody was asked, so only its image can differ
         return rendered
     found = [*_asked_otherwise(reading, recipe), *rendered]
+    if reading.is_by_twin:
+        found.append(Reason.TWIN)
     if reading.trust.suspect:
         found.append(Reason.SUSPECT)
     return tuple(found) if set(found) - {Reason.SUSPECT} else (Reason.OTHER, *found)

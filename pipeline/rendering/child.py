@@ -6,6 +6,7 @@ with its parent.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -17,10 +18,13 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from pipeline.errors import OutcomeError, RenderCrashed, RenderOutOfMemory
+from PIL import Image
+
+from pipeline.errors import CorruptFile, OutcomeError, RenderCrashed, RenderOutOfMemory
 from pipeline.memory import release_free_memory
 from pipeline.rendering.crops import DecodedCrop
-from pipeline.rendering.page_image import DecodedPage
+from pipeline.rendering.measure import largest_difference
+from pipeline.rendering.page_image import MAX_PIXELS, DecodedPage
 from pipeline.rendering.protocol import MEMBERS_TOLD, RenderLimits, receive_request, send_reply
 
 if TYPE_CHECKING:
@@ -167,6 +171,9 @@ class _Session:
         if request["op"] == "identify":
             assert descriptor is not None
             return _identified(descriptor, request["media_type"])
+        if request["op"] == "compare":
+            assert descriptor is not None
+            return _compared(descriptor, request["first_bytes"])
         assert self._file is not None
         if request["op"] == "members":
             listing = self._packed().listing[request["first"] :][:MEMBERS_TOLD]
@@ -243,6 +250,17 @@ def _identified(descriptor: int, envelope: str) -> Reply:
         return {"media_type": kind_of(descriptor, envelope)}, ()
     finally:
         os.close(descriptor)
+
+
+def _compared(descriptor: int, first_bytes: int) -> Reply:
+    """Compare two page images, one after the other in a file."""
+    with open(descriptor, "rb") as file:
+        file.seek(0)
+        encoded = file.read(first_bytes), file.read()
+    first, second = (Image.open(io.BytesIO(jpeg), formats=["JPEG"]) for jpeg in encoded)
+    if first.size != second.size or first.width * first.height > MAX_PIXELS:
+        raise CorruptFile(f"page images of {first.size} and {second.size} pixels are not compared")
+    return {"levels": largest_difference(first.convert("RGB"), second.convert("RGB"))}, ()
 
 
 def _open_container(descriptor: int, media_type: str, limits: RenderLimits, passwords: Sequence[str]) -> OpenFile:

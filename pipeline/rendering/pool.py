@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import queue
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,7 +14,18 @@ from pipeline.errors import EncryptedFile, OutcomeError, RenderCrashed, Stopped
 from pipeline.models import Envelope, MediaType, RenderedCrop, RenderedPage
 from pipeline.rendering.process import CHILD_COMMAND, SandboxKilled, SandboxProcess
 from pipeline.rendering.protocol import BANDS, MEMBERS_TOLD, RenderLimits
-from pipeline.rendering.replies import CropsReply, Done, Kind, Member, Members, Opened, PageReply, Piece, Reply
+from pipeline.rendering.replies import (
+    CropsReply,
+    Difference,
+    Done,
+    Kind,
+    Member,
+    Members,
+    Opened,
+    PageReply,
+    Piece,
+    Reply,
+)
 from pipeline.retry import STOP_POLL_SECONDS, Patience
 
 T = TypeVar("T")
@@ -80,6 +92,19 @@ class SandboxPool:
         with self._slot(patience or Patience()) as slot:
             request = {"op": "identify", "media_type": envelope}
             return _once_more(lambda: slot.process()[0].ask(request, Kind, file.fileno())[0]).media_type
+
+    def difference(self, first: bytes, second: bytes, patience: Patience | None = None) -> int:
+        """Return by how many levels of 255 two page images (JPEG, one size) differ where they differ most.
+
+        Raises:
+            CorruptFile: they are of two sizes.
+            RenderTimeout, RenderCrashed, RenderOutOfMemory, ServiceRefused, Stopped: as `open` raises them.
+        """
+        request = {"op": "compare", "first_bytes": len(first)}
+        with self._slot(patience or Patience()) as slot, os.fdopen(os.memfd_create("page-images"), "wb") as file:
+            file.write(first + second)
+            file.flush()
+            return _once_more(lambda: slot.process()[0].ask(request, Difference, file.fileno())[0]).levels
 
     def close(self) -> None:
         """Wait for documents that are open, then end all sandboxes."""

@@ -69,6 +69,12 @@ class Kind(Reply):
     media_type: MediaType
 
 
+class Difference(Reply):
+    """How much two page images differ where they differ most."""
+
+    levels: int = Field(ge=0, le=255)
+
+
 class Member(Reply):
     """A file within a file."""
 
