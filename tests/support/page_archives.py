@@ -33,8 +33,8 @@ def begin(folder: Path) -> Archive:
     return archive
 
 
-def readings(number: int, deletions_seen: int = 0) -> Iterator[Reading]:
-    """The readings of a document's pages; each has a text of its own."""
+def readings(number: int, deletions_seen: int = 0, words: int = 60) -> Iterator[Reading]:
+    """The readings of a document's pages; each has a text of its own, of so many words."""
     model = full_reading()
     document = model.document.model_copy(
         update={"id": document_name(number), "name": f"{number}.pdf", "path": (f"/in/{number}.pdf",), "pages": PAGES}
@@ -47,14 +47,16 @@ def readings(number: int, deletions_seen: int = 0) -> Iterator[Reading]:
                 "document": document,
                 "page_number": page,
                 "deletions_seen": deletions_seen,
-                "text": f"sheet {number} {page} " + " ".join(chance.choices(WORDS, k=60)),
+                "text": f"sheet {number} {page} " + " ".join(chance.choices(WORDS, k=words)),
                 "description": "A page about " + " and ".join(chance.sample(WORDS, 3)),
                 "error": None,
             }
         )
 
 
-def archive_document(archive: Archive, number: int, deletions_seen: int = 0) -> list[Reading | Tombstone]:
+def archive_document(
+    archive: Archive, number: int, deletions_seen: int = 0, words: int = 60
+) -> list[Reading | Tombstone]:
     """Archive a document, its source and its pages; return what is the newest of each page then."""
 
     def source(newest: Source | None) -> Source | None:
@@ -72,15 +74,15 @@ def archive_document(archive: Archive, number: int, deletions_seen: int = 0) -> 
         )
 
     archive.append_source(COLLECTION, f"file:///in/{number}.pdf", source)
-    saved = (save_reading(archive, reading, None) for reading in readings(number, deletions_seen))
+    saved = (save_reading(archive, reading, None) for reading in readings(number, deletions_seen, words))
     return [reading for reading in saved if reading is not None]
 
 
-def fill(archive: Archive, documents: int) -> None:
+def fill(archive: Archive, documents: int, words: int = 60) -> None:
     """Archive so many documents. Nothing of it has to outlive a power cut."""
     with patch("os.fsync"):
         for number in range(documents):
-            archive_document(archive, number)
+            archive_document(archive, number, words=words)
 
 
 def bury_document(archive: Archive, number: int) -> Deletion:
