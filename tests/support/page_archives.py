@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
 
-from pipeline.archive import Archive, Store
+from pipeline.archive import Archive, Store, source_id
 from pipeline.batches import begin_batch
 from pipeline.deletion import request_deletion
 from pipeline.models import Deletion, Document, FileState, MediaType, Reading, Source, Tombstone
+from pipeline.projection import Projector
 from pipeline.revisions import bury, save_reading
 from support.readings import full_reading
 
@@ -76,6 +77,16 @@ def archive_document(
     archive.append_source(COLLECTION, f"file:///in/{number}.pdf", source)
     saved = (save_reading(archive, reading, None) for reading in readings(number, deletions_seen, words))
     return [reading for reading in saved if reading is not None]
+
+
+def write_document(projector: Projector, number: int) -> None:
+    """What a worker does with a document: its pages, its source and itself get their records."""
+    archive = projector.archive
+    projector.pages(archive_document(archive, number, archive.newest_deletion(COLLECTION)))
+    source = archive.source(COLLECTION, source_id(f"file:///in/{number}.pdf"))
+    assert source is not None
+    projector.sources([source])
+    projector.documents(COLLECTION, [document_name(number)])
 
 
 def fill(archive: Archive, documents: int, words: int = 60) -> None:
