@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from elasticsearch import Elasticsearch
+from elasticsearch.helpers import bulk
 
 from pipeline import reindexing
 from pipeline.archive import Archive, Store
@@ -281,6 +282,23 @@ def test_indices_that_are_not_what_the_archive_says_are_not_shown(small: Project
         reindex(small, advance=advance)
     assert small.index.generations.live() == live
     assert len(small.index.generations.all()) == 1
+    assert_holds_the_archive(small)
+
+
+def test_records_that_say_something_else_than_their_readings_are_not_shown(
+    small: Projector, client: Elasticsearch
+) -> None:
+    live = small.index.generations.live()
+    ids = [f"{COLLECTION}:{document_name(number)}:{page:05d}" for number in range(3) for page in range(1, 21)]
+
+    def advance(step: str, pages: int) -> None:
+        if step == "following":
+            place = {"_index": "pages-v2", "version": 1, "version_type": "external_gte"}
+            bulk(client, [place | {"_id": key, "_source": {"collection": COLLECTION}} for key in ids])
+
+    with pytest.raises(ServiceRefused, match="has another"):
+        reindex(small, advance=advance)
+    assert small.index.generations.live() == live
     assert_holds_the_archive(small)
 
 
