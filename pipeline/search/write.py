@@ -123,6 +123,11 @@ class _Sending:
             if not self._client.indices.exists_alias(name=alias):
                 raise not_installed(f"no such alias [{alias}]")
 
+    def _knows_no_alias_yet(self, write: Write, item: Mapping[str, Any]) -> bool:
+        """Whether the answer denies an alias that there is: a node that has just begun knows none for a moment."""
+        denied = item["status"] == 404 and "error" in item
+        return denied and bool(self._client.indices.exists_alias(name=self._called(write.alias)))
+
     def _send_once(self) -> None:
         pending, again = self._pending, list[Write]()
         busy = ""
@@ -138,13 +143,13 @@ class _Sending:
         answered = 0
         try:
             for write, (_, answer) in zip(pending, answers, strict=True):
-                answered += 1
                 (item,) = answer.values()
-                if item["status"] in PASSING_STATUSES:
+                if item["status"] in PASSING_STATUSES or self._knows_no_alias_yet(write, item):
                     again.append(write)
                     busy = reason(item.get("error"))
                 else:
                     self._settle(write, item)
+                answered += 1
         finally:
             self._pending = again + pending[answered:]
         if again:
