@@ -242,6 +242,6 @@ def _without_empty(value: Record) -> Record:
     for key, entry in value.items():
         if isinstance(entry, dict):
             entry = _without_empty(entry)
-        if entry is not None and entry not in ({}, [], ()):
+        if entry or not (entry is None or isinstance(entry, (dict, list, tuple))):
             kept[key] = entry
     return kept

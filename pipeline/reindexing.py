@@ -345,7 +345,7 @@ def _disagreements(hidden: Projector, records: Counter[str]) -> list[str]:
             for alias, count in counts.items()
             if count != records[alias]
         ),
-        *(words for reading in _sampled(hidden) if (words := _disagreement(hidden, reading)) is not None),
+        *_disagreements_of_pages(hidden, list(_sampled(hidden))),
     ]
 
 
@@ -360,21 +360,23 @@ def _sampled(hidden: Projector) -> Iterator[Reading]:
             yield reading
 
 
-def _disagreement(hidden: Projector, reading: Reading) -> str | None:
+def _disagreements_of_pages(hidden: Projector, readings: Sequence[Reading]) -> Iterator[str]:
+    """Yield in words how the records of these pages differ from their readings, and which of them are not found."""
     index = hidden.index
-    key = page_id(reading.collection, reading.document.id, reading.page_number)
-    version, found = index.records(PAGES, [key]).get(key, (0, {}))
-    if version != reading.revision or found.get("error", {}).get("type") == RecordRefused.code:
-        return None  # archived since, or refused: both are told elsewhere
-    wanted = page_record(reading, index.languages, hidden.signer, reading.archived_at)
-    names = {*wanted, *found} - NOT_COMPARED
-    differing = sorted(name for name in names if wanted.get(name) != found.get(name))
-    if differing:
-        return f"{key} has another {differing[0]}"
-    words = _words(reading.description or reading.text or "")
-    if words and not index.queries.finds(words, key):
-        return f"{key} is not found by {words!r}"
-    return None
+    by_id = {page_id(reading.collection, reading.document.id, reading.page_number): reading for reading in readings}
+    searched: dict[str, str] = {}
+    for key, (version, found) in index.records(PAGES, list(by_id)).items():
+        reading = by_id[key]
+        if version != reading.revision or found.get("error", {}).get("type") == RecordRefused.code:
+            continue  # archived since, or refused: both are told elsewhere
+        wanted = page_record(reading, index.languages, hidden.signer, reading.archived_at)
+        differing = sorted(name for name in {*wanted, *found} - NOT_COMPARED if wanted.get(name) != found.get(name))
+        if differing:
+            yield f"{key} has another {differing[0]}"
+        elif words := _words(reading.description or reading.text or ""):
+            searched[key] = words
+    for key in searched.keys() - index.queries.found(searched):
+        yield f"{key} is not found by {searched[key]!r}"
 
 
 def _words(text: str) -> str:

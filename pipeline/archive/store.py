@@ -237,7 +237,9 @@ class _Directory:
 
     def _get(self, name: str) -> bytes | None:
         try:
-            return (self._directory / name).read_bytes()
+            # Very many small files are read: `Path.read_bytes` takes twice as long.
+            with open(f"{self._directory}/{name}", "rb", buffering=0) as file:  # noqa: PTH123
+                return file.read()
         except FileNotFoundError:
             return None
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
@@ -104,9 +106,9 @@ class Generations:
             number = max((self._names.number_of(name) or 0 for name in found), default=0) + 1
             while not self._create_index(self._names.index(PAGES, number), token):  # who makes it has the number
                 number += 1
-            for family in FAMILIES:
-                if family != PAGES:
-                    self._create_index(self._names.index(family, number), token)
+            others = [self._names.index(family, number) for family in FAMILIES if family != PAGES]
+            with ThreadPoolExecutor(len(others)) as threads:  # the server takes what comes together in one step
+                list(threads.map(self._create_index, others, repeat(token)))
         previous = self._names.number_of(live.get(PAGES, ""))
         made = replace(next(generation for generation in self.all() if generation.number == number), previous=previous)
         self._require_todays(made)

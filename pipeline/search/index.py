@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,6 +29,7 @@ from pipeline.search.install import (
 from pipeline.search.names import Names, State
 from pipeline.search.queries import Queries
 from pipeline.search.security import ApiKey, create_key, install_roles, left_alone, role_differences
+from pipeline.search.serializer import QuickJsonSerializer
 from pipeline.search.snapshots import Snapshots
 from pipeline.search.templates import PAGES_WRITE, Layout
 from pipeline.search.write import CHUNK_RECORDS, Write, Written, write
@@ -78,6 +79,7 @@ class Index:
                 request_timeout=REQUEST_TIMEOUT_SECONDS,
                 max_retries=0,
                 retry_on_timeout=False,
+                serializers={QuickJsonSerializer.mimetype: QuickJsonSerializer()},
             )
         except ValueError as error:
             raise SettingsError(
@@ -189,7 +191,7 @@ class Index:
 
     def write(self, writes: Iterable[Write], patience: Patience) -> Written:
         """Write records, waiting while the cluster is away: `pipeline.search.write.write`."""
-        return write(self._client, (replace(one, alias=self._names.alias(one.alias)) for one in writes), patience)
+        return write(self._client, writes, self._names.alias, patience)
 
     def versions(self, alias: str, ids: Sequence[str]) -> dict[str, int]:
         """Return the version of each of these records that is there, at once, without a refresh."""

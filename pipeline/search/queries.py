@@ -9,8 +9,9 @@ from typing import Any
 
 from elasticsearch import Elasticsearch, NotFoundError
 
+from pipeline.errors import ServiceUnavailable
 from pipeline.models import DocumentStatus, PageStatus
-from pipeline.search.errors import translated
+from pipeline.search.errors import SERVICE, reason, translated
 from pipeline.search.names import Names
 from pipeline.search.templates import DOCUMENTS, PAGES, SOURCES
 
@@ -173,18 +174,21 @@ class Queries:
                     return None
                 raise
 
-    def finds(self, words: str, id: str) -> bool:
-        """Whether `search` would find a page by these words, all of which stand on it."""
-        asked = {"simple_query_string": {"query": words, "fields": list(SEARCH_FIELDS), "default_operator": "and"}}
+    def found(self, words: Mapping[str, str]) -> set[str]:
+        """Return the ids of those pages that `search` would find by some of their words, given by id."""
+        if not words:
+            return set()
+        searches: list[Source] = []
+        for key, asked in words.items():
+            query = {"simple_query_string": {"query": asked, "fields": list(SEARCH_FIELDS), "default_operator": "and"}}
+            one = {"bool": {"must": query, "filter": {"ids": {"values": [key]}}}}
+            searches += [{"allow_partial_search_results": False}, {"query": one, "_source": False}]
         with translated():
-            answer = self._client.search(
-                index=self._names.alias(PAGES),
-                query={"bool": {"must": asked, "filter": {"ids": {"values": [id]}}}},
-                size=0,
-                track_total_hits=True,
-                allow_partial_search_results=False,
-            )
-        return bool(answer["hits"]["total"]["value"])
+            answers = self._client.msearch(index=self._names.alias(PAGES), searches=searches)["responses"]
+        for answer in answers:
+            if error := answer.get("error"):
+                raise ServiceUnavailable(SERVICE, f"a search cannot be answered now: {reason(error)}")
+        return {hit["_id"] for answer in answers for hit in answer["hits"]["hits"]}
 
     def find_documents(self, term: str, *, collection: str | None = None, size: int = 20) -> tuple[Source, ...]:
         """Return document records whose id begins with the term, or whose name or path contains it, by name."""

@@ -6,8 +6,9 @@ Writes carry external versions, so that sending a batch again is harmless: what 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -24,6 +25,8 @@ CHUNK_RECORDS = 500
 CHUNK_BYTES = 8 << 20
 #: A node that merges may take long over one request and still be well.
 BULK_TIMEOUT_SECONDS = 120.0
+#: What is looked at in an answer.
+ANSWERED = ("items.*.status", "items.*._index", "items.*.error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +58,10 @@ class Written:
     """Names of the indices behind the aliases that took or refused a write."""
 
 
-def write(client: Elasticsearch, writes: Iterable[Write], patience: Patience) -> Written:
+def write(client: Elasticsearch, writes: Iterable[Write], called: Callable[[str], str], patience: Patience) -> Written:
     """Send the writes, in order, waiting for as long as the cluster is away or under pressure.
 
-    At most `CHUNK_RECORDS` of them are held in memory.
+    `called` tells what an alias of ours is called in the cluster. At most `CHUNK_RECORDS` of them are held in memory.
 
     Raises:
         ServiceRefused: an alias is missing, or the key may not write.
@@ -69,7 +72,7 @@ def write(client: Elasticsearch, writes: Iterable[Write], patience: Patience) ->
     refused: dict[str, str] = {}
     indices: set[str] = set()
     for chunk in _chunks(writes):
-        sending = _Sending(patient, chunk)
+        sending = _Sending(patient, chunk, cache(called))
         persist(sending.send, patience, ELASTICSEARCH_WAITS_SECONDS)
         counts += sending.counts
         refused |= sending.refused
@@ -86,8 +89,9 @@ def _chunks(writes: Iterable[Write]) -> Iterator[list[Write]]:
 class _Sending:
     """A chunk on its way: what is still to be sent, and what became of the rest."""
 
-    def __init__(self, client: Elasticsearch, chunk: list[Write]) -> None:
+    def __init__(self, client: Elasticsearch, chunk: list[Write], called: Callable[[str], str]) -> None:
         self._client = client
+        self._called = called
         self._pending = chunk
         self._records_per_request = CHUNK_RECORDS
         self.counts: Counter[str] = Counter()
@@ -115,35 +119,47 @@ class _Sending:
     def _require_aliases_of_deletions(self) -> None:
         """A deletion with an external version makes an index where there is none, whatever `require_alias` says (tried
         on 9.5.0), and an index of the alias's name would bar every later installation."""
-        for alias in {write.alias for write in self._pending if write.source is None}:
+        for alias in {self._called(write.alias) for write in self._pending if write.source is None}:
             if not self._client.indices.exists_alias(name=alias):
                 raise not_installed(f"no such alias [{alias}]")
+
+    def _knows_no_alias_yet(self, write: Write, item: Mapping[str, Any]) -> bool:
+        """Whether the answer denies an alias that there is: a node that has just begun knows none for a moment."""
+        denied = item["status"] == 404 and "error" in item
+        return denied and bool(self._client.indices.exists_alias(name=self._called(write.alias)))
 
     def _send_once(self) -> None:
         pending, again = self._pending, list[Write]()
         busy = ""
         answers = streaming_bulk(
             self._client,
-            map(_action, pending),
+            map(self._action, pending),
             chunk_size=self._records_per_request,
             max_chunk_bytes=CHUNK_BYTES,
             raise_on_error=False,
             require_alias=True,
+            filter_path=ANSWERED,
         )
         answered = 0
         try:
             for write, (_, answer) in zip(pending, answers, strict=True):
-                answered += 1
                 (item,) = answer.values()
-                if item["status"] in PASSING_STATUSES:
+                if item["status"] in PASSING_STATUSES or self._knows_no_alias_yet(write, item):
                     again.append(write)
                     busy = reason(item.get("error"))
                 else:
                     self._settle(write, item)
+                answered += 1
         finally:
             self._pending = again + pending[answered:]
         if again:
             raise ServiceUnavailable(SERVICE, f"Elasticsearch is under pressure: {busy}")
+
+    def _action(self, write: Write) -> dict[str, Any]:
+        kind = {"_op_type": "delete"} if write.source is None else {"_op_type": "index", "_source": write.source}
+        rule = "external_gte" if write.again else "external"
+        index = self._called(write.alias)
+        return {**kind, "_index": index, "_id": write.id, "version": write.version, "version_type": rule}
 
     def _settle(self, write: Write, item: Mapping[str, Any]) -> None:
         """Note the answer to one write.
@@ -176,9 +192,3 @@ class _Sending:
             self.refused[large.id] = "larger than the server, or a proxy before it, takes in one request (413)"
         else:
             self._records_per_request = min(self._records_per_request, len(self._pending)) // 2
-
-
-def _action(write: Write) -> dict[str, Any]:
-    kind = {"_op_type": "delete"} if write.source is None else {"_op_type": "index", "_source": write.source}
-    rule = "external_gte" if write.again else "external"
-    return {**kind, "_index": write.alias, "_id": write.id, "version": write.version, "version_type": rule}

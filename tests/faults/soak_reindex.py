@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import random
-import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -18,7 +20,7 @@ from pipeline.projection import Projector
 from pipeline.retry import Patience
 from pipeline.search import Index, State
 from pipeline.signing import Signer
-from support.page_archives import COLLECTION, PAGES, archive_document, begin, document_name, fill
+from support.page_archives import COLLECTION, PAGES, begin, document_name, fill, write_document
 from support.pagesight_runs import MakePagesight
 from support.reindexed import assert_holds_the_archive
 
@@ -28,22 +30,29 @@ SEED = int(os.environ.get("SEED", "1"))
 
 
 class Traffic:
-    """A tenth more comes and 200 pages go, spread over the whole of the rounds."""
+    """A tenth more comes and 200 pages go: half of it while runs are killed, half of it on the way back."""
 
     def __init__(self, projector: Projector) -> None:
         self._projector = projector
         self.written = self.deleted = 0
 
-    def work(self, ended: threading.Event) -> None:
-        while self.written < DOCUMENTS // 10 and not ended.wait(0.5):
-            number = DOCUMENTS + self.written
-            self._projector.pages(archive_document(self._projector.archive, number))
-            self._projector.documents(COLLECTION, [document_name(number)])
+    @contextmanager
+    def going_on(self, documents: int, pause_seconds: float) -> Iterator[None]:
+        """So many documents come during the block and, where it is too short, after it; each tenth time one goes."""
+        with ThreadPoolExecutor(1) as thread:
+            work = thread.submit(self._work, documents, pause_seconds)
+            yield
+            work.result()
+
+    def _work(self, documents: int, pause_seconds: float) -> None:
+        for _ in range(documents):
+            write_document(self._projector, DOCUMENTS + self.written)
             self.written += 1
             if self.written % 10 == 0:
                 document = document_name(self.deleted)
                 carry_out(request_deletion(self._projector.archive, COLLECTION, document, purge=False), self._projector)
                 self.deleted += 1
+            time.sleep(pause_seconds)
 
 
 def _is_at_work(index: Index, before: set[str]) -> bool:
@@ -59,23 +68,20 @@ def test_killed_at_random_moments_nothing_is_lost(
     fill(begin(pagesight.archive_folder), DOCUMENTS)
     assert pagesight.start("reindex").ended(600).code == 0
     projector = Projector(pagesight.archive, bare_index, Patience(), Signer())
-    traffic, ended = Traffic(projector), threading.Event()
-    thread = threading.Thread(target=traffic.work, args=(ended,))
-    thread.start()
-    try:
+    whole = pagesight.start("reindex", "--json").ended(600).json["seconds"]
+    traffic = Traffic(projector)
+    with traffic.going_on(DOCUMENTS // 20, pause_seconds=whole / 4):
         for _ in range(ROUNDS):
             before = {generation.token for generation in bare_index.generations.all()}
             run = pagesight.start("reindex")
             run.until(partial(_is_at_work, bare_index, before))
-            time.sleep(chance.uniform(0, 20))
+            time.sleep(chance.uniform(0, whole))
             run.kill()
             assert sum(bare_index.queries.page_counts().values()) >= (DOCUMENTS - 10) * PAGES
         assert pagesight.start("reindex").ended(600).code == 0
-    finally:
-        ended.set()
-        thread.join()
     assert not any(generation.has(State.FILLING) for generation in bare_index.generations.all())
     assert_holds_the_archive(projector)
-    assert pagesight.start("reindex", "--rollback").ended(600).code == 0
+    with traffic.going_on(DOCUMENTS // 20, pause_seconds=whole / 50):
+        assert pagesight.start("reindex", "--rollback").ended(600).code == 0
     assert_holds_the_archive(projector)
     assert (traffic.written, traffic.deleted) == (DOCUMENTS // 10, 10)

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from elasticsearch import Elasticsearch
+from elasticsearch.helpers import bulk
 
 from pipeline import reindexing
-from pipeline.archive import Archive, Store, source_id
+from pipeline.archive import Archive, Store
 from pipeline.deletion import carry_out, request_deletion
 from pipeline.errors import Overtaken, ServiceRefused, SettingsError
 from pipeline.models import Reading
@@ -24,7 +25,15 @@ from pipeline.reindexing import prune, reindex, rollback
 from pipeline.retry import Patience
 from pipeline.search import DOCUMENTS, PAGES, SOURCES, Index, State
 from pipeline.signing import Signer
-from support.page_archives import COLLECTION, archive_document, begin, bury_document, document_name, fill
+from support.page_archives import (
+    COLLECTION,
+    archive_document,
+    begin,
+    bury_document,
+    document_name,
+    fill,
+    write_document,
+)
 from support.pagesight_runs import MakePagesight, Pagesight
 from support.reindexed import assert_holds_the_archive
 
@@ -71,16 +80,6 @@ def short_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reindexing, "SILENCE_SECONDS", 2.0)
 
 
-def write(projector: Projector, number: int) -> None:
-    """What a worker does with a document."""
-    seen = projector.archive.newest_deletion(COLLECTION)
-    projector.pages(archive_document(projector.archive, number, seen))
-    source = projector.archive.source(COLLECTION, source_id(f"file:///in/{number}.pdf"))
-    assert source is not None
-    projector.sources([source])
-    projector.documents(COLLECTION, [document_name(number)])
-
-
 def delete(projector: Projector, number: int) -> None:
     carry_out(request_deletion(projector.archive, COLLECTION, document_name(number), purge=False), projector)
 
@@ -115,7 +114,7 @@ class Searches:
 def work_a_tenth_more(projector: Projector) -> None:
     """200 pages come, 200 go, and some that went late are asked for again."""
     for number in range(10):
-        write(projector, DOCUMENTS_AT_FIRST + number)
+        write_document(projector, DOCUMENTS_AT_FIRST + number)
         delete(projector, number)
         time.sleep(0.1)
 
@@ -135,7 +134,7 @@ def test_new_indices_lose_nothing_that_is_written_or_deleted_meanwhile(large: Pr
     assert max(searches.found) <= 2200
     assert_holds_the_archive(large)
     # Some is written before the way back, and some goes.
-    write(large, 200)
+    write_document(large, 200)
     delete(large, 50)
     with searches.going_on():
         back = rollback(large)
@@ -223,7 +222,7 @@ def test_languages_that_the_server_has_learnt_reach_writers_that_were_there_befo
     projector = Projector(begin(tmp_path / "archive"), bare_index, Patience(), Signer())
     with Index(str(client.transport.node_pool.get().base_url)) as other:
         reindex(projector.of(other))
-    write(projector, 1)  # with what it knew of the former index
+    write_document(projector, 1)  # with what it knew of the former index
     ((_, record),) = bare_index.records(PAGES, [f"{COLLECTION}:{document_name(1)}:00001"]).values()
     assert record["i18n"]["text"] == {"de": record["text"]}
 
@@ -286,6 +285,23 @@ def test_indices_that_are_not_what_the_archive_says_are_not_shown(small: Project
     assert_holds_the_archive(small)
 
 
+def test_records_that_say_something_else_than_their_readings_are_not_shown(
+    small: Projector, client: Elasticsearch
+) -> None:
+    live = small.index.generations.live()
+    ids = [f"{COLLECTION}:{document_name(number)}:{page:05d}" for number in range(3) for page in range(1, 21)]
+
+    def advance(step: str, pages: int) -> None:
+        if step == "following":
+            place = {"_index": "pages-v2", "version": 1, "version_type": "external_gte"}
+            bulk(client, [place | {"_id": key, "_source": {"collection": COLLECTION}} for key in ids])
+
+    with pytest.raises(ServiceRefused, match="has another"):
+        reindex(small, advance=advance)
+    assert small.index.generations.live() == live
+    assert_holds_the_archive(small)
+
+
 def test_going_back_again_and_again_comes_to_the_oldest_that_is_kept(small: Projector) -> None:
     with pytest.raises(SettingsError, match="no former indices"):
         rollback(small)
@@ -331,7 +347,7 @@ def test_killed_at_any_moment_it_leaves_the_live_indices_whole_and_the_next_run_
     run.kill()
     assert len(generations.live()) == 5
     assert_holds_the_archive(projector)
-    write(projector, 300)
+    write_document(projector, 300)
     ended = pagesight.run("reindex", "--json")
     assert ended.code == 0, ended.stderr
     assert ended.json["pages"] == 2020

@@ -42,7 +42,7 @@ def test_a_request_that_fails_as_a_whole_is_sent_again(index, elasticsearch_url,
         assert server.bulk_actions == [40, 40]
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [429, 503, 404])
 def test_only_the_rejected_items_are_sent_again_and_none_is_lost(index, elasticsearch_url, status):
     fault = answers_for_half_of_the_items(status)
     with faulty(elasticsearch_url, fault, fault) as server:

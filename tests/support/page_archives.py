@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
 
-from pipeline.archive import Archive, Store
+from pipeline.archive import Archive, Store, source_id
 from pipeline.batches import begin_batch
 from pipeline.deletion import request_deletion
 from pipeline.models import Deletion, Document, FileState, MediaType, Reading, Source, Tombstone
+from pipeline.projection import Projector
 from pipeline.revisions import bury, save_reading
 from support.readings import full_reading
 
@@ -33,8 +34,8 @@ def begin(folder: Path) -> Archive:
     return archive
 
 
-def readings(number: int, deletions_seen: int = 0) -> Iterator[Reading]:
-    """The readings of a document's pages; each has a text of its own."""
+def readings(number: int, deletions_seen: int = 0, words: int = 60) -> Iterator[Reading]:
+    """The readings of a document's pages; each has a text of its own, of so many words."""
     model = full_reading()
     document = model.document.model_copy(
         update={"id": document_name(number), "name": f"{number}.pdf", "path": (f"/in/{number}.pdf",), "pages": PAGES}
@@ -47,14 +48,16 @@ def readings(number: int, deletions_seen: int = 0) -> Iterator[Reading]:
                 "document": document,
                 "page_number": page,
                 "deletions_seen": deletions_seen,
-                "text": f"sheet {number} {page} " + " ".join(chance.choices(WORDS, k=60)),
+                "text": f"sheet {number} {page} " + " ".join(chance.choices(WORDS, k=words)),
                 "description": "A page about " + " and ".join(chance.sample(WORDS, 3)),
                 "error": None,
             }
         )
 
 
-def archive_document(archive: Archive, number: int, deletions_seen: int = 0) -> list[Reading | Tombstone]:
+def archive_document(
+    archive: Archive, number: int, deletions_seen: int = 0, words: int = 60
+) -> list[Reading | Tombstone]:
     """Archive a document, its source and its pages; return what is the newest of each page then."""
 
     def source(newest: Source | None) -> Source | None:
@@ -72,15 +75,25 @@ def archive_document(archive: Archive, number: int, deletions_seen: int = 0) -> 
         )
 
     archive.append_source(COLLECTION, f"file:///in/{number}.pdf", source)
-    saved = (save_reading(archive, reading, None) for reading in readings(number, deletions_seen))
+    saved = (save_reading(archive, reading, None) for reading in readings(number, deletions_seen, words))
     return [reading for reading in saved if reading is not None]
 
 
-def fill(archive: Archive, documents: int) -> None:
+def write_document(projector: Projector, number: int) -> None:
+    """What a worker does with a document: its pages, its source and itself get their records."""
+    archive = projector.archive
+    projector.pages(archive_document(archive, number, archive.newest_deletion(COLLECTION)))
+    source = archive.source(COLLECTION, source_id(f"file:///in/{number}.pdf"))
+    assert source is not None
+    projector.sources([source])
+    projector.documents(COLLECTION, [document_name(number)])
+
+
+def fill(archive: Archive, documents: int, words: int = 60) -> None:
     """Archive so many documents. Nothing of it has to outlive a power cut."""
     with patch("os.fsync"):
         for number in range(documents):
-            archive_document(archive, number)
+            archive_document(archive, number, words=words)
 
 
 def bury_document(archive: Archive, number: int) -> Deletion:
