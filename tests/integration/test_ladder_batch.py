@@ -15,6 +15,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from pipeline.models import MediaType
 from pipeline.rendering import SandboxPool
+from pipeline.search import Index
 from pipeline.services import render_limits
 from pipeline.settings import Settings
 from support.pagesight_runs import Pagesight
@@ -90,6 +91,8 @@ class Batch:
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory: pytest.TempPathFactory, elasticsearch_url: str) -> Iterator[Batch]:
     home = tmp_path_factory.mktemp("ladder") / "home"
+    with Index(elasticsearch_url) as index:
+        index.drop()
     with Standin() as standin, closing(Pagesight(home, elasticsearch_url, standin)) as pagesight:
         images = images_of(write_book(pagesight.files / "book.pdf"))
         for case in CASES:
