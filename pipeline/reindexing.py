@@ -17,13 +17,13 @@ from __future__ import annotations
 import os
 import random
 import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from typing import TypeVar
 
 from pipeline.errors import Overtaken, PagesightError, RecordRefused, ServiceRefused, SettingsError
@@ -33,6 +33,7 @@ from pipeline.projection import CHUNK, Projector
 from pipeline.records import page_id, page_record
 from pipeline.retry import ELASTICSEARCH_WAITS_SECONDS, Waiting, persist
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, RUNS, SOURCES, Generation, Generations, State
+from pipeline.threads import repeating
 
 T = TypeVar("T")
 #: Told of the step that goes on (`filling`, `comparing`, `following`) and of how many pages were looked at in it.
@@ -251,25 +252,15 @@ def _made_by() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-@contextmanager
-def _beating(generations: Generations, generation: Generation, made_by: str) -> Iterator[None]:
+def _beating(generations: Generations, generation: Generation, made_by: str) -> AbstractContextManager[None]:
     """Say every few seconds that we live. A beat that cannot be told is none: the next one may."""
-    ended = threading.Event()
+    beats = count(1)
 
     def beat() -> None:
-        count = 0
-        while not ended.wait(BEAT_SECONDS):
-            count += 1
-            with suppress(PagesightError):
-                generations.beat(generation, count, made_by)
+        with suppress(PagesightError):
+            generations.beat(generation, next(beats), made_by)
 
-    thread = threading.Thread(target=beat, name="beat")
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return repeating(beat, BEAT_SECONDS)
 
 
 def _abandon(generations: Generations, generation: Generation) -> bool:

@@ -1,10 +1,11 @@
-"""What threads share: a pool whose threads know what they work for, and places that urgent ones get first."""
+"""What threads share: a pool whose threads know what they work for, places that urgent ones get first, a heartbeat."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import ParamSpec, TypeVar
 
@@ -49,3 +50,21 @@ class Places:
         with self._changed:
             self._free += 1
             self._changed.notify_all()
+
+
+@contextmanager
+def repeating(call: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Call every so many seconds, in a thread of its own, for as long as the block runs. The call may raise nothing."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(seconds):
+            call()
+
+    thread = threading.Thread(target=repeat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(seconds)

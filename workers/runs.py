@@ -6,10 +6,8 @@ due ──▶ claim (created exclusively) ──▶ action ──▶ end
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +19,7 @@ from pipeline.models import Run
 from pipeline.projection import Projector
 from pipeline.retry import Patience
 from pipeline.schedules import Schedule, due, ended_by_death, has_died
+from pipeline.threads import repeating
 from workers.actions import act
 from workers.claims import REPORT_SECONDS, Claim, Means
 
@@ -101,22 +100,13 @@ def _outcome(claim: Claim, schedule: Schedule, means: Means) -> dict[str, Any]:
     return end | {"seconds": round(time.monotonic() - began, 3)}
 
 
-@contextmanager
-def _kept_alive(claim: Claim) -> Iterator[None]:
+def _kept_alive(claim: Claim) -> AbstractContextManager[None]:
     """Tell every few seconds that a run goes on."""
-    ended = threading.Event()
 
     def tell() -> None:
-        while not ended.wait(HEARTBEAT_SECONDS):
-            try:
-                claim.tell()
-            except PagesightError as error:
-                log.warning("it could not be told that a run goes on", schedule=claim.run.schedule, cause=str(error))
+        try:
+            claim.tell()
+        except PagesightError as error:
+            log.warning("it could not be told that a run goes on", schedule=claim.run.schedule, cause=str(error))
 
-    thread = threading.Thread(target=tell, name="run-heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(HEARTBEAT_SECONDS)
+    return repeating(tell, HEARTBEAT_SECONDS)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 import time
 
-from pipeline.threads import Places
+from pipeline.threads import Places, repeating
 
 #: Nothing here takes so long; a test that waits for it hangs.
 LONG_SECONDS = 20.0
@@ -45,3 +45,10 @@ def test_an_urgent_one_that_gave_up_stands_in_nobodys_way() -> None:
     assert not places.take(0, urgent=True)
     places.give_back()
     assert places.take(0)
+
+
+def test_a_heartbeat_goes_on_while_its_block_runs() -> None:
+    beats = threading.Semaphore(0)
+    with repeating(beats.release, 0.01):
+        for _ in range(3):
+            assert beats.acquire(timeout=LONG_SECONDS)
