@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COMPOSE ?= docker compose
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 #: What converts office files and DjVu, and reads scripts that RapidOCR does not. Without them such files end as
@@ -20,8 +21,9 @@ help: ## List the targets
 demo: $(VENV)/.installed ## Start a local Elasticsearch, index samples/, search them
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash docs/demo.sh
 
-test: check system ## Run all checks and all tests (starts its own Elasticsearch)
-	@$(BIN)/python -m pytest
+#: Tests of one file share what is dear to make, so a file is one job's; in the order of folders the long ones come first.
+test: check system ## Run all checks and all tests, JOBS=3 files at once (each job starts an Elasticsearch of its own)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.developed ## Lint, types, layers, documentation
 	@$(BIN)/ruff check .
