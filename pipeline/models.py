@@ -159,6 +159,11 @@ class LayerState(StrEnum):
     INVISIBLE = "invisible"
     """A good part of it cannot be seen on the page: OCR under a scan, or words that were hidden."""
 
+    @property
+    def reason(self) -> str | None:
+        """What `trust.reasons` holds where a layer is no evidence of what is on its page."""
+        return f"layer_{self}" if self in (LayerState.GARBAGE, LayerState.INVISIBLE) else None
+
 
 class PageStatus(StrEnum):
     """How a page ended."""

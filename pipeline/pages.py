@@ -12,7 +12,6 @@ from pipeline.models import (
     DocumentInfo,
     Failure,
     ImageInfo,
-    LayerState,
     PageRange,
     PageSlice,
     PageStatus,
@@ -157,8 +156,8 @@ def _doubt(page: RenderedPage) -> Trust:
     # Words without ink: hidden on purpose, or a font is missing here. The page counts as blank, but not as certain.
     if page.blank and page.layer_text:
         return Trust(suspect=True, reasons=("text_without_ink",))
-    layer = page.facts.layer
-    return Trust(reasons=(f"layer_{layer}",)) if layer in (LayerState.GARBAGE, LayerState.INVISIBLE) else Trust()
+    reason = page.facts.layer.reason
+    return Trust() if reason is None else Trust(reasons=(reason,))
 
 
 def _trust(before: Trust, found: PageAnswers) -> Trust:

@@ -97,8 +97,8 @@ def _say_the_same(first: Reading, second: Reading) -> bool:
 
 
 def _sound_words(reading: Reading) -> list[str]:
-    no_evidence = {f"layer_{state}" for state in (LayerState.GARBAGE, LayerState.INVISIBLE)}
-    return [] if no_evidence & {*reading.trust.reasons} else (reading.layer_text or "").split()
+    is_no_evidence = any(state.reason in reading.trust.reasons for state in LayerState)
+    return [] if is_no_evidence else (reading.layer_text or "").split()
 
 
 def _is_dense(page: RenderedPage) -> bool:

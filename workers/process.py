@@ -325,13 +325,10 @@ class WorkerProcess:
 
     def look_at_batches(self) -> None:
         """See which of the batches at work were paused, cancelled or ended meanwhile."""
-        at_work = self._batches_at_work()
+        at_work = {running.message.batch for running in self.snapshot() if not isinstance(running.message, Project)}
         for batch_id in at_work | self._given_up:
             self._live_batch(batch_id)
         self._given_up &= at_work
-
-    def _batches_at_work(self) -> set[str]:
-        return {running.message.batch for running in self.snapshot() if not isinstance(running.message, Project)}
 
     def hand_back(self, waiting: int) -> None:
         """Let as many ranges of the lower lanes hand back their rest as urgent messages wait for a place."""

@@ -130,7 +130,7 @@ class _Sending:
 
     def _send_once(self) -> None:
         pending, again = self._pending, list[Write]()
-        busy = ""
+        why = ""
         answers = streaming_bulk(
             self._client,
             map(self._action, pending),
@@ -146,14 +146,14 @@ class _Sending:
                 (item,) = answer.values()
                 if item["status"] in PASSING_STATUSES or self._knows_no_alias_yet(write, item):
                     again.append(write)
-                    busy = reason(item.get("error"))
+                    why = reason(item.get("error"))
                 else:
                     self._settle(write, item)
                 answered += 1
         finally:
             self._pending = again + pending[answered:]
         if again:
-            raise ServiceUnavailable(SERVICE, f"Elasticsearch is under pressure: {busy}")
+            raise ServiceUnavailable(SERVICE, f"Elasticsearch does not take all of it now: {why}")
 
     def _action(self, write: Write) -> dict[str, Any]:
         kind = {"_op_type": "delete"} if write.source is None else {"_op_type": "index", "_source": write.source}
