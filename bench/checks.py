@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import common  # noqa: F401 - puts `support` on the path
 
-from pipeline.vision.checks import check
+from pipeline.vision.quality.checks import check
 from support.corpus import CORPUS
 from support.labelled_answers import (
     CLEAN,

@@ -24,14 +24,15 @@ from reportlab.pdfgen.canvas import Canvas
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from pipeline.batches import begin_batch
-from pipeline.local_redis import find_redis_server
-from pipeline.local_runner import Tally, run_batch
-from pipeline.registration import Request
-from pipeline.retry import Patience
-from pipeline.search import Index, LocalNode
+from pipeline.batches.lifecycle import begin_batch
+from pipeline.batches.local_runner import Tally, run_batch
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings, load
+from pipeline.local.elasticsearch import LocalNode
+from pipeline.local.redis import find_redis_server
+from pipeline.pages.registration import Request
+from pipeline.search import Index
 from pipeline.services import open_tools
-from pipeline.settings import Settings, load
 from pipeline.sources import source_url
 from pipeline.vision.profile import Profile, load_profile
 from support.fleet_runs import Fleet

@@ -17,12 +17,12 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import SecretStr
 
-from pipeline.errors import OutcomeError
-from pipeline.opening import Opener
-from pipeline.passwords import Passwords, Patterned
-from pipeline.retry import Patience
+from pipeline.core.errors import OutcomeError
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings
+from pipeline.documents.opening import Opener
+from pipeline.documents.passwords import Passwords, Patterned
 from pipeline.services import open_inspector
-from pipeline.settings import Settings
 from pipeline.sources import HEAD_BYTES, media_type_of
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -23,17 +23,17 @@ from common import WORDS, settings, workplace
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
-from pipeline.errors import OutcomeError
-from pipeline.inspection import Inspector
-from pipeline.models import RenderedCrop, RenderedPage
-from pipeline.opening import OpenPages
-from pipeline.registration import identified_source
-from pipeline.retry import Patience
-from pipeline.scoring import line_recall, word_recall, words
+from pipeline.analysis.inspect import Inspector
+from pipeline.analysis.text_metrics import line_recall, word_recall, words
+from pipeline.core.errors import OutcomeError
+from pipeline.core.models import RenderedCrop, RenderedPage
+from pipeline.core.retry import Patience
+from pipeline.documents.opening import OpenPages
+from pipeline.pages.registration import identified_source
 from pipeline.services import open_archive, open_inspector, open_reader
 from pipeline.sources import display_path, source_url
+from pipeline.vision.quality.stitching import merge
 from pipeline.vision.reader import Reader
-from pipeline.vision.seams import merge
 from support.corpus import CORPUS, manifest
 
 COLUMNS = ("document", "pages", "glyph_px", "whole page", "halves", "thirds", "surplus", "seams found")

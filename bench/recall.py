@@ -19,13 +19,13 @@ from typing import Any
 
 from common import settings, workplace
 
-from pipeline.errors import OutcomeError
-from pipeline.inspection import Inspector
-from pipeline.languages import english_name
-from pipeline.models import RenderedPage
-from pipeline.registration import identified_source
-from pipeline.retry import Patience
-from pipeline.scoring import line_recall, word_recall
+from pipeline.analysis.inspect import Inspector
+from pipeline.analysis.text_metrics import line_recall, word_recall
+from pipeline.core.errors import OutcomeError
+from pipeline.core.languages import english_name
+from pipeline.core.models import RenderedPage
+from pipeline.core.retry import Patience
+from pipeline.pages.registration import identified_source
 from pipeline.services import open_archive, open_inspector, open_reader
 from pipeline.sources import display_path, source_url
 from pipeline.vision.reader import Reader

@@ -12,13 +12,13 @@ from common import Row, node, workplace
 from elasticsearch import Elasticsearch
 from elasticsearch.helpers import streaming_bulk
 
-from pipeline.models import Reading
-from pipeline.projection import Projector
-from pipeline.records import page_id, page_record
-from pipeline.reindexing import reindex
-from pipeline.retry import Patience
+from pipeline.core.models import Reading
+from pipeline.core.retry import Patience
+from pipeline.core.url_signing import Signer
+from pipeline.projection.projector import Projector
+from pipeline.projection.rebuild import reindex
+from pipeline.projection.records import page_id, page_record
 from pipeline.search import PAGES_WRITE, Index
-from pipeline.signing import Signer
 from support.page_archives import COLLECTION, PAGES, begin, fill
 from support.readings import full_reading
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pypdfium2 as pdfium
 from common import Row, make_pdf, workplace
 
-from pipeline.models import MediaType
+from pipeline.core.models import MediaType
 from pipeline.rendering import RenderLimits, SandboxPool
-from pipeline.rendering.pdf import PdfFile
+from pipeline.rendering.sandbox.pdf.document import PdfFile
 
 MAX_PIXELS = 1_003_520
 PAGES = 100

@@ -18,7 +18,7 @@ from common import Row, workplace
 from pydantic import SecretStr
 
 from pipeline.archive import Archive, image_stem
-from pipeline.signing import Place, Signer, page_path
+from pipeline.core.url_signing import Place, Signer, page_path
 from support.pagesight_runs import Pagesight
 from support.readings import full_reading
 

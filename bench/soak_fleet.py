@@ -16,11 +16,11 @@ from pathlib import Path
 
 from common import Peak, Row, fleet, make_pictures, node, standin, watched
 
-from pipeline.progress import UNENDED
+from pipeline.batches.progress import UNENDED
 from support.fleet_runs import Fleet
 from support.pagesight_runs import PROGRAM
 from support.standin import Standin
-from workers.registry import living_workers
+from workers.redis.heartbeats import living_workers
 
 DOCUMENTS = int(os.environ.get("DOCUMENTS", "100000"))
 IN_FLIGHT = 64

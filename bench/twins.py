@@ -18,14 +18,14 @@ import common  # noqa: F401 - puts `support` on the path
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFont
 
 from pipeline.archive.looks import MAX_DISTANCE, hash_distance
-from pipeline.errors import OutcomeError
-from pipeline.models import LayerState, PageKind, RenderedPage
+from pipeline.core.errors import OutcomeError
+from pipeline.core.models import LayerState, PageKind, RenderedPage
+from pipeline.core.settings import Settings
+from pipeline.pages.twins import MAX_DIFFERENCE
 from pipeline.rendering import SandboxPool
-from pipeline.rendering.measure import largest_difference
-from pipeline.rendering.page_image import JPEG_QUALITY, PageImage, finish_page
+from pipeline.rendering.sandbox.page_image.finish import JPEG_QUALITY, PageImage, finish_page
+from pipeline.rendering.sandbox.page_image.measure import largest_difference
 from pipeline.services import render_limits
-from pipeline.settings import Settings
-from pipeline.twins import MAX_DIFFERENCE
 from support.corpus import CORPUS, MEDIA_TYPES, renderable
 
 COLUMNS = ("pages", "number", *(f"within {distance}" for distance in range(MAX_DISTANCE + 1)), "taken for twins")

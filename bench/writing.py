@@ -11,12 +11,12 @@ from elasticsearch import Elasticsearch
 from elasticsearch.helpers import streaming_bulk
 
 from pipeline.archive import Archive, Store
-from pipeline.models import Reading
-from pipeline.projection import Projector
-from pipeline.records import page_id, page_record
-from pipeline.retry import Patience
+from pipeline.core.models import Reading
+from pipeline.core.retry import Patience
+from pipeline.core.url_signing import Signer
+from pipeline.projection.projector import Projector
+from pipeline.projection.records import page_id, page_record
 from pipeline.search import PAGES_WRITE, Index, Write
-from pipeline.signing import Signer
 from support.readings import NOW, full_reading
 
 RECORDS = 5000

@@ -7,35 +7,35 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 
+from pipeline.analysis.estimate import ArchiveMemory, Pace
+from pipeline.analysis.inspect import Inspector
 from pipeline.archive import Archive, Store
-from pipeline.conversion import ArchivedConversions, Converter
-from pipeline.errors import ServiceRefused
-from pipeline.inspection import Inspector
-from pipeline.messages import Walk
-from pipeline.opening import Opener
-from pipeline.passwords import Passwords, read_patterned
-from pipeline.planning import ArchiveMemory, Pace
-from pipeline.projection import Projector
-from pipeline.ranges import RANGE_PAGES, Tools, recipe_of
-from pipeline.registration import Recipe, Request
+from pipeline.batches.messages import Walk
+from pipeline.core.errors import ServiceRefused
+from pipeline.core.leases import FileLeases, Leases
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings
+from pipeline.core.threads import ContextThreads, Places
+from pipeline.core.url_signing import Signer
+from pipeline.documents.conversion import ArchivedConversions, Converter
+from pipeline.documents.opening import Opener
+from pipeline.documents.passwords import Passwords, read_patterned
+from pipeline.local.elasticsearch import LocalNode
+from pipeline.pages.process import RANGE_PAGES, Tools, recipe_of
+from pipeline.pages.registration import Recipe, Request
+from pipeline.pages.twins import Twins
+from pipeline.projection.projector import Projector
 from pipeline.rendering import RenderLimits, SandboxPool
-from pipeline.rendering.confinement import ConversionLimits
-from pipeline.retry import Patience
+from pipeline.rendering.conversion.confinement import ConversionLimits
 from pipeline.search import Index, Layout
-from pipeline.search.node import LocalNode
-from pipeline.settings import Settings
-from pipeline.signing import Signer
 from pipeline.sources import Containers, Listing, SourceCache, SourceFiles, list_folder, place_url
-from pipeline.threads import ContextThreads, Places
-from pipeline.twins import Twins
-from pipeline.vision.asking import Asker, Model, Models
 from pipeline.vision.budget import Budget
-from pipeline.vision.client import VlmClient
-from pipeline.vision.leases import FileLeases, Leases
-from pipeline.vision.limits import Limiter, LocalLimiter
-from pipeline.vision.local_reader import LocalReader
-from pipeline.vision.model_reader import Again, ModelReader
-from pipeline.vision.ocr import has_packages
+from pipeline.vision.endpoint.asking import Asker, Model, Models
+from pipeline.vision.endpoint.client import VlmClient
+from pipeline.vision.endpoint.limits import Limiter, LocalLimiter
+from pipeline.vision.model.model_reader import Again, ModelReader
+from pipeline.vision.ocr.local_reader import LocalReader
+from pipeline.vision.ocr.process import has_packages
 from pipeline.vision.profile import Profile, kept_profile, load_profile
 from pipeline.vision.reader import AnswerCache, Reader
 

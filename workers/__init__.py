@@ -1,1 +1,1 @@
-"""The Celery runner's home: delivery and fleet-wide limits around `pipeline.ranges.process_range`, no stage logic."""
+"""The Celery runner: delivery and fleet-wide limits around `pipeline.pages.process`, without stage logic."""

@@ -11,11 +11,11 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Queue
 
+from pipeline.core.settings import Settings, load
 from pipeline.search.write import BULK_TIMEOUT_SECONDS
 from pipeline.services import ranges_at_once
-from pipeline.settings import Settings, load
-from workers.connection import broker_url
-from workers.lanes import KEY_PREFIX, LANES
+from workers.redis.connection import broker_url
+from workers.redis.queues import KEY_PREFIX, LANES
 
 #: Between the last thing that a range may do and the moment when its message counts as lost.
 SLACK_SECONDS = 60.0

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pipeline.archive import Archive
-from pipeline.batches import begin_batch
-from pipeline.messages import Message
-from pipeline.models import UNBOUNDED, Allowance, Batch, Entry, Lane
-from pipeline.retry import Patience
-from pipeline.settings import Settings
+from pipeline.batches.lifecycle import begin_batch
+from pipeline.batches.listing import first_messages, name_sources
+from pipeline.batches.messages import Message
+from pipeline.core.models import UNBOUNDED, Allowance, Batch, Entry, Lane
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings
 from pipeline.vision.profile import Profile
-from pipeline.walking import first_messages, name_sources
 from workers.app import app
-from workers.connection import connect
-from workers.lanes import Lanes
 from workers.publishing import publish
-from workers.registry import WorkerInfo, living_workers
+from workers.redis.connection import connect
+from workers.redis.heartbeats import WorkerInfo, living_workers
+from workers.redis.queues import Lanes
 
 
 @dataclass(frozen=True, slots=True)

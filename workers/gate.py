@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pipeline.retry import Patience, Waiting
+from pipeline.core.retry import Patience, Waiting
 
 SERVICE = "gate"
 #: How often one who waits looks whether it may go in.

@@ -15,12 +15,12 @@ from collections.abc import Callable
 import structlog
 from celery.worker.consumer import Consumer
 
-from pipeline.errors import PagesightError, ServiceUnavailable
-from pipeline.memory import release_free_memory
+from pipeline.core.errors import PagesightError, ServiceUnavailable
+from pipeline.core.memory import release_free_memory
 from workers.app import app
-from workers.lanes import CONTROL, LANES
 from workers.process import WorkerProcess
-from workers.registry import WorkerInfo
+from workers.redis.heartbeats import WorkerInfo
+from workers.redis.queues import CONTROL, LANES
 
 STEP_SECONDS = 1.0
 #: A clock that is further off than this would make Kombu hand out messages that are being worked on.

@@ -14,10 +14,10 @@ import structlog
 from celery import signals
 from celery.worker.consumer import Consumer
 
-from pipeline.errors import PagesightError, ServiceRefused, Stopped
-from pipeline.retry import ELASTICSEARCH_WAITS_SECONDS, persist
-from workers.health import Check, Health
+from pipeline.core.errors import PagesightError, ServiceRefused, Stopped
+from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, persist
 from workers.housekeeping import CLOCK_TOLERANCE_SECONDS, Housekeeping
+from workers.observability.health import Check, Health
 from workers.process import WorkerProcess
 
 #: The exit codes of the command line, for a worker that cannot begin.

@@ -12,30 +12,30 @@ from typing import ClassVar
 import structlog
 
 from pipeline.archive import Archive
-from pipeline.errors import ServiceRefused, ServiceUnavailable, SettingsError, Stopped
-from pipeline.fleet import halt, halted
-from pipeline.messages import Message, Pages, Part, Project, Walk, split
-from pipeline.models import Batch, FleetState, PageStatus
-from pipeline.parts import Job, Report, project, quarantine, work_pages, work_part
-from pipeline.progress import BatchBook, end_if_done
-from pipeline.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, Waiting, persist
+from pipeline.batches.budget import Purse, is_out_of_budget
+from pipeline.batches.fleet_state import halt, halted
+from pipeline.batches.handlers import Job, Report, project, quarantine, work_pages, work_part
+from pipeline.batches.listing import is_live, walk_folder
+from pipeline.batches.messages import Message, Pages, Part, Project, Walk, split
+from pipeline.batches.progress import BatchBook, end_if_done
+from pipeline.core.errors import ServiceRefused, ServiceUnavailable, SettingsError, Stopped
+from pipeline.core.models import Batch, FleetState, PageStatus
+from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, Waiting, persist
+from pipeline.core.settings import Settings, load
 from pipeline.services import Shared, open_tools, own_places
-from pipeline.settings import Settings, load
 from pipeline.sources import Listing, list_folder
-from pipeline.spending import Purse, is_out_of_budget
-from pipeline.walking import is_live, walk_folder
-from workers import beat
 from workers.app import app
-from workers.connection import connect
 from workers.gate import Gate
-from workers.lanes import Lanes
-from workers.leases import RedisLeases
-from workers.limits import FleetLimiter
-from workers.logs import bound
-from workers.metrics import Ending, Metrics
-from workers.poison import Death, Poison
+from workers.observability.logs import bound
+from workers.observability.metrics import Ending, Metrics
 from workers.publishing import publish
-from workers.registry import Registry, worker_id
+from workers.recovery.poison import Death, Poison
+from workers.redis.connection import connect
+from workers.redis.heartbeats import Registry, worker_id
+from workers.redis.leases import RedisLeases
+from workers.redis.limits import FleetLimiter
+from workers.redis.queues import Lanes
+from workers.schedules import beat
 
 #: Deaths after which a range is cut into single pages, and after which one of these is given up.
 SPLIT_DEATHS = 2

@@ -8,11 +8,11 @@ from itertools import count
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from pipeline.errors import ServiceUnavailable
-from pipeline.local_redis import SERVICE
-from pipeline.messages import Message, kind_of, to_json
-from pipeline.retry import Patience, persist
-from workers.connection import REDIS_WAITS_SECONDS
+from pipeline.batches.messages import Message, kind_of, to_json
+from pipeline.core.errors import ServiceUnavailable
+from pipeline.core.retry import Patience, persist
+from pipeline.local.redis import SERVICE
+from workers.redis.connection import REDIS_WAITS_SECONDS
 
 TASK = "pagesight.{kind}"
 

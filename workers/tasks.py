@@ -10,10 +10,11 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Reject
 
-from pipeline.errors import Stopped
-from pipeline.messages import from_json
-from workers import lifecycle, logs  # noqa: F401  their receivers of Celery's signals
+from pipeline.batches.messages import from_json
+from pipeline.core.errors import Stopped
+from workers import lifecycle  # noqa: F401  its receivers of Celery's signals
 from workers.app import app
+from workers.observability import logs  # noqa: F401  its receivers of Celery's signals
 from workers.process import WorkerProcess
 
 

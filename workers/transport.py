@@ -11,10 +11,10 @@ import structlog
 from celery.worker import state
 from kombu.transport import redis
 
-from pipeline.errors import PagesightError
-from pipeline.settings import load
-from workers.connection import connect, translated
-from workers.lanes import UNACKED, UNACKED_INDEX
+from pipeline.core.errors import PagesightError
+from pipeline.core.settings import load
+from workers.redis.connection import connect, translated
+from workers.redis.queues import UNACKED, UNACKED_INDEX
 
 log = structlog.get_logger()
 

@@ -9,8 +9,8 @@ from pipeline.archive.archive import (
     render_revision_of,
     source_id,
 )
+from pipeline.archive.batch_journal import WalkRecords
 from pipeline.archive.store import Store
-from pipeline.archive.walks import WalkRecords
 
 __all__ = [
     "Archive",

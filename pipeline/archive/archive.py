@@ -14,7 +14,7 @@
     heard/<schedule>                                when the process of its last run was last heard of
     open/<batch>                                    queued batches that have not ended
     drawn/<batch>/<revision>.json                   what was drawn of their budgets
-    walks/<batch>/…                                 what they have come to: `pipeline.archive.walks`
+    walks/<batch>/…                                 what they have come to: `pipeline.archive.batch_journal`
 
 Everything that changes is numbered: a revision is created exclusively and never overwritten, so that no clock and no
 lock is needed, and a listing of names alone tells which revision is the newest.
@@ -32,11 +32,11 @@ from typing import Annotated, BinaryIO, TypeVar
 
 from pydantic import Field, TypeAdapter
 
+from pipeline.archive.batch_journal import WalkRecords
 from pipeline.archive.looks import Looks
 from pipeline.archive.store import Fetch, Store
-from pipeline.archive.walks import WalkRecords
-from pipeline.errors import RevisionTaken
-from pipeline.models import (
+from pipeline.core.errors import RevisionTaken
+from pipeline.core.models import (
     Answer,
     Archived,
     Batch,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.archive.store import Store
-from pipeline.models import ImageInfo
+from pipeline.core.models import ImageInfo
 
 #: Bands of 16 bits. In 8 bands of 8 bits, which would do for distances up to 7, a page's lists have more entries than
 #: there are pages; in these 0.4 times as many, over a corpus of all kinds of pages.

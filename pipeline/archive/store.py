@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from pipeline.errors import RevisionTaken, ServiceRefused
-from pipeline.models import FileState
-from pipeline.objects import LIST_KEYS, OBJECT_WAITS_SECONDS, Location, open_objects, parse_location
-from pipeline.retry import Patience, persist
+from pipeline.core.errors import RevisionTaken, ServiceRefused
+from pipeline.core.models import FileState
+from pipeline.core.objects import LIST_KEYS, OBJECT_WAITS_SECONDS, Location, open_objects, parse_location
+from pipeline.core.retry import Patience, persist
 
 #: Temporary files of writers that died; a living one needs seconds.
 STALE_SECONDS = 24 * 3600

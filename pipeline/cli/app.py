@@ -11,33 +11,33 @@ import typer
 from pipeline.cli import (
     ask,
     backing_up,
-    broker,
+    beat,
+    delete,
     doctor,
+    elasticsearch,
     enqueue,
     evaluate,
-    failing,
+    failures,
     fleet,
-    fleet_beat,
-    fleet_processes,
     index,
-    inspecting,
-    keeping,
+    inspect,
     kibana,
-    node,
     plan,
     profile,
     redescribe,
-    reindexing,
-    repairing,
+    redis,
+    reindex,
+    repair,
     review,
-    scheduling,
-    searching,
-    securing,
-    serving,
-    setting_up,
+    schedule,
+    search,
+    security,
+    serve,
+    setup,
     status,
-    syncing,
-    watching,
+    sync,
+    watch,
+    worker,
 )
 from pipeline.cli.exits import CalmGroup
 
@@ -68,40 +68,40 @@ def _root(
 
 
 app.command("index", epilog=index.EXAMPLES)(index.index)
-app.command("inspect", epilog=inspecting.EXAMPLES)(inspecting.inspect)
+app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
-app.command("search", epilog=searching.SEARCH_EXAMPLES)(searching.search)
+app.command("search", epilog=search.SEARCH_EXAMPLES)(search.search)
 app.command("ask", epilog=ask.EXAMPLES)(ask.ask)
-app.command("show", epilog=searching.SHOW_EXAMPLES)(searching.show)
-app.command("serve", epilog=serving.EXAMPLES)(serving.serve)
+app.command("show", epilog=search.SHOW_EXAMPLES)(search.show)
+app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("enqueue", epilog=enqueue.EXAMPLES)(enqueue.enqueue)
 app.command("status", epilog=status.EXAMPLES)(status.status)
 app.command("batches", epilog=fleet.BATCHES_EXAMPLES)(fleet.batches)
 app.command("cancel", epilog=fleet.CANCEL_EXAMPLES)(fleet.cancel)
 app.command("pause", epilog=fleet.PAUSE_EXAMPLES)(fleet.pause)
 app.command("resume", epilog=fleet.RESUME_EXAMPLES)(fleet.resume)
-app.command("failures", epilog=failing.FAILURES_EXAMPLES)(failing.failures)
-app.command("retry", epilog=failing.RETRY_EXAMPLES)(failing.retry)
+app.command("failures", epilog=failures.FAILURES_EXAMPLES)(failures.failures)
+app.command("retry", epilog=failures.RETRY_EXAMPLES)(failures.retry)
 app.command("redescribe", epilog=redescribe.EXAMPLES)(redescribe.redescribe)
-app.command("repair", epilog=repairing.EXAMPLES)(repairing.repair)
-app.command("delete", epilog=keeping.DELETE_EXAMPLES)(keeping.delete)
+app.command("repair", epilog=repair.EXAMPLES)(repair.repair)
+app.command("delete", epilog=delete.DELETE_EXAMPLES)(delete.delete)
 app.command("review", epilog=review.EXAMPLES)(review.review)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
-app.command("setup", epilog=setting_up.EXAMPLES)(setting_up.setup)
-app.command("reindex", epilog=reindexing.EXAMPLES)(reindexing.reindex_command)
+app.command("setup", epilog=setup.EXAMPLES)(setup.setup)
+app.command("reindex", epilog=reindex.EXAMPLES)(reindex.reindex_command)
 app.command("backup", epilog=backing_up.BACKUP_EXAMPLES)(backing_up.backup)
 app.command("restore", epilog=backing_up.RESTORE_EXAMPLES)(backing_up.restore)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
-app.command("worker", epilog=fleet_processes.WORKER_EXAMPLES)(fleet_processes.worker)
-app.command("sync", epilog=syncing.SYNC_EXAMPLES)(syncing.sync)
-app.command("watch", epilog=watching.WATCH_EXAMPLES)(watching.watch)
-app.command("beat", epilog=fleet_beat.BEAT_EXAMPLES)(fleet_beat.beat)
+app.command("worker", epilog=worker.WORKER_EXAMPLES)(worker.worker)
+app.command("sync", epilog=sync.SYNC_EXAMPLES)(sync.sync)
+app.command("watch", epilog=watch.WATCH_EXAMPLES)(watch.watch)
+app.command("beat", epilog=beat.BEAT_EXAMPLES)(beat.beat)
 app.add_typer(profile.app, name="profile")
-app.add_typer(scheduling.app, name="schedule")
+app.add_typer(schedule.app, name="schedule")
 app.add_typer(kibana.app, name="kibana")
-app.add_typer(securing.app, name="security")
-app.add_typer(node.app, name="elasticsearch")
-app.add_typer(broker.app, name="redis")
+app.add_typer(security.app, name="security")
+app.add_typer(elasticsearch.app, name="elasticsearch")
+app.add_typer(redis.app, name="redis")
 
 
 def main() -> None:

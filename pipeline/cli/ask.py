@@ -11,19 +11,19 @@ import typer
 from rich.console import Console, Group
 from rich.text import Text
 
+from pipeline.analysis.ask import Candidate, Enquiry, Finding, ask_pages, candidates, one_line
 from pipeline.archive import Archive
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.index import interruptible
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import plain, print_json, stderr, stdout
 from pipeline.cli.progress import LiveProgress
-from pipeline.errors import SettingsError
-from pipeline.languages import normalise_tag
-from pipeline.question import Candidate, Enquiry, Finding, ask_pages, candidates, one_line
-from pipeline.retry import Patience
+from pipeline.core.errors import SettingsError
+from pipeline.core.languages import normalise_tag
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings, load
 from pipeline.search import Hit
 from pipeline.services import open_archive, open_asker, open_index, open_leases, open_limiter
-from pipeline.settings import Settings, load
 from pipeline.vision.reader import AnswerCache, Usage
 
 EXAMPLES = """

@@ -16,15 +16,15 @@ from pipeline.cli.exits import ExitCode
 from pipeline.cli.index import interruptible
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, printable, rows, stderr, stdout, table
-from pipeline.consistency import Finding, Looked, findings
-from pipeline.errors import SettingsError
-from pipeline.projection import Projector
-from pipeline.reindexing import show_restored
-from pipeline.retry import Patience
+from pipeline.core.errors import SettingsError
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings, load
+from pipeline.core.url_signing import Signer
+from pipeline.maintenance.archive_check import Finding, Looked, findings
+from pipeline.projection.projector import Projector
+from pipeline.projection.rebuild import show_restored
 from pipeline.search import DEFAULT_REPOSITORY, Snapshot
 from pipeline.services import open_archive, open_index
-from pipeline.settings import Settings, load
-from pipeline.signing import Signer
 
 BACKUP_EXAMPLES = """
 **Examples**

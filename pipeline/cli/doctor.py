@@ -14,13 +14,14 @@ from pipeline.cli.exits import ExitCode
 from pipeline.cli.index import LOCAL_READER_NOTE
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
-from pipeline.errors import PagesightError, UnsupportedFormat
-from pipeline.local_redis import LocalRedis
-from pipeline.rendering import landlock
-from pipeline.rendering.confinement import namespaces
-from pipeline.rendering.djvu import find_tools
-from pipeline.rendering.office import find_office
-from pipeline.retry import Patience
+from pipeline.core.errors import PagesightError, UnsupportedFormat
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings, load, masked
+from pipeline.local.redis import LocalRedis
+from pipeline.rendering.conversion import landlock
+from pipeline.rendering.conversion.confinement import namespaces
+from pipeline.rendering.conversion.djvu import find_tools
+from pipeline.rendering.conversion.office import find_office
 from pipeline.services import (
     elasticsearch_url,
     open_archive,
@@ -30,10 +31,9 @@ from pipeline.services import (
     open_text_vlm,
     open_vlm,
 )
-from pipeline.settings import Settings, load, masked
-from pipeline.vision.client import VlmClient
-from pipeline.vision.probing import probe
-from pipeline.vision.tesseract import scripts_told
+from pipeline.vision.endpoint.client import VlmClient
+from pipeline.vision.endpoint.probing import probe
+from pipeline.vision.ocr.tesseract import scripts_told
 
 EXAMPLES = """
 **Examples**

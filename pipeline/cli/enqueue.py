@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.archive import Archive
-from pipeline.batches import DEFAULT_COLLECTION, collection_name
+from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.fleet import PUBLISH_SECONDS, project_batch
 from pipeline.cli.options import BudgetTokens, CollectionName, Json, LanguageTag, MaxPages, ProfileName
 from pipeline.cli.output import plain, print_json, stderr
-from pipeline.cli.standing import Onlooker, batch_json, open_fleet
 from pipeline.cli.status import follow_batch
-from pipeline.errors import ServiceRefused, ServiceUnavailable
-from pipeline.languages import normalise_tag
-from pipeline.models import Allowance, Batch, Lane
-from pipeline.retry import Patience
+from pipeline.cli.status_data import Onlooker, batch_json, open_fleet
+from pipeline.core.errors import ServiceRefused, ServiceUnavailable
+from pipeline.core.languages import normalise_tag
+from pipeline.core.models import Allowance, Batch, Lane
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings, load
 from pipeline.services import open_archive, open_index
-from pipeline.settings import Settings, load
 from pipeline.sources import display_path, is_local, root_url
 from pipeline.vision.profile import Profile, load_profile
 

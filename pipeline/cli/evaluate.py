@@ -10,15 +10,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.batches import DEFAULT_COLLECTION, collection_name
+from pipeline.analysis.evaluate import Evaluation, Group, Scored, Unmatched
+from pipeline.analysis.evaluate import evaluate as score
+from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
-from pipeline.errors import SettingsError
-from pipeline.evaluation import Evaluation, Group, Scored, Unmatched
-from pipeline.evaluation import evaluate as score
+from pipeline.core.errors import SettingsError
+from pipeline.core.settings import load
 from pipeline.services import open_archive
-from pipeline.settings import load
 
 EXAMPLES = """
 **Examples**

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline.cli.output import print_error
-from pipeline.errors import PagesightError, ServiceRefused, ServiceUnavailable, SettingsError, Stopped
+from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable, SettingsError, Stopped
 
 
 class ExitCode(IntEnum):

@@ -7,23 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline import fleet as states
 from pipeline.archive import Archive
+from pipeline.batches import fleet_state as states
+from pipeline.batches.progress import cancel as cancel_batch
+from pipeline.batches.progress import pause as pause_batch
+from pipeline.batches.progress import resume as resume_batch
+from pipeline.batches.progress import unended
 from pipeline.cli.options import BudgetTokens, CollectionFilter, Json, MaxPages
 from pipeline.cli.output import one_line, plain, print_json, rows, stderr, stdout, table
-from pipeline.cli.standing import batch_json, fleet_json, open_fleet, recent_batches
 from pipeline.cli.status import words
-from pipeline.errors import PagesightError, SettingsError, Stopped
-from pipeline.models import UNBOUNDED, Allowance, Batch, FleetState
-from pipeline.progress import cancel as cancel_batch
-from pipeline.progress import pause as pause_batch
-from pipeline.progress import resume as resume_batch
-from pipeline.progress import unended
-from pipeline.projection import Projector
-from pipeline.retry import Patience
+from pipeline.cli.status_data import batch_json, fleet_json, open_fleet, recent_batches
+from pipeline.core.errors import PagesightError, SettingsError, Stopped
+from pipeline.core.models import UNBOUNDED, Allowance, Batch, FleetState
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings, load
+from pipeline.core.url_signing import Signer
+from pipeline.projection.projector import Projector
 from pipeline.services import open_archive, open_index
-from pipeline.settings import Settings, load
-from pipeline.signing import Signer
 
 BATCHES_EXAMPLES = """
 **Examples**
@@ -146,7 +146,7 @@ def resume(
 
 def _resume_batch(archive: Archive, settings: Settings, batch_id: str, raised: Allowance) -> Batch:
     """Have a batch go on. Its messages were dropped while it was paused, so what it still needs is published anew."""
-    from workers.sweeping import republish
+    from workers.recovery.sweep import republish
 
     if unended(archive, batch_id).state == "working":
         return resume_batch(archive, batch_id, raised)

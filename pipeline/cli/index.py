@@ -12,19 +12,19 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.batches import DEFAULT_COLLECTION, collection_name
+from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
+from pipeline.batches.local_batch import Order, index_batch
+from pipeline.batches.local_runner import Tally
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.options import BudgetTokens, CollectionName, Json, LanguageTag, MaxPages, ProfileName
 from pipeline.cli.output import plain, print_error, print_json, rows, stderr, stdout, table
 from pipeline.cli.progress import RunProgress
-from pipeline.errors import PagesightError
-from pipeline.indexing import Order, index_batch
-from pipeline.languages import normalise_tag
-from pipeline.local_runner import Tally
-from pipeline.models import Batch, DocumentStatus, PageStatus
-from pipeline.retry import Patience
+from pipeline.core.errors import PagesightError
+from pipeline.core.languages import normalise_tag
+from pipeline.core.models import Batch, DocumentStatus, PageStatus
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings, load
 from pipeline.services import open_leases, open_tools, own_places
-from pipeline.settings import Settings, load
 from pipeline.sources import root_url
 from pipeline.vision.budget import Budget
 from pipeline.vision.profile import load_profile

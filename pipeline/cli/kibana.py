@@ -11,10 +11,10 @@ import typer
 from pipeline.cli.exits import CalmGroup, ExitCode
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, stdout
-from pipeline.errors import SettingsError
+from pipeline.core.errors import SettingsError
+from pipeline.core.settings import Settings, load
 from pipeline.kibana import bundle, differences
 from pipeline.kibana import install as install_objects
-from pipeline.settings import Settings, load
 
 INSTALL_EXAMPLES = """
 **Examples**

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.errors import PagesightError
+from pipeline.core.errors import PagesightError
 from pipeline.search import Fragment
 
 #: Stands for a control character that a page or a file name contained.

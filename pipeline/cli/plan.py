@@ -9,20 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.batches import DEFAULT_COLLECTION, collection_name
+from pipeline.analysis.estimate import Forecast, Rates, forecast, measure
+from pipeline.analysis.inspect import Inspected, Totals, inspect_below
+from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.index import interruptible
 from pipeline.cli.options import CollectionName, Json, LanguageTag, ProfileName
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.cli.progress import InspectionProgress
-from pipeline.errors import PagesightError, Stopped
-from pipeline.inspection import Inspected, Totals, inspect_below
-from pipeline.languages import normalise_tag
-from pipeline.models import PageKind
-from pipeline.planning import Forecast, Rates, forecast, measure
-from pipeline.retry import Patience
+from pipeline.core.errors import PagesightError, Stopped
+from pipeline.core.languages import normalise_tag
+from pipeline.core.models import PageKind
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings, load
 from pipeline.services import Today, open_archive, open_planner, open_today, own_places, pace
-from pipeline.settings import Settings, load
 from pipeline.sources import display_path, is_below, root_url
 from pipeline.vision.profile import load_profile
 

@@ -12,9 +12,9 @@ from rich.text import Text
 from pipeline.cli.exits import CalmGroup
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
-from pipeline.errors import SettingsError
-from pipeline.languages import normalise_tag
-from pipeline.settings import load
+from pipeline.core.errors import SettingsError
+from pipeline.core.languages import normalise_tag
+from pipeline.core.settings import load
 from pipeline.vision.profile import RECORD_FIELDS, Profile, Question, built_in_names, load_profile, own_names, read_own
 
 LIST_EXAMPLES = """

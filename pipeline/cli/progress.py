@@ -12,11 +12,11 @@ from typing import ClassVar, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from pipeline.analysis.inspect import Totals
+from pipeline.batches.local_runner import Tally
 from pipeline.cli.output import plain, printable
-from pipeline.inspection import Totals
-from pipeline.local_runner import Tally
-from pipeline.models import DocumentStatus, PageStatus
-from pipeline.retry import Patience
+from pipeline.core.models import DocumentStatus, PageStatus
+from pipeline.core.retry import Patience
 
 #: Seconds between plain lines.
 LINE_SECONDS = 10.0

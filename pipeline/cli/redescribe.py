@@ -9,22 +9,22 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.archive import Archive
+from pipeline.batches.local_batch import Order as LocalOrder
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.failing import require_collection
+from pipeline.cli.failures import require_collection
 from pipeline.cli.fleet import PUBLISH_SECONDS, project_batch
 from pipeline.cli.index import interruptible, print_summary, summary, work_order
 from pipeline.cli.options import BudgetTokens, CollectionFilter, Json, MaxPages
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
-from pipeline.cli.standing import batch_json, open_fleet
-from pipeline.conditions import Reason, parse_conditions
-from pipeline.errors import SettingsError
-from pipeline.indexing import Order as LocalOrder
-from pipeline.models import Batch, Entry, Lane
-from pipeline.redescribing import SHOWN, Stale, find_stale
-from pipeline.retry import Patience
+from pipeline.cli.status_data import batch_json, open_fleet
+from pipeline.core.errors import SettingsError
+from pipeline.core.models import Batch, Entry, Lane
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings, load
+from pipeline.core.stale_filter import Reason, parse_conditions
+from pipeline.maintenance.stale_pages import SHOWN, Stale, find_stale
+from pipeline.maintenance.staleness import StaleDocument, first_pages, is_there
 from pipeline.services import open_archive
-from pipeline.settings import Settings, load
-from pipeline.staleness import StaleDocument, first_pages, is_there
 
 EXAMPLES = """
 **Examples**
@@ -158,7 +158,7 @@ def _enqueue(
     chosen: Iterable[Chosen], found: list[Stale], archive: Archive, settings: Settings, lane: Lane, as_json: bool
 ) -> None:
     from workers.client import Order
-    from workers.retrying import enqueue_any
+    from workers.recovery.retry import enqueue_any
 
     fleet = open_fleet(settings, archive, Patience().within(PUBLISH_SECONDS))
     fleet.lanes.epoch()  # a Redis that is away is noticed before anything is begun

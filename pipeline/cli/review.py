@@ -14,16 +14,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipeline.archive import Archive
-from pipeline.batches import DEFAULT_COLLECTION, collection_name
-from pipeline.cli.exits import ExitCode
-from pipeline.cli.index import interruptible
-from pipeline.cli.output import plain, stderr, stdout
-from pipeline.cli.progress import LiveProgress
-from pipeline.errors import SettingsError
-from pipeline.inspection import Inspector
-from pipeline.retry import Patience
-from pipeline.review import (
+from pipeline.analysis.inspect import Inspector
+from pipeline.analysis.review import (
     Candidate,
     FileCandidates,
     PageReaders,
@@ -36,6 +28,16 @@ from pipeline.review import (
     read_pages,
     write_review,
 )
+from pipeline.archive import Archive
+from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
+from pipeline.cli.exits import ExitCode
+from pipeline.cli.index import interruptible
+from pipeline.cli.output import plain, stderr, stdout
+from pipeline.cli.progress import LiveProgress
+from pipeline.core.errors import SettingsError
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings, load
+from pipeline.core.threads import Places
 from pipeline.services import (
     Shared,
     open_archive,
@@ -47,9 +49,7 @@ from pipeline.services import (
     own_places,
     pages_in_hand,
 )
-from pipeline.settings import Settings, load
 from pipeline.sources import root_url
-from pipeline.threads import Places
 from pipeline.vision.profile import Profile, kept_profile, load_profile
 
 EXAMPLES = """

@@ -15,11 +15,12 @@ from rich.live import Live
 from rich.text import Text
 
 from pipeline.archive import Archive
+from pipeline.batches.budget import is_out_of_budget, remedy
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import one_line, plain, print_error, print_json, printable, rows, stderr, stdout, table
 from pipeline.cli.progress import LINE_SECONDS
-from pipeline.cli.standing import (
+from pipeline.cli.status_data import (
     RECENT_BATCHES,
     Away,
     Indexed,
@@ -33,14 +34,13 @@ from pipeline.cli.standing import (
     recent_batches,
     seconds_since,
 )
-from pipeline.errors import ServiceRefused, SettingsError
-from pipeline.models import Allowance, Batch, DocumentStatus, Drawn, FleetState, PageStatus
+from pipeline.core.errors import ServiceRefused, SettingsError
+from pipeline.core.models import Allowance, Batch, DocumentStatus, Drawn, FleetState, PageStatus
+from pipeline.core.settings import load
 from pipeline.services import open_archive
-from pipeline.settings import load
-from pipeline.spending import is_out_of_budget, remedy
 
 if TYPE_CHECKING:
-    from workers.registry import WorkerInfo
+    from workers.redis.heartbeats import WorkerInfo
 
 EXAMPLES = """
 **Examples**

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from pipeline.errors import SettingsError
+from pipeline.core.errors import SettingsError
 from pipeline.kibana.bundle import DEFAULT_SPACE
 from pipeline.kibana.errors import URL_REMEDY, from_import, from_status, from_transport, not_kibana
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from pipeline.errors import PagesightError, ServiceRefused, ServiceUnavailable
+from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable
 
 SERVICE = "kibana"
 WORDS_MAX_CHARACTERS = 400

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pipeline.errors import SettingsError
+from pipeline.core.errors import SettingsError
+from pipeline.core.settings import Settings
 from pipeline.kibana.building import lines
 from pipeline.kibana.bundle import Bundle, digest
 from pipeline.kibana.client import KibanaClient
 from pipeline.kibana.errors import no_encryption_key
 from pipeline.search.security import kibana_reader
-from pipeline.settings import Settings
 
 Object = dict[str, Any]
 

@@ -8,14 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.rendering.pool import OpenDocument, SandboxPool
+    from pipeline.rendering.host.pool import OpenDocument, SandboxPool
     from pipeline.rendering.protocol import RENDER_REVISION, RenderLimits
 
 __all__ = ["RENDER_REVISION", "OpenDocument", "RenderLimits", "SandboxPool"]
 
 _HOMES = {
-    "OpenDocument": "pipeline.rendering.pool",
-    "SandboxPool": "pipeline.rendering.pool",
+    "OpenDocument": "pipeline.rendering.host.pool",
+    "SandboxPool": "pipeline.rendering.host.pool",
     "RENDER_REVISION": "pipeline.rendering.protocol",
     "RenderLimits": "pipeline.rendering.protocol",
 }

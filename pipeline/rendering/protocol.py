@@ -32,7 +32,7 @@ RENDER_REVISION = 2
 
 REQUEST_HEAD = struct.Struct("!I")
 REPLY_HEAD = struct.Struct("!II")
-#: JSON of a reply. Its longest part is the text layer, which `pipeline.rendering.pdf` bounds.
+#: JSON of a reply. Its longest part is the text layer, which `pipeline.rendering.sandbox.pdf.document` bounds.
 MAX_HEADER_BYTES = 16 << 20
 #: Page image, thumbnail and raw pixels together, or all crops of a page: a page image is 3 MB raw, and 1.1 MB as JPEG
 #: where it is nothing but noise.

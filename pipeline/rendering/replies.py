@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from pipeline.errors import (
+from pipeline.core.errors import (
     CorruptFile,
     EncryptedFile,
     LimitExceeded,
@@ -16,7 +16,7 @@ from pipeline.errors import (
     RenderOutOfMemory,
     UnsupportedFormat,
 )
-from pipeline.models import MediaType, OriginalImage, PageFacts
+from pipeline.core.models import MediaType, OriginalImage, PageFacts
 from pipeline.rendering.protocol import BANDS, MEMBERS_TOLD
 
 #: What a child may report about a file; it cannot make a page look as if a service had failed.

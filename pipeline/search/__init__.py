@@ -1,9 +1,8 @@
-"""Elasticsearch: templates and aliases, the bulk writer, queries, and the local node."""
+"""Elasticsearch: templates and aliases, the bulk writer, queries."""
 
 from pipeline.search.generations import Generation, Generations
 from pipeline.search.index import Index, PagesIndex
 from pipeline.search.names import State
-from pipeline.search.node import LocalNode, NodeStatus
 from pipeline.search.queries import Failed, Fragment, Hit, HitDocument, Queries, SearchResult, Span
 from pipeline.search.security import ROLES, ApiKey
 from pipeline.search.snapshots import DEFAULT_REPOSITORY, Snapshot, Snapshots
@@ -28,8 +27,6 @@ __all__ = [
     "HitDocument",
     "Index",
     "Layout",
-    "LocalNode",
-    "NodeStatus",
     "PagesIndex",
     "Queries",
     "SearchResult",

@@ -14,7 +14,7 @@ import elastic_transport
 import elasticsearch
 from elasticsearch import ApiError, TransportError
 
-from pipeline.errors import PagesightError, ServiceRefused, ServiceUnavailable
+from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable
 
 SERVICE = "elasticsearch"
 #: HTTP statuses that pass: pressure (429), a proxy without a server behind it (502, 504), shards that are not ready
@@ -39,7 +39,7 @@ TLS_REMEDY = "Set PAGESIGHT_ELASTICSEARCH_CA_CERTS to the bundle (PEM) that sign
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise what the libraries raise as one of `pipeline.errors`."""
+    """Raise what the libraries raise as one of `pipeline.core.errors`."""
     try:
         yield
     except (ApiError, TransportError) as error:

@@ -19,7 +19,7 @@ from typing import Any
 
 from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
 
-from pipeline.errors import Overtaken, ServiceRefused, ServiceUnavailable
+from pipeline.core.errors import Overtaken, ServiceRefused, ServiceUnavailable
 from pipeline.search import templates
 from pipeline.search.errors import SERVICE, translated
 from pipeline.search.install import live_index, our_indices, schema_of

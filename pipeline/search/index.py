@@ -12,9 +12,9 @@ from typing import Any
 from elastic_transport.client_utils import DEFAULT
 from elasticsearch import Elasticsearch
 
-from pipeline.errors import ServiceUnavailable, SettingsError
-from pipeline.models import AnswerKind
-from pipeline.retry import Patience
+from pipeline.core.errors import ServiceUnavailable, SettingsError
+from pipeline.core.models import AnswerKind
+from pipeline.core.retry import Patience
 from pipeline.search.errors import SERVICE, not_installed, reason, translated
 from pipeline.search.generations import Generation, Generations
 from pipeline.search.install import (
@@ -43,7 +43,7 @@ HEALTH_TIMEOUT_SECONDS = 5.0
 class Index:
     """A cluster, as Pagesight uses it. Threads share one; close it in the end.
 
-    The client does not retry: who calls goes through `pipeline.retry`, and `write` does so itself. Every method raises
+    The client does not retry: callers go through `pipeline.core.retry`, and `write` does so itself. Every method raises
     `ServiceUnavailable` where the cluster is away and `ServiceRefused` where it says no.
     """
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from elasticsearch import BadRequestError, Elasticsearch
 
-from pipeline.errors import ServiceRefused, SettingsError
-from pipeline.models import AnswerKind
+from pipeline.core.errors import ServiceRefused, SettingsError
+from pipeline.core.models import AnswerKind
 from pipeline.search import templates
 from pipeline.search.errors import SERVICE, reason, translated
 from pipeline.search.names import Names

@@ -9,8 +9,8 @@ from typing import Any
 
 from elasticsearch import Elasticsearch, NotFoundError
 
-from pipeline.errors import ServiceUnavailable
-from pipeline.models import DocumentStatus, PageStatus
+from pipeline.core.errors import ServiceUnavailable
+from pipeline.core.models import DocumentStatus, PageStatus
 from pipeline.search.errors import SERVICE, reason, translated
 from pipeline.search.names import Names
 from pipeline.search.templates import DOCUMENTS, PAGES, SOURCES

@@ -12,7 +12,7 @@ from typing import Any
 
 from elasticsearch import ApiError, Elasticsearch
 
-from pipeline.errors import ServiceRefused
+from pipeline.core.errors import ServiceRefused
 from pipeline.search.errors import SERVICE, translated
 from pipeline.search.templates import Body, load
 

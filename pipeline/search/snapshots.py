@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 from elasticsearch import ApiError, Elasticsearch
 
-from pipeline.errors import ServiceRefused, SettingsError, Stopped
-from pipeline.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, Waiting, persist
+from pipeline.core.errors import ServiceRefused, SettingsError, Stopped
+from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, Waiting, persist
 from pipeline.search import templates
 from pipeline.search.errors import SERVICE, not_installed, reason, translated
 from pipeline.search.generations import Generation, Generations

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from pipeline.models import AnswerKind
+from pipeline.core.models import AnswerKind
 
 Body = dict[str, Any]
 

@@ -15,8 +15,8 @@ from typing import Any
 from elasticsearch import ApiError, Elasticsearch, TransportError
 from elasticsearch.helpers import streaming_bulk
 
-from pipeline.errors import ServiceRefused, ServiceUnavailable
-from pipeline.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, persist
+from pipeline.core.errors import ServiceRefused, ServiceUnavailable
+from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, persist
 from pipeline.search.errors import PASSING_STATUSES, SERVICE, forbidden, not_installed, reason, translate
 
 #: Records held in memory, and sent in one request where they are small.

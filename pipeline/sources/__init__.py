@@ -3,10 +3,10 @@
 from pipeline.sources.access import SourceFiles
 from pipeline.sources.cache import SourceCache
 from pipeline.sources.files import file_state, open_unchanged, require_unchanged
-from pipeline.sources.heads import HEAD_BYTES, media_type_of
 from pipeline.sources.identify import Identified, identify
 from pipeline.sources.members import Containers, Member, Unpacker
-from pipeline.sources.places import (
+from pipeline.sources.signatures import HEAD_BYTES, media_type_of
+from pipeline.sources.urls import (
     container_path,
     containers_of,
     display_path,

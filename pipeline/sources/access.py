@@ -7,16 +7,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
-from pipeline.errors import OutcomeError, SourceChanged, SourceUnreadable, SourceVanished
-from pipeline.models import FileState
-from pipeline.objects import OBJECT_WAITS_SECONDS, Objects
-from pipeline.retry import Patience, persist
+from pipeline.core.errors import OutcomeError, SourceChanged, SourceUnreadable, SourceVanished
+from pipeline.core.models import FileState
+from pipeline.core.objects import OBJECT_WAITS_SECONDS, Objects
+from pipeline.core.retry import Patience, persist
 from pipeline.sources.cache import SourceCache
 from pipeline.sources.files import file_state, open_unchanged
-from pipeline.sources.heads import HEAD_BYTES, media_type_of
 from pipeline.sources.identify import require_size
 from pipeline.sources.members import Containers, member_state
-from pipeline.sources.places import is_local, source_objects, source_path, split_member
+from pipeline.sources.signatures import HEAD_BYTES, media_type_of
+from pipeline.sources.urls import is_local, source_objects, source_path, split_member
 from pipeline.sources.walk import Found
 
 T = TypeVar("T")

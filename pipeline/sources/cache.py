@@ -13,9 +13,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.errors import ServiceRefused, SourceChanged, Stopped
-from pipeline.models import FileState
-from pipeline.retry import STOP_POLL_SECONDS, Patience
+from pipeline.core.errors import ServiceRefused, SourceChanged, Stopped
+from pipeline.core.models import FileState
+from pipeline.core.retry import STOP_POLL_SECONDS, Patience
 
 #: The cache is looked over whenever a process has added this share of its bound, and shrunk by as much below it.
 SWEEP_SHARE = 1 / 16

@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.errors import SourceChanged, SourceUnreadable, SourceVanished, UnsupportedFormat
-from pipeline.models import FileState
+from pipeline.core.errors import SourceChanged, SourceUnreadable, SourceVanished, UnsupportedFormat
+from pipeline.core.models import FileState
 
 
 def file_state(path: Path) -> FileState:

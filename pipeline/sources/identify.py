@@ -6,10 +6,10 @@ import hashlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from pipeline.errors import EmptyFile, LimitExceeded, SourceUnreadable
-from pipeline.models import FileState
+from pipeline.core.errors import EmptyFile, LimitExceeded, SourceUnreadable
+from pipeline.core.models import FileState
 from pipeline.sources.files import require_unchanged
-from pipeline.sources.heads import HEAD_BYTES, HeadType, media_type_of
+from pipeline.sources.signatures import HEAD_BYTES, HeadType, media_type_of
 
 _CHUNK_BYTES = 1 << 20
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import BinaryIO, Protocol
 
-from pipeline.errors import LimitExceeded, OutcomeError, SourceChanged, SourceVanished, UnsupportedFormat
-from pipeline.models import FileState
-from pipeline.retry import Patience
+from pipeline.core.errors import LimitExceeded, OutcomeError, SourceChanged, SourceVanished, UnsupportedFormat
+from pipeline.core.models import FileState
+from pipeline.core.retry import Patience
 from pipeline.sources.cache import SourceCache
-from pipeline.sources.heads import HEAD_BYTES, media_type_of
-from pipeline.sources.places import containers_of, display_path, member_url
+from pipeline.sources.signatures import HEAD_BYTES, media_type_of
+from pipeline.sources.urls import containers_of, display_path, member_url
 from pipeline.sources.walk import Found
 
 #: Containers whose members are remembered. Ten thousand names take 3 MB.

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.errors import LinkOutOfTree, OutcomeError, SourceUnreadable, SourceVanished, UnsupportedFormat
-from pipeline.objects import LIST_KEYS, OBJECT_WAITS_SECONDS
-from pipeline.retry import Patience, persist
-from pipeline.sources.places import (
+from pipeline.core.errors import LinkOutOfTree, OutcomeError, SourceUnreadable, SourceVanished, UnsupportedFormat
+from pipeline.core.objects import LIST_KEYS, OBJECT_WAITS_SECONDS
+from pipeline.core.retry import Patience, persist
+from pipeline.sources.urls import (
     display_path,
     folder_url,
     is_local,

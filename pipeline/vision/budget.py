@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pipeline.errors import Stopped
-from pipeline.retry import Patience, Waiting
+from pipeline.core.errors import Stopped
+from pipeline.core.retry import Patience, Waiting
 
 #: How often one who waits for what others hold back looks again.
 POLL_SECONDS = 0.05

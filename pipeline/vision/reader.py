@@ -11,10 +11,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipeline.models import Answer, RenderedCrop, RenderedPage, TextSource, Value
-from pipeline.retry import Patience, Waiting, persist
+from pipeline.core.leases import LEASE_WAITS_SECONDS, Lease, Leases
+from pipeline.core.models import Answer, RenderedCrop, RenderedPage, TextSource, Value
+from pipeline.core.retry import Patience, Waiting, persist
 from pipeline.vision.budget import Budget
-from pipeline.vision.leases import LEASE_WAITS_SECONDS, Lease, Leases
 from pipeline.vision.profile import Profile
 
 #: How often one who waits for another's answer looks for it.

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from pipeline.signing import Place, Signer
+from pipeline.core.url_signing import Place, Signer
 
 COOKIE = "pagesight"
 #: After so long a browser has to be given the token again.

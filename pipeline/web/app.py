@@ -18,10 +18,10 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from pipeline.archive import Archive, is_image_key
-from pipeline.errors import ServiceRefused, ServiceUnavailable
-from pipeline.languages import english_name
-from pipeline.models import Reading, Tombstone
-from pipeline.signing import Place
+from pipeline.core.errors import ServiceRefused, ServiceUnavailable
+from pipeline.core.languages import english_name
+from pipeline.core.models import Reading, Tombstone
+from pipeline.core.url_signing import Place
 from pipeline.web.access import Access
 from pipeline.web.contents import ASK_AGAIN, FOR_EVER, HEADERS, PAGE_HEADERS, content
 from pipeline.web.viewing import find_page, page_url, view_page

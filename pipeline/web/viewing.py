@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.archive import Archive, render_revision_of
-from pipeline.languages import direction, english_name
-from pipeline.models import Reading, Tombstone
-from pipeline.signing import Place, Signer, page_path
+from pipeline.core.languages import direction, english_name
+from pipeline.core.models import Reading, Tombstone
+from pipeline.core.url_signing import Place, Signer, page_path
 
 #: Pages on either side whose thumbnails are shown: a document of 2,000 pages costs as much as one of 30.
 STRIP_PAGES = 12

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.models import PageStatus
-from pipeline.signing import Place, page_path
+from pipeline.core.models import PageStatus
+from pipeline.core.url_signing import Place, page_path
 from support.elasticsearch_node import skip_or_fail
 from support.readings import FAILURE
 from support.serving import DOCUMENT, SECRET, SIGNER, Served, served, shelve

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import EncryptedFile
-from pipeline.models import MediaType
+from pipeline.core.errors import EncryptedFile
+from pipeline.core.models import MediaType
 from pipeline.rendering import SandboxPool
 from support.corpus import CORPUS, manifest
 from support.rendering import LIMITS

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from pipeline.models import LayerState, MediaType
+from pipeline.core.models import LayerState, MediaType
 from pipeline.rendering import SandboxPool
 from support.corpus import CORPUS, manifest
 from support.rendering import LIMITS

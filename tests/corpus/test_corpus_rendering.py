@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.errors import OutcomeError
-from pipeline.models import RenderedPage
+from pipeline.core.errors import OutcomeError
+from pipeline.core.models import RenderedPage
 from pipeline.rendering import RenderLimits, SandboxPool
 from support.corpus import CORPUS, MEDIA_TYPES, WORDS, accepted, renderable
 

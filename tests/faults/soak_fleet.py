@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipeline.progress import UNENDED
-from pipeline.search import LocalNode
+from pipeline.batches.progress import UNENDED
+from pipeline.local.elasticsearch import LocalNode
 from support.fleet_runs import Fleet, assert_all_there
 from support.pagesight_runs import Run, answered, make_pdf, make_picture
 from support.standin import Standin

@@ -15,11 +15,11 @@ from functools import partial
 
 import pytest
 
-from pipeline.deletion import carry_out, request_deletion
-from pipeline.projection import Projector
-from pipeline.retry import Patience
+from pipeline.core.retry import Patience
+from pipeline.core.url_signing import Signer
+from pipeline.pages.deletion import carry_out, request_deletion
+from pipeline.projection.projector import Projector
 from pipeline.search import Index, State
-from pipeline.signing import Signer
 from support.page_archives import COLLECTION, PAGES, begin, document_name, fill, write_document
 from support.pagesight_runs import MakePagesight
 from support.reindexed import assert_holds_the_archive

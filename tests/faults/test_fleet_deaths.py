@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pipeline.models import Reading
+from pipeline.core.models import Reading
 from support.fleet_runs import Fleet, assert_sixty
 from support.pagesight_runs import answered, make_pdf
 from support.standin import Standin

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from elasticsearch import Elasticsearch
 
-from pipeline.search import LocalNode
+from pipeline.local.elasticsearch import LocalNode
 from support.fleet_runs import Fleet, assert_sixty
 from support.pagesight_runs import answered
 from support.standin import Standin

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.models import Tombstone
+from pipeline.core.models import Tombstone
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
 from support.pagesight_runs import Pagesight, answered, make_pdf, write_sixty_pages
 from support.standin import Standin

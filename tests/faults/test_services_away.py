@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.search import Index, LocalNode
+from pipeline.local.elasticsearch import LocalNode
+from pipeline.search import Index
 from support.faulty_elasticsearch import Request, answers, faulty
 from support.pagesight_runs import Ended, MakePagesight, Pagesight, make_pdf, write_sixty_pages
 from support.standin import Standin

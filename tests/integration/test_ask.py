@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.analysis.ask import NOT_HERE
 from pipeline.cli.ask import PAGES
-from pipeline.question import NOT_HERE
 from support.pagesight_runs import Pagesight, make_pdf
 from support.standin import Standin
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from pipeline.retry import Patience
+from pipeline.core.retry import Patience
 from pipeline.search import PAGES, Index
 from support.pagesight_runs import Ended, MakePagesight, Pagesight, make_pdf
 

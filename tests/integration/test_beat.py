@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.models import Collection
-from pipeline.models import Run as ScheduledRun
+from pipeline.core.models import Collection
+from pipeline.core.models import Run as ScheduledRun
 from pipeline.search import RUNS, Index
 from support.pagesight_runs import MakePagesight, Pagesight
 from support.redis_server import RedisServer

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jina_standin.protocol import describe
-from pipeline.models import Reading
+from pipeline.core.models import Reading
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES, Index
 from support.pagesight_runs import Ended, Pagesight, make_pdf, make_picture
 from support.standin import Standin

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import ServiceRefused
-from pipeline.fleet import halt
-from pipeline.messages import Message, Walk, folder_id, from_json
-from pipeline.models import Deletion, Reading
-from pipeline.records import page_id
-from pipeline.revisions import add_place, bury
+from pipeline.batches.fleet_state import halt
+from pipeline.batches.messages import Message, Walk, folder_id, from_json
+from pipeline.core.errors import ServiceRefused
+from pipeline.core.models import Deletion, Reading
+from pipeline.pages.revisions import add_place, bury
+from pipeline.projection.records import page_id
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
 from support.fleet_runs import Fleet
 from support.pagesight_runs import Pagesight, make_pdf, make_picture

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.deletion import carry_out, request_deletion
-from pipeline.models import Reading
-from pipeline.projection import Projector
-from pipeline.retry import Patience
+from pipeline.core.models import Reading
+from pipeline.core.retry import Patience
+from pipeline.core.url_signing import Signer
+from pipeline.pages.deletion import carry_out, request_deletion
+from pipeline.projection.projector import Projector
 from pipeline.search import DOCUMENTS, PAGES, SOURCES, Index
-from pipeline.signing import Signer
 from support.fleet_runs import CALLS, Fleet, assert_sixty
 from support.pagesight_runs import answered
 from support.standin import Standin

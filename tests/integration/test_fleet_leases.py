@@ -12,24 +12,24 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.errors import ServiceUnavailable, Stopped
-from pipeline.models import Answer
-from pipeline.retry import Patience
-from pipeline.settings import load
+from pipeline.core.errors import ServiceUnavailable, Stopped
+from pipeline.core.models import Answer
+from pipeline.core.retry import Patience
+from pipeline.core.settings import load
 from pipeline.vision.reader import AnswerCache
 from support.redis_server import RedisServer
 from support.vision import AnswersInMemory, get_or_ask
-from workers.connection import connect
-from workers.leases import RedisLeases
+from workers.redis.connection import connect
+from workers.redis.leases import RedisLeases
 
 LEASE_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
 
 HOLDER = """
 import sys, time
-from pipeline.settings import load
-from workers.connection import connect
-from workers.leases import RedisLeases
+from pipeline.core.settings import load
+from workers.redis.connection import connect
+from workers.redis.leases import RedisLeases
 leases = RedisLeases(connect(load()), lease_seconds=float(sys.argv[1]))
 with leases.take("key"):
     print("held", flush=True)

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from pipeline.errors import Stopped
-from pipeline.retry import Patience
-from pipeline.settings import load
+from pipeline.core.errors import Stopped
+from pipeline.core.retry import Patience
+from pipeline.core.settings import load
 from support.redis_server import RedisServer
-from workers.connection import connect
-from workers.limits import CALLS, FleetLimiter
+from workers.redis.connection import connect
+from workers.redis.limits import CALLS, FleetLimiter
 
 #: A tenth of the real one, so that tests need not wait for long.
 LEASE_SECONDS = 2.0
@@ -32,11 +32,11 @@ PATIENCE_SECONDS = 60.0
 #: Calls the witness again and again: a call lasts until the witness hangs up. Renews as a worker's housekeeping does.
 CALLER = """
 import contextlib, socket, sys, threading, time
-from pipeline.errors import Stopped, ServiceUnavailable
-from pipeline.retry import Patience
-from pipeline.settings import load
-from workers.connection import connect
-from workers.limits import FleetLimiter
+from pipeline.core.errors import Stopped, ServiceUnavailable
+from pipeline.core.retry import Patience
+from pipeline.core.settings import load
+from workers.redis.connection import connect
+from workers.redis.limits import FleetLimiter
 
 port, name, threads, lease_seconds = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 limiter, patience = FleetLimiter(connect(load()), load(), lease_seconds=lease_seconds), Patience()

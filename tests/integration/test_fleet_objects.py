@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.models import Reading
+from pipeline.core.models import Reading
 from pipeline.search import Index
 from support.fleet_runs import CALLS, Fleet
 from support.object_store import KEYS, Bucket

@@ -19,15 +19,15 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from pipeline.errors import ServiceRefused, ServiceUnavailable
-from pipeline.retry import Waiting
-from pipeline.settings import load
+from pipeline.core.errors import ServiceRefused, ServiceUnavailable
+from pipeline.core.retry import Waiting
+from pipeline.core.settings import load
 from support.redis_server import RedisServer
 from workers.app import configuration
-from workers.connection import connect
-from workers.lanes import LANES, Lanes
-from workers.poison import DEATHS, WORKING, Poison
-from workers.registry import Registry, WorkerInfo, living_workers
+from workers.recovery.poison import DEATHS, WORKING, Poison
+from workers.redis.connection import connect
+from workers.redis.heartbeats import Registry, WorkerInfo, living_workers
+from workers.redis.queues import LANES, Lanes
 
 ROOT = Path(__file__).parents[2]
 ALIVE_SECONDS = 2.0

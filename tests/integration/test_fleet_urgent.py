@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.models import Reading
+from pipeline.core.models import Reading
 from support.fleet_runs import Fleet
 from support.pagesight_runs import answered, make_pdf, make_picture
 from support.standin import Standin

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
-from pipeline.question import NOT_HERE
+from pipeline.analysis.ask import NOT_HERE
 from pipeline.search import PAGES
 from support.pagesight_runs import MakePagesight, Pagesight
 from support.standin import Standin

@@ -14,7 +14,7 @@ from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen import canvas
 
-from pipeline.rendering import office
+from pipeline.rendering.conversion import office
 from support.conversions import require_programs
 from support.inspections import assert_agrees
 from support.object_store import KEYS, Bucket, ObjectStore

@@ -12,10 +12,10 @@ from pydantic import SecretStr
 
 from kibana_standin import Kibana
 from kibana_standin.state import NEWEST, OLDEST
-from pipeline.errors import PagesightError, ServiceRefused, ServiceUnavailable, SettingsError
+from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable, SettingsError
+from pipeline.core.settings import Settings
 from pipeline.kibana import bundle, differences, install
 from pipeline.kibana.errors import from_transport
-from pipeline.settings import Settings
 from support.pagesight_runs import Pagesight
 
 PAGES = ("index-pattern", "pagesight-pages")

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from elasticsearch import Elasticsearch
 
+from pipeline.core.retry import Patience
 from pipeline.kibana.bundle import FILES, RULES_FILE
 from pipeline.kibana.fields import mapped_fields
-from pipeline.retry import Patience
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, RUNS, SOURCES, Index, Write
 from support.kql import control, searched
 from support.lens import Chart, charts, controls, rows, search_body, time_filter

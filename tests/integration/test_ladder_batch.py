@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
-from pipeline.models import MediaType
+from pipeline.core.models import MediaType
+from pipeline.core.settings import Settings
 from pipeline.rendering import SandboxPool
 from pipeline.search import Index
 from pipeline.services import render_limits
-from pipeline.settings import Settings
 from support.pagesight_runs import Pagesight
 from support.standin import Standin
 

@@ -14,9 +14,9 @@ import pypdfium2
 import pytest
 from PIL import Image
 
-from pipeline.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, SettingsError
-from pipeline.vision.ocr import OcrProcess, open_rapidocr, require_packages
-from pipeline.vision.text_lines import FoundLines, arrange
+from pipeline.core.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, SettingsError
+from pipeline.vision.ocr.process import OcrProcess, open_rapidocr, require_packages
+from pipeline.vision.ocr.text_lines import FoundLines, arrange
 
 ROOT = Path(__file__).parents[2]
 CORPUS = ROOT.parent / "shared" / "corpus"
@@ -198,7 +198,7 @@ def test_closing_ends_the_child() -> None:
 
 def test_the_child_ends_when_its_parent_is_killed() -> None:
     script = (
-        "from pipeline.vision.ocr import open_rapidocr\n"
+        "from pipeline.vision.ocr.process import open_rapidocr\n"
         "ocr = open_rapidocr()\n"
         "while True: ocr.find_lines(bytes(3 * 900 * 1100), 900, 1100); print('read', flush=True)"
     )

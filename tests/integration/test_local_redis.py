@@ -17,9 +17,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from pipeline import local_redis
-from pipeline.errors import ServiceRefused
-from pipeline.local_redis import DISABLED_COMMANDS, LocalRedis, find_redis_server
+from pipeline.core.errors import ServiceRefused
+from pipeline.local import redis as local_redis
+from pipeline.local.redis import DISABLED_COMMANDS, LocalRedis, find_redis_server
 
 MakeRedis = Callable[..., LocalRedis]
 

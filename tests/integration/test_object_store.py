@@ -17,8 +17,7 @@ from typing import Any, cast
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.conversion import CONVERSION_REVISION, ArchivedConversions
-from pipeline.errors import (
+from pipeline.core.errors import (
     EmptyFile,
     LimitExceeded,
     RevisionTaken,
@@ -31,14 +30,15 @@ from pipeline.errors import (
     Stopped,
     UnsupportedFormat,
 )
-from pipeline.models import Conversion, MediaType, Reading
-from pipeline.opening import Opener
-from pipeline.passwords import Passwords
+from pipeline.core.leases import FileLeases
+from pipeline.core.models import Conversion, MediaType, Reading
+from pipeline.core.retry import Patience
+from pipeline.documents.conversion import CONVERSION_REVISION, ArchivedConversions
+from pipeline.documents.opening import Opener
+from pipeline.documents.passwords import Passwords
 from pipeline.rendering import SandboxPool
-from pipeline.retry import Patience
 from pipeline.search import DOCUMENTS, SOURCES, Index
 from pipeline.sources import Containers, SourceCache, SourceFiles, display_path, identify, list_folder, root_url, walk
-from pipeline.vision.leases import FileLeases
 from support.containers import page, zipped
 from support.conversions import CONVERTER
 from support.object_store import KEYS, Bucket, FaultyStore, breaks_off, loses_the_answer, point_at, says

@@ -23,8 +23,7 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
-from pipeline.conversion import Converter
-from pipeline.errors import (
+from pipeline.core.errors import (
     CorruptFile,
     EncryptedFile,
     OutcomeError,
@@ -34,14 +33,15 @@ from pipeline.errors import (
     Stopped,
     UnsupportedFormat,
 )
-from pipeline.models import Conversion, MediaType, RenderedPage, Route
-from pipeline.opening import Opener
-from pipeline.passwords import Passwords
+from pipeline.core.models import Conversion, MediaType, RenderedPage, Route
+from pipeline.core.retry import Patience
+from pipeline.core.threads import Places
+from pipeline.documents.conversion import Converter
+from pipeline.documents.opening import Opener
+from pipeline.documents.passwords import Passwords
 from pipeline.rendering import SandboxPool, confinement, djvu, landlock, office
-from pipeline.rendering.confined import SOCKETS
-from pipeline.retry import Patience
+from pipeline.rendering.conversion.confined import SOCKETS
 from pipeline.sources import HEAD_BYTES, media_type_of
-from pipeline.threads import Places
 from support.conversions import LIMITS, require_programs
 from support.corpus import CORPUS, WORDS, accepted, manifest
 from support.crops import assert_shows_the_page
@@ -425,9 +425,9 @@ def test_a_document_that_wants_too_much_memory_is_cut_off(pool: SandboxPool) -> 
 _PARENT = """
 import json, sys
 from pathlib import Path
-from pipeline.models import MediaType
-from pipeline.rendering import confinement, office
-from pipeline.retry import Patience
+from pipeline.core.models import MediaType
+from pipeline.rendering.conversion import confinement, office
+from pipeline.core.retry import Patience
 if sys.argv[1] == "plain":
     confinement.namespaces = tuple
 with open(sys.argv[2], "rb") as file:

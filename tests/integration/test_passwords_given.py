@@ -16,7 +16,7 @@ from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen import canvas
 
 from pipeline.archive import source_id
-from pipeline.models import Source
+from pipeline.core.models import Source
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
 from pipeline.sources import place_url
 from support.fleet_runs import Fleet
@@ -169,5 +169,5 @@ def test_no_worker_tells_a_password(fleet: Fleet) -> None:
         arguments = [" ".join(process.cmdline()) for process in worker.family() if process.is_running()]
         fleet.stop_all()
     assert any(b"pagesight" in message and b"batch" in message for message in said)
-    assert any("pipeline.rendering.child" in words for words in arguments)
+    assert any("pipeline.rendering.sandbox.child" in words for words in arguments)
     assert_told_to_nobody(pagesight, *said, "\n".join(arguments).encode())

@@ -11,12 +11,12 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
-from pipeline.models import AnswerKind, RenderedPage, Value
-from pipeline.retry import Patience
-from pipeline.vision.asking import Asker
-from pipeline.vision.client import VlmClient
-from pipeline.vision.limits import LocalLimiter
-from pipeline.vision.model_reader import ModelReader
+from pipeline.core.models import AnswerKind, RenderedPage, Value
+from pipeline.core.retry import Patience
+from pipeline.vision.endpoint.asking import Asker
+from pipeline.vision.endpoint.client import VlmClient
+from pipeline.vision.endpoint.limits import LocalLimiter
+from pipeline.vision.model.model_reader import ModelReader
 from pipeline.vision.profile import Profile, load_profile, parse_profile
 from pipeline.vision.reader import PageAnswers
 from support.question_profiles import INVOICE_QUESTIONS

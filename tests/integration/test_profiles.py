@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import SettingsError
-from pipeline.models import AnswerKind
-from pipeline.retry import Patience
+from pipeline.core.errors import SettingsError
+from pipeline.core.models import AnswerKind
+from pipeline.core.retry import Patience
 from pipeline.search import BATCHES, PAGES, Index
 from support.fleet_runs import Fleet
 from support.page_records import page, page_write

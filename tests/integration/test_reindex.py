@@ -15,16 +15,16 @@ import pytest
 from elasticsearch import Elasticsearch
 from elasticsearch.helpers import bulk
 
-from pipeline import reindexing
 from pipeline.archive import Archive, Store
-from pipeline.deletion import carry_out, request_deletion
-from pipeline.errors import Overtaken, ServiceRefused, SettingsError
-from pipeline.models import Reading
-from pipeline.projection import Projector
-from pipeline.reindexing import prune, reindex, rollback
-from pipeline.retry import Patience
+from pipeline.core.errors import Overtaken, ServiceRefused, SettingsError
+from pipeline.core.models import Reading
+from pipeline.core.retry import Patience
+from pipeline.core.url_signing import Signer
+from pipeline.pages.deletion import carry_out, request_deletion
+from pipeline.projection import rebuild as reindexing
+from pipeline.projection.projector import Projector
+from pipeline.projection.rebuild import prune, reindex, rollback
 from pipeline.search import DOCUMENTS, PAGES, SOURCES, Index, State
-from pipeline.signing import Signer
 from support.page_archives import (
     COLLECTION,
     archive_document,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ServiceRefused
+from pipeline.core.errors import ServiceRefused
 from pipeline.search import ROLES, Index, Layout
 from pipeline.search.security import kibana_reader, role_body
 from pipeline.search.templates import FAMILIES, aliases

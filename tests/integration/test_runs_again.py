@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from pipeline.models import Tombstone
+from pipeline.core.models import Tombstone
 from support.pagesight_runs import Pagesight, make_pdf, make_picture
 from support.standin import Standin
 

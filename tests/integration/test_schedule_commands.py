@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.models import Run as ScheduledRun
+from pipeline.core.models import Run as ScheduledRun
 from pipeline.search import RUNS
 from support.fleet_runs import Fleet
 from support.pagesight_runs import Pagesight, make_pdf, make_picture
@@ -21,7 +21,7 @@ from support.standin import Standin
 
 #: A tick of a worker for which whoever was silent for a second has died.
 IMPATIENT_TICK = """
-from pipeline.schedules import deciding
+from pipeline.core.schedules import deciding
 deciding.SILENT_SECONDS = 1.0
 from workers.process import WorkerProcess
 process = WorkerProcess.begin()

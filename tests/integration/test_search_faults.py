@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from pipeline.errors import ServiceRefused, ServiceUnavailable, Stopped
-from pipeline.retry import Patience
+from pipeline.core.errors import ServiceRefused, ServiceUnavailable, Stopped
+from pipeline.core.retry import Patience
 from pipeline.search import PAGES, Index, Written
 from support.faulty_elasticsearch import (
     answers,

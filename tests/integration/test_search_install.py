@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from elasticsearch import BadRequestError, Elasticsearch
 
-from pipeline.errors import ServiceRefused
-from pipeline.retry import Patience
+from pipeline.core.errors import ServiceRefused
+from pipeline.core.retry import Patience
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, Index, Layout, Write
 from support.page_records import page, page_write
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ServiceRefused
-from pipeline.retry import Patience
-from pipeline.search import Index, LocalNode
+from pipeline.core.errors import ServiceRefused
+from pipeline.core.retry import Patience
+from pipeline.local.elasticsearch import LocalNode
+from pipeline.search import Index
 from support.page_records import page, page_id, page_write
 
 pytestmark = pytest.mark.slow

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.errors import ServiceRefused
-from pipeline.models import DocumentStatus, PageStatus
-from pipeline.retry import Patience
+from pipeline.core.errors import ServiceRefused
+from pipeline.core.models import DocumentStatus, PageStatus
+from pipeline.core.retry import Patience
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES, Index, Write
 from support.page_records import DOCUMENT, error, failed_source, page, page_id, page_write
 

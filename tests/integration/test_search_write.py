@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from elasticsearch import Elasticsearch
 
-from pipeline.errors import ServiceRefused
-from pipeline.retry import Patience
+from pipeline.core.errors import ServiceRefused
+from pipeline.core.retry import Patience
 from pipeline.search import PAGES, PAGES_WRITE, Index, Write, Written
 from support.page_records import page, page_id, page_write
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from elasticsearch import AuthorizationException, Elasticsearch
 
-from pipeline.errors import ServiceRefused
-from pipeline.models import AnswerKind
+from pipeline.core.errors import ServiceRefused
+from pipeline.core.models import AnswerKind
 from pipeline.search import PAGES, PAGES_WRITE, ROLES, Index
 from support.pagesight_runs import Ended, Pagesight, make_pdf
 from support.secured_node import ADMIN, SecuredNode

@@ -15,8 +15,8 @@ from urllib.parse import quote
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.models import PageStatus, Tombstone
-from pipeline.signing import Place
+from pipeline.core.models import PageStatus, Tombstone
+from pipeline.core.url_signing import Place
 from pipeline.web.viewing import STRIP_PAGES
 from support.object_store import Bucket, FaultyStore, says
 from support.pagesight_runs import MakePagesight, make_pdf

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from pipeline.messages import folder_id
-from pipeline.models import Tombstone
+from pipeline.batches.messages import folder_id
+from pipeline.core.models import Tombstone
 from support.pagesight_runs import Ended, Pagesight, make_pdf
 from support.redis_server import RedisServer
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.errors import AnswerTimeout, AnswerUnusable
-from pipeline.models import MediaType, PageFacts, RenderedPage
+from pipeline.core.errors import AnswerTimeout, AnswerUnusable
+from pipeline.core.models import MediaType, PageFacts, RenderedPage
+from pipeline.core.retry import Patience
 from pipeline.rendering import SandboxPool
-from pipeline.retry import Patience
-from pipeline.vision.local_reader import LocalReader
-from pipeline.vision.ocr import OcrProcess, open_rapidocr
-from pipeline.vision.tesseract import COMMAND, Tesseract, find_tesseract
+from pipeline.vision.ocr.local_reader import LocalReader
+from pipeline.vision.ocr.process import OcrProcess, open_rapidocr
+from pipeline.vision.ocr.tesseract import COMMAND, Tesseract, find_tesseract
 from support.corpus import CORPUS, manifest
 from support.rendering import LIMITS
 from support.vision import answer_cache
@@ -129,7 +129,7 @@ def test_a_program_ends_when_the_run_is_killed(tmp_path: Path) -> None:
     standing_in(tmp_path, f"mkdir {tmp_path}/pid-$$; exec sleep 600")
     script = (
         "import sys\n"
-        "from pipeline.vision.ocr import OcrProcess\n"
+        "from pipeline.vision.ocr.process import OcrProcess\n"
         "OcrProcess('fake', sys.argv[1:]).find_lines(bytes(12), 2, 2)"
     )
     command = [*COMMAND, str(tmp_path / "tesseract"), "osd", "heb"]

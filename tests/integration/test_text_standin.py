@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.retry import Patience
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings, load
 from pipeline.services import open_archive, open_reader, open_text_asker
-from pipeline.settings import Settings, load
-from pipeline.vision.asking import Asked, Picture
-from pipeline.vision.limits import LocalLimiter
+from pipeline.vision.endpoint.asking import Asked, Picture
+from pipeline.vision.endpoint.limits import LocalLimiter
 from support.standin import Standin
 from support.vision import answer_cache, page_image, rendered_page
 

@@ -14,12 +14,12 @@ import pytest
 from pydantic import SecretStr
 
 from jina_standin.protocol import describe
-from pipeline.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, ServiceUnavailable, Stopped
-from pipeline.retry import SUSPECT_ATTEMPTS, Patience
-from pipeline.vision.asking import Asker
-from pipeline.vision.client import VlmClient
-from pipeline.vision.limits import LocalLimiter
-from pipeline.vision.model_reader import ModelReader
+from pipeline.core.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, ServiceUnavailable, Stopped
+from pipeline.core.retry import SUSPECT_ATTEMPTS, Patience
+from pipeline.vision.endpoint.asking import Asker
+from pipeline.vision.endpoint.client import VlmClient
+from pipeline.vision.endpoint.limits import LocalLimiter
+from pipeline.vision.model.model_reader import ModelReader
 from pipeline.vision.profile import load_profile
 from support.standin import Standin, standin
 from support.vision import answer_cache, model_reader, page_image, rendered_page

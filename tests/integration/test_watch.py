@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from pipeline.messages import folder_id
-from pipeline.models import Batch
+from pipeline.batches.messages import folder_id
+from pipeline.core.models import Batch
 from support.pagesight_runs import MakePagesight, Pagesight, Run, make_pdf
 from support.redis_server import RedisServer
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import SettingsError
-from workers import health
-from workers.health import Check, Health
-from workers.metrics import Metrics
+from pipeline.core.errors import SettingsError
+from workers.observability import health
+from workers.observability.health import Check, Health
+from workers.observability.metrics import Metrics
 
 Serve = Callable[..., "Client"]
 

@@ -21,10 +21,10 @@ from PIL import Image, ImageChops
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from pipeline.core.settings import Settings, load
 from pipeline.kibana.bundle import Bundle
 from pipeline.kibana.fields import mapped_fields
 from pipeline.services import elasticsearch_url
-from pipeline.settings import Settings, load
 from support.kql import searched
 from support.lens import Chart, charts, rows, search_body
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.conversion import Converter
-from pipeline.errors import UnsupportedFormat
-from pipeline.rendering import djvu, office
-from pipeline.rendering.confinement import ConversionLimits
-from pipeline.threads import Places
+from pipeline.core.errors import UnsupportedFormat
+from pipeline.core.threads import Places
+from pipeline.documents.conversion import Converter
+from pipeline.rendering.conversion import djvu, office
+from pipeline.rendering.conversion.confinement import ConversionLimits
 
 LIMITS = ConversionLimits(seconds=120, memory_mb=1024, sheet_pages=200)
 CONVERTER = Converter(LIMITS, Places(2))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.models import MediaType
-from pipeline.rendering.image import FORMATS
+from pipeline.core.models import MediaType
+from pipeline.rendering.sandbox.image.document import FORMATS
 
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
 #: By the manifest's names.

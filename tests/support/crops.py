@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
-from pipeline.models import RenderedCrop, RenderedPage
+from pipeline.core.models import RenderedCrop, RenderedPage
 from support.rendering import pixels
 
 

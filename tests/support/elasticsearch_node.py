@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ServiceRefused
-from pipeline.search import Index, LocalNode
-from pipeline.search.distribution import find_jdk, locked, unpack
-from pipeline.search.node import within_reach
+from pipeline.core.errors import ServiceRefused
+from pipeline.local.distribution import find_jdk, locked, unpack
+from pipeline.local.elasticsearch import LocalNode, within_reach
+from pipeline.search import Index
 
 PLUGIN = Path(__file__).parent / "langs_plugin"
 CACHE = Path(__file__).parents[2] / ".pagesight" / "cache"

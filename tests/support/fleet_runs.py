@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from pipeline.models import Batch
-from pipeline.progress import UNENDED
+from pipeline.batches.progress import UNENDED
+from pipeline.core.models import Batch
+from pipeline.core.settings import Settings
 from pipeline.search import Index
-from pipeline.settings import Settings
 from support.pagesight_runs import MakePagesight, Pagesight, Run, write_sixty_pages
 from support.redis_server import RedisServer
 from support.standin import Standin

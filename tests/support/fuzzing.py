@@ -25,16 +25,16 @@ from typing import BinaryIO
 import psutil
 from PIL import Image
 
-from pipeline.conversion import Converter
-from pipeline.errors import OutcomeError
-from pipeline.models import MediaType, RenderedPage, Route
-from pipeline.opening import Opener
-from pipeline.passwords import Passwords
+from pipeline.core.errors import OutcomeError
+from pipeline.core.models import MediaType, RenderedPage, Route
+from pipeline.core.retry import Patience
+from pipeline.core.threads import Places
+from pipeline.documents.conversion import Converter
+from pipeline.documents.opening import Opener
+from pipeline.documents.passwords import Passwords
 from pipeline.rendering import RenderLimits, SandboxPool
-from pipeline.rendering.confinement import ConversionLimits
-from pipeline.retry import Patience
+from pipeline.rendering.conversion.confinement import ConversionLimits
 from pipeline.sources import HEAD_BYTES, media_type_of
-from pipeline.threads import Places
 from support.compound_files import compound_file, outlook_message
 from support.containers import mail, seven_zipped, tarred, zipped
 from support.corpus import CORPUS, manifest

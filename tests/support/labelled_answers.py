@@ -1,7 +1,7 @@
 """Answers with labels: clean ones of many kinds, and broken ones made from them, one fault each. All seeded.
 
 Each answer comes from a source: a sentence, a made-up page, a truth text. `held_out` tells the half of the sources that
-no limit of `pipeline.vision.checks` was chosen by: figures are reported for that half alone.
+no limit of `pipeline.vision.quality.checks` was chosen by: figures are reported for that half alone.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.languages import CLOSE_LANGUAGES, base, english_name
-from pipeline.vision.checks import Context, Fault, Kind, check
+from pipeline.core.languages import CLOSE_LANGUAGES, base, english_name
 from pipeline.vision.profile import load_profile
+from pipeline.vision.quality.checks import Context, Fault, Kind, check
 from support.corpus import CORPUS, manifest
 from support.page_sentences import HELD_OUT_REFUSALS, PREAMBLES, REFUSALS, SENTENCES
 

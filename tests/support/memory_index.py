@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from pipeline.archive import Archive
-from pipeline.models import AnswerKind
-from pipeline.projection import Projector
-from pipeline.retry import Patience
+from pipeline.core.models import AnswerKind
+from pipeline.core.retry import Patience
+from pipeline.core.url_signing import Signer
+from pipeline.projection.projector import Projector
 from pipeline.search import PAGES, PAGES_WRITE, Generation, Index, PagesIndex, Write, Written
-from pipeline.signing import Signer
 
 
 class NothingFound:

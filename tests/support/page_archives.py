@@ -10,11 +10,11 @@ from pathlib import Path
 from unittest.mock import patch
 
 from pipeline.archive import Archive, Store, source_id
-from pipeline.batches import begin_batch
-from pipeline.deletion import request_deletion
-from pipeline.models import Deletion, Document, FileState, MediaType, Reading, Source, Tombstone
-from pipeline.projection import Projector
-from pipeline.revisions import bury, save_reading
+from pipeline.batches.lifecycle import begin_batch
+from pipeline.core.models import Deletion, Document, FileState, MediaType, Reading, Source, Tombstone
+from pipeline.pages.deletion import request_deletion
+from pipeline.pages.revisions import bury, save_reading
+from pipeline.projection.projector import Projector
 from support.readings import full_reading
 
 COLLECTION = "works"

@@ -25,8 +25,8 @@ from PIL import Image, ImageDraw
 from reportlab.pdfgen import canvas
 
 from pipeline.archive import Archive, Store
-from pipeline.models import Reading, Tombstone
-from pipeline.records import document_record_id, page_id, source_record_id
+from pipeline.core.models import Reading, Tombstone
+from pipeline.projection.records import document_record_id, page_id, source_record_id
 from pipeline.search import DOCUMENTS, PAGES, SOURCES, Index
 from support.standin import Standin
 
@@ -311,7 +311,7 @@ def _failure_name(failure: dict[str, Any]) -> str:
 
 def _is_sandbox(process: psutil.Process) -> bool:
     try:
-        return any("pipeline.rendering.child" in word for word in process.cmdline())
+        return any("pipeline.rendering.sandbox.child" in word for word in process.cmdline())
     except psutil.NoSuchProcess:
         return False
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pillow_heif
 from PIL import Image, ImageChops
 
-from pipeline.models import MediaType
-from pipeline.rendering.image import FORMATS
+from pipeline.core.models import MediaType
+from pipeline.rendering.sandbox.image.document import FORMATS
 from support.rendering import encoded
 
 pillow_heif.register_heif_opener()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pipeline.models import (
+from pipeline.core.models import (
     Allowance,
     AnswerKind,
     Batch,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ServiceRefused
-from pipeline.local_redis import HOST, answers, find_redis_server
+from pipeline.core.errors import ServiceRefused
+from pipeline.local.redis import HOST, answers, find_redis_server
 from support.elasticsearch_node import skip_or_fail
 
 START_SECONDS = 20.0

@@ -28,9 +28,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from elasticsearch import Elasticsearch
 
+from pipeline.local.distribution import find_jdk
+from pipeline.local.elasticsearch import UNPRIVILEGED_UID
 from pipeline.search import ROLES
-from pipeline.search.distribution import find_jdk
-from pipeline.search.node import UNPRIVILEGED_UID
 from pipeline.search.security import role_body
 
 START_SECONDS = 180.0

@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw
 from pydantic import SecretStr
 
 from pipeline.archive import Archive, image_stem
-from pipeline.models import Reading
-from pipeline.signing import Place, Signer, page_path
+from pipeline.core.models import Reading
+from pipeline.core.url_signing import Place, Signer, page_path
 from pipeline.web import Access, make_app
 from support.readings import full_reading
 

@@ -14,11 +14,11 @@ from typing import Any
 
 from celery import Celery, Task, signals
 
-from pipeline.settings import load
+from pipeline.core.settings import load
 from workers.app import configuration
-from workers.connection import connect
-from workers.poison import Poison
-from workers.registry import Registry, WorkerInfo, worker_id
+from workers.recovery.poison import Poison
+from workers.redis.connection import connect
+from workers.redis.heartbeats import Registry, WorkerInfo, worker_id
 
 #: What the worker tells the test: [message, worker, deaths] of everything begun, and what was ended.
 BEGUN = "test:begun"

@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager, contextmanager
 
 from PIL import Image
 
-from pipeline.models import Answer, OriginalImage, PageFacts, RenderedPage
-from pipeline.retry import Patience
-from pipeline.vision.asking import Asker, Model, Models
-from pipeline.vision.model_reader import ModelReader
+from pipeline.core.models import Answer, OriginalImage, PageFacts, RenderedPage
+from pipeline.core.retry import Patience
+from pipeline.vision.endpoint.asking import Asker, Model, Models
+from pipeline.vision.model.model_reader import ModelReader
 from pipeline.vision.profile import Profile
 from pipeline.vision.reader import AnswerCache
 

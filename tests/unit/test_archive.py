@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.errors import RevisionTaken, ServiceRefused
-from pipeline.models import Answer, Collection, Deletion
+from pipeline.core.errors import RevisionTaken, ServiceRefused
+from pipeline.core.models import Answer, Collection, Deletion
 
 LOCATIONS = ["local", "memory"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.batches import begin_batch
-from pipeline.models import Batch, Collection
+from pipeline.batches.lifecycle import begin_batch
+from pipeline.core.models import Batch, Collection
 from pipeline.vision.profile import Profile, kept_profile, load_profile, parse_profile
 
 OWN = parse_profile(

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from pipeline.errors import Stopped
-from pipeline.retry import Patience
+from pipeline.core.errors import Stopped
+from pipeline.core.retry import Patience
 from pipeline.vision.budget import Budget
 
 

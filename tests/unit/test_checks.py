@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.vision.checks import Context, Fault, Kind, check, overlap
+from pipeline.vision.quality.checks import Context, Fault, Kind, check, overlap
 from support.labelled_answers import (
     CLEAN,
     held_out,

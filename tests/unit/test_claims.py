@@ -9,13 +9,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.errors import Stopped
-from pipeline.models import Run
-from pipeline.retry import Patience
-from pipeline.schedules import ended_by_death
-from workers import claims
-from workers.actions import tokens_today
-from workers.claims import Claim
+from pipeline.core.errors import Stopped
+from pipeline.core.models import Run
+from pipeline.core.retry import Patience
+from pipeline.core.schedules import ended_by_death
+from workers.schedules import run_leases as claims
+from workers.schedules.actions import tokens_today
+from workers.schedules.run_leases import Claim
 
 NOW = datetime(2026, 11, 24, 9, 41, tzinfo=UTC)
 RUN = Run(schedule="mend", action="repair", due_at=NOW, worker="first", revision=1, started_at=NOW)

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.batches.progress import Progress
 from pipeline.cli.enqueue import outermost
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.failing import csv_cell, write_csv
-from pipeline.cli.repairing import ranges
-from pipeline.cli.standing import outcome, pages_left
-from pipeline.progress import Progress
+from pipeline.cli.failures import csv_cell, write_csv
+from pipeline.cli.repair import ranges
+from pipeline.cli.status_data import outcome, pages_left
 from pipeline.search import Failed
 from support.readings import full_batch
 

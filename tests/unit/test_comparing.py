@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.comparing import Batches
-from pipeline.models import Batch, Deletion, Entry, Lane, Source
-from pipeline.walking import name_sources
+from pipeline.batches.listing import name_sources
+from pipeline.core.models import Batch, Deletion, Entry, Lane, Source
+from pipeline.maintenance.audit import Batches
 from support.readings import full_source
 
 URL = "file:///in/a.pdf"

@@ -14,12 +14,12 @@ from typer.main import get_command
 
 from pipeline.archive import Archive, Store
 from pipeline.cli.app import app
-from pipeline.search.distribution import VERSION as ELASTICSEARCH_VERSION
+from pipeline.core.settings import KEY_ALIASES, PREFIX, Settings
+from pipeline.core.url_signing import Place
+from pipeline.local.distribution import VERSION as ELASTICSEARCH_VERSION
 from pipeline.search.write import BULK_TIMEOUT_SECONDS
-from pipeline.settings import KEY_ALIASES, PREFIX, Settings
-from pipeline.signing import Place
 from support.serving import served
-from workers.health import Health
+from workers.observability.health import Health
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")

@@ -9,10 +9,10 @@ import yaml
 from typer.main import get_command
 
 from pipeline.cli.app import app
+from pipeline.core.settings import PREFIX, Settings
+from pipeline.local.distribution import VERSION as ELASTICSEARCH_VERSION
 from pipeline.search import ROLES
-from pipeline.search.distribution import VERSION as ELASTICSEARCH_VERSION
 from pipeline.search.security import role_name
-from pipeline.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.secure.yml").read_text(encoding="utf-8")

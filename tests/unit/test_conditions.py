@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.errors import SettingsError
-from pipeline.models import LayerState
-from pipeline.vision.conditions import PAGE_NAMES, check_condition, evaluate, language_of, page_facts
+from pipeline.core.errors import SettingsError
+from pipeline.core.models import LayerState
 from pipeline.vision.profile import parse_profile
+from pipeline.vision.profile.conditions import PAGE_NAMES, check_condition, evaluate, language_of, page_facts
 from support.vision import rendered_page
 
 NAMES = {

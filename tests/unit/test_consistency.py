@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import Archive, Store, image_stem
-from pipeline.consistency import Flaw, Looked, findings
-from pipeline.models import Answer, Collection, Reading, Tombstone
+from pipeline.core.models import Answer, Collection, Reading, Tombstone
+from pipeline.maintenance.archive_check import Flaw, Looked, findings
 from support.readings import NOW, full_reading, full_source
 
 DOCUMENT = "d" * 64

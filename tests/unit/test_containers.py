@@ -23,13 +23,13 @@ import pytest
 import pyzipper
 from pydantic import SecretStr
 
-from pipeline.errors import OutcomeError, SourceChanged, SourceVanished, UnsupportedFormat
-from pipeline.models import MediaType
-from pipeline.opening import Opener
-from pipeline.passwords import Passwords
+from pipeline.core.errors import OutcomeError, SourceChanged, SourceVanished, UnsupportedFormat
+from pipeline.core.models import MediaType
+from pipeline.core.retry import Patience
+from pipeline.documents.opening import Opener
+from pipeline.documents.passwords import Passwords
 from pipeline.rendering import SandboxPool
-from pipeline.rendering.mail import open_msg
-from pipeline.retry import Patience
+from pipeline.rendering.sandbox.containers.mail import open_msg
 from pipeline.sources import Containers, SourceCache, SourceFiles, display_path, media_type_of, source_url
 from support.compound_files import compound_file, outlook_message
 from support.containers import carrying, mail, page, seven_zipped, tarred, zipped

@@ -14,14 +14,14 @@ from typing import BinaryIO
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.conversion import CONVERSION_REVISION, ArchivedConversions, Converter
-from pipeline.errors import CorruptFile, SourceChanged, Stopped
-from pipeline.models import Conversion, MediaType
-from pipeline.rendering.confinement import ConversionLimits
-from pipeline.retry import Patience
+from pipeline.core.errors import CorruptFile, SourceChanged, Stopped
+from pipeline.core.leases import FileLeases
+from pipeline.core.models import Conversion, MediaType
+from pipeline.core.retry import Patience
+from pipeline.core.threads import Places
+from pipeline.documents.conversion import CONVERSION_REVISION, ArchivedConversions, Converter
+from pipeline.rendering.conversion.confinement import ConversionLimits
 from pipeline.sources import SourceCache
-from pipeline.threads import Places
-from pipeline.vision.leases import FileLeases
 
 DOCUMENT = hashlib.sha256(b"slides").hexdigest()
 PDF = b"%PDF- of a document"

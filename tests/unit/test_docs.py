@@ -9,8 +9,8 @@ from typer.main import get_command
 
 from pipeline.cli.app import app
 from pipeline.cli.exits import ExitCode
-from pipeline.errors import OutcomeError
-from pipeline.settings import PREFIX, Settings
+from pipeline.core.errors import OutcomeError
+from pipeline.core.settings import PREFIX, Settings
 from support.mappings import mapped
 
 ROOT = Path(__file__).parents[2]

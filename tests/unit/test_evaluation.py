@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.analysis.evaluate import evaluate
 from pipeline.archive import Archive, Store
-from pipeline.errors import SettingsError
-from pipeline.evaluation import evaluate
-from pipeline.models import MediaType, PageStatus, Reading, Tombstone
+from pipeline.core.errors import SettingsError
+from pipeline.core.models import MediaType, PageStatus, Reading, Tombstone
 from support.readings import FAILURE, full_reading
 
 GERMAN = "Die Häuser am Kai werden im Winter von den Lotsen bewohnt"

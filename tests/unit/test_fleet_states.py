@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.errors import ServiceRefused
-from pipeline.fleet import halt, halted, pause, resume
+from pipeline.batches.fleet_state import halt, halted, pause, resume
+from pipeline.core.errors import ServiceRefused
 
 FULL = ServiceRefused("archive", "no space left", remedy="Free space.")
 BROKE = ServiceRefused("jina-vlm", "no balance", remedy="Top up.")

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from pipeline.errors import Stopped
-from pipeline.retry import Patience
+from pipeline.core.errors import Stopped
+from pipeline.core.retry import Patience
 from workers.gate import Gate
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.errors import (
+from pipeline.core.errors import (
     EmptyFile,
     LimitExceeded,
     SourceChanged,
     SourceVanished,
     UnsupportedFormat,
 )
-from pipeline.models import Envelope, MediaType
+from pipeline.core.models import Envelope, MediaType
 from pipeline.sources import HEAD_BYTES, file_state, identify, media_type_of, open_unchanged
 from support.corpus import CORPUS, manifest
 

@@ -12,18 +12,18 @@ from typing import Any
 import httpx
 import pytest
 
-from pipeline.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, SourceChanged
-from pipeline.models import LayerState, RenderedCrop, RenderedPage, TextSource
-from pipeline.retry import Patience
-from pipeline.vision.asking import Asker, Model, Models
-from pipeline.vision.client import VlmClient
-from pipeline.vision.limits import LocalLimiter
-from pipeline.vision.local_reader import LocalReader
-from pipeline.vision.model_reader import Again, ModelReader
-from pipeline.vision.ocr import SERVICE as OCR_SERVICE
+from pipeline.core.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, SourceChanged
+from pipeline.core.models import LayerState, RenderedCrop, RenderedPage, TextSource
+from pipeline.core.retry import Patience
+from pipeline.vision.endpoint.asking import Asker, Model, Models
+from pipeline.vision.endpoint.client import VlmClient
+from pipeline.vision.endpoint.limits import LocalLimiter
+from pipeline.vision.model.model_reader import Again, ModelReader
+from pipeline.vision.ocr.local_reader import LocalReader
+from pipeline.vision.ocr.process import SERVICE as OCR_SERVICE
+from pipeline.vision.ocr.text_lines import FoundLines, TextLine
 from pipeline.vision.profile import Profile, load_profile, parse_profile
 from pipeline.vision.reader import PageAnswers
-from pipeline.vision.text_lines import FoundLines, TextLine
 from support.vision import AnswersInMemory, answer_cache, page_image, rendered_page
 
 DESCRIPTION = "Das Bild zeigt einen Brief, der mit Maschine geschrieben ist, auf gelblichem Papier."

@@ -1,7 +1,7 @@
 import pytest
 
-from pipeline.errors import SettingsError
-from pipeline.languages import base, detect_language, english_name, is_in_language, normalise_tag, script_share
+from pipeline.core.errors import SettingsError
+from pipeline.core.languages import base, detect_language, english_name, is_in_language, normalise_tag, script_share
 
 
 @pytest.mark.parametrize(

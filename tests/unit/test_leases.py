@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ServiceUnavailable, Stopped
-from pipeline.models import Answer
-from pipeline.retry import Patience
-from pipeline.vision.leases import FileLeases
+from pipeline.core.errors import ServiceUnavailable, Stopped
+from pipeline.core.leases import FileLeases
+from pipeline.core.models import Answer
+from pipeline.core.retry import Patience
 from pipeline.vision.reader import AnswerCache
 from support.vision import AnswersInMemory, LeasesInMemory, get_or_ask
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from pipeline.vision.leases import FileLeases
+from pipeline.core.leases import FileLeases
 with FileLeases(Path(sys.argv[1])).take("key"):
     print("held", flush=True)
     sys.stdin.read()

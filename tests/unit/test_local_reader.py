@@ -2,11 +2,11 @@ import dataclasses
 
 import pytest
 
-from pipeline.errors import AnswerTimeout
-from pipeline.models import LayerState, PageFacts, RenderedPage, TextSource
-from pipeline.retry import Patience
-from pipeline.vision.local_reader import LocalReader
-from pipeline.vision.text_lines import FoundLines, TextLine
+from pipeline.core.errors import AnswerTimeout
+from pipeline.core.models import LayerState, PageFacts, RenderedPage, TextSource
+from pipeline.core.retry import Patience
+from pipeline.vision.ocr.local_reader import LocalReader
+from pipeline.vision.ocr.text_lines import FoundLines, TextLine
 from support.vision import AnswersInMemory, answer_cache, rendered_page
 
 LAYER = "The dredging of the northern channel was finished in June, a month early."

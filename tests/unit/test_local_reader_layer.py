@@ -1,8 +1,8 @@
 import pytest
 
-from pipeline.models import LayerState, PageFacts
-from pipeline.rendering.layer import state_of
-from pipeline.vision.text_layer import stands_for_page
+from pipeline.core.models import LayerState, PageFacts
+from pipeline.rendering.sandbox.pdf.text_layer_quality import state_of
+from pipeline.vision.quality.text_layer import stands_for_page
 
 ENGLISH = "Figure 1. Goods handled in each quarter, in thousands of tonnes. Containers grew in every quarter."
 

@@ -1,7 +1,7 @@
 import math
 import random
 
-from pipeline.vision.text_lines import Point, TextLine, arrange, unread_share
+from pipeline.vision.ocr.text_lines import Point, TextLine, arrange, unread_share
 
 
 def line(text: str, left: float, top: float, width: float | None = None, height: float = 10) -> TextLine:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.models import OriginalImage, PageFacts, RenderedPage
-from pipeline.rendering.measure import colour_names
-from pipeline.vision.measured import CATALOGUES, TextMeasures, describe, load_catalogue
+from pipeline.core.models import OriginalImage, PageFacts, RenderedPage
+from pipeline.rendering.sandbox.page_image.measure import colour_names
+from pipeline.vision.ocr.measured_description import CATALOGUES, TextMeasures, describe, load_catalogue
 from support.vision import rendered_page
 
 TEXT = "Goods handled\nContainers grew in every quarter; grain follows the harvest and peaks in the third of them."

@@ -10,9 +10,9 @@ import pytest
 import structlog
 from celery import Celery
 
-from pipeline.settings import Settings
-from pipeline.threads import ContextThreads
-from workers.logs import bound, configure
+from pipeline.core.settings import Settings
+from pipeline.core.threads import ContextThreads
+from workers.observability.logs import bound, configure
 
 HOSTILE = "invoice\n2026-11-24 [error] all is lost\x1b[2J\u202e.pdf"
 
@@ -190,7 +190,7 @@ def test_celery_leaves_logging_to_us(configured: Configured) -> None:
 
 def test_a_process_logs_to_stderr_only() -> None:
     code = (
-        "import structlog; from pipeline.settings import load; from workers.logs import configure;"
+        "import structlog; from pipeline.core.settings import load; from workers.observability.logs import configure;"
         "configure(load()); structlog.get_logger().info('here')"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,10 +8,10 @@ import yaml
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.models import PageStatus
-from pipeline.parts import Report
-from pipeline.retry import Waiting
-from workers.metrics import Metrics
+from pipeline.batches.handlers import Report
+from pipeline.core.models import PageStatus
+from pipeline.core.retry import Waiting
+from workers.observability.metrics import Metrics
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:

@@ -12,15 +12,15 @@ from typing import Any
 import httpx
 import pytest
 
-from pipeline.errors import AnswerRefused, AnswerTimeout, AnswerUnusable, ServiceRefused, Stopped
-from pipeline.models import TextSource
-from pipeline.retry import Patience
-from pipeline.vision.asking import CANARY_PROMPT, Asker
-from pipeline.vision.checks import cleaned
-from pipeline.vision.client import VlmClient
-from pipeline.vision.limits import LocalLimiter
-from pipeline.vision.model_reader import ModelReader
+from pipeline.core.errors import AnswerRefused, AnswerTimeout, AnswerUnusable, ServiceRefused, Stopped
+from pipeline.core.models import TextSource
+from pipeline.core.retry import Patience
+from pipeline.vision.endpoint.asking import CANARY_PROMPT, Asker
+from pipeline.vision.endpoint.client import VlmClient
+from pipeline.vision.endpoint.limits import LocalLimiter
+from pipeline.vision.model.model_reader import ModelReader
 from pipeline.vision.profile import Profile, load_profile
+from pipeline.vision.quality.checks import cleaned
 from support.vision import AnswersInMemory, answer_cache, model_reader, rendered_page
 
 Reply = httpx.Response | type[httpx.RequestError]

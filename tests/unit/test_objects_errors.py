@@ -5,9 +5,9 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from s3fs.errors import ERROR_CODE_TO_EXCEPTION, translate_boto_error
 
-from pipeline.errors import PagesightError, ServiceRefused, ServiceUnavailable
-from pipeline.objects import BucketMissing
-from pipeline.objects.s3 import DELAYS, REFUSALS, translate
+from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable
+from pipeline.core.objects import BucketMissing
+from pipeline.core.objects.s3 import DELAYS, REFUSALS, translate
 
 #: One object's own trouble.
 ABOUT_ONE_OBJECT = (FileNotFoundError, FileExistsError, PermissionError)

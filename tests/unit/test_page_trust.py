@@ -9,9 +9,9 @@ from typing import NoReturn
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.models import LayerState, RenderedPage, TextSource, Trust
-from pipeline.pages import read_reading, rendered_reading
-from pipeline.vision.local_reader import LocalReader
+from pipeline.core.models import LayerState, RenderedPage, TextSource, Trust
+from pipeline.pages.readings import read_reading, rendered_reading
+from pipeline.vision.ocr.local_reader import LocalReader
 from pipeline.vision.reader import PageAnswers
 from support.readings import full_reading
 from support.vision import answer_cache, rendered_page

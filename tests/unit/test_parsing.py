@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.models import AnswerKind
-from pipeline.vision.parsing import MAX_ENTRIES, parse_answer
+from pipeline.core.models import AnswerKind
 from pipeline.vision.profile import Question
+from pipeline.vision.profile.parsing import MAX_ENTRIES, parse_answer
 
 
 def question(kind: AnswerKind, *choices: str) -> Question:

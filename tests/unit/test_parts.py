@@ -12,27 +12,27 @@ from typing import Any
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.batches import begin_batch
-from pipeline.comparing import Batches, Comparing
-from pipeline.deletion import carry_out, request_deletion
-from pipeline.local_runner import Tally, run_batch
-from pipeline.messages import Message, Part, Walk, split
-from pipeline.models import Allowance, Batch, Entry, Lane, PageStatus, Reading, RenderedPage, TextSource, Tombstone
-from pipeline.opening import Opener
-from pipeline.parts import Job, Report, quarantine, work_pages, work_part
-from pipeline.passwords import Passwords
-from pipeline.progress import BatchBook, end_if_done, resume
-from pipeline.ranges import Tools
-from pipeline.records import document_record_id, page_id
-from pipeline.registration import Request
+from pipeline.batches.budget import Purse, is_out_of_budget
+from pipeline.batches.handlers import Job, Report, quarantine, work_pages, work_part
+from pipeline.batches.lifecycle import begin_batch
+from pipeline.batches.listing import all_due_messages, first_messages, is_live, walk_folder
+from pipeline.batches.local_runner import Tally, run_batch
+from pipeline.batches.messages import Message, Part, Walk, split
+from pipeline.batches.progress import BatchBook, end_if_done, resume
+from pipeline.core.models import Allowance, Batch, Entry, Lane, PageStatus, Reading, RenderedPage, TextSource, Tombstone
+from pipeline.core.retry import Patience
+from pipeline.core.threads import ContextThreads, Places
+from pipeline.documents.opening import Opener
+from pipeline.documents.passwords import Passwords
+from pipeline.maintenance.audit import Batches, Comparing
+from pipeline.pages.deletion import carry_out, request_deletion
+from pipeline.pages.process import Tools
+from pipeline.pages.registration import Request
+from pipeline.projection.records import document_record_id, page_id
 from pipeline.rendering import SandboxPool
-from pipeline.retry import Patience
 from pipeline.search import DOCUMENTS, PAGES, SOURCES
 from pipeline.sources import Containers, SourceCache, SourceFiles, list_folder, source_url
-from pipeline.spending import Purse, is_out_of_budget
-from pipeline.threads import ContextThreads, Places
 from pipeline.vision.reader import PageAnswers, Sharper, Usage
-from pipeline.walking import all_due_messages, first_messages, is_live, walk_folder
 from support.containers import carrying, mail, page, zipped
 from support.conversions import CONVERTER
 from support.memory_index import MemoryIndex

@@ -12,13 +12,13 @@ import pytest
 from pydantic import SecretStr
 from reportlab.lib.pdfencrypt import StandardEncryption
 
-from pipeline.errors import EncryptedFile, ServiceRefused, SettingsError
-from pipeline.models import MediaType
-from pipeline.passwords import MAX_TRIED, Passwords, Patterned, read_patterned
+from pipeline.core.errors import EncryptedFile, ServiceRefused, SettingsError
+from pipeline.core.models import MediaType
+from pipeline.core.settings import load
+from pipeline.documents.passwords import MAX_TRIED, Passwords, Patterned, read_patterned
 from pipeline.rendering import SandboxPool
-from pipeline.rendering.encryption import pdf_forms, saslprep
+from pipeline.rendering.sandbox.pdf.encryption import pdf_forms, saslprep
 from pipeline.services import open_passwords
-from pipeline.settings import load
 from support.rendering import LIMITS, drawn_pdf, opened
 
 
@@ -108,7 +108,7 @@ def test_a_command_that_fails_stops_the_run_and_tells_nothing(command: str, said
 
 
 def test_a_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.passwords.COMMAND_SECONDS", 0.2)
+    monkeypatch.setattr("pipeline.documents.passwords.COMMAND_SECONDS", 0.2)
     with pytest.raises(ServiceRefused, match="not done within"):
         Passwords(command="sleep 30").of("/a.pdf")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from reportlab.pdfgen import canvas
 
-from pipeline.models import LayerState, MediaType, RenderedPage
+from pipeline.core.models import LayerState, MediaType, RenderedPage
 from pipeline.rendering import SandboxPool
 from support.rendering import LIMITS, drawn_pdf, lettered_pdf, one_page_pdf, opened, raw_pdf, render, stream
 

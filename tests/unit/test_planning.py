@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.analysis.estimate import ArchiveMemory, Measured, Pace, Rates, forecast, measure
 from pipeline.archive import Archive, Store
-from pipeline.errors import RenderTimeout
-from pipeline.models import Answer, Collection, RenderedCrop, RenderedPage
-from pipeline.passwords import Passwords
-from pipeline.planning import ArchiveMemory, Measured, Pace, Rates, forecast, measure
-from pipeline.registration import Recipe, Request
-from pipeline.vision.asking import Asked, Model, Models, asked_key
-from pipeline.vision.cost import NO_COST, Cost
+from pipeline.core.errors import RenderTimeout
+from pipeline.core.models import Answer, Collection, RenderedCrop, RenderedPage
+from pipeline.documents.passwords import Passwords
+from pipeline.pages.registration import Recipe, Request
+from pipeline.vision.endpoint.asking import Asked, Model, Models, asked_key
+from pipeline.vision.endpoint.cost import NO_COST, Cost
 from pipeline.vision.profile import Profile, load_profile, parse_profile
 from support.readings import NOW, full_reading
 from support.vision import rendered_page

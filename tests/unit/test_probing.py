@@ -12,9 +12,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from pipeline.errors import ServiceRefused
-from pipeline.vision.client import VlmClient
-from pipeline.vision.probing import LONG_MAX_TOKENS, PAGE_IMAGE, probe
+from pipeline.core.errors import ServiceRefused
+from pipeline.vision.endpoint.client import VlmClient
+from pipeline.vision.endpoint.probing import LONG_MAX_TOKENS, PAGE_IMAGE, probe
 
 PLAIN, SYSTEM, PENALTY, AS_JSON, ALONE = range(5)
 

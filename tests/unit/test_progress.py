@@ -7,10 +7,10 @@ import time
 import pytest
 from rich.console import Console
 
+from pipeline.batches.local_runner import Tally
 from pipeline.cli.progress import RunProgress
-from pipeline.errors import Stopped
-from pipeline.local_runner import Tally
-from pipeline.retry import Patience, Waiting
+from pipeline.core.errors import Stopped
+from pipeline.core.retry import Patience, Waiting
 
 
 @pytest.fixture

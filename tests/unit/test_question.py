@@ -10,14 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
+from pipeline.analysis.ask import NOT_HERE, Candidate, Enquiry, any_word, ask_pages, is_no, one_line, what_is_said
 from pipeline.archive import Archive, Store
-from pipeline.errors import ServiceRefused, SettingsError, Stopped
-from pipeline.question import NOT_HERE, Candidate, Enquiry, any_word, ask_pages, is_no, one_line, what_is_said
-from pipeline.retry import Patience
+from pipeline.core.errors import ServiceRefused, SettingsError, Stopped
+from pipeline.core.retry import Patience
 from pipeline.search import Hit, HitDocument
-from pipeline.vision.asking import Asker
-from pipeline.vision.client import VlmClient
-from pipeline.vision.limits import LocalLimiter
+from pipeline.vision.endpoint.asking import Asker
+from pipeline.vision.endpoint.client import VlmClient
+from pipeline.vision.endpoint.limits import LocalLimiter
 from support.vision import AnswersInMemory, answer_cache, page_image
 
 Answering = Callable[[str, bytes], httpx.Response]

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.models import DocumentStatus, Lane, PageStatus, Reading
-from pipeline.records import (
+from pipeline.core.models import DocumentStatus, Lane, PageStatus, Reading
+from pipeline.core.url_signing import Signer
+from pipeline.projection.records import (
     DocumentTally,
     batch_record,
     document_status,
@@ -17,7 +18,6 @@ from pipeline.records import (
     run_record,
     source_record,
 )
-from pipeline.signing import Signer
 from support.mappings import leaves, mapped
 from support.readings import FAILURE, NOW, full_batch, full_reading, full_run, full_source
 

@@ -7,8 +7,8 @@ import inspect
 import pytest
 from redis import exceptions
 
-from pipeline.errors import ServiceRefused, ServiceUnavailable
-from workers.connection import translate, translated
+from pipeline.core.errors import ServiceRefused, ServiceUnavailable
+from workers.redis.connection import translate, translated
 
 PASSING = """
     BusyLoadingError ClusterDownError ConnectionError MasterDownError MaxConnectionsError OutOfMemoryError ReadOnlyError

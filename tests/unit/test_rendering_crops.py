@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageDraw
 from reportlab.pdfgen import canvas
 
-from pipeline.errors import CorruptFile, LimitExceeded, RenderTimeout
-from pipeline.models import MediaType, RenderedCrop, RenderedPage
+from pipeline.core.errors import CorruptFile, LimitExceeded, RenderTimeout
+from pipeline.core.models import MediaType, RenderedCrop, RenderedPage
 from pipeline.rendering import SandboxPool
-from pipeline.rendering.crops import OVERLAP, boxes_below, boxes_beside, page_size
-from pipeline.rendering.page_image import MAX_ASPECT, MAX_PIXELS, on_canvas
 from pipeline.rendering.protocol import BANDS
+from pipeline.rendering.sandbox.page_image.crops import OVERLAP, boxes_below, boxes_beside, page_size
+from pipeline.rendering.sandbox.page_image.finish import MAX_ASPECT, MAX_PIXELS, on_canvas
 from support.crops import assert_shows_the_page, picture_of
 from support.pictures import png_16_bit
 from support.rendering import (

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 from PIL import ExifTags, Image, ImageChops, ImageCms
 
-from pipeline.errors import OutcomeError, UnsupportedFormat
-from pipeline.models import MediaType, RenderedPage
+from pipeline.core.errors import OutcomeError, UnsupportedFormat
+from pipeline.core.models import MediaType, RenderedPage
 from pipeline.rendering import SandboxPool
 from support import tiffs
 from support.pictures import bmp, file_of, png_16_bit, psd

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 from reportlab.pdfgen.canvas import Canvas
 
-from pipeline.models import MediaType, RenderedPage
+from pipeline.core.models import MediaType, RenderedPage
 from pipeline.rendering import SandboxPool
 from support.rendering import LIMITS, drawn_pdf, encoded, render
 

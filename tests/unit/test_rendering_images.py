@@ -9,10 +9,10 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
 
-from pipeline.errors import CorruptFile, LimitExceeded
-from pipeline.models import MediaType, RenderedPage
+from pipeline.core.errors import CorruptFile, LimitExceeded
+from pipeline.core.models import MediaType, RenderedPage
 from pipeline.rendering import SandboxPool
-from pipeline.rendering.image import FORMATS
+from pipeline.rendering.sandbox.image.document import FORMATS
 from support.pictures import file_of
 from support.rendering import LIMITS, encoded, opened, pixels, png_that_inflates, render
 

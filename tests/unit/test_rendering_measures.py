@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.rendering.page_image import MAX_ASPECT, MAX_PIXELS, finish_page, fit
+from pipeline.rendering.sandbox.page_image.finish import MAX_ASPECT, MAX_PIXELS, finish_page, fit
 from pipeline.rendering.text import clean_line, clean_text
 
 A4 = (842, 1191)

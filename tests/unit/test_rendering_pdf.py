@@ -12,8 +12,8 @@ from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen import canvas
 
-from pipeline.errors import CorruptFile, EncryptedFile, LimitExceeded, OutcomeError
-from pipeline.models import MediaType
+from pipeline.core.errors import CorruptFile, EncryptedFile, LimitExceeded, OutcomeError
+from pipeline.core.models import MediaType
 from pipeline.rendering import SandboxPool
 from support.rendering import (
     LIMITS,

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from pipeline.errors import ServiceUnavailable, Stopped
-from pipeline.retry import MODEL_WAITS_SECONDS, Patience, Waiting, persist, wait_seconds
+from pipeline.core.errors import ServiceUnavailable, Stopped
+from pipeline.core.retry import MODEL_WAITS_SECONDS, Patience, Waiting, persist, wait_seconds
 
 
 def away(**details: object) -> ServiceUnavailable:

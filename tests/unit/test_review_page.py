@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.analysis.review import Review, ReviewedPage, write_review
 from pipeline.archive import Archive, Store
-from pipeline.errors import SettingsError
-from pipeline.models import AnswerKind, PageStatus, Reading, Trust, Value
-from pipeline.review import Review, ReviewedPage, write_review
+from pipeline.core.errors import SettingsError
+from pipeline.core.models import AnswerKind, PageStatus, Reading, Trust, Value
 from support.readings import FAILURE, NOW, full_reading
 
 HOSTILE = "</div><script>alert(1)</script><img src=\"http://127.0.0.1/x\" onerror='go()'>{{ 7 * 7 }} &amp; \"q\" 'a'"

@@ -3,8 +3,8 @@
 import random
 from collections import Counter
 
-from pipeline.models import PageKind
-from pipeline.review import Candidate, draw
+from pipeline.analysis.review import Candidate, draw
+from pipeline.core.models import PageKind
 
 
 def candidate(number: int, kind: PageKind | None, language: str | None = "en", *, suspect: bool = False) -> Candidate:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.deletion import request_deletion
-from pipeline.models import DocumentInfo, Failure, MediaType, PageStatus, Reading, Tombstone
-from pipeline.revisions import (
+from pipeline.core.models import DocumentInfo, Failure, MediaType, PageStatus, Reading, Tombstone
+from pipeline.pages.deletion import request_deletion
+from pipeline.pages.revisions import (
     add_place,
     bury,
     forget_source,

@@ -14,14 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.errors import (
+from pipeline.core.errors import (
     OutcomeError,
     RenderCrashed,
     RenderOutOfMemory,
     RenderTimeout,
     ServiceRefused,
 )
-from pipeline.models import MediaType
+from pipeline.core.models import MediaType
 from pipeline.rendering import SandboxPool
 from support.rendering import (
     LIMITS,
@@ -147,7 +147,7 @@ def test_a_pdf_that_wants_too_much_memory_is_stopped_by_the_limit() -> None:
 def test_children_end_when_their_parent_is_killed(busy: bool) -> None:
     program = (
         "import sys, tempfile\n"
-        "from pipeline.models import MediaType\n"
+        "from pipeline.core.models import MediaType\n"
         "from pipeline.rendering import RenderLimits, SandboxPool\n"
         "file = tempfile.TemporaryFile()\n"
         "file.write(sys.stdin.buffer.read())\n"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import get_args
 
-from pipeline.models import LayerState, MediaType, Route
-from pipeline.rendering.child import CONTAINERS, PDF
-from pipeline.rendering.image import FORMATS
-from pipeline.rendering.page_image import LayerState as LayerStates
+from pipeline.core.models import LayerState, MediaType, Route
+from pipeline.rendering.sandbox.child import CONTAINERS, PDF
+from pipeline.rendering.sandbox.image.document import FORMATS
+from pipeline.rendering.sandbox.page_image.finish import LayerState as LayerStates
 
 
 def of_route(route: Route) -> set[str]:

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
-from pipeline.errors import CorruptFile, RenderCrashed, Stopped
-from pipeline.models import MediaType
+from pipeline.core.errors import CorruptFile, RenderCrashed, Stopped
+from pipeline.core.models import MediaType
+from pipeline.core.retry import Patience
 from pipeline.rendering import SandboxPool
-from pipeline.retry import Patience
 from support.rendering import LIMITS, drawn_pdf, encoded, opened, render, sandboxes, the_sandbox
 
 ME = psutil.Process()

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.archive import Archive, Store
-from pipeline.errors import RevisionTaken, SettingsError
-from pipeline.models import Run
-from pipeline.schedules import (
+from pipeline.core.errors import RevisionTaken, SettingsError
+from pipeline.core.models import Run
+from pipeline.core.schedules import (
     ATTEMPTS,
     SILENT_SECONDS,
     Schedule,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.scoring import character_error_rate, line_recall, word_recall, words
+from pipeline.analysis.text_metrics import character_error_rate, line_recall, word_recall, words
 
 
 @pytest.mark.parametrize(

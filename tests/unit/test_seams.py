@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from rapidfuzz.distance import Indel
 
-from pipeline.rendering.crops import OVERLAP, band_share
+from pipeline.rendering.sandbox.page_image.crops import OVERLAP, band_share
 from pipeline.vision import seams
-from pipeline.vision.seams import Merged, merge
+from pipeline.vision.quality.stitching import Merged, merge
 
 #: Letters by script; words have 3 to 8 of them, and lines of scripts without spaces none between.
 SCRIPTS = {

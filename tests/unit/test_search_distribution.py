@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ServiceRefused
-from pipeline.search import LocalNode
-from pipeline.search.distribution import VERSION, find_jdk, unpack
+from pipeline.core.errors import ServiceRefused
+from pipeline.local.distribution import VERSION, find_jdk, unpack
+from pipeline.local.elasticsearch import LocalNode
 
 MODULES = "java.base jdk.incubator.vector jdk.jlink"
 

@@ -7,7 +7,7 @@ import elasticsearch
 import pytest
 from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig
 
-from pipeline.errors import PagesightError, ServiceRefused, ServiceUnavailable, SettingsError
+from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable, SettingsError
 from pipeline.search import Index
 from pipeline.search.errors import translate
 

@@ -4,9 +4,9 @@ import pytest
 from elastic_transport import SerializationError
 from elasticsearch.serializer import JsonSerializer
 
-from pipeline.records import page_record
+from pipeline.core.url_signing import Signer
+from pipeline.projection.records import page_record
 from pipeline.search.serializer import QuickJsonSerializer
-from pipeline.signing import Signer
 from support.readings import NOW, full_reading
 
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import SettingsError
-from pipeline.settings import Settings, load
+from pipeline.core.errors import SettingsError
+from pipeline.core.settings import Settings, load
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.archive import Archive, Store
-from pipeline.batches import begin_batch
-from pipeline.deletion import carry_out, request_deletion
-from pipeline.errors import SettingsError
-from pipeline.messages import Message, Part, Walk, chunk_id, folder_id
-from pipeline.models import (
+from pipeline.batches.completion import close_chunk, is_quiet, settle_part, total
+from pipeline.batches.lifecycle import begin_batch
+from pipeline.batches.listing import all_due_messages, first_messages, name_sources, walk_folder
+from pipeline.batches.messages import Message, Part, Walk, chunk_id, folder_id
+from pipeline.batches.progress import BatchBook, cancel, end_batch, end_if_done, pause
+from pipeline.core.errors import SettingsError
+from pipeline.core.models import (
     Begun,
     Document,
     DocumentBegun,
@@ -32,15 +34,13 @@ from pipeline.models import (
     Reading,
     Source,
 )
-from pipeline.passwords import Passwords
-from pipeline.progress import BatchBook, cancel, end_batch, end_if_done, pause
-from pipeline.registration import Recipe, Request
-from pipeline.revisions import save_reading
+from pipeline.documents.passwords import Passwords
+from pipeline.pages.deletion import carry_out, request_deletion
+from pipeline.pages.registration import Recipe, Request
+from pipeline.pages.revisions import save_reading
+from pipeline.projection.verify import Verification
 from pipeline.search import DOCUMENTS, PAGES, SOURCES
-from pipeline.settling import close_chunk, is_quiet, settle_part, total
 from pipeline.sources import Found, Listing
-from pipeline.verification import Verification
-from pipeline.walking import all_due_messages, first_messages, name_sources, walk_folder
 from support.memory_index import MemoryIndex
 
 RECIPE = Recipe("en", "reader", "1", "standard", "1", 1, "limits", Passwords())

@@ -6,10 +6,10 @@ import pytest
 from pydantic import SecretStr
 
 from pipeline.archive import image_stem, is_image_key
-from pipeline.errors import SettingsError
-from pipeline.records import page_record, refused_record
-from pipeline.settings import load
-from pipeline.signing import KEY_BYTES, Place, Signer, page_path
+from pipeline.core.errors import SettingsError
+from pipeline.core.settings import load
+from pipeline.core.url_signing import KEY_BYTES, Place, Signer, page_path
+from pipeline.projection.records import page_record, refused_record
 from support.readings import FAILURE, NOW, full_reading
 
 SIGNER = Signer(SecretStr("s" * 32))

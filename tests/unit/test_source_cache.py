@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ServiceRefused, ServiceUnavailable, SourceChanged, Stopped, UnsupportedFormat
-from pipeline.models import FileState
-from pipeline.retry import Patience
+from pipeline.core.errors import ServiceRefused, ServiceUnavailable, SourceChanged, Stopped, UnsupportedFormat
+from pipeline.core.models import FileState
+from pipeline.core.retry import Patience
 from pipeline.sources import SourceCache
 
 Pieces = Callable[[], Generator[bytes]]

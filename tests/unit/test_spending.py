@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.batches import begin_batch
-from pipeline.errors import SettingsError, Stopped
-from pipeline.models import Allowance, Batch, Lane, PageStatus
-from pipeline.progress import cancel, pause, resume
-from pipeline.retry import Patience
-from pipeline.spending import Purse, is_out_of_budget
+from pipeline.batches.budget import Purse, is_out_of_budget
+from pipeline.batches.lifecycle import begin_batch
+from pipeline.batches.progress import cancel, pause, resume
+from pipeline.core.errors import SettingsError, Stopped
+from pipeline.core.models import Allowance, Batch, Lane, PageStatus
+from pipeline.core.retry import Patience
 
 
 @pytest.fixture

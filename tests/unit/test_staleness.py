@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from pipeline.archive import Archive, Store, image_stem, source_id
-from pipeline.conditions import Reason, parse_conditions
-from pipeline.errors import SettingsError, Stopped
-from pipeline.models import Entry, PageStatus, Provenance, Reading, Trust
-from pipeline.passwords import Passwords
-from pipeline.registration import Recipe
-from pipeline.retry import Patience
+from pipeline.core.errors import SettingsError, Stopped
+from pipeline.core.models import Entry, PageStatus, Provenance, Reading, Trust
+from pipeline.core.retry import Patience
+from pipeline.core.stale_filter import Reason, parse_conditions
+from pipeline.documents.passwords import Passwords
+from pipeline.maintenance.staleness import StaleDocument, Tally, first_pages, is_there, reasons_of, stale_documents
+from pipeline.pages.registration import Recipe
 from pipeline.sources import source_url
-from pipeline.staleness import StaleDocument, Tally, first_pages, is_there, reasons_of, stale_documents
 from support.readings import NOW, full_reading, full_source
 
 TODAY = Recipe(

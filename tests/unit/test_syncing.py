@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.errors import SettingsError, SourceUnreadable
-from pipeline.models import Document, MediaType, Source
-from pipeline.opening import Opener
-from pipeline.passwords import Passwords
-from pipeline.registration import failure_of
+from pipeline.core.errors import SettingsError, SourceUnreadable
+from pipeline.core.models import Document, MediaType, Source
+from pipeline.core.retry import Patience
+from pipeline.documents.opening import Opener
+from pipeline.documents.passwords import Passwords
+from pipeline.maintenance.folder_sync import FEW, Comparison, compare, is_below, require_few, require_folder
+from pipeline.pages.registration import failure_of
+from pipeline.pages.revisions import forget_source
 from pipeline.rendering import SandboxPool
-from pipeline.retry import Patience
-from pipeline.revisions import forget_source
 from pipeline.sources import Containers, SourceCache, SourceFiles, file_state, source_url, walk
 from pipeline.sources.members import member_state
-from pipeline.syncing import FEW, Comparison, compare, is_below, require_few, require_folder
 from support.containers import page, zipped
 from support.conversions import CONVERTER
 from support.pagesight_runs import make_pdf

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.errors import SettingsError
+from pipeline.core.errors import SettingsError
+from pipeline.core.settings import Settings
 from pipeline.services import open_asker, open_text_asker
-from pipeline.settings import Settings
-from pipeline.vision.asking import Asked, Picture
-from pipeline.vision.limits import LocalLimiter
+from pipeline.vision.endpoint.asking import Asked, Picture
+from pipeline.vision.endpoint.limits import LocalLimiter
 
 PICTURE = Picture("0" * 64, b"\xff\xd8 picture")
 ASKED = Asked("text", "", "en", 100)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 import time
 
-from pipeline.threads import Places, repeating
+from pipeline.core.threads import Places, repeating
 
 #: Nothing here takes so long; a test that waits for it hangs.
 LONG_SECONDS = 20.0

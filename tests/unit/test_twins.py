@@ -16,9 +16,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageFont
 
 from pipeline.archive import Archive, Store, image_stem
 from pipeline.archive.looks import MAX_DISTANCE
-from pipeline.batches import begin_batch
-from pipeline.deletion import carry_out, request_deletion
-from pipeline.models import (
+from pipeline.batches.lifecycle import begin_batch
+from pipeline.core.models import (
     Answer,
     LayerState,
     PageKind,
@@ -28,15 +27,16 @@ from pipeline.models import (
     TextSource,
     Trust,
 )
-from pipeline.pages import twin_reading
-from pipeline.passwords import Passwords
-from pipeline.records import page_id
-from pipeline.registration import Recipe
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings, load
+from pipeline.documents.passwords import Passwords
+from pipeline.pages.deletion import carry_out, request_deletion
+from pipeline.pages.readings import twin_reading
+from pipeline.pages.registration import Recipe
+from pipeline.pages.twins import MAX_CANDIDATES, Twins
+from pipeline.projection.records import page_id
 from pipeline.rendering import SandboxPool
-from pipeline.retry import Patience
 from pipeline.services import render_limits
-from pipeline.settings import Settings, load
-from pipeline.twins import MAX_CANDIDATES, Twins
 from support.memory_index import MemoryIndex
 from support.readings import full_reading
 from support.vision import rendered_page

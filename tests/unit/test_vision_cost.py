@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.vision.cost import Cost, image_tokens, page_cost
+from pipeline.vision.endpoint.cost import Cost, image_tokens, page_cost
 from pipeline.vision.profile import load_profile, parse_profile
 from support.vision import rendered_page
 

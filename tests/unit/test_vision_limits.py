@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.errors import Stopped
-from pipeline.retry import Patience
-from pipeline.vision.limits import LocalLimiter
+from pipeline.core.errors import Stopped
+from pipeline.core.retry import Patience
+from pipeline.vision.endpoint.limits import LocalLimiter
 
 
 def test_no_more_calls_are_in_flight_than_there_are_places() -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from pipeline.errors import (
+from pipeline.core.errors import (
     AnswerRefused,
     AnswerUnusable,
     PagesightError,
@@ -22,8 +22,8 @@ from pipeline.errors import (
     ServiceUnavailable,
     SettingsError,
 )
-from pipeline.vision.client import ANSWER_MAX_BYTES, VlmClient
-from pipeline.vision.http_errors import RETRY_AFTER_MAX_SECONDS, TRANSPORT_FAULTS, WORDS_MAX_CHARACTERS
+from pipeline.vision.endpoint.client import ANSWER_MAX_BYTES, VlmClient
+from pipeline.vision.endpoint.http_errors import RETRY_AFTER_MAX_SECONDS, TRANSPORT_FAULTS, WORDS_MAX_CHARACTERS
 
 KEY = "jina_0123456789abcdef"
 JPEG = b"\xff\xd8 picture"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import SettingsError
-from pipeline.retry import Patience
+from pipeline.core.errors import SettingsError
+from pipeline.core.retry import Patience
 from pipeline.sources import Found, Listing, display_path, list_folder, place_url, root_url, source_path, source_url
 from pipeline.sources import walk as walk_urls
 
@@ -157,7 +157,7 @@ def test_a_place_that_cannot_be_used_is_refused_without_showing_what_it_holds(ar
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pipeline.objects.s3", None)
+    monkeypatch.setitem(sys.modules, "pipeline.core.objects.s3", None)
 
     with pytest.raises(SettingsError) as caught:
         root_url("s3://bucket/")

@@ -14,11 +14,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.archive import Archive, Store
-from pipeline.batches import begin_batch
-from pipeline.messages import Message, Pages, Part, Project, Walk, folder_id, from_json, kind_of, split, to_json
-from pipeline.models import Batch, Entry, Lane
+from pipeline.batches.lifecycle import begin_batch
+from pipeline.batches.listing import CHUNK_SOURCES, all_due_messages, first_messages, is_live, name_sources, walk_folder
+from pipeline.batches.messages import Message, Pages, Part, Project, Walk, folder_id, from_json, kind_of, split, to_json
+from pipeline.core.models import Batch, Entry, Lane
 from pipeline.sources import Found, Listing, list_folder, source_url
-from pipeline.walking import CHUNK_SOURCES, all_due_messages, first_messages, is_live, name_sources, walk_folder
 
 ROOT = "s3://bucket/scans/"
 

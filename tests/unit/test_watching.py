@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.maintenance.folder_watch import HOLD_SECONDS, Arrivals
 from pipeline.sources import source_path, source_url
-from pipeline.watching import HOLD_SECONDS, Arrivals
 
 SETTLE_SECONDS = 5.0
 

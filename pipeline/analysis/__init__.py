@@ -1,0 +1,1 @@
+"""Reports that index nothing: inspect, estimate, evaluate, ask, review."""

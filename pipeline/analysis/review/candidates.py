@@ -1,0 +1,159 @@
+"""The pages that may be looked at: those that a collection has readings of, and those in files that it has not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+from pipeline.analysis.inspect import Inspector
+from pipeline.analysis.review.sampling import Candidate
+from pipeline.archive import Archive, source_id
+from pipeline.core.errors import OutcomeError, Stopped
+from pipeline.core.languages import detect_language
+from pipeline.core.models import Document, Failure, FileState, LayerState, Reading, Source
+from pipeline.core.retry import Patience
+from pipeline.documents.opening import OpenPages
+from pipeline.pages.registration import document_of, failure_of, identified_source
+from pipeline.sources import Found, SourceFiles, display_path, require_unchanged, walk
+
+#: Stands in sources and readings that no batch asked for. They are never archived.
+NO_BATCH = "review"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file that has no pages to look at, and why."""
+
+    path: str
+    failure: Failure
+
+
+def collection_candidates(archive: Archive, collection: str, patience: Patience) -> Iterator[Candidate]:
+    """Yield the pages of a collection, as their newest readings tell of them.
+
+    Raises:
+        Stopped: the patience has ended.
+    """
+    for document in archive.documents(collection):
+        yield from document_candidates(archive, collection, document, patience)
+
+
+def document_candidates(archive: Archive, collection: str, document: str, patience: Patience) -> Iterator[Candidate]:
+    """Yield the pages of one document of a collection; see `collection_candidates`."""
+    for reading in archive.readings(collection, document):
+        if patience.stopped:
+            raise Stopped("stopped while readings were looked at")
+        if isinstance(reading, Reading):
+            yield Candidate(
+                document=document,
+                page_number=reading.page_number,
+                kind=reading.page_kind,
+                language=reading.text_language,
+                suspect=reading.is_in_doubt,
+                revision=reading.revision,
+            )
+
+
+@contextmanager
+def opened_file(
+    url: str, state: FileState, inspector: Inspector, files: SourceFiles
+) -> Iterator[tuple[BinaryIO, Document, OpenPages]]:
+    """Open a file with its pages.
+
+    Raises:
+        OutcomeError, ServiceRefused, Stopped: as `identified_source` and `Opener.open` raise them.
+    """
+    opener = inspector.opener
+    with (
+        identified_source(url, state, opener, files, inspector.max_file_bytes) as (file, document_id, media_type),
+        opener.open(file, document_id, display_path(url), media_type, files.patience) as opened,
+    ):
+        yield file, document_of(document_id, media_type, state, opened), opened
+
+
+@dataclass(slots=True)
+class FileCandidates:
+    """Looks for pages in files. For one thread."""
+
+    inspector: Inspector
+    archive: Archive
+    collection: str
+    """Where it knows an unchanged file, its readings count."""
+    anew: bool
+    """Whether every page is to be read, known or not."""
+    patience: Patience
+    _seen: set[str] = field(default_factory=set)
+    """Ids of the documents whose pages were yielded."""
+
+    def below(self, roots: Iterable[str], excluded: Iterable[str]) -> Iterator[Candidate | Unreadable]:
+        """Yield the pages of every file below the roots, given by their URLs; those of a document once.
+
+        Raises:
+            ServiceRefused: a bucket says no to everything, or no sandbox can be started.
+            Stopped: the patience has ended.
+        """
+        files = replace(self.inspector.files, patience=self.patience)
+        for found in walk(roots, excluded, self.patience):
+            yield from self._of_place(found, files)
+
+    def _of_place(self, found: Found, files: SourceFiles) -> Iterator[Candidate | Unreadable]:
+        """Yield the pages of a file, then those of the files in it."""
+        try:
+            if found.error:
+                raise found.error
+            state = files.state(found.url)
+            known = self._known(found.url, state)
+            if known is not None:
+                document = known
+                if document.id not in self._seen:
+                    yield from document_candidates(self.archive, self.collection, document.id, self.patience)
+            else:
+                with opened_file(found.url, state, self.inspector, files) as (file, document, opened):
+                    if document.id not in self._seen:
+                        source = _source(found.url, state, document, self.collection)
+                        yield from self._of_pages(file, source, document, opened)
+        except OutcomeError as error:
+            yield Unreadable(display_path(found.url), failure_of(error))
+            return
+        self._seen.add(document.id)
+        for member in files.members(found.url, state) if document.members else ():
+            yield from self._of_place(member, files)
+
+    def _known(self, url: str, state: FileState) -> Document | None:
+        """Return the document of an unchanged file of which pages were read."""
+        source = None if self.anew else self.archive.source(self.collection, source_id(url))
+        if source is None or source.document is None or source.state != state:
+            return None
+        return source.document if self.archive.revisions(self.collection, source.document.id) else None
+
+    def _of_pages(self, file: BinaryIO, source: Source, document: Document, opened: OpenPages) -> Iterator[Candidate]:
+        """Render page after page, and keep nothing of them but what a sample is drawn by."""
+        assert source.state is not None
+        for number in range(1, opened.pages + 1):
+            if self.patience.stopped:
+                raise Stopped("stopped while pages were looked at")
+            candidate = Candidate(document.id, number, None, None, suspect=True, revision=None, source=source)
+            try:
+                page = opened.render(number)
+            except OutcomeError:  # who reads it meets the same, and says so on the page
+                yield candidate
+            else:
+                layer = None if page.facts.layer is LayerState.GARBAGE else page.layer_text
+                yield replace(candidate, kind=page.kind, language=detect_language(layer), suspect=False)
+            require_unchanged(file, source.state)
+
+
+def _source(url: str, state: FileState, document: Document, collection: str) -> Source:
+    return Source(
+        collection=collection,
+        url=url,
+        path=display_path(url),
+        state=state,
+        document=document,
+        batch=NO_BATCH,
+        revision=1,
+        observed_at=datetime.now(UTC),
+    )

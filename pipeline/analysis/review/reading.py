@@ -1,0 +1,171 @@
+"""From the pages that were drawn to what a person sees of them. Those that were not read are read now.
+
+Files are opened, rendered and read by the doors of `pagesight index` as far as the reading, which is not archived. The
+page images and what was answered are, as there: so indexing the same files later asks nothing twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, wait
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from pipeline.analysis.inspect import Inspector
+from pipeline.analysis.review.candidates import NO_BATCH, opened_file
+from pipeline.analysis.review.sampling import Candidate
+from pipeline.archive import Archive
+from pipeline.core.errors import OutcomeError, Stopped
+from pipeline.core.models import PageRange, PageSlice, Reading, RenderedPage, Source, Tombstone
+from pipeline.core.retry import STOP_POLL_SECONDS, Patience
+from pipeline.core.threads import Places
+from pipeline.documents.opening import Opener
+from pipeline.pages.process import ShownAgain, recipe_of
+from pipeline.pages.readings import failed_reading, new_reading, read_reading, rendered_reading
+from pipeline.rendering import RENDER_REVISION
+from pipeline.sources import require_unchanged
+from pipeline.vision.reader import Reader
+
+_TICK_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewedPage:
+    """A page, and what was read of it in one way or in several."""
+
+    readings: tuple[Reading, ...]
+    """At least one, all of the same page image."""
+
+    @property
+    def suspect(self) -> bool:
+        """Whether a person had better look at it."""
+        return any(reading.is_in_doubt for reading in self.readings)
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """What pages are sorted by: name and id of the document, number."""
+        first = self.readings[0]
+        return first.document.name, first.document.id, first.page_number
+
+
+@dataclass(frozen=True, slots=True)
+class PageReaders:
+    """What pages are read with. Threads share it."""
+
+    inspector: Inspector
+    cropper: Opener
+    """Shows pages anew, where their answers cannot be trusted."""
+    archive: Archive
+    readers: Sequence[Reader]
+    """Each reads every page."""
+    language: str
+    """BCP 47 tag of the language that they are asked in."""
+    executor: Executor
+    in_hand: Places
+    """Pages rendered and not yet read."""
+
+
+def archived_page(archive: Archive, collection: str, candidate: Candidate) -> ReviewedPage | None:
+    """Return a page as the archive has it, None where it was deleted meanwhile."""
+    assert candidate.revision is not None
+    reading = archive.reading(collection, candidate.document, candidate.page_number, candidate.revision)
+    return None if isinstance(reading, Tombstone) else ReviewedPage((reading,))
+
+
+def read_pages(
+    candidates: Iterable[Candidate], tools: PageReaders, patience: Patience, tick: Callable[[], None]
+) -> Iterator[ReviewedPage]:
+    """Read pages that were not read; yield them by document and page, while the next ones are rendered.
+
+    `tick` is called a few times a second while one is waited for.
+
+    Raises:
+        ServiceRefused: no page can be read, or rendered.
+        Stopped: the patience has ended.
+    """
+    ours = patience.within(math.inf)
+    begun: deque[Future[ReviewedPage]] = deque()
+    try:
+        for _, pages in groupby(sorted(candidates, key=lambda one: one.place), key=lambda one: one.document):
+            for future in _start_document(list(pages), tools, ours, tick):
+                begun.append(future)
+                while begun and begun[0].done():
+                    yield begun.popleft().result()
+        while begun:
+            while not wait([begun[0]], _TICK_SECONDS).done:
+                tick()
+            yield begun.popleft().result()
+    finally:
+        ours.stop()  # whoever takes no more leaves nobody at work
+
+
+def _start_document(
+    candidates: list[Candidate], tools: PageReaders, patience: Patience, tick: Callable[[], None]
+) -> Iterator[Future[ReviewedPage]]:
+    """Render pages of one file, and hand each on to be read. What the file itself fails by, all of them fail by."""
+    source = candidates[0].source
+    assert source is not None
+    assert source.state is not None
+    waiting = iter(candidates)
+    files = replace(tools.inspector.files, patience=patience)
+    try:
+        with opened_file(source.url, source.state, tools.inspector, files) as (file, _, opened):
+            for candidate in waiting:
+                _take_place(tools.in_hand, patience, tick)
+                rendered: RenderedPage | OutcomeError
+                try:
+                    wants_pixels = any(reader.wants_pixels for reader in tools.readers)
+                    rendered = opened.render(candidate.page_number, with_pixels=wants_pixels)
+                    require_unchanged(file, source.state)
+                except OutcomeError as error:
+                    rendered = error
+                yield tools.executor.submit(_read, source, candidate.page_number, rendered, tools, patience)
+    except OutcomeError as error:
+        for candidate in waiting:
+            _take_place(tools.in_hand, patience, tick)
+            yield tools.executor.submit(_read, source, candidate.page_number, error, tools, patience)
+
+
+def _take_place(in_hand: Places, patience: Patience, tick: Callable[[], None]) -> None:
+    while not in_hand.take(STOP_POLL_SECONDS):
+        tick()
+        if patience.stopped:
+            raise Stopped("stopped while pages were read")
+
+
+def _read(
+    source: Source, number: int, rendered: RenderedPage | OutcomeError, tools: PageReaders, patience: Patience
+) -> ReviewedPage:
+    try:
+        readings = [_reading(source, number, rendered, reader, tools, patience) for reader in tools.readers]
+    finally:
+        tools.in_hand.give_back()
+    return ReviewedPage(tuple(readings))
+
+
+def _reading(
+    source: Source,
+    number: int,
+    rendered: RenderedPage | OutcomeError,
+    reader: Reader,
+    tools: PageReaders,
+    patience: Patience,
+) -> Reading:
+    assert source.document is not None
+    part = PageSlice(source, source.document, (number,))
+    work = PageRange(source.collection, NO_BATCH, tools.language, 0, (part,))
+    recipe = recipe_of(reader, tools.language, "", tools.inspector.opener.passwords)
+    reading = new_reading(part, number, work, recipe)
+    try:
+        if isinstance(rendered, OutcomeError):
+            raise rendered
+        reading = rendered_reading(reading, rendered, tools.archive, RENDER_REVISION)
+        if rendered.blank:
+            return reading
+        files = replace(tools.inspector.files, patience=patience)
+        shown = ShownAgain(part, number, files, tools.cropper)
+        return read_reading(reading, reader.read(rendered, work.language, patience, shown), reader)
+    except OutcomeError as error:
+        return failed_reading(reading, recipe, error, None)

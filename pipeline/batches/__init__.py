@@ -1,0 +1,1 @@
+"""A batch's life, in this process or in the queue."""

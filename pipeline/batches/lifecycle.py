@@ -1,0 +1,115 @@
+"""Batches: one request to process sources, from its beginning to its end, as the archive keeps it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from pipeline.archive import Archive
+from pipeline.core.errors import SettingsError
+from pipeline.core.leases import FileLeases, Lease
+from pipeline.core.models import SLUG, UNBOUNDED, Allowance, Batch, Collection, Lane
+from pipeline.vision.profile import DEFAULT_PROFILE, Profile, kept_form
+
+DEFAULT_COLLECTION = "default"
+_LEASE = "batch-"
+
+
+def collection_name(name: str) -> str:
+    """Return a collection's name as it is.
+
+    Raises:
+        SettingsError: it is no slug, and so unfit for ids, folders and URLs.
+    """
+    if not re.fullmatch(SLUG, name):
+        raise SettingsError(
+            f"{name!r} cannot be a collection's name",
+            remedy="Use up to 63 lower-case letters, digits, - and _, beginning with a letter or digit.",
+        )
+    return name
+
+
+def begin_batch(
+    archive: Archive,
+    collection: str,
+    language: str | None,
+    default_language: str,
+    sources: Iterable[str],
+    *,
+    profile: Profile | None = None,
+    lane: Lane | None = None,
+    roots: Iterable[str] = (),
+    again: bool = False,
+    epoch: str | None = None,
+    budget: Allowance = UNBOUNDED,
+    name: Callable[[Batch], None] = lambda _batch: None,
+) -> Batch:
+    """Archive the beginning of a batch, and its collection where it is new or gets another language or profile.
+
+    The language is the one named, else the collection's own, else the default; so is the profile. `collection_name` and
+    `normalise_tag` have seen to it that name and tags are fit. A queued batch has a lane; `name` archives the sources
+    that it names itself, before it begins.
+    """
+    kept = _collection(archive, collection, language, default_language, profile)
+    now = datetime.now(UTC)
+    batch = Batch(
+        id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
+        collection=kept.name,
+        language=kept.language,
+        profile=kept.profile,
+        own_profile=kept.own_profile,
+        sources=tuple(sources),
+        deletions_seen=archive.newest_deletion(kept.name),
+        revision=1,
+        state="working",
+        started_at=now,
+        lane=lane,
+        roots=tuple(roots),
+        again=again,
+        epoch=epoch,
+        budget=budget,
+    )
+    name(batch)
+    if lane is not None:
+        archive.open_batch(batch.id)
+    archive.append_batch(batch)
+    return batch
+
+
+def hold_batch(leases: FileLeases, batch: Batch) -> Lease:
+    """Return a lease that says, for as long as it is held, that a process works on this batch."""
+    lease = leases.take(f"{_LEASE}{batch.id}")
+    assert lease is not None  # the id is new
+    return lease
+
+
+def close_killed(archive: Archive, leases: FileLeases) -> list[Batch]:
+    """Archive the end of those batches of this machine whose process was killed, and return them."""
+    closed = []
+    for key in leases.abandoned():
+        batch = archive.batch(key.removeprefix(_LEASE)) if key.startswith(_LEASE) else None
+        if batch is not None and batch.state == "working":
+            closed.append(batch.model_copy(update={"revision": batch.revision + 1, "state": "killed"}))
+            archive.append_batch(closed[-1])
+    return closed
+
+
+def _collection(
+    archive: Archive, name: str, language: str | None, default_language: str, profile: Profile | None
+) -> Collection:
+    asked: dict[str, object] = {}
+    if language is not None:
+        asked["language"] = language
+    if profile is not None:
+        asked |= {"profile": profile.name, "own_profile": kept_form(profile)}
+
+    def successor(newest: Collection | None) -> Collection | None:
+        if newest is None:
+            new = Collection(name=name, language=default_language, profile=DEFAULT_PROFILE, revision=1)
+            return new.model_copy(update=asked)
+        changed = newest.model_copy(update=asked)
+        return None if changed == newest else changed.model_copy(update={"revision": newest.revision + 1})
+
+    return archive.append_collection(name, successor)

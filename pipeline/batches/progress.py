@@ -1,0 +1,286 @@
+"""How a queued batch stands, read from the archive: exact for what has ended, by names for what is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.archive import Archive, WalkRecords
+from pipeline.batches.budget import raised_budget
+from pipeline.batches.completion import total
+from pipeline.batches.listing import following
+from pipeline.batches.messages import folder_id
+from pipeline.core.errors import RevisionTaken, SettingsError
+from pipeline.core.models import UNBOUNDED, Allowance, Batch, Begun, DocumentBegun, Folder, Outcome
+
+#: States from which a queued batch can still go on.
+UNENDED = ("working", "paused")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a batch stands."""
+
+    sources_found: int
+    walked: bool
+    """True once every directory was listed; what lies within files is found as these are opened."""
+    documents: dict[str, int]
+    """Sources that ended, by `DocumentStatus`, or `deleted`."""
+    pages: dict[str, int]
+    """Pages of sources that ended, by status."""
+    sources_under_way: int
+    """Sources that have not ended and whose pages are worked in messages of their own."""
+    pages_under_way: int
+    """Pages of these."""
+    pages_read: int
+    """Of those, how many have been read."""
+    ended: bool
+
+    @property
+    def sources_done(self) -> int:
+        """Sources that ended."""
+        return sum(self.documents.values())
+
+    @property
+    def pages_done(self) -> int:
+        """Pages that have ended, those of unfinished documents included."""
+        return sum(self.pages.values()) + self.pages_read
+
+
+@dataclass(slots=True)
+class BatchBook:
+    """The records of one batch as read so far; for one thread.
+
+    None of them ever changes, so each is read once; those of suspects, which are few and soon gone, at each look.
+    """
+
+    archive: Archive
+    batch: Batch
+    _records: WalkRecords = field(init=False)
+    _folders: dict[str, Folder] = field(default_factory=dict)
+    _members: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Number of sources and of chunks in each listing of what lies within sources: a million mails have 60,000."""
+    _closed: set[str] = field(default_factory=set)
+    _closed_sum: Outcome = field(default_factory=lambda: Outcome(documents={}, pages={}))
+    _parts: dict[tuple[str, int], Outcome] = field(default_factory=dict)
+    _begun: dict[tuple[str, int], Begun] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._records = self.archive.walk(self.batch.id)
+
+    def progress(self) -> Progress:
+        """Read what is new, and return how the batch stands."""
+        # First what has ended: what lay within its sources was listed before, and is seen by whoever looks after.
+        self._read_closed()
+        self._read_folders()
+        walked = self._is_walked()
+        sources = under_way = read = 0
+        sums = [self._closed_sum]
+        for chunk in self._records.chunks_with_ended_parts():
+            if chunk not in self._closed:
+                sums += [self._parts[chunk, part] for part in self._read_parts(chunk)]
+        for chunk, part in self.open_parts():
+            documents_found, found, done = self._under_way(chunk, part)
+            sources += documents_found
+            under_way += found
+            read += done
+        documents, pages = _sum(sums)
+        chunks = sum(len(folder.sources) for folder in self._folders.values())
+        chunks += sum(count for _, count in self._members.values())
+        return Progress(
+            sources_found=sum(sum(folder.sources) for folder in self._folders.values())
+            + sum(count for count, _ in self._members.values()),
+            walked=walked,
+            documents=documents,
+            pages=pages,
+            sources_under_way=sources,
+            pages_under_way=under_way,
+            pages_read=read,
+            ended=walked and len(self._closed) == chunks,
+        )
+
+    def open_parts(self) -> list[tuple[str, int]]:
+        """Return chunk and number of the parts that are registered and have not ended, as of the last `progress`."""
+        return [
+            (chunk, part)
+            for chunk in self._records.begun_chunks()
+            if chunk not in self._closed
+            for part in self._records.begun_parts(chunk)
+            if (chunk, part) not in self._parts
+        ]
+
+    def _read_folders(self) -> None:
+        for identifier in self._records.folder_ids():
+            if identifier not in self._folders:
+                folder = self._records.folder(identifier)
+                assert folder is not None
+                self._folders[identifier] = folder
+        for identifier in self._records.member_listing_ids():
+            if identifier not in self._members:
+                listing = self._records.members(identifier)
+                assert listing is not None
+                self._members[identifier] = (sum(listing.sources), len(listing.sources))
+
+    def _is_walked(self) -> bool:
+        roots = [folder_id(root, root, "") for root in self.batch.roots] or [folder_id("", "", "")]
+        if any(root not in self._folders for root in roots):
+            return False
+        return all(
+            folder_id(folder.root, *place) in self._folders
+            for folder in self._folders.values()
+            for place in following(folder)
+        )
+
+    def _read_closed(self) -> None:
+        for chunk in self._records.closed_ids():
+            if chunk not in self._closed:
+                outcome = self._records.closed(chunk)
+                assert outcome is not None
+                self._closed.add(chunk)
+                self._closed_sum = total((self._closed_sum, outcome))
+                self._forget_parts(chunk)
+
+    def _forget_parts(self, chunk: str) -> None:
+        """Let go of what the end of a chunk sums up: a million documents have 60,000 parts."""
+        for read in (self._parts, self._begun):
+            for key in [key for key in read if key[0] == chunk]:
+                del read[key]
+
+    def _read_parts(self, chunk: str) -> list[int]:
+        ended = self._records.parts(chunk)
+        for part in ended:
+            if (chunk, part) not in self._parts:
+                outcome = self._records.part(chunk, part)
+                assert outcome is not None
+                self._parts[chunk, part] = outcome
+        return ended
+
+    def _under_way(self, chunk: str, part: int) -> tuple[int, int, int]:
+        """Return how many documents of an unfinished part are known, their pages, and how many of these were read."""
+        documents = found = done = 0
+        for document in self._documents(chunk, part):
+            documents += 1
+            newest = self.archive.revisions(self.batch.collection, document.document)
+            left = sum(newest.get(page, 0) <= document.known.get(page, 0) for page in document.due)
+            found += document.pages
+            done += document.pages - left
+        return documents, found, done
+
+    def _documents(self, chunk: str, part: int) -> Iterable[DocumentBegun]:
+        if (chunk, part) not in self._begun:
+            whole = self._records.begun(chunk, part)
+            if whole is None:
+                return [
+                    document
+                    for entry in self._records.begun_entries(chunk, part).values()
+                    for document in entry.documents
+                ]
+            self._begun[chunk, part] = whole
+        return self._begun[chunk, part].documents
+
+
+def end_if_done(archive: Archive, book: BatchBook) -> Batch | None:
+    """Archive the end of a batch of which everything has ended, and return it; None where something has not."""
+    progress = book.progress()
+    if not progress.ended:
+        return None
+    return end_batch(archive, book.batch.id, "done", progress)
+
+
+def end_batch(archive: Archive, batch_id: str, state: str, progress: Progress) -> Batch | None:
+    """Archive that a batch has ended so; None where it had ended before."""
+    batch = archive.batch(batch_id)
+    if batch is None or batch.state not in UNENDED:
+        archive.close_batch(batch_id)
+        return None
+    now = datetime.now(UTC)
+    ended = batch.model_copy(
+        update={
+            "revision": batch.revision + 1,
+            "state": state,
+            "cause": None,
+            "ended_at": now,
+            "documents": progress.documents,
+            "pages": progress.pages,
+            "seconds": round((now - batch.started_at).total_seconds(), 3),
+        }
+    )
+    try:
+        archive.append_batch(ended)
+    except RevisionTaken:
+        return None
+    archive.close_batch(batch_id)
+    return ended
+
+
+def pause(archive: Archive, batch_id: str) -> Batch:
+    """Archive that an unended batch is to rest.
+
+    Raises:
+        SettingsError: there is no such batch, or it has ended.
+    """
+    return _change(archive, batch_id, lambda batch: {"state": "paused"})
+
+
+def resume(archive: Archive, batch_id: str, raised: Allowance = UNBOUNDED) -> Batch:
+    """Archive that an unended batch is to go on, with whatever of its budget is named as it is from now on.
+
+    Raises:
+        SettingsError: there is no such batch, it has ended, or its budget cannot be that or has to be raised.
+    """
+    return _change(
+        archive,
+        batch_id,
+        lambda batch: {"state": "working", "cause": None, "budget": raised_budget(batch, raised)},
+    )
+
+
+def _change(archive: Archive, batch_id: str, changes: Callable[[Batch], dict[str, Any]]) -> Batch:
+    while True:
+        batch = unended(archive, batch_id)
+        changed = batch.model_copy(update=changes(batch))
+        if changed == batch:
+            return batch
+        changed = changed.model_copy(update={"revision": batch.revision + 1})
+        try:
+            archive.append_batch(changed)
+        except RevisionTaken:
+            continue
+        return changed
+
+
+def cancel(archive: Archive, batch_id: str) -> Batch:
+    """Archive that a batch is cancelled; what is done stays.
+
+    Raises:
+        SettingsError: there is no such batch, or it has ended.
+    """
+    while True:
+        progress = BatchBook(archive, unended(archive, batch_id)).progress()
+        ended = end_batch(archive, batch_id, "cancelled", progress)
+        if ended is not None:
+            return ended
+
+
+def unended(archive: Archive, batch_id: str) -> Batch:
+    """Return a queued batch that has not ended.
+
+    Raises:
+        SettingsError: there is no such batch, or it has ended.
+    """
+    batch = archive.batch(batch_id)
+    if batch is None:
+        raise SettingsError(f"there is no batch {batch_id!r}", remedy="`pagesight batches` lists them.")
+    if batch.lane is None or batch.state not in UNENDED:
+        raise SettingsError(
+            f"batch {batch_id} is {batch.state}" + ("" if batch.lane else " and was no queued one"),
+            remedy="Only a queued batch that has not ended can be paused, resumed or cancelled.",
+        )
+    return batch
+
+
+def _sum(outcomes: Iterable[Outcome]) -> tuple[dict[str, int], dict[str, int]]:
+    summed = total(outcomes)
+    return summed.documents, summed.pages

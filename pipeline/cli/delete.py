@@ -1,0 +1,77 @@
+"""`pagesight delete`."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
+from pipeline.cli.exits import ExitCode
+from pipeline.cli.options import Json
+from pipeline.cli.output import plain, print_json, stdout
+from pipeline.cli.search import find_document
+from pipeline.core.errors import SettingsError
+from pipeline.core.retry import Patience
+from pipeline.core.settings import load
+from pipeline.core.url_signing import Signer
+from pipeline.pages.deletion import carry_out, request_deletion
+from pipeline.projection.projector import Projector
+from pipeline.services import open_archive, open_index
+
+DELETE_EXAMPLES = """
+**Examples**
+
+`pagesight delete letter.pdf` · one document of the default collection
+
+`pagesight delete --collection works --yes` · a whole collection, without asking
+
+`pagesight delete letter.pdf --purge` · from the archive as well: readings, answers, page images
+
+A deleted document comes back only when someone indexes it again.
+Exit codes: 0, 2 usage or no such document, 3 the cluster or the archive refuses.
+"""
+
+
+def delete(
+    document: Annotated[
+        str | None,
+        typer.Argument(help="The beginning of an id, or a part of a name or path; the whole collection when left out."),
+    ] = None,
+    collection: Annotated[
+        str | None,
+        typer.Option("--collection", "-c", help="The collection to delete from, or to delete.", show_default="default"),
+    ] = None,
+    purge: Annotated[bool, typer.Option("--purge", help="Remove from the archive as well.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete a document or a collection: its pages are found no more, and nothing brings them back by itself."""
+    if document is None and collection is None:
+        raise SettingsError("nothing is named", remedy="Name a document, or a collection by --collection.")
+    settings = load()
+    archive = open_archive(settings)
+    name = collection_name(collection or DEFAULT_COLLECTION)
+    with closing(open_index(settings)) as index:
+        target = None
+        if document is not None:
+            target = find_document(index, document, name)["document"]["id"]
+        elif archive.collection(name) is None:
+            raise SettingsError(f"there is no collection {name!r}", remedy="`pagesight status` shows what there is.")
+        _ask(yes, f"{document} of collection {name}" if document else f"the whole collection {name}", purge)
+        index.ensure()
+        deletion = request_deletion(archive, name, target, purge)
+        pages = carry_out(deletion, Projector(archive, index, Patience(), Signer(settings.serve_secret)))
+    if as_json:
+        print_json(
+            {"deletion": deletion.revision, "collection": name, "document": target, "pages": pages, "purged": purge}
+        )
+    else:
+        stdout().print(plain(f"{pages} pages deleted" + (" and purged" if purge else "") + "."))
+
+
+def _ask(yes: bool, what: str, purge: bool) -> None:
+    extent = ", from the archive as well" if purge else ""
+    if not yes and not typer.confirm(f"Delete {plain(what).plain}{extent}?", err=True):
+        raise typer.Exit(ExitCode.OK)

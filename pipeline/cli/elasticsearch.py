@@ -1,0 +1,72 @@
+"""`pagesight elasticsearch`: the local node."""
+
+from __future__ import annotations
+
+import typer
+
+from pipeline.cli.exits import CalmGroup
+from pipeline.cli.options import Json
+from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
+from pipeline.core.settings import load
+from pipeline.local.elasticsearch import LocalNode
+
+START_EXAMPLES = """
+**Examples**
+
+`pagesight elasticsearch start` · get it (the first time: Maven and a JDK 21 or newer are needed), start it
+
+Exit codes: 0 it runs, 3 it cannot be had or does not start.
+"""
+STOP_EXAMPLES = """
+**Examples**
+
+`pagesight elasticsearch stop` · its data stay
+
+Exit codes: 0 it does not run any more, 3 it cannot be stopped.
+"""
+STATUS_EXAMPLES = """
+**Examples**
+
+`pagesight elasticsearch status --json`
+
+Exit codes: 0, 2 usage or settings.
+"""
+
+app = typer.Typer(
+    cls=CalmGroup,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="The local Elasticsearch node, for demonstration and development.",
+)
+
+
+@app.command(epilog=START_EXAMPLES)
+def start(as_json: Json = False) -> None:
+    """Start the local node, and get it first if it is not there."""
+    console = stderr()
+    url = LocalNode(load().home).start(lambda words: console.print(plain(words, "dim")))
+    if as_json:
+        print_json({"url": url})
+    else:
+        stdout().print(plain(f"Elasticsearch runs at {url}"))
+
+
+@app.command(epilog=STOP_EXAMPLES)
+def stop(as_json: Json = False) -> None:
+    """Stop the local node; its data stay."""
+    ran = LocalNode(load().home).stop()
+    if as_json:
+        print_json({"stopped": ran})
+    else:
+        stdout().print("Stopped." if ran else "It did not run.")
+
+
+@app.command(epilog=STATUS_EXAMPLES)
+def status(as_json: Json = False) -> None:
+    """Tell whether the local node runs, and where."""
+    node = LocalNode(load().home).status()
+    facts = {"running": node.running, "url": node.url, "pid": node.pid, "folder": str(node.folder)}
+    if as_json:
+        print_json(facts)
+    else:
+        stdout().print(rows(table("local node", ""), facts.items()))

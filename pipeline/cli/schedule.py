@@ -1,0 +1,282 @@
+"""`pagesight schedule`: what is done by schedule, when it ran and runs next, and a run at once."""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.archive import Archive
+from pipeline.cli.exits import CalmGroup, ExitCode
+from pipeline.cli.index import interruptible
+from pipeline.cli.options import Json
+from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
+from pipeline.cli.status_data import open_fleet
+from pipeline.core.errors import SettingsError
+from pipeline.core.models import Run
+from pipeline.core.retry import Patience
+from pipeline.core.schedules import Schedule, claim, ended_by_death, has_died, next_start
+from pipeline.core.settings import FILE_NAME, Settings, load
+from pipeline.core.url_signing import Signer
+from pipeline.projection.projector import Projector
+from pipeline.services import open_archive, open_index, open_looker
+
+if TYPE_CHECKING:
+    from workers.schedules.run_leases import Means
+
+LIST_EXAMPLES = """
+**Examples**
+
+`pagesight schedule list` · every schedule, its last run and its next one
+
+`pagesight schedule list --json | jq -r '.schedules[] | select(.last.outcome == "failed") | .name'`
+
+Exit codes: 0, 2 usage or settings, 3 the archive cannot be used.
+"""
+RUN_EXAMPLES = """
+**Examples**
+
+`pagesight schedule run repair` · now, in this process, and tell what came of it
+
+`pagesight schedule run scans --json | jq .counts`
+
+It is a run like any other: beats begin no other one beside it, and it counts for the times that were missed. What it
+enqueues is worked by the workers. Ctrl-C interrupts it, and the next tick of a beat takes it up again.
+Exit codes: 0 done, 1 it failed, 2 usage, settings, or it is under way already, 3 a service refuses or is away,
+130 interrupted.
+"""
+HISTORY_EXAMPLES = """
+**Examples**
+
+`pagesight schedule history` · the last runs of all schedules, the newest first
+
+`pagesight schedule history scans --failed --limit 5` · with causes and remedies
+
+`pagesight schedule history sweep` · what the sweeps of the ticks closed and published
+
+Exit codes: 0, 2 usage or settings, 3 the archive cannot be used.
+"""
+#: The records of sweeps come by the minute: they are shown where they are asked for.
+SWEEP = "sweep"
+#: What a run is called that is under way by the archive and whose process is not heard of.
+DIED = "died"
+
+app = typer.Typer(
+    cls=CalmGroup,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="What beats have done by schedule: `[schedules.NAME]` in `pagesight.toml`.",
+)
+
+
+@app.command("list", epilog=LIST_EXAMPLES)
+def list_schedules(as_json: Json = False) -> None:
+    """List schedules, with their last and their next run."""
+    settings = load()
+    archive, now = open_archive(settings), datetime.now(UTC)
+    found = [(schedule, archive.newest_run(name)) for name, schedule in settings.schedules.items()]
+    if as_json:
+        print_json({"schedules": [_schedule_json(schedule, last, archive, now) for schedule, last in found]})
+        return
+    grid = table("schedule", "action", "when", "last run", "outcome", "took", "next run")
+    stdout().print(rows(grid, (_schedule_row(schedule, last, archive, now) for schedule, last in found)))
+
+
+@app.command("run", epilog=RUN_EXAMPLES)
+def run(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A schedule's name, as `list` prints it.")],
+    as_json: Json = False,
+) -> None:
+    """Carry out a schedule now, in this process."""
+    settings = load()
+    schedule = _schedule(settings, name)
+    from workers.schedules import runs
+
+    patience = Patience()
+    with (
+        _means(settings, patience) as means,
+        interruptible(patience),
+        stderr().status(f"{name}: {schedule.action}"),
+    ):
+        ended = runs.carry_out(_claim(schedule, means), schedule, means)
+    if ended is None:
+        raise SettingsError(
+            f"{name} was taken up by another process", remedy=f"See `pagesight schedule history {name}`."
+        )
+    if as_json:
+        print_json(_run_json(ended, ended.outcome))
+    else:
+        stdout().print(rows(_runs_table(), [_run_row(ended, ended.outcome)]))
+        _tell_why(ended)
+    raise typer.Exit(_CODES[ended.outcome])
+
+
+@app.command("history", epilog=HISTORY_EXAMPLES)
+def history(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Only this schedule's.", show_default="all but the sweeps'")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", "-f", help="Only what did not come to its end.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Runs to show.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the runs of schedules, newest first."""
+    settings = load()
+    archive, now = open_archive(settings), datetime.now(UTC)
+    names = [name] if name else [known for known in archive.schedules() if known != SWEEP]
+    if name and name != SWEEP and name not in archive.schedules():
+        _schedule(settings, name)
+    runs = heapq.merge(*map(archive.runs_of, names), key=lambda one: one.started_at, reverse=True)
+    shown = ((one, _outcome(one, archive, now)) for one in runs)
+    found = list(islice(((one, outcome) for one, outcome in shown if not failed or _is_bad(outcome)), limit))
+    if as_json:
+        print_json({"runs": [_run_json(*one) for one in found]})
+        return
+    if not found:
+        stdout().print("There are no such runs.")
+        return
+    stdout().print(rows(_runs_table(), (_run_row(*one) for one in found)))
+    for one, _ in found:
+        _tell_why(one)
+
+
+_CODES = {"done": ExitCode.OK, "failed": ExitCode.SOME_FAILED, "interrupted": ExitCode.INTERRUPTED, None: ExitCode.OK}
+
+
+def _schedule(settings: Settings, name: str) -> Schedule:
+    schedule = settings.schedules.get(name)
+    if schedule is None:
+        near = difflib.get_close_matches(name, settings.schedules, n=1, cutoff=0.5)
+        known = f"There are: {', '.join(settings.schedules)}; others are declared in {FILE_NAME}."
+        raise SettingsError(f"there is no schedule {name!r}", remedy=f"Did you mean {near[0]}?" if near else known)
+    return schedule
+
+
+@contextmanager
+def _means(settings: Settings, patience: Patience) -> Iterator[Means]:
+    """Yield what a run is carried out with in this process.
+
+    Raises:
+        SettingsError: this machine's clock is wrong: others would take the run for dead.
+        ServiceRefused, ServiceUnavailable: a service refuses or is away.
+    """
+    from workers.housekeeping import CLOCK_TOLERANCE_SECONDS
+    from workers.observability import logs
+    from workers.redis.heartbeats import worker_id
+    from workers.schedules.run_leases import Means
+
+    logs.configure(settings.model_copy(update={"log_level": "warning"}))
+    archive = open_archive(settings, patience)
+    offset = open_fleet(settings, archive, patience).lanes.clock_offset_seconds()
+    if abs(offset) > CLOCK_TOLERANCE_SECONDS:
+        raise SettingsError(f"this machine's clock is {offset:.0f} s off that of Redis", remedy="Set it (NTP).")
+    with ExitStack() as stack:
+        index = stack.enter_context(closing(open_index(settings)))
+        files = stack.enter_context(open_looker(settings, patience))
+        projector = Projector(archive, index, patience, Signer(settings.serve_secret))
+        yield Means(settings, archive, projector, files, patience, worker_id())
+
+
+def _claim(schedule: Schedule, means: Means) -> Run:
+    """Return the claim of a run that is due this second.
+
+    Raises:
+        SettingsError: one is under way.
+    """
+    from workers.schedules.runs import last_run
+
+    last, now = last_run(means, schedule.name), datetime.now(UTC)
+    if last is not None and last.outcome is None:
+        raise SettingsError(
+            f"{schedule.name} is under way since {last.started_at:%Y-%m-%d %H:%M:%S} UTC, by {last.worker}",
+            remedy="A schedule never runs beside itself: wait for its end, see `pagesight schedule list`.",
+        )
+    return claim(schedule, last, now.replace(microsecond=0), now, means.worker)
+
+
+def _outcome(run: Run, archive: Archive, now: datetime) -> str | None:
+    """Return how a run ended; None while it goes on."""
+    if run.outcome is None and has_died(run, archive.heard_of(run.schedule), now):
+        return DIED
+    return run.outcome
+
+
+def _is_bad(outcome: str | None) -> bool:
+    return outcome not in ("done", None)
+
+
+def _schedule_row(schedule: Schedule, last: Run | None, archive: Archive, now: datetime) -> tuple[Any, ...]:
+    local = _local(schedule)
+    ran: tuple[Any, ...] = ("never", None, None)
+    if last is not None:
+        outcome = _outcome(last, archive, now)
+        ran = local(last.started_at), outcome or "under way", _took(last, outcome, now)
+    start = _next(schedule, last, archive, now)
+    coming = "off" if start is None else "with the next tick" if start <= now else local(start)
+    return schedule.name, schedule.action, schedule.when, *ran, coming
+
+
+def _next(schedule: Schedule, last: Run | None, archive: Archive, now: datetime) -> datetime | None:
+    """Return when a schedule runs next; a run that has died is ended by the next tick."""
+    if last is not None and _outcome(last, archive, now) == DIED:
+        last = ended_by_death(last, None)
+    return next_start(schedule, last, now)
+
+
+def _local(schedule: Schedule) -> Callable[[datetime], str]:
+    return lambda time: f"{time.astimezone(schedule.timezone):%Y-%m-%d %H:%M %Z}"
+
+
+def _took(run: Run, outcome: str | None, now: datetime) -> str:
+    if outcome == DIED:
+        return ""  # nobody knows when
+    seconds = run.seconds if outcome else (now - run.started_at).total_seconds()
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+
+
+def _runs_table() -> Any:
+    return table("schedule", "action", "due (UTC)", "started (UTC)", "took", "outcome", "attempt", "counts")
+
+
+def _run_row(run: Run, outcome: str | None) -> tuple[Any, ...]:
+    counts = ", ".join(f"{count} {what}" for what, count in run.counts.items() if count)
+    return (
+        run.schedule,
+        run.action,
+        f"{run.due_at:%Y-%m-%d %H:%M}",
+        f"{run.started_at:%Y-%m-%d %H:%M:%S}",
+        _took(run, outcome, datetime.now(UTC)),
+        outcome or "under way",
+        run.attempt,
+        counts,
+    )
+
+
+def _tell_why(run: Run) -> None:
+    if run.error:
+        stdout().print(plain(f"{run.schedule}, due {run.due_at:%Y-%m-%d %H:%M}: {run.error}", "red"))
+        if run.remedy:
+            stdout().print(plain(f"    {run.remedy}", "dim"))
+
+
+def _schedule_json(schedule: Schedule, last: Run | None, archive: Archive, now: datetime) -> dict[str, Any]:
+    start = _next(schedule, last, archive, now)
+    return {
+        "name": schedule.name,
+        "action": schedule.action,
+        "enabled": schedule.enabled,
+        "when": schedule.when,
+        "timezone": schedule.timezone.key,
+        "next": start.isoformat() if start else None,
+        "last": _run_json(last, _outcome(last, archive, now)) if last else None,
+    }
+
+
+def _run_json(run: Run, outcome: str | None) -> dict[str, Any]:
+    return run.model_dump(mode="json") | {"outcome": outcome}

@@ -1,0 +1,70 @@
+"""`pagesight setup`."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.exits import ExitCode
+from pipeline.cli.options import Json
+from pipeline.cli.output import plain, print_json, stdout
+from pipeline.core.settings import Settings, load
+from pipeline.kibana import differences as kibana_differences
+from pipeline.kibana import install as install_kibana
+from pipeline.search import Index
+from pipeline.services import open_index
+
+EXAMPLES = """
+**Examples**
+
+`pagesight setup` · templates, indices, languages, roles and, where PAGESIGHT_KIBANA_URL is set, Kibana's objects
+
+`pagesight setup --check` · only say what differs
+
+`pagesight setup --check --json | jq .differences`
+
+Run it as often as you like: what is there stays. Indices of another schema are `pagesight reindex`'s.
+Exit codes: 0 all is as it should be, 1 `--check` found differences, 2 usage or settings, 3 Elasticsearch or Kibana
+refuses or is away.
+"""
+
+
+def setup(
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; say what differs.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring a cluster, and Kibana, to what this version of Pagesight needs."""
+    settings = load()
+    with closing(open_index(settings)) as index:
+        left_alone = index.roles_left_alone()
+        changes = _differences(index, settings) if check else _install(index, settings)
+    if as_json:
+        print_json({"differences" if check else "changed": changes, "roles_left_alone": left_alone})
+    else:
+        _print(changes, left_alone, check)
+    raise typer.Exit(ExitCode.SOME_FAILED if check and changes else ExitCode.OK)
+
+
+def _install(index: Index, settings: Settings) -> list[str]:
+    changes = [*index.install(), *index.install_roles()]
+    return changes + list(install_kibana(settings, settings.kibana_space) if settings.kibana_url else ())
+
+
+def _differences(index: Index, settings: Settings) -> list[str]:
+    found = [*index.differences(), *index.role_differences()]
+    return found + list(kibana_differences(settings, settings.kibana_space) if settings.kibana_url else ())
+
+
+def _print(changes: list[str], left_alone: str | None, check: bool) -> None:
+    for change in changes:
+        stdout().print(plain(change))
+    if left_alone is not None:
+        stdout().print(plain(f"Roles are left alone: {left_alone}.", "dim"))
+    if not changes:
+        stdout().print(plain("Nothing differs." if check else "Nothing was changed: all is as it should be."))
+    elif check:
+        stdout().print(plain(f"{len(changes)} things differ: `pagesight setup` changes them."))
+    else:
+        stdout().print(plain(f"{len(changes)} things were changed."))

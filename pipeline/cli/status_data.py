@@ -1,0 +1,305 @@
+"""How fleet, batches and index stand, as `status` shows it: values, gathered wherever somebody still answers.
+
+The archive tells of batches and of the fleet's state, Redis of queues and workers, Elasticsearch of what can be found.
+People look here most when something is away, so each is asked by itself and what is away is named.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pipeline.archive import Archive
+from pipeline.batches.budget import is_out_of_budget
+from pipeline.batches.progress import UNENDED, BatchBook, Progress
+from pipeline.cli.exits import ExitCode
+from pipeline.cli.progress import Rate
+from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable
+from pipeline.core.models import Batch, DocumentStatus, Drawn, FleetState, PageStatus
+from pipeline.core.retry import Patience, Waiting
+from pipeline.core.settings import Settings
+from pipeline.services import open_index
+
+if TYPE_CHECKING:
+    from workers.client import Fleet
+    from workers.redis.heartbeats import WorkerInfo
+
+#: Batches that `status` shows besides those that have not ended.
+RECENT_BATCHES = 5
+RUNNING = FleetState(revision=0, state="running", since=datetime.fromtimestamp(0, UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a batch stands."""
+
+    batch: Batch
+    progress: Progress | None
+    """None for a run of another process that has not ended: only that process knows."""
+    rate: float
+    """Pages a second."""
+    drawn: Drawn | None = None
+    """What its workers have drawn of its budget; None where it has none, or nothing yet."""
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """How long it will take yet, where that can be told."""
+        left = None if self.progress is None or self.progress.ended else pages_left(self.progress)
+        return left / self.rate if left is not None and self.rate > 0 else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has, or goes no further before its budget is raised."""
+        return self.batch.state not in UNENDED or is_out_of_budget(self.batch)
+
+    def json(self) -> dict[str, Any]:
+        """Return what `--json` prints of it."""
+        eta = self.eta_seconds
+        shown = batch_json(self.batch) | {
+            "rate": round(self.rate, 3),
+            "eta_seconds": None if eta is None else round(eta),
+            "drawn": {"tokens": self.drawn.tokens, "pages": self.drawn.pages} if self.drawn else None,
+        }
+        return shown if self.progress is None else shown | _progress_json(self.progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """What Redis tells."""
+
+    depths: dict[str, int]
+    in_hand: int
+    """Messages that workers have taken and not acknowledged."""
+    workers: list[WorkerInfo]
+
+    def waits(self) -> list[Waiting]:
+        """Return what workers wait for, the longest wait of each service."""
+        longest: dict[str, Waiting] = {}
+        for worker in self.workers:
+            wait = worker.waiting
+            if wait is not None and (wait.service not in longest or wait.since < longest[wait.service].since):
+                longest[wait.service] = wait
+        return sorted(longest.values(), key=lambda wait: wait.since)
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What Elasticsearch tells."""
+
+    health: str
+    documents: dict[str, int]
+    pages: dict[str, int]
+
+
+@dataclass(slots=True)
+class Away:
+    """Who did not answer, and why."""
+
+    errors: list[PagesightError] = field(default_factory=list)
+
+    def json(self) -> list[dict[str, str]]:
+        """Return what `--json` prints of it."""
+        return [
+            {"service": getattr(error, "service", ""), "cause": str(error), "remedy": error.remedy}
+            for error in self.errors
+        ]
+
+
+class Onlooker:
+    """Looks again and again at batches and queues; each record is read once, each connection made once."""
+
+    def __init__(self, settings: Settings, archive: Archive) -> None:
+        self._settings = settings
+        self._archive = archive
+        self._books: dict[str, BatchBook] = {}
+        self._rates: dict[str, Rate] = {}
+        self._fleet: Fleet | None = None
+
+    def fleet(self) -> FleetState:
+        """Return whether the workers may work."""
+        return self._archive.fleet() or RUNNING
+
+    def open_batches(self, collection: str | None = None) -> list[str]:
+        """Return the ids of the queued batches that have not ended, oldest first."""
+        found = (self._archive.batch(name) for name in self._archive.open_batches())
+        return [
+            batch.id
+            for batch in found
+            if batch is not None and batch.state in UNENDED and collection in (None, batch.collection)
+        ]
+
+    def batch(self, batch_id: str) -> Standing | None:
+        """Return how a batch stands; None where there is none."""
+        batch = self._archive.batch(batch_id)
+        if batch is None:
+            return None
+        if batch.lane is None and batch.state in UNENDED:
+            return Standing(batch, None, rate=0.0)
+        if batch.lane is None or batch.state == "done":
+            return Standing(batch, _ended_progress(batch), _average(batch, sum(batch.pages.values()), batch.ended_at))
+        progress = self._books.setdefault(batch_id, BatchBook(self._archive, batch)).progress()
+        return Standing(batch, progress, self._rate(batch, progress.pages_done), self._archive.drawn(batch.id))
+
+    def queues(self, away: Away) -> Queues | None:
+        """Return what Redis tells; None where it does not, or where nobody has ever needed one."""
+        try:
+            return self._look()
+        except (ServiceRefused, ServiceUnavailable) as error:
+            if self._settings.redis_url or self._archive.open_batches() or self._archive.fleet() is not None:
+                away.errors.append(error)
+            return None
+
+    def indexed(self, collection: str | None, away: Away) -> Indexed | None:
+        """Return what Elasticsearch tells; None where it does not."""
+        try:
+            with closing(open_index(self._settings)) as index:
+                health = index.health()
+                documents = index.queries.document_counts(collection=collection)
+                pages = index.queries.page_counts(collection=collection)
+        except (ServiceRefused, ServiceUnavailable) as error:
+            away.errors.append(error)
+            return None
+        return Indexed(
+            health,
+            {status.value: count for status, count in documents.items()},
+            {status.value: count for status, count in pages.items()},
+        )
+
+    def _look(self) -> Queues:
+        if self._fleet is None:
+            self._fleet = open_fleet(self._settings, self._archive, Patience())
+        lanes = self._fleet.lanes
+        return Queues(lanes.depths(), lanes.unacked(), self._fleet.workers())
+
+    def _rate(self, batch: Batch, pages: int) -> float:
+        """Return the rate of late; at the first look that since the batch began."""
+        if batch.state not in UNENDED:
+            return _average(batch, pages, batch.ended_at)
+        if batch.id not in self._rates:
+            self._rates[batch.id] = Rate(pages)
+            return _average(batch, pages, datetime.now(UTC))
+        self._rates[batch.id].note(pages)
+        return self._rates[batch.id].per_second()
+
+
+def open_fleet(settings: Settings, archive: Archive, patience: Patience) -> Fleet:
+    """Connect to the fleet. Celery is imported here rather than above: that takes longer than most commands do.
+
+    Raises:
+        ServiceRefused: no Redis is configured and the local one does not run.
+        SettingsError: its URL cannot be used.
+    """
+    from workers.client import Fleet
+
+    return Fleet(settings, archive, patience)
+
+
+def recent_batches(archive: Archive, collection: str | None = None) -> Iterator[Batch]:
+    """Yield the batches of the archive, newest first."""
+    for name in reversed(archive.batches()):
+        batch = archive.batch(name)
+        if batch is not None and collection in (None, batch.collection):
+            yield batch
+
+
+def pages_left(progress: Progress) -> float | None:
+    """Return how many pages are still to be done; None where nobody can know.
+
+    Of files that nobody has opened yet it is assumed that they have as many pages as those before them.
+    """
+    if not progress.walked:
+        return None
+    known = progress.pages_under_way - progress.pages_read
+    unopened = progress.sources_found - progress.sources_done - progress.sources_under_way
+    if unopened <= 0:
+        return known
+    if not progress.sources_done:
+        return None
+    return known + unopened * sum(progress.pages.values()) / progress.sources_done
+
+
+def outcome(batch: Batch) -> ExitCode:
+    """Return the exit code of who waited for a batch that has ended, or whose budget is used up."""
+    if is_out_of_budget(batch):
+        return ExitCode.EXHAUSTED
+    failed = batch.pages.get(PageStatus.FAILED, 0) or batch.documents.get(DocumentStatus.FAILED, 0)
+    return ExitCode.SOME_FAILED if failed or batch.state != "done" else ExitCode.OK
+
+
+def batch_json(batch: Batch) -> dict[str, Any]:
+    """Return what `--json` prints of a batch as it is archived."""
+    return {
+        "id": batch.id,
+        "collection": batch.collection,
+        "language": batch.language,
+        "lane": batch.lane,
+        "state": batch.state,
+        "cause": batch.cause,
+        "budget": batch.budget.model_dump(),
+        "sources_named": list(batch.sources),
+        "documents": batch.documents,
+        "pages": batch.pages,
+        "started_at": batch.started_at.isoformat(),
+        "ended_at": batch.ended_at.isoformat() if batch.ended_at else None,
+    }
+
+
+def fleet_json(fleet: FleetState) -> dict[str, Any]:
+    """Return what `--json` prints of the fleet's state."""
+    since = fleet.since.isoformat() if fleet.revision else None
+    return fleet.model_dump(include={"state", "service", "cause", "remedy"}) | {"since": since}
+
+
+def queues_json(queues: Queues | None) -> dict[str, Any]:
+    """Return what `--json` prints of queues and workers."""
+    if queues is None:
+        return {"lanes": None, "in_hand": None, "workers": None}
+    return {
+        "lanes": queues.depths,
+        "in_hand": queues.in_hand,
+        "workers": [asdict(worker) for worker in queues.workers],
+    }
+
+
+def seconds_since(unix_time: float) -> int:
+    """Return whole seconds since a Unix time."""
+    return max(0, round(time.time() - unix_time))
+
+
+def _progress_json(progress: Progress) -> dict[str, Any]:
+    return {
+        "sources": {
+            "found": progress.sources_found,
+            "all_found": progress.walked,
+            "ended": progress.sources_done,
+            "under_way": progress.sources_under_way,
+        },
+        "documents": progress.documents,
+        "pages": progress.pages,
+        "pages_done": progress.pages_done,
+        "pages_under_way": progress.pages_under_way,
+        "pages_read": progress.pages_read,
+    }
+
+
+def _ended_progress(batch: Batch) -> Progress:
+    return Progress(
+        sources_found=sum(batch.documents.values()),
+        walked=True,
+        documents=batch.documents,
+        pages=batch.pages,
+        sources_under_way=0,
+        pages_under_way=0,
+        pages_read=0,
+        ended=True,
+    )
+
+
+def _average(batch: Batch, pages: int, until: datetime | None) -> float:
+    """Return the pages a second since a batch began, until a time; 0 where nobody knows when it ended."""
+    seconds = (until - batch.started_at).total_seconds() if until else 0.0
+    return pages / seconds if seconds > 0 else 0.0

@@ -1,0 +1,175 @@
+"""`pagesight sync`: a folder against what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+from pipeline.archive import Archive
+from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
+from pipeline.cli.enqueue import install_indices
+from pipeline.cli.fleet import project_batch
+from pipeline.cli.options import CollectionName, Json, ProfileName
+from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
+from pipeline.cli.status_data import open_fleet
+from pipeline.core.models import Batch
+from pipeline.core.retry import Patience
+from pipeline.core.settings import Settings, load
+from pipeline.core.url_signing import Signer
+from pipeline.maintenance.folder_sync import Comparison, TakenAway, compare, require_few, require_folder, take_away
+from pipeline.projection.projector import Projector
+from pipeline.services import open_archive, open_index, open_looker, own_places
+from pipeline.sources import display_path, root_url, walk
+from pipeline.vision.profile import Profile, load_profile
+
+if TYPE_CHECKING:
+    from workers.client import Fleet
+
+SYNC_EXAMPLES = """
+**Examples**
+
+`pagesight sync scans/ --dry-run` · what is new, changed, moved or gone
+
+`pagesight sync scans/` · enqueues what is new, changed or moved; what is gone is listed and stays
+
+`pagesight sync scans/ --delete` · the records of what is gone go as well
+
+`pagesight sync s3://bucket/scans/ --collection works`
+
+Exit codes: 0 done, 2 usage, an empty folder, or too much to delete without --force, 3 a service refuses or is away.
+"""
+#: Lines of each kind that are shown; `--json` has them all.
+SHOWN = 50
+
+
+def sync(
+    folder: Annotated[str, typer.Argument(help="A folder, or the URL of one in a bucket.")],
+    collection: CollectionName = DEFAULT_COLLECTION,
+    profile: ProfileName = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete what vanished.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Even if the folder is empty, or much is to go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare a folder with what is known of it, and enqueue the difference."""
+    settings = load()
+    name = collection_name(collection)
+    named = load_profile(profile, settings.profiles_folder) if profile else None
+    url = root_url(folder)
+    patience = Patience()
+    archive = open_archive(settings, patience)
+    comparison = _compare(settings, archive, name, url, patience)
+    if not as_json:
+        _print(comparison)
+    if not force:
+        require_folder(comparison, url)
+        if delete:
+            require_few(comparison)
+    taken, batch = TakenAway(0, 0, 0), None
+    if not dry_run:
+        taken, batch = _carry_out(comparison, settings, archive, name, named, display_path(url), patience, delete)
+    if as_json:
+        print_json(_as_json(comparison, taken, batch))
+    elif not dry_run:
+        _print_outcome(comparison, taken, batch, delete)
+
+
+def _compare(settings: Settings, archive: Archive, collection: str, url: str, patience: Patience) -> Comparison:
+    found = walk([url], own_places(settings), patience)
+    columns = (TextColumn("{task.completed} files looked at"), TimeElapsedColumn())
+    with (
+        open_looker(settings, patience) as files,
+        Progress(*columns, console=stderr(), disable=not stderr().is_terminal, transient=True) as progress,
+    ):
+        task = progress.add_task("", total=None)
+        return compare(archive, files, collection, url, found, lambda count: progress.advance(task, count))
+
+
+def _carry_out(
+    comparison: Comparison,
+    settings: Settings,
+    archive: Archive,
+    collection: str,
+    profile: Profile | None,
+    shown: str,
+    patience: Patience,
+    delete: bool,
+) -> tuple[TakenAway, Batch | None]:
+    """Take away first: a batch knows of the deletions before it, and brings back what it finds at another place."""
+    fleet = _fleet(comparison, settings, archive, patience)
+    taken = TakenAway(0, 0, 0)
+    if comparison.moved or (delete and comparison.vanished):
+        with closing(open_index(settings)) as index:
+            index.ensure()
+            taken = take_away(
+                comparison, Projector(archive, index, patience, Signer(settings.serve_secret)), delete=delete
+            )
+    if fleet is None:
+        return taken, None
+    from workers.client import Order
+
+    installed = install_indices(settings, profile)
+    order = Order(collection, None, settings.language, profile=profile)
+    batch = fleet.enqueue_sources(order, comparison.entries, [shown])
+    if installed:
+        project_batch(archive, settings, batch)
+    return taken, batch
+
+
+def _fleet(comparison: Comparison, settings: Settings, archive: Archive, patience: Patience) -> Fleet | None:
+    """Return the fleet where there is something for it; that it can be reached is seen before anything is changed."""
+    if not (comparison.new or comparison.changed or comparison.moved):
+        return None
+    fleet = open_fleet(settings, archive, patience)
+    fleet.lanes.epoch()
+    return fleet
+
+
+def _lines(comparison: Comparison) -> Iterator[tuple[str, Sequence[tuple[str, str]]]]:
+    """Yield each kind of difference with its places: where it is, and where it was."""
+    yield "new", [(display_path(found.url), "") for found in comparison.new]
+    yield "changed", [(display_path(found.url), "") for found in comparison.changed]
+    yield "moved", [(display_path(move.url), move.source.path) for move in comparison.moved]
+    yield "vanished", [("", source.path) for source in comparison.vanished]
+
+
+def _print(comparison: Comparison) -> None:
+    grid = table("", "is at", "was at")
+    for kind, places in _lines(comparison):
+        rows(grid, ((kind, *place) for place in places[:SHOWN]))
+        if len(places) > SHOWN:
+            rows(grid, [(kind, f"… and {len(places) - SHOWN} more", "")])
+    if grid.row_count:
+        stdout().print(grid)
+    counts = ", ".join(f"{len(places)} {kind}" for kind, places in _lines(comparison))
+    stdout().print(plain(f"{comparison.unchanged} unchanged, {counts}; {comparison.known} were known."))
+
+
+def _print_outcome(comparison: Comparison, taken: TakenAway, batch: Batch | None, delete: bool) -> None:
+    if batch is not None:
+        stdout().print(plain(f"batch {batch.id}"))
+    if delete:
+        stdout().print(plain(f"{taken.documents} documents deleted, with {taken.pages} pages."))
+    elif comparison.vanished:
+        stderr().print("What vanished stays findable; with --delete it goes.")
+
+
+def _as_json(comparison: Comparison, taken: TakenAway, batch: Batch | None) -> dict[str, Any]:
+    return {
+        "batch": batch.id if batch else None,
+        "known": comparison.known,
+        "unchanged": comparison.unchanged,
+        "new": _paths(found.url for found in comparison.new),
+        "changed": _paths(found.url for found in comparison.changed),
+        "moved": [{"from": move.source.path, "to": display_path(move.url)} for move in comparison.moved],
+        "vanished": [source.path for source in comparison.vanished],
+        "deleted": {"documents": taken.documents, "pages": taken.pages},
+    }
+
+
+def _paths(urls: Iterable[str]) -> list[str]:
+    return [display_path(url) for url in urls]

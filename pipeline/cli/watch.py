@@ -1,0 +1,184 @@
+"""`pagesight watch`: what arrives in a folder is enqueued."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
+from pipeline.cli.enqueue import install_indices
+from pipeline.cli.exits import ExitCode
+from pipeline.cli.options import CollectionName, Json, LanguageTag, ProfileName
+from pipeline.cli.output import plain, print_json, stderr, stdout
+from pipeline.cli.status_data import open_fleet
+from pipeline.core.errors import ServiceUnavailable, SettingsError, Stopped
+from pipeline.core.languages import normalise_tag
+from pipeline.core.models import Batch, Lane
+from pipeline.core.retry import Patience
+from pipeline.core.settings import load
+from pipeline.maintenance.folder_watch import Arrivals, Heard, watch_folder
+from pipeline.services import open_archive, own_places
+from pipeline.sources import display_path, is_local, place_url, source_path
+from pipeline.vision.profile import load_profile
+
+if TYPE_CHECKING:
+    from workers.client import Fleet, Order
+
+WATCH_EXAMPLES = """
+**Examples**
+
+`pagesight watch inbox/` · enqueues what is there, then what arrives, once it has stopped growing
+
+`pagesight watch /mnt/share/scans --poll` · on a network file system, which does not tell of what other machines do
+
+`pagesight watch inbox/ --settle 60 --lane urgent` · for slow uploads that are wanted soon
+
+Ctrl-C and SIGTERM end it. What it missed while it was off is found by the walk that it begins with.
+Exit codes: 0 ended by a signal, 2 usage or settings, 3 the folder is gone, or the archive or Redis refuses.
+"""
+#: Between two attempts while Redis is away.
+RETRY_SECONDS = 2.0
+
+
+def watch(
+    folder: Annotated[str, typer.Argument(help="A folder of this machine.")],
+    collection: CollectionName = DEFAULT_COLLECTION,
+    language: LanguageTag = None,
+    profile: ProfileName = None,
+    lane: Annotated[Lane, typer.Option("--lane", help="Which queue the files go into.")] = Lane.NORMAL,
+    settle: Annotated[float, typer.Option("--settle", min=0.1, help="Seconds that a file must stay as it is.")] = 5.0,
+    poll: Annotated[bool, typer.Option("--poll", help="Look at intervals: for network file systems.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Enqueue what arrives in a folder, until told to stop."""
+    from workers.client import Order
+
+    settings = load()
+    url = place_url(folder)
+    if not is_local(url) or not source_path(url).is_dir():
+        raise SettingsError(
+            f"{display_path(url)} is no folder of this machine",
+            remedy="Watch a folder; run `pagesight sync` now and then for a bucket.",
+        )
+    order = Order(
+        collection=collection_name(collection),
+        language=normalise_tag(language) if language else None,
+        default_language=settings.language,
+        lane=lane,
+        profile=load_profile(profile, settings.profiles_folder) if profile else None,
+    )
+    patience = Patience()
+    path = source_path(url)
+    arrivals = Arrivals(path, own_places(settings), settle)
+    fleet = open_fleet(settings, open_archive(settings, patience), patience)
+    install_indices(settings, order.profile)
+    watching = _Watching(url, arrivals, fleet, order, settle, quiet=as_json)
+    with _until_told(patience) as ended:
+        try:
+            for heard in watch_folder(path, arrivals, ended, poll=poll):
+                watching.step(heard)
+        except Stopped:
+            pass
+    if as_json:
+        print_json({"batches": watching.batches, "files": watching.files, "gone": watching.gone, "left": len(arrivals)})
+    else:
+        watching.print_summary()
+    raise typer.Exit(ExitCode.OK)
+
+
+@dataclass(slots=True)
+class _Watching:
+    """What has been enqueued, and what is still to be: nothing is forgotten while Redis is away."""
+
+    url: str
+    arrivals: Arrivals
+    fleet: Fleet
+    order: Order
+    settle_seconds: float
+    quiet: bool
+    batches: int = 0
+    files: int = 0
+    """Files that arrived and were enqueued; those that a walk finds are not among them."""
+    gone: int = 0
+    _walk_at: float | None = None
+    _try_at: float = 0.0
+    _away: bool = False
+    _shown: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._shown = [display_path(self.url)]
+
+    def step(self, heard: Heard) -> None:
+        """Enqueue what is due, if Redis is there."""
+        now = time.monotonic()
+        if heard.gone:
+            self.gone += heard.gone
+            self._say(f"{heard.gone} files or folders are gone; `pagesight sync` says which.")
+        if heard.walk:
+            # Where it is not the first one, something is going on that could not be told of, and may not be at rest.
+            self._walk_at = now + (self.settle_seconds if self.batches else 0)
+        if now < self._try_at:
+            return
+        if self._walk_at is not None and now >= self._walk_at and self._enqueue(self._begin_walk):
+            self._walk_at = None
+        entries = self.arrivals.burst()
+        if entries and self._enqueue(lambda: self.fleet.enqueue_sources(self.order, entries, self._shown)):
+            self.arrivals.taken(entries)
+            self.files += len(entries)
+            self._say(f"  {len(entries)} files arrived")
+
+    def print_summary(self) -> None:
+        """Print what it came to."""
+        left = len(self.arrivals)
+        rest = f" {left} were not at rest, or not taken yet: the next walk finds them." if left else ""
+        stdout().print(plain(f"{self.files} files arrived, in {self.batches} batches with the walk.{rest}"))
+
+    def _begin_walk(self) -> Batch:
+        return self.fleet.enqueue(self.order, [self.url], self._shown)
+
+    def _enqueue(self, begin: Callable[[], Batch]) -> bool:
+        """Begin a batch; return False where Redis is away, and say so once."""
+        try:
+            batch = begin()
+        except ServiceUnavailable as error:
+            if not self._away:
+                stderr().print(plain(f"waiting for {error.service}: {error}"))
+            self._away = True
+            self._try_at = time.monotonic() + RETRY_SECONDS
+            return False
+        self._away = False
+        self.batches += 1
+        self._say(f"batch {batch.id}")
+        return True
+
+    def _say(self, words: str) -> None:
+        if not self.quiet:
+            stdout().print(plain(words))
+
+
+@contextmanager
+def _until_told(patience: Patience) -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into an end; a second one ends the process at once."""
+    ended = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        if ended.is_set():
+            os._exit(ExitCode.INTERRUPTED)
+        ended.set()
+        patience.stop()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield ended
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

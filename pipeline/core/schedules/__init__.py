@@ -1,0 +1,34 @@
+"""Schedules: what is done again and again, when, and what of it is due. Nothing here asks anybody for anything."""
+
+from pipeline.core.schedules.due import ATTEMPTS, SILENT_SECONDS, claim, due, ended_by_death, has_died, next_start
+from pipeline.core.schedules.tables import (
+    Prune,
+    Redescribe,
+    Reindex,
+    Repair,
+    Retry,
+    Schedule,
+    Sync,
+    parse_schedules,
+)
+from pipeline.core.schedules.times import newest_cron, next_cron
+
+__all__ = [
+    "ATTEMPTS",
+    "SILENT_SECONDS",
+    "Prune",
+    "Redescribe",
+    "Reindex",
+    "Repair",
+    "Retry",
+    "Schedule",
+    "Sync",
+    "claim",
+    "due",
+    "ended_by_death",
+    "has_died",
+    "newest_cron",
+    "next_cron",
+    "next_start",
+    "parse_schedules",
+]

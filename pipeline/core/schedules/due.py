@@ -1,0 +1,95 @@
+"""What is due, as a pure function of the schedules, their last runs and the time.
+
+A schedule is due once for the newest of its times, however many it has missed, and not within its quiet hours. The
+runs of a schedule are one chain of numbered revisions: whoever creates the next one has the run, so that any number of
+beats, workers and people may try at once and none runs beside another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from pipeline.core.models import Run
+from pipeline.core.schedules.tables import Schedule
+
+#: How often a run is begun that is interrupted each time: it must not go on all day.
+ATTEMPTS = 3
+#: A run that is not told to go on for so long has died with its process. Clocks may be a minute apart.
+SILENT_SECONDS = 180.0
+_MINUTE = timedelta(minutes=1)
+
+
+def due(schedules: Iterable[Schedule], last: Mapping[str, Run], now: datetime, worker: str) -> list[Run]:
+    """Return the runs that are due, as this worker would claim them.
+
+    `last` holds the newest run of each schedule by its name. A schedule that never ran is due at once, for the newest
+    of its times. One that is under way is not due, one that was interrupted is due again.
+    """
+    runs = []
+    for schedule in schedules:
+        before = last.get(schedule.name)
+        due_at = _due_at(schedule, before, now)
+        if due_at is not None and not schedule.is_quiet(now):
+            runs.append(claim(schedule, before, due_at, now, worker))
+    return runs
+
+
+def claim(schedule: Schedule, before: Run | None, due_at: datetime, now: datetime, worker: str) -> Run:
+    """Return the revision that claims a run: of another one than the last, or once more of that."""
+    again = before is not None and before.due_at == due_at
+    return Run(
+        schedule=schedule.name,
+        action=schedule.action,
+        due_at=due_at,
+        revision=before.revision + 1 if before else 1,
+        attempt=before.attempt + 1 if before and again else 1,
+        worker=worker,
+        started_at=now,
+        counts=before.counts if before and again else {},
+    )
+
+
+def has_died(run: Run, heard_at: datetime | None, now: datetime) -> bool:
+    """Whether a run is under way by the archive, and its process is not; `heard_at` is when it was last heard of."""
+    last = max(run.started_at, heard_at or run.started_at)
+    return run.outcome is None and now - last >= timedelta(seconds=SILENT_SECONDS)
+
+
+def ended_by_death(run: Run, heard_at: datetime | None) -> Run:
+    """Return the end of a run whose process has died."""
+    last = max(run.started_at, heard_at or run.started_at)
+    return run.model_copy(
+        update={
+            "revision": run.revision + 1,
+            "outcome": "interrupted",
+            "ended_at": last,
+            "seconds": (last - run.started_at).total_seconds(),
+            "error": f"its process, {run.worker}, was not heard of after {last:%Y-%m-%d %H:%M:%S} UTC",
+            "remedy": "It is begun again, three times at most. If that goes on, look why the process ended.",
+        }
+    )
+
+
+def next_start(schedule: Schedule, last: Run | None, now: datetime) -> datetime | None:
+    """Return when a schedule is to run next; in the past where it waits for a beat, None where it is switched off."""
+    if not schedule.enabled:
+        return None
+    start = _due_at(schedule, last, now)
+    moment = schedule.next_time(now) if start is None else max(start, now)
+    if not schedule.is_quiet(moment):
+        return schedule.next_time(now) if start is None else start
+    moment = moment.replace(second=0, microsecond=0)
+    while schedule.is_quiet(moment):
+        moment += _MINUTE
+    return moment
+
+
+def _due_at(schedule: Schedule, before: Run | None, now: datetime) -> datetime | None:
+    """Return the time for which a schedule is due, quiet hours apart."""
+    if not schedule.enabled or (before is not None and before.outcome is None):
+        return None
+    newest = schedule.newest_time(now)
+    if before is None or before.due_at < newest:
+        return newest
+    return before.due_at if before.outcome == "interrupted" and before.attempt < ATTEMPTS else None

@@ -1,0 +1,276 @@
+"""The tables `[schedules.NAME]` of `pagesight.toml`: what is done, when, and with which options. Typed and closed."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from pipeline.core.errors import OutcomeError, SettingsError
+from pipeline.core.models import SLUG
+from pipeline.core.schedules.times import (
+    QuietHours,
+    are_always,
+    check_cron,
+    cron_words,
+    interval_words,
+    is_quiet,
+    newest_cron,
+    newest_interval,
+    next_cron,
+    parse_interval,
+    parse_zone,
+)
+from pipeline.core.stale_filter import Conditions, parse_conditions
+
+#: Schedules that every fleet has; a table of the same name changes them.
+BUILT_IN: Mapping[str, Mapping[str, Any]] = {
+    "repair": {"action": "repair", "cron": "17 2 * * *"},
+    "retry": {"action": "retry", "cron": "47 * * * *"},
+}
+#: What each tick does, and records under this name.
+SWEEP = "sweep"
+
+
+def _listed(given: Any) -> Any:
+    return (given,) if isinstance(given, str) else given
+
+
+def _interval(given: Any) -> Any:
+    return parse_interval(given) if isinstance(given, str) else given
+
+
+def _zone(given: Any) -> Any:
+    return parse_zone(given) if isinstance(given, str) else given
+
+
+def _whole_path(folder: str) -> str:
+    """Refuse what would be another folder for each worker."""
+    if not folder.startswith("/") and "://" not in folder:
+        raise ValueError(f"{folder!r} is no absolute path and no URL")
+    return folder
+
+
+def _transient(code: str) -> str:
+    """Refuse what no later attempt can mend: it would be tried for ever."""
+    codes = sorted(kind.code for kind in OutcomeError.__subclasses__() if kind.transient)
+    if code not in codes:
+        raise ValueError(f"{code!r} is none of those that may pass by themselves: {', '.join(codes)}")
+    return code
+
+
+CollectionName = Annotated[str, StringConstraints(pattern=f"^{SLUG}$")]
+CollectionNames = Annotated[tuple[CollectionName, ...], BeforeValidator(_listed)]
+Folder = Annotated[str, AfterValidator(_whole_path)]
+
+
+class Schedule(BaseModel):
+    """Something that is done again and again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    action: str
+    enabled: bool = True
+    cron: Annotated[str, AfterValidator(check_cron)] | None = None
+    """Minute, hour, day of month, month and day of week, in its zone."""
+    every: Annotated[timedelta, BeforeValidator(_interval)] | None = None
+    """Multiples of this, counted from a Monday at midnight UTC."""
+    timezone: Annotated[ZoneInfo, BeforeValidator(_zone)] = ZoneInfo("UTC")
+    """Of the expression and of the quiet hours."""
+    quiet: Annotated[tuple[QuietHours, ...], BeforeValidator(_listed)] = ()
+    """Hours in which no run begins; one that is due then begins when they end."""
+
+    @field_validator("quiet")
+    @classmethod
+    def _some_time_is_left(cls, quiet: tuple[QuietHours, ...]) -> tuple[QuietHours, ...]:
+        if quiet and are_always(quiet):
+            raise ValueError("these hours leave no time to run in")
+        return quiet
+
+    @model_validator(mode="after")
+    def _one_way_to_say_when(self) -> Schedule:
+        if (self.cron is None) == (self.every is None):
+            raise ValueError("say when: either `cron` or `every`")
+        return self
+
+    @property
+    def when(self) -> str:
+        """When it runs, in words."""
+        words = f"every {interval_words(self.every)}" if self.every else cron_words(self.cron or "")
+        quiet = f", not {' and '.join(map(str, self.quiet))}" if self.quiet else ""
+        return words + quiet + (f" ({self.timezone.key})" if self.cron or self.quiet else "")
+
+    def newest_time(self, now: datetime) -> datetime:
+        """Return the newest of its times, at or before `now`."""
+        return newest_interval(self.every, now) if self.every else newest_cron(self.cron or "", self.timezone, now)
+
+    def next_time(self, now: datetime) -> datetime:
+        """Return the first of its times after `now`."""
+        if self.every:
+            return newest_interval(self.every, now) + self.every
+        return next_cron(self.cron or "", self.timezone, now)
+
+    def is_quiet(self, now: datetime) -> bool:
+        """Whether no run begins at a moment."""
+        return is_quiet(self.quiet, self.timezone, now)
+
+
+class Sync(Schedule):
+    """What `pagesight sync` does."""
+
+    action: Literal["sync"] = "sync"
+    folders: Annotated[tuple[Folder, ...], BeforeValidator(_listed), Field(min_length=1)]
+    """Absolute paths, or URLs of folders in buckets."""
+    collection: CollectionName = "default"
+    delete: bool = False
+    """Whether what vanished is deleted; never more than `pagesight sync` deletes unasked."""
+
+
+class Retry(Schedule):
+    """What failed for a reason that may have passed is tried again."""
+
+    action: Literal["retry"] = "retry"
+    error: Annotated[str, AfterValidator(_transient)] | None = None
+    """Only this class; all that may pass when None."""
+    collection: CollectionName | None = None
+
+
+class Repair(Schedule):
+    """What `pagesight repair` does."""
+
+    action: Literal["repair"] = "repair"
+    collections: CollectionNames = ()
+    """All when empty."""
+
+
+class Redescribe(Schedule):
+    """What `pagesight redescribe` does, for so many tokens a day."""
+
+    action: Literal["redescribe"] = "redescribe"
+    budget_tokens: int = Field(ge=1)
+    """Tokens that a day's runs may have pages enqueued for; a day is one of the schedule's zone."""
+    where: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+
+    @field_validator("where")
+    @classmethod
+    def _are_conditions(cls, where: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            parse_conditions(where)
+        except SettingsError as error:
+            raise ValueError(f"{error}. {error.remedy}") from None
+        return where
+
+    @property
+    def conditions(self) -> Conditions:
+        """Which stale pages are meant."""
+        return parse_conditions(self.where)
+
+
+class Reindex(Schedule):
+    """What `pagesight reindex` does."""
+
+    action: Literal["reindex"] = "reindex"
+    collections: CollectionNames = ()
+    """All when empty."""
+    keep: int = Field(default=1, ge=0)
+    """Old indices that are kept, to go back to."""
+
+
+class Prune(Schedule):
+    """Old indices are deleted."""
+
+    action: Literal["prune"] = "prune"
+    keep: int = Field(default=1, ge=0)
+    """Old indices that are kept."""
+
+
+TABLES: Mapping[str, type[Schedule]] = {
+    "sync": Sync,
+    "retry": Retry,
+    "repair": Repair,
+    "redescribe": Redescribe,
+    "reindex": Reindex,
+    "prune": Prune,
+}
+
+
+def parse_schedules(tables: Mapping[str, Any]) -> dict[str, Schedule]:
+    """Return the schedules of a fleet by name: those that it has anyhow, and those of these tables.
+
+    A table without an action changes the built-in schedule of its name.
+
+    Raises:
+        SettingsError: a table cannot be used, with what to write instead.
+    """
+    parsed = {}
+    for name in sorted({*BUILT_IN, *tables}):
+        given = tables.get(name, {})
+        if not isinstance(given, Mapping):
+            raise SettingsError(f"schedules.{name} is no table", remedy=f"Write it as `[schedules.{name}]`.")
+        parsed[name] = _parse(name, _completed(name, given))
+    return parsed
+
+
+def _completed(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    if "action" in given:
+        return dict(given)
+    own = dict(BUILT_IN.get(name, {}))
+    if "every" in given:
+        own.pop("cron", None)
+    return own | dict(given)
+
+
+def _parse(name: str, given: dict[str, Any]) -> Schedule:
+    place = f"schedules.{name}"
+    if not re.fullmatch(SLUG, name):
+        raise SettingsError(
+            f"{name!r} cannot be a schedule's name",
+            remedy="Use up to 63 lower-case letters, digits, - and _, beginning with a letter or digit.",
+        )
+    if name == SWEEP:
+        raise SettingsError(f"{place}: what each tick does has this name already", remedy="Choose another one.")
+    action = str(given.get("action", ""))
+    if action not in TABLES:
+        what = f"there is no action {action!r}" if action else "names no action"
+        there_are = f"There are: {', '.join(TABLES)}."
+        raise SettingsError(f"{place}: {what}", remedy=_nearest(action, TABLES, there_are))
+    table = TABLES[action]
+    known = [field for field in table.model_fields if field != "name"]
+    for key in given:
+        if key not in known:
+            raise SettingsError(
+                f"unknown key {place}.{key}", remedy=_nearest(key, known, f"There are: {', '.join(known)}.")
+            )
+    try:
+        return table.model_validate({**given, "name": name})
+    except ValidationError as error:
+        words = "; ".join(map(_explained, error.errors(include_url=False)))
+        raise SettingsError(f"{place}: {words}", remedy="See docs/operations.md for what a schedule may say.") from None
+
+
+def _nearest(word: str, known: Mapping[str, Any] | list[str], otherwise: str) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"Did you mean {near[0]}?" if near else otherwise
+
+
+def _explained(problem: ErrorDetails) -> str:
+    place = ".".join(map(str, problem["loc"]))
+    words = problem["msg"].removeprefix("Value error, ")
+    return f"{place}: {words}" if place else words

@@ -1,0 +1,1 @@
+"""Opening a document of any format: passwords, conversion to PDF, pages and members."""

@@ -1,0 +1,185 @@
+"""Documents that are made into PDFs first: slides, office files, DjVu, drawings, HTML. Once for the fleet."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from io import BufferedReader
+from typing import BinaryIO, Protocol
+
+from pipeline.archive import Archive
+from pipeline.core.errors import EncryptedFile, SourceChanged, Stopped
+from pipeline.core.leases import Leases, find_or_make
+from pipeline.core.models import Conversion, FileState, LayerState, MediaType, RenderedCrop, RenderedPage
+from pipeline.core.retry import STOP_POLL_SECONDS, Patience
+from pipeline.core.threads import Places
+from pipeline.rendering import OpenDocument
+from pipeline.rendering.conversion import djvu, office
+from pipeline.rendering.conversion.confinement import ConversionLimits, Told
+from pipeline.rendering.host.pool import AskPasswords
+from pipeline.sources import SourceCache
+
+#: Raised by hand whenever the same document would give another PDF or other notes.
+CONVERSION_REVISION = 1
+#: How often one who waits for another's conversion looks for it.
+POLL_SECONDS = 0.5
+_PIECE_BYTES = 1 << 20
+
+
+class Conversions(Protocol):
+    """The way from a document to its PDF."""
+
+    def get(
+        self, document_id: str, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, patience: Patience
+    ) -> tuple[BinaryIO, Conversion]:
+        """Return a document's PDF, open, and what making it told. The passwords are asked for where it is encrypted.
+
+        Raises:
+            UnsupportedFormat: this machine cannot convert it.
+            CorruptFile, EncryptedFile, LimitExceeded: what is wrong with it.
+            RenderTimeout, RenderCrashed, RenderOutOfMemory: what it did to the program that was to convert it.
+            ServiceRefused: the passwords cannot be had, or the archive cannot be used.
+            SourceChanged: it was written to meanwhile.
+            Stopped: the patience has ended.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Converter:
+    """Converts each time. Built once per process, its threads share it."""
+
+    limits: ConversionLimits
+    places: Places
+    """So many conversions at once."""
+
+    def get(
+        self, document_id: str, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, patience: Patience
+    ) -> tuple[BinaryIO, Conversion]:
+        """Convert a document; see `Conversions.get`."""
+        while not patience.stopped:
+            if self.places.take(STOP_POLL_SECONDS, urgent=patience.urgent):
+                break
+        else:
+            raise Stopped("stopped before the document could be converted")
+        started = time.monotonic()
+        try:
+            pdf, told = self._convert(file, media_type, passwords, patience)
+        finally:
+            self.places.give_back()
+        conversion = Conversion(
+            **told.model_dump(),
+            sha256=_sha256(pdf),
+            seconds=round(time.monotonic() - started, 3),
+            converted_at=datetime.now(UTC),
+        )
+        return pdf, conversion
+
+    def _convert(
+        self, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, patience: Patience
+    ) -> tuple[BufferedReader, Told]:
+        if media_type is MediaType.DJVU:
+            return djvu.convert(file, self.limits, patience)
+        try:
+            return office.convert(file, media_type, (), self.limits, patience)
+        except EncryptedFile:
+            known = passwords()
+            if not known:
+                raise
+        return office.convert(file, media_type, known, self.limits, patience)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedConversions:
+    """Looks in the archive before anything is converted, and lets one convert where several want the same."""
+
+    archive: Archive
+    leases: Leases
+    cache: SourceCache
+    """Holds the PDFs of an archive in a bucket."""
+    converter: Converter
+
+    def get(
+        self, document_id: str, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, patience: Patience
+    ) -> tuple[BinaryIO, Conversion]:
+        """Return a document's PDF from the archive, or convert it for everyone; see `Conversions.get`."""
+
+        def make() -> tuple[BinaryIO, Conversion]:
+            pdf, conversion = self.converter.get(document_id, file, media_type, passwords, patience)
+            file.seek(0)
+            if _sha256(file) != document_id:
+                raise SourceChanged("the file changed while it was converted")
+            self.archive.save_conversion(document_id, CONVERSION_REVISION, pdf, conversion)
+            return pdf, conversion
+
+        return find_or_make(
+            f"conversion-{document_id}",
+            self.leases,
+            lambda: self._find(document_id, patience),
+            make,
+            patience,
+            ("a conversion", "someone else converts the same document at present"),
+            POLL_SECONDS,
+        )[0]
+
+    def _find(self, document_id: str, patience: Patience) -> tuple[BinaryIO, Conversion] | None:
+        conversion = self.archive.conversion(document_id, CONVERSION_REVISION)
+        if conversion is None or self._is_cut_short(conversion):
+            return None
+
+        def fetch(name: str, state: FileState, chunks: Callable[[], Generator[bytes]]) -> BinaryIO:
+            held = self.cache.get(conversion.sha256)
+            return held or self.cache.fetch(name, state, conversion.sha256, chunks, patience)
+
+        try:
+            pdf = self.archive.open_conversion(document_id, CONVERSION_REVISION, fetch)
+        except SourceChanged:  # two converted it, and one has written over the other's PDF just now
+            return None
+        return None if pdf is None else (pdf, conversion)
+
+    def _is_cut_short(self, conversion: Conversion) -> bool:
+        """Whether today's limit would leave out less of a spreadsheet."""
+        return bool(conversion.pages_left_out) and conversion.pages < self.converter.limits.sheet_pages
+
+
+def _sha256(file: BinaryIO) -> str:
+    """Return the hash of a file from where it is read next."""
+    digest = hashlib.sha256()
+    while piece := file.read(_PIECE_BYTES):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+class ConvertedDocument:
+    """A converted document, open in a sandbox: its PDF's pages, and what the document itself says of them."""
+
+    unlocked: bool
+    members = 0
+
+    def __init__(self, opened: OpenDocument, conversion: Conversion, media_type: MediaType) -> None:
+        self._opened = opened
+        self._conversion = conversion
+        self._media_type = media_type
+        self.pages = opened.pages
+        self.title = conversion.title or opened.title
+        self.unlocked = conversion.unlocked
+        self.substituted_fonts = conversion.substituted_fonts
+        self.pages_left_out = conversion.pages_left_out
+
+    def render(self, page_number: int, *, with_pixels: bool = False) -> RenderedPage:
+        """Render a page; see `OpenDocument.render`."""
+        page = self._opened.render(page_number, with_pixels=with_pixels)
+        original = page.original.model_copy(update={"format": self._media_type.name})
+        page = replace(page, hidden=page_number in self._conversion.hidden, original=original)
+        told = self._conversion.notes.get(page_number)
+        if told is None or self._media_type is not MediaType.DJVU:
+            return replace(page, notes=told)
+        # The words of a DjVu lie under its pages; nothing of them can be seen in the PDF.
+        return replace(page, layer_text=told, facts=replace(page.facts, layer=LayerState.INVISIBLE))
+
+    def render_crops(self, page_number: int, bands: int) -> tuple[RenderedCrop, ...]:
+        """Render a page as bands; see `OpenDocument.render_crops`."""
+        return self._opened.render_crops(page_number, bands)

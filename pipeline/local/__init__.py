@@ -1,0 +1,1 @@
+"""The local Elasticsearch node and the local Redis server."""

@@ -1,0 +1,1 @@
+"""Comparing and repairing a finished state: archive, index, folders, stale pages."""

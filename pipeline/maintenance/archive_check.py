@@ -1,0 +1,137 @@
+"""Is the archive whole? Every newest revision can be read, and what a reading rests on is in its place.
+
+Names tell of images and answers; only readings and sources are opened, one document at a time. Looked at while a fleet
+works, it reports nothing that is merely on its way: images and answers are archived before the reading that names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+
+from pydantic import ValidationError
+
+from pipeline.archive import Archive, answer_name, reading_name
+from pipeline.core.models import Reading, Tombstone
+
+
+class Flaw(StrEnum):
+    """What is wrong at a place of the archive."""
+
+    UNREADABLE = "unreadable"
+    """The newest revision is damaged."""
+    IMAGE_MISSING = "image_missing"
+    """A page image, or a thumbnail, that a reading names. The page is found and cannot be shown."""
+    ANSWER_MISSING = "answer_missing"
+    """An answer that a reading rests on. The page is found and shown; the question would be asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    flaw: Flaw
+    name: str
+    """Of what is missing or damaged, within the archive."""
+    collection: str
+    document: str | None = None
+    page: int | None = None
+
+
+@dataclass(slots=True)
+class Looked:
+    """How much was looked at."""
+
+    collections: int = 0
+    documents: int = 0
+    pages: int = 0
+    """Newest readings, tombstones included."""
+    sources: int = 0
+    findings: int = 0
+
+
+def findings(archive: Archive, looked: Looked, advance: Callable[[], None] = lambda: None) -> Iterator[Finding]:
+    """Yield what is missing or damaged, and count in `looked` what was looked at.
+
+    Memory is that of the names in one folder. `advance` is called for each document and each source.
+
+    Raises:
+        ServiceRefused: the archive cannot be used.
+    """
+    for finding in _findings(archive, looked, advance):
+        looked.findings += 1
+        yield finding
+
+
+def _findings(archive: Archive, looked: Looked, advance: Callable[[], None]) -> Iterator[Finding]:
+    for collection in archive.collections():
+        looked.collections += 1
+        yield from _checked(partial(archive.collection, collection), f"collections/{collection}", collection)
+        for document in archive.documents(collection):
+            looked.documents += 1
+            yield from _document(archive, collection, document, looked)
+            advance()
+        for identifier in archive.source_ids(collection):
+            looked.sources += 1
+            name = f"sources/{collection}/{identifier}"
+            yield from _checked(partial(archive.source, collection, identifier), name, collection)
+            advance()
+
+
+def _checked(read: Callable[[], object], name: str, collection: str) -> Iterator[Finding]:
+    try:
+        read()
+    except ValidationError:
+        yield Finding(Flaw.UNREADABLE, name, collection)
+
+
+def _document(archive: Archive, collection: str, document: str, looked: Looked) -> Iterator[Finding]:
+    images: set[str] = set()
+    for reading in _readings(archive, collection, document):
+        looked.pages += 1
+        if isinstance(reading, Finding):
+            yield reading
+        elif isinstance(reading, Reading) and any(_missing(archive, reading, images)):
+            images = archive.image_keys(document)  # it may have grown since it was listed
+            missing = list(_missing(archive, reading, images))
+            # The page may have been purged since its reading was opened: then a tombstone came first.
+            if missing and archive.revisions(collection, document).get(reading.page_number) == reading.revision:
+                yield from missing
+
+
+def _readings(archive: Archive, collection: str, document: str) -> Iterator[Reading | Tombstone | Finding]:
+    """Yield the newest reading of each page; from the first damaged one on they are read one by one."""
+    last = 0
+    try:
+        for reading in archive.readings(collection, document):
+            last = reading.page_number
+            yield reading
+    except ValidationError:
+        for page, revision in sorted(archive.revisions(collection, document).items()):
+            if page > last:
+                yield _reading(archive, collection, document, page, revision)
+
+
+def _reading(
+    archive: Archive, collection: str, document: str, page: int, revision: int
+) -> Reading | Tombstone | Finding:
+    try:
+        return archive.reading(collection, document, page, revision)
+    except ValidationError:
+        name = reading_name(collection, document, page, revision)
+        return Finding(Flaw.UNREADABLE, name, collection, document, page)
+
+
+def _missing(archive: Archive, reading: Reading, images: set[str]) -> Iterator[Finding]:
+    place = reading.collection, reading.document.id, reading.page_number
+    if reading.image is not None:
+        for key in (reading.image.key, reading.image.thumbnail_key):
+            if key not in images:
+                yield Finding(Flaw.IMAGE_MISSING, key, *place)
+    for pixels in sorted({key.partition("-")[0] for key in reading.answers}):
+        kept = archive.answer_keys(pixels)
+        for key in reading.answers:
+            if key.startswith(pixels) and key not in kept:
+                yield Finding(Flaw.ANSWER_MISSING, answer_name(key), *place)

@@ -1,0 +1,371 @@
+"""Is everything where it should be? Sources, archive and indices compared page by page, by name and revision.
+
+    archive ──▶ index      a record is missing, behind, or there although its page was deleted
+    index ──▶ archive      a record that the archive knows nothing of
+    source ──▶ archive     a page of a source's document was never read, and nobody is going to
+
+Names tell almost everything; a reading is opened only where something differs. Nothing is mended here. What a
+queued batch that has not ended brings is no difference, since it sees to that itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import groupby
+
+from pipeline.archive import Archive, source_id
+from pipeline.batches.messages import chunk_id, folder_id
+from pipeline.batches.progress import UNENDED
+from pipeline.core.models import Batch, Lane, Reading, Source, Tombstone
+from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, persist
+from pipeline.pages.revisions import is_overtaken
+from pipeline.projection.projector import CHUNK, Projector, batched
+from pipeline.projection.records import document_record_id, page_id, source_record_id
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
+from pipeline.sources import containers_of, is_below, is_path_below
+
+
+class Kind(StrEnum):
+    """How two places differ."""
+
+    RECORD_MISSING = "record_missing"
+    """What is archived has no record."""
+    RECORD_BEHIND = "record_behind"
+    """The record is that of an older revision."""
+    RECORD_AHEAD = "record_ahead"
+    """The record is that of a revision which the archive has lost. Only reported: no write could replace it."""
+    RECORD_OF_DELETED = "record_of_deleted"
+    """What was deleted still has a record."""
+    RECORD_UNKNOWN = "record_unknown"
+    """The archive knows nothing of it. Only reported: it may be that the archive is not the one it was."""
+    PAGE_MISSING = "page_missing"
+    """Pages of a source's document were never read, and no batch is going to."""
+    BATCH_LOST = "batch_lost"
+    """A batch that has not ended, and no queue holds what it still needs."""
+
+
+#: What is told, and left to a person.
+ONLY_REPORTED = frozenset({Kind.RECORD_AHEAD, Kind.RECORD_UNKNOWN})
+#: States in which a batch was ended by a person, or by a budget of theirs: they are not to be overruled.
+_GIVEN_UP = ("cancelled", "interrupted", "exhausted")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One difference. `id` is that of a record, else of a document or batch."""
+
+    kind: Kind
+    what: str
+    """`page`, `document`, `source` or `batch`."""
+    id: str
+    why: str
+    collection: str | None = None
+    """None where not even that is known."""
+    document: str | None = None
+    pages: tuple[int, ...] = ()
+    source: str | None = None
+    """URL."""
+    path: str | None = None
+    """The same, or one of the document's places, for people."""
+    batch: str | None = None
+    """The batch that brought it, as far as the archive tells."""
+
+
+class Batches:
+    """The archive's batches as they were when this was made, and what they are to work."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._batches = {name: batch for name in archive.batches() if (batch := archive.batch(name)) is not None}
+        self._open = {name: batch for name, batch in self._batches.items() if batch.lane and batch.state in UNENDED}
+        self._named: dict[str, frozenset[int]] = {}
+
+    def all(self) -> list[Batch]:
+        """Return them, oldest first."""
+        return list(self._batches.values())
+
+    def lane(self, batch_id: str | None) -> Lane:
+        """Return the lane that what a batch brought belongs into."""
+        batch = self._batches.get(batch_id or "")
+        return (batch.lane if batch else None) or Lane.BACKFILL
+
+    def is_at(self, batch_id: str) -> bool:
+        """Whether a queued batch has not ended: it sees to the records of what it brings as well."""
+        return batch_id in self._open
+
+    def leaves_out(self, source: Source) -> bool:
+        """Whether the pages of a source's document that were never read are to stay so, for now or for good.
+
+        The newest batch that was to work the source decides: while it has not ended it is still at them, and one that a
+        person ended is not revived. So does a deletion that this batch did not know of.
+        """
+        batch = self._newest_for(source)
+        if batch is not None and batch.state in (*UNENDED, *_GIVEN_UP):
+            return True
+        assert source.document is not None
+        seen = batch.deletions_seen if batch else 0
+        return is_overtaken(self._archive, source.collection, source.document.id, seen)
+
+    def is_claimed(self, source: Source) -> bool:
+        """Whether a queued batch that has not ended is to work a source, or has done so."""
+        return any(
+            batch.collection == source.collection and self._covers(batch, source) for batch in self._open.values()
+        )
+
+    def is_queued(self, collection: str, url: str) -> bool:
+        """Whether a queued batch that has not ended is to look at a place, known or not."""
+        return any(batch.collection == collection and self._reaches(batch, url) for batch in self._open.values())
+
+    def _newest_for(self, source: Source) -> Batch | None:
+        for name in sorted(self._batches, reverse=True):
+            batch = self._batches[name]
+            if name == source.batch:
+                break
+            if batch.collection == source.collection and self._covers(batch, source):
+                return batch
+        # One that began after this was made has not been ended by anybody.
+        return self._batches.get(source.batch) or self._archive.batch(source.batch)
+
+    def _covers(self, batch: Batch, source: Source) -> bool:
+        if batch.id == source.batch:
+            return True
+        if batch.lane is None:
+            return any(is_path_below(source.path, root) for root in batch.sources)
+        return self._reaches(batch, source.url)
+
+    def _reaches(self, batch: Batch, url: str) -> bool:
+        """Whether a queued batch walks to a place, or names it or a container that it lies in."""
+        if batch.roots:
+            return any(is_below(url, root) for root in batch.roots)
+        names = self._names(batch.id)
+        return any(hash(place) in names for place in (url, *containers_of(url)))
+
+    def _names(self, batch_id: str) -> frozenset[int]:
+        """Return hashes of the URLs that a batch names itself: a million URLs would be a hundred megabytes."""
+        if batch_id not in self._named:
+            records = self._archive.walk(batch_id)
+            identifier = folder_id("", "", "")
+            folder = records.folder(identifier)
+            numbers = range(len(folder.sources) if folder else 0)
+            chunks = (records.chunk(chunk_id(identifier, number)) for number in numbers)
+            self._named[batch_id] = frozenset(hash(entry.url) for chunk in chunks if chunk for entry in chunk.entries)
+        return self._named[batch_id]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparing:
+    """Compares a collection at a time. Memory is that of the names in one folder of the archive."""
+
+    projector: Projector
+    batches: Batches
+    advance: Callable[[], None] = field(default=lambda: None)
+    """Called for each document, source and batch that was looked at."""
+
+    @property
+    def _archive(self) -> Archive:
+        return self.projector.archive
+
+    def documents(self, collection: str) -> Iterator[Difference]:
+        """Yield how the records of a collection's pages and documents differ from the archive.
+
+        Raises, as every method here:
+            ServiceRefused: Elasticsearch refuses.
+            ServiceUnavailable: it went away while records were listed.
+            Stopped: the patience has ended while it was away.
+        """
+        some: dict[str, dict[int, int]] = {}
+        for document in self._archive.documents(collection):
+            some[document] = self._archive.revisions(collection, document)
+            if sum(map(len, some.values())) >= CHUNK:
+                yield from self._documents(collection, some)
+                some = {}
+        yield from self._documents(collection, some)
+
+    def sources(self, collection: str) -> Iterator[Difference]:
+        """Yield how the records of a collection's sources differ, and which pages nobody has read or is going to."""
+        for names in batched(self._archive.source_ids(collection), CHUNK):
+            sources = [source for name in names if (source := self._archive.source(collection, name)) is not None]
+            versions = self._versions(SOURCES, [source_record_id(source) for source in sources])
+            for source in sources:
+                self.advance()
+                yield from self._source(source, versions.get(source_record_id(source)))
+                yield from self._missing_pages(source)
+
+    def batch_records(self, collections: Iterable[str]) -> Iterator[Difference]:
+        """Yield how the records of the batches of these collections differ from the archive."""
+        wanted = set(collections)
+        for some in batched((batch for batch in self.batches.all() if batch.collection in wanted), CHUNK):
+            versions = self._versions(BATCHES, [batch.id for batch in some])
+            for batch in some:
+                self.advance()
+                newest = self._archive.batch(batch.id) or batch
+                kind = _compared(newest.revision, versions.get(batch.id))
+                if kind is not None:
+                    why = _why(newest.revision, versions.get(batch.id))
+                    yield Difference(kind, "batch", batch.id, why, batch.collection, batch=batch.id)
+
+    def unknown(self, collection: str | None) -> Iterator[Difference]:
+        """Yield the records of which the archive knows nothing, in one collection or in all."""
+        yield from self._unknown_pages(collection)
+        yield from self._unknown_records(DOCUMENTS, "document", collection, self._is_document)
+        yield from self._unknown_records(SOURCES, "source", collection, self._is_source)
+        yield from self._unknown_records(BATCHES, "batch", collection, self._is_batch)
+
+    # -- archive ──▶ index
+
+    def _documents(self, collection: str, some: Mapping[str, Mapping[int, int]]) -> Iterator[Difference]:
+        pages = self._versions(PAGES, [page_id(collection, name, page) for name in some for page in some[name]])
+        documents = self._versions(DOCUMENTS, [document_record_id(collection, name) for name in some])
+        for document, revisions in some.items():
+            self.advance()
+            versions = {page: pages.get(page_id(collection, document, page)) for page in revisions}
+            version = documents.get(document_record_id(collection, document))
+            if versions != revisions or version != sum(revisions.values()):
+                yield from self._document(collection, document, versions, version)
+
+    def _document(
+        self, collection: str, document: str, versions: Mapping[int, int | None], version: int | None
+    ) -> Iterator[Difference]:
+        """Look at a document of which some name differs, as the archive is now: it may have gone on since."""
+        revisions = self._archive.revisions(collection, document)
+        for page, revision in sorted(revisions.items()):
+            if versions.get(page) != revision:
+                yield from self._page(collection, document, page, revision, versions.get(page))
+        total = sum(revisions.values())
+        if version != total:
+            yield from self._document_record(collection, document, total, version)
+
+    def _page(
+        self, collection: str, document: str, page: int, revision: int, version: int | None
+    ) -> Iterator[Difference]:
+        reading = self._archive.reading(collection, document, page, revision)
+        kind = _compared(reading.revision, version) if isinstance(reading, Reading) else _of_deleted(version)
+        if kind is None or (isinstance(reading, Reading) and self.batches.is_at(reading.batch)):
+            return
+        path, batch = _origin(reading)
+        name, why = page_id(collection, document, page), _why(reading.revision, version)
+        yield Difference(kind, "page", name, why, collection, document, (page,), path=path, batch=batch)
+
+    def _document_record(self, collection: str, document: str, total: int, version: int | None) -> Iterator[Difference]:
+        live: Reading | None = None
+        for reading in self._archive.readings(collection, document):
+            if isinstance(reading, Reading):
+                live = reading
+                if self.batches.is_at(reading.batch):
+                    return
+        kind = _compared(total, version) if live else _of_deleted(version)
+        if kind is not None:
+            path, batch = _origin(live) if live else (None, None)
+            name, why = document_record_id(collection, document), _why(total, version)
+            yield Difference(kind, "document", name, why, collection, document, path=path, batch=batch)
+
+    def _source(self, source: Source, version: int | None) -> Iterator[Difference]:
+        known = source.document is not None or source.error is not None
+        kind = _compared(source.revision, version) if known else _of_deleted(version)
+        if kind is not None and not self.batches.is_at(source.batch):
+            yield Difference(
+                kind,
+                "source",
+                source_record_id(source),
+                _why(source.revision, version),
+                source.collection,
+                source=source.url,
+                path=source.path,
+                batch=source.batch,
+            )
+
+    # -- source ──▶ archive
+
+    def _missing_pages(self, source: Source) -> Iterator[Difference]:
+        document = source.document
+        if document is None:
+            return
+        read = self._archive.revisions(source.collection, document.id)
+        missing = tuple(page for page in range(1, document.pages + 1) if page not in read)
+        if missing and not self.batches.leaves_out(source):
+            yield Difference(
+                Kind.PAGE_MISSING,
+                "page",
+                document.id,
+                f"{len(missing)} of {document.pages} pages were never read",
+                source.collection,
+                document.id,
+                missing,
+                source.url,
+                source.path,
+                source.batch,
+            )
+
+    # -- index ──▶ archive
+
+    def _unknown_pages(self, collection: str | None) -> Iterator[Difference]:
+        ids = self.projector.index.queries.record_ids(PAGES, collection=collection)
+        for (name, document), some in groupby(ids, key=_document_of):
+            revisions = self._archive.revisions(name, document)
+            for identifier in some:
+                page = int(identifier.rpartition(":")[2])
+                if page not in revisions:
+                    yield Difference(
+                        Kind.RECORD_UNKNOWN, "page", identifier, _UNKNOWN, name, document=document, pages=(page,)
+                    )
+
+    def _unknown_records(
+        self, alias: str, what: str, collection: str | None, is_known: Callable[[str], bool]
+    ) -> Iterator[Difference]:
+        for identifier in self.projector.index.queries.record_ids(alias, collection=collection):
+            if not is_known(identifier):
+                of = None if what == "batch" else identifier.split(":")[0]
+                yield Difference(Kind.RECORD_UNKNOWN, what, identifier, _UNKNOWN, of)
+
+    def _is_document(self, identifier: str) -> bool:
+        return bool(self._archive.revisions(*identifier.split(":")))
+
+    def _is_source(self, identifier: str) -> bool:
+        return self._archive.source(*identifier.split(":")) is not None
+
+    def _is_batch(self, identifier: str) -> bool:
+        return self._archive.batch(identifier) is not None
+
+    def _versions(self, alias: str, ids: list[str]) -> dict[str, int]:
+        projector = self.projector
+        return persist(lambda: projector.index.versions(alias, ids), projector.patience, ELASTICSEARCH_WAITS_SECONDS)
+
+
+_UNKNOWN = "the archive knows nothing of it"
+
+
+def source_of(difference: Difference) -> str:
+    """Return the id of the source that a difference is about."""
+    assert difference.source is not None
+    return source_id(difference.source)
+
+
+def _compared(revision: int, version: int | None) -> Kind | None:
+    if version is None:
+        return Kind.RECORD_MISSING
+    if version == revision:
+        return None
+    return Kind.RECORD_BEHIND if version < revision else Kind.RECORD_AHEAD
+
+
+def _of_deleted(version: int | None) -> Kind | None:
+    return None if version is None else Kind.RECORD_OF_DELETED
+
+
+def _origin(reading: Reading | Tombstone) -> tuple[str | None, str | None]:
+    """Return a place of a page's document, and the batch that brought the page."""
+    if isinstance(reading, Tombstone):
+        return None, None
+    return next(iter(reading.document.path), reading.document.name), reading.batch
+
+
+def _why(revision: int, version: int | None) -> str:
+    indexed = "nothing" if version is None else f"version {version}"
+    return f"the archive has revision {revision}, the index has {indexed}"
+
+
+def _document_of(identifier: str) -> tuple[str, str]:
+    collection, document, _ = identifier.split(":")
+    return collection, document

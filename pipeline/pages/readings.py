@@ -1,0 +1,187 @@
+"""One page: from what the sandbox handed over, or the reason why it could not, to a finished reading."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+
+from pipeline.archive import Archive, image_stem
+from pipeline.core.errors import OutcomeError
+from pipeline.core.languages import detect_language
+from pipeline.core.models import (
+    DocumentInfo,
+    Failure,
+    ImageInfo,
+    PageRange,
+    PageSlice,
+    PageStatus,
+    Provenance,
+    Reading,
+    RenderedPage,
+    Trust,
+)
+from pipeline.pages.registration import Recipe, failure_of
+from pipeline.pages.revisions import containing
+from pipeline.projection.records import page_id
+from pipeline.vision.reader import PageAnswers, Reader
+
+
+def document_info(part: PageSlice) -> DocumentInfo:
+    """Return what a slice's records say of their document."""
+    source, document = part.source, part.document
+    return DocumentInfo(
+        id=document.id,
+        name=PurePosixPath(source.path).name,
+        path=(source.path,),
+        title=document.title,
+        media_type=document.media_type,
+        bytes=document.bytes,
+        pages=document.pages,
+        modified=datetime.fromtimestamp(source.state.mtime_ns / 1e9, UTC) if source.state else None,
+        container=containing(source),
+        substituted_fonts=document.substituted_fonts,
+        pages_left_out=document.pages_left_out or None,
+    )
+
+
+def failed_reading(base: Reading, recipe: Recipe, error: OutcomeError, before: Failure | None) -> Reading:
+    """Return the reading of a page that failed. `before` is its failure of the run before, if it failed then too."""
+    attempts = before.attempts + 1 if before and before.type == error.code else 1
+    failure = failure_of(error, attempts)
+    fingerprint = recipe.fingerprint(base.document.id, base.page_number, failure)
+    return base.model_copy(update={"status": PageStatus.FAILED, "error": failure, "fingerprint": fingerprint})
+
+
+def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render_revision: int) -> Reading:
+    """Archive a page's image and return its reading so far: blank, with all that is known without asking anyone."""
+    stem = image_stem(page.page_number, render_revision, page.pixels_sha256)
+    key, thumbnail_key = archive.save_image(base.document.id, stem, page.jpeg, page.thumbnail)
+    image = ImageInfo(
+        width=page.width_px,
+        height=page.height_px,
+        bytes=len(page.jpeg),
+        dpi=page.dpi,
+        sha256=page.pixels_sha256,
+        phash=page.phash,
+        blank=page.blank,
+        key=key,
+        thumbnail_key=thumbnail_key,
+        original=page.original,
+    )
+    return base.model_copy(
+        update={
+            "page_label": page.label,
+            "page_kind": page.kind,
+            "page_section": page.section,
+            "hidden": page.hidden,
+            # Found like a layer, and never taken for what the page shows.
+            "layer_text": "\n\n".join(filter(None, (page.layer_text, page.notes))) or None,
+            "image": image,
+            "exif": page.exif,
+            "trust": _doubt(page),
+        }
+    )
+
+
+def read_reading(base: Reading, found: PageAnswers, reader: Reader) -> Reading:
+    """Return the finished reading of a page that was read."""
+    return base.model_copy(
+        update={
+            "status": PageStatus.DESCRIBED if reader.describes else PageStatus.TEXT_ONLY,
+            "description": found.description,
+            "description_language": found.description_language if found.description else None,
+            "caption": found.caption,
+            "text": found.text,
+            "text_language": detect_language(found.text),
+            "translation": found.translation,
+            "values": dict(found.values),
+            "trust": _trust(base.trust, found),
+            "model": _provenance(found, reader),
+            "answers": tuple(answer.key for answer in found.answers),
+        }
+    )
+
+
+def twin_reading(base: Reading, twin: Reading, recipe: Recipe) -> Reading:
+    """Return the finished reading of a page that takes the answers of its twin as they are.
+
+    It names none of the archived answers: those belong to the twin, and go with it.
+    """
+    assert twin.model is not None
+    document = twin.document.id
+    taken = {
+        name: getattr(twin, name)
+        for name in (
+            "description",
+            "description_language",
+            "caption",
+            "text",
+            "text_language",
+            "translation",
+            "values",
+        )
+    }
+    return base.model_copy(
+        update=taken
+        | {
+            "status": PageStatus.DESCRIBED,
+            "fingerprint": recipe.fingerprint(base.document.id, base.page_number, by_twin=True),
+            "trust": twin.trust.model_copy(update={"suspect": base.trust.suspect, "reasons": base.trust.reasons}),
+            "model": twin.model.model_copy(update={"twin": page_id(twin.collection, document, twin.page_number)}),
+        }
+    )
+
+
+def new_reading(part: PageSlice, page_number: int, work: PageRange, recipe: Recipe) -> Reading:
+    """Return the reading of a page of which nothing is known yet."""
+    return Reading(
+        collection=work.collection,
+        document=document_info(part),
+        page_number=page_number,
+        page_label=None,
+        revision=1,
+        fingerprint=recipe.fingerprint(part.document.id, page_number),
+        status=PageStatus.BLANK,
+        batch=work.batch,
+        deletions_seen=work.deletions_seen,
+        language=recipe.language,
+        archived_at=datetime.now(UTC),
+    )
+
+
+def _doubt(page: RenderedPage) -> Trust:
+    """Return what is to be known of a page before anyone reads it. A layer that is no evidence makes none suspect."""
+    if page.facts.placeholder:
+        return Trust(suspect=True, reasons=("xfa_placeholder",))
+    # Words without ink: hidden on purpose, or a font is missing here. The page counts as blank, but not as certain.
+    if page.blank and page.layer_text:
+        return Trust(suspect=True, reasons=("text_without_ink",))
+    reason = page.facts.layer.reason
+    return Trust() if reason is None else Trust(reasons=(reason,))
+
+
+def _trust(before: Trust, found: PageAnswers) -> Trust:
+    return Trust(
+        text_source=found.text_source,
+        agreement=found.agreement,
+        repetition=found.repetition,
+        truncated=found.truncated,
+        language_ok=found.language_ok,
+        suspect=before.suspect or bool(found.doubts),
+        reasons=(*before.reasons, *found.doubts),
+    )
+
+
+def _provenance(found: PageAnswers, reader: Reader) -> Provenance:
+    return Provenance(
+        name=reader.name,
+        revision=found.read_by or reader.revision,
+        profile=reader.profile,
+        prompt_revision=reader.prompt_revision,
+        tokens_in=sum(answer.tokens_in for answer in found.answers),
+        tokens_out=sum(answer.tokens_out for answer in found.answers),
+        seconds=sum(answer.seconds for answer in found.answers),
+        attempts=sum(answer.attempts for answer in found.answers),
+        rungs=found.rungs,
+        described_at=max((answer.asked_at for answer in found.answers), default=None),
+    )

@@ -1,0 +1,350 @@
+"""From a place to the pages that are to be worked: identify, hash, count pages, and leave out what is known already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mimetypes
+from collections.abc import Collection, Iterable, Iterator, Set
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+from pipeline.archive import Archive, source_id
+from pipeline.core.errors import CorruptFile, EncryptedFile, OutcomeError, UnknownFormat
+from pipeline.core.models import Document, Failure, FileState, MediaType, PageStatus, Reading, Route, Source, Tombstone
+from pipeline.core.retry import TRANSIENT_ATTEMPTS
+from pipeline.documents.opening import Opener, OpenPages
+from pipeline.documents.passwords import Passwords
+from pipeline.pages.revisions import give_way, is_overtaken
+from pipeline.sources import Found, SourceFiles, display_path, identify
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that decides how a page is read. Equal recipe and equal bytes: equal reading."""
+
+    language: str
+    reader: str
+    reader_revision: str
+    profile: str
+    prompt_revision: str
+    render_revision: int
+    limits: str
+    """The limits in force; they count only for what one of them stopped."""
+    passwords: Passwords
+    """Those that were given; they count only for what none of them opened."""
+    twin_distance: int = 0
+    """How near a page's twin has to be; it counts only for pages that took the answers of one."""
+
+    def fingerprint(
+        self, document_id: str, page_number: int, failure: Failure | None = None, *, by_twin: bool = False
+    ) -> str:
+        """Return the fingerprint of a page that ended so."""
+        parts = {
+            "document": document_id,
+            "page": page_number,
+            "language": self.language,
+            "reader": self.reader,
+            "reader_revision": self.reader_revision,
+            "profile": self.profile,
+            "prompt_revision": self.prompt_revision,
+            "render_revision": self.render_revision,
+            "limits": self.limits if failure and failure.type in _LIMITED else None,
+        }
+        if failure and failure.type == EncryptedFile.code:
+            parts["passwords"] = self.passwords.mark(document_id)
+        if by_twin:
+            parts["twin_distance"] = self.twin_distance
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def fingerprint_of(self, reading: Reading) -> str:
+        """Return the fingerprint that a reading would have today, had its page ended as it did."""
+        document = reading.document.id
+        return self.fingerprint(document, reading.page_number, reading.error, by_twin=reading.is_by_twin)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one batch asks for."""
+
+    collection: str
+    batch: str
+    deletions_seen: int
+    recipe: Recipe
+    again: bool = False
+    """Whether failures of earlier batches are tried again whatever their reason."""
+
+
+_LIMITED = {error.code for error in OutcomeError.__subclasses__() if error.by_limit}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is known of a document's pages, and which are to be worked."""
+
+    settled: tuple[Reading, ...]
+    due: tuple[int, ...]
+    deleted: tuple[int, ...]
+    """Pages that were deleted by a request which the batch did not know."""
+    known: dict[int, int]
+    """Newest revision of each due page that has one."""
+
+
+def failure_of(error: OutcomeError, attempts: int = 1) -> Failure:
+    """Return an error as records show it."""
+    return Failure(
+        type=error.code, message=str(error), remedy=error.remedy, transient=error.transient, attempts=attempts
+    )
+
+
+@contextmanager
+def identified_source(
+    url: str, state: FileState, opener: Opener, files: SourceFiles, max_bytes: int
+) -> Iterator[tuple[BinaryIO, str, MediaType]]:
+    """Open a file, and tell the id of the document that it is, and its format.
+
+    Raises:
+        LimitExceeded: too large, or a container within too many others.
+        OutcomeError: as `SourceFiles.open`, `identify` and `Opener.refine` raise them.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(files.open(url, state))
+            identified = identify(file, state, max_bytes)
+        except UnknownFormat as error:
+            raise _by_its_name(url, error) from error
+        media_type = opener.refine(file, identified.media_type, files.patience)
+        if media_type.route is Route.CONTAINER:
+            files.containers.require_depth(url)
+        yield file, identified.document_id, media_type
+
+
+def _by_its_name(url: str, error: UnknownFormat) -> OutcomeError:
+    """Take a file that is of no format, and claims one by its name, for a damaged one: nobody gave it up on purpose."""
+    claimed = mimetypes.guess_type(url.rpartition("#")[2])[0]
+    return CorruptFile(f"its name says {claimed}, its bytes do not: {error}") if claimed in set(MediaType) else error
+
+
+def document_of(document_id: str, media_type: MediaType, state: FileState, opened: OpenPages) -> Document:
+    """Return what an open file says of itself."""
+    return Document(
+        id=document_id,
+        bytes=state.bytes,
+        media_type=media_type,
+        pages=opened.pages,
+        title=opened.title,
+        members=opened.members,
+        substituted_fonts=opened.substituted_fonts,
+        pages_left_out=opened.pages_left_out,
+    )
+
+
+def register(
+    found: Found, request: Request, archive: Archive, opener: Opener, files: SourceFiles, max_bytes: int
+) -> tuple[Source, Source | None]:
+    """Archive what lies at a place. A file that is unchanged since it was last looked at is not opened.
+
+    Returns the source, and what it was before where that was another document. Where the collection was deleted
+    meanwhile, the source has neither document nor error.
+    """
+    before = archive.source(request.collection, source_id(found.url))
+    now = _observe(found, before, request, opener, files, max_bytes)
+
+    def successor(newest: Source | None) -> Source | None:
+        if newest is not None and _says_the_same(newest, now):
+            return None
+        return now.model_copy(update={"revision": newest.revision + 1 if newest else 1})
+
+    appended = archive.append_source(request.collection, found.url, successor)
+    source = give_way(archive, appended, request.deletions_seen)
+    moved = before is not None and before.document is not None and not _is_of(source, before.document)
+    return source, before if moved else None
+
+
+def _is_of(source: Source, document: Document) -> bool:
+    return source.document is not None and source.document.id == document.id
+
+
+def source_failed(archive: Archive, source: Source, failure: Failure) -> Source:
+    """Archive that the file of a source could not be worked, and return the source as it is then.
+
+    Where it was looked at anew meanwhile, that stays.
+    """
+
+    def successor(newest: Source | None) -> Source | None:
+        if newest is None or newest.revision != source.revision:
+            return None
+        update = {"document": None, "error": failure, "revision": newest.revision + 1, "observed_at": datetime.now(UTC)}
+        return newest.model_copy(update=update)
+
+    return archive.append_source(source.collection, source.url, successor)
+
+
+def quarantine_source(archive: Archive, url: str, request: Request, failure: Failure, files: SourceFiles) -> Source:
+    """Archive that opening a source ends the process that does it. As long as it stays what it is, nobody does."""
+    state = _state(url, files)
+
+    def successor(newest: Source | None) -> Source:
+        return Source(
+            collection=request.collection,
+            url=url,
+            path=display_path(url),
+            state=state,
+            error=failure,
+            batch=request.batch,
+            revision=newest.revision + 1 if newest else 1,
+            observed_at=datetime.now(UTC),
+        )
+
+    return archive.append_source(request.collection, url, successor)
+
+
+def vanished_sources(
+    archive: Archive, files: SourceFiles, collection: str, urls: Iterable[str], seen: Set[str]
+) -> Iterator[Source]:
+    """Yield what lay at these URLs once and lies there no more: renamed, moved, removed.
+
+    `seen` are the ids of the sources that were found this time; only the others are looked at.
+    """
+    for identifier in map(source_id, urls):
+        source = None if identifier in seen else archive.source(collection, identifier)
+        if source is not None and (source.document or source.error) and files.is_gone(source.url):
+            yield source
+
+
+def members_of(source: Source, files: SourceFiles) -> tuple[Found, ...]:
+    """List what lies within a source's document, nothing where that holds no files.
+
+    Raises:
+        ServiceRefused, Stopped: as `SourceFiles` raises them.
+    """
+    if source.document is None or not source.document.members:
+        return ()
+    assert source.state is not None
+    return files.members(source.url, source.state)
+
+
+def plan(document: Document, request: Request, archive: Archive, pages: Collection[int] | None = None) -> Plan:
+    """Compare a document's newest readings, or those of some of its pages, with what the request asks for."""
+    settled: list[Reading] = []
+    deleted: list[int] = []
+    known: dict[int, int] = {}
+    due = set(range(1, document.pages + 1)) if pages is None else set(pages) & set(range(1, document.pages + 1))
+    for reading in archive.readings(request.collection, document.id, pages):
+        if isinstance(reading, Reading) and _is_settled(reading, document, request):
+            settled.append(reading)
+        elif isinstance(reading, Tombstone) and reading.deletion > request.deletions_seen:
+            deleted.append(reading.page_number)
+        else:
+            known[reading.page_number] = reading.revision
+            continue
+        due.discard(reading.page_number)
+    if due and is_overtaken(archive, request.collection, document.id, request.deletions_seen):
+        deleted += due  # pages that were never read have no tombstone
+        due = set()
+    return Plan(tuple(settled), tuple(sorted(due)), tuple(sorted(deleted)), known)
+
+
+def _is_settled(reading: Reading, document: Document, request: Request) -> bool:
+    """Whether a page needs no work: read with this recipe, or failed for a reason that still holds.
+
+    What failed within this very batch has had its try. A spreadsheet of which more is printed by now has records that
+    tell of fewer pages: they are made anew, from answers that are there.
+    """
+    error = reading.error
+    if reading.document.pages != document.pages:
+        return False
+    if reading.fingerprint != request.recipe.fingerprint_of(reading):
+        return False
+    if reading.status is not PageStatus.FAILED or error is None or reading.batch == request.batch:
+        return True
+    return not request.again and not _is_worth_another_try(error)
+
+
+def _is_worth_another_try(error: Failure) -> bool:
+    return error.transient and error.attempts < TRANSIENT_ATTEMPTS
+
+
+def _observe(
+    found: Found,
+    before: Source | None,
+    request: Request,
+    opener: Opener,
+    files: SourceFiles,
+    max_bytes: int,
+) -> Source:
+    """Look at a place; every way this can end is a source."""
+    state: FileState | None = None
+    document: Document | None = None
+    failure: Failure | None = None
+    try:
+        if found.error:
+            raise found.error
+        state = files.state(found.url)
+        if before is not None and still_holds(before, state, request):
+            document, failure = before.document, before.error
+        else:
+            document = _open(found.url, state, opener, files, max_bytes)
+    except OutcomeError as error:
+        attempts = before.error.attempts + 1 if before and before.error and before.error.type == error.code else 1
+        failure = failure_of(error, attempts)
+    return Source(
+        collection=request.collection,
+        url=found.url,
+        path=display_path(found.url),
+        state=state,
+        document=document,
+        error=failure,
+        limits=request.recipe.limits if _is_limited(failure, document) else None,
+        passwords=_passwords_mark(failure, found.url, request.recipe) if failure else None,
+        batch=request.batch,
+        revision=1,
+        observed_at=datetime.now(UTC),
+    )
+
+
+def _state(url: str, files: SourceFiles) -> FileState | None:
+    try:
+        return files.state(url)
+    except OutcomeError:
+        return None
+
+
+def _open(url: str, state: FileState, opener: Opener, files: SourceFiles, max_bytes: int) -> Document:
+    with (
+        identified_source(url, state, opener, files, max_bytes) as (file, document_id, media_type),
+        opener.open(file, document_id, display_path(url), media_type, files.patience) as opened,
+    ):
+        return document_of(document_id, media_type, state, opened)
+
+
+def still_holds(before: Source, state: FileState, request: Request) -> bool:
+    """Whether what was archived of a place is what looking there again would come to."""
+    if before.state != state:
+        return False
+    if before.error is None:
+        return before.document is not None and before.limits in (None, request.recipe.limits)
+    if request.again and before.batch != request.batch:
+        return False
+    if before.passwords != _passwords_mark(before.error, before.url, request.recipe):
+        return False
+    return not before.error.transient and before.limits in (None, request.recipe.limits)
+
+
+def _is_limited(failure: Failure | None, document: Document | None) -> bool:
+    """Whether other limits would make another attempt worth while."""
+    if failure is not None:
+        return failure.type in _LIMITED
+    return document is not None and document.pages_left_out > 0
+
+
+def _passwords_mark(failure: Failure, url: str, recipe: Recipe) -> str | None:
+    """Return the mark of the passwords that did not open a source, None where that was not the failure."""
+    return recipe.passwords.mark(source_id(url)) if failure.type == EncryptedFile.code else None
+
+
+def _says_the_same(newest: Source, now: Source) -> bool:
+    unimportant: dict[str, object] = {"revision": 0, "batch": "", "observed_at": newest.observed_at}
+    return newest.model_copy(update=unimportant) == now.model_copy(update=unimportant)

@@ -1,0 +1,267 @@
+"""From the archive to the index: the one door through which records are written, changed and removed.
+
+Every write carries the archived revision as its external version, and every write is followed by a look at the archive:
+where a newer revision appeared meanwhile, that one is written too. So the index ends at the archive's newest revision
+whoever writes when, and a late writer cannot bring back what was deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+from pipeline.archive import Archive
+from pipeline.core.errors import RecordRefused, ServiceRefused
+from pipeline.core.models import AnswerKind, Batch, Failure, Reading, Run, Source, Tombstone
+from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, persist
+from pipeline.core.url_signing import Signer
+from pipeline.projection.records import (
+    DocumentTally,
+    Record,
+    batch_record,
+    document_record_id,
+    page_id,
+    page_record,
+    refused_record,
+    run_record,
+    run_record_id,
+    source_record,
+    source_record_id,
+)
+from pipeline.search import (
+    BATCHES,
+    DOCUMENTS,
+    PAGES,
+    PAGES_WRITE,
+    RUNS,
+    SOURCES,
+    Index,
+    PagesIndex,
+    State,
+    Write,
+    Written,
+)
+
+T = TypeVar("T")
+
+#: Records brought up to date together; the bulk writer cuts them into requests by bytes.
+CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Projector:
+    """Archive and index, the patience with which the latter is waited for, and what signs the URLs in records."""
+
+    archive: Archive
+    index: Index
+    patience: Patience
+    signer: Signer
+
+    def of(self, index: Index) -> Projector:
+        """Return a projector into other indices."""
+        return replace(self, index=index)
+
+    def kept(self) -> list[Projector]:
+        """Return the ways into the indices that are kept for the way back."""
+        found = persist(self.index.generations.all, self.patience, ELASTICSEARCH_WAITS_SECONDS)
+        return [
+            self.of(self.index.of(generation, State.KEPT)) for generation in found if generation.is_whole(State.KEPT)
+        ]
+
+    def pages(self, readings: Iterable[Reading | Tombstone]) -> dict[str, Failure]:
+        """Bring the index to the newest readings of these pages; return what it refused, by record id.
+
+        `readings` are the newest ones as the caller knows them.
+
+        Raises:
+            ServiceRefused: Elasticsearch refuses everything: no right, no index.
+            SettingsError: an answer has another type in the index.
+            Stopped: the run was asked to stop while Elasticsearch was away.
+        """
+        refused: dict[str, Failure] = {}
+        for chunk in batched(readings, CHUNK):
+            due = chunk
+            while due:
+                refused |= self.put_pages(due)
+                due = list(self._overtaken(due))
+        return refused
+
+    def documents(self, collection: str, documents: Iterable[str]) -> None:
+        """Bring documents' records up to date. The version of one, the sum of its pages' revisions, only grows."""
+        due = list(documents)
+        while due:
+            versions: dict[str, int] = {}
+            self._write_all(self._document_writes(collection, due, versions))
+            due = [
+                document
+                for document, version in versions.items()
+                if version != sum(self.archive.revisions(collection, document).values())
+            ]
+
+    def sources(self, sources: Iterable[Source]) -> None:
+        """Write the records of sources; one of which nothing is known any more has none."""
+        now = _now()
+
+        def record(source: Source) -> Record | None:
+            return source_record(source, now) if source.document or source.error else None
+
+        self._write_all(Write(SOURCES, source_record_id(source), source.revision, record(source)) for source in sources)
+
+    def behind(self, alias: str, expected: Mapping[str, int]) -> list[str]:
+        """Return the ids whose record is missing or has another version than expected."""
+        found = persist(lambda: self.index.versions(alias, list(expected)), self.patience, ELASTICSEARCH_WAITS_SECONDS)
+        return [key for key, version in expected.items() if found.get(key) != version]
+
+    def source_urls_below(self, url: str, collection: str) -> list[str]:
+        """Return the URLs of sources at or below this one, as far as searches see them."""
+        return persist(
+            lambda: list(self.index.queries.source_urls_below(url, collection=collection)),
+            self.patience,
+            ELASTICSEARCH_WAITS_SECONDS,
+        )
+
+    def batch(self, batch: Batch) -> None:
+        """Write the record of a batch."""
+        self.batches([batch])
+
+    def batches(self, batches: Iterable[Batch]) -> None:
+        """Write the records of batches."""
+        self._write_all(Write(BATCHES, batch.id, batch.revision, batch_record(batch, _now())) for batch in batches)
+
+    def run(self, run: Run) -> None:
+        """Write the record of a schedule's run."""
+        self.runs([run])
+
+    def runs(self, runs: Iterable[Run]) -> None:
+        """Write the records of runs."""
+        self._write_all(Write(RUNS, run_record_id(run), run.revision, run_record(run, _now())) for run in runs)
+
+    def refresh(self) -> None:
+        """Let searches see what was written. For people who wait for it; a fleet leaves it to the server."""
+        for alias in (PAGES, DOCUMENTS, SOURCES, BATCHES, RUNS):
+            persist(partial(self.index.refresh, alias), self.patience, ELASTICSEARCH_WAITS_SECONDS)
+
+    def put_documents(self, collection: str, tallies: Mapping[str, DocumentTally]) -> None:
+        """Write the records of documents, by id, whose pages were counted just now; the archive is not looked at."""
+        now = _now()
+        self._write_all(
+            Write(DOCUMENTS, document_record_id(collection, document), tally.revision, tally.record(now))
+            for document, tally in tallies.items()
+        )
+
+    def put_pages(self, readings: list[Reading | Tombstone]) -> dict[str, Failure]:
+        """Write the records of these readings, up to `CHUNK`, and do not look whether they are still the newest.
+
+        For who compares archive and index afterwards; raises and returns what `pages` does.
+        """
+        by_id = {_id(reading): reading for reading in readings}
+        index = self._pages_index()
+        written = self._send_pages(by_id, index, again=False)
+        while written.indices - {index.name}:  # another index has taken the place of the one that these were made for
+            self.index.look_again()
+            index = self._pages_index()
+            written = self._send_pages(by_id, index, again=True)
+        refused = {key: _record_refused(reason) for key, reason in written.refused.items()}
+        now = _now()
+        self._write_all(
+            Write(PAGES_WRITE, key, reading.revision, refused_record(reading, refused[key], self.signer, now))
+            for key, reading in by_id.items()
+            if key in refused and isinstance(reading, Reading)
+        )
+        return refused
+
+    def remove_document(self, collection: str, document: str) -> None:
+        """Remove the record of a document of which no page is left."""
+        tally = self._tally(collection, document)
+        if tally.revision and tally.record(_now()) is None:
+            self._write_all([Write(DOCUMENTS, document_record_id(collection, document), tally.revision, None)])
+
+    def _tally(self, collection: str, document: str) -> DocumentTally:
+        tally = DocumentTally()
+        for reading in self.archive.readings(collection, document):
+            tally.add(reading)
+        return tally
+
+    def _document_writes(self, collection: str, documents: list[str], versions: dict[str, int]) -> Iterator[Write]:
+        """Yield the writes of documents of which a page is archived, and note each one's version."""
+        for document in documents:
+            tally = self._tally(collection, document)
+            if tally.revision:
+                versions[document] = tally.revision
+                key = document_record_id(collection, document)
+                yield Write(DOCUMENTS, key, tally.revision, tally.record(_now()))
+
+    def _pages_index(self) -> PagesIndex:
+        return persist(lambda: self.index.pages_index, self.patience, ELASTICSEARCH_WAITS_SECONDS)
+
+    def _send_pages(self, by_id: Mapping[str, Reading | Tombstone], index: PagesIndex, *, again: bool) -> Written:
+        now = _now()
+        for kinds in _answer_kinds(by_id.values()):
+            persist(partial(self.index.require_answers, kinds), self.patience, ELASTICSEARCH_WAITS_SECONDS)
+
+        def record(reading: Reading | Tombstone) -> Record | None:
+            return page_record(reading, index.languages, self.signer, now) if isinstance(reading, Reading) else None
+
+        return self.index.write(
+            (Write(PAGES_WRITE, key, reading.revision, record(reading), again) for key, reading in by_id.items()),
+            self.patience,
+        )
+
+    def _overtaken(self, readings: Iterable[Reading | Tombstone]) -> Iterator[Reading | Tombstone]:
+        """Yield the newest readings of those pages that have a newer one than was written."""
+        newest: dict[tuple[str, str], dict[int, int]] = {}
+        for reading in readings:
+            place = (reading.collection, _document(reading))
+            if place not in newest:
+                newest[place] = self.archive.revisions(*place)
+            revision = newest[place][reading.page_number]
+            if revision > reading.revision:
+                yield self.archive.reading(*place, reading.page_number, revision)
+
+    def _write_all(self, writes: Iterable[Write]) -> None:
+        """Write records that must be accepted: a refusal means that the mapping is not ours."""
+        refused = self.index.write(writes, self.patience).refused
+        for key, reason in refused.items():
+            raise ServiceRefused(
+                "elasticsearch",
+                f"the record {key} is refused: {reason}",
+                remedy="The indices lack Pagesight's mapping: `pagesight reindex` makes new ones from the archive.",
+            )
+
+
+def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of up to `size` values."""
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _answer_kinds(readings: Iterable[Reading | Tombstone]) -> Iterator[dict[str, AnswerKind]]:
+    """Yield what the mapping must know of the answers in these readings; mostly they are of one profile."""
+    known: set[tuple[str, AnswerKind]] = set()
+    for reading in readings:
+        values = reading.values if isinstance(reading, Reading) else {}
+        kinds = {name: value.kind for name, value in values.items()}
+        if kinds.items() - known:
+            known |= kinds.items()
+            yield kinds
+
+
+def _id(reading: Reading | Tombstone) -> str:
+    return page_id(reading.collection, _document(reading), reading.page_number)
+
+
+def _document(reading: Reading | Tombstone) -> str:
+    return reading.document.id if isinstance(reading, Reading) else reading.document_id
+
+
+def _record_refused(reason: str) -> Failure:
+    return Failure(type=RecordRefused.code, message=reason, remedy=RecordRefused.remedy)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

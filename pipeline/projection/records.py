@@ -1,0 +1,247 @@
+"""From what the archive holds to what Elasticsearch stores. Pure functions; `mappings/` has a field for each key."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Set
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.archive import source_id
+from pipeline.core.languages import base
+from pipeline.core.models import (
+    Batch,
+    DocumentInfo,
+    DocumentStatus,
+    Failure,
+    PageStatus,
+    Reading,
+    Run,
+    Source,
+    Tombstone,
+)
+from pipeline.core.url_signing import Place, Signer, page_path
+from pipeline.sources import container_path
+
+Record = dict[str, Any]
+
+
+def page_id(collection: str, document: str, page_number: int) -> str:
+    """Return a page record's `_id`: sorts by page within its document."""
+    return f"{collection}:{document}:{page_number:05d}"
+
+
+def source_record_id(source: Source) -> str:
+    """Return a source record's `_id`."""
+    return f"{source.collection}:{source_id(source.url)}"
+
+
+def document_record_id(collection: str, document: str) -> str:
+    """Return a document record's `_id`."""
+    return f"{collection}:{document}"
+
+
+def page_record(reading: Reading, languages: Set[str], signer: Signer, indexed_at: datetime) -> Record:
+    """Return the record of a page; `signer` makes the keys of where it is shown.
+
+    `languages` are those that the index analyses: the text is copied to `i18n` in its own language, description,
+    caption and translation in the one they were asked for in, where the index knows it.
+    """
+    text_language = reading.text_language
+    return _without_empty(
+        {
+            "collection": reading.collection,
+            "batch": reading.batch,
+            "document": _document(reading.document) | {"language": text_language},
+            "page": {
+                "number": reading.page_number,
+                "label": reading.page_label,
+                "kind": reading.page_kind.value if reading.page_kind else None,
+                "section": reading.page_section,
+                "hidden": reading.hidden,
+            },
+            "status": reading.status.value,
+            "error": _error(reading.error),
+            "description": reading.description,
+            "caption": reading.caption,
+            "text": reading.text,
+            "translation": reading.translation,
+            "layer_text": reading.layer_text,
+            "answers": {name: _plain(answer.value) for name, answer in reading.values.items()},
+            "i18n": {
+                "text": _analysed(reading.text, text_language, languages),
+                "title": _analysed(reading.document.title, text_language, languages),
+                "description": _analysed(reading.description, reading.description_language, languages),
+                "caption": _analysed(reading.caption, reading.language, languages),
+                "translation": _analysed(reading.translation, reading.language, languages),
+            },
+            "language": {
+                "requested": reading.language,
+                "text": text_language,
+                "description": reading.description_language,
+            },
+            "image": reading.image.model_dump(mode="json") if reading.image else None,
+            "exif": reading.exif,
+            "trust": reading.trust.model_dump(mode="json"),
+            "model": reading.model.model_dump(mode="json") if reading.model else None,
+            "view": _view(reading, signer),
+            "fingerprint": reading.fingerprint,
+            "revision": reading.revision,
+            "archived_at": reading.archived_at.isoformat(),
+            "indexed_at": indexed_at.isoformat(),
+        }
+    )
+
+
+def refused_record(reading: Reading, failure: Failure, signer: Signer, indexed_at: datetime) -> Record:
+    """Return what stands in for a page whose own record Elasticsearch refused: enough to find it among the failures."""
+    return _without_empty(
+        {
+            "collection": reading.collection,
+            "batch": reading.batch,
+            "document": {"id": reading.document.id, "name": reading.document.name, "path": reading.document.path},
+            "page": {"number": reading.page_number},
+            "status": PageStatus.FAILED.value,
+            "error": _error(failure),
+            "view": _view(reading, signer),
+            "revision": reading.revision,
+            "archived_at": reading.archived_at.isoformat(),
+            "indexed_at": indexed_at.isoformat(),
+        }
+    )
+
+
+def source_record(source: Source, indexed_at: datetime) -> Record:
+    """Return the record of a source: where a file lies and what was found there."""
+    state = source.state
+    return _without_empty(
+        {
+            "collection": source.collection,
+            "url": source.url,
+            "path": source.path,
+            "state": "ok" if source.document else "failed",
+            "container": container_path(source.url),
+            "document": {"id": source.document.id} if source.document else None,
+            "members": source.document.members or None if source.document else None,
+            "error": _error(source.error),
+            "bytes": state.bytes if state else None,
+            "modified": _time(state.mtime_ns) if state else None,
+            "batch": source.batch,
+            "revision": source.revision,
+            "observed_at": source.observed_at.isoformat(),
+            "indexed_at": indexed_at.isoformat(),
+        }
+    )
+
+
+@dataclass(slots=True)
+class DocumentTally:
+    """What the record of a document says of its pages, taken from the newest reading of one after the other."""
+
+    revision: int = 0
+    """The record's version: the sum of the revisions, which only grows."""
+    _newest: Reading | None = None
+    _statuses: Counter[PageStatus] = field(default_factory=Counter)
+    _languages: Counter[str] = field(default_factory=Counter)
+
+    def add(self, reading: Reading | Tombstone) -> None:
+        """Count a page."""
+        self.revision += reading.revision
+        if isinstance(reading, Tombstone):
+            return
+        self._statuses[reading.status] += 1
+        if reading.text_language:
+            self._languages[reading.text_language] += 1
+        if self._newest is None or reading.archived_at > self._newest.archived_at:
+            self._newest = reading
+
+    def record(self, indexed_at: datetime) -> Record | None:
+        """Return the record, None where no page is left."""
+        newest = self._newest
+        if newest is None:
+            return None
+        language = next((name for name, _ in self._languages.most_common(1)), None)
+        return _without_empty(
+            {
+                "collection": newest.collection,
+                "document": _document(newest.document) | {"language": language},
+                "status": document_status(self._statuses, newest.document.pages).value,
+                "pages": {status.value: self._statuses[status] for status in PageStatus}
+                | {"total": newest.document.pages},
+                "batch": newest.batch,
+                "revision": self.revision,
+                "indexed_at": indexed_at.isoformat(),
+            }
+        )
+
+
+def document_status(counts: Counter[PageStatus], pages: int) -> DocumentStatus:
+    """Return how a document of so many pages stands; one without any, a container, is complete."""
+    if counts.total() < pages:
+        return DocumentStatus.WORKING
+    if pages and counts[PageStatus.FAILED] == pages:
+        return DocumentStatus.FAILED
+    return DocumentStatus.PARTIAL if counts[PageStatus.FAILED] else DocumentStatus.COMPLETE
+
+
+def batch_record(batch: Batch, indexed_at: datetime) -> Record:
+    """Return the record of a batch."""
+    counted = {"model_calls", "cached_answers", "tokens"} if batch.lane else set()  # many processes' calls: not summed
+    record = batch.model_dump(
+        mode="json", exclude={"deletions_seen", "roots", "again", "epoch", "own_profile"} | counted
+    )
+    return _without_empty(record | {"indexed_at": indexed_at.isoformat()})
+
+
+def run_record(run: Run, indexed_at: datetime) -> Record:
+    """Return the record of a schedule's run."""
+    record = run.model_dump(mode="json", exclude={"error", "remedy"})
+    error = {"message": run.error, "remedy": run.remedy}
+    return _without_empty(record | {"error": error, "indexed_at": indexed_at.isoformat()})
+
+
+def run_record_id(run: Run) -> str:
+    """Return a run record's `_id`: its schedule, and the time when it was due."""
+    return f"{run.schedule}:{run.due_at:%Y%m%dT%H%M%SZ}"
+
+
+def _document(info: DocumentInfo) -> Record:
+    return info.model_dump(mode="json")
+
+
+def _view(reading: Reading, signer: Signer) -> Record:
+    page = page_path(reading.collection, reading.document.id, reading.page_number)
+    return {
+        "page": signer.signed(Place.PAGES, page),
+        "thumbnail": signer.signed(Place.IMAGES, reading.image.thumbnail_key) if reading.image else None,
+    }
+
+
+def _error(failure: Failure | None) -> Record | None:
+    return failure.model_dump(mode="json") if failure else None
+
+
+def _analysed(text: str | None, language: str | None, languages: Set[str]) -> Record | None:
+    if not text or language is None or base(language) not in languages:
+        return None
+    return {base(language): text}
+
+
+def _plain(value: bool | float | str | tuple[str, ...]) -> bool | float | str | list[str]:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _time(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat()
+
+
+def _without_empty(value: Record) -> Record:
+    """Leave out what is not known: `exists` queries then mean what they say. Zero, False and "" are known."""
+    kept: Record = {}
+    for key, entry in value.items():
+        if isinstance(entry, dict):
+            entry = _without_empty(entry)
+        if entry or not (entry is None or isinstance(entry, (dict, list, tuple))):
+            kept[key] = entry
+    return kept

@@ -1,0 +1,1 @@
+"""Conversion to PDF by LibreOffice and DjVuLibre, in confined processes."""

@@ -1,0 +1,46 @@
+"""DjVu documents made into PDFs by the tools of DjVuLibre."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from io import BufferedReader
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.core.errors import UnsupportedFormat
+from pipeline.core.retry import Patience
+from pipeline.rendering.conversion.confinement import ConversionLimits, Job, Told, run
+
+REMEDY = "Install DjVuLibre (Debian's djvulibre-bin), then run `pagesight retry --error unsupported`."
+_PROBE_SECONDS = 60
+
+
+def convert(file: BinaryIO, limits: ConversionLimits, patience: Patience) -> tuple[BufferedReader, Told]:
+    """Return an open PDF of a DjVu document, with the text of its hidden layer as notes.
+
+    Raises:
+        UnsupportedFormat: this machine has no DjVuLibre, or the pages are in other files.
+        OutcomeError, Stopped: as `pipeline.rendering.conversion.confinement.run` raises them.
+    """
+    tools, version = find_tools()
+    request = {"tools": str(tools), "converter": version}
+    return run(Job("djvu_child", sys.executable, request, ".djvu", (str(tools),)), file, limits, patience)
+
+
+@cache
+def find_tools() -> tuple[Path, str]:
+    """Return the folder of DjVuLibre's tools, and its name and version. One that was not there is looked for again.
+
+    Raises:
+        UnsupportedFormat: there is none.
+    """
+    found = shutil.which("ddjvu")
+    if found is None:
+        raise UnsupportedFormat("this machine has no DjVuLibre", remedy=REMEDY)
+    told = subprocess.run([found, "--help"], capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
+    version = re.search(r"DjVuLibre-([\d.]+)", told.stderr + told.stdout)
+    return Path(found).parent, f"DjVuLibre {version[1]}" if version else "DjVuLibre"

@@ -1,0 +1,135 @@
+"""Slides, office documents, drawings and HTML made into PDFs by LibreOffice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from io import BufferedReader
+from pathlib import Path
+from typing import BinaryIO
+from xml.sax.saxutils import escape
+
+from pipeline.core.errors import UnsupportedFormat
+from pipeline.core.models import MediaType
+from pipeline.core.retry import Patience
+from pipeline.rendering.conversion.confinement import ConversionLimits, Job, Told, run
+
+#: How LibreOffice knows a format by its name. Protected OOXML tells what it is once it is open.
+_SUFFIXES = {
+    MediaType.PPTX: ".pptx",
+    MediaType.DOCX: ".docx",
+    MediaType.XLSX: ".xlsx",
+    MediaType.PROTECTED_OOXML: ".docx",
+    MediaType.PPT: ".ppt",
+    MediaType.DOC: ".doc",
+    MediaType.XLS: ".xls",
+    MediaType.ODP: ".odp",
+    MediaType.ODT: ".odt",
+    MediaType.ODS: ".ods",
+    MediaType.ODG: ".odg",
+    MediaType.RTF: ".rtf",
+    MediaType.KEYNOTE: ".key",
+    MediaType.PAGES: ".pages",
+    MediaType.NUMBERS: ".numbers",
+    MediaType.HTML: ".html",
+    MediaType.SVG: ".svg",
+    MediaType.WMF: ".wmf",
+    MediaType.EMF: ".emf",
+}
+REMEDY = (
+    "Install LibreOffice with its Python bindings (Debian's libreoffice-calc-nogui, libreoffice-draw-nogui, "
+    "libreoffice-impress-nogui, libreoffice-writer-nogui and python3-uno), then run "
+    "`pagesight retry --error unsupported`."
+)
+_PROBE_SECONDS = 60
+#: Where distributions and LibreOffice's own packages put it.
+_PLACES = ("usr/lib*/libreoffice/program", "opt/libreoffice*/program")
+_SECURITY = "Office.Common/Security/Scripting"
+#: No macro, no link, no network: a proxy that nobody is behind takes every request.
+_SETTINGS = (
+    (_SECURITY, "DisableMacrosExecution", "true"),
+    (_SECURITY, "DisableActiveContent", "true"),
+    (_SECURITY, "BlockUntrustedRefererLinks", "true"),
+    (_SECURITY, "MacroSecurityLevel", "3"),
+    ("Office.Writer/Content/Update", "Link", "2"),
+    ("Office.Calc/Content/Update", "Link", "2"),
+    ("Office.Common/Misc", "UseOpenCL", "false"),
+    ("Inet/Settings", "ooInetProxyType", "1"),
+    ("Inet/Settings", "ooInetNoProxy", ""),
+    *(
+        ("Inet/Settings", f"ooInet{protocol}Proxy{part}", value)
+        for protocol in ("HTTP", "HTTPS", "FTP")
+        for part, value in (("Name", "127.0.0.1"), ("Port", "9"))
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """A LibreOffice, and an interpreter that has its bindings."""
+
+    program: Path
+    """Folder of `soffice.bin`."""
+    interpreter: Path
+
+
+@cache
+def find_office() -> Office:
+    """Return the LibreOffice of this machine. One that was not there is looked for again.
+
+    Raises:
+        UnsupportedFormat: there is none, or none that can be spoken to.
+    """
+    commands = filter(None, map(shutil.which, ("soffice", "libreoffice")))
+    # The command may be a link into the folder, or a script that calls what lies there.
+    places = [Path(command).resolve().parent for command in commands]
+    places += [place for pattern in _PLACES for place in sorted(Path("/").glob(pattern), reverse=True)]
+    program = next((place for place in places if (place / "soffice.bin").exists()), None)
+    if program is None:
+        raise UnsupportedFormat("this machine has no LibreOffice", remedy=REMEDY)
+    for interpreter in (program / "python", Path("/usr/bin/python3")):
+        if interpreter.exists() and _has_bindings(interpreter):
+            return Office(program, interpreter)
+    raise UnsupportedFormat("this machine has no LibreOffice that Python can speak to", remedy=REMEDY)
+
+
+def convert(
+    file: BinaryIO, media_type: MediaType, passwords: Sequence[str], limits: ConversionLimits, patience: Patience
+) -> tuple[BufferedReader, Told]:
+    """Return an open PDF of a document, and what was told of it.
+
+    Raises:
+        UnsupportedFormat: this machine has no LibreOffice, or the document has no pages.
+        OutcomeError, Stopped: as `pipeline.rendering.conversion.confinement.run` raises them.
+    """
+    office = find_office()
+    request = {"program": str(office.program), "settings": _settings(), "passwords": list(passwords)}
+    job = Job("office_child", str(office.interpreter), request, _SUFFIXES[media_type], (str(office.program.parent),))
+    return run(job, file, limits, patience)
+
+
+def _has_bindings(interpreter: Path) -> bool:
+    command = [str(interpreter), "-I", "-c", "import uno"]
+    # The bindings would make `.config` in a home that they can write.
+    elsewhere = {"HOME": os.devnull}
+    probed = subprocess.run(command, capture_output=True, timeout=_PROBE_SECONDS, check=False, env=elsewhere)
+    return probed.returncode == 0
+
+
+def _settings() -> str:
+    """Return what a profile begins with, as `registrymodifications.xcu` has it."""
+    items = (
+        f'<item oor:path="/org.openoffice.{path}"><prop oor:name="{name}" oor:op="fuse"><value>{escape(value)}</value>'
+        "</prop></item>"
+        for path, name, value in _SETTINGS
+    )
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><oor:items xmlns:oor="http://openoffice.org/2001/registry" '
+        'xmlns:xs="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
+        + "".join(items)
+        + "</oor:items>"
+    )

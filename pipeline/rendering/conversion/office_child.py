@@ -1,0 +1,295 @@
+"""Has LibreOffice make a PDF of a document. Runs in a confined process, by an interpreter that has UNO's bindings.
+
+LibreOffice is spoken to by UNO rather than called with `--convert-to`: so passwords stand in no argument, links and
+macros are refused by the call itself, and it tells of each slide its notes and whether it is hidden.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import time
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import uno
+import unohelper
+from com.sun.star.beans import PropertyValue
+from com.sun.star.connection import NoConnectException
+from com.sun.star.task import XInteractionHandler2
+
+from pipeline.rendering.conversion.confined import OUTPUT, Failed, Reply, Request, Workplace, died, serve
+
+#: LibreOffice's own name, as messages show it.
+NAME = "LibreOffice"
+#: Exit status by which it asks to be started anew (`EXITHELPER_NORMAL_RESTART`).
+_START_ANEW = 81
+_POLL_SECONDS = 0.02
+#: How long a program may take from closing its pipe to being gone.
+_DEATH_SECONDS = 1
+_MAX_NOTE_CHARS = 100_000
+_MAX_FONTS = 200
+_MAX_FONT_CHARS = 100
+#: The declarations of fonts are at the head of an ODF file's parts.
+_FONTS_WITHIN = 1 << 20
+_FONT = re.compile(rb'<style:font-face\b[^>]*?\bsvg:font-family="([^"]*)"')
+#: The font of every presentation's and drawing's own default style, whatever the document names.
+_DEFAULT_FONTS = {"liberation sans"}
+#: An encrypted presentation of PowerPoint 97 says so in its CurrentUserAtom: header, size, token ([MS-PPT] 2.3.2).
+_ENCRYPTED_PPT = re.compile(rb"\x00\x00\xf6\x0f....\x14\x00\x00\x00\xdf\xc4\xd1\xf3", re.DOTALL)
+
+#: UNO's name of each kind of document, and how its filters begin.
+_KINDS = {
+    "com.sun.star.presentation.PresentationDocument": "impress",
+    "com.sun.star.drawing.DrawingDocument": "draw",
+    "com.sun.star.text.WebDocument": "writer_web",
+    "com.sun.star.text.TextDocument": "writer",
+    "com.sun.star.sheet.SpreadsheetDocument": "calc",
+}
+_ODF_FILTERS = {
+    "impress": "impress8",
+    "draw": "draw8",
+    "writer_web": "writerweb8_writer",
+    "writer": "writer8",
+    "calc": "calc8",
+}
+#: What notes stand in: the place made for them, or a text box; numbers, dates and footers have shapes of their own.
+_NOTES_SHAPES = ("com.sun.star.presentation.NotesShape", "com.sun.star.drawing.TextShape")
+#: `com.sun.star.document.MacroExecMode.NEVER_EXECUTE` and `com.sun.star.document.UpdateDocMode.NO_UPDATE`.
+_NEVER_EXECUTE = 0
+_NO_UPDATE = 0
+
+
+def main() -> None:
+    """Serve one request."""
+    serve(convert)
+
+
+def convert(place: Workplace, request: Request) -> Reply:
+    """Convert the document of a workplace.
+
+    Raises:
+        Failed: there is no PDF of it.
+    """
+    office = _start(place, request)
+    try:
+        return _convert(office, place, request)
+    except Failed:
+        raise
+    except Exception:
+        # A bridge that breaks is the first sign of the office's death: what it died of tells more.
+        with suppress(subprocess.TimeoutExpired):
+            raise died(NAME, office.program.wait(_DEATH_SECONDS)) from None
+        raise
+
+
+class _Office:
+    """A LibreOffice that runs and answers."""
+
+    def __init__(self, program: subprocess.Popen[bytes], context: Any) -> None:
+        self.program = program
+        self._context = context
+
+    def service(self, name: str) -> Any:
+        return self._context.ServiceManager.createInstanceWithContext(name, self._context)
+
+    def setting(self, path: str, name: str) -> str:
+        provider = self.service("com.sun.star.configuration.ConfigurationProvider")
+        arguments = (PropertyValue("nodepath", 0, path, 0),)
+        node = provider.createInstanceWithArguments("com.sun.star.configuration.ConfigurationAccess", arguments)
+        return str(node.getPropertyValue(name))
+
+
+class _Passwords(unohelper.Base, XInteractionHandler2):  # type: ignore[misc]
+    """Answers what LibreOffice would ask a person: passwords as long as there are any, and no to everything else."""
+
+    def __init__(self, passwords: Iterable[str]) -> None:
+        self._passwords = iter(passwords)
+        self.asked = False
+
+    def handle(self, request: Any) -> None:
+        self.handleInteractionRequest(request)
+
+    def handleInteractionRequest(self, request: Any) -> bool:
+        # `getRequest` would tell what is asked, but fails in the bindings; what may be answered tells it as well.
+        for continuation in request.getContinuations():
+            if hasattr(continuation, "setPassword"):
+                self.asked = True
+                password = next(self._passwords, None)
+                if password is not None:
+                    continuation.setPassword(password)
+                    continuation.select()
+                return password is not None
+        return False
+
+
+def _start(place: Workplace, request: Request) -> _Office:
+    _prepare_profile(place.profile, Path(request["program"]), request["settings"])
+    local = uno.getComponentContext()
+    resolver = local.ServiceManager.createInstanceWithContext("com.sun.star.bridge.UnoUrlResolver", local)
+    program = _run(place, request)
+    while True:
+        try:
+            return _Office(
+                program, resolver.resolve(f"uno:pipe,name={place.folder.name};urp;StarOffice.ComponentContext")
+            )
+        except NoConnectException:
+            status = program.poll()
+        if status == _START_ANEW:
+            program = _run(place, request)
+        elif status is not None:
+            raise died(NAME, status)
+        time.sleep(_POLL_SECONDS)
+
+
+def _run(place: Workplace, request: Request) -> subprocess.Popen[bytes]:
+    options = "--headless --norestore --nologo --nodefault --nolockcheck --nofirststartwizard".split()
+    command = (
+        str(Path(request["program"], "soffice.bin")),
+        *options,
+        f"-env:UserInstallation={place.profile.as_uri()}",
+        f"--accept=pipe,name={place.folder.name};urp;",
+    )
+    return place.start(command, SAL_USE_VCLPLUGIN="svp", SAL_DISABLE_OPENCL="1")
+
+
+def _prepare_profile(profile: Path, home: Path, settings: str) -> None:
+    """Write the settings; and, since LibreOffice starts twice in a profile that does not name it, its build."""
+    extensions = profile / "user" / "extensions"
+    extensions.mkdir(parents=True)
+    (profile / "user" / "registrymodifications.xcu").write_text(settings, encoding="utf-8")
+    version = home / "versionrc"
+    text = version.read_text(encoding="utf-8", errors="replace") if version.exists() else ""
+    build = re.search(r"^buildid=(.*)$", text, re.MULTILINE)
+    if build:
+        (extensions / "buildid").write_text(build[1], encoding="utf-8")
+
+
+def _convert(office: _Office, place: Workplace, request: Request) -> Reply:
+    document, unlocked = _load(office, place, request["passwords"])
+    kind = next((kind for service, kind in _KINDS.items() if document.supportsService(service)), None)
+    if kind is None:
+        raise Failed("unsupported", f"{NAME} opens it as a kind of document that has no pages")
+    pages = document.getRendererCount(document, ())
+    printed = min(pages, request["sheet_pages"]) if kind == "calc" else pages
+    if not printed:
+        raise Failed("corrupt", f"{NAME} finds no page in it")
+    _export(document, place.folder / OUTPUT, kind, printed if printed < pages else None)
+    slides = list(_slides(document)) if kind == "impress" else []
+    return {
+        "converter": f"{office.setting('/org.openoffice.Setup/Product', 'ooName')} "
+        + office.setting("/org.openoffice.Setup/Product", "ooSetupVersionAboutBox"),
+        "pages": printed,
+        "pages_left_out": pages - printed,
+        "hidden": [number for number, slide in enumerate(slides, 1) if not slide.Visible],
+        "notes": {number: text for number, slide in enumerate(slides, 1) if (text := _notes(slide))},
+        "substituted_fonts": _missing_fonts(office, document, place.folder / "fonts.zip", kind),
+        "title": document.DocumentProperties.Title or None,
+        "unlocked": unlocked,
+    }
+
+
+def _load(office: _Office, place: Workplace, passwords: Sequence[str]) -> tuple[Any, bool]:
+    """Open the document, and tell whether a password did it.
+
+    A damaged file and an encrypted one end alike but for a password having been asked for.
+    """
+    handler = _Passwords(passwords)
+    options = {
+        "Hidden": True,
+        "ReadOnly": True,
+        "MacroExecutionMode": _NEVER_EXECUTE,
+        "UpdateDocMode": _NO_UPDATE,
+        "InteractionHandler": handler,
+    }
+    desktop = office.service("com.sun.star.frame.Desktop")
+    document = None
+    with _refusing():
+        document = desktop.loadComponentFromURL(place.document.as_uri(), "_blank", 0, _properties(options))
+    if document is not None:
+        return document, handler.asked
+    if handler.asked:
+        raise Failed("encrypted", "no password that is known opens it" if passwords else "the file wants a password")
+    if place.document.suffix == ".ppt" and _ENCRYPTED_PPT.search(place.document.read_bytes()):
+        raise Failed("encrypted", f"it is encrypted in a way that {NAME} cannot read")
+    raise Failed("corrupt", f"{NAME} cannot open it")
+
+
+def _export(document: Any, path: Path, kind: str, last_page: int | None) -> None:
+    options: dict[str, Any] = {
+        "ExportHiddenSlides": True,  # so that page i is slide i
+        "ExportNotes": False,
+        "ExportNotesPages": False,
+        "ExportFormFields": False,  # their content is drawn
+        # Slides' names stand on them, or are made up.
+        "ExportBookmarks": kind not in ("impress", "draw"),
+        "EmbedStandardFonts": True,
+        "UseTaggedPDF": False,
+        **({"PageRange": f"1-{last_page}"} if last_page else {}),
+    }
+    data = uno.Any("[]com.sun.star.beans.PropertyValue", _properties(options))
+    with _refusing():
+        document.storeToURL(path.as_uri(), _properties({"FilterName": f"{kind}_pdf_Export", "FilterData": data}))
+    if not path.exists() or not path.stat().st_size:
+        raise Failed("corrupt", f"{NAME} makes no pages of it")
+
+
+def _slides(document: Any) -> Iterator[Any]:
+    for index in range(document.DrawPages.Count):
+        yield document.DrawPages.getByIndex(index)
+
+
+def _notes(slide: Any) -> str:
+    page = slide.NotesPage
+    shapes = (page.getByIndex(index) for index in range(page.Count))
+    texts = (
+        shape.String for shape in shapes if shape.ShapeType in _NOTES_SHAPES and not shape.IsEmptyPresentationObject
+    )
+    return "\n\n".join(text for text in texts if text.strip())[:_MAX_NOTE_CHARS]
+
+
+def _missing_fonts(office: _Office, document: Any, path: Path, kind: str) -> list[str]:
+    """Return the fonts that a document names and that are not there.
+
+    Saved as ODF it declares all of them at one place, whatever its format was.
+    """
+    with _refusing():
+        document.storeToURL(path.as_uri(), _properties({"FilterName": _ODF_FILTERS[kind]}))
+    if not zipfile.is_zipfile(path):
+        return []
+    device = office.service("com.sun.star.awt.Toolkit").createScreenCompatibleDevice(0, 0)
+    there = {font.Name.lower() for font in device.getFontDescriptors()} | _DEFAULT_FONTS
+    missing = {name.lower(): name for name in _named_fonts(path) if name.lower() not in there}
+    return sorted(missing.values())[:_MAX_FONTS]
+
+
+def _named_fonts(path: Path) -> Iterator[str]:
+    with zipfile.ZipFile(path) as package:
+        for part in ("styles.xml", "content.xml"):
+            with package.open(part) as file:
+                head = file.read(_FONTS_WITHIN)
+            for family in _FONT.findall(head):
+                # A list means its first font; what begins with a plus stands for one of the theme's.
+                name = re.split("[;,]", html.unescape(family.decode("utf-8", "replace")))[0].strip(" '\"")
+                if name and not name.startswith("+"):
+                    yield name[:_MAX_FONT_CHARS]
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Let LibreOffice say no to a document; what the bridge to it raises is not its word but its end."""
+    try:
+        yield
+    except uno.getClass("com.sun.star.uno.RuntimeException") as error:
+        if not isinstance(error, uno.getClass("com.sun.star.lang.IllegalArgumentException")):
+            raise
+    except uno.getClass("com.sun.star.uno.Exception"):
+        return
+
+
+def _properties(values: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(PropertyValue(name, 0, value, 0) for name, value in values.items())

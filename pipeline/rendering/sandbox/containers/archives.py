@@ -1,0 +1,475 @@
+"""Files that hold other files: what is in them, and its bytes. Runs in the sandbox process; nothing is written.
+
+Members are numbered as they lie in the file, and go out in that order: in a solid archive, or a compressed tar, each
+one costs all that lie before it, so that who wants many takes them in one pass.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import re
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast
+
+from pipeline.core.errors import (
+    CorruptFile,
+    EncryptedFile,
+    LimitExceeded,
+    LinkOutOfTree,
+    OutcomeError,
+    UnsupportedFormat,
+)
+from pipeline.rendering.protocol import RenderLimits
+from pipeline.rendering.text import clean_text
+
+if TYPE_CHECKING:
+    from pipeline.rendering.sandbox.page_image.crops import DecodedCrop
+    from pipeline.rendering.sandbox.page_image.finish import DecodedPage
+
+#: A container may expand to this much whatever its ratio: a page scanned blank packs better than any bomb.
+EXPANSION_FLOOR_BYTES = 64 << 20
+MAX_NAME_CHARS = 250
+_CHUNK_BYTES = 1 << 20
+#: What `zipfile` and the decompressors below it raise about broken archives.
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    RuntimeError,
+    NotImplementedError,
+    OverflowError,
+)
+TAR_ERRORS = (*ZIP_ERRORS, tarfile.TarError)
+STREAMS: dict[str, Callable[[BinaryIO], IO[bytes]]] = {
+    "application/gzip": lambda file: cast(IO[bytes], gzip.GzipFile(fileobj=file)),
+    "application/x-bzip2": bz2.BZ2File,
+    "application/x-xz": lzma.LZMAFile,
+}
+_ENCRYPTED = 0x1
+_UTF8 = 0x800
+_WINZIP_AES = 99
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, _WINZIP_AES)
+#: What macOS puts beside the files of a person: resource forks, and how a folder's window looks.
+_OF_THE_SYSTEM = re.compile(r"(?:^|/)(?:__MACOSX/|\.DS_Store$)")
+_EMPTY_SEGMENTS = ("", ".", "..")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file within a file."""
+
+    name: str
+    """Its path there, unique, in a form that leads nowhere else."""
+    bytes: int
+    error: OutcomeError | None = None
+    """Why it cannot be had."""
+
+
+class Sink(Protocol):
+    """Takes the bytes of members."""
+
+    def begin(self, index: int) -> bool:
+        """Whether the bytes of this member are still wanted."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Take some bytes of it."""
+        ...
+
+    def end(self) -> None:
+        """Hear that it is complete, and as its container says it should be."""
+        ...
+
+
+class Packed(ABC):
+    """An open container."""
+
+    pages = 0
+    title: str | None = None
+
+    def __init__(self, listing: Iterable[Member]) -> None:
+        self.listing = _unique(listing)
+
+    @property
+    def members(self) -> int:
+        """How many files are in it."""
+        return len(self.listing)
+
+    def render(self, page_number: int) -> DecodedPage:
+        """Raise, since it has no pages."""
+        raise AssertionError
+
+    def render_crops(self, page_number: int, bands: int) -> tuple[DecodedCrop, ...]:
+        """Raise, since it has no pages."""
+        raise AssertionError
+
+    def packed(self) -> Packed:
+        """Return itself."""
+        return self
+
+    def extract(self, first: int, sink: Sink) -> None:
+        """Give the sink the members from number `first` on, until it wants no more.
+
+        Raises:
+            CorruptFile, EncryptedFile, UnsupportedFormat: the member that was begun last cannot be had.
+        """
+        for index in range(first, self.members):
+            if self.listing[index].error is None:
+                if not sink.begin(index):
+                    return
+                with self._open(index) as stream:
+                    while data := stream.read(_CHUNK_BYTES):
+                        sink.write(data)
+                sink.end()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give its memory back."""
+
+    def _open(self, index: int) -> IO[bytes]:
+        raise NotImplementedError
+
+
+class ZipContainer(Packed):
+    """A ZIP archive."""
+
+    def __init__(self, descriptor: int, limits: RenderLimits, passwords: Sequence[str]) -> None:
+        """Open the file behind a descriptor.
+
+        Raises:
+            CorruptFile: it has no directory that can be read.
+            LimitExceeded: too many members, or they would expand too much.
+        """
+        self._file = opened(descriptor)
+        self._archive = open_zip(self._file)
+        self._passwords = passwords
+        self._errors: tuple[type[Exception], ...] = ZIP_ERRORS
+        infos = self._archive.infolist()
+        names = [info.filename for info in infos]  # not `is_dir`, which fails on an empty one
+        places = [place for place, name in enumerate(names) if not name.endswith("/") and not _is_systems(name)]
+        require_few(len(places), limits)
+        require_modest(sum(infos[place].file_size for place in places), descriptor, limits)
+        super().__init__(_zip_member(infos[place]) for place in places)
+        if any(info.compress_type == _WINZIP_AES for info in infos):
+            import pyzipper
+
+            self._archive = pyzipper.AESZipFile(self._file)
+            self._errors = (*ZIP_ERRORS, pyzipper.BadZipFile)
+            infos = self._archive.infolist()
+        self._infos = [infos[place] for place in places]
+
+    def extract(self, first: int, sink: Sink) -> None:
+        """Give the sink the members from number `first` on, until it wants no more."""
+        with broken("the member is damaged", self._errors):
+            super().extract(first, sink)
+
+    def close(self) -> None:
+        """Give its memory back."""
+        self._archive.close()
+        self._file.close()
+
+    def _open(self, index: int) -> IO[bytes]:
+        info = self._infos[index]
+        if not info.flag_bits & _ENCRYPTED:
+            return self._archive.open(info)
+        return self._archive.open(info, pwd=self._password_of(info))
+
+    def _password_of(self, info: zipfile.ZipInfo) -> bytes:
+        """Return the password that opens a member. One byte tells, and one time in 256 it lies: then all bytes do."""
+        fitting = [password for password in self._passwords if self._opens(info, password, whole=False)]
+        if len(fitting) > 1:
+            fitting = [password for password in fitting if self._opens(info, password, whole=True)]
+        if not fitting:
+            raise EncryptedFile(
+                "the member wants another password" if self._passwords else "the member wants a password"
+            )
+        return fitting[0].encode()
+
+    def _opens(self, info: zipfile.ZipInfo, password: str, *, whole: bool) -> bool:
+        try:
+            with self._archive.open(info, pwd=password.encode()) as stream:
+                while whole and stream.read(_CHUNK_BYTES):
+                    pass
+        except self._errors:
+            return False
+        return True
+
+
+class TarContainer(Packed):
+    """A tar, compressed or not."""
+
+    def __init__(self, descriptor: int, limits: RenderLimits) -> None:
+        """Open the file behind a descriptor.
+
+        Raises:
+            CorruptFile: it is damaged beyond its first member.
+            LimitExceeded: too many members, or they would expand too much.
+        """
+        self._file = opened(descriptor)
+        members = []
+        expanded = 0
+        with broken("the tar is damaged", TAR_ERRORS), self._archive() as archive:
+            for info in archive:
+                if info.isdir() or _is_systems(info.name):
+                    continue
+                members.append(_tar_member(info))
+                expanded += members[-1].bytes
+                require_few(len(members), limits)
+                require_modest(expanded, descriptor, limits)
+        super().__init__(members)
+
+    def extract(self, first: int, sink: Sink) -> None:
+        """Give the sink the members from number `first` on, until it wants no more."""
+        with broken("the member is damaged", TAR_ERRORS), self._archive() as archive:
+            wanted = (info for info in archive if not info.isdir() and not _is_systems(info.name))
+            for index, info in enumerate(wanted):
+                if index < first or self.listing[index].error is not None:
+                    continue
+                if not sink.begin(index):
+                    return
+                stream = archive.extractfile(info)
+                assert stream is not None
+                while data := stream.read(_CHUNK_BYTES):
+                    sink.write(data)
+                sink.end()
+
+    def close(self) -> None:
+        """Give its memory back."""
+        self._file.close()
+
+    def _archive(self) -> tarfile.TarFile:
+        self._file.seek(0)
+        return tarfile.open(fileobj=self._file, errors="replace")
+
+
+class CompressedFile(Packed):
+    """One file, compressed by gzip, bzip2 or xz. Its size is known once all of it is expanded."""
+
+    def __init__(self, descriptor: int, media_type: str, limits: RenderLimits) -> None:
+        """Open the file behind a descriptor.
+
+        Raises:
+            CorruptFile: it is damaged.
+            LimitExceeded: it would expand too much.
+        """
+        self._file = opened(descriptor)
+        self._media_type = media_type
+        self._file.seek(0)
+        name = _gzip_name(self._file.read(_CHUNK_BYTES)) if media_type == "application/gzip" else ""
+        expanded = 0
+        with broken("the compressed file is damaged", ZIP_ERRORS), self._open(0) as stream:
+            while data := stream.read(_CHUNK_BYTES):
+                expanded += len(data)
+                require_modest(expanded, descriptor, limits)
+        super().__init__([Member(name or "content", expanded)])
+
+    def extract(self, first: int, sink: Sink) -> None:
+        """Give the sink the file."""
+        with broken("the compressed file is damaged", ZIP_ERRORS):
+            super().extract(first, sink)
+
+    def close(self) -> None:
+        """Give its memory back."""
+        self._file.close()
+
+    def _open(self, index: int) -> IO[bytes]:
+        self._file.seek(0)
+        return STREAMS[self._media_type](self._file)
+
+
+class SevenZipContainer(Packed):
+    """A 7z archive."""
+
+    def __init__(self, descriptor: int, limits: RenderLimits, passwords: Sequence[str]) -> None:
+        """Open the file behind a descriptor.
+
+        Raises:
+            CorruptFile: it has no directory that can be read.
+            EncryptedFile: its directory wants another password.
+            LimitExceeded: too many members, or they would expand too much.
+        """
+        from pipeline.rendering.sandbox.containers.sevenzip import SevenZip
+
+        self._file = opened(descriptor)
+        self._archive = SevenZip(self._file, passwords)
+        self._entries = [entry for entry in self._archive.entries if not _is_systems(entry.filename)]
+        require_few(len(self._entries), limits)
+        require_modest(sum(entry.uncompressed for entry in self._entries), descriptor, limits)
+        super().__init__(
+            Member(
+                member_name(entry.filename),
+                entry.uncompressed,
+                LinkOutOfTree("a link within an archive is not followed") if entry.is_symlink else None,
+            )
+            for entry in self._entries
+        )
+
+    def extract(self, first: int, sink: Sink) -> None:
+        """Give the sink the members from number `first` on, until it wants no more."""
+        wanted = [
+            (index, entry)
+            for index, entry in enumerate(self._entries)
+            if index >= first and self.listing[index].error is None
+        ]
+        self._archive.extract(wanted, sink)
+
+    def close(self) -> None:
+        """Give its memory back."""
+        self._file.close()
+
+
+def open_packed(descriptor: int, media_type: str, limits: RenderLimits, passwords: Sequence[str]) -> Packed:
+    """Open an archive or a compressed file.
+
+    Raises:
+        CorruptFile, EncryptedFile, LimitExceeded: as its kind raises them.
+    """
+    if media_type == "application/zip":
+        return ZipContainer(descriptor, limits, passwords)
+    if media_type == "application/x-tar":
+        return TarContainer(descriptor, limits)
+    if media_type == "application/x-7z-compressed":
+        return SevenZipContainer(descriptor, limits, passwords)
+    return CompressedFile(descriptor, media_type, limits)
+
+
+def opened(descriptor: int) -> BinaryIO:
+    """Open the file behind a descriptor anew: with the parent's it shares a position, which is to stay."""
+    return open(f"/proc/self/fd/{descriptor}", "rb")  # noqa: PTH123
+
+
+def open_zip(file: BinaryIO) -> zipfile.ZipFile:
+    """Read the directory of a ZIP archive.
+
+    Raises:
+        CorruptFile: there is none that can be read.
+    """
+    try:
+        return zipfile.ZipFile(file)
+    except ZIP_ERRORS as error:
+        raise CorruptFile(f"the ZIP archive is damaged: {error}"[:200]) from error
+
+
+@contextmanager
+def broken(what: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Give what libraries raise about a broken file our own name.
+
+    Raises:
+        CorruptFile: one of these errors came.
+    """
+    try:
+        yield
+    except ConnectionError:  # the parent has gone while it was sent something
+        raise
+    except errors as error:
+        raise CorruptFile(f"{what}: {error or type(error).__name__}"[:200]) from error
+
+
+def require_few(members: int, limits: RenderLimits) -> None:
+    """See that a container has not too many members.
+
+    Raises:
+        LimitExceeded: it has.
+    """
+    if members > limits.max_members:
+        raise LimitExceeded(f"{members} members or more; PAGESIGHT_MAX_MEMBERS allows {limits.max_members}")
+
+
+def require_modest(expanded: int, descriptor: int, limits: RenderLimits) -> None:
+    """See that a container's members, all together, are not out of all proportion to it.
+
+    Raises:
+        LimitExceeded: they are.
+    """
+    packed = os.fstat(descriptor).st_size
+    if expanded > max(EXPANSION_FLOOR_BYTES, limits.max_expansion * packed):
+        raise LimitExceeded(
+            f"{packed} bytes hold {expanded} or more; PAGESIGHT_MAX_EXPANSION allows {limits.max_expansion:g} times it"
+        )
+
+
+def member_name(raw: str) -> str:
+    """Return a member's path without what could lead out of its container, or confuse who reads it."""
+    segments = clean_text(raw.replace("\\", "/")).replace("\n", " ").replace("\t", " ").split("/")
+    kept = "/".join(segment for segment in segments if segment.strip() not in _EMPTY_SEGMENTS)
+    return kept[-MAX_NAME_CHARS:].lstrip("/") or "unnamed"
+
+
+def _unique(members: Iterable[Member]) -> list[Member]:
+    """Give each of several members of one name a name of its own: `letter.pdf`, `letter (2).pdf`."""
+    taken: set[str] = set()
+    counts: dict[str, int] = {}
+    found = []
+    for member in members:
+        name = member.name
+        stem, dot, suffix = name.rpartition(".")
+        if "/" in suffix or not stem:
+            stem, dot, suffix = name, "", ""
+        while name in taken:
+            counts[member.name] = counts.get(member.name, 1) + 1
+            name = f"{stem} ({counts[member.name]}){dot}{suffix}"
+        taken.add(name)
+        found.append(Member(name, member.bytes, member.error))
+    return found
+
+
+def _is_systems(name: str) -> bool:
+    return bool(_OF_THE_SYSTEM.search(name.replace("\\", "/")))
+
+
+def _zip_member(info: zipfile.ZipInfo) -> Member:
+    error: OutcomeError | None = None
+    if stat.S_ISLNK(info.external_attr >> 16):
+        error = LinkOutOfTree("a link within an archive is not followed")
+    elif info.compress_type not in _METHODS:
+        error = UnsupportedFormat(f"members that are compressed by method {info.compress_type} are not supported")
+    return Member(member_name(_zip_name(info)), info.file_size, error)
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Return a name. What is not marked as UTF-8 often is it all the same; else it is in code page 437."""
+    if info.flag_bits & _UTF8:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode()
+    except UnicodeError:
+        return info.filename
+
+
+def _tar_member(info: tarfile.TarInfo) -> Member:
+    error: OutcomeError | None = None
+    if info.issym() or info.islnk():
+        error = LinkOutOfTree("a link within an archive is not followed")
+    elif not info.isreg():
+        error = UnsupportedFormat("not a regular file but a pipe or device")
+    return Member(member_name(info.name), 0 if error else info.size, error)
+
+
+def _gzip_name(head: bytes) -> str:
+    """Return the name that a gzip header holds (RFC 1952, 2.3), "" where there is none."""
+    has_extra, has_name = head[3:4] and head[3] & 4, head[3:4] and head[3] & 8
+    if not has_name:
+        return ""
+    start = 12 + int.from_bytes(head[10:12], "little") if has_extra else 10
+    name = head[start : start + 1000].partition(b"\0")[0]
+    try:
+        return member_name(name.decode())
+    except UnicodeDecodeError:
+        return member_name(name.decode("latin-1"))

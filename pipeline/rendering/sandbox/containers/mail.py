@@ -1,0 +1,350 @@
+"""Messages: RFC 5322 files, by the standard library, and Outlook's, by olefile. Runs in the sandbox process.
+
+What a message says is its first member, `message.html`, with sender, recipients, date and subject above it; all files
+that it carries are members beside it. A message within one of Outlook's is a folder of its own.
+"""
+
+from __future__ import annotations
+
+import email
+import html
+import io
+import mimetypes
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from email.header import decode_header, make_header
+from email.message import Message
+from typing import IO, Any
+
+import olefile
+
+from pipeline.core.errors import CorruptFile, OutcomeError, UnsupportedFormat
+from pipeline.rendering.protocol import RenderLimits
+from pipeline.rendering.sandbox.containers.archives import (
+    ZIP_ERRORS,
+    Member,
+    Packed,
+    Sink,
+    broken,
+    member_name,
+    opened,
+    require_few,
+    require_modest,
+)
+from pipeline.rendering.text import clean_line
+
+BODY = "message.html"
+#: What `email` and olefile raise about broken files.
+_ERRORS = (*ZIP_ERRORS, AttributeError, TypeError, RecursionError, LookupError, AssertionError)
+_MAX_HEADER_CHARS = 5_000
+_SHOWN = ("From", "To", "Cc", "Date", "Subject")
+#: Pages say which bytes they were written in; ours are UTF-8 by then.
+_OTHER_CHARSET = re.compile(r"<meta\b[^>]*\bcharset\b[^>]*>", re.IGNORECASE)
+#: Messages within messages of Outlook's that are opened; deeper ones are named.
+_MAX_DEPTH = 5
+_FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
+
+_Read = Callable[[], bytes]
+
+
+class MailContainer(Packed):
+    """A message, or anything else whose members are small enough to be made in memory."""
+
+    def __init__(self, parts: Sequence[tuple[Member, _Read]], descriptor: int, limits: RenderLimits) -> None:
+        require_few(len(parts), limits)
+        require_modest(sum(member.bytes for member, _ in parts), descriptor, limits)
+        self._reads = [read for _, read in parts]
+        self.held = ExitStack()
+        """What is given back at the end."""
+        super().__init__(member for member, _ in parts)
+
+    def extract(self, first: int, sink: Sink) -> None:
+        """Give the sink the members from number `first` on, until it wants no more."""
+        with broken("the message is damaged", _ERRORS):
+            super().extract(first, sink)
+
+    def close(self) -> None:
+        """Give its memory back, and what it holds."""
+        self._reads = []
+        self.held.close()
+
+    def _open(self, index: int) -> IO[bytes]:
+        return io.BytesIO(self._reads[index]())
+
+
+def open_eml(descriptor: int, limits: RenderLimits) -> MailContainer:
+    """Read a message as RFC 5322 has it.
+
+    Raises:
+        CorruptFile: it cannot be taken apart.
+        LimitExceeded: it carries too much.
+    """
+    with opened(descriptor) as file, broken("the message is damaged", _ERRORS):
+        message = email.message_from_binary_file(file)
+        bodies = _Bodies()
+        files: list[tuple[Member, _Read]] = []
+        for name, read in _files(message, bodies):
+            files.append(_part(name or f"part-{len(files) + 1}", read))
+        fields = {name: _decoded(message.get(name)) for name in _SHOWN}
+        return MailContainer([_body(fields, bodies.texts), *files], descriptor, limits)
+
+
+def open_msg(descriptor: int, limits: RenderLimits) -> MailContainer:
+    """Read a message of Outlook's (MS-OXMSG).
+
+    Raises:
+        CorruptFile: it cannot be taken apart.
+        LimitExceeded: it carries too much.
+    """
+    with ExitStack() as held:
+        # olefile's objects refer to one another: left to themselves they keep the file open until they are collected.
+        file = held.enter_context(opened(descriptor))
+        with broken("the message is damaged", _ERRORS):
+            parts = list(_OutlookMessage(olefile.OleFileIO(file), [], _TOP_HEADER_BYTES).parts("", 0))
+            container = MailContainer(parts, descriptor, limits)
+        container.held = held.pop_all()
+        return container
+
+
+class _Bodies:
+    """What a message says, in the order of its parts."""
+
+    def __init__(self) -> None:
+        self.texts: list[tuple[str, bool]] = []
+
+    def add(self, text: str, *, is_html: bool) -> None:
+        if text.strip():
+            self.texts.append((text, is_html))
+
+
+def _files(part: Message, bodies: _Bodies) -> Iterator[tuple[str | None, _Read]]:
+    """Yield the files that a part carries, and add to the bodies what it says."""
+    kind = part.get_content_type()
+    if kind == "message/rfc822" and part.is_multipart():
+        inner = part.get_payload(0)
+        assert isinstance(inner, Message)
+        yield _name_of(part) or f"{_decoded(inner.get('Subject')) or 'message'}.eml", inner.as_bytes
+    elif kind == "message/delivery-status":
+        bodies.add(part.as_string(), is_html=False)
+    elif part.is_multipart():
+        for child in _chosen(part):
+            yield from _files(child, bodies)
+    elif kind in ("text/plain", "text/html") and not _name_of(part) and part.get_content_disposition() != "attachment":
+        bodies.add(_text_of(part), is_html=kind == "text/html")
+    else:
+        yield _name_of(part) or _named_by_kind(kind), lambda: _bytes_of(part)
+
+
+def _chosen(part: Message) -> list[Message]:
+    """Return the children of a multipart; of several forms of the same text only the richest: HTML, else the first."""
+    children = [child for child in part.get_payload() if isinstance(child, Message)]
+    if part.get_content_type() != "multipart/alternative":
+        return children
+    texts = [child for child in children if child.get_content_maintype() in ("text", "multipart")]
+    rich = [child for child in texts if any(leaf.get_content_type() == "text/html" for leaf in child.walk())]
+    best = rich[-1:] or texts[:1]
+    return [
+        child for child in children if child in best or child not in texts or child.get_content_subtype() == "calendar"
+    ]
+
+
+def _name_of(part: Message) -> str | None:
+    name = part.get_filename()
+    return _decoded(name) or None if name else None
+
+
+def _named_by_kind(kind: str) -> str | None:
+    suffix = mimetypes.guess_extension(kind)
+    return f"part{suffix}" if suffix else None
+
+
+def _bytes_of(part: Message) -> bytes:
+    payload = part.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _text_of(part: Message) -> str:
+    return _decode(_bytes_of(part), part.get_content_charset())
+
+
+def _decode(data: bytes, charset: str | None) -> str:
+    for encoding in (charset, "utf-8"):
+        try:
+            if encoding:
+                return data.decode(encoding)
+        except (LookupError, UnicodeDecodeError):
+            continue
+    return data.decode("cp1252", "replace")
+
+
+def _decoded(value: Any) -> str:
+    """Return a header's text: encoded words decoded, on one line."""
+    raw = str(value or "")[:_MAX_HEADER_CHARS]
+    try:
+        text = str(make_header(decode_header(raw)))
+    except (*_ERRORS, email.errors.MessageError):
+        text = raw
+    return clean_line(text, _MAX_HEADER_CHARS) or ""
+
+
+def _part(name: str, read: _Read) -> tuple[Member, _Read]:
+    try:
+        return Member(member_name(name), len(read())), read
+    except _ERRORS as error:
+        return Member(member_name(name), 0, CorruptFile(f"the attachment is damaged: {error}"[:200])), read
+
+
+def _body(fields: dict[str, str], texts: Sequence[tuple[str, bool]], folder: str = "") -> tuple[Member, _Read]:
+    page = _page(fields, texts).encode("utf-8", "replace")
+    return Member(folder + BODY, len(page)), lambda: page
+
+
+def _page(fields: dict[str, str], texts: Sequence[tuple[str, bool]]) -> str:
+    rows = "".join(
+        f"<tr><th align='left' valign='top'>{name}</th><td>{html.escape(text)}</td></tr>\n"
+        for name, text in fields.items()
+        if text
+    )
+    said = "<hr>\n".join(
+        _OTHER_CHARSET.sub("", text) if is_html else f"<p>{'<br>'.join(html.escape(text).splitlines())}</p>\n"
+        for text, is_html in texts
+    )
+    title = html.escape(fields.get("Subject", ""))
+    return (
+        f'<!DOCTYPE html>\n<html><head><meta charset="utf-8"><title>{title}</title></head>\n'
+        f"<body>\n<table>\n{rows}</table>\n<hr>\n{said}</body></html>\n"
+    )
+
+
+#: Bytes before the entries of a property stream: of a message that is a file, of one within another, of an attachment.
+_TOP_HEADER_BYTES, _INNER_HEADER_BYTES, _ATTACHMENT_HEADER_BYTES = 32, 24, 8
+_PROPERTIES = "__properties_version1.0"
+#: Property ids (MS-OXPROPS).
+_SUBJECT, _SENDER, _SENDER_ADDRESS, _SENDER_SMTP = 0x0037, 0x0C1A, 0x0C1F, 0x5D01
+_DISPLAY_TO, _DISPLAY_CC, _SUBMITTED, _DELIVERED = 0x0E04, 0x0E03, 0x0039, 0x0E06
+_PLAIN_BODY, _HTML_BODY, _RTF_BODY, _CODE_PAGE, _BODY_CODE_PAGE = 0x1000, 0x1013, 0x1009, 0x3FFD, 0x3FDE
+_ATTACHED, _LONG_NAME, _SHORT_NAME, _SHOWN_NAME = 0x3701, 0x3707, 0x3704, 0x3001
+_UTF8_CODE_PAGE = 65001
+
+
+class _OutlookMessage:
+    """A message in a storage of a compound file, and what can be read of its properties."""
+
+    def __init__(self, storage: olefile.OleFileIO[str], path: list[str], header_bytes: int) -> None:
+        self._storage = storage
+        self._path = path
+        self._fixed = self._properties(path, header_bytes)
+
+    def parts(self, folder: str, depth: int) -> Iterator[tuple[Member, _Read]]:
+        """Yield what the message says, and the files that it carries, messages within it as folders."""
+        rich = self._rich_text()
+        yield _body(self._fields(), self._texts(), folder)
+        if rich is not None:
+            yield _part(f"{folder}message.rtf", lambda: rich)
+        for number, path in enumerate(self._attachments(), 1):
+            name = self._attachment_name(path) or f"part-{number}"
+            inner = [*path, f"__substg1.0_{_ATTACHED:04X}000D"]
+            if self._storage.exists([*inner, _PROPERTIES]) and depth < _MAX_DEPTH:
+                message = _OutlookMessage(self._storage, inner, _INNER_HEADER_BYTES)
+                yield from message.parts(f"{folder}{member_name(name).replace('/', '_')}/", depth + 1)
+            elif self._storage.exists(inner):
+                refused: OutcomeError = UnsupportedFormat(
+                    "objects of other programs within a message are not supported"
+                )
+                yield Member(member_name(folder + name), 0, refused), bytes
+            else:
+                yield _part(folder + name, lambda path=path: self._binary(path, _ATTACHED) or b"")  # type: ignore[misc]
+
+    def _fields(self) -> dict[str, str]:
+        sender = self._text(_SENDER)
+        address = self._text(_SENDER_SMTP) or self._text(_SENDER_ADDRESS)
+        if "@" in address and address != sender:
+            sender = f"{sender} <{address}>".strip()
+        moment = self._fixed.get(_SUBMITTED) or self._fixed.get(_DELIVERED)
+        return {
+            "From": sender,
+            "To": self._text(_DISPLAY_TO),
+            "Cc": self._text(_DISPLAY_CC),
+            "Date": _filetime(moment) if moment else "",
+            "Subject": self._text(_SUBJECT),
+        }
+
+    def _texts(self) -> list[tuple[str, bool]]:
+        page = self._binary(self._path, _HTML_BODY)
+        if page is not None:
+            return [(_decode(page, _encoding(self._fixed.get(_BODY_CODE_PAGE))), True)]
+        page_text = self._long_text(_HTML_BODY)
+        if page_text:
+            return [(page_text, True)]
+        plain = self._long_text(_PLAIN_BODY)
+        return [(plain, False)] if plain.strip() else []
+
+    def _rich_text(self) -> bytes | None:
+        """Return the body in Rich Text Format where the message has no other."""
+        packed = None if self._texts() else self._binary(self._path, _RTF_BODY)
+        if packed is None:
+            return None
+        import compressed_rtf
+
+        return bytes(compressed_rtf.decompress(packed))
+
+    def _attachments(self) -> list[list[str]]:
+        depth = len(self._path)
+        return [
+            path
+            for path in self._storage.listdir(streams=False, storages=True)
+            if len(path) == depth + 1 and path[:depth] == self._path and path[-1].startswith("__attach_version1.0_#")
+        ]
+
+    def _attachment_name(self, path: list[str]) -> str:
+        names = (self._text(number, path) for number in (_LONG_NAME, _SHORT_NAME, _SHOWN_NAME))
+        return next(filter(None, names), "")
+
+    def _text(self, number: int, path: list[str] | None = None) -> str:
+        return clean_line(self._long_text(number, path), _MAX_HEADER_CHARS) or ""
+
+    def _long_text(self, number: int, path: list[str] | None = None) -> str:
+        path = self._path if path is None else path
+        wide = self._stream(path, number, "001F")
+        if wide is not None:
+            return wide.decode("utf-16-le", "replace").rstrip("\0")
+        narrow = self._stream(path, number, "001E") or b""
+        return _decode(narrow, _encoding(self._fixed.get(_CODE_PAGE))).rstrip("\0")
+
+    def _binary(self, path: list[str], number: int) -> bytes | None:
+        return self._stream(path, number, "0102")
+
+    def _stream(self, path: list[str], number: int, kind: str) -> bytes | None:
+        name = [*path, f"__substg1.0_{number:04X}{kind}"]
+        if not self._storage.exists(name):
+            return None
+        with self._storage.openstream(name) as stream:
+            return bytes(stream.read())
+
+    def _properties(self, path: list[str], header_bytes: int) -> dict[int, int]:
+        """Return the values of fixed size, by property id: 16 bytes each, type, id, flags, value."""
+        name = [*path, _PROPERTIES]
+        if not self._storage.exists(name):
+            return {}
+        with self._storage.openstream(name) as stream:
+            data = stream.read()[header_bytes:]
+        return {
+            int.from_bytes(data[at + 2 : at + 4], "little"): int.from_bytes(data[at + 8 : at + 16], "little")
+            for at in range(0, len(data) - 15, 16)
+        }
+
+
+def _encoding(code_page: int | None) -> str | None:
+    if not code_page:
+        return None
+    return "utf-8" if code_page == _UTF8_CODE_PAGE else f"cp{code_page & 0xFFFFFFFF}"
+
+
+def _filetime(moment: int) -> str:
+    """Return a time as people read it; it is kept as tenths of microseconds since 1601."""
+    try:
+        return f"{_FILETIME_EPOCH + timedelta(microseconds=moment // 10):%a, %d %b %Y %H:%M:%S +0000}"
+    except OverflowError:
+        return ""

@@ -1,0 +1,335 @@
+"""Image files, by Pillow, and HEIF by libheif. Runs in the sandbox process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from PIL import Image, TiffImagePlugin
+
+from pipeline.core.errors import CorruptFile, LimitExceeded, OutcomeError, UnsupportedFormat
+from pipeline.rendering import exif, jpeg2000
+from pipeline.rendering.protocol import RenderLimits
+from pipeline.rendering.sandbox.image.raster import Picture, to_rgb
+from pipeline.rendering.sandbox.page_image.crops import DecodedCrop, cut, page_size
+from pipeline.rendering.sandbox.page_image.finish import DecodedPage, finish_page, fit, placed
+
+if TYPE_CHECKING:
+    from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+
+#: Pillow's names for the formats, by media type.
+FORMATS = {
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
+    "image/tiff": "TIFF",
+    "image/webp": "WEBP",
+    "image/gif": "GIF",
+    "image/bmp": "BMP",
+    "image/jp2": "JPEG2000",
+    "image/heif": "HEIF",
+    "image/avif": "AVIF",
+    "image/x-portable-anymap": "PPM",
+    "image/vnd.adobe.photoshop": "PSD",
+}
+#: What is not decoded, by how its files begin.
+_UNREAD_HEADS = {
+    b"8BPS\0\2": "PSB pictures, Photoshop's large ones,",
+    b"MM\0+": "big-endian BigTIFF pictures",
+}
+#: The same by what Pillow says of it: a TIFF's kind of samples, the value of its tag Compression (as libtiff's tiff.h
+#: lists them), or a PSD's colour mode and bits a channel.
+_UNREAD_KINDS = {
+    "unknown pixel mode": "TIFF pictures with samples of this kind",
+    "34661": "TIFF pictures compressed by JBIG",
+    "34712": "TIFF pictures compressed by JPEG 2000",
+    "34887": "TIFF pictures compressed by LERC",
+    "50002": "TIFF pictures compressed by JPEG XL",
+    **{f"({mode}, {bits})": f"PSD pictures of {bits} bits a channel" for mode in range(10) for bits in (16, 32)},
+}
+# Pillow's own reader of uncompressed TIFF files takes no subsampled YCbCr, and 16-bit planes for 8-bit ones.
+TiffImagePlugin.READ_LIBTIFF = True
+# Grey of 16 bits where white is zero: Pillow knows it of little-endian files only, and leaves the inverting to others.
+TiffImagePlugin.OPEN_INFO[(TiffImagePlugin.MM, 0, (1,), 1, (16,), ())] = ("I;16B", "I;16B")
+#: How the decoders' libraries say that memory was refused: Pillow's name and number for it, libavif's, libheif's.
+_OUT_OF_MEMORY = ("out of memory", "decoder error -9", "memory allocation")
+_HEAD_BYTES = 8
+_SEPARATE_PLANES = 2
+_WHITE_IS_ZERO = 0
+#: Files claim anything; a scanner's resolution lies between these. Of a TIFF that tells none Pillow says 1.
+_DPI = (1.0, 20_000.0)
+_TRANSPOSE = Image.Transpose
+#: What turns a picture upright, by EXIF orientation: the transposition, and the degrees clockwise in it.
+_UPRIGHT = {
+    1: (None, 0),
+    2: (_TRANSPOSE.FLIP_LEFT_RIGHT, 0),
+    3: (_TRANSPOSE.ROTATE_180, 180),
+    4: (_TRANSPOSE.FLIP_TOP_BOTTOM, 180),
+    5: (_TRANSPOSE.TRANSPOSE, 270),
+    6: (_TRANSPOSE.ROTATE_270, 90),
+    7: (_TRANSPOSE.TRANSVERSE, 90),
+    8: (_TRANSPOSE.ROTATE_90, 270),
+}
+_SIDEWAYS = tuple(transposition for transposition, degrees in _UPRIGHT.values() if degrees in (90, 270))
+
+
+class ImageFile:
+    """An open image file. Every frame of a TIFF is a page; of all other formats only one is: the first of an animation,
+    the primary one of a HEIF file, the composite of a PSD file.
+    """
+
+    title: str | None = None
+    members = 0
+
+    def __init__(self, descriptor: int, media_type: str, limits: RenderLimits, *, keep_gps: bool) -> None:
+        """Open the file behind a descriptor.
+
+        Raises:
+            CorruptFile: Pillow cannot open it.
+            UnsupportedFormat: it is of a kind that Pillow does not know.
+            LimitExceeded: a TIFF has more frames than `limits` allow pages.
+        """
+        # Ours is checked before anything is decoded; Pillow's own refuses genuine scans of 180 megapixels and more.
+        Image.MAX_IMAGE_PIXELS = None
+        self._path = Path(f"/proc/self/fd/{descriptor}")
+        self._format = FORMATS[media_type]
+        self._limits = limits
+        self._keep_gps = keep_gps
+        self._decoded: int | None = None
+        self._open()
+        self.pages = 1
+        if self._format == "TIFF":
+            self.pages = self._count_frames()
+            self._reopen()  # Pillow keeps what a frame told of itself for the frames after it
+
+    def render(self, page_number: int) -> DecodedPage:
+        """Decode and measure a frame.
+
+        Raises:
+            CorruptFile: Pillow cannot decode it.
+            UnsupportedFormat: it is compressed in a way that nothing here decodes.
+            LimitExceeded: its header declares more pixels than `limits` allow.
+        """
+        with self._frame(page_number) as image:
+            return _render(image, self._limits.max_pixels, self._keep_gps)
+
+    def render_crops(self, page_number: int, bands: int) -> tuple[DecodedCrop, ...]:
+        """Decode a frame and cut it into so many bands, in pixels of its own or fewer.
+
+        Raises:
+            CorruptFile, UnsupportedFormat, LimitExceeded: as `render` raises them.
+        """
+        with self._frame(page_number) as image:
+            return _render_crops(image, bands, self._limits.max_pixels)
+
+    def close(self) -> None:
+        """Give the picture's memory back."""
+        self._image.close()
+        self._file.close()
+
+    @contextmanager
+    def _frame(self, page_number: int) -> Iterator[Picture]:
+        """Yield the picture of a page, which is not decoded yet."""
+        if page_number == self._decoded:  # its header has been changed by decoding it
+            self._reopen()
+        try:
+            with _pillow_errors():
+                if self._format == "TIFF":
+                    self._seek(page_number - 1)
+                self._decoded = page_number
+                yield self._image
+        except OutcomeError:
+            # A failed frame leaves a half-read state behind, which must not harm the next one.
+            self._reopen()
+            raise
+
+    def _open(self) -> None:
+        file = self._path.open("rb")
+        try:
+            with _pillow_errors():
+                self._image = _open_picture(file, self._format)
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+
+    def _reopen(self) -> None:
+        self.close()
+        self._decoded = None
+        self._open()
+
+    def _seek(self, frame: int) -> None:
+        image = cast(Image.Image, self._image)
+        if image.tell() != frame:
+            image.info.clear()
+            image.seek(frame)
+
+    def _count_frames(self) -> int:
+        """Count by walking the directories. The first that cannot be read counts too, and then fails as a page."""
+        for frame in range(1, self._limits.max_pages + 1):
+            try:
+                with suppress(UnsupportedFormat), _pillow_errors():
+                    self._seek(frame)
+            except CorruptFile as error:
+                return frame if isinstance(error.__cause__, EOFError) else frame + 1
+        raise LimitExceeded(f"the TIFF has more frames than the limit of {self._limits.max_pages} pages")
+
+
+def _open_picture(file: BinaryIO, image_format: str) -> Picture:
+    if image_format == "HEIF":
+        from pipeline.rendering.sandbox.image.heif import HeifPicture  # 30 MB of address space, for those who need it
+
+        return HeifPicture(file)
+    head = file.read(_HEAD_BYTES)
+    file.seek(0)
+    for start, kind in _UNREAD_HEADS.items():
+        if head.startswith(start):
+            raise UnsupportedFormat(f"{kind} are not decoded")
+    Image.init()
+    factory, _ = Image.OPEN[image_format]  # Image.open would keep to itself what is wrong with the file
+    return factory(file, "")
+
+
+@contextmanager
+def _pillow_errors() -> Iterator[None]:
+    """Translate what Pillow raises on bad bytes: OSError, TypeError, ValueError, SyntaxError, struct.error, … are
+    known, and its documentation promises no closed set.
+    """
+    try:
+        yield
+    except (OutcomeError, MemoryError):
+        raise
+    except Exception as error:
+        if kind := _UNREAD_KINDS.get(str(error)):
+            raise UnsupportedFormat(f"{kind} are not decoded") from error
+        if any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+            raise MemoryError from error
+        raise CorruptFile(f"the picture cannot be decoded: {str(error)[:200] or type(error).__name__}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Stance:
+    """How a decoded picture stands."""
+
+    orientation: int | None
+    """As its EXIF tags tell it."""
+    degrees: int
+    """Clockwise, that turn it upright."""
+    transposition: Image.Transpose | None
+    """What is still to be done to turn it upright."""
+    shown: tuple[int, int]
+    """Width and height of the picture when it stands upright."""
+    stored: tuple[int, int]
+
+
+def _render(image: Picture, max_pixels: int, keep_gps: bool) -> DecodedPage:
+    mode, dpi = image.mode, _dpi(image)
+    stance = _load(image, max_pixels, lambda width, height: fit(width, height, enlarge=False).content)
+    canvas = fit(*stance.shown, enlarge=False)
+    tags = exif.flatten(image, keep_gps=keep_gps)
+    page = placed(_upright(image, canvas.content, stance.transposition), canvas)
+    return DecodedPage(
+        image=finish_page(page, page.tobytes()),
+        dpi=dpi and dpi * canvas.content[0] / stance.shown[0],
+        original={
+            "format": image.format,
+            "mode": mode,
+            "width": stance.stored[0],
+            "height": stance.stored[1],
+            "dpi": dpi,
+            "rotation": stance.degrees,
+            "orientation": stance.orientation,
+            "captured_at": exif.captured_at(tags),
+            "camera": exif.camera(tags),
+        },
+        is_vector=False,
+        exif=tags,
+    )
+
+
+def _render_crops(image: Picture, bands: int, max_pixels: int) -> tuple[DecodedCrop, ...]:
+    stance = _load(image, max_pixels, lambda width, height: page_size(width, height, bands, enlarge=False))
+    size = page_size(*stance.shown, bands, enlarge=False)
+    return cut(_upright(image, size, stance.transposition), bands)
+
+
+def _load(image: Picture, max_pixels: int, wanted: Callable[[int, int], tuple[int, int]]) -> _Stance:
+    """Decode a picture, large enough for what is wanted of one of its size, and tell how it stands."""
+    _check_size(image.size, max_pixels)
+    by_pillow = image.format == "TIFF"  # which `load` turns upright, and forgets the tag
+    told = exif.orientation(image) if image.format != "PNG" else None
+    size = image.size
+    _decode(image, wanted(*size))
+    # Only now for PNG, where it may stand behind the pixels: asking before would decode them.
+    told = told or exif.orientation(image)
+    transposition, degrees = _UPRIGHT[told or 1]
+    turned = size[::-1] if degrees in (90, 270) else size
+    if by_pillow:
+        return _Stance(told, degrees, None, shown=size, stored=turned)
+    return _Stance(told, degrees, transposition, shown=turned, stored=size)
+
+
+def _decode(image: Picture, size: tuple[int, int]) -> None:
+    """Decode a picture, at a reduced scale of not less than `size` where its format has such."""
+    if image.format in ("JPEG", "MPO"):
+        cast(Image.Image, image).draft(None, size)
+    if image.format == "JPEG2000":
+        _reduce(cast("Jpeg2KImageFile", image), size)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        _refuse_unread(image)
+    image.load()
+
+
+def _refuse_unread(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Refuse what Pillow opens and then cannot decode, or decodes into other colours."""
+    if image.info["compression"] == "webp":
+        raise UnsupportedFormat("TIFF pictures compressed by WebP are not decoded")
+    if image.mode == "LAB" and image.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION) == _SEPARATE_PLANES:
+        raise UnsupportedFormat("TIFF pictures in Lab with separate planes are not decoded")
+
+
+def _reduce(image: Jpeg2KImageFile, size: tuple[int, int]) -> None:
+    """Have JPEG 2000 read at as many halvings as leave `size`, with the profile that Pillow passes over."""
+    assert image.fp is not None
+    told = jpeg2000.inspect(image.fp)
+    image.reduce = min(told.reductions, int(math.log2(min(image.width / size[0], image.height / size[1]))))
+    if told.icc_profile:
+        image.info["icc_profile"] = told.icc_profile
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise LimitExceeded(f"the picture has {width} x {height} = {width * height} pixels, the limit is {max_pixels}")
+    if width * height == 0:
+        raise CorruptFile("the picture has no pixels")
+
+
+def _upright(image: Picture, size: tuple[int, int], transposition: Image.Transpose | None) -> Image.Image:
+    """Return the picture in RGB, turned, at a size."""
+    stored = size[::-1] if transposition in _SIDEWAYS else size
+    upright = to_rgb(image, stored, image.info.get("icc_profile"), inverted=_is_inverted(image))
+    return upright if transposition is None else upright.transpose(transposition)
+
+
+def _is_inverted(image: Picture) -> bool:
+    """Tell pictures whose samples Pillow hands over turned: inks, one bit, and deep grey where white is zero."""
+    if image.format in ("JPEG", "MPO"):  # which only Adobe's programs invert, and they leave a mark
+        return image.mode == "CMYK" and "adobe" not in image.info
+    if image.format == "PSD":
+        return image.mode == "1"
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode.startswith("I;16"):
+        return image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO
+    return False
+
+
+def _dpi(image: Picture) -> float | None:
+    """Return the file's own resolution across, None where it tells none that a scanner could have."""
+    try:
+        dpi = float(image.info["dpi"][0])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, IndexError):
+        return None
+    return dpi if _DPI[0] < dpi < _DPI[1] else None

@@ -1,0 +1,1 @@
+"""The page image: size, crops, measures, JPEG."""

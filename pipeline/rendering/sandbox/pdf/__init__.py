@@ -1,0 +1,1 @@
+"""PDF files: pages, text layer, outline, attachments, encryption."""

@@ -1,0 +1,250 @@
+"""PDF pages, by PDFium. Runs in the sandbox process; one document at a time, since PDFium is not thread-safe."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import cached_property, partial
+
+import pypdfium2 as pdfium
+import pypdfium2.raw as pdfium_c
+from PIL import Image
+
+from pipeline.core.errors import CorruptFile, EncryptedFile, LimitExceeded
+from pipeline.rendering.protocol import RenderLimits
+from pipeline.rendering.sandbox.page_image.crops import DecodedCrop, cut, page_size
+from pipeline.rendering.sandbox.page_image.finish import Canvas, DecodedPage, LayerState, finish_page, fit
+from pipeline.rendering.sandbox.pdf.attachments import Attachments, count_attachments
+from pipeline.rendering.sandbox.pdf.encryption import first_that_opens, pdf_forms
+from pipeline.rendering.sandbox.pdf.outline import Outline
+from pipeline.rendering.sandbox.pdf.pictures import picture_share
+from pipeline.rendering.sandbox.pdf.text import inked_share, layer_text, letter_height
+from pipeline.rendering.sandbox.pdf.text_layer_quality import state_of
+from pipeline.rendering.text import clean_line, utf16
+
+POINTS_PER_INCH = 72
+#: Sides beyond these are no page's: PDFium hands out 0 for boxes it cannot make sense of, and boxes of 2,147,483,648
+#: points exist, on which a letter would be far less than a pixel. The upper one is 3.5 km.
+_SIDE_POINTS = (1e-3, 1e7)
+MAX_TITLE_CHARS = 500
+MAX_LABEL_CHARS = 50
+#: A page with a larger share of pictures was scanned or photographed.
+_SCANNED_SHARE = 0.5
+#: Annotations looked at: pages with 32,768 of them exist.
+_MAX_ANNOTATIONS = 1_000
+#: Annotations whose words are seen on the page.
+_WORDED = {pdfium_c.FPDF_ANNOT_WIDGET, pdfium_c.FPDF_ANNOT_FREETEXT, pdfium_c.FPDF_ANNOT_STAMP}
+_XFA = (pdfium_c.FORMTYPE_XFA_FULL, pdfium_c.FORMTYPE_XFA_FOREGROUND)
+
+
+class PdfFile:
+    """An open PDF."""
+
+    def __init__(self, descriptor: int, limits: RenderLimits, passwords: Sequence[str] = ()) -> None:
+        """Open the file behind a descriptor.
+
+        Raises:
+            CorruptFile: not a PDF that can be read, or one without pages.
+            EncryptedFile: it wants another password, or is encrypted in a way that PDFium does not know.
+            LimitExceeded: it has more pages than `limits` allow.
+        """
+        self._pdf = pdfium.PdfDocument(_load(descriptor, passwords))
+        # Before anything else touches the document, as PDFium wants it, else form fields stay empty.
+        self._pdf.init_forms()
+        self._limits = limits
+        self.members = count_attachments(self._pdf)
+        self.pages = len(self._pdf)
+        if self.pages < 1:
+            raise CorruptFile("no pages can be found in the PDF")
+        if self.pages > limits.max_pages:
+            raise LimitExceeded(f"the PDF has {self.pages} pages, the limit is {limits.max_pages}")
+        title = utf16(lambda buffer, size: pdfium_c.FPDF_GetMetaText(self._pdf, b"Title", buffer, size))
+        self.title = clean_line(title, MAX_TITLE_CHARS)
+
+    def render(self, page_number: int) -> DecodedPage:
+        """Draw and measure a page.
+
+        Raises:
+            CorruptFile: PDFium cannot load the page, or it has no area.
+        """
+        with self._sized(page_number) as (page, width, height):
+            canvas = fit(width, height, enlarge=True)
+            share = picture_share(page)
+            annotations = _subtypes(page)
+            with _painted(page, canvas) as (image, pixels):
+                text, layer, letters = self._layer(
+                    page_number - 1, page, annotations, image, canvas, share >= _SCANNED_SHARE
+                )
+                scale = canvas.content[0] / width
+                return DecodedPage(
+                    image=finish_page(image, pixels),
+                    dpi=scale * POINTS_PER_INCH,
+                    original={"format": "PDF", "rotation": page.get_rotation()},
+                    is_vector=share < _SCANNED_SHARE,
+                    picture_share=share,
+                    label=self._label(page_number - 1),
+                    section=self._outline.section(page_number - 1),
+                    layer_text=text,
+                    layer=layer,
+                    layer_glyph_px=letters * scale if letters else None,
+                    placeholder=self._is_placeholder(annotations),
+                )
+
+    def render_crops(self, page_number: int, bands: int) -> tuple[DecodedCrop, ...]:
+        """Draw a page and cut it into so many bands.
+
+        Raises:
+            CorruptFile: as `render` raises it.
+        """
+        with self._sized(page_number) as (page, width, height):
+            size = page_size(width, height, bands, enlarge=True)
+            with _painted(page, Canvas(size, size)) as (image, _):
+                return cut(image, bands)
+
+    def packed(self) -> Attachments:
+        """Return what gives access to the files that it carries."""
+        return Attachments(self._pdf, self._limits)
+
+    def close(self) -> None:
+        """Give the document's memory back."""
+        self._pdf.close()
+
+    @cached_property
+    def _outline(self) -> Outline:
+        return Outline(self._pdf)
+
+    @contextmanager
+    def _sized(self, page_number: int) -> Iterator[tuple[pdfium.PdfPage, float, float]]:
+        """Yield a page with its width and height in points."""
+        page = self._page(page_number)
+        try:
+            width, height = page.get_size()
+            if not all(_SIDE_POINTS[0] <= side <= _SIDE_POINTS[1] for side in (width, height)):
+                raise CorruptFile(f"page {page_number} has no usable size: {width:g} x {height:g} points")
+            yield page, width, height
+        finally:
+            page.close()
+
+    def _page(self, page_number: int) -> pdfium.PdfPage:
+        try:
+            page = self._pdf[page_number - 1]  # PDFium counts from 0; what it is handed is called an index
+            if all(page.get_size()):
+                return page
+            # A crop box beside the media box leaves nothing; other readers then show the whole page.
+            page.set_cropbox(*page.get_mediabox())
+            page.close()
+            return self._pdf[page_number - 1]
+        except pdfium.PdfiumError as error:
+            raise CorruptFile(f"page {page_number} cannot be loaded") from error
+
+    def _layer(
+        self,
+        index: int,
+        page: pdfium.PdfPage,
+        annotations: set[int],
+        image: Image.Image,
+        canvas: Canvas,
+        is_scanned: bool,
+    ) -> tuple[str | None, LayerState, float | None]:
+        """Return the text layer, with the words of annotations and filled fields, what it is worth, and where it is
+        sound the height of its letters in points.
+        """
+        with self._with_annotations(index, page, annotations) as page, closing(page.get_textpage()) as textpage:
+            text = layer_text(textpage, page.get_bbox())
+            if text is None:
+                return None, "none", None
+            paint = partial(_painting, page, canvas) if is_scanned else None
+            height = letter_height(textpage)
+            state = state_of(text, inked_share(page, textpage, image, canvas.content, paint))
+            return text, state, height if state == "sound" else None
+
+    @contextmanager
+    def _with_annotations(self, index: int, page: pdfium.PdfPage, annotations: set[int]) -> Iterator[pdfium.PdfPage]:
+        """Yield the page, or a copy that has the words of its annotations in it: PDFium's text of a page has none."""
+        if not annotations & _WORDED or pdfium_c.FPDFPage_GetAnnotCount(page) > _MAX_ANNOTATIONS:
+            yield page
+            return
+        with pdfium.PdfDocument.new() as copy:
+            pdfium_c.FPDF_ImportPagesByIndex(copy, self._pdf, (ctypes.c_int * 1)(index), 1, 0)
+            with closing(copy[0]) as merged:
+                pdfium_c.FPDFPage_Flatten(merged, pdfium_c.FLAT_NORMALDISPLAY)
+            yield copy[0]
+
+    def _is_placeholder(self, annotations: set[int]) -> bool:
+        """Whether the one page there is asks for a program that knows XFA: it has no field, static forms have them."""
+        return (
+            self.pages == 1
+            and pdfium_c.FPDF_GetFormType(self._pdf) in _XFA
+            and pdfium_c.FPDF_ANNOT_WIDGET not in annotations
+        )
+
+    def _label(self, index: int) -> str | None:
+        label = utf16(lambda buffer, size: pdfium_c.FPDF_GetPageLabel(self._pdf, index, buffer, size))
+        return clean_line(label, MAX_LABEL_CHARS)
+
+
+def _load(descriptor: int, passwords: Sequence[str]) -> pdfium_c.FPDF_DOCUMENT:
+    """Open a document by descriptor, with the empty password, which most encrypted ones have, or one of these.
+
+    Not through `pdfium.PdfDocument`, which resolves the link under /proc to a name that may mean another file by now,
+    and reports a PDF without pages with the error of whatever failed before it.
+    """
+    path = f"/proc/self/fd/{descriptor}".encode()
+
+    def with_password(password: str) -> pdfium_c.FPDF_DOCUMENT | None:
+        tries = (_try_to_load(path, form) for form in pdf_forms(password))
+        return next((document for document in tries if document is not None), None)
+
+    document = _try_to_load(path, None)
+    return first_that_opens(with_password, passwords, "the PDF") if document is None else document
+
+
+def _try_to_load(path: bytes, password: bytes | None) -> pdfium_c.FPDF_DOCUMENT | None:
+    """Open a document, None where the password is the wrong one."""
+    document = pdfium_c.FPDF_LoadDocument(path, password)
+    if document:
+        return document
+    error = pdfium_c.FPDF_GetLastError()
+    if error == pdfium_c.FPDF_ERR_PASSWORD:
+        return None
+    if error == pdfium_c.FPDF_ERR_SECURITY:
+        raise EncryptedFile("the PDF is encrypted in a way that cannot be read")
+    raise CorruptFile("the PDF is damaged beyond reading")
+
+
+@contextmanager
+def _painted(page: pdfium.PdfPage, canvas: Canvas) -> Iterator[tuple[Image.Image, memoryview]]:
+    """Draw a page, its annotations and form fields on white, at the size it is kept in.
+
+    The image (RGB) and its bytes, rows top down, are one buffer, which goes with the block.
+    """
+    bitmap = pdfium.PdfBitmap.new_native(*canvas.size, pdfium_c.FPDFBitmap_BGR, rev_byteorder=True)
+    try:
+        bitmap.fill_rect((255, 255, 255, 255), 0, 0, *canvas.size)
+        flags = pdfium_c.FPDF_ANNOT | pdfium_c.FPDF_REVERSE_BYTE_ORDER
+        target = (bitmap, page, 0, 0, *canvas.content, 0, flags)
+        pdfium_c.FPDF_RenderPageBitmap(*target)
+        if page.formenv:
+            pdfium_c.FPDF_FFLDraw(page.formenv, *target)
+        assert bitmap.stride == 3 * bitmap.width  # PDFium pads no rows of a bitmap that is not its own
+        image = Image.frombuffer("RGB", canvas.size, bitmap.buffer, "raw", "RGB", bitmap.stride, 1)
+        yield image, memoryview(bitmap.buffer)
+    finally:
+        bitmap.close()
+
+
+def _painting(page: pdfium.PdfPage, canvas: Canvas) -> Image.Image:
+    with _painted(page, canvas) as (image, _):
+        return image.copy()
+
+
+def _subtypes(page: pdfium.PdfPage) -> set[int]:
+    """Return the kinds of a page's annotations, as far as the bound allows."""
+    found = set()
+    for index in range(min(pdfium_c.FPDFPage_GetAnnotCount(page), _MAX_ANNOTATIONS)):
+        annotation = pdfium_c.FPDFPage_GetAnnot(page, index)
+        if annotation:
+            found.add(pdfium_c.FPDFAnnot_GetSubtype(annotation))
+            pdfium_c.FPDFPage_CloseAnnot(annotation)
+    return found

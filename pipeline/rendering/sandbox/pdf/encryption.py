@@ -1,0 +1,90 @@
+"""Passwords as file formats want them. Runs in the sandbox process."""
+
+from __future__ import annotations
+
+import stringprep
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from pipeline.core.errors import EncryptedFile
+
+T = TypeVar("T")
+
+#: ISO 32000-2, 7.6.4.3.3: no more of a password counts.
+_PDF_BYTES = 127
+#: PDFDocEncoding where it is not Latin-1 (ISO 32000-2, table D.2), from 0x80 on.
+_PDF_DOC = "•†‡…—–ƒ⁄‹›−‰„“”‘’‚™ﬁﬂŁŒŠŸŽıłœšž\ufffd€"
+_PDF_DOC_BYTES = {ord(char): 0x80 + place for place, char in enumerate(_PDF_DOC) if char != "\ufffd"} | {
+    ord(char): 0x18 + place for place, char in enumerate("˘ˇˆ˙˝˛˚˜")
+}
+_PROHIBITED = (
+    stringprep.in_table_c12,
+    stringprep.in_table_c21_c22,
+    stringprep.in_table_c3,
+    stringprep.in_table_c4,
+    stringprep.in_table_c5,
+    stringprep.in_table_c6,
+    stringprep.in_table_c7,
+    stringprep.in_table_c8,
+    stringprep.in_table_c9,
+)
+
+
+def first_that_opens(opens: Callable[[str], T | None], passwords: Sequence[str], what: str) -> T:
+    """Return what opening a file by one of the passwords gives.
+
+    Args:
+        opens: gives None where the password is the wrong one.
+        what: the file, as the message names it: `the PDF`.
+
+    Raises:
+        EncryptedFile: none opens it. The message tells how many were tried, and no more of them.
+    """
+    for password in passwords:
+        if (opened := opens(password)) is not None:
+            return opened
+    raise wrong_passwords(what, len(passwords))
+
+
+def wrong_passwords(what: str, tried: int) -> EncryptedFile:
+    """Return the error of an encrypted file that none of so many passwords opens."""
+    if not tried:
+        return EncryptedFile(f"{what} wants a password, and none was given")
+    return EncryptedFile(f"{what} wants a password, and {f'none of the {tried}' if tried > 1 else 'not the one'} given")
+
+
+def pdf_forms(password: str) -> Iterator[bytes]:
+    """Yield a password as the revisions of PDF's encryption may want it.
+
+    PDFium itself takes UTF-8 for Latin-1 where that is asked for. What is left is SASLprep, which revision 6 asks for
+    and writers forget, and the characters of PDFDocEncoding that Latin-1 has not, for revision 4 and older.
+    """
+    forms = [password.encode()]
+    prepared = saslprep(password)
+    if prepared is not None:
+        forms.append(prepared.encode())
+    if any(ord(char) in _PDF_DOC_BYTES for char in password) and (encoded := _pdf_doc(password)) is not None:
+        forms.append(encoded)
+    for form in dict.fromkeys(form[:_PDF_BYTES] for form in forms):
+        if b"\0" not in form:
+            yield form
+
+
+def _pdf_doc(password: str) -> bytes | None:
+    try:
+        return password.translate(_PDF_DOC_BYTES).encode("latin-1")
+    except UnicodeEncodeError:
+        return None
+
+
+def saslprep(password: str) -> str | None:
+    """Return a password prepared by RFC 4013, None where that does not allow it."""
+    mapped = (" " if stringprep.in_table_c12(char) else char for char in password if not stringprep.in_table_b1(char))
+    prepared = unicodedata.normalize("NFKC", "".join(mapped))
+    if any(prohibits(char) for char in prepared for prohibits in _PROHIBITED):
+        return None
+    rtl = [stringprep.in_table_d1(char) for char in prepared]
+    if any(rtl) and (any(map(stringprep.in_table_d2, prepared)) or not (rtl[0] and rtl[-1])):
+        return None
+    return prepared

@@ -1,0 +1,86 @@
+"""What a text layer is worth, by the characters it holds. Runs in the sandbox process."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import unicodedata
+
+from pipeline.rendering.sandbox.page_image.finish import LayerState
+
+#: With a smaller share of letters on the page that can be seen there, a layer is no evidence: OCR under a scan, or
+#: words that were hidden among others.
+MIN_INKED_SHARE = 0.8
+#: Fewer characters are judged only by whether they are characters at all.
+MIN_JUDGED = 5
+#: What is beyond is as what was before.
+MAX_JUDGED = 20_000
+#: Replacement, private-use and unassigned characters come from fonts without a usable mapping to Unicode.
+MAX_BAD_SHARE = 0.02
+#: Letters, digits and the marks that belong to letters, of all that is no space. Dense tables of numbers with signs
+#: have 0.7; glyph numbers taken for characters have less than half.
+MIN_LETTER_SHARE = 0.6
+#: Letters in a word: letters set apart one by one give a median of 1, words without their spaces a mean of 50.
+MIN_MEDIAN_WORD = 2
+MAX_MEAN_WORD = 20
+#: Vowels among Latin letters, where there are enough to judge. The European languages have 0.36 to 0.50; letters
+#: shifted by a broken font mapping fall below 0.2.
+MIN_VOWEL_SHARE = 0.2
+MIN_LATIN_LETTERS = 100
+
+_BAD_CATEGORIES = frozenset({"Co", "Cn", "Cc", "Cs"})
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_WORD = re.compile(r"[^\W_]+")
+#: Leader dots and drawn rules, which say nothing of the letters around them.
+_RUN = re.compile(r"([^\w\s])(?:\s*\1)+")
+
+
+def state_of(text: str | None, inked_share: float) -> LayerState:
+    """Return what a layer is worth.
+
+    Args:
+        inked_share: of its letters, those that can be seen on the page, 0 to 1.
+    """
+    if text is None:
+        return "none"
+    if inked_share < MIN_INKED_SHARE:
+        return "invisible"
+    return "garbage" if is_garbage(text) else "sound"
+
+
+def is_garbage(text: str) -> bool:
+    """Whether a layer's characters cannot be those that the page shows."""
+    characters = [c for c in _RUN.sub(r"\1", text[:MAX_JUDGED]) if not (c.isspace() or _is_sign(c))]
+    bad = sum(c == _REPLACEMENT or unicodedata.category(c) in _BAD_CATEGORIES for c in characters)
+    if bad > MAX_BAD_SHARE * len(characters):
+        return True
+    if len(characters) < MIN_JUDGED:
+        return False
+    letters = [c for c in characters if unicodedata.category(c)[0] in "LMN"]
+    if len(letters) < MIN_LETTER_SHARE * len(characters):
+        return True
+    return not (_has_plausible_words(text[:MAX_JUDGED]) and _has_vowels(letters))
+
+
+def _is_sign(char: str) -> bool:
+    """Whether it is a bullet, an emoji or the like: no letter, and not what a broken font gives for one."""
+    return unicodedata.category(char) == "So" and char != _REPLACEMENT
+
+
+def _has_plausible_words(text: str) -> bool:
+    """Whether words are of a human length. Scripts without upper and lower case may do without spaces: not judged."""
+    words = _WORD.findall(text)
+    cased = [len(word) for word in words if any(map(str.isalpha, word)) and all(map(_is_cased_or_digit, word))]
+    if sum(cased) < sum(map(len, words)) / 2:
+        return True
+    return not cased or (statistics.median(cased) >= MIN_MEDIAN_WORD and statistics.mean(cased) <= MAX_MEAN_WORD)
+
+
+def _is_cased_or_digit(char: str) -> bool:
+    return char.lower() != char.upper() or char.isdecimal()
+
+
+def _has_vowels(letters: list[str]) -> bool:
+    plain = [unicodedata.normalize("NFD", c)[0].lower() for c in letters]
+    latin = [c for c in plain if "a" <= c <= "z"]
+    return len(latin) < MIN_LATIN_LETTERS or sum(c in "aeiouy" for c in latin) >= MIN_VOWEL_SHARE * len(latin)

@@ -1,0 +1,1 @@
+"""The HTTP side of a model: client, errors, limits, requests, probing, cost."""

@@ -1,0 +1,1 @@
+"""Reading by a model: the questions of a page and the ladder of repeated requests."""

@@ -1,0 +1,1 @@
+"""Reading on this machine: OCR processes, line order, measured descriptions."""

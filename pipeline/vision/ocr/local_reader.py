@@ -1,0 +1,171 @@
+"""Reads pages on this machine, where no vision model is configured: their text, and what can be measured."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pydantic import TypeAdapter
+
+from pipeline.core.models import Answer, RenderedPage, TextSource
+from pipeline.core.retry import Patience
+from pipeline.vision.budget import Budget
+from pipeline.vision.ocr.measured_description import DESCRIPTION_REVISION, TextMeasures, describe
+from pipeline.vision.ocr.process import Ocr, open_rapidocr
+from pipeline.vision.ocr.tesseract import find_tesseract
+from pipeline.vision.ocr.text_lines import FoundLines, arrange, is_legible, unread_share
+from pipeline.vision.profile import Profile
+from pipeline.vision.quality.text_layer import stands_for_page
+from pipeline.vision.reader import AnswerCache, ImageAnswers, OcrText, PageAnswers, Sharper, Usage, answer_key
+
+NAME = "local-reader"
+#: Raised by hand whenever the same lines or the same layer would give another text.
+TEXT_REVISION = 2
+QUESTION = "text"
+#: Of 92 pages whose script RapidOCR knows, at most 0.20 of the text stays unread, but for one bad scan (0.46); of 19
+#: pages in other scripts 0.72 or more (measured on a corpus). A page that is half in one of them is to be read by
+#: Tesseract.
+MAX_UNREAD_SHARE = 0.3
+#: In `trust.reasons`: most of what is on the page was seen and not read.
+UNREAD = "text_unread"
+
+_FOUND = TypeAdapter(FoundLines)
+
+
+class LocalReader:
+    """The reader that asks nobody. One for a process; its threads share it.
+
+    RapidOCR reads; where it sees lines and cannot read them, Tesseract is asked, if it is installed. What each found is
+    archived as an answer of its own, as lines with their boxes, so that no page is read twice and an engine that is
+    installed later reads only the pages that wait for it; text and description are derived from it each time.
+
+    Args:
+        ocr: finds the lines of text; RapidOCR, with Tesseract beside it, when none is given.
+        other_scripts: reads what `ocr` cannot, and finds no lines where it cannot either.
+
+    Raises:
+        SettingsError: the packages of the extra `local` are missing.
+    """
+
+    name = NAME
+    profile = "local"
+    prompt_revision = DESCRIPTION_REVISION
+    describes = False
+    wants_pixels = True
+
+    def __init__(self, cache: AnswerCache, ocr: Ocr | None = None, other_scripts: Ocr | None = None) -> None:
+        self._cache = cache
+        if ocr is None:
+            ocr, tesseract = open_rapidocr(), find_tesseract()
+            other_scripts = tesseract.open() if tesseract else None
+        self._ocr = ocr
+        self._other_scripts = other_scripts
+        self.usage = Usage()
+        engines = (ocr,) if other_scripts is None else (ocr, other_scripts)
+        self.revision = "-".join((str(TEXT_REVISION), *(engine.revision for engine in engines)))
+
+    def read(
+        self, page: RenderedPage, language: str, patience: Patience, sharper: Sharper | None = None
+    ) -> PageAnswers:
+        """Return the page's text, from its layer or by OCR, and a description of what was measured.
+
+        Raises:
+            AnswerTimeout: OCR took too long.
+            AnswerUnusable: OCR failed on this page.
+            ServiceRefused: OCR does not work at all.
+        """
+        if stands_for_page(page.layer_text, page.facts):
+            return _page_answers(page, language, TextMeasures((page.layer_text or "").strip()), TextSource.LAYER)
+        reading = self._read_pixels(page, patience)
+        arranged = arrange(reading.found.lines)
+        share = arranged.area_px / (page.width_px * page.height_px)
+        measures = TextMeasures(arranged.text, arranged.columns, share, unread=reading.unread)
+        return _page_answers(page, language, measures, TextSource.OCR, reading)
+
+    def with_profile(self, profile: Profile) -> LocalReader:
+        """Return this reader: it asks no questions."""
+        return self
+
+    def within(self, budget: Budget) -> LocalReader:
+        """Return this reader: it costs no tokens."""
+        return self
+
+    def close(self) -> None:
+        """End the OCR processes."""
+        self._ocr.close()
+        if self._other_scripts is not None:
+            self._other_scripts.close()
+
+    def read_text(self, page: RenderedPage, answers: ImageAnswers) -> OcrText | None:
+        """Return a page's text by OCR alone, for one who is at work on its image; None where most of it is unread.
+
+        Raises:
+            AnswerTimeout, AnswerUnusable, ServiceRefused: as `read` raises them.
+        """
+        reading = self._read_with(page, answers)
+        text = arrange(reading.found.lines).text
+        return None if reading.unread else OcrText(text, reading.answers, reading.cached)
+
+    def _read_pixels(self, page: RenderedPage, patience: Patience) -> _OcrReading:
+        """Have a page read by the engine that knows its script, or keep of it what was legible."""
+        with self._cache.about(page.pixels_sha256, patience) as answers:
+            return self._read_with(page, answers)
+
+    def _read_with(self, page: RenderedPage, answers: ImageAnswers) -> _OcrReading:
+        answer, known = _answer(self._ocr, page, answers)
+        found = _FOUND.validate_json(answer.content)
+        if unread_share(found.lines) <= MAX_UNREAD_SHARE:
+            return _OcrReading(found, (answer,), int(known))
+        legible = FoundLines(found.engine, tuple(filter(is_legible, found.lines)))
+        if self._other_scripts is None:
+            return _OcrReading(legible, (answer,), int(known), unread=True)
+        second, second_known = _answer(self._other_scripts, page, answers)
+        other = _FOUND.validate_json(second.content)
+        cached = known + second_known
+        return _OcrReading(other if other.lines else legible, (answer, second), cached, unread=not other.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _OcrReading:
+    found: FoundLines
+    answers: tuple[Answer, ...]
+    cached: int
+    unread: bool = False
+    """Whether most of the page's text was seen and not read."""
+
+
+def _answer(engine: Ocr, page: RenderedPage, answers: ImageAnswers) -> tuple[Answer, bool]:
+    key = answer_key(page.pixels_sha256, {"model": NAME, "revision": engine.revision, "question": QUESTION})
+    return answers.get_or_ask(key, lambda: _ask(engine, key, page))
+
+
+def _ask(engine: Ocr, key: str, page: RenderedPage) -> Answer:
+    if page.rgb is None:
+        raise ValueError("the page was rendered without its pixels")
+    started = time.monotonic()
+    found = engine.find_lines(page.rgb, page.width_px, page.height_px)
+    return Answer(
+        key=key,
+        question=QUESTION,
+        model=found.engine,
+        content=_FOUND.dump_json(found).decode(),
+        seconds=round(time.monotonic() - started, 3),
+        asked_at=datetime.now(UTC),
+    )
+
+
+def _page_answers(
+    page: RenderedPage, language: str, measures: TextMeasures, source: TextSource, reading: _OcrReading | None = None
+) -> PageAnswers:
+    description, description_language = describe(page, measures, language)
+    return PageAnswers(
+        description=description,
+        text=measures.text or None,
+        text_source=source if measures.text else None,
+        answers=reading.answers if reading else (),
+        cached=reading.cached if reading else 0,
+        description_language=description_language,
+        read_by=reading.found.engine if reading else None,
+        doubts=(UNREAD,) if measures.unread else (),
+    )

@@ -1,0 +1,1 @@
+"""Checks of answers and text: repetition, refusals, cleanup, stitching, text layer."""

@@ -1,0 +1,198 @@
+"""Finds where an answer begins to repeat itself: loops, those that count, lines over and over, runs of one sign."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from pipeline.vision.quality.tokens import SPACELESS_TOKEN, TOKEN
+
+#: A loop's unit has at most so many tokens: words, numbers, marks, line breaks, characters of scripts without spaces.
+LOOP_MAX_PERIOD = 200
+#: A loop has so many letters in all, and its unit comes so often at least. What a model writes by itself repeats
+#: nothing; on pages there are refrains and equal rows.
+PROSE_LOOP = (60, 3)
+PAGE_LOOP = (200, 6)
+#: What a sign counts for beside letters: leader dots and blanks to fill in are many.
+SIGN_WEIGHT = 0.1
+#: What a character of a script without spaces counts for: it says more than a letter.
+SPACELESS_WEIGHT = 2
+#: Signs without letters are loops where they go on for so many characters on one line, or so many times over lines:
+#: longer than leader dots, blanks to fill in and empty cells.
+SIGNS_LOOP_CHARACTERS = 400
+SIGNS_LOOP_LINES = 60
+#: One letter or digit that comes so many times without anything between is no word.
+SAME_LETTERS = 100
+#: A loop that counts comes so many times as often as others, and has at least so many words in its unit or comes so
+#: often in all: rooms, chapters and versions are numbered too.
+COUNTING_LOOP_FACTOR = 2
+COUNTING_LOOP_WORDS = 4
+COUNTING_LOOP_TIMES = 20
+#: Lines and sentences of so many letters count as repeated where they come so often, and repeats are such a share
+#: of what follows the first of them.
+REPEATED_MIN_LETTERS = 12
+PROSE_REPEATED = (3, 0.4)
+PAGE_REPEATED = (6, 0.6)
+#: Words of so many bytes that deflate makes so many times smaller say one thing over and over.
+COMPRESSIBLE_MIN_BYTES = 400
+COMPRESSIBLE_RATIO = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """Where an answer begins to repeat itself."""
+
+    sort: Literal["tail_repetition", "repeated_lines", "compressible"]
+    """A loop, lines or sentences over and over, or words that say little: names of faults."""
+    ends: int
+    """Characters up to there are clean."""
+    share: float
+    """Of the answer, 0 to 1."""
+
+
+def repetition(text: str, *, prose: bool) -> Repetition | None:
+    """Return where an answer begins to repeat itself, or None where it does not.
+
+    What a model writes itself (`prose`) repeats less than what pages bear.
+    """
+    return (
+        _same_signs(text)
+        or _loop(text, *(PROSE_LOOP if prose else PAGE_LOOP))
+        or _repeated_lines(text, *(PROSE_REPEATED if prose else PAGE_REPEATED))
+        or _compressible(text)
+    )
+
+
+_SAME = re.compile(rf"([^\W_])\1{{{SAME_LETTERS - 1},}}|([^\s])\2{{{SIGNS_LOOP_CHARACTERS - 1},}}")
+
+
+def _same_signs(text: str) -> Repetition | None:
+    run = _SAME.search(text)
+    return run and Repetition("tail_repetition", run.start() + 1, (len(run[0]) - 1) / len(text))
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Tokens from `start` to before `end` that repeat the `period` tokens which come first of them."""
+
+    start: int
+    end: int
+    period: int
+
+    @property
+    def times(self) -> float:
+        return (self.end - self.start) / self.period
+
+
+def _loop(text: str, min_letters: int, min_times: int) -> Repetition | None:
+    tokens = TOKEN.findall(text)
+    # Counting loops are found with all numbers alike, and then their numbers are looked at.
+    alike = ["0" if token.isdigit() else token for token in tokens]
+    runs = [run for run in _runs(alike) if _is_loop(tokens[run.start : run.end], run.period, min_letters, min_times)]
+    if not runs:
+        return None
+    longest = max(runs, key=lambda run: run.end - run.start)
+    ends = [match.end() for match in TOKEN.finditer(text)]
+    clean, last = ends[longest.start + longest.period - 1], ends[longest.end - 1]
+    return Repetition("tail_repetition", clean, (last - clean) / len(text))
+
+
+def _runs(tokens: Sequence[str]) -> list[_Run]:
+    """Return the stretches in which tokens repeat with one period: anywhere by triples, and at the end exactly."""
+    runs: list[_Run] = []
+    last: dict[tuple[str, str, str], int] = {}
+    start, period = 0, 0
+    for place, triple in enumerate(zip(tokens, tokens[1:], tokens[2:], strict=False)):
+        distance = place - last.get(triple, place)
+        last[triple] = place
+        if distance != period:
+            if 0 < period <= LOOP_MAX_PERIOD and place - start >= period:
+                runs.append(_Run(start - period, place + 2, period))
+            start, period = place, distance
+    if 0 < period <= LOOP_MAX_PERIOD:
+        runs.append(_Run(start - period, len(tokens), period))
+    # The last token may be a word cut in two.
+    return [*runs, *_tail_runs(tokens[:-1])]
+
+
+def _tail_runs(tokens: Sequence[str]) -> list[_Run]:
+    """Return the repetitions at the end, also those whose unit holds the same words twice."""
+    runs = []
+    for period in range(1, min(LOOP_MAX_PERIOD, len(tokens) // 2) + 1):
+        start = len(tokens)
+        while start > period and tokens[start - 1] == tokens[start - 1 - period]:
+            start -= 1
+        if len(tokens) - start >= period:
+            runs.append(_Run(start - period, len(tokens), period))
+        if len(tokens) - start >= 2 * LOOP_MAX_PERIOD:
+            # Every longer period that fits would be one of its multiples.
+            break
+    return runs
+
+
+def _is_loop(tokens: Sequence[str], period: int, min_letters: int, min_times: int) -> bool:
+    unit, times = tokens[:period], len(tokens) / period
+    if times < min(min_times, SIGNS_LOOP_LINES):
+        return False
+    words = [token for token in unit if token.isalpha()]
+    signs = sum(map(len, unit)) - sum(map(len, words))
+    if not words:
+        limit = SIGNS_LOOP_LINES if "\n" in unit else SIGNS_LOOP_CHARACTERS / signs
+        return times >= limit and _is_constant(tokens, period)
+    letters = sum(SPACELESS_WEIGHT if SPACELESS_TOKEN.match(word) else len(word) for word in words)
+    if times < max(min_times, min_letters / (letters + SIGN_WEIGHT * signs)):
+        return False
+    if _is_constant(tokens, period):
+        return True
+    if times < COUNTING_LOOP_FACTOR * min_times:
+        return False
+    return (len(words) >= COUNTING_LOOP_WORDS or times >= COUNTING_LOOP_TIMES) and _counts(tokens, period)
+
+
+def _is_constant(tokens: Sequence[str], period: int) -> bool:
+    return all(
+        tokens[place] == tokens[place % period] for place in range(period, len(tokens)) if tokens[place].isdigit()
+    )
+
+
+def _counts(tokens: Sequence[str], period: int) -> bool:
+    """Whether each number of the unit stays the same or goes on by the same step from each time to the next."""
+    for place in range(period):
+        # The last may be cut off.
+        numbers = [int(token) for token in tokens[place::period] if token.isdecimal() and len(token) < 18][:-1]
+        if len({after - before for before, after in pairwise(numbers)}) > 1:
+            return False
+    return True
+
+
+_SEGMENT_END = re.compile(r"\n+|(?<=[.!?؟])\s+|(?<=[。！？।॥])")
+
+
+def _repeated_lines(text: str, min_times: int, min_share: float) -> Repetition | None:
+    segments = [segment.strip() for segment in _SEGMENT_END.split(text)]
+    counts = Counter(s for s in segments if sum(map(str.isalpha, s)) >= REPEATED_MIN_LETTERS)
+    if not counts or counts.most_common(1)[0][1] < min_times:
+        return None
+    repeated = [segment for segment, times in counts.items() if times >= min_times]
+    begins = min(text.index(segment) for segment in repeated)
+    copied = sum((times - 1) * len(segment) for segment, times in counts.items())
+    if copied < min_share * (len(text) - begins):
+        return None
+    again = min(text.index(segment, text.index(segment) + len(segment)) for segment in repeated)
+    return Repetition("repeated_lines", again, copied / len(text))
+
+
+def _compressible(text: str) -> Repetition | None:
+    words = " ".join(token for token in TOKEN.findall(text) if token.isalpha()).encode()
+    if len(words) < COMPRESSIBLE_MIN_BYTES:
+        return None
+    ratio = len(words) / len(zlib.compress(words))
+    if ratio < COMPRESSIBLE_RATIO:
+        return None
+    # Nobody can tell where it began.
+    return Repetition("compressible", len(text), 1 - 1 / ratio)

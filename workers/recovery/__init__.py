@@ -1,0 +1,1 @@
+"""After failures: poison messages, sweep, repair, retry."""

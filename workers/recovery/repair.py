@@ -1,0 +1,230 @@
+"""What is missing is put into the queues: exactly that, and nothing that a queue may still hold.
+
+Records are mended by `Project` messages, pages that were never read by a new batch, a batch whose messages were lost by
+publishing them anew. So repairing as often as one likes while the workers are busy adds nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from redis import Redis
+
+from pipeline.archive import Archive
+from pipeline.batches.messages import PART_SOURCES, Project
+from pipeline.core.models import Entry, Lane
+from pipeline.core.retry import Patience
+from pipeline.maintenance.audit import ONLY_REPORTED, Batches, Comparing, Difference, Kind, source_of
+from pipeline.projection.projector import CHUNK, Projector, batched
+from workers.client import Fleet, Order
+from workers.recovery.sweep import is_lost, open_batches, republish
+from workers.redis.connection import translated
+from workers.redis.queues import KEY_PREFIX
+
+#: Documents or sources that one message mends.
+PROJECT_DOCUMENTS = PART_SOURCES
+#: What a batch of pages that were never read is called among its sources.
+SHOWN = "pages that were never read"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a comparison found, and what was enqueued because of it."""
+
+    totals: dict[str, int]
+    """Differences by kind."""
+    batches: tuple[str, ...]
+    """Batches that were begun for pages that were never read."""
+    published: int
+    """Messages published for records, and for batches whose messages were lost."""
+
+    @property
+    def differences(self) -> int:
+        """How many there are."""
+        return sum(self.totals.values())
+
+
+def repair(
+    archive: Archive,
+    projector: Projector,
+    fleet: Fleet,
+    *,
+    dry_run: bool,
+    patience: Patience,
+    collections: Iterable[str] | None = None,
+    found: Callable[[Difference], None] = lambda _difference: None,
+    advance: Callable[[], None] = lambda: None,
+) -> Comparison:
+    """Compare sources, archive and index, and enqueue what is missing unless it is a dry run.
+
+    Args:
+        archive: what is true.
+        projector: archive and index; its own patience is not used.
+        fleet: where messages are put.
+        dry_run: only look.
+        patience: how long Elasticsearch is waited for.
+        collections: only these, and no records of others; all when None.
+        found: hears of each difference.
+        advance: called for each document, source and batch that was looked at.
+
+    Raises:
+        ServiceRefused: Elasticsearch refuses.
+        ServiceUnavailable: Redis is away, or Elasticsearch went away while its records were listed.
+        Stopped: the patience has ended.
+    """
+    projector = replace(projector, patience=patience)
+    return _Repair(projector, fleet, dry_run, found, advance).run(None if collections is None else list(collections))
+
+
+class _Repair:
+    def __init__(
+        self,
+        projector: Projector,
+        fleet: Fleet,
+        dry_run: bool,
+        found: Callable[[Difference], None],
+        advance: Callable[[], None],
+    ) -> None:
+        self._archive = projector.archive
+        self._projector = projector
+        self._fleet = fleet
+        self._dry_run = dry_run
+        self._found = found
+        self._batches = Batches(self._archive)
+        self._comparing = Comparing(projector, self._batches, advance)
+        self._queued = Queued(fleet.redis)
+        self._totals: Counter[Kind] = Counter()
+        self._begun: list[str] = []
+        self._published = 0
+
+    def run(self, collections: list[str] | None) -> Comparison:
+        names = self._archive.collections() if collections is None else collections
+        if not self._dry_run:
+            self._queued.forget_if_empty(self._fleet)
+        self._lost_batches(names)
+        for name in names:
+            for some in batched(self._comparing.documents(name), CHUNK):
+                self._mend_records(some)
+            self._missing_pages(name)
+        for place in [None] if collections is None else names:
+            for difference in self._comparing.unknown(place):
+                self._note(difference)
+        for difference in self._comparing.batch_records(names):
+            self._mend_batch(difference)
+        return Comparison(
+            {kind.value: number for kind, number in self._totals.items()}, tuple(self._begun), self._published
+        )
+
+    def _note(self, difference: Difference) -> None:
+        self._totals[difference.kind] += 1
+        self._found(difference)
+
+    def _lost_batches(self, names: list[str]) -> None:
+        for batch in open_batches(self._archive):
+            if batch.collection in names and batch.state == "working" and is_lost(batch, self._fleet.lanes):
+                why = "it has not ended, and no queue holds what it still needs"
+                self._note(Difference(Kind.BATCH_LOST, "batch", batch.id, why, batch.collection, batch=batch.id))
+                if not self._dry_run:
+                    self._published += republish(batch, self._archive, self._fleet.lanes, self._fleet.publish)
+                    self._projector.batch(self._archive.batch(batch.id) or batch)
+
+    def _mend_records(self, differences: list[Difference]) -> None:
+        """Publish messages for the documents and sources of these differences that none is queued for yet."""
+        for difference in differences:
+            self._note(difference)
+        if self._dry_run:
+            return
+        mendable = [difference for difference in differences if difference.kind not in ONLY_REPORTED]
+        due = self._queued.missing(mendable)
+        for collection, lane in sorted({self._place(difference) for difference in due}):
+            here = [difference for difference in due if self._place(difference) == (collection, lane)]
+            self._published += self._fleet.publish(_messages(collection, here), lane)
+        self._queued.add(due)
+
+    def _place(self, difference: Difference) -> tuple[str, Lane]:
+        assert difference.collection is not None
+        return difference.collection, self._batches.lane(difference.batch)
+
+    def _missing_pages(self, collection: str) -> None:
+        entries = self._entries(collection)
+        first = next(entries, None)
+        if first is None:
+            return
+        kept = self._archive.collection(collection)
+        assert kept is not None
+        order = Order(collection, None, kept.language, Lane.BACKFILL)
+        batch = self._fleet.enqueue_sources(order, chain([first], entries), (SHOWN,))
+        self._begun.append(batch.id)
+        self._projector.batch(batch)
+
+    def _entries(self, collection: str) -> Iterator[Entry]:
+        """Compare a collection's sources; yield those with pages that were never read, each document once."""
+        documents: set[str] = set()
+        for some in batched(self._comparing.sources(collection), CHUNK):
+            self._mend_records([difference for difference in some if difference.kind is not Kind.PAGE_MISSING])
+            for difference in some:
+                if difference.kind is not Kind.PAGE_MISSING or difference.document in documents:
+                    continue
+                assert difference.source is not None
+                assert difference.document is not None
+                documents.add(difference.document)
+                self._note(difference)
+                if not self._dry_run:
+                    yield Entry(url=difference.source, pages=difference.pages)
+
+    def _mend_batch(self, difference: Difference) -> None:
+        """Write a batch's record here: no message names one, and there are few."""
+        self._note(difference)
+        batch = self._archive.batch(difference.id)
+        if batch is not None and not self._dry_run and difference.kind not in ONLY_REPORTED:
+            self._projector.batch(batch)
+
+
+class Queued:
+    """What earlier repairs put into the queues, noted in Redis beside them: whatever loses them loses this as well."""
+
+    KEY = KEY_PREFIX + "repairing"
+    #: A note outlives its message only where something went wrong twice; then what it is about is enqueued once more.
+    KEPT_SECONDS = 24 * 3600
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def forget_if_empty(self, fleet: Fleet) -> None:
+        """Forget everything where no lane holds a message and none is being worked."""
+        if fleet.lanes.is_idle():
+            with translated():
+                self._redis.delete(self.KEY)
+
+    def missing(self, differences: list[Difference]) -> list[Difference]:
+        """Return those that nothing is queued for."""
+        if not differences:
+            return []
+        with translated():
+            noted = self._redis.smismember(self.KEY, [_name(difference) for difference in differences])
+        return [difference for difference, is_noted in zip(differences, noted, strict=True) if not is_noted]
+
+    def add(self, differences: list[Difference]) -> None:
+        """Note that something is queued for these."""
+        if not differences:
+            return
+        with translated():
+            self._redis.sadd(self.KEY, *[_name(difference) for difference in differences])
+            if self._redis.ttl(self.KEY) < 0:
+                self._redis.expire(self.KEY, self.KEPT_SECONDS)
+
+
+def _name(difference: Difference) -> str:
+    return f"{difference.what} {difference.id} {difference.why}"
+
+
+def _messages(collection: str, differences: list[Difference]) -> Iterator[Project]:
+    documents = dict.fromkeys(difference.document for difference in differences if difference.document is not None)
+    sources = dict.fromkeys(source_of(difference) for difference in differences if difference.what == "source")
+    for some in batched(documents, PROJECT_DOCUMENTS):
+        yield Project(collection, tuple(some))
+    for some in batched(sources, PROJECT_DOCUMENTS):
+        yield Project(collection, (), tuple(some))

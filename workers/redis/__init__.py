@@ -1,0 +1,1 @@
+"""What the fleet keeps in Redis: connection, queues, leases, limits, heartbeats."""

@@ -1,0 +1,1 @@
+"""Scheduled work: beat, run leases, runs, actions."""
