@@ -30,7 +30,7 @@ check: $(VENV)/.developed ## Lint, types, layers, documentation
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q tests/unit/test_docs.py
+	@$(BIN)/python -m pytest -q tests/unit/project/test_docs.py
 
 system: ## Install LibreOffice, DjVu tools, Tesseract and Chromium with apt-get, where they are missing and you are root
 	@missing=$$(for program in $(SYSTEM_PROGRAMS); do command -v $$program >/dev/null || echo $$program; done); \

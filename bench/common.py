@@ -30,7 +30,7 @@ from pipeline.core.retry import Patience
 from pipeline.core.settings import Settings, load
 from pipeline.local.elasticsearch import LocalNode
 from pipeline.local.redis import find_redis_server
-from pipeline.pages.registration import Request
+from pipeline.pages.recipe import Request
 from pipeline.search import Index
 from pipeline.services import open_tools
 from pipeline.sources import source_url

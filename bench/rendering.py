@@ -13,7 +13,8 @@ import pypdfium2 as pdfium
 from common import Row, make_pdf, workplace
 
 from pipeline.core.models import MediaType
-from pipeline.rendering import RenderLimits, SandboxPool
+from pipeline.rendering.host.pool import SandboxPool
+from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.pdf.document import PdfFile
 
 MAX_PIXELS = 1_003_520

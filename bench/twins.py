@@ -22,7 +22,7 @@ from pipeline.core.errors import OutcomeError
 from pipeline.core.models import LayerState, PageKind, RenderedPage
 from pipeline.core.settings import Settings
 from pipeline.pages.twins import MAX_DIFFERENCE
-from pipeline.rendering import SandboxPool
+from pipeline.rendering.host.pool import SandboxPool
 from pipeline.rendering.sandbox.page_image.finish import JPEG_QUALITY, PageImage, finish_page
 from pipeline.rendering.sandbox.page_image.measure import largest_difference
 from pipeline.services import render_limits

@@ -22,11 +22,12 @@ from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords, read_patterned
 from pipeline.local.elasticsearch import LocalNode
 from pipeline.pages.process import RANGE_PAGES, Tools, recipe_of
-from pipeline.pages.registration import Recipe, Request
+from pipeline.pages.recipe import CurrentRecipe, Request
 from pipeline.pages.twins import Twins
 from pipeline.projection.projector import Projector
-from pipeline.rendering import RenderLimits, SandboxPool
 from pipeline.rendering.conversion.confinement import ConversionLimits
+from pipeline.rendering.host.pool import SandboxPool
+from pipeline.rendering.protocol import RenderLimits
 from pipeline.search import Index, Layout
 from pipeline.sources import Containers, Listing, SourceCache, SourceFiles, list_folder, place_url
 from pipeline.vision.budget import Budget
@@ -330,23 +331,13 @@ def open_looker(settings: Settings, patience: Patience) -> Iterator[SourceFiles]
         yield open_files(settings, patience, opener, open_cache(settings))
 
 
-@dataclass(frozen=True, slots=True)
-class Today:
-    """How the pages of a collection are read today."""
-
-    recipe: Recipe
-    profile: Profile
-    models: Models | None
-    """Who is asked; None where no vision model is configured."""
-
-
-def open_today(
+def open_current_recipe(
     settings: Settings,
     archive: Archive,
     collection: str,
     language: str | None = None,
     profile: Profile | None = None,
-) -> Today:
+) -> CurrentRecipe:
     """Return how the pages of a collection are read today; nobody is asked, and there need be no such collection.
 
     Language and profile are those named, else the collection's own, else the default.
@@ -360,12 +351,12 @@ def open_today(
     tag = language or (kept.language if kept else settings.language)
     with closing(open_reader(settings, archive, profile)) as reader:
         recipe = recipe_of(reader, tag, _limits(settings), open_passwords(settings), settings.twin_distance)
-        return Today(recipe, profile, models_of(settings) if reader.describes else None)
+        return CurrentRecipe(recipe, profile, models_of(settings) if reader.describes else None)
 
 
 @contextmanager
 def open_planner(
-    settings: Settings, patience: Patience, archive: Archive, collection: str, today: Today
+    settings: Settings, patience: Patience, archive: Archive, collection: str, today: CurrentRecipe
 ) -> Iterator[Inspector]:
     """Build what files are looked at with where the archive tells what need not be looked at.
 

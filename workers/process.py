@@ -35,7 +35,6 @@ from workers.redis.heartbeats import Registry, worker_id
 from workers.redis.leases import RedisLeases
 from workers.redis.limits import FleetLimiter
 from workers.redis.queues import Lanes
-from workers.schedules import beat
 
 #: Deaths after which a range is cut into single pages, and after which one of these is given up.
 SPLIT_DEATHS = 2
@@ -381,10 +380,6 @@ class WorkerProcess:
         """Write the record of a batch, and let searches see everything that it brought."""
         self.tools.projector.batch(batch)
         self.tools.projector.refresh()
-
-    def tick(self) -> None:
-        """Do what is due."""
-        beat.tick(self)
 
 
 def _is_suspect(message: Message) -> bool:

@@ -16,6 +16,7 @@ from workers import lifecycle  # noqa: F401  its receivers of Celery's signals
 from workers.app import app
 from workers.observability import logs  # noqa: F401  its receivers of Celery's signals
 from workers.process import WorkerProcess
+from workers.schedules import beat
 
 
 def _deliver(task: Task, kind: str, fields: dict[str, Any]) -> None:
@@ -58,4 +59,4 @@ def project(task: Task, **fields: Any) -> None:
 @app.task(name="pagesight.tick")
 def tick() -> None:
     """Do what is due."""
-    WorkerProcess.current().tick()
+    beat.tick(WorkerProcess.current())

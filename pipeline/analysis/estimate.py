@@ -21,7 +21,9 @@ from pipeline.analysis.inspect import Asking, Crops
 from pipeline.archive import Archive, source_id
 from pipeline.core.errors import OutcomeError
 from pipeline.core.models import Answer, Document, FileState, Reading, RenderedPage, Source
-from pipeline.pages.registration import Request, plan, still_holds
+from pipeline.pages.plan import plan
+from pipeline.pages.recipe import Request
+from pipeline.pages.registration import still_holds
 from pipeline.vision.endpoint.asking import Asked, Model, Models, asked_key
 from pipeline.vision.endpoint.cost import MAX_IMAGE_TOKENS, NO_COST, Cost, call_cost, first_bands
 from pipeline.vision.profile import Profile, Question

@@ -37,7 +37,7 @@ from pipeline.core.models import (
 )
 from pipeline.core.retry import STOP_POLL_SECONDS, Patience
 from pipeline.documents.opening import Opener, OpenPages
-from pipeline.pages.registration import document_of, failure_of, identified_source
+from pipeline.pages.registration import document_of, identified_source
 from pipeline.projection.records import document_status
 from pipeline.sources import Found, SourceFiles, display_path, require_unchanged, walk
 from pipeline.vision.endpoint.cost import NO_COST, Cost, page_cost
@@ -252,7 +252,7 @@ def inspect_source(
                 return replace(seen, pages=_look_at(opened, file, state, document, inspector, patience))
     except OutcomeError as error:
         locked = Encryption.LOCKED if isinstance(error, EncryptedFile) else seen.encryption
-        return replace(seen, encryption=locked, error=failure_of(error))
+        return replace(seen, encryption=locked, error=Failure.of(error))
 
 
 def _as_known(seen: Inspected, known: Source, is_new: Callable[[str], bool]) -> Inspected:
@@ -284,7 +284,7 @@ def _look_at(
         try:
             page = opened.render(number)
         except OutcomeError as error:
-            failed.setdefault(failure_of(error), []).append(number)
+            failed.setdefault(Failure.of(error), []).append(number)
         else:
             kinds[page.kind] += 1
             hidden += page.hidden

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from pipeline.archive import Archive, WalkRecords, source_id
 from pipeline.batches.messages import PART_SOURCES, parts_of
 from pipeline.core.models import DocumentBegun, DocumentStatus, Entry, Outcome, PageStatus
-from pipeline.pages.registration import Request, plan
+from pipeline.pages.plan import plan
+from pipeline.pages.recipe import Request
 from pipeline.pages.revisions import is_overtaken
 from pipeline.projection.records import document_status
 from pipeline.projection.verify import Verification

@@ -25,6 +25,7 @@ from pipeline.core.models import (
     Document,
     DocumentBegun,
     Entry,
+    Failure,
     PageRange,
     PageSlice,
     PageStatus,
@@ -33,18 +34,11 @@ from pipeline.core.models import (
 )
 from pipeline.core.retry import Patience
 from pipeline.pages.paths import leave, with_place
+from pipeline.pages.plan import Plan, plan
 from pipeline.pages.process import RANGE_PAGES, RangeOutcome, Tools, process_range
 from pipeline.pages.readings import failed_reading, new_reading
-from pipeline.pages.registration import (
-    Plan,
-    Request,
-    failure_of,
-    members_of,
-    plan,
-    quarantine_source,
-    register,
-    source_failed,
-)
+from pipeline.pages.recipe import Request
+from pipeline.pages.registration import members_of, quarantine_source, register, source_failed
 from pipeline.pages.revisions import save_reading
 from pipeline.projection.projector import Projector
 from pipeline.projection.verify import Verification
@@ -136,7 +130,7 @@ def quarantine(message: Part | Pages, evidence: str, job: Job) -> list[Message]:
     error = Quarantined(evidence)
     if isinstance(message, Part):
         files = replace(job.tools.files, patience=job.patience)
-        failed = quarantine_source(archive, entry.url, job.request, failure_of(error), files)
+        failed = quarantine_source(archive, entry.url, job.request, Failure.of(error), files)
         _projector(job).sources([failed])
         records.begin(message.chunk, message.part, message.entry, Begun(documents=()))
     else:

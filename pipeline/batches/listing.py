@@ -14,9 +14,8 @@ from urllib.parse import unquote_to_bytes
 
 from pipeline.archive import Archive, WalkRecords
 from pipeline.batches.messages import Message, Part, Walk, chunk_id, folder_id, members_id, parts_of
-from pipeline.core.models import Batch, Chunk, Entry, Folder, Members
-from pipeline.pages.registration import failure_of
-from pipeline.projection.projector import batched
+from pipeline.core.iterables import batched
+from pipeline.core.models import Batch, Chunk, Entry, Failure, Folder, Members
 from pipeline.sources import Found, Listing
 
 #: Sources in one archived chunk.
@@ -179,4 +178,4 @@ def _place(entry: Entry) -> bytes:
 
 
 def _entry(found: Found) -> Entry:
-    return Entry(url=found.url, error=failure_of(found.error) if found.error else None)
+    return Entry(url=found.url, error=Failure.of(found.error) if found.error else None)

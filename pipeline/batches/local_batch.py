@@ -13,7 +13,7 @@ from pipeline.core.errors import PagesightError, ServiceRefused, Stopped
 from pipeline.core.leases import FileLeases
 from pipeline.core.models import Batch, DocumentStatus, Entry, PageStatus
 from pipeline.pages.process import Tools
-from pipeline.pages.registration import Request
+from pipeline.pages.recipe import Request
 from pipeline.sources import display_path
 from pipeline.vision.profile import Profile
 

@@ -29,8 +29,10 @@ from pipeline.core.models import (
     Source,
 )
 from pipeline.pages.paths import leave, with_place
+from pipeline.pages.plan import plan
 from pipeline.pages.process import RANGE_PAGES, RangeOutcome, Tools, process_range
-from pipeline.pages.registration import Request, members_of, plan, register, source_failed, vanished_sources
+from pipeline.pages.recipe import Request
+from pipeline.pages.registration import members_of, register, source_failed, vanished_sources
 from pipeline.pages.revisions import forget_source
 from pipeline.projection.records import document_status
 from pipeline.projection.verify import Verification

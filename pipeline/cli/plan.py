@@ -22,7 +22,8 @@ from pipeline.core.languages import normalise_tag
 from pipeline.core.models import PageKind
 from pipeline.core.retry import Patience
 from pipeline.core.settings import Settings, load
-from pipeline.services import Today, open_archive, open_planner, open_today, own_places, pace
+from pipeline.pages.recipe import CurrentRecipe
+from pipeline.services import open_archive, open_current_recipe, open_planner, own_places, pace
 from pipeline.sources import display_path, is_below, root_url
 from pipeline.vision.profile import load_profile
 
@@ -55,7 +56,7 @@ def plan(
     roots = tuple(dict.fromkeys(map(root_url, paths)))
     archive = open_archive(settings)
     named = load_profile(profile, settings.profiles_folder) if profile else None
-    today = open_today(settings, archive, name, normalise_tag(language) if language else None, named)
+    today = open_current_recipe(settings, archive, name, normalise_tag(language) if language else None, named)
     patience, sums = Patience(), Sums(roots)
     refusal: PagesightError | None = None
     with (
@@ -105,7 +106,9 @@ class Sums:
 class Report:
     """What is told of a plan."""
 
-    def __init__(self, settings: Settings, collection: str, today: Today, sums: Sums, rates: Rates | None) -> None:
+    def __init__(
+        self, settings: Settings, collection: str, today: CurrentRecipe, sums: Sums, rates: Rates | None
+    ) -> None:
         self._pace = pace(settings)
         self._collection = collection
         self._today = today

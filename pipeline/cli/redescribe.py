@@ -24,7 +24,7 @@ from pipeline.core.settings import Settings, load
 from pipeline.core.stale_filter import Reason, parse_conditions
 from pipeline.maintenance.stale_pages import SHOWN, Stale, find_stale
 from pipeline.maintenance.staleness import StaleDocument, first_pages, is_there
-from pipeline.services import open_archive
+from pipeline.services import open_archive, open_current_recipe
 
 EXAMPLES = """
 **Examples**
@@ -77,7 +77,14 @@ def redescribe(
     patience = Patience()
     with interruptible(patience):
         found = [
-            find_stale(archive, settings, name, conditions, patience, _is_here if local else _is_anywhere)
+            find_stale(
+                archive,
+                name,
+                open_current_recipe(settings, archive, name),
+                conditions,
+                patience,
+                _is_here if local else _is_anywhere,
+            )
             for name in ([collection] if collection else archive.collections())
         ]
     chosen = list(_bounded(found, max_pages))

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.core.errors import OutcomeError
+
 #: What names of collections and schedules look like: fit for ids, folders and URLs.
 SLUG = r"[a-z0-9][a-z0-9_-]{0,62}"
 
@@ -233,6 +235,13 @@ class Failure(Archived):
     remedy: str
     transient: bool = False
     attempts: int = 1
+
+    @classmethod
+    def of(cls, error: OutcomeError, attempts: int = 1) -> Failure:
+        """Return an error as records show it."""
+        return cls(
+            type=error.code, message=str(error), remedy=error.remedy, transient=error.transient, attempts=attempts
+        )
 
 
 class FileState(Archived):

@@ -16,10 +16,9 @@ from pipeline.core.leases import Leases, find_or_make
 from pipeline.core.models import Conversion, FileState, LayerState, MediaType, RenderedCrop, RenderedPage
 from pipeline.core.retry import STOP_POLL_SECONDS, Patience
 from pipeline.core.threads import Places
-from pipeline.rendering import OpenDocument
 from pipeline.rendering.conversion import djvu, office
 from pipeline.rendering.conversion.confinement import ConversionLimits, Told
-from pipeline.rendering.host.pool import AskPasswords
+from pipeline.rendering.host.pool import AskPasswords, OpenDocument
 from pipeline.sources import SourceCache
 
 #: Raised by hand whenever the same document would give another PDF or other notes.

@@ -12,7 +12,7 @@ from pipeline.core.models import Envelope, MediaType, RenderedCrop, RenderedPage
 from pipeline.core.retry import Patience
 from pipeline.documents.conversion import Conversions, ConvertedDocument
 from pipeline.documents.passwords import Passwords
-from pipeline.rendering import OpenDocument, SandboxPool
+from pipeline.rendering.host.pool import OpenDocument, SandboxPool
 from pipeline.sources import HEAD_BYTES, Member, media_type_of
 from pipeline.sources.signatures import HeadType
 

@@ -18,10 +18,11 @@ from itertools import groupby
 from pipeline.archive import Archive, source_id
 from pipeline.batches.messages import chunk_id, folder_id
 from pipeline.batches.progress import UNENDED
+from pipeline.core.iterables import batched
 from pipeline.core.models import Batch, Lane, Reading, Source, Tombstone
 from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, persist
 from pipeline.pages.revisions import is_overtaken
-from pipeline.projection.projector import CHUNK, Projector, batched
+from pipeline.projection.projector import CHUNK, Projector
 from pipeline.projection.records import document_record_id, page_id, source_record_id
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
 from pipeline.sources import containers_of, is_below, is_path_below

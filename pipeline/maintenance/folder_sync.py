@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 
 from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError, SettingsError
-from pipeline.core.models import Entry, FileState, Reading, Source
+from pipeline.core.models import Entry, Failure, FileState, Reading, Source
 from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.pages.paths import leave
-from pipeline.pages.registration import failure_of
 from pipeline.pages.revisions import forget_source
 from pipeline.projection.projector import Projector
 from pipeline.sources import Found, SourceFiles, containers_of, display_path, identify, is_below
@@ -55,7 +54,7 @@ class Comparison:
     def entries(self) -> Iterator[Entry]:
         """What is to be enqueued."""
         for found in (*self.new, *self.changed):
-            yield Entry(url=found.url, error=failure_of(found.error) if found.error else None)
+            yield Entry(url=found.url, error=Failure.of(found.error) if found.error else None)
         for move in self.moved:
             if not containers_of(move.url):  # what lies in a container is found with it
                 yield Entry(url=move.url)

@@ -19,8 +19,7 @@ from watchfiles import Change, watch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from pipeline.core.errors import OutcomeError, ServiceRefused, SourceVanished
-from pipeline.core.models import Entry, FileState
-from pipeline.pages.registration import failure_of
+from pipeline.core.models import Entry, Failure, FileState
 from pipeline.sources import Found, display_path, file_state, list_folder, source_path, source_url
 
 #: How long what is at rest waits for others of its burst that are not.
@@ -115,7 +114,7 @@ class Arrivals:
         if (self._moving or self._folders) and now - oldest < HOLD_SECONDS:
             return []
         return [
-            Entry(url=url, error=failure_of(found.error) if found.error else None)
+            Entry(url=url, error=Failure.of(found.error) if found.error else None)
             for url, (_, found) in sorted(self._resting.items())
         ]
 

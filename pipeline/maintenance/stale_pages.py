@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pipeline.analysis.estimate import measure, page_tokens
 from pipeline.archive import Archive
 from pipeline.core.retry import Patience
-from pipeline.core.settings import Settings
 from pipeline.core.stale_filter import Conditions
 from pipeline.maintenance.staleness import StaleDocument, Tally, stale_documents
-from pipeline.services import Today, open_today
+from pipeline.pages.recipe import CurrentRecipe
 
 #: What batches of such pages are called, where others name files.
 SHOWN = "stale pages"
@@ -27,13 +26,13 @@ class Stale:
     tally: Tally
     left_out: int
     """Stale pages of documents that are not."""
-    today: Today
+    current: CurrentRecipe
 
 
 def find_stale(
     archive: Archive,
-    settings: Settings,
     collection: str,
+    current: CurrentRecipe,
     conditions: Conditions,
     patience: Patience,
     wanted: Callable[[StaleDocument], bool],
@@ -41,23 +40,21 @@ def find_stale(
     """Return what is stale in a collection, the newest first; `wanted` says of each document whether it is worked.
 
     Raises:
-        SettingsError: a setting, or the collection's profile, cannot be used.
         Stopped: the patience has ended.
     """
     tally = Tally()
-    today = open_today(settings, archive, collection)
     found = stale_documents(
-        archive, collection, today.recipe, conditions, patience, tally, describes=today.models is not None
+        archive, collection, current.recipe, conditions, patience, tally, describes=current.models is not None
     )
     documents = [document for document in found if wanted(document)]
     left_out = sum(len(document.pages) for document in found) - sum(len(document.pages) for document in documents)
-    return Stale(collection, documents, tally, left_out, today)
+    return Stale(collection, documents, tally, left_out, current)
 
 
 def tokens_of_page(archive: Archive, stale: Stale) -> int:
     """Return what a page of a collection costs at most, by what its answers took before; 0 where no model is asked."""
-    today = stale.today
-    if today.models is None:
+    current = stale.current
+    if current.models is None:
         return 0
-    rates = measure(archive, stale.collection, today.models)
-    return page_tokens(today.profile, today.recipe.language, rates)
+    rates = measure(archive, stale.collection, current.models)
+    return page_tokens(current.profile, current.recipe.language, rates)

@@ -18,7 +18,7 @@ from pipeline.core.errors import Stopped
 from pipeline.core.models import Entry, PageStatus, Reading
 from pipeline.core.retry import Patience
 from pipeline.core.stale_filter import Conditions, Reason
-from pipeline.pages.registration import Recipe
+from pipeline.pages.recipe import Recipe
 from pipeline.sources import is_local, source_path
 
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Set
 from datetime import UTC, datetime
 
 from pipeline.archive import Archive
+from pipeline.core.iterables import batched
 from pipeline.core.models import Deletion, Reading, Source, Tombstone
 from pipeline.pages.revisions import bury, forget_source, is_overtaken
-from pipeline.projection.projector import Projector, batched
+from pipeline.projection.projector import Projector
 
 #: Pages whose tombstones are archived before their records go, and so on.
 CHUNK = 500

@@ -43,12 +43,12 @@ from pipeline.documents.opening import Opener, OpenPages
 from pipeline.documents.passwords import Passwords
 from pipeline.pages.deletion import clean_up_behind
 from pipeline.pages.readings import failed_reading, new_reading, read_reading, rendered_reading, twin_reading
-from pipeline.pages.registration import Recipe, failure_of
+from pipeline.pages.recipe import Recipe
 from pipeline.pages.revisions import is_overtaken, save_reading
 from pipeline.pages.twins import Twins
 from pipeline.projection.projector import Projector
 from pipeline.projection.records import page_id
-from pipeline.rendering import RENDER_REVISION
+from pipeline.rendering.protocol import RENDER_REVISION
 from pipeline.sources import SourceFiles, require_unchanged
 from pipeline.vision.budget import Budget
 from pipeline.vision.profile import kept_profile
@@ -156,7 +156,7 @@ def process_range(
             for number, future in _start_pages(part, work, tools, patience, on_page):
                 futures[number] = future
         except _SOURCE_ERRORS as error:
-            broken[place] = (part.source, failure_of(error))
+            broken[place] = (part.source, Failure.of(error))
     finished = [_gather(futures) for futures in started]
     readings = [page.reading for pages in finished for page in pages.values() if page.reading is not None]
     try:

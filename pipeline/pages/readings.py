@@ -20,7 +20,7 @@ from pipeline.core.models import (
     RenderedPage,
     Trust,
 )
-from pipeline.pages.registration import Recipe, failure_of
+from pipeline.pages.recipe import Recipe
 from pipeline.pages.revisions import containing
 from pipeline.projection.records import page_id
 from pipeline.vision.reader import PageAnswers, Reader
@@ -47,7 +47,7 @@ def document_info(part: PageSlice) -> DocumentInfo:
 def failed_reading(base: Reading, recipe: Recipe, error: OutcomeError, before: Failure | None) -> Reading:
     """Return the reading of a page that failed. `before` is its failure of the run before, if it failed then too."""
     attempts = before.attempts + 1 if before and before.type == error.code else 1
-    failure = failure_of(error, attempts)
+    failure = Failure.of(error, attempts)
     fingerprint = recipe.fingerprint(base.document.id, base.page_number, failure)
     return base.model_copy(update={"status": PageStatus.FAILED, "error": failure, "fingerprint": fingerprint})
 

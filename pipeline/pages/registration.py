@@ -2,101 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import mimetypes
-from collections.abc import Collection, Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
 
 from pipeline.archive import Archive, source_id
 from pipeline.core.errors import CorruptFile, EncryptedFile, OutcomeError, UnknownFormat
-from pipeline.core.models import Document, Failure, FileState, MediaType, PageStatus, Reading, Route, Source, Tombstone
-from pipeline.core.retry import TRANSIENT_ATTEMPTS
+from pipeline.core.models import Document, Failure, FileState, MediaType, Route, Source
 from pipeline.documents.opening import Opener, OpenPages
-from pipeline.documents.passwords import Passwords
-from pipeline.pages.revisions import give_way, is_overtaken
+from pipeline.pages.recipe import LIMITED, Recipe, Request
+from pipeline.pages.revisions import give_way
 from pipeline.sources import Found, SourceFiles, display_path, identify
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """All that decides how a page is read. Equal recipe and equal bytes: equal reading."""
-
-    language: str
-    reader: str
-    reader_revision: str
-    profile: str
-    prompt_revision: str
-    render_revision: int
-    limits: str
-    """The limits in force; they count only for what one of them stopped."""
-    passwords: Passwords
-    """Those that were given; they count only for what none of them opened."""
-    twin_distance: int = 0
-    """How near a page's twin has to be; it counts only for pages that took the answers of one."""
-
-    def fingerprint(
-        self, document_id: str, page_number: int, failure: Failure | None = None, *, by_twin: bool = False
-    ) -> str:
-        """Return the fingerprint of a page that ended so."""
-        parts = {
-            "document": document_id,
-            "page": page_number,
-            "language": self.language,
-            "reader": self.reader,
-            "reader_revision": self.reader_revision,
-            "profile": self.profile,
-            "prompt_revision": self.prompt_revision,
-            "render_revision": self.render_revision,
-            "limits": self.limits if failure and failure.type in _LIMITED else None,
-        }
-        if failure and failure.type == EncryptedFile.code:
-            parts["passwords"] = self.passwords.mark(document_id)
-        if by_twin:
-            parts["twin_distance"] = self.twin_distance
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-    def fingerprint_of(self, reading: Reading) -> str:
-        """Return the fingerprint that a reading would have today, had its page ended as it did."""
-        document = reading.document.id
-        return self.fingerprint(document, reading.page_number, reading.error, by_twin=reading.is_by_twin)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What one batch asks for."""
-
-    collection: str
-    batch: str
-    deletions_seen: int
-    recipe: Recipe
-    again: bool = False
-    """Whether failures of earlier batches are tried again whatever their reason."""
-
-
-_LIMITED = {error.code for error in OutcomeError.__subclasses__() if error.by_limit}
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is known of a document's pages, and which are to be worked."""
-
-    settled: tuple[Reading, ...]
-    due: tuple[int, ...]
-    deleted: tuple[int, ...]
-    """Pages that were deleted by a request which the batch did not know."""
-    known: dict[int, int]
-    """Newest revision of each due page that has one."""
-
-
-def failure_of(error: OutcomeError, attempts: int = 1) -> Failure:
-    """Return an error as records show it."""
-    return Failure(
-        type=error.code, message=str(error), remedy=error.remedy, transient=error.transient, attempts=attempts
-    )
 
 
 @contextmanager
@@ -226,47 +144,6 @@ def members_of(source: Source, files: SourceFiles) -> tuple[Found, ...]:
     return files.members(source.url, source.state)
 
 
-def plan(document: Document, request: Request, archive: Archive, pages: Collection[int] | None = None) -> Plan:
-    """Compare a document's newest readings, or those of some of its pages, with what the request asks for."""
-    settled: list[Reading] = []
-    deleted: list[int] = []
-    known: dict[int, int] = {}
-    due = set(range(1, document.pages + 1)) if pages is None else set(pages) & set(range(1, document.pages + 1))
-    for reading in archive.readings(request.collection, document.id, pages):
-        if isinstance(reading, Reading) and _is_settled(reading, document, request):
-            settled.append(reading)
-        elif isinstance(reading, Tombstone) and reading.deletion > request.deletions_seen:
-            deleted.append(reading.page_number)
-        else:
-            known[reading.page_number] = reading.revision
-            continue
-        due.discard(reading.page_number)
-    if due and is_overtaken(archive, request.collection, document.id, request.deletions_seen):
-        deleted += due  # pages that were never read have no tombstone
-        due = set()
-    return Plan(tuple(settled), tuple(sorted(due)), tuple(sorted(deleted)), known)
-
-
-def _is_settled(reading: Reading, document: Document, request: Request) -> bool:
-    """Whether a page needs no work: read with this recipe, or failed for a reason that still holds.
-
-    What failed within this very batch has had its try. A spreadsheet of which more is printed by now has records that
-    tell of fewer pages: they are made anew, from answers that are there.
-    """
-    error = reading.error
-    if reading.document.pages != document.pages:
-        return False
-    if reading.fingerprint != request.recipe.fingerprint_of(reading):
-        return False
-    if reading.status is not PageStatus.FAILED or error is None or reading.batch == request.batch:
-        return True
-    return not request.again and not _is_worth_another_try(error)
-
-
-def _is_worth_another_try(error: Failure) -> bool:
-    return error.transient and error.attempts < TRANSIENT_ATTEMPTS
-
-
 def _observe(
     found: Found,
     before: Source | None,
@@ -289,7 +166,7 @@ def _observe(
             document = _open(found.url, state, opener, files, max_bytes)
     except OutcomeError as error:
         attempts = before.error.attempts + 1 if before and before.error and before.error.type == error.code else 1
-        failure = failure_of(error, attempts)
+        failure = Failure.of(error, attempts)
     return Source(
         collection=request.collection,
         url=found.url,
@@ -336,7 +213,7 @@ def still_holds(before: Source, state: FileState, request: Request) -> bool:
 def _is_limited(failure: Failure | None, document: Document | None) -> bool:
     """Whether other limits would make another attempt worth while."""
     if failure is not None:
-        return failure.type in _LIMITED
+        return failure.type in LIMITED
     return document is not None and document.pages_left_out > 0
 
 

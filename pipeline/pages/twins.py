@@ -13,8 +13,8 @@ from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError
 from pipeline.core.models import LayerState, PageStatus, Reading, RenderedPage, TextSource
 from pipeline.core.retry import Patience
-from pipeline.pages.registration import Recipe
-from pipeline.rendering import SandboxPool
+from pipeline.pages.recipe import Recipe
+from pipeline.rendering.host.pool import SandboxPool
 from pipeline.vision.quality.stitching import DENSE_GLYPH_PX
 
 #: Levels of 255, averaged over 3 x 3 pixels, by which a page may differ from its twin at its worst place. The same scan

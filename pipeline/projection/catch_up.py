@@ -18,10 +18,11 @@ from itertools import chain
 
 from pipeline.archive import Archive
 from pipeline.core.errors import Stopped
+from pipeline.core.iterables import batched
 from pipeline.core.models import Failure, Reading, Source, Tombstone
 from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, persist
 from pipeline.core.threads import ContextThreads
-from pipeline.projection.projector import CHUNK, Projector, batched
+from pipeline.projection.projector import CHUNK, Projector
 from pipeline.projection.records import (
     DocumentTally,
     document_record_id,

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from itertools import islice
 from typing import TypeVar
 
 from pipeline.archive import Archive
 from pipeline.core.errors import RecordRefused, ServiceRefused
+from pipeline.core.iterables import batched
 from pipeline.core.models import AnswerKind, Batch, Failure, Reading, Run, Source, Tombstone
 from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, persist
 from pipeline.core.url_signing import Signer
@@ -231,13 +231,6 @@ class Projector:
                 f"the record {key} is refused: {reason}",
                 remedy="The indices lack Pagesight's mapping: `pagesight reindex` makes new ones from the archive.",
             )
-
-
-def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of up to `size` values."""
-    iterator = iter(values)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
 
 
 def _answer_kinds(readings: Iterable[Reading | Tombstone]) -> Iterator[dict[str, AnswerKind]]:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.core.errors import EncryptedFile
 from pipeline.core.models import MediaType
-from pipeline.rendering import SandboxPool
+from pipeline.rendering.host.pool import SandboxPool
 from support.corpus import CORPUS, manifest
 from support.rendering import LIMITS
 

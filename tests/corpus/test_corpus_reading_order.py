@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from pipeline.core.models import LayerState, MediaType
-from pipeline.rendering import SandboxPool
+from pipeline.rendering.host.pool import SandboxPool
 from support.corpus import CORPUS, manifest
 from support.rendering import LIMITS
 

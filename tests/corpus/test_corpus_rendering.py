@@ -14,7 +14,8 @@ import pytest
 
 from pipeline.core.errors import OutcomeError
 from pipeline.core.models import RenderedPage
-from pipeline.rendering import RenderLimits, SandboxPool
+from pipeline.rendering.host.pool import SandboxPool
+from pipeline.rendering.protocol import RenderLimits
 from support.corpus import CORPUS, MEDIA_TYPES, WORDS, accepted, renderable
 
 LIMITS = RenderLimits(

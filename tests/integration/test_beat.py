@@ -19,11 +19,12 @@ from support.redis_server import RedisServer
 TICKS = """
 import sys
 from workers.process import WorkerProcess
+from workers.schedules import beat
 process = WorkerProcess.begin()
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(int(sys.argv[1])):
-    process.tick()
+    beat.tick(process)
 process.close()
 """
 

@@ -36,7 +36,7 @@ from pipeline.core.retry import Patience
 from pipeline.documents.conversion import CONVERSION_REVISION, ArchivedConversions
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
-from pipeline.rendering import SandboxPool
+from pipeline.rendering.host.pool import SandboxPool
 from pipeline.search import DOCUMENTS, SOURCES, Index
 from pipeline.sources import Containers, SourceCache, SourceFiles, display_path, identify, list_folder, root_url, walk
 from support.containers import page, zipped

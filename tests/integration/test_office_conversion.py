@@ -39,8 +39,9 @@ from pipeline.core.threads import Places
 from pipeline.documents.conversion import Converter
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
-from pipeline.rendering import SandboxPool, confinement, djvu, landlock, office
+from pipeline.rendering.conversion import confinement, djvu, landlock, office
 from pipeline.rendering.conversion.confined import SOCKETS
+from pipeline.rendering.host.pool import SandboxPool
 from pipeline.sources import HEAD_BYTES, media_type_of
 from support.conversions import LIMITS, require_programs
 from support.corpus import CORPUS, WORDS, accepted, manifest

@@ -21,11 +21,12 @@ from support.standin import Standin
 
 #: A tick of a worker for which whoever was silent for a second has died.
 IMPATIENT_TICK = """
-from pipeline.core.schedules import deciding
-deciding.SILENT_SECONDS = 1.0
+from pipeline.core.schedules import due
+due.SILENT_SECONDS = 1.0
 from workers.process import WorkerProcess
+from workers.schedules import beat
 process = WorkerProcess.begin()
-process.tick()
+beat.tick(process)
 process.close()
 """
 

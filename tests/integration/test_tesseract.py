@@ -17,7 +17,7 @@ import pytest
 from pipeline.core.errors import AnswerTimeout, AnswerUnusable
 from pipeline.core.models import MediaType, PageFacts, RenderedPage
 from pipeline.core.retry import Patience
-from pipeline.rendering import SandboxPool
+from pipeline.rendering.host.pool import SandboxPool
 from pipeline.vision.ocr.local_reader import LocalReader
 from pipeline.vision.ocr.process import OcrProcess, open_rapidocr
 from pipeline.vision.ocr.tesseract import COMMAND, Tesseract, find_tesseract

@@ -32,8 +32,9 @@ from pipeline.core.threads import Places
 from pipeline.documents.conversion import Converter
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
-from pipeline.rendering import RenderLimits, SandboxPool
 from pipeline.rendering.conversion.confinement import ConversionLimits
+from pipeline.rendering.host.pool import SandboxPool
+from pipeline.rendering.protocol import RenderLimits
 from pipeline.sources import HEAD_BYTES, media_type_of
 from support.compound_files import compound_file, outlook_message
 from support.containers import mail, seven_zipped, tarred, zipped

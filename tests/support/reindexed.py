@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pipeline.core.iterables import batched
 from pipeline.core.models import Reading
-from pipeline.projection.projector import Projector, batched
+from pipeline.projection.projector import Projector
 from pipeline.projection.records import document_record_id, page_id, page_record, source_record_id
 from pipeline.search import DOCUMENTS, PAGES, SOURCES
 

@@ -15,7 +15,8 @@ from reportlab.pdfgen import canvas
 
 from pipeline.core.models import MediaType, RenderedPage
 from pipeline.core.retry import Patience
-from pipeline.rendering import OpenDocument, RenderLimits, SandboxPool
+from pipeline.rendering.host.pool import OpenDocument, SandboxPool
+from pipeline.rendering.protocol import RenderLimits
 
 LIMITS = RenderLimits(
     page_seconds=30, memory_mb=1024, max_pages=50, max_pixels=50_000_000, max_members=1_000, max_expansion=100

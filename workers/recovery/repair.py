@@ -15,10 +15,11 @@ from redis import Redis
 
 from pipeline.archive import Archive
 from pipeline.batches.messages import PART_SOURCES, Project
+from pipeline.core.iterables import batched
 from pipeline.core.models import Entry, Lane
 from pipeline.core.retry import Patience
 from pipeline.maintenance.audit import ONLY_REPORTED, Batches, Comparing, Difference, Kind, source_of
-from pipeline.projection.projector import CHUNK, Projector, batched
+from pipeline.projection.projector import CHUNK, Projector
 from workers.client import Fleet, Order
 from workers.recovery.sweep import is_lost, open_batches, republish
 from workers.redis.connection import translated

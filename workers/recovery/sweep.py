@@ -14,7 +14,7 @@ from pipeline.core.errors import RevisionTaken
 from pipeline.core.models import Batch
 from pipeline.core.retry import Patience
 from pipeline.pages.process import Tools
-from pipeline.pages.registration import Request
+from pipeline.pages.recipe import Request
 from pipeline.projection.verify import Verification
 from workers.redis.queues import Lanes
 

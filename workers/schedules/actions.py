@@ -23,7 +23,7 @@ from pipeline.maintenance.stale_pages import SHOWN, Stale, find_stale, tokens_of
 from pipeline.maintenance.staleness import StaleDocument, first_pages
 from pipeline.projection.projector import Projector
 from pipeline.projection.rebuild import prune, reindex
-from pipeline.services import own_places
+from pipeline.services import open_current_recipe, own_places
 from pipeline.sources import display_path, root_url, walk
 from workers.client import Fleet, Order
 from workers.recovery.repair import repair
@@ -172,7 +172,8 @@ def _stale(collection: str, schedule: Redescribe, work: _Work, batches: Batches)
     def wanted(document: StaleDocument) -> bool:
         return not batches.is_queued(collection, document.url)
 
-    return find_stale(work.archive, work.means.settings, collection, schedule.conditions, work.patience, wanted)
+    current = open_current_recipe(work.means.settings, work.archive, collection)
+    return find_stale(work.archive, collection, current, schedule.conditions, work.patience, wanted)
 
 
 def _enqueue_stale(stale: Stale, left: int, work: _Work) -> int:

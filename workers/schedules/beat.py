@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import structlog
 
 from pipeline.core.errors import PagesightError, RevisionTaken
 from pipeline.core.models import Run
 from workers.app import app
+from workers.process import WorkerProcess
 from workers.publishing import publish
 from workers.recovery.sweep import Swept, sweep
 from workers.schedules.run_leases import Means
 from workers.schedules.runs import carry_out, due_runs, report
-
-if TYPE_CHECKING:
-    from workers.process import WorkerProcess
 
 log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ from pipeline.core.languages import detect_language
 from pipeline.core.models import Document, Failure, FileState, LayerState, Reading, Source
 from pipeline.core.retry import Patience
 from pipeline.documents.opening import OpenPages
-from pipeline.pages.registration import document_of, failure_of, identified_source
+from pipeline.pages.registration import document_of, identified_source
 from pipeline.sources import Found, SourceFiles, display_path, require_unchanged, walk
 
 #: Stands in sources and readings that no batch asked for. They are never archived.
@@ -116,7 +116,7 @@ class FileCandidates:
                         source = _source(found.url, state, document, self.collection)
                         yield from self._of_pages(file, source, document, opened)
         except OutcomeError as error:
-            yield Unreadable(display_path(found.url), failure_of(error))
+            yield Unreadable(display_path(found.url), Failure.of(error))
             return
         self._seen.add(document.id)
         for member in files.members(found.url, state) if document.members else ():

@@ -24,7 +24,7 @@ from pipeline.core.threads import Places
 from pipeline.documents.opening import Opener
 from pipeline.pages.process import ShownAgain, recipe_of
 from pipeline.pages.readings import failed_reading, new_reading, read_reading, rendered_reading
-from pipeline.rendering import RENDER_REVISION
+from pipeline.rendering.protocol import RENDER_REVISION
 from pipeline.sources import require_unchanged
 from pipeline.vision.reader import Reader
 

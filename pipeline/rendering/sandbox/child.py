@@ -28,7 +28,8 @@ from pipeline.rendering.sandbox.page_image.finish import MAX_PIXELS, DecodedPage
 from pipeline.rendering.sandbox.page_image.measure import largest_difference
 
 if TYPE_CHECKING:
-    from pipeline.rendering.sandbox.containers.archives import Member, Packed
+    from pipeline.rendering.sandbox.containers.archives import Packed
+    from pipeline.rendering.sandbox.containers.members import Member
 
 PDF = "application/pdf"
 Reply = tuple[dict[str, Any], Sequence[bytes | memoryview]]

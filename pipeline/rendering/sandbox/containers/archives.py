@@ -19,8 +19,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from pipeline.core.errors import (
     CorruptFile,
@@ -31,6 +30,7 @@ from pipeline.core.errors import (
     UnsupportedFormat,
 )
 from pipeline.rendering.protocol import RenderLimits
+from pipeline.rendering.sandbox.containers.members import Member, Sink
 from pipeline.rendering.text import clean_text
 
 if TYPE_CHECKING:
@@ -69,33 +69,6 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile
 #: What macOS puts beside the files of a person: resource forks, and how a folder's window looks.
 _OF_THE_SYSTEM = re.compile(r"(?:^|/)(?:__MACOSX/|\.DS_Store$)")
 _EMPTY_SEGMENTS = ("", ".", "..")
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A file within a file."""
-
-    name: str
-    """Its path there, unique, in a form that leads nowhere else."""
-    bytes: int
-    error: OutcomeError | None = None
-    """Why it cannot be had."""
-
-
-class Sink(Protocol):
-    """Takes the bytes of members."""
-
-    def begin(self, index: int) -> bool:
-        """Whether the bytes of this member are still wanted."""
-        ...
-
-    def write(self, data: bytes) -> None:
-        """Take some bytes of it."""
-        ...
-
-    def end(self) -> None:
-        """Hear that it is complete, and as its container says it should be."""
-        ...
 
 
 class Packed(ABC):

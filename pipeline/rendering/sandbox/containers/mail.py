@@ -24,15 +24,14 @@ from pipeline.core.errors import CorruptFile, OutcomeError, UnsupportedFormat
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.containers.archives import (
     ZIP_ERRORS,
-    Member,
     Packed,
-    Sink,
     broken,
     member_name,
     opened,
     require_few,
     require_modest,
 )
+from pipeline.rendering.sandbox.containers.members import Member, Sink
 from pipeline.rendering.text import clean_line
 
 BODY = "message.html"

@@ -13,7 +13,7 @@ from py7zr.exceptions import ArchiveError, PasswordRequired, UnsupportedCompress
 from py7zr.io import MemIO, Py7zIO, WriterFactory
 
 from pipeline.core.errors import CorruptFile, EncryptedFile, UnsupportedFormat
-from pipeline.rendering.sandbox.containers.archives import Sink
+from pipeline.rendering.sandbox.containers.members import Sink
 
 #: What py7zr and the decompressors below it raise about broken archives.
 _ERRORS = (

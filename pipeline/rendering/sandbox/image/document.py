@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from PIL import Image, TiffImagePlugin
 
 from pipeline.core.errors import CorruptFile, LimitExceeded, OutcomeError, UnsupportedFormat
-from pipeline.rendering import exif, jpeg2000
 from pipeline.rendering.protocol import RenderLimits
+from pipeline.rendering.sandbox.image import exif, jpeg2000
 from pipeline.rendering.sandbox.image.raster import Picture, to_rgb
 from pipeline.rendering.sandbox.page_image.crops import DecodedCrop, cut, page_size
 from pipeline.rendering.sandbox.page_image.finish import DecodedPage, finish_page, fit, placed

@@ -10,7 +10,8 @@ import pypdfium2.raw as pdfium_c
 
 from pipeline.core.errors import CorruptFile
 from pipeline.rendering.protocol import RenderLimits
-from pipeline.rendering.sandbox.containers.archives import Member, Packed, member_name, require_few
+from pipeline.rendering.sandbox.containers.archives import Packed, member_name, require_few
+from pipeline.rendering.sandbox.containers.members import Member
 from pipeline.rendering.text import utf16
 
 

@@ -1,0 +1,65 @@
+"""Which pages of a document still need work: its newest readings against the recipe of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from pipeline.archive import Archive
+from pipeline.core.models import Document, Failure, PageStatus, Reading, Tombstone
+from pipeline.core.retry import TRANSIENT_ATTEMPTS
+from pipeline.pages.recipe import Request
+from pipeline.pages.revisions import is_overtaken
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is known of a document's pages, and which are to be worked."""
+
+    settled: tuple[Reading, ...]
+    due: tuple[int, ...]
+    deleted: tuple[int, ...]
+    """Pages that were deleted by a request which the batch did not know."""
+    known: dict[int, int]
+    """Newest revision of each due page that has one."""
+
+
+def plan(document: Document, request: Request, archive: Archive, pages: Collection[int] | None = None) -> Plan:
+    """Compare a document's newest readings, or those of some of its pages, with what the request asks for."""
+    settled: list[Reading] = []
+    deleted: list[int] = []
+    known: dict[int, int] = {}
+    due = set(range(1, document.pages + 1)) if pages is None else set(pages) & set(range(1, document.pages + 1))
+    for reading in archive.readings(request.collection, document.id, pages):
+        if isinstance(reading, Reading) and _is_settled(reading, document, request):
+            settled.append(reading)
+        elif isinstance(reading, Tombstone) and reading.deletion > request.deletions_seen:
+            deleted.append(reading.page_number)
+        else:
+            known[reading.page_number] = reading.revision
+            continue
+        due.discard(reading.page_number)
+    if due and is_overtaken(archive, request.collection, document.id, request.deletions_seen):
+        deleted += due  # pages that were never read have no tombstone
+        due = set()
+    return Plan(tuple(settled), tuple(sorted(due)), tuple(sorted(deleted)), known)
+
+
+def _is_settled(reading: Reading, document: Document, request: Request) -> bool:
+    """Whether a page needs no work: read with this recipe, or failed for a reason that still holds.
+
+    What failed within this very batch has had its try. A spreadsheet of which more is printed by now has records that
+    tell of fewer pages: they are made anew, from answers that are there.
+    """
+    error = reading.error
+    if reading.document.pages != document.pages:
+        return False
+    if reading.fingerprint != request.recipe.fingerprint_of(reading):
+        return False
+    if reading.status is not PageStatus.FAILED or error is None or reading.batch == request.batch:
+        return True
+    return not request.again and not _is_worth_another_try(error)
+
+
+def _is_worth_another_try(error: Failure) -> bool:
+    return error.transient and error.attempts < TRANSIENT_ATTEMPTS

@@ -1,0 +1,262 @@
+"""docker-compose.yml, .env.example and the Dockerfile name only what there is, and give away nothing."""
+
+import re
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+from typer.main import get_command
+
+from pipeline.archive import Archive, Store
+from pipeline.cli.app import app
+from pipeline.core.settings import KEY_ALIASES, PREFIX, Settings
+from pipeline.core.url_signing import Place
+from pipeline.local.distribution import VERSION as ELASTICSEARCH_VERSION
+from pipeline.search.write import BULK_TIMEOUT_SECONDS
+from support.serving import served
+from workers.observability.health import Health
+
+ROOT = Path(__file__).parents[3]
+TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
+VOLUMES: dict[str, Any] = yaml.safe_load(TEXT)["volumes"]
+SECURE = (ROOT / "docker-compose.secure.yml").read_text(encoding="utf-8")
+PROXY: str = yaml.safe_load(TEXT)["configs"]["proxy"]["content"]
+ENV_EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+DOCKERFILE = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+each_service = pytest.mark.parametrize("name", SERVICES)
+ours = pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "build" in service])
+lasting = pytest.mark.parametrize("name", [name for name in SERVICES if name != "setup"])
+
+
+def seconds(duration: str) -> int:
+    number, unit = re.fullmatch(r"(\d+)([sm])", duration).groups()  # type: ignore[union-attr]
+    return int(number) * {"s": 1, "m": 60}[unit]
+
+
+def test_the_services_are_those_that_a_fleet_needs() -> None:
+    assert SERVICES.keys() == {"elasticsearch", "setup", "kibana", "redis", "worker", "beat", "serve", "proxy"}
+
+
+@ours
+def test_our_services_run_commands_that_there_are(name: str) -> None:
+    program, command, *options = SERVICES[name]["command"]
+
+    assert program == "pagesight"
+    known = get_command(app).commands[command]  # type: ignore[attr-defined]
+    assert set(options) <= {option for parameter in known.params for option in parameter.opts}
+
+
+@ours
+def test_every_variable_of_our_services_is_a_setting(name: str) -> None:
+    for variable in SERVICES[name]["environment"]:
+        assert variable in KEY_ALIASES or variable.removeprefix(PREFIX).lower() in Settings.model_fields
+
+
+def test_every_variable_that_looks_like_a_setting_is_one() -> None:
+    for variable in re.findall(rf"{PREFIX}(\w+)", TEXT + ENV_EXAMPLE + DOCKERFILE):
+        assert variable.lower() in Settings.model_fields
+
+
+@lasting
+def test_what_lasts_is_looked_at_and_started_again(name: str) -> None:
+    assert SERVICES[name]["restart"] == "unless-stopped"
+    assert SERVICES[name]["healthcheck"].keys() & {"test", "disable"}
+
+
+def test_only_the_beat_which_serves_nothing_is_not_looked_at() -> None:
+    assert [name for name in SERVICES if SERVICES[name].get("healthcheck", {}).get("disable")] == ["beat"]
+
+
+def test_the_worker_s_health_check_is_served_and_by_default_fine() -> None:
+    worker = SERVICES["worker"]
+    port, path = re.search(r"http://127\.0\.0\.1:(\d+)(/\w+)", worker["healthcheck"]["test"][-1]).groups()  # type: ignore[union-attr]
+    assert port == worker["environment"]["PAGESIGHT_WORKER_PORT"]
+    assert port in worker["expose"]
+
+    health = Health(CollectorRegistry(), time.monotonic, {})
+    served = health.start("127.0.0.1", 0)
+    try:
+        code = worker["healthcheck"]["test"][-1].replace(port, str(served))
+        exec(code, {})
+        with urlopen(f"http://127.0.0.1:{served}{path}") as answer:
+            assert answer.status == 200
+    finally:
+        health.stop()
+
+
+def test_the_worker_s_health_check_fails_where_the_worker_hangs() -> None:
+    health = Health(CollectorRegistry(), lambda: time.monotonic() - 3600, {})
+    served = health.start("127.0.0.1", 0)
+    code = SERVICES["worker"]["healthcheck"]["test"][-1]
+    try:
+        with pytest.raises(OSError, match="503"):
+            exec(code.replace(SERVICES["worker"]["environment"]["PAGESIGHT_WORKER_PORT"], str(served)), {})
+    finally:
+        health.stop()
+
+
+def test_serve_reads_the_archive_and_has_no_other_right() -> None:
+    serve = SERVICES["serve"]
+    assert serve["environment"].keys() == {"PAGESIGHT_HOME", "PAGESIGHT_SERVE_HOST", "PAGESIGHT_SERVE_SECRET"}
+    assert serve["volumes"] == [f"pagesight:{serve['environment']['PAGESIGHT_HOME']}:ro"]
+    secret = serve["environment"]["PAGESIGHT_SERVE_SECRET"]
+    assert SERVICES["worker"]["environment"]["PAGESIGHT_SERVE_SECRET"] == secret
+    assert "ports" not in serve
+
+
+def test_the_proxy_leads_to_what_serve_serves_and_logs_no_keys(tmp_path: Path) -> None:
+    port = str(Settings.model_fields["serve_port"].default)
+    assert re.findall(r"set \$\$pages http://(\w+):(\d+);", PROXY) == [("serve", port)]
+    assert SERVICES["serve"]["expose"] == [port]
+    assert re.findall(r"location /([\w-]+)/ \{ proxy_pass \$\$pages; \}", PROXY) == [place.value for place in Place]
+    assert SERVICES["proxy"]["ports"] == [f"127.0.0.1:{re.findall(r'listen (.+);', PROXY)[0]}:8080"]
+    (logged,) = re.findall(r"log_format (.*);", PROXY)
+    assert not re.search(r"\$(?:request|request_uri|args|query_string|http_referer|arg_\w+)\b", logged)
+
+    checks = " ".join(map(str, SERVICES["serve"]["healthcheck"]["test"] + SERVICES["proxy"]["healthcheck"]["test"]))
+    with served(Archive(Store(str(tmp_path / "archive"))), secret="s" * 32) as server:
+        for path in re.findall(r"http://127\.0\.0\.1:\d+(/[\w./]+)", checks):
+            assert server.ask(path).status == 200
+
+
+def test_a_worker_has_time_to_end_its_calls() -> None:
+    settings = Settings.model_fields
+    needed = settings["vlm_read_seconds"].default + BULK_TIMEOUT_SECONDS
+    assert seconds(SERVICES["worker"]["stop_grace_period"]) >= needed + 30
+
+
+@each_service
+def test_ports_are_published_on_the_loopback_interface_only(name: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
+
+
+@each_service
+def test_memory_is_limited(name: str) -> None:
+    assert re.fullmatch(r"\d+[mg]", SERVICES[name]["mem_limit"])
+
+
+@each_service
+def test_images_are_pinned(name: str) -> None:
+    assert re.fullmatch(r"[a-z]+:\d+\.\d+\.\d+(-\w+)?", SERVICES[name]["image"])
+
+
+def test_images_are_the_versions_that_the_project_is_at_and_was_tested_with() -> None:
+    assert {SERVICES[name]["image"] for name in ("elasticsearch", "setup")} == {
+        f"elasticsearch:{ELASTICSEARCH_VERSION}"
+    }
+    assert SERVICES["kibana"]["image"] == f"kibana:{ELASTICSEARCH_VERSION}"
+    ours = {SERVICES[name]["image"] for name in ("worker", "beat", "serve")}
+    assert ours == {f"pagesight:{PROJECT['project']['version']}"}
+
+
+def test_volumes_are_declared_and_used() -> None:
+    mounted = [mount.split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])]
+    assert {mount for mount in mounted if "$" not in mount} == VOLUMES.keys()
+
+
+def test_documents_are_mounted_for_reading_only() -> None:
+    (documents,) = (mount for mount in SERVICES["worker"]["volumes"] if "$" in mount)
+    assert documents.endswith(":/documents:ro")
+
+
+def test_worker_and_beat_have_one_archive_and_it_lies_on_a_volume() -> None:
+    for name in ("worker", "beat"):
+        assert f"pagesight:{SERVICES[name]['environment']['PAGESIGHT_HOME']}" in SERVICES[name]["volumes"]
+
+
+def test_redis_keeps_the_queues_on_disk_and_evicts_nothing() -> None:
+    words = SERVICES["redis"]["command"]
+    assert words[words.index("--appendonly") + 1] == "yes"
+    assert words[words.index("--maxmemory-policy") + 1] == "noeviction"
+    assert "--requirepass" in words
+
+
+def test_no_secret_is_in_a_file_and_none_has_a_default() -> None:
+    secrets = re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|KIBANA_KEY))([^}]*)\}", TEXT)
+    assert {name for name, _ in secrets} == {
+        "ELASTIC_PASSWORD",
+        "KIBANA_PASSWORD",
+        "KIBANA_KEY",
+        "REDIS_PASSWORD",
+        "SERVE_SECRET",
+    }
+    assert all(rest.startswith(":?") and ".env.example" in rest for _, rest in secrets)
+    assert set(re.findall(r"^\w*(?:PASSWORD|SECRET|KEY)=(.*)$", ENV_EXAMPLE, re.MULTILINE)) == {""}
+    assert ".env" in (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+
+
+def test_the_example_names_what_must_be_set_and_nothing_that_nobody_reads() -> None:
+    asked = dict(re.findall(r"\$\{(\w+)(:[?-])", TEXT + SECURE))
+    named = set(re.findall(r"^(\w+)=", ENV_EXAMPLE, re.MULTILINE))
+
+    assert named <= asked.keys()
+    assert {name for name, kind in asked.items() if kind == ":?"} <= named
+
+
+@ours
+def test_our_services_may_do_no_more_than_they_need(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["init"] is True
+
+
+# -- the image
+
+
+def instructions(word: str) -> list[str]:
+    return re.findall(rf"^{word} (.+)$", DOCKERFILE, re.MULTILINE)
+
+
+def test_the_image_is_made_in_two_stages_from_a_pinned_python_that_fits() -> None:
+    stages = instructions("FROM")
+    assert len(stages) == 2
+    for stage in stages:
+        version = re.match(r"python:3\.(\d+)\.\d+-slim-\w+", stage)
+        assert version
+        assert int(version[1]) >= int(PROJECT["project"]["requires-python"].removeprefix(">=3."))
+
+
+def test_what_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    sources = {source for line in instructions("COPY") for source in line.split()[:-1]}
+
+    assert sources
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert f"!{source}" in ignored, source
+
+
+def test_the_image_has_every_package_of_the_project() -> None:
+    copied = {source for line in instructions("COPY") for source in line.split()[:-1]}
+    assert set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) <= copied
+    assert PROJECT["project"]["readme"] in copied
+
+
+def test_the_image_s_user_is_not_root() -> None:
+    *_, user = instructions("USER")
+    assert user.split(":")[0] not in ("root", "0")
+
+
+def test_the_image_has_libreoffice_without_what_is_only_recommended() -> None:
+    assert "libreoffice-writer" in DOCKERFILE
+    assert all("--no-install-recommends" in run for run in instructions("RUN") if "apt-get install" in run)
+
+
+def test_the_image_starts_a_command_that_there_is() -> None:
+    (command,) = instructions("CMD")
+    program, name = yaml.safe_load(command)
+    assert program == "pagesight"
+    assert name in get_command(app).commands  # type: ignore[attr-defined]
+
+
+def test_the_image_keeps_state_where_compose_mounts_its_volume() -> None:
+    assert f"PAGESIGHT_HOME={SERVICES['worker']['environment']['PAGESIGHT_HOME']}" in DOCKERFILE
