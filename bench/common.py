@@ -25,14 +25,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from pipeline.batches.lifecycle import begin_batch
-from pipeline.batches.local_runner import Tally, run_batch
-from pipeline.core.retry import Patience
+from pipeline.batches.local_runner import RunTally, run_batch
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
 from pipeline.local.elasticsearch import LocalNode
 from pipeline.local.redis import find_redis_server
 from pipeline.pages.recipe import Request
 from pipeline.search import Index
-from pipeline.services import open_tools
+from pipeline.services import open_page_services
 from pipeline.sources import source_url
 from pipeline.vision.profile import Profile, load_profile
 from support.fleet_runs import Fleet
@@ -122,16 +122,16 @@ def one_question() -> Profile:
     return profile.model_copy(update={"questions": profile.questions[:1]})
 
 
-def index(chosen: Settings, roots: list[Path], profile: Profile | None = None) -> tuple[Tally, float, int]:
+def index(chosen: Settings, roots: list[Path], profile: Profile | None = None) -> tuple[RunTally, float, int]:
     """Index in this process; return the tally, seconds and model calls."""
-    patience, tally = Patience(), Tally()
-    with open_tools(chosen, patience, profile) as (tools, ranges_at_once):
+    cancel, tally = CancelToken(), RunTally()
+    with open_page_services(chosen, cancel, profile) as (tools, units_at_once):
         tools.projector.index.install()
         batch = begin_batch(tools.archive, "bench", None, "en", [])
         request = Request(batch.collection, batch.id, batch.deletions_seen, tools.recipe(batch.language))
         began = time.monotonic()
         urls = [source_url(root.absolute()) for root in roots]
-        run_batch(urls, [], request, tools, ranges_at_once, tally, lambda: None)
+        run_batch(urls, [], request, tools, units_at_once, tally, lambda: None)
         return tally, time.monotonic() - began, tools.reader.usage.calls
 
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pydantic import SecretStr
 
 from pipeline.core.errors import OutcomeError
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords, Patterned
@@ -49,8 +49,8 @@ def tiles(opener: Opener, path: Path, name: str, most: int) -> list[Tile]:
     made: list[Tile] = []
     try:
         with path.open("rb") as file:
-            media_type = opener.refine(file, media_type_of(file.read(HEAD_BYTES)), Patience())
-            with opener.open(file, "", str(path), media_type, Patience()) as document:
+            media_type = opener.refine(file, media_type_of(file.read(HEAD_BYTES)), CancelToken())
+            with opener.open(file, "", str(path), media_type, CancelToken()) as document:
                 kind = media_type.rpartition("/")[2].rpartition(".")[2]
                 for number in range(1, min(document.pages, most) + 1):
                     page = document.render(number)
@@ -101,7 +101,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with (
-        open_inspector(Settings(), Patience()) as inspector,
+        open_inspector(Settings(), CancelToken()) as inspector,
         ThreadPoolExecutor(inspector.files_at_once) as executor,
     ):
         opener = replace(inspector.opener, passwords=passwords(arguments.folder))

@@ -27,7 +27,7 @@ from pipeline.analysis.inspect import Inspector
 from pipeline.analysis.text_metrics import line_recall, word_recall, words
 from pipeline.core.errors import OutcomeError
 from pipeline.core.models import RenderedCrop, RenderedPage
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.documents.opening import OpenPages
 from pipeline.pages.registration import identified_source
 from pipeline.services import open_archive, open_inspector, open_reader
@@ -80,14 +80,14 @@ class Read:
 
 def rows() -> Iterator[Row]:
     with workplace() as home:
-        patience, chosen = Patience(), settings(home, "http://127.0.0.1:9", None)
+        cancel, chosen = CancelToken(), settings(home, "http://127.0.0.1:9", None)
         with (
-            open_inspector(chosen, patience) as inspector,
+            open_inspector(chosen, cancel) as inspector,
             closing(open_reader(chosen, open_archive(chosen))) as reader,
         ):
             for document in (*made(home), *scans()):
                 try:
-                    yield from measure(document, inspector, reader, patience)
+                    yield from measure(document, inspector, reader, cancel)
                 except OutcomeError as error:
                     yield Row(document.name, "", "", "", "", "", "", f"{error.code}: {error}")
 
@@ -119,7 +119,7 @@ def scans() -> Iterator[Document]:
         yield Document(entry["file"], CORPUS / entry["file"], wanted, truth["kind"] != "must-contain")
 
 
-def measure(document: Document, inspector: Inspector, reader: Reader, patience: Patience) -> Iterator[Row]:
+def measure(document: Document, inspector: Inspector, reader: Reader, cancel: CancelToken) -> Iterator[Row]:
     """Read a document in all ways; of one that is no scan nothing is told.
 
     Raises:
@@ -129,20 +129,20 @@ def measure(document: Document, inspector: Inspector, reader: Reader, patience: 
     opening = identified_source(url, files.state(url), opener, files, inspector.max_file_bytes)
     with (
         opening as (file, document_id, media_type),
-        opener.open(file, document_id, display_path(url), media_type, patience) as opened,
+        opener.open(file, document_id, display_path(url), media_type, cancel) as opened,
     ):
         pages = [opened.render(number, with_pixels=True) for number in range(1, opened.pages + 1)]
         if all(page.facts.is_vector for page in pages):
             return
-        whole = "\n".join(text_of(page, reader, patience) for page in pages)
-        halves, thirds = (read_in(bands, opened, pages, reader, patience) for bands in (2, 3))
+        whole = "\n".join(text_of(page, reader, cancel) for page in pages)
+        halves, thirds = (read_in(bands, opened, pages, reader, cancel) for bands in (2, 3))
     yield row(document, pages, (Read(whole, ()), halves, thirds))
 
 
-def read_in(bands: int, opened: OpenPages, pages: Sequence[RenderedPage], reader: Reader, patience: Patience) -> Read:
+def read_in(bands: int, opened: OpenPages, pages: Sequence[RenderedPage], reader: Reader, cancel: CancelToken) -> Read:
     """Read each page in so many bands."""
     merged = [
-        merge([text_of(as_page(page, crop), reader, patience) for crop in opened.render_crops(page.page_number, bands)])
+        merge([text_of(as_page(page, crop), reader, cancel) for crop in opened.render_crops(page.page_number, bands)])
         for page in pages
     ]
     return Read("\n".join(page.text for page in merged), tuple(seam for page in merged for seam in page.seams))
@@ -154,9 +154,9 @@ def as_page(page: RenderedPage, crop: RenderedCrop) -> RenderedPage:
     return replace(page, rgb=rgb, width_px=crop.width_px, height_px=crop.height_px, pixels_sha256=crop.pixels_sha256)
 
 
-def text_of(page: RenderedPage, reader: Reader, patience: Patience) -> str:
+def text_of(page: RenderedPage, reader: Reader, cancel: CancelToken) -> str:
     """Read a picture of text."""
-    return reader.read(replace(page, layer_text=None), "en", patience).text or ""
+    return reader.read(replace(page, layer_text=None), "en", cancel).text or ""
 
 
 def row(document: Document, pages: Sequence[RenderedPage], read: Sequence[Read]) -> Row:

@@ -24,7 +24,7 @@ from pipeline.analysis.text_metrics import line_recall, word_recall
 from pipeline.core.errors import OutcomeError
 from pipeline.core.languages import english_name
 from pipeline.core.models import RenderedPage
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.pages.registration import identified_source
 from pipeline.services import open_archive, open_inspector, open_reader
 from pipeline.sources import display_path, source_url
@@ -68,15 +68,15 @@ def rows() -> Iterator[Row]:
         passwords = home / "passwords"
         passwords.write_text("".join(f"{Path(e['file']).name}: {e['password']}\n" for e in entries if "password" in e))
         chosen = settings(home, "http://127.0.0.1:9", None, passwords_file=passwords)
-        patience = Patience()
+        cancel = CancelToken()
         with (
-            open_inspector(chosen, patience) as inspector,
+            open_inspector(chosen, cancel) as inspector,
             closing(open_reader(chosen, open_archive(chosen))) as reader,
         ):
             groups: dict[tuple[str, str], list[Measured]] = collections.defaultdict(list)
             for entry in entries:
                 try:
-                    measured = measure(entry, inspector, reader, patience)
+                    measured = measure(entry, inspector, reader, cancel)
                 except OutcomeError as error:
                     yield Row(_language(entry), entry["format"], entry["file"], "", "", "", f"{error.code}: {error}")
                 else:
@@ -89,17 +89,17 @@ def rows() -> Iterator[Row]:
                 yield _row(language, kind, file.entry["file"], [file])
 
 
-def measure(entry: dict[str, Any], inspector: Inspector, reader: Reader, patience: Patience) -> Measured:
+def measure(entry: dict[str, Any], inspector: Inspector, reader: Reader, cancel: CancelToken) -> Measured:
     """Read a file in all three ways.
 
     Raises:
         OutcomeError: it ends in no pages.
     """
-    pages = list(rendered(CORPUS / entry["file"], inspector, patience))
+    pages = list(rendered(CORPUS / entry["file"], inspector, cancel))
     texts = {
         "layer": "\n".join(page.layer_text or "" for page in pages),
-        "ocr": "\n".join(_read(replace(page, layer_text=None), reader, patience) for page in pages),
-        "chosen": "\n".join(_read(page, reader, patience) for page in pages),
+        "ocr": "\n".join(_read(replace(page, layer_text=None), reader, cancel) for page in pages),
+        "chosen": "\n".join(_read(page, reader, cancel) for page in pages),
     }
     (truth,) = entry["truth"]
     wanted = _COMMENT.sub("", (CORPUS / truth["file"]).read_text(encoding="utf-8"))
@@ -113,14 +113,14 @@ def measure(entry: dict[str, Any], inspector: Inspector, reader: Reader, patienc
     )
 
 
-def rendered(path: Path, inspector: Inspector, patience: Patience) -> Iterator[RenderedPage]:
+def rendered(path: Path, inspector: Inspector, cancel: CancelToken) -> Iterator[RenderedPage]:
     """Yield a file's pages, with their pixels."""
     url, files, opener = source_url(path), inspector.files, inspector.opener
     state = files.state(url)
     opening = identified_source(url, state, opener, files, inspector.max_file_bytes)
     with (
         opening as (file, document_id, media_type),
-        opener.open(file, document_id, display_path(url), media_type, patience) as opened,
+        opener.open(file, document_id, display_path(url), media_type, cancel) as opened,
     ):
         for number in range(1, opened.pages + 1):
             yield opened.render(number, with_pixels=True)
@@ -132,8 +132,8 @@ def _recall(score: Callable[[str, str], float | None], wanted: str, text: str) -
     return found
 
 
-def _read(page: RenderedPage, reader: Reader, patience: Patience) -> str:
-    return "" if page.blank else reader.read(page, "en", patience).text or ""
+def _read(page: RenderedPage, reader: Reader, cancel: CancelToken) -> str:
+    return "" if page.blank else reader.read(page, "en", cancel).text or ""
 
 
 def _row(language: str, kind: str, files: str, measured: Sequence[Measured]) -> Row:

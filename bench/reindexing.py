@@ -13,7 +13,7 @@ from elasticsearch import Elasticsearch
 from elasticsearch.helpers import streaming_bulk
 
 from pipeline.core.models import Reading
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.url_signing import Signer
 from pipeline.projection.projector import Projector
 from pipeline.projection.rebuild import reindex
@@ -42,7 +42,7 @@ def rows() -> Iterator[Row]:
             with workplace() as home:
                 archive = begin(home / "archive")
                 fill(archive, DOCUMENTS, words)
-                yield row(words, Projector(archive, index, Patience(), Signer()), bare)
+                yield row(words, Projector(archive, index, CancelToken(), Signer()), bare)
 
 
 def row(words: int, projector: Projector, bare: Elasticsearch) -> Row:

@@ -18,7 +18,7 @@ from common import Row, workplace
 from pydantic import SecretStr
 
 from pipeline.archive import Archive, image_stem
-from pipeline.core.url_signing import Place, Signer, page_path
+from pipeline.core.url_signing import Signer, UrlPrefix, page_path
 from support.pagesight_runs import Pagesight
 from support.readings import full_reading
 
@@ -44,8 +44,8 @@ def rows() -> Iterator[Row]:
         pagesight = Pagesight(home / "pagesight", "http://127.0.0.1:1", serve_port=0, serve_secret=SECRET)
         keys = make_thumbnails(pagesight.archive)
         signer = Signer(SecretStr(SECRET))
-        signed = [f"/{Place.IMAGES.value}/{signer.signed(Place.IMAGES, key)}" for key in keys]
-        bare = [f"/{Place.IMAGES.value}/{key}" for key in keys]
+        signed = [f"/{UrlPrefix.IMAGES.value}/{signer.signed(UrlPrefix.IMAGES, key)}" for key in keys]
+        bare = [f"/{UrlPrefix.IMAGES.value}/{key}" for key in keys]
         short, long = (make_pages(pagesight.archive, pages, signer) for pages in (30, 2000))
         with ours(pagesight) as port, static(pagesight.archive_folder) as static_port:
             servers = {"ours": (port, signed), "static": (static_port, bare)}
@@ -97,7 +97,10 @@ def make_pages(archive: Archive, pages: int, signer: Signer) -> list[str]:
         reading = model.model_copy(update={"document": info, "page_number": page, "revision": 1})
         archive.append_reading("works", document, page, None, lambda _, made=reading: made)
     middle = range(pages // 2 - 14, pages // 2 + 16)
-    return [f"/{Place.PAGES.value}/{signer.signed(Place.PAGES, page_path('works', document, page))}" for page in middle]
+    return [
+        f"/{UrlPrefix.PAGES.value}/{signer.signed(UrlPrefix.PAGES, page_path('works', document, page))}"
+        for page in middle
+    ]
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from elasticsearch.helpers import streaming_bulk
 
 from pipeline.archive import Archive, Store
 from pipeline.core.models import Reading
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.url_signing import Signer
 from pipeline.projection.projector import Projector
 from pipeline.projection.records import page_id, page_record
@@ -38,10 +38,10 @@ def rows() -> Iterator[Row]:
                 if name == "bare":
                     write_bare(bare, readings, index)
                 elif name == "writer":
-                    written = index.write(writes(readings, index), Patience())
+                    written = index.write(writes(readings, index), CancelToken())
                     assert written.written == RECORDS
                 else:
-                    Projector(archive, index, Patience(), Signer()).pages(archive.readings("works", "d" * 64))
+                    Projector(archive, index, CancelToken(), Signer()).pages(archive.readings("works", "d" * 64))
                 rate.append(RECORDS / (time.monotonic() - began))
     for name, what in (
         ("writer", "the writer, records from memory"),

@@ -13,15 +13,15 @@ from pipeline.archive import Archive, Store
 from pipeline.batches.messages import Walk
 from pipeline.core.errors import ServiceRefused
 from pipeline.core.leases import FileLeases, Leases
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
-from pipeline.core.threads import ContextThreads, Places
+from pipeline.core.threads import ContextThreads, PrioritySemaphore
 from pipeline.core.url_signing import Signer
 from pipeline.documents.conversion import ArchivedConversions, Converter
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords, read_patterned
 from pipeline.local.elasticsearch import LocalNode
-from pipeline.pages.process import RANGE_PAGES, Tools, recipe_of
+from pipeline.pages.process import UNIT_PAGES, PageServices, recipe_of
 from pipeline.pages.recipe import CurrentRecipe, Request
 from pipeline.pages.twins import Twins
 from pipeline.projection.projector import Projector
@@ -34,7 +34,7 @@ from pipeline.vision.budget import Budget
 from pipeline.vision.endpoint.asking import Asker, Model, Models
 from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.limits import Limiter, LocalLimiter
-from pipeline.vision.model.model_reader import Again, ModelReader
+from pipeline.vision.model.model_reader import EscalationPolicy, ModelReader
 from pipeline.vision.ocr.local_reader import LocalReader
 from pipeline.vision.ocr.process import has_packages
 from pipeline.vision.profile import Profile, kept_profile, load_profile
@@ -44,25 +44,25 @@ from pipeline.vision.reader import AnswerCache, Reader
 PAGES_IN_HAND = 2
 #: Ranges worked at once, as a multiple of those that the pages in hand would fill. A range whose last pages wait for
 #: their turn occupies its thread: with 1 there were too few left to keep 64 calls in flight (0.87 of the rate).
-RANGES_PER_HAND = 2
+UNITS_PER_HAND = 2
 #: Pages that the local reader works at once. OCR is one process: the second page is for those with a text layer.
 LOCAL_READINGS = 2
 
 
-def open_archive(settings: Settings, patience: Patience | None = None) -> Archive:
+def open_archive(settings: Settings, cancel: CancelToken | None = None) -> Archive:
     """Open the archive. One in a bucket that is away is waited for with the patience, where there is one.
 
     Raises:
         ServiceRefused: its location cannot be used.
         SettingsError: no installed package speaks its protocol.
     """
-    return Archive(Store(settings.archive_url, patience))
+    return Archive(Store(settings.archive_url, cancel))
 
 
-def open_files(settings: Settings, patience: Patience, opener: Opener, cache: SourceCache) -> SourceFiles:
+def open_files(settings: Settings, cancel: CancelToken, opener: Opener, cache: SourceCache) -> SourceFiles:
     """Return the way to the bytes of sources; the opener looks into containers."""
     containers = Containers(opener, cache, settings.max_container_depth)
-    return SourceFiles(cache, settings.max_file_bytes, patience, containers)
+    return SourceFiles(cache, settings.max_file_bytes, cancel, containers)
 
 
 def open_cache(settings: Settings) -> SourceCache:
@@ -73,10 +73,10 @@ def open_cache(settings: Settings) -> SourceCache:
 def open_converter(settings: Settings) -> Converter:
     """Return what makes PDFs of slides, office files and the like, as many at once as there are processors."""
     limits = ConversionLimits(settings.conversion_seconds, settings.conversion_memory_mb, settings.max_sheet_pages)
-    return Converter(limits, Places(os.cpu_count() or 1))
+    return Converter(limits, PrioritySemaphore(os.cpu_count() or 1))
 
 
-def own_places(settings: Settings) -> tuple[str, ...]:
+def own_folders(settings: Settings) -> tuple[str, ...]:
     """Return the URLs of the folders that are never walked: our own."""
     return place_url(str(settings.home)), place_url(settings.archive_url)
 
@@ -87,7 +87,7 @@ def list_source_folder(walk: Walk, settings: Settings) -> Listing:
     Raises:
         ServiceUnavailable, ServiceRefused: its bucket cannot be listed now, or not at all.
     """
-    return list_folder(walk.url, walk.root, walk.cursor, own_places(settings))
+    return list_folder(walk.url, walk.root, walk.cursor, own_folders(settings))
 
 
 def open_leases(settings: Settings) -> FileLeases:
@@ -196,7 +196,7 @@ def open_limiter(settings: Settings) -> LocalLimiter:
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class FleetServices:
     """What the processes of a fleet share among them."""
 
     leases: Leases
@@ -207,7 +207,7 @@ def open_reader(
     settings: Settings,
     archive: Archive,
     profile: Profile | None = None,
-    shared: Shared | None = None,
+    shared: FleetServices | None = None,
     budget: Budget | None = None,
 ) -> Reader:
     """Make the reader of pages: the vision model where one is configured, else the local one.
@@ -220,7 +220,7 @@ def open_reader(
         return LocalReader(cache)
     limiter = shared.limiter if shared else open_limiter(settings)
     asker, text = open_asker(settings, limiter, budget), open_text_asker(settings, limiter, budget)
-    again = Again(settings.vlm_again_tokens, settings.vlm_repetition_penalty or None, _open_ocr(cache))
+    again = EscalationPolicy(settings.vlm_again_tokens, settings.vlm_repetition_penalty or None, _open_ocr(cache))
     return ModelReader(models_of(settings), asker, cache, profile or load_profile(), text, again)
 
 
@@ -258,19 +258,19 @@ def pages_in_hand(settings: Settings) -> int:
     return PAGES_IN_HAND * calls
 
 
-def ranges_at_once(settings: Settings) -> int:
+def units_at_once(settings: Settings) -> int:
     """Return how many ranges a process works at once."""
-    return RANGES_PER_HAND * (pages_in_hand(settings) // RANGE_PAGES) + 2
+    return UNITS_PER_HAND * (pages_in_hand(settings) // UNIT_PAGES) + 2
 
 
 @contextmanager
-def open_tools(
+def open_page_services(
     settings: Settings,
-    patience: Patience,
+    cancel: CancelToken,
     profile: Profile | None = None,
-    shared: Shared | None = None,
+    shared: FleetServices | None = None,
     budget: Budget | None = None,
-) -> Iterator[tuple[Tools, int]]:
+) -> Iterator[tuple[PageServices, int]]:
     """Build the tools of a process, and say how many ranges it works at once.
 
     Raises:
@@ -278,10 +278,10 @@ def open_tools(
         ServiceRefused: the archive or the cluster cannot be used.
     """
     pages = pages_in_hand(settings)
-    ranges = settings.worker_concurrency or ranges_at_once(settings)
+    ranges = settings.worker_concurrency or units_at_once(settings)
     passwords = open_passwords(settings)
     with ExitStack() as stack:
-        archive = open_archive(settings, patience)
+        archive = open_archive(settings, cancel)
         index = stack.enter_context(closing(open_index(settings)))
         reader = stack.enter_context(closing(open_reader(settings, archive, profile, shared, budget)))
         sandboxes = SandboxPool(min(ranges, os.cpu_count() or 1), render_limits(settings), keep_gps=settings.gps)
@@ -292,16 +292,16 @@ def open_tools(
         conversions = ArchivedConversions(archive, leases, cache, open_converter(settings))
         opener = Opener(sandboxes, passwords, conversions)
         cropper = stack.enter_context(open_cropper(settings, opener))
-        tools = Tools(
+        tools = PageServices(
             archive=archive,
-            projector=Projector(archive, index, patience, Signer(settings.serve_secret)),
+            projector=Projector(archive, index, cancel, Signer(settings.serve_secret)),
             opener=opener,
             cropper=cropper,
-            files=open_files(settings, patience, opener, cache),
+            files=open_files(settings, cancel, opener, cache),
             reader=reader,
-            patience=patience,
+            cancel=cancel,
             pages=executor,
-            in_hand=Places(pages),
+            in_hand=PrioritySemaphore(pages),
             limits=_limits(settings),
             max_file_bytes=settings.max_file_bytes,
             twins=Twins(archive, cropper.sandboxes, settings.twin_distance) if settings.twin_distance else None,
@@ -320,7 +320,7 @@ def open_cropper(settings: Settings, opener: Opener) -> Iterator[Opener]:
 
 
 @contextmanager
-def open_looker(settings: Settings, patience: Patience) -> Iterator[SourceFiles]:
+def open_looker(settings: Settings, cancel: CancelToken) -> Iterator[SourceFiles]:
     """Build the way to the bytes of sources for a process that makes no pages; a sandbox starts at the first container.
 
     Raises:
@@ -328,7 +328,7 @@ def open_looker(settings: Settings, patience: Patience) -> Iterator[SourceFiles]
     """
     with closing(SandboxPool(1, render_limits(settings))) as sandboxes:
         opener = Opener(sandboxes, open_passwords(settings), open_converter(settings))
-        yield open_files(settings, patience, opener, open_cache(settings))
+        yield open_files(settings, cancel, opener, open_cache(settings))
 
 
 def open_current_recipe(
@@ -356,7 +356,7 @@ def open_current_recipe(
 
 @contextmanager
 def open_planner(
-    settings: Settings, patience: Patience, archive: Archive, collection: str, today: CurrentRecipe
+    settings: Settings, cancel: CancelToken, archive: Archive, collection: str, today: CurrentRecipe
 ) -> Iterator[Inspector]:
     """Build what files are looked at with where the archive tells what need not be looked at.
 
@@ -365,7 +365,7 @@ def open_planner(
     """
     request = Request(collection, "", archive.newest_deletion(collection), today.recipe)
     memory = ArchiveMemory(archive, request, today.profile, today.models)
-    with open_inspector(settings, patience, today.profile) as inspector:
+    with open_inspector(settings, cancel, today.profile) as inspector:
         yield replace(inspector, language=today.recipe.language, memory=memory)
 
 
@@ -375,7 +375,7 @@ def pace(settings: Settings) -> Pace:
 
 
 @contextmanager
-def open_inspector(settings: Settings, patience: Patience, profile: Profile | None = None) -> Iterator[Inspector]:
+def open_inspector(settings: Settings, cancel: CancelToken, profile: Profile | None = None) -> Iterator[Inspector]:
     """Build what files are looked at with: neither a model nor a cluster is asked.
 
     `profile` holds the questions that would be asked of the model, the standard ones when None.
@@ -389,7 +389,7 @@ def open_inspector(settings: Settings, patience: Patience, profile: Profile | No
         opener = Opener(sandboxes, passwords, open_converter(settings))
         yield Inspector(
             opener=opener,
-            files=open_files(settings, patience, opener, open_cache(settings)),
+            files=open_files(settings, cancel, opener, open_cache(settings)),
             max_file_bytes=settings.max_file_bytes,
             files_at_once=processors,
             profile=(profile or load_profile()) if settings.uses_model else None,

@@ -13,7 +13,7 @@ from kombu.entity import Queue
 
 from pipeline.core.settings import Settings, load
 from pipeline.search.write import BULK_TIMEOUT_SECONDS
-from pipeline.services import ranges_at_once
+from pipeline.services import units_at_once
 from workers.redis.connection import broker_url
 from workers.redis.queues import KEY_PREFIX, LANES
 
@@ -56,7 +56,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "task_publish_retry": False,
         "worker_prefetch_multiplier": 1,
         "worker_pool": "threads",
-        "worker_concurrency": settings.worker_concurrency or ranges_at_once(settings),
+        "worker_concurrency": settings.worker_concurrency or units_at_once(settings),
         "worker_hijack_root_logger": False,
         # They cost a twentieth of the CPU of small documents; Flower switches them on while it looks on.
         "worker_send_task_events": False,

@@ -9,19 +9,19 @@ from pipeline.archive import Archive
 from pipeline.batches.lifecycle import begin_batch
 from pipeline.batches.listing import first_messages, name_sources
 from pipeline.batches.messages import Message
-from pipeline.core.models import UNBOUNDED, Allowance, Batch, Entry, Lane
-from pipeline.core.retry import Patience
+from pipeline.core.models import UNBOUNDED, Allowance, Batch, BatchEntry, Lane
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
 from pipeline.vision.profile import Profile
 from workers.app import app
 from workers.publishing import publish
 from workers.redis.connection import connect
 from workers.redis.heartbeats import WorkerInfo, living_workers
-from workers.redis.queues import Lanes
+from workers.redis.queues import RedisQueues
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class EnqueueRequest:
     """What a person asked to be processed."""
 
     collection: str
@@ -37,11 +37,11 @@ class Order:
 class Fleet:
     """The queues and the workers, seen from outside. Cheap to make; nothing is asked yet."""
 
-    def __init__(self, settings: Settings, archive: Archive, patience: Patience) -> None:
+    def __init__(self, settings: Settings, archive: Archive, cancel: CancelToken) -> None:
         self._archive = archive
-        self._patience = patience
+        self._cancel = cancel
         self.redis = connect(settings)
-        self.lanes = Lanes(self.redis)
+        self.lanes = RedisQueues(self.redis)
 
     def workers(self) -> list[WorkerInfo]:
         """Return the workers that live.
@@ -53,9 +53,9 @@ class Fleet:
 
     def publish(self, messages: Iterable[Message], lane: Lane | str) -> int:
         """Put messages into a lane, waiting while Redis is away; return their number."""
-        return publish(app, messages, lane, self._patience)
+        return publish(app, messages, lane, self._cancel)
 
-    def enqueue(self, order: Order, roots: Iterable[str], shown: Iterable[str]) -> Batch:
+    def enqueue(self, order: EnqueueRequest, roots: Iterable[str], shown: Iterable[str]) -> Batch:
         """Begin a batch that walks these root URLs; no file is looked at. `shown` are the roots as people know them.
 
         Raises:
@@ -64,7 +64,7 @@ class Fleet:
         return self._begin(order, shown, roots=roots)
 
     def enqueue_sources(
-        self, order: Order, entries: Iterable[Entry], shown: Iterable[str], *, again: bool = False
+        self, order: EnqueueRequest, entries: Iterable[BatchEntry], shown: Iterable[str], *, again: bool = False
     ) -> Batch:
         """Begin a batch that processes just these sources. With `again` what failed is tried whatever the reason.
 
@@ -75,7 +75,7 @@ class Fleet:
 
     def _begin(
         self,
-        order: Order,
+        order: EnqueueRequest,
         shown: Iterable[str],
         *,
         roots: Iterable[str] = (),

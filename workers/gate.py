@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pipeline.core.retry import Patience, Waiting
+from pipeline.core.retry import CancelToken, Waiting
 
 SERVICE = "gate"
 #: How often one who waits looks whether it may go in.
@@ -28,13 +28,13 @@ class Gate:
         self._want_alone = 0
 
     @contextmanager
-    def shared(self, patience: Patience) -> Iterator[None]:
+    def shared(self, cancel: CancelToken) -> Iterator[None]:
         """Be in with others.
 
         Raises:
             Stopped: the patience ended while a suspect was in, or waited.
         """
-        _until(self._enter_shared, patience, "a suspect is to be worked alone in this process")
+        _until(self._enter_shared, cancel, "a suspect is to be worked alone in this process")
         try:
             yield
         finally:
@@ -42,7 +42,7 @@ class Gate:
                 self._inside -= 1
 
     @contextmanager
-    def alone(self, patience: Patience) -> Iterator[None]:
+    def alone(self, cancel: CancelToken) -> Iterator[None]:
         """Be in alone.
 
         Raises:
@@ -51,7 +51,7 @@ class Gate:
         with self._lock:
             self._want_alone += 1
         try:
-            _until(self._enter_alone, patience, "a suspect waits until it is alone in this process")
+            _until(self._enter_alone, cancel, "a suspect waits until it is alone in this process")
         finally:
             with self._lock:
                 self._want_alone -= 1
@@ -74,7 +74,7 @@ class Gate:
         return may
 
 
-def _until(enter: Callable[[], bool], patience: Patience, cause: str) -> None:
+def _until(enter: Callable[[], bool], cancel: CancelToken, cause: str) -> None:
     waiting = Waiting(SERVICE, cause, time.time())
     while not enter():
-        patience.wait(POLL_SECONDS, waiting)
+        cancel.wait(POLL_SECONDS, waiting)

@@ -15,7 +15,7 @@ from celery import signals
 from celery.worker.consumer import Consumer
 
 from pipeline.core.errors import PagesightError, ServiceRefused, Stopped
-from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, persist
+from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, retry_until_available
 from workers.housekeeping import CLOCK_TOLERANCE_SECONDS, Housekeeping
 from workers.observability.health import Check, Health
 from workers.process import WorkerProcess
@@ -63,7 +63,7 @@ def _install(process: WorkerProcess) -> None:
     """Make the indices where they are missing; who queued the first batch may have found Elasticsearch away."""
     index = process.tools.projector.index
     try:
-        persist(index.install, process.patience.within(INSTALL_SECONDS), ELASTICSEARCH_WAITS_SECONDS)
+        retry_until_available(index.install, process.cancel.within(INSTALL_SECONDS), ELASTICSEARCH_WAITS_SECONDS)
     except Stopped:
         log.warning("elasticsearch is away: its indices were not looked at")
 
@@ -111,7 +111,7 @@ def _checks(process: WorkerProcess) -> dict[str, Check]:
 
 def _ending(**_: Any) -> None:
     """Let the ranges come to an end: they publish their rest, and the warm shutdown waits for them."""
-    WorkerProcess.current().patience.stop()
+    WorkerProcess.current().cancel.stop()
 
 
 def _ended(**_: Any) -> None:

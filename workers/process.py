@@ -12,17 +12,17 @@ from typing import ClassVar
 import structlog
 
 from pipeline.archive import Archive
-from pipeline.batches.budget import Purse, is_out_of_budget
+from pipeline.batches.budget import BatchBudget, is_out_of_budget
 from pipeline.batches.fleet_state import halt, halted
-from pipeline.batches.handlers import Job, Report, project, quarantine, work_pages, work_part
+from pipeline.batches.handlers import BatchContext, MessageReport, handle_pages, handle_part, project, quarantine
 from pipeline.batches.listing import is_live, walk_folder
 from pipeline.batches.messages import Message, Pages, Part, Project, Walk, split
-from pipeline.batches.progress import BatchBook, end_if_done
+from pipeline.batches.progress import BatchLedger, end_if_done
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable, SettingsError, Stopped
 from pipeline.core.models import Batch, FleetState, PageStatus
-from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, Waiting, persist
+from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, CancelToken, Waiting, retry_until_available
 from pipeline.core.settings import Settings, load
-from pipeline.services import Shared, open_tools, own_places
+from pipeline.services import FleetServices, open_page_services, own_folders
 from pipeline.sources import Listing, list_folder
 from workers.app import app
 from workers.gate import Gate
@@ -31,10 +31,10 @@ from workers.observability.metrics import Ending, Metrics
 from workers.publishing import publish
 from workers.recovery.poison import Death, Poison
 from workers.redis.connection import connect
-from workers.redis.heartbeats import Registry, worker_id
+from workers.redis.heartbeats import Heartbeats, worker_id
 from workers.redis.leases import RedisLeases
 from workers.redis.limits import FleetLimiter
-from workers.redis.queues import Lanes
+from workers.redis.queues import RedisQueues
 
 #: Deaths after which a range is cut into single pages, and after which one of these is given up.
 SPLIT_DEATHS = 2
@@ -54,7 +54,7 @@ class Running:
 
     message: Message
     lane: str
-    patience: Patience
+    cancel: CancelToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,10 @@ class WorkerProcess:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.patience = Patience()
+        self.cancel = CancelToken()
         self.redis = connect(settings)
-        self.lanes = Lanes(self.redis)
-        self.registry = Registry(self.redis, worker_id(), alive_seconds=settings.worker_silence_seconds)
+        self.lanes = RedisQueues(self.redis)
+        self.registry = Heartbeats(self.redis, worker_id(), alive_seconds=settings.worker_silence_seconds)
         self.poison = Poison(self.redis, self.registry)
         self.leases = RedisLeases(self.redis, lease_seconds=settings.worker_silence_seconds)
         self.limiter = FleetLimiter(
@@ -92,10 +92,10 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._given_up: set[str] = set()
         self._touched: set[str] = set()
-        self._purses: dict[str, Purse] = {}
+        self._purses: dict[str, BatchBudget] = {}
         self._resources = ExitStack()
         tools, self.slots = self._resources.enter_context(
-            open_tools(settings, self.patience, shared=Shared(self.leases, self.limiter))
+            open_page_services(settings, self.cancel, shared=FleetServices(self.leases, self.limiter))
         )
         self.tools = replace(tools, stage=self.metrics.stage)
 
@@ -123,7 +123,7 @@ class WorkerProcess:
     def close(self) -> None:
         """Give back what the process holds."""
         self.ending.set()
-        self.patience.stop()
+        self.cancel.stop()
         try:
             self._close_purses()
         finally:
@@ -137,7 +137,7 @@ class WorkerProcess:
         Raises:
             Stopped: the process is to end and Redis is away: the message is not acknowledged, and comes again.
         """
-        deaths = self._note(message, tag, self.patience, waiting=True)
+        deaths = self._note(message, tag, self.cancel, waiting=True)
         with bound(task=tag, message=message.id):
             try:
                 self._publish(self._outcome(message, lane, tag, deaths), message, lane)
@@ -153,13 +153,13 @@ class WorkerProcess:
             log.warning("split", deaths=len(deaths))
             chunk = self.archive.walk(message.batch).chunk(message.chunk)
             return [*split(message, len(chunk.entries))] if chunk else []
-        with self._run(message, lane) as patience:
+        with self._run(message, lane) as cancel:
             try:
-                self._stand_still(patience)
-                with self._gate.alone(patience) if _is_suspect(message) else self._gate.shared(patience):
-                    self._note(message, tag, patience)
-                    return persist(
-                        lambda: self._dispatch(message, patience, deaths), patience, ELASTICSEARCH_WAITS_SECONDS
+                self._stand_still(cancel)
+                with self._gate.alone(cancel) if _is_suspect(message) else self._gate.shared(cancel):
+                    self._note(message, tag, cancel)
+                    return retry_until_available(
+                        lambda: self._dispatch(message, cancel, deaths), cancel, ELASTICSEARCH_WAITS_SECONDS
                     )
             except Stopped:
                 return [message]
@@ -170,15 +170,15 @@ class WorkerProcess:
                 self._halt(ServiceRefused("settings", str(error), remedy=error.remedy))
                 return [message]
 
-    def _note(self, message: Message, tag: str, patience: Patience, *, waiting: bool = False) -> list[Death]:
+    def _note(self, message: Message, tag: str, cancel: CancelToken, *, waiting: bool = False) -> list[Death]:
         """Note that this process has a message in hand, and return the deaths that it has caused."""
-        return persist(
-            lambda: self.poison.begin(message.id, tag, waiting=waiting), patience, ELASTICSEARCH_WAITS_SECONDS
+        return retry_until_available(
+            lambda: self.poison.begin(message.id, tag, waiting=waiting), cancel, ELASTICSEARCH_WAITS_SECONDS
         )
 
-    def _dispatch(self, message: Message, patience: Patience, deaths: list[Death]) -> list[Message]:
+    def _dispatch(self, message: Message, cancel: CancelToken, deaths: list[Death]) -> list[Message]:
         if isinstance(message, Project):
-            project(message, self.tools, patience)
+            project(message, self.tools, cancel)
             return []
         batch = self._live_batch(message.batch)
         if batch is None:
@@ -189,15 +189,15 @@ class WorkerProcess:
         with bound(batch=batch.id, collection=batch.collection):
             purse = self._purse(batch)
             tools = self.tools.of_batch(batch).within(purse.budget)
-            return self._work_range(message, Job(batch, tools, patience, Report(), purse), deaths)
+            return self._work_range(message, BatchContext(batch, tools, cancel, MessageReport(), purse), deaths)
 
-    def _work_range(self, message: Part | Pages, job: Job, deaths: list[Death]) -> list[Message]:
+    def _work_range(self, message: Part | Pages, job: BatchContext, deaths: list[Death]) -> list[Message]:
         ending: Ending = "failed"
         try:
             if message.suspect and len(deaths) >= QUARANTINE_DEATHS:
                 follow = quarantine(message, _evidence(deaths), job)
             else:
-                follow = work_part(message, job) if isinstance(message, Part) else work_pages(message, job)
+                follow = handle_part(message, job) if isinstance(message, Part) else handle_pages(message, job)
             ending = "handed_back" if message in follow else "done"
         except Stopped:
             ending = "handed_back"
@@ -211,12 +211,12 @@ class WorkerProcess:
                 self.pages.update(job.report.pages)
         return follow
 
-    def _purse(self, batch: Batch) -> Purse:
+    def _purse(self, batch: Batch) -> BatchBudget:
         with self._lock:
-            return self._purses.setdefault(batch.id, Purse(self.archive, batch))
+            return self._purses.setdefault(batch.id, BatchBudget(self.archive, batch))
 
     def _list(self, walk: Walk) -> Listing:
-        return list_folder(walk.url, walk.root, walk.cursor, own_places(self.settings))
+        return list_folder(walk.url, walk.root, walk.cursor, own_folders(self.settings))
 
     def _publish(self, follow: Iterable[Message], message: Message, lane: str) -> None:
         """Publish what follows, unless its batch is paused or over: then nothing of it belongs into a queue."""
@@ -226,7 +226,7 @@ class WorkerProcess:
             and self._live_batch(message.batch) is None
         ):
             return
-        publish(app, follow, lane, self.patience)
+        publish(app, follow, lane, self.cancel)
 
     def _live_batch(self, batch_id: str) -> Batch | None:
         """Return a batch that is to go on, by the archive: what the housekeeping saw may be some seconds old."""
@@ -244,29 +244,29 @@ class WorkerProcess:
             log.warning("redis is away: the note of a message stays until its process ends")
 
     @contextmanager
-    def _run(self, message: Message, lane: str) -> Iterator[Patience]:
+    def _run(self, message: Message, lane: str) -> Iterator[CancelToken]:
         def given_up() -> bool:
             return not self.goes_on() or (not isinstance(message, Project) and message.batch in self._given_up)
 
-        patience = self.patience.within(
+        cancel = self.cancel.within(
             self.settings.range_seconds, urgent=lane in ("control", "urgent"), given_up=given_up
         )
         key = threading.get_ident()
         with self._lock:
-            self.running[key] = Running(message, lane, patience)
+            self.running[key] = Running(message, lane, cancel)
         try:
-            yield patience
+            yield cancel
         finally:
             with self._lock:
                 del self.running[key]
 
-    def _stand_still(self, patience: Patience) -> None:
+    def _stand_still(self, cancel: CancelToken) -> None:
         """Hold a message that came although the fleet stands still: consuming ends within a second or two."""
         for _ in range(int(STANDSTILL_SECONDS / _STANDSTILL_POLL_SECONDS)):
             fleet = self.fleet
             if fleet is None or fleet.state == "running":
                 return
-            self.patience.wait(
+            self.cancel.wait(
                 _STANDSTILL_POLL_SECONDS,
                 Waiting("fleet", fleet.cause or f"the fleet is {fleet.state}", fleet.since.timestamp()),
             )
@@ -315,7 +315,7 @@ class WorkerProcess:
         fleet = self.fleet
         if self._halt_to_archive is not None and fleet is not None:
             return Waiting(fleet.service or "fleet", f"halted: {fleet.cause}", fleet.since.timestamp())
-        return self.patience.waiting
+        return self.cancel.waiting
 
     def snapshot(self) -> list[Running]:
         """Return the messages at work."""
@@ -335,13 +335,13 @@ class WorkerProcess:
         if len(running) < self.slots:
             return
         lower = [entry for entry in running if entry.lane in ("normal", "backfill")]
-        leaving = sum(entry.patience.stopped for entry in lower)
-        for entry in [entry for entry in lower if not entry.patience.stopped][: max(0, waiting - leaving)]:
-            entry.patience.stop()
+        leaving = sum(entry.cancel.stopped for entry in lower)
+        for entry in [entry for entry in lower if not entry.cancel.stopped][: max(0, waiting - leaving)]:
+            entry.cancel.stop()
 
     def close_batches(self) -> None:
         """Archive the end of those batches that this process worked on and that have ended by now."""
-        books: dict[str, BatchBook] = {}
+        books: dict[str, BatchLedger] = {}
         while not self.ending.wait(CLOSING_SECONDS):
             try:
                 self._close_purses()
@@ -351,7 +351,7 @@ class WorkerProcess:
             except (ServiceUnavailable, ServiceRefused) as error:
                 log.warning("batches cannot be closed now", cause=str(error))
 
-    def _close_batches(self, books: dict[str, BatchBook]) -> None:
+    def _close_batches(self, books: dict[str, BatchLedger]) -> None:
         for batch_id in list(self._touched):
             batch = self.archive.batch(batch_id)
             if batch is None or not is_live(batch):
@@ -360,7 +360,7 @@ class WorkerProcess:
                 self._touched.discard(batch_id)
                 books.pop(batch_id, None)
                 continue
-            book = books.setdefault(batch_id, BatchBook(self.archive, batch))
+            book = books.setdefault(batch_id, BatchLedger(self.archive, batch))
             ended = end_if_done(self.archive, book)
             if ended is not None:
                 log.info("batch ended", batch=batch_id)

@@ -10,14 +10,14 @@ from kombu.exceptions import OperationalError
 
 from pipeline.batches.messages import Message, kind_of, to_json
 from pipeline.core.errors import ServiceUnavailable
-from pipeline.core.retry import Patience, persist
+from pipeline.core.retry import CancelToken, retry_until_available
 from pipeline.local.redis import SERVICE
 from workers.redis.connection import REDIS_WAITS_SECONDS
 
 TASK = "pagesight.{kind}"
 
 
-def publish(app: Celery, messages: Iterable[Message], lane: str, patience: Patience) -> int:
+def publish(app: Celery, messages: Iterable[Message], lane: str, cancel: CancelToken) -> int:
     """Put messages into a lane, waiting while Redis is away; return their number. Memory stays flat.
 
     Raises:
@@ -35,6 +35,6 @@ def publish(app: Celery, messages: Iterable[Message], lane: str, patience: Patie
                 except OperationalError as error:
                     raise ServiceUnavailable(SERVICE, f"the broker is away: {error}") from error
 
-            persist(send, patience, REDIS_WAITS_SECONDS)
+            retry_until_available(send, cancel, REDIS_WAITS_SECONDS)
             next(published)
     return next(published)

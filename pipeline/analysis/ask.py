@@ -17,10 +17,10 @@ from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError, SettingsError, SourceVanished
 from pipeline.core.languages import KANA_AND_HAN, english_name
 from pipeline.core.models import PageStatus
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.threads import ContextThreads
 from pipeline.search import Hit, Queries
-from pipeline.vision.endpoint.asking import Asked, Asker, Picture
+from pipeline.vision.endpoint.asking import Asker, ImageInput, PromptRequest
 from pipeline.vision.quality.tokens import letters
 from pipeline.vision.reader import AnswerCache
 
@@ -52,7 +52,7 @@ _TICK_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class PageCandidate:
     """A page that could answer."""
 
     hit: Hit
@@ -61,7 +61,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PageAnswer:
     """What came of asking a page."""
 
     hit: Hit
@@ -96,7 +96,7 @@ def any_word(question: str) -> str:
     return " | ".join(dict.fromkeys(piece for word in _WORD.findall(question) for piece in _pieces(word)))
 
 
-def candidates(queries: Queries, question: str, collection: str | None, pages: int) -> Iterator[Candidate]:
+def candidates(queries: Queries, question: str, collection: str | None, pages: int) -> Iterator[PageCandidate]:
     """Yield up to so many pages that have words of a question, best first; those without anything to see are left out.
 
     Raises:
@@ -105,10 +105,10 @@ def candidates(queries: Queries, question: str, collection: str | None, pages: i
     for hit in queries.search(any_word(question), collection=collection, size=pages).hits:
         record = queries.record(hit.id) if hit.image_key and hit.status != PageStatus.BLANK else None
         if record is not None:
-            yield Candidate(hit, record["image"]["key"], record["image"]["sha256"])
+            yield PageCandidate(hit, record["image"]["key"], record["image"]["sha256"])
 
 
-class Enquiry:
+class PageQuestion:
     """One question to any number of pages. Threads share it.
 
     Args:
@@ -117,18 +117,18 @@ class Enquiry:
     """
 
     def __init__(
-        self, question: str, language: str, archive: Archive, asker: Asker, cache: AnswerCache, patience: Patience
+        self, question: str, language: str, archive: Archive, asker: Asker, cache: AnswerCache, cancel: CancelToken
     ) -> None:
         bearing = BEARING_PROMPT.format(question=question)
         answer = ANSWER_PROMPT.format(question=question, language=english_name(language), not_here=NOT_HERE)
-        self._bearing = Asked("bearing", bearing, BEARING_LANGUAGE, BEARING_MAX_TOKENS)
-        self._answer = Asked("answer", answer, language, ANSWER_MAX_TOKENS)
+        self._bearing = PromptRequest("bearing", bearing, BEARING_LANGUAGE, BEARING_MAX_TOKENS)
+        self._answer = PromptRequest("answer", answer, language, ANSWER_MAX_TOKENS)
         self._archive = archive
         self._asker = asker
         self._cache = cache
-        self._patience = patience
+        self._cancel = cancel
 
-    def ask(self, page: Candidate) -> Finding:
+    def ask(self, page: PageCandidate) -> PageAnswer:
         """Ask a page whether it bears on the question, and then the question itself.
 
         Raises:
@@ -137,24 +137,26 @@ class Enquiry:
         try:
             return self._ask(page, self._picture(page))
         except OutcomeError as error:
-            return Finding(page.hit, error=error)
+            return PageAnswer(page.hit, error=error)
 
-    def _picture(self, page: Candidate) -> Picture:
+    def _picture(self, page: PageCandidate) -> ImageInput:
         jpeg = self._archive.image(page.image_key)
         if jpeg is None:
             raise SourceVanished("the page image is not in the archive any more")
-        return Picture(page.pixels_sha256, jpeg)
+        return ImageInput(page.pixels_sha256, jpeg)
 
-    def _ask(self, page: Candidate, picture: Picture) -> Finding:
-        with self._cache.about(picture.pixels_sha256, self._patience) as known:
-            bearing, _ = self._asker.ask(picture, self._bearing, known, self._patience)
+    def _ask(self, page: PageCandidate, picture: ImageInput) -> PageAnswer:
+        with self._cache.about(picture.pixels_sha256, self._cancel) as known:
+            bearing, _ = self._asker.ask(picture, self._bearing, known, self._cancel)
             if is_no(bearing.content):
-                return Finding(page.hit)
-            answer, _ = self._asker.ask(picture, self._answer, known, self._patience)
-        return Finding(page.hit, bears=True, answer=what_is_said(answer.content), cut_off=answer.truncated)
+                return PageAnswer(page.hit)
+            answer, _ = self._asker.ask(picture, self._answer, known, self._cancel)
+        return PageAnswer(page.hit, bears=True, answer=what_is_said(answer.content), cut_off=answer.truncated)
 
 
-def ask_pages(enquiry: Enquiry, pages: Iterable[Candidate], at_once: int, tick: Callable[[int], None]) -> list[Finding]:
+def ask_pages(
+    enquiry: PageQuestion, pages: Iterable[PageCandidate], at_once: int, tick: Callable[[int], None]
+) -> list[PageAnswer]:
     """Ask pages, so many at once, and return what came of it in their order.
 
     `tick` gets the number of those that are done, a few times a second, in this thread.

@@ -24,7 +24,7 @@ from pipeline.core.models import Answer, Document, FileState, Reading, RenderedP
 from pipeline.pages.plan import plan
 from pipeline.pages.recipe import Request
 from pipeline.pages.registration import still_holds
-from pipeline.vision.endpoint.asking import Asked, Model, Models, asked_key
+from pipeline.vision.endpoint.asking import Model, Models, PromptRequest, asked_key
 from pipeline.vision.endpoint.cost import MAX_IMAGE_TOKENS, NO_COST, Cost, call_cost, first_bands
 from pipeline.vision.profile import Profile, Question
 from pipeline.vision.profile.conditions import page_facts
@@ -95,7 +95,7 @@ class ArchiveMemory:
         return Asking(cost, archived, calls)
 
     def _first_answers(
-        self, question: Question, model: Model, asked: Asked, page: RenderedPage, crops: Crops
+        self, question: Question, model: Model, asked: PromptRequest, page: RenderedPage, crops: Crops
     ) -> list[Answer | None]:
         """Return the archived answers of the calls with which a question is first asked; None for each that is missing.
 

@@ -35,11 +35,11 @@ from pipeline.core.models import (
     RenderedPage,
     Source,
 )
-from pipeline.core.retry import STOP_POLL_SECONDS, Patience
+from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 from pipeline.documents.opening import Opener, OpenPages
 from pipeline.pages.registration import document_of, identified_source
 from pipeline.projection.records import document_status
-from pipeline.sources import Found, SourceFiles, display_path, require_unchanged, walk
+from pipeline.sources import FoundFile, SourceFiles, display_path, require_unchanged, walk
 from pipeline.vision.endpoint.cost import NO_COST, Cost, page_cost
 from pipeline.vision.profile import Profile
 
@@ -63,7 +63,7 @@ class Encryption(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Pages:
+class PageCounts:
     """What was seen of a document's pages."""
 
     kinds: Counter[PageKind] = field(default_factory=Counter)
@@ -93,7 +93,7 @@ class Inspected:
     document: Document | None = None
     encryption: Encryption | None = None
     """None where it was not come so far."""
-    pages: Pages = Pages()
+    pages: PageCounts = PageCounts()
     error: Failure | None = None
     """Why the file as a whole cannot be had."""
     repeated: bool = False
@@ -219,7 +219,7 @@ class Totals:
 
 
 def inspect_source(
-    found: Found, inspector: Inspector, patience: Patience, is_new: Callable[[str], bool] = lambda _id: True
+    found: FoundFile, inspector: Inspector, cancel: CancelToken, is_new: Callable[[str], bool] = lambda _id: True
 ) -> Inspected:
     """Look at what lies at a place; every way this can end is a value.
 
@@ -231,7 +231,7 @@ def inspect_source(
         Stopped: the patience has ended meanwhile.
     """
     seen = Inspected(url=found.url, path=display_path(found.url))
-    files = replace(inspector.files, patience=patience)
+    files = replace(inspector.files, cancel=cancel)
     try:
         if found.error:
             raise found.error
@@ -243,13 +243,13 @@ def inspect_source(
         opening = identified_source(found.url, state, inspector.opener, files, inspector.max_file_bytes)
         with opening as (file, document_id, media_type):
             seen = replace(seen, media_type=media_type)
-            with inspector.opener.open(file, document_id, seen.path, media_type, patience) as opened:
+            with inspector.opener.open(file, document_id, seen.path, media_type, cancel) as opened:
                 document = document_of(document_id, media_type, state, opened)
                 encryption = Encryption.OPENED if opened.unlocked else Encryption.NONE
                 seen = replace(seen, document=document, encryption=encryption)
                 if not is_new(document.id):
                     return replace(seen, repeated=True)
-                return replace(seen, pages=_look_at(opened, file, state, document, inspector, patience))
+                return replace(seen, pages=_look_at(opened, file, state, document, inspector, cancel))
     except OutcomeError as error:
         locked = Encryption.LOCKED if isinstance(error, EncryptedFile) else seen.encryption
         return replace(seen, encryption=locked, error=Failure.of(error))
@@ -260,14 +260,14 @@ def _as_known(seen: Inspected, known: Source, is_new: Callable[[str], bool]) -> 
     document = known.document
     if document is None:
         return replace(seen, error=known.error)
-    settled = Pages(settled=document.pages) if is_new(document.id) else Pages()
+    settled = PageCounts(settled=document.pages) if is_new(document.id) else PageCounts()
     return replace(seen, media_type=document.media_type, document=document, pages=settled)
 
 
 def _look_at(
-    opened: OpenPages, file: BinaryIO, state: FileState, document: Document, inspector: Inspector, patience: Patience
-) -> Pages:
-    """Render page after page, as `process_range` does, and keep nothing of them but counts.
+    opened: OpenPages, file: BinaryIO, state: FileState, document: Document, inspector: Inspector, cancel: CancelToken
+) -> PageCounts:
+    """Render page after page, as `process_unit` does, and keep nothing of them but counts.
 
     Raises:
         SourceChanged: the file is not the one that was identified.
@@ -279,7 +279,7 @@ def _look_at(
     calls: Counter[str] = Counter()
     due = inspector.due(document)
     for number in due:
-        if patience.stopped:
+        if cancel.stopped:
             raise Stopped("stopped while pages were looked at")
         try:
             page = opened.render(number)
@@ -297,14 +297,14 @@ def _look_at(
         require_unchanged(file, state)
     numbers = {failure: tuple(pages) for failure, pages in failed.items()}
     settled = document.pages - len(due)
-    return Pages(kinds, hidden, detect_language(sample), cost, numbers, settled, archived, calls)
+    return PageCounts(kinds, hidden, detect_language(sample), cost, numbers, settled, archived, calls)
 
 
 def inspect_below(
     roots: Iterable[str],
     excluded: Iterable[str],
     inspector: Inspector,
-    patience: Patience,
+    cancel: CancelToken,
     totals: Totals,
     tick: Callable[[], None],
 ) -> Iterator[Inspected]:
@@ -317,7 +317,7 @@ def inspect_below(
         ServiceRefused: a bucket says no to everything, or no sandbox can be started.
         Stopped: the patience has ended.
     """
-    run = _Run(inspector, patience.within(math.inf), totals, tick)
+    run = _Inspection(inspector, cancel.within(math.inf), totals, tick)
     with ThreadPoolExecutor(inspector.files_at_once + 1, thread_name_prefix="inspect") as pool:
         walking = pool.submit(run.walk, tuple(roots), tuple(excluded))
         for _ in range(inspector.files_at_once):
@@ -327,7 +327,7 @@ def inspect_below(
                 yield from run.settled(task)
             walking.result()
         finally:
-            run.patience.stop()  # whoever takes no more leaves nobody at work
+            run.cancel.stop()  # whoever takes no more leaves nobody at work
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -336,7 +336,7 @@ class _Task:
 
     place: tuple[int, ...]
     """Its number in the walk, or in its container, behind the place of that: so places sort as files are met."""
-    found: Found = field(compare=False)
+    found: FoundFile = field(compare=False)
     seen: Future[Inspected] = field(compare=False, default_factory=Future)
 
 
@@ -344,13 +344,13 @@ class _Task:
 _BEFORE = ()
 
 
-class _Run:
+class _Inspection:
     """Files on their way, and which documents and failures were seen."""
 
-    def __init__(self, inspector: Inspector, patience: Patience, totals: Totals, tick: Callable[[], None]) -> None:
-        self.patience = patience
+    def __init__(self, inspector: Inspector, cancel: CancelToken, totals: Totals, tick: Callable[[], None]) -> None:
+        self.cancel = cancel
         self._inspector = inspector
-        self._files = replace(inspector.files, patience=patience)
+        self._files = replace(inspector.files, cancel=cancel)
         self._totals = totals
         self._tick = tick
         self._walked: queue.Queue[_Task | None] = queue.Queue(FILES_AHEAD)
@@ -364,7 +364,7 @@ class _Run:
     def walk(self, roots: tuple[str, ...], excluded: tuple[str, ...]) -> None:
         """Find files, as far ahead as may be."""
         try:
-            for number, found in enumerate(walk(roots, excluded, self.patience)):
+            for number, found in enumerate(walk(roots, excluded, self.cancel)):
                 self._put(self._begin((number,), found))
             self._totals.walked = True
         finally:
@@ -372,7 +372,7 @@ class _Run:
 
     def work(self) -> None:
         """Look at one file after the other, until the patience ends."""
-        while not self.patience.stopped:
+        while not self.cancel.stopped:
             try:
                 task = self._due.get(timeout=STOP_POLL_SECONDS)
             except queue.Empty:
@@ -407,7 +407,7 @@ class _Run:
         for inside in [self._begin((*task.place, number), found) for number, found in enumerate(members)]:
             yield from self.settled(inside)
 
-    def _begin(self, place: tuple[int, ...], found: Found) -> _Task:
+    def _begin(self, place: tuple[int, ...], found: FoundFile) -> _Task:
         task = _Task(place, found)
         with self._lock:
             self._totals.found += 1
@@ -419,7 +419,7 @@ class _Run:
         if seen.document is not None and seen.error is None:
             identifier = bytes.fromhex(seen.document.id)
             if self._first[identifier] < task.place:
-                return replace(seen, repeated=True, pages=Pages())
+                return replace(seen, repeated=True, pages=PageCounts())
             self._first[identifier] = _BEFORE
             return seen
         repeated = seen.url in self._failed  # two of the roots lead to it
@@ -428,7 +428,7 @@ class _Run:
 
     def _inspect(self, task: _Task) -> Inspected:
         return inspect_source(
-            task.found, self._inspector, self.patience, lambda document: self._is_first(document, task.place)
+            task.found, self._inspector, self.cancel, lambda document: self._is_first(document, task.place)
         )
 
     def _is_first(self, document: str, place: tuple[int, ...]) -> bool:
@@ -439,7 +439,7 @@ class _Run:
             return self._first[identifier] == place
 
     def _put(self, task: _Task | None) -> None:
-        while not self.patience.stopped:
+        while not self.cancel.stopped:
             try:
                 return self._walked.put(task, timeout=STOP_POLL_SECONDS)
             except queue.Full:
@@ -454,5 +454,5 @@ class _Run:
 
     def _go_on(self) -> None:
         self._tick()
-        if self.patience.stopped:
+        if self.cancel.stopped:
             raise Stopped("stopped while files were looked at")

@@ -9,13 +9,13 @@ from pipeline.archive.archive import (
     render_revision_of,
     source_id,
 )
-from pipeline.archive.batch_journal import WalkRecords
+from pipeline.archive.batch_journal import BatchJournal
 from pipeline.archive.store import Store
 
 __all__ = [
     "Archive",
+    "BatchJournal",
     "Store",
-    "WalkRecords",
     "answer_name",
     "image_stem",
     "is_image_key",

@@ -32,7 +32,7 @@ from typing import Annotated, BinaryIO, TypeVar
 
 from pydantic import Field, TypeAdapter
 
-from pipeline.archive.batch_journal import WalkRecords
+from pipeline.archive.batch_journal import BatchJournal
 from pipeline.archive.looks import Looks
 from pipeline.archive.store import Fetch, Store
 from pipeline.core.errors import RevisionTaken
@@ -40,10 +40,10 @@ from pipeline.core.models import (
     Answer,
     Archived,
     Batch,
+    BudgetReservation,
     Collection,
     Conversion,
     Deletion,
-    Drawn,
     FleetState,
     Numbered,
     Reading,
@@ -73,7 +73,7 @@ class Archive:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.looks = Looks(store)
-        self._walks = lru_cache(_WALKS_KEPT)(partial(WalkRecords, store))
+        self._walks = lru_cache(_WALKS_KEPT)(partial(BatchJournal, store))
 
     @property
     def url(self) -> str:
@@ -118,13 +118,15 @@ class Archive:
         """
         self._store.create(f"batches/{batch.id}/{batch.revision}.json", _encode(batch))
 
-    def drawn(self, batch_id: str) -> Drawn | None:
+    def drawn(self, batch_id: str) -> BudgetReservation | None:
         """Return how much of a queued batch's budgets is drawn; None where nothing ever was."""
-        return self._newest(f"drawn/{batch_id}", Drawn)
+        return self._newest(f"drawn/{batch_id}", BudgetReservation)
 
-    def append_drawn(self, batch_id: str, build: Callable[[Drawn | None], Drawn | None]) -> Drawn:
+    def append_drawn(
+        self, batch_id: str, build: Callable[[BudgetReservation | None], BudgetReservation | None]
+    ) -> BudgetReservation:
         """Archive what is drawn from now on; see `_append`."""
-        return self._append(f"drawn/{batch_id}", Drawn, build)
+        return self._append(f"drawn/{batch_id}", BudgetReservation, build)
 
     # -- the fleet
 
@@ -174,7 +176,7 @@ class Archive:
         """Note that a schedule's run goes on."""
         self._store.put(f"heard/{schedule}", now.isoformat().encode())
 
-    def walk(self, batch_id: str) -> WalkRecords:
+    def walk(self, batch_id: str) -> BatchJournal:
         """Return what a queued batch has come to."""
         return self._walks(batch_id)
 

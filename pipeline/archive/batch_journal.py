@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from pipeline.archive.store import Store
 from pipeline.core.errors import RevisionTaken
-from pipeline.core.models import Archived, Begun, Chunk, Folder, Members, Outcome
+from pipeline.core.models import Archived, Chunk, Folder, MemberListing, Outcome, PartState
 
 T = TypeVar("T", bound=Archived)
 #: Chunks of a batch that are kept as read, some 300 KB each: each of their 32 parts wants them several times, which was
@@ -25,7 +25,7 @@ T = TypeVar("T", bound=Archived)
 CHUNKS_KEPT = 3
 
 
-class WalkRecords:
+class BatchJournal:
     """The records of one queued batch. Threads share it."""
 
     def __init__(self, store: Store, batch: str) -> None:
@@ -49,11 +49,11 @@ class WalkRecords:
         """Return the ids of the listings of what lies within sources."""
         return self._ids("members")
 
-    def members(self, identifier: str) -> Members | None:
+    def members(self, identifier: str) -> MemberListing | None:
         """Return a listing of what lies within sources."""
-        return self._read(f"members/{identifier}", Members)
+        return self._read(f"members/{identifier}", MemberListing)
 
-    def add_members(self, identifier: str, members: Members) -> Members:
+    def add_members(self, identifier: str, members: MemberListing) -> MemberListing:
         """Archive such a listing; return the one that was archived first."""
         return self._add(f"members/{identifier}", members)
 
@@ -68,21 +68,21 @@ class WalkRecords:
         """Archive a chunk; return the one that was archived first."""
         return self._add(f"chunks/{identifier}", chunk)
 
-    def begin(self, chunk: str, part: int, entry: int | None, begun: Begun) -> Begun:
+    def begin(self, chunk: str, part: int, entry: int | None, begun: PartState) -> PartState:
         """Archive that the sources of a part, or one of them, are registered."""
         return self._add(f"begun/{chunk}/{part}" + ("" if entry is None else f".{entry}"), begun)
 
-    def begun(self, chunk: str, part: int) -> Begun | None:
+    def begun(self, chunk: str, part: int) -> PartState | None:
         """Return what of a part is worked in messages of its own, or None where it was not registered as a whole."""
-        return self._read(f"begun/{chunk}/{part}", Begun)
+        return self._read(f"begun/{chunk}/{part}", PartState)
 
-    def begun_entries(self, chunk: str, part: int) -> dict[int, Begun]:
+    def begun_entries(self, chunk: str, part: int) -> dict[int, PartState]:
         """Return the same of the sources of a part that were registered one by one."""
         prefix = f"{part}."
         entries = {}
         for name in self._ids(f"begun/{chunk}"):
             if name.startswith(prefix):
-                begun = self._read(f"begun/{chunk}/{name}", Begun)
+                begun = self._read(f"begun/{chunk}/{name}", PartState)
                 assert begun is not None
                 entries[int(name.removeprefix(prefix))] = begun
         return entries

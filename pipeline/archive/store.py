@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 from pipeline.core.errors import RevisionTaken, ServiceRefused
 from pipeline.core.models import FileState
 from pipeline.core.objects import LIST_KEYS, OBJECT_WAITS_SECONDS, Location, open_objects, parse_location
-from pipeline.core.retry import Patience, persist
+from pipeline.core.retry import CancelToken, retry_until_available
 
 #: Temporary files of writers that died; a living one needs seconds.
 STALE_SECONDS = 24 * 3600
@@ -31,7 +31,7 @@ Fetch = Callable[[str, FileState, Callable[[], Generator[bytes]]], BinaryIO]
 class Store:
     """Flat access to an archive location; names use `/`. Threads and processes share it.
 
-    A bucket that is away is waited for with `patience`; without one nobody waits. A directory is never away.
+    A bucket that is away is waited for with `cancel`; without one nobody waits. A directory is never away.
 
     Raises, from every method:
         ServiceRefused: the location cannot be used (no right, no space, no such bucket).
@@ -39,12 +39,12 @@ class Store:
         Stopped: the patience has ended while the bucket was away.
     """
 
-    def __init__(self, url: str, patience: Patience | None = None) -> None:
+    def __init__(self, url: str, cancel: CancelToken | None = None) -> None:
         self.url = url
-        self._patience = patience
+        self._cancel = cancel
         location = parse_location(url)
         with self._translated():
-            self._place: _Place = (
+            self._place: _Backend = (
                 _Directory(Path(url.removeprefix("file://"))) if location is None else _Bucket(location)
             )
 
@@ -114,7 +114,7 @@ class Store:
 
     def _do(self, call: Callable[[], T]) -> T:
         with self._translated():
-            return call() if self._patience is None else persist(call, self._patience, OBJECT_WAITS_SECONDS)
+            return call() if self._cancel is None else retry_until_available(call, self._cancel, OBJECT_WAITS_SECONDS)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -130,7 +130,7 @@ class Store:
             ) from error
 
 
-class _Place(Protocol):
+class _Backend(Protocol):
     def location(self, name: str) -> str: ...
 
     def create(self, name: str, data: bytes, writer: str) -> None: ...

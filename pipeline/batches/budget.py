@@ -16,7 +16,7 @@ from typing import Literal
 
 from pipeline.archive import Archive
 from pipeline.core.errors import RevisionTaken, SettingsError
-from pipeline.core.models import Allowance, Batch, Drawn, PageStatus
+from pipeline.core.models import Allowance, Batch, BudgetReservation, PageStatus
 from pipeline.vision.budget import Budget
 
 #: A process draws this part of what is left, or what it needs if that is more: some hundreds of times in all.
@@ -39,7 +39,7 @@ class PageShare:
             self.worked += 1
 
 
-class Purse:
+class BatchBudget:
     """What one process may spend of one batch's budget. Its threads share it.
 
     Where the budget has no room for what is asked for, the batch is paused, with the cause; what is at work then ends
@@ -95,7 +95,7 @@ class Purse:
         limit = getattr(batch.budget, kind)
         drawn = 0
 
-        def successor(newest: Drawn | None) -> Drawn | None:
+        def successor(newest: BudgetReservation | None) -> BudgetReservation | None:
             nonlocal drawn
             left = limit - (getattr(newest, kind) if newest else 0)
             drawn = min(left, max(wanted, left // PART_DRAWN)) if left >= at_least else 0
@@ -151,6 +151,6 @@ def remedy(batch: Batch) -> str:
     return f"Raise it: `pagesight resume {batch.id}` with a larger `--budget-tokens` or `--max-pages`."
 
 
-def _more(newest: Drawn | None, *, tokens: int = 0, pages: int = 0) -> Drawn:
-    before = newest or Drawn(revision=0)
-    return Drawn(revision=before.revision + 1, tokens=before.tokens + tokens, pages=before.pages + pages)
+def _more(newest: BudgetReservation | None, *, tokens: int = 0, pages: int = 0) -> BudgetReservation:
+    before = newest or BudgetReservation(revision=0)
+    return BudgetReservation(revision=before.revision + 1, tokens=before.tokens + tokens, pages=before.pages + pages)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from pipeline.archive import Archive, WalkRecords, source_id
+from pipeline.archive import Archive, BatchJournal, source_id
 from pipeline.batches.messages import PART_SOURCES, parts_of
-from pipeline.core.models import DocumentBegun, DocumentStatus, Entry, Outcome, PageStatus
+from pipeline.core.models import BatchEntry, DocumentStatus, Outcome, PageStatus, PendingDocument
 from pipeline.pages.plan import plan
 from pipeline.pages.recipe import Request
 from pipeline.pages.revisions import is_overtaken
@@ -22,7 +22,7 @@ from pipeline.projection.verify import Verification
 DELETED = "deleted"
 
 
-def is_quiet(records: WalkRecords, chunk: str, part: int, request: Request, archive: Archive) -> bool:
+def is_quiet(records: BatchJournal, chunk: str, part: int, request: Request, archive: Archive) -> bool:
     """Whether a part may have ended, as far as names tell: registered, and each due page was read or deleted."""
     begun = _begun(records, chunk, part)
     if begun is None:
@@ -31,7 +31,7 @@ def is_quiet(records: WalkRecords, chunk: str, part: int, request: Request, arch
     return all(_is_read(document, entries[document.entry], request, archive) for document in begun)
 
 
-def settle_part(
+def complete_part(
     chunk: str, part: int, request: Request, verification: Verification, *, registered: bool = False
 ) -> Outcome | None:
     """Archive how a part ended, and its chunk where that has ended with it; return None where it has not.
@@ -60,7 +60,7 @@ def settle_part(
     return outcome
 
 
-def close_chunk(records: WalkRecords, chunk: str) -> Outcome | None:
+def close_chunk(records: BatchJournal, chunk: str) -> Outcome | None:
     """Archive how a chunk ended; return None where one of its parts has not."""
     archived = records.chunk(chunk)
     assert archived is not None
@@ -80,13 +80,13 @@ def total(outcomes: Iterable[Outcome]) -> Outcome:
     return Outcome(documents=dict(documents), pages=dict(pages))
 
 
-def _entries(records: WalkRecords, chunk: str, part: int) -> tuple[Entry, ...]:
+def _entries(records: BatchJournal, chunk: str, part: int) -> tuple[BatchEntry, ...]:
     archived = records.chunk(chunk)
     assert archived is not None
     return archived.entries[part * PART_SOURCES : (part + 1) * PART_SOURCES]
 
 
-def _begun(records: WalkRecords, chunk: str, part: int) -> list[DocumentBegun] | None:
+def _begun(records: BatchJournal, chunk: str, part: int) -> list[PendingDocument] | None:
     """Return the documents of a part that are worked in messages of their own; None where it is not all registered."""
     begun = records.begun(chunk, part)
     if begun is not None:
@@ -97,7 +97,7 @@ def _begun(records: WalkRecords, chunk: str, part: int) -> list[DocumentBegun] |
     return [document for entry in entries.values() for document in entry.documents]
 
 
-def _is_read(begun: DocumentBegun, entry: Entry, request: Request, archive: Archive) -> bool:
+def _is_read(begun: PendingDocument, entry: BatchEntry, request: Request, archive: Archive) -> bool:
     source = archive.source(request.collection, source_id(entry.url))
     if source is None or source.document is None or source.document.id != begun.document:
         return True  # another document lies there by now, and has its own messages
@@ -107,7 +107,7 @@ def _is_read(begun: DocumentBegun, entry: Entry, request: Request, archive: Arch
     return is_overtaken(archive, request.collection, begun.document, request.deletions_seen)
 
 
-def _end_of(entry: Entry, request: Request, verification: Verification) -> tuple[str, Counter[str]] | None:
+def _end_of(entry: BatchEntry, request: Request, verification: Verification) -> tuple[str, Counter[str]] | None:
     """Return how a source ended, and its pages; None where it has not."""
     archive = verification.projector.archive
     source = archive.source(request.collection, source_id(entry.url))

@@ -14,39 +14,39 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from pipeline.archive import source_id
-from pipeline.batches.budget import Purse
-from pipeline.batches.completion import is_quiet, settle_part
+from pipeline.batches.budget import BatchBudget
+from pipeline.batches.completion import complete_part, is_quiet
 from pipeline.batches.listing import add_members
 from pipeline.batches.messages import PART_SOURCES, Message, Pages, Part, Project
 from pipeline.core.errors import Quarantined, Stopped, outcome_error
 from pipeline.core.models import (
     Batch,
-    Begun,
+    BatchEntry,
     Document,
-    DocumentBegun,
-    Entry,
     Failure,
-    PageRange,
     PageSlice,
     PageStatus,
+    PartState,
+    PendingDocument,
     Source,
     Tombstone,
+    WorkUnit,
 )
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.pages.paths import leave, with_place
 from pipeline.pages.plan import Plan, plan
-from pipeline.pages.process import RANGE_PAGES, RangeOutcome, Tools, process_range
+from pipeline.pages.process import UNIT_PAGES, PageServices, UnitOutcome, process_unit
 from pipeline.pages.readings import failed_reading, new_reading
 from pipeline.pages.recipe import Request
 from pipeline.pages.registration import members_of, quarantine_source, register, source_failed
 from pipeline.pages.revisions import save_reading
 from pipeline.projection.projector import Projector
 from pipeline.projection.verify import Verification
-from pipeline.sources import Found
+from pipeline.sources import FoundFile
 
 
 @dataclass(slots=True)
-class Report:
+class MessageReport:
     """What working a message came to, for logs and metrics. It decides nothing."""
 
     pages: Counter[PageStatus] = field(default_factory=Counter)
@@ -58,14 +58,14 @@ OnPage = Callable[[PageStatus], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class BatchContext:
     """What every message of a batch is worked with."""
 
     batch: Batch
-    tools: Tools
-    patience: Patience
-    report: Report
-    purse: Purse
+    tools: PageServices
+    cancel: CancelToken
+    report: MessageReport
+    purse: BatchBudget
     """What this process may spend of the batch's budgets; `tools` ask within it."""
 
     @property
@@ -75,7 +75,7 @@ class Job:
         return Request(self.batch.collection, self.batch.id, self.batch.deletions_seen, recipe, self.batch.again)
 
 
-def work_part(message: Part, job: Job) -> list[Message]:
+def handle_part(message: Part, job: BatchContext) -> list[Message]:
     """Register the sources of a part, and work those whose pages fit into a range."""
     records = job.tools.archive.walk(message.batch)
     chunk = records.chunk(message.chunk)
@@ -83,10 +83,10 @@ def work_part(message: Part, job: Job) -> list[Message]:
         return []
     if records.part(message.chunk, message.part) is not None:
         return add_members(message, (), job.tools.archive)  # those that were found when it was worked
-    return _Part(message, _entries_of(message, chunk.entries), job).work()
+    return _PartHandler(message, _entries_of(message, chunk.entries), job).work()
 
 
-def work_pages(message: Pages, job: Job) -> list[Message]:
+def handle_pages(message: Pages, job: BatchContext) -> list[Message]:
     """Work pages of a document that an earlier message registered."""
     archive = job.tools.archive
     records = archive.walk(message.batch)
@@ -100,17 +100,17 @@ def work_pages(message: Pages, job: Job) -> list[Message]:
     else:
         follow = []  # another document lies there now, and who archived that has queued it; or all of it was deleted
     if not follow and is_quiet(records, message.chunk, message.part, job.request, archive):
-        settle_part(message.chunk, message.part, job.request, _verification(job))
+        complete_part(message.chunk, message.part, job.request, _verification(job))
     return follow
 
 
-def project(message: Project, tools: Tools, patience: Patience) -> None:
+def project(message: Project, tools: PageServices, cancel: CancelToken) -> None:
     """Bring the index to what the archive holds of documents and sources.
 
     Raises:
         Stopped: the patience has ended while Elasticsearch was away.
     """
-    projector = replace(tools.projector, patience=patience)
+    projector = replace(tools.projector, cancel=cancel)
     archive = tools.archive
     for document in message.documents:
         projector.pages(archive.readings(message.collection, document))
@@ -119,7 +119,7 @@ def project(message: Project, tools: Tools, patience: Patience) -> None:
     projector.sources(source for source in sources if source is not None)
 
 
-def quarantine(message: Part | Pages, evidence: str, job: Job) -> list[Message]:
+def quarantine(message: Part | Pages, evidence: str, job: BatchContext) -> list[Message]:
     """End a page, or a source of which no page is known, that killed its process each time it was worked alone."""
     archive = job.tools.archive
     records = archive.walk(message.batch)
@@ -129,16 +129,16 @@ def quarantine(message: Part | Pages, evidence: str, job: Job) -> list[Message]:
     entry = chunk.entries[message.part * PART_SOURCES + message.entry]
     error = Quarantined(evidence)
     if isinstance(message, Part):
-        files = replace(job.tools.files, patience=job.patience)
+        files = replace(job.tools.files, cancel=job.cancel)
         failed = quarantine_source(archive, entry.url, job.request, Failure.of(error), files)
         _projector(job).sources([failed])
-        records.begin(message.chunk, message.part, message.entry, Begun(documents=()))
+        records.begin(message.chunk, message.part, message.entry, PartState(documents=()))
     else:
         source = archive.source(job.batch.collection, source_id(entry.url))
         if source is not None and source.document is not None and source.document.id == message.document:
             _quarantine_pages(message, source, error, job)
     if is_quiet(records, message.chunk, message.part, job.request, archive):
-        settle_part(message.chunk, message.part, job.request, _verification(job))
+        complete_part(message.chunk, message.part, job.request, _verification(job))
     return []
 
 
@@ -150,10 +150,10 @@ class _Registered:
     """None where there is no document."""
 
 
-class _Part:
+class _PartHandler:
     """A part at work."""
 
-    def __init__(self, message: Part, entries: dict[int, Entry], job: Job) -> None:
+    def __init__(self, message: Part, entries: dict[int, BatchEntry], job: BatchContext) -> None:
         self._message = message
         self._entries = entries
         self._job = job
@@ -163,7 +163,7 @@ class _Part:
     def work(self) -> list[Message]:
         registered = []
         for number, entry in self._entries.items():
-            if self._job.patience.stopped:
+            if self._job.cancel.stopped:
                 return [self._message]
             registered.append(self._register(number, entry))
         self._project(registered)
@@ -173,7 +173,7 @@ class _Part:
             return [self._message]
         due = [found for found in registered if found.planned and found.planned.due]
         large = [found for found in due if self._is_large(found)]
-        begun = Begun(documents=tuple(map(self._begun, large)))
+        begun = PartState(documents=tuple(map(self._begun, large)))
         if large or self._message.suspect:
             message = self._message
             records = self._job.tools.archive.walk(message.batch)
@@ -188,12 +188,12 @@ class _Part:
 
     def _members(self, registered: list[_Registered]) -> list[Message]:
         """Archive what lies within the sources, where all of it is wanted; return what is to be done about it."""
-        files = replace(self._job.tools.files, patience=self._job.patience)
+        files = replace(self._job.tools.files, cancel=self._job.cancel)
         whole = (found.source for found in registered if self._entries[found.entry].pages is None)
         inside = (member for source in whole for member in members_of(source, files))
         return add_members(self._message, inside, self._job.tools.archive)
 
-    def _register(self, number: int, entry: Entry) -> _Registered:
+    def _register(self, number: int, entry: BatchEntry) -> _Registered:
         source = _register(entry, self._job)
         archive = self._job.tools.archive
         planned = plan(source.document, self._request, archive, entry.pages) if source.document else None
@@ -210,13 +210,13 @@ class _Part:
     def _is_large(self, found: _Registered) -> bool:
         """Whether its pages go into messages of their own: too many, or suspected to kill their process."""
         assert found.planned is not None
-        return len(found.planned.due) > RANGE_PAGES or self._message.suspect
+        return len(found.planned.due) > UNIT_PAGES or self._message.suspect
 
-    def _begun(self, found: _Registered) -> DocumentBegun:
+    def _begun(self, found: _Registered) -> PendingDocument:
         document, planned = found.source.document, found.planned
         assert document is not None
         assert planned is not None
-        return DocumentBegun(
+        return PendingDocument(
             entry=found.entry,
             document=document.id,
             pages=document.pages,
@@ -228,7 +228,7 @@ class _Part:
         document, planned, message = found.source.document, found.planned, self._message
         assert document is not None
         assert planned is not None
-        step = 1 if message.suspect else RANGE_PAGES
+        step = 1 if message.suspect else UNIT_PAGES
         for start in range(0, len(planned.due), step):
             pages = planned.due[start : start + step]
             yield Pages(
@@ -266,12 +266,12 @@ class _Part:
     def _settle(self) -> None:
         message, archive = self._message, self._job.tools.archive
         if message.entry is None:
-            settle_part(message.chunk, message.part, self._request, self._verification, registered=True)
+            complete_part(message.chunk, message.part, self._request, self._verification, registered=True)
         elif is_quiet(archive.walk(message.batch), message.chunk, message.part, self._request, archive):
-            settle_part(message.chunk, message.part, self._request, self._verification)
+            complete_part(message.chunk, message.part, self._request, self._verification)
 
 
-def _entries_of(message: Part, entries: tuple[Entry, ...]) -> dict[int, Entry]:
+def _entries_of(message: Part, entries: tuple[BatchEntry, ...]) -> dict[int, BatchEntry]:
     first = message.part * PART_SOURCES
     part = dict(enumerate(entries[first : first + PART_SOURCES]))
     return part if message.entry is None else {message.entry: part[message.entry]}
@@ -284,7 +284,7 @@ def _ranges(due: Iterable[_Registered]) -> Iterator[list[PageSlice]]:
     for found in due:
         assert found.planned is not None
         assert found.source.document is not None
-        if pages + len(found.planned.due) > RANGE_PAGES:
+        if pages + len(found.planned.due) > UNIT_PAGES:
             yield slices
             slices, pages = [], 0
         slices.append(PageSlice(found.source, found.source.document, found.planned.due))
@@ -304,25 +304,25 @@ def divide(slices: Iterable[PageSlice], pages: int) -> tuple[list[PageSlice], li
     return first, others
 
 
-def _process(slices: list[PageSlice], job: Job) -> RangeOutcome:
+def _process(slices: list[PageSlice], job: BatchContext) -> UnitOutcome:
     """Work as many of the pages as the batch's budget has room for; the others are a rest like any other."""
     batch = job.batch
     with job.purse.pages(sum(len(part.page_numbers) for part in slices)) as share:
         now, later = divide(slices, share.room)
-        work = PageRange(batch.collection, batch.id, batch.language, batch.deletions_seen, tuple(now))
-        outcome = process_range(work, job.tools, job.patience, share.count)
+        work = WorkUnit(batch.collection, batch.id, batch.language, batch.deletions_seen, tuple(now))
+        outcome = process_unit(work, job.tools, job.cancel, share.count)
     for statuses in outcome.pages.values():
         job.report.pages.update(statuses)
     job.report.cached_answers += outcome.cached_answers
     return replace(outcome, rest=(*outcome.rest, *later))
 
 
-def _register(entry: Entry, job: Job) -> Source:
+def _register(entry: BatchEntry, job: BatchContext) -> Source:
     """Look at a place; pages of a document that lay there before lose it."""
     tools = job.tools
-    found = Found(entry.url, outcome_error(entry.error.type, entry.error.message) if entry.error else None)
+    found = FoundFile(entry.url, outcome_error(entry.error.type, entry.error.message) if entry.error else None)
     with tools.stage("register"):
-        files = replace(tools.files, patience=job.patience)
+        files = replace(tools.files, cancel=job.cancel)
         source, before = register(found, job.request, tools.archive, tools.opener, files, tools.max_file_bytes)
     job.report.sources += 1
     if before is not None and before.document is not None:
@@ -330,7 +330,9 @@ def _register(entry: Entry, job: Job) -> Source:
     return source
 
 
-def _work_document(message: Pages, entry: Entry, source: Source, document: Document, job: Job) -> list[Message]:
+def _work_document(
+    message: Pages, entry: BatchEntry, source: Source, document: Document, job: BatchContext
+) -> list[Message]:
     """Work those pages of a message that are due; return what is left of it."""
     planned = plan(document, job.request, job.tools.archive, message.pages)
     _verify(planned, source, job)
@@ -344,19 +346,19 @@ def _work_document(message: Pages, entry: Entry, source: Source, document: Docum
     return [replace(message, pages=left.page_numbers) for left in outcome.rest]
 
 
-def _leave_if_replaced(source: Source, document: Document, job: Job) -> None:
+def _leave_if_replaced(source: Source, document: Document, job: BatchContext) -> None:
     """Take a place from pages that were read while another document came to lie there: who saw that came too early."""
     now = job.tools.archive.source(source.collection, source_id(source.url))
     if now is None or now.document is None or now.document.id != document.id:
         leave(_projector(job), source.collection, document.id, source.path)
 
 
-def _quarantine_pages(message: Pages, source: Source, error: Quarantined, job: Job) -> None:
+def _quarantine_pages(message: Pages, source: Source, error: Quarantined, job: BatchContext) -> None:
     archive, request = job.tools.archive, job.request
     document = source.document
     assert document is not None
     part = PageSlice(source, document, message.pages)
-    work = PageRange(request.collection, request.batch, job.batch.language, request.deletions_seen, (part,))
+    work = WorkUnit(request.collection, request.batch, job.batch.language, request.deletions_seen, (part,))
     known = {
         reading.page_number: reading for reading in archive.readings(request.collection, document.id, message.pages)
     }
@@ -370,22 +372,22 @@ def _quarantine_pages(message: Pages, source: Source, error: Quarantined, job: J
     _projector(job).pages(saved)
 
 
-def _verify(planned: Plan, source: Source, job: Job) -> None:
+def _verify(planned: Plan, source: Source, job: BatchContext) -> None:
     verification = _verification(job)
     _add_settled(planned, source, verification, job)
     verification.flush()
 
 
-def _add_settled(planned: Plan, source: Source, verification: Verification, job: Job) -> None:
+def _add_settled(planned: Plan, source: Source, verification: Verification, job: BatchContext) -> None:
     settled = [with_place(job.tools.archive, reading, source) for reading in planned.settled]
     verification.pages(settled)
     if not planned.due and not planned.deleted and source.document and len(settled) == source.document.pages:
         verification.document(settled)
 
 
-def _projector(job: Job) -> Projector:
-    return replace(job.tools.projector, patience=job.patience)
+def _projector(job: BatchContext) -> Projector:
+    return replace(job.tools.projector, cancel=job.cancel)
 
 
-def _verification(job: Job) -> Verification:
+def _verification(job: BatchContext) -> Verification:
     return Verification(_projector(job))

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from urllib.parse import unquote_to_bytes
 
-from pipeline.archive import Archive, WalkRecords
+from pipeline.archive import Archive, BatchJournal
 from pipeline.batches.messages import Message, Part, Walk, chunk_id, folder_id, members_id, parts_of
 from pipeline.core.iterables import batched
-from pipeline.core.models import Batch, Chunk, Entry, Failure, Folder, Members
-from pipeline.sources import Found, Listing
+from pipeline.core.models import Batch, BatchEntry, Chunk, Failure, Folder, MemberListing
+from pipeline.sources import FoundFile, Listing
 
 #: Sources in one archived chunk.
 CHUNK_SOURCES = 500
@@ -53,7 +53,7 @@ def walk_folder(message: Walk, archive: Archive, lister: Lister) -> Iterator[Mes
     yield from due_messages(message.batch, identifier, folder, records)
 
 
-def add_members(part: Part, found: Iterable[Found], archive: Archive) -> list[Message]:
+def add_members(part: Part, found: Iterable[FoundFile], archive: Archive) -> list[Message]:
     """Archive what lies within the sources of a part, if anything does; return what is to be done about it.
 
     It is archived before the part can end. So whoever sees that every chunk has ended has seen all of them.
@@ -67,11 +67,11 @@ def add_members(part: Part, found: Iterable[Found], archive: Archive) -> list[Me
     sizes, _ = _archive_chunks(records, identifier, sorted(map(_entry, found), key=_place))
     if not sizes:
         return []
-    listing = records.add_members(identifier, Members(sources=tuple(sizes)))
+    listing = records.add_members(identifier, MemberListing(sources=tuple(sizes)))
     return list(_due_parts(part.batch, identifier, listing.sources, records))
 
 
-def name_sources(archive: Archive, batch: str, entries: Iterable[Entry]) -> None:
+def name_sources(archive: Archive, batch: str, entries: Iterable[BatchEntry]) -> None:
     """Archive the sources that a batch names itself; its first message has them worked. Memory stays flat."""
     records = archive.walk(batch)
     identifier = folder_id("", "", "")
@@ -84,7 +84,7 @@ def name_sources(archive: Archive, batch: str, entries: Iterable[Entry]) -> None
     )
 
 
-def due_messages(batch: str, identifier: str, folder: Folder, records: WalkRecords) -> Iterator[Message]:
+def due_messages(batch: str, identifier: str, folder: Folder, records: BatchJournal) -> Iterator[Message]:
     """Yield the messages that a listing leads to: its subfolders and the parts that have not ended."""
     for url in following(folder):
         yield Walk(batch, folder.root, *url)
@@ -119,7 +119,7 @@ def all_due_messages(batch: Batch, archive: Archive) -> Iterator[Message]:
         yield from _due_parts(batch.id, identifier, listing.sources, records)
 
 
-def _due_parts(batch: str, identifier: str, sources: Iterable[int], records: WalkRecords) -> Iterator[Part]:
+def _due_parts(batch: str, identifier: str, sources: Iterable[int], records: BatchJournal) -> Iterator[Part]:
     """Yield those parts of a listing's chunks that have not ended."""
     for number, entries in enumerate(sources):
         chunk = chunk_id(identifier, number)
@@ -138,7 +138,7 @@ def _roots(batch: Batch) -> list[tuple[str, str, str]]:
     return [(root, root, "") for root in batch.roots] or [("", "", "")]
 
 
-def _archive_sources(message: Walk, folder: str, records: WalkRecords, lister: Lister) -> tuple[Listing, list[int]]:
+def _archive_sources(message: Walk, folder: str, records: BatchJournal, lister: Lister) -> tuple[Listing, list[int]]:
     """List what a message names and archive its sources in chunks; return the listing and the size of each chunk.
 
     Where files came since an earlier listing that was killed, a page of a bucket ends before the last source of the
@@ -154,7 +154,7 @@ def _archive_sources(message: Walk, folder: str, records: WalkRecords, lister: L
         listing = Listing(listing.found + more.found, listing.folders + more.folders, more.cursor)
 
 
-def _archive_chunks(records: WalkRecords, folder: str, entries: list[Entry]) -> tuple[list[int], bytes]:
+def _archive_chunks(records: BatchJournal, folder: str, entries: list[BatchEntry]) -> tuple[list[int], bytes]:
     """Archive sorted entries in chunks; return the size of each chunk, and the place of the last entry in them.
 
     A chunk that an earlier listing archived is kept, and the next one goes on behind its last name: so a file that came
@@ -172,10 +172,10 @@ def _archive_chunks(records: WalkRecords, folder: str, entries: list[Entry]) -> 
     return sizes, last
 
 
-def _place(entry: Entry) -> bytes:
+def _place(entry: BatchEntry) -> bytes:
     """Return what entries are sorted by: their names, as buckets do, and not as these are written in URLs."""
     return unquote_to_bytes(entry.url)
 
 
-def _entry(found: Found) -> Entry:
-    return Entry(url=found.url, error=Failure.of(found.error) if found.error else None)
+def _entry(found: FoundFile) -> BatchEntry:
+    return BatchEntry(url=found.url, error=Failure.of(found.error) if found.error else None)

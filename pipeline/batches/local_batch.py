@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.batches.lifecycle import begin_batch, close_killed, hold_batch
-from pipeline.batches.local_runner import Tally, run_batch
+from pipeline.batches.local_runner import RunTally, run_batch
 from pipeline.core.errors import PagesightError, ServiceRefused, Stopped
 from pipeline.core.leases import FileLeases
-from pipeline.core.models import Batch, DocumentStatus, Entry, PageStatus
-from pipeline.pages.process import Tools
+from pipeline.core.models import Batch, BatchEntry, DocumentStatus, PageStatus
+from pipeline.pages.process import PageServices
 from pipeline.pages.recipe import Request
 from pipeline.sources import display_path
 from pipeline.vision.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class IndexRequest:
     """What a person asked to be indexed."""
 
     roots: tuple[str, ...]
@@ -32,7 +32,7 @@ class Order:
     default_language: str
     profile: Profile | None = None
     """The profile named; the collection's own when None."""
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[BatchEntry, ...] = ()
     """Sources that are worked besides what lies below the roots, or some of their pages."""
     shown: tuple[str, ...] = ()
     """What these are, for people."""
@@ -43,7 +43,12 @@ class Order:
 
 
 def index_batch(
-    order: Order, tools: Tools, leases: FileLeases, ranges_at_once: int, tally: Tally, tick: Callable[[], None]
+    order: IndexRequest,
+    tools: PageServices,
+    leases: FileLeases,
+    units_at_once: int,
+    tally: RunTally,
+    tick: Callable[[], None],
 ) -> tuple[Batch, PagesightError | None]:
     """Work a batch; return it as it ended, and what halted it. `tick` is called a few times a second."""
     for killed in close_killed(tools.archive, leases):
@@ -63,7 +68,7 @@ def index_batch(
                 order.excluded,
                 request,
                 tools,
-                ranges_at_once,
+                units_at_once,
                 tally,
                 tick,
                 entries=order.entries,
@@ -77,7 +82,7 @@ def index_batch(
     return ended, halted or refused
 
 
-def _project(batch: Batch, tools: Tools) -> PagesightError | None:
+def _project(batch: Batch, tools: PageServices) -> PagesightError | None:
     """Write the record of a batch that ended, and let searches see everything; return what refuses it."""
     try:
         tools.projector.batch(batch)
@@ -89,7 +94,7 @@ def _project(batch: Batch, tools: Tools) -> PagesightError | None:
     return None
 
 
-def _end(batch: Batch, tools: Tools, tally: Tally, halted: PagesightError | None) -> Batch:
+def _end(batch: Batch, tools: PageServices, tally: RunTally, halted: PagesightError | None) -> Batch:
     now = datetime.now(UTC)
     state = "halted" if halted else _state(tools, tally)
     return batch.model_copy(
@@ -108,10 +113,10 @@ def _end(batch: Batch, tools: Tools, tally: Tally, halted: PagesightError | None
     )
 
 
-def _state(tools: Tools, tally: Tally) -> str:
+def _state(tools: PageServices, tally: RunTally) -> str:
     if tally.used_up:
         return "exhausted"
-    return "interrupted" if tools.patience.stopped else "done"
+    return "interrupted" if tools.cancel.stopped else "done"
 
 
 def _counts(counter: Counter[PageStatus] | Counter[DocumentStatus]) -> dict[str, int]:

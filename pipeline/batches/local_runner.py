@@ -1,8 +1,8 @@
 """The runner without a broker: one process walks, registers and works.
 
-    walk ─▶ register ─▶ plan ─▶ (queue of ranges) ─▶ process_range, several at a time
+    walk ─▶ register ─▶ plan ─▶ (queue of ranges) ─▶ process_unit, several at a time
 
-One thread walks and registers, a few work ranges, and the pages of a range are read by the threads of `Tools.pages`.
+One thread walks and registers, several process work units; the threads of `PageServices.pages` read their pages.
 The queue between them is bounded, so that memory stays flat however long the walk is.
 """
 
@@ -18,33 +18,33 @@ from dataclasses import dataclass, field
 from pipeline.archive import source_id
 from pipeline.core.errors import ServiceRefused, Stopped
 from pipeline.core.models import (
+    BatchEntry,
     Document,
     DocumentStatus,
-    Entry,
     Failure,
-    PageRange,
     PageSlice,
     PageStatus,
     Reading,
     Source,
+    WorkUnit,
 )
 from pipeline.pages.paths import leave, with_place
 from pipeline.pages.plan import plan
-from pipeline.pages.process import RANGE_PAGES, RangeOutcome, Tools, process_range
+from pipeline.pages.process import UNIT_PAGES, PageServices, UnitOutcome, process_unit
 from pipeline.pages.recipe import Request
 from pipeline.pages.registration import members_of, register, source_failed, vanished_sources
 from pipeline.pages.revisions import forget_source
 from pipeline.projection.records import document_status
 from pipeline.projection.verify import Verification
-from pipeline.sources import Found, walk
+from pipeline.sources import FoundFile, walk
 
 #: Ranges that registration may be ahead of the work: it makes the total, and so the ETA, known early.
-RANGES_AHEAD = 1000
+UNITS_AHEAD = 1000
 _TICK_SECONDS = 0.25
 
 
 @dataclass(slots=True)
-class Tally:
+class RunTally:
     """What a run has come to so far. Written by the run's threads, read by whoever shows it."""
 
     pages_found: int = 0
@@ -72,17 +72,17 @@ def run_batch(
     roots: Iterable[str],
     excluded: Iterable[str],
     request: Request,
-    tools: Tools,
-    ranges_at_once: int,
-    tally: Tally,
+    tools: PageServices,
+    units_at_once: int,
+    tally: RunTally,
     tick: Callable[[], None],
     *,
-    entries: Iterable[Entry] = (),
+    entries: Iterable[BatchEntry] = (),
     max_pages: int | None = None,
 ) -> None:
     """Work everything below the roots, given by their URLs; `tick` is called a few times a second, in this thread.
 
-    A stop (`Tools.patience`) lets what is in flight end; the rest is counted as unfinished. So is what is left once
+    A stop (`PageServices.cancel`) lets what is in flight end; the rest is counted as unfinished. So is the rest once
     `max_pages` pages are on their way: nothing is looked for any further, and `tally.used_up` says so.
 
     Args:
@@ -92,10 +92,10 @@ def run_batch(
     Raises:
         ServiceRefused: a service says no to everything. What was finished is archived.
     """
-    run = _Run(request, tools, tally, ranges_at_once, max_pages)
-    with ThreadPoolExecutor(ranges_at_once + 1, thread_name_prefix="pagesight") as pool:
+    run = _LocalRun(request, tools, tally, units_at_once, max_pages)
+    with ThreadPoolExecutor(units_at_once + 1, thread_name_prefix="pagesight") as pool:
         pending = {pool.submit(run.discover, roots, tuple(excluded), entries)}
-        pending |= {pool.submit(run.work) for _ in range(ranges_at_once)}
+        pending |= {pool.submit(run.work) for _ in range(units_at_once)}
         while pending:
             _, pending = wait(pending, _TICK_SECONDS, FIRST_EXCEPTION)
             tick()
@@ -103,7 +103,7 @@ def run_batch(
 
 
 @dataclass(slots=True)
-class _Progress:
+class _DocumentProgress:
     """A document on its way."""
 
     document: Document
@@ -113,17 +113,19 @@ class _Progress:
     broken: bool = False
 
 
-class _Run:
+class _LocalRun:
     """One batch at work. Its lock guards the tally and the documents on their way."""
 
-    def __init__(self, request: Request, tools: Tools, tally: Tally, workers: int, max_pages: int | None) -> None:
+    def __init__(
+        self, request: Request, tools: PageServices, tally: RunTally, workers: int, max_pages: int | None
+    ) -> None:
         self._request = request
         self._tools = tools
         self._tally = tally
         self._workers = workers
         self._max_pages = max_pages
         self._pages_begun = 0
-        self._queue: queue.Queue[PageRange | None] = queue.Queue(RANGES_AHEAD)
+        self._queue: queue.Queue[WorkUnit | None] = queue.Queue(UNITS_AHEAD)
         self._lock = threading.Lock()
         self._error: BaseException | None = None
         self._slices: list[PageSlice] = []
@@ -131,12 +133,12 @@ class _Run:
         self._failed: set[str] = set()
         self._repeated: list[Source] = []
         self._broken: list[Source] = []
-        self._on_their_way: dict[str, _Progress] = {}
+        self._on_their_way: dict[str, _DocumentProgress] = {}
         self._verification = Verification(tools.projector)
 
     # -- registration: one thread
 
-    def discover(self, roots: Iterable[str], excluded: tuple[str, ...], entries: Iterable[Entry]) -> None:
+    def discover(self, roots: Iterable[str], excluded: tuple[str, ...], entries: Iterable[BatchEntry]) -> None:
         """Register what lies below the roots, and what is named besides, and queue what is to be worked."""
         try:
             for root in roots:
@@ -144,7 +146,7 @@ class _Run:
             for entry in entries:
                 if self._is_over:
                     break
-                source, before = self._look_at(Found(entry.url))
+                source, before = self._look_at(FoundFile(entry.url))
                 self._take(source, before, entry.pages)
             self._flush()
             self._verification.flush()
@@ -159,14 +161,14 @@ class _Run:
 
     def _discover_below(self, root: str, excluded: tuple[str, ...]) -> None:
         seen: set[str] = set()
-        for place in walk([root], excluded, self._tools.patience):
+        for place in walk([root], excluded, self._tools.cancel):
             if self._is_over:
                 return
             self._discover(place, seen)
         if seen and not self._is_over:  # an empty folder is a disk that is not mounted rather than everything removed
             self._forget_vanished(root, seen)
 
-    def _discover(self, place: Found, seen: set[str]) -> None:
+    def _discover(self, place: FoundFile, seen: set[str]) -> None:
         """Register what lies at a place, then what lies within that."""
         source, before = self._look_at(place)
         seen.add(source_id(source.url))
@@ -179,9 +181,9 @@ class _Run:
     @property
     def _is_over(self) -> bool:
         """Whether nothing more is to be looked for."""
-        return self._tools.patience.stopped or bool(self._tally.used_up)
+        return self._tools.cancel.stopped or bool(self._tally.used_up)
 
-    def _look_at(self, place: Found) -> tuple[Source, Source | None]:
+    def _look_at(self, place: FoundFile) -> tuple[Source, Source | None]:
         tools = self._tools
         return register(place, self._request, tools.archive, tools.opener, tools.files, tools.max_file_bytes)
 
@@ -234,7 +236,7 @@ class _Run:
             if not planned.due:
                 self._tally.documents[document_status(statuses, wanted)] += 1
             else:
-                self._on_their_way[document.id] = _Progress(document, wanted, statuses)
+                self._on_their_way[document.id] = _DocumentProgress(document, wanted, statuses)
         if planned.due:
             self._cut(source, document, self._within_budget(planned.due))
         elif pages is None:
@@ -253,7 +255,7 @@ class _Run:
     def _cut(self, source: Source, document: Document, due: tuple[int, ...]) -> None:
         """Cut a document into ranges; small documents share one."""
         while due:
-            room = RANGE_PAGES - sum(len(part.page_numbers) for part in self._slices)
+            room = UNIT_PAGES - sum(len(part.page_numbers) for part in self._slices)
             self._slices.append(PageSlice(source, document, due[:room]))
             due = due[room:]
             if room <= len(self._slices[-1].page_numbers):
@@ -263,7 +265,7 @@ class _Run:
         if self._slices:
             request = self._request
             self._queue.put(
-                PageRange(
+                WorkUnit(
                     collection=request.collection,
                     batch=request.batch,
                     language=request.recipe.language,
@@ -278,12 +280,12 @@ class _Run:
     def work(self) -> None:
         """Work ranges until there are none. After a stop they are let pass, so that registration never blocks."""
         while (work := self._queue.get()) is not None:
-            if not self._tools.patience.stopped:
+            if not self._tools.cancel.stopped:
                 self._process(work)
 
-    def _process(self, work: PageRange) -> None:
+    def _process(self, work: WorkUnit) -> None:
         try:
-            self._record(process_range(work, self._tools, self._tools.patience, self._count_page))
+            self._record(process_unit(work, self._tools, self._tools.cancel, self._count_page))
         except Stopped:
             return
         except BaseException as error:
@@ -293,7 +295,7 @@ class _Run:
         with self._lock:
             self._tally.pages[status] += 1
 
-    def _record(self, outcome: RangeOutcome) -> None:
+    def _record(self, outcome: UnitOutcome) -> None:
         for source, failure in outcome.broken:
             self._break(source, failure)
         done = []
@@ -323,7 +325,7 @@ class _Run:
     def _halt(self, error: BaseException) -> None:
         with self._lock:
             self._error = self._error or error
-        self._tools.patience.stop()
+        self._tools.cancel.stop()
 
     # -- the end
 

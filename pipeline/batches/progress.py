@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.archive import Archive, WalkRecords
+from pipeline.archive import Archive, BatchJournal
 from pipeline.batches.budget import raised_budget
 from pipeline.batches.completion import total
 from pipeline.batches.listing import following
 from pipeline.batches.messages import folder_id
 from pipeline.core.errors import RevisionTaken, SettingsError
-from pipeline.core.models import UNBOUNDED, Allowance, Batch, Begun, DocumentBegun, Folder, Outcome
+from pipeline.core.models import UNBOUNDED, Allowance, Batch, Folder, Outcome, PartState, PendingDocument
 
 #: States from which a queued batch can still go on.
 UNENDED = ("working", "paused")
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class BatchProgress:
     """How a batch stands."""
 
     sources_found: int
@@ -50,7 +50,7 @@ class Progress:
 
 
 @dataclass(slots=True)
-class BatchBook:
+class BatchLedger:
     """The records of one batch as read so far; for one thread.
 
     None of them ever changes, so each is read once; those of suspects, which are few and soon gone, at each look.
@@ -58,19 +58,19 @@ class BatchBook:
 
     archive: Archive
     batch: Batch
-    _records: WalkRecords = field(init=False)
+    _records: BatchJournal = field(init=False)
     _folders: dict[str, Folder] = field(default_factory=dict)
     _members: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Number of sources and of chunks in each listing of what lies within sources: a million mails have 60,000."""
     _closed: set[str] = field(default_factory=set)
     _closed_sum: Outcome = field(default_factory=lambda: Outcome(documents={}, pages={}))
     _parts: dict[tuple[str, int], Outcome] = field(default_factory=dict)
-    _begun: dict[tuple[str, int], Begun] = field(default_factory=dict)
+    _begun: dict[tuple[str, int], PartState] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._records = self.archive.walk(self.batch.id)
 
-    def progress(self) -> Progress:
+    def progress(self) -> BatchProgress:
         """Read what is new, and return how the batch stands."""
         # First what has ended: what lay within its sources was listed before, and is seen by whoever looks after.
         self._read_closed()
@@ -89,7 +89,7 @@ class BatchBook:
         documents, pages = _sum(sums)
         chunks = sum(len(folder.sources) for folder in self._folders.values())
         chunks += sum(count for _, count in self._members.values())
-        return Progress(
+        return BatchProgress(
             sources_found=sum(sum(folder.sources) for folder in self._folders.values())
             + sum(count for count, _ in self._members.values()),
             walked=walked,
@@ -168,7 +168,7 @@ class BatchBook:
             done += document.pages - left
         return documents, found, done
 
-    def _documents(self, chunk: str, part: int) -> Iterable[DocumentBegun]:
+    def _documents(self, chunk: str, part: int) -> Iterable[PendingDocument]:
         if (chunk, part) not in self._begun:
             whole = self._records.begun(chunk, part)
             if whole is None:
@@ -181,7 +181,7 @@ class BatchBook:
         return self._begun[chunk, part].documents
 
 
-def end_if_done(archive: Archive, book: BatchBook) -> Batch | None:
+def end_if_done(archive: Archive, book: BatchLedger) -> Batch | None:
     """Archive the end of a batch of which everything has ended, and return it; None where something has not."""
     progress = book.progress()
     if not progress.ended:
@@ -189,7 +189,7 @@ def end_if_done(archive: Archive, book: BatchBook) -> Batch | None:
     return end_batch(archive, book.batch.id, "done", progress)
 
 
-def end_batch(archive: Archive, batch_id: str, state: str, progress: Progress) -> Batch | None:
+def end_batch(archive: Archive, batch_id: str, state: str, progress: BatchProgress) -> Batch | None:
     """Archive that a batch has ended so; None where it had ended before."""
     batch = archive.batch(batch_id)
     if batch is None or batch.state not in UNENDED:
@@ -258,7 +258,7 @@ def cancel(archive: Archive, batch_id: str) -> Batch:
         SettingsError: there is no such batch, or it has ended.
     """
     while True:
-        progress = BatchBook(archive, unended(archive, batch_id)).progress()
+        progress = BatchLedger(archive, unended(archive, batch_id)).progress()
         ended = end_batch(archive, batch_id, "cancelled", progress)
         if ended is not None:
             return ended

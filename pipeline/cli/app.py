@@ -39,11 +39,11 @@ from pipeline.cli import (
     watch,
     worker,
 )
-from pipeline.cli.exits import CalmGroup
+from pipeline.cli.exits import ErrorReportingGroup
 
 app = typer.Typer(
     name="pagesight",
-    cls=CalmGroup,
+    cls=ErrorReportingGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console, Group
 from rich.text import Text
 
-from pipeline.analysis.ask import Candidate, Enquiry, Finding, ask_pages, candidates, one_line
+from pipeline.analysis.ask import PageAnswer, PageCandidate, PageQuestion, ask_pages, candidates, one_line
 from pipeline.archive import Archive
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.index import interruptible
@@ -20,7 +20,7 @@ from pipeline.cli.output import plain, print_json, stderr, stdout
 from pipeline.cli.progress import LiveProgress
 from pipeline.core.errors import SettingsError
 from pipeline.core.languages import normalise_tag
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
 from pipeline.search import Hit
 from pipeline.services import open_archive, open_asker, open_index, open_leases, open_limiter
@@ -75,8 +75,8 @@ class AskProgress(LiveProgress):
 
     unit = "pages"
 
-    def __init__(self, pages: int, patience: Patience, console: Console) -> None:
-        super().__init__(patience, console)
+    def __init__(self, pages: int, cancel: CancelToken, console: Console) -> None:
+        super().__init__(cancel, console)
         self._pages = pages
         self._asked = 0
 
@@ -114,17 +114,17 @@ def _refuse_without_model(settings: Settings) -> None:
 
 
 def _ask(
-    settings: Settings, archive: Archive, question: str, language: str, pages: list[Candidate]
-) -> tuple[list[Finding], Usage]:
-    patience = Patience()
+    settings: Settings, archive: Archive, question: str, language: str, pages: list[PageCandidate]
+) -> tuple[list[PageAnswer], Usage]:
+    cancel = CancelToken()
     cache = AnswerCache(archive, open_leases(settings))
-    with closing(open_asker(settings, open_limiter(settings))) as asker, interruptible(patience):
-        enquiry = Enquiry(question, language, archive, asker, cache, patience)
-        with AskProgress(len(pages), patience, stderr()) as progress:
+    with closing(open_asker(settings, open_limiter(settings))) as asker, interruptible(cancel):
+        enquiry = PageQuestion(question, language, archive, asker, cache, cancel)
+        with AskProgress(len(pages), cancel, stderr()) as progress:
             return ask_pages(enquiry, pages, settings.vlm_concurrency, progress.asked), asker.usage
 
 
-def _shown(findings: list[Finding]) -> Iterator[Text]:
+def _shown(findings: list[PageAnswer]) -> Iterator[Text]:
     answers = [finding for finding in findings if finding.answer is not None]
     for number, finding in enumerate(answers, 1):
         yield Text(f"{number:>2}. ") + plain(finding.answer) + plain(" … (cut off)" if finding.cut_off else "", "dim")
@@ -135,7 +135,7 @@ def _shown(findings: list[Finding]) -> Iterator[Text]:
     yield plain(f"pages asked: {len(findings)}, bearing on it: {bearing}, answering it: {len(answers)}", "dim")
 
 
-def _failed(findings: list[Finding]) -> Iterator[Text]:
+def _failed(findings: list[PageAnswer]) -> Iterator[Text]:
     for finding in findings:
         if finding.error is not None:
             yield plain(f"{_place(finding.hit)} could not be asked: {finding.error}", "yellow")
@@ -147,7 +147,7 @@ def _place(hit: Hit) -> str:
     return f"{hit.document.name}, page {hit.page_number}{known_as}"
 
 
-def _json(findings: list[Finding], usage: Usage, archive: Archive) -> dict[str, Any]:
+def _json(findings: list[PageAnswer], usage: Usage, archive: Archive) -> dict[str, Any]:
     return {
         "answers": [
             {"answer": finding.answer, "cut_off": finding.cut_off, **_page_json(finding.hit, archive)}
@@ -182,7 +182,7 @@ def _page_json(hit: Hit, archive: Archive) -> dict[str, Any]:
     }
 
 
-def _ended(findings: list[Finding]) -> ExitCode:
+def _ended(findings: list[PageAnswer]) -> ExitCode:
     answered = any(finding.answer is not None for finding in findings)
     failed = any(finding.error is not None for finding in findings)
     return ExitCode.OK if answered and not failed else ExitCode.SOME_FAILED

@@ -17,10 +17,10 @@ from pipeline.cli.index import interruptible
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, printable, rows, stderr, stdout, table
 from pipeline.core.errors import SettingsError
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
 from pipeline.core.url_signing import Signer
-from pipeline.maintenance.archive_check import Finding, Looked, findings
+from pipeline.maintenance.archive_check import ArchiveCounts, ArchiveFinding, findings
 from pipeline.projection.projector import Projector
 from pipeline.projection.rebuild import show_restored
 from pipeline.search import DEFAULT_REPOSITORY, Snapshot
@@ -80,7 +80,7 @@ def backup(
     snapshot = None if only_check else _take(settings, repository, location)
     if snapshot is not None and not as_json:
         stdout().print(plain(f"Snapshot {snapshot.name}: {len(snapshot.indices)} indices, {snapshot.seconds:.1f} s."))
-    archive, looked = open_archive(settings), Looked()
+    archive, looked = open_archive(settings), ArchiveCounts()
     found = _look(archive, looked, as_json)
     if as_json:
         print_json(
@@ -95,20 +95,20 @@ def backup(
 
 def _snapshots(settings: Settings, repository: str) -> list[Snapshot]:
     with closing(open_index(settings)) as index:
-        return index.snapshots(repository, Patience()).all()
+        return index.snapshots(repository, CancelToken()).all()
 
 
 def _take(settings: Settings, repository: str, location: str | None) -> Snapshot:
     with closing(open_index(settings)) as index, _progress("snapshot", DownloadColumn()) as (progress, task):
-        snapshots = index.snapshots(repository, Patience())
+        snapshots = index.snapshots(repository, CancelToken())
         if location is not None:
             snapshots.register(location)
         return snapshots.take(lambda done, total: progress.update(task, completed=done, total=total))
 
 
-def _look(archive: Archive, looked: Looked, as_json: bool) -> list[Finding]:
+def _look(archive: Archive, looked: ArchiveCounts, as_json: bool) -> list[ArchiveFinding]:
     """Print what is missing as it is found, and how much was looked at; return it only where it is printed as JSON."""
-    kept: list[Finding] = []
+    kept: list[ArchiveFinding] = []
     with _progress("archive", TextColumn("{task.completed} documents and sources")) as (progress, task):
         for finding in findings(archive, looked, lambda: progress.advance(task)):
             if as_json:
@@ -122,7 +122,7 @@ def _look(archive: Archive, looked: Looked, as_json: bool) -> list[Finding]:
     return kept
 
 
-def _line(finding: Finding) -> Text:
+def _line(finding: ArchiveFinding) -> Text:
     place = f"  page {finding.page} of {finding.document}" if finding.document else ""
     return Text.assemble(
         (f"{finding.flaw}  ", "yellow"), printable(finding.name), (f"  {printable(finding.collection)}{place}", "dim")
@@ -156,21 +156,21 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Restore a snapshot into new indices, bring them up to date from the archive, and show them."""
-    settings, patience = load(), Patience()
+    settings, cancel = load(), CancelToken()
     archive = open_archive(settings)
     if not as_it_was and not archive.collections():
         raise SettingsError(
             f"the archive at {archive.url} is empty, so that no record could be held against it",
             remedy="See that PAGESIGHT_ARCHIVE is right. Where the archive is lost, add --as-it-was.",
         )
-    with closing(open_index(settings)) as index, interruptible(patience):
+    with closing(open_index(settings)) as index, interruptible(cancel):
         index.health()  # a cluster that is away is an error here, and nothing to be waited for
         with _progress("snapshot", DownloadColumn()) as (progress, task):
-            snapshots = index.snapshots(repository, patience)
+            snapshots = index.snapshots(repository, cancel)
             generation = snapshots.restore(
                 snapshot, lambda done, total: progress.update(task, completed=done, total=total)
             )
-        projector = Projector(archive, index, patience, Signer(settings.serve_secret))
+        projector = Projector(archive, index, cancel, Signer(settings.serve_secret))
         with _progress("archive", TextColumn("{task.completed} pages looked at")) as (progress, task):
             done = show_restored(
                 projector, generation, lambda step, pages: progress.advance(task, pages), as_it_was=as_it_was

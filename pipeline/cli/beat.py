@@ -22,9 +22,9 @@ Exit codes: 0 ended by a signal, 2 settings, 3 Redis is away or refuses.
 def beat() -> None:
     """Send a tick to the workers once a minute, until told to stop; they do what is due."""
     from workers.redis.connection import connect
-    from workers.redis.queues import Lanes
+    from workers.redis.queues import RedisQueues
 
-    Lanes(connect(load())).epoch()  # whether Redis is there and lets us in
+    RedisQueues(connect(load())).epoch()  # whether Redis is there and lets us in
     sys.stdout.flush()
     arguments = ["-m", "celery", "--app", "workers.app", "--quiet", "beat", "--loglevel", "INFO"]
     os.execv(sys.executable, [sys.executable, *arguments])

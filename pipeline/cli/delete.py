@@ -13,7 +13,7 @@ from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, stdout
 from pipeline.cli.search import find_document
 from pipeline.core.errors import SettingsError
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from pipeline.core.url_signing import Signer
 from pipeline.pages.deletion import carry_out, request_deletion
@@ -62,7 +62,7 @@ def delete(
         _ask(yes, f"{document} of collection {name}" if document else f"the whole collection {name}", purge)
         index.ensure()
         deletion = request_deletion(archive, name, target, purge)
-        pages = carry_out(deletion, Projector(archive, index, Patience(), Signer(settings.serve_secret)))
+        pages = carry_out(deletion, Projector(archive, index, CancelToken(), Signer(settings.serve_secret)))
     if as_json:
         print_json(
             {"deletion": deletion.revision, "collection": name, "document": target, "pages": pages, "purged": purge}

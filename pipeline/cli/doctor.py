@@ -15,7 +15,7 @@ from pipeline.cli.index import LOCAL_READER_NOTE
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
 from pipeline.core.errors import PagesightError, UnsupportedFormat
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load, masked
 from pipeline.local.redis import LocalRedis
 from pipeline.rendering.conversion import landlock
@@ -134,7 +134,7 @@ def _redis(settings: Settings) -> str:
         return "not configured; `pagesight index` needs none, `pagesight enqueue` does"
     from workers.client import Fleet  # Celery is slow to import
 
-    fleet = Fleet(settings, open_archive(settings), Patience())
+    fleet = Fleet(settings, open_archive(settings), CancelToken())
     offset = fleet.lanes.clock_offset_seconds()
     workers = len(fleet.workers())
     return f"answers; {workers} workers alive; this machine's clock is {abs(offset):.1f} s off"

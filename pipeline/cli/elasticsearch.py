@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.cli.exits import CalmGroup
+from pipeline.cli.exits import ErrorReportingGroup
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.core.settings import load
@@ -33,7 +33,7 @@ Exit codes: 0, 2 usage or settings.
 """
 
 app = typer.Typer(
-    cls=CalmGroup,
+    cls=ErrorReportingGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="The local Elasticsearch node, for demonstration and development.",

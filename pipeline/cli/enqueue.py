@@ -14,18 +14,18 @@ from pipeline.cli.fleet import PUBLISH_SECONDS, project_batch
 from pipeline.cli.options import BudgetTokens, CollectionName, Json, LanguageTag, MaxPages, ProfileName
 from pipeline.cli.output import plain, print_json, stderr
 from pipeline.cli.status import follow_batch
-from pipeline.cli.status_data import Onlooker, batch_json, open_fleet
+from pipeline.cli.status_data import StatusCollector, batch_json, open_fleet
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable
 from pipeline.core.languages import normalise_tag
 from pipeline.core.models import Allowance, Batch, Lane
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
 from pipeline.services import open_archive, open_index
 from pipeline.sources import display_path, is_local, root_url
 from pipeline.vision.profile import Profile, load_profile
 
 if TYPE_CHECKING:
-    from workers.client import Order
+    from workers.client import EnqueueRequest
 
 EXAMPLES = """
 **Examples**
@@ -62,10 +62,10 @@ def enqueue(
     as_json: Json = False,
 ) -> None:
     """Queue files for the workers: the batch's id is there at once, and they do everything else."""
-    from workers.client import Order
+    from workers.client import EnqueueRequest
 
     settings = load()
-    order = Order(
+    order = EnqueueRequest(
         collection=collection_name(collection),
         language=normalise_tag(language) if language else None,
         default_language=settings.language,
@@ -81,7 +81,7 @@ def enqueue(
         return
     if not as_json:
         _tell(batch, as_json)
-    onlooker = Onlooker(settings, archive)
+    onlooker = StatusCollector(settings, archive)
     code = follow_batch(archive, onlooker, batch.id)
     if as_json:
         standing = onlooker.batch(batch.id)
@@ -107,8 +107,8 @@ def _lies_below(url: str, root: str) -> bool:
     return root.endswith("/") and url.startswith(root)
 
 
-def _begin(archive: Archive, settings: Settings, roots: list[str], order: Order) -> Batch:
-    fleet = open_fleet(settings, archive, Patience().within(PUBLISH_SECONDS))
+def _begin(archive: Archive, settings: Settings, roots: list[str], order: EnqueueRequest) -> Batch:
+    fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
     fleet.lanes.epoch()  # a Redis that is away is noticed before anything is begun
     installed = install_indices(settings, order.profile)
     batch = fleet.enqueue(order, roots, map(display_path, roots))

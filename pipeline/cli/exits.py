@@ -42,7 +42,7 @@ def exit_code(error: PagesightError) -> ExitCode:
             return ExitCode.SOME_FAILED
 
 
-class CalmGroup(TyperGroup):
+class ErrorReportingGroup(TyperGroup):
     """A group of commands whose expected errors are printed as cause and remedy."""
 
     def invoke(self, ctx: Any) -> Any:

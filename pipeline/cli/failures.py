@@ -20,10 +20,10 @@ from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import plain, print_json, printable, stderr, stdout
 from pipeline.cli.status_data import batch_json, open_fleet
 from pipeline.core.errors import OutcomeError, SettingsError
-from pipeline.core.models import Entry, Lane
-from pipeline.core.retry import Patience
+from pipeline.core.models import BatchEntry, Lane
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
-from pipeline.search import Failed
+from pipeline.search import FailedPage
 from pipeline.services import open_archive, open_index
 
 FAILURES_EXAMPLES = """
@@ -125,7 +125,7 @@ def retry(
     settings = load()
     archive = open_archive(settings)
     require_collection(archive, collection)
-    fleet = open_fleet(settings, archive, Patience().within(PUBLISH_SECONDS))
+    fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
     fleet.lanes.epoch()  # a Redis that is away is noticed before anything is begun
     chosen = _Chosen()
     with closing(open_index(settings)) as index:
@@ -152,14 +152,14 @@ class _Chosen:
         self.pages = 0
         self.files = 0
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: BatchEntry) -> None:
         self.pages += len(entry.pages or ())
         self.files += entry.pages is None
 
 
-def write_csv(found: Iterable[Failed]) -> None:
+def write_csv(found: Iterable[FailedPage]) -> None:
     """Print failures as CSV. Nothing in it steers a terminal, or is a formula to a spreadsheet."""
-    names = [field.name for field in fields(Failed)]
+    names = [field.name for field in fields(FailedPage)]
     writer = csv.writer(sys.stdout)
     writer.writerow(names)
     for failed in found:
@@ -172,14 +172,14 @@ def csv_cell(value: object) -> str:
     return printable("'" + text if text.startswith(_FORMULA) else text)
 
 
-def _print_failures(found: list[Failed]) -> None:
+def _print_failures(found: list[FailedPage]) -> None:
     if found:
         stdout().print(Group(*_failure_lines(found)))
     else:
         stdout().print("Nothing failed.")
 
 
-def _failure_lines(found: list[Failed]) -> Iterator[Text]:
+def _failure_lines(found: list[FailedPage]) -> Iterator[Text]:
     for failed in found:
         page = f" page {failed.page_number}" if failed.page_number else ""
         yield Text.assemble((printable(failed.path) + page, "bold"), f"  {failed.collection}  ", (failed.type, "red"))

@@ -19,7 +19,7 @@ from pipeline.cli.status import words
 from pipeline.cli.status_data import batch_json, fleet_json, open_fleet, recent_batches
 from pipeline.core.errors import PagesightError, SettingsError, Stopped
 from pipeline.core.models import UNBOUNDED, Allowance, Batch, FleetState
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
 from pipeline.core.url_signing import Signer
 from pipeline.projection.projector import Projector
@@ -150,7 +150,7 @@ def _resume_batch(archive: Archive, settings: Settings, batch_id: str, raised: A
 
     if unended(archive, batch_id).state == "working":
         return resume_batch(archive, batch_id, raised)
-    fleet = open_fleet(settings, archive, Patience().within(PUBLISH_SECONDS))
+    fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
     fleet.lanes.epoch()  # a Redis that is away is noticed before anything is changed
     republish(resume_batch(archive, batch_id, raised), archive, fleet.lanes, fleet.publish)
     return unended(archive, batch_id)
@@ -160,8 +160,8 @@ def project_batch(archive: Archive, settings: Settings, batch: Batch) -> None:
     """Write the record of a batch. Where Elasticsearch cannot take it now, it is said: the archive has it already."""
     try:
         with closing(open_index(settings)) as index:
-            patience = Patience().within(RECORD_SECONDS)
-            Projector(archive, index, patience, Signer(settings.serve_secret)).batch(batch)
+            cancel = CancelToken().within(RECORD_SECONDS)
+            Projector(archive, index, cancel, Signer(settings.serve_secret)).batch(batch)
     except PagesightError as error:
         cause = "Elasticsearch is away" if isinstance(error, Stopped) else str(error)
         stderr().print(plain(f"The batch's record is not in the index yet ({cause}); the workers bring it.", "dim"))

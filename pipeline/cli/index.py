@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
-from pipeline.batches.local_batch import Order, index_batch
-from pipeline.batches.local_runner import Tally
+from pipeline.batches.local_batch import IndexRequest, index_batch
+from pipeline.batches.local_runner import RunTally
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.options import BudgetTokens, CollectionName, Json, LanguageTag, MaxPages, ProfileName
 from pipeline.cli.output import plain, print_error, print_json, rows, stderr, stdout, table
@@ -22,9 +22,9 @@ from pipeline.cli.progress import RunProgress
 from pipeline.core.errors import PagesightError
 from pipeline.core.languages import normalise_tag
 from pipeline.core.models import Batch, DocumentStatus, PageStatus
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
-from pipeline.services import open_leases, open_tools, own_places
+from pipeline.services import open_leases, open_page_services, own_folders
 from pipeline.sources import root_url
 from pipeline.vision.budget import Budget
 from pipeline.vision.profile import load_profile
@@ -68,9 +68,9 @@ def index(
 ) -> None:
     """Make files searchable by what their pages show: render, read, archive and index every page."""
     settings = load()
-    order = Order(
+    order = IndexRequest(
         roots=tuple(map(root_url, paths)),
-        excluded=own_places(settings),
+        excluded=own_folders(settings),
         collection=collection_name(collection),
         language=normalise_tag(language) if language else None,
         default_language=settings.language,
@@ -92,7 +92,7 @@ class Ran:
     batch: Batch
     error: PagesightError | None
     """What halted it."""
-    tally: Tally
+    tally: RunTally
     interrupted: bool
 
     def code(self) -> ExitCode:
@@ -103,28 +103,28 @@ class Ran:
         return _ended(self.batch, self.tally, self.interrupted)
 
 
-def work_order(order: Order, settings: Settings, budget_tokens: int | None) -> Ran:
+def work_order(order: IndexRequest, settings: Settings, budget_tokens: int | None) -> Ran:
     """Work what was asked for in this process, and show how it goes.
 
     `budget_tokens` is what the calls may cost; any number when None.
     """
-    patience = Patience()
-    tally = Tally()
+    cancel = CancelToken()
+    tally = RunTally()
 
     def used_up(words: str) -> None:
         tally.used_up = words
-        patience.stop()
+        cancel.stop()
 
     budget = Budget(budget_tokens, used_up)
-    tools_opened = open_tools(settings, patience, budget=budget)
-    with tools_opened as (tools, ranges_at_once), interruptible(patience) as interrupted:
+    tools_opened = open_page_services(settings, cancel, budget=budget)
+    with tools_opened as (tools, units_at_once), interruptible(cancel) as interrupted:
         if not tools.reader.describes:
             stderr().print(plain(LOCAL_READER_NOTE, "yellow"))
         tools.projector.index.ensure()
         if order.profile is not None:  # a conflict is told before anything is begun
             tools.projector.index.require_answers(order.profile.own_kinds)
-        with RunProgress(tally, patience, stderr()) as progress:
-            batch, error = index_batch(order, tools, open_leases(settings), ranges_at_once, tally, progress.tick)
+        with RunProgress(tally, cancel, stderr()) as progress:
+            batch, error = index_batch(order, tools, open_leases(settings), units_at_once, tally, progress.tick)
     return Ran(batch, error, tally, bool(interrupted))
 
 
@@ -162,7 +162,7 @@ def _words(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
 
 
-def _ended(batch: Batch, tally: Tally, interrupted: bool) -> ExitCode:
+def _ended(batch: Batch, tally: RunTally, interrupted: bool) -> ExitCode:
     if interrupted:
         left = tally.pages_unfinished
         stderr().print(plain(f"Interrupted with {left} known pages to go. Run the same command again to go on."))
@@ -182,7 +182,7 @@ def _ended(batch: Batch, tally: Tally, interrupted: bool) -> ExitCode:
 
 
 @contextmanager
-def interruptible(patience: Patience) -> Iterator[list[int]]:
+def interruptible(cancel: CancelToken) -> Iterator[list[int]]:
     """Turn the first Ctrl-C or SIGTERM into a stop; a second one ends the process at once. Yields the signals got."""
     got: list[int] = []
 
@@ -190,7 +190,7 @@ def interruptible(patience: Patience) -> Iterator[list[int]]:
         if got:
             os._exit(ExitCode.INTERRUPTED)
         got.append(number)
-        patience.stop()
+        cancel.stop()
         stderr().print(plain("Finishing the pages in flight; once more to stop at once."))
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -23,9 +23,9 @@ from pipeline.cli.progress import InspectionProgress
 from pipeline.cli.repair import ranges
 from pipeline.core.errors import PagesightError, SettingsError, Stopped
 from pipeline.core.models import DocumentStatus, Failure, MediaType, PageKind
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
-from pipeline.services import open_inspector, own_places
+from pipeline.services import open_inspector, own_folders
 from pipeline.sources import display_path, root_url
 from pipeline.vision.profile import load_profile
 
@@ -85,16 +85,16 @@ def inspect(
     printer: Printer = TablePrinter(console, roots, uses_model=settings.uses_model)
     if as_json or as_csv:
         printer = JsonPrinter() if as_json else CsvPrinter()
-    patience = Patience()
+    cancel = CancelToken()
     totals = Totals()
     refusal: PagesightError | None = None
     with (
-        open_inspector(settings, patience, chosen) as inspector,
-        interruptible(patience) as interrupted,
-        InspectionProgress(totals, patience, _progress_console(console, printer)) as progress,
+        open_inspector(settings, cancel, chosen) as inspector,
+        interruptible(cancel) as interrupted,
+        InspectionProgress(totals, cancel, _progress_console(console, printer)) as progress,
     ):
         try:
-            for seen in inspect_below(roots, own_places(settings), inspector, patience, totals, progress.tick):
+            for seen in inspect_below(roots, own_folders(settings), inspector, cancel, totals, progress.tick):
                 printer.file(seen)
         except Stopped:
             pass

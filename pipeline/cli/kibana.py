@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.exits import CalmGroup, ExitCode
+from pipeline.cli.exits import ErrorReportingGroup, ExitCode
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, stdout
 from pipeline.core.errors import SettingsError
@@ -36,7 +36,7 @@ Exit codes: 0, 2 usage, or the file cannot be written.
 """
 
 app = typer.Typer(
-    cls=CalmGroup,
+    cls=ErrorReportingGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="Data views, saved searches, dashboards and alert rules in Kibana.",

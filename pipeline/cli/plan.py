@@ -20,10 +20,10 @@ from pipeline.cli.progress import InspectionProgress
 from pipeline.core.errors import PagesightError, Stopped
 from pipeline.core.languages import normalise_tag
 from pipeline.core.models import PageKind
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
 from pipeline.pages.recipe import CurrentRecipe
-from pipeline.services import open_archive, open_current_recipe, open_planner, own_places, pace
+from pipeline.services import open_archive, open_current_recipe, open_planner, own_folders, pace
 from pipeline.sources import display_path, is_below, root_url
 from pipeline.vision.profile import load_profile
 
@@ -57,22 +57,22 @@ def plan(
     archive = open_archive(settings)
     named = load_profile(profile, settings.profiles_folder) if profile else None
     today = open_current_recipe(settings, archive, name, normalise_tag(language) if language else None, named)
-    patience, sums = Patience(), Sums(roots)
+    cancel, sums = CancelToken(), Sums(roots)
     refusal: PagesightError | None = None
     with (
-        open_planner(settings, patience, archive, name, today) as inspector,
-        interruptible(patience) as interrupted,
-        InspectionProgress(sums.all, patience, stderr()) as progress,
+        open_planner(settings, cancel, archive, name, today) as inspector,
+        interruptible(cancel) as interrupted,
+        InspectionProgress(sums.all, cancel, stderr()) as progress,
     ):
         try:
-            for seen in inspect_below(roots, own_places(settings), inspector, patience, sums.all, progress.tick):
+            for seen in inspect_below(roots, own_folders(settings), inspector, cancel, sums.all, progress.tick):
                 sums.add(seen)
         except Stopped:
             pass
         except PagesightError as error:
             refusal = error
     rates = measure(archive, name, today.models) if today.models else None
-    report = Report(settings, name, today, sums, rates)
+    report = PlanReport(settings, name, today, sums, rates)
     if as_json:
         print_json(report.json())
     else:
@@ -103,7 +103,7 @@ class Sums:
         self.roots[root].add(seen)
 
 
-class Report:
+class PlanReport:
     """What is told of a plan."""
 
     def __init__(

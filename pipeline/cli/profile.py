@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from pipeline.cli.exits import CalmGroup
+from pipeline.cli.exits import ErrorReportingGroup
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
 from pipeline.core.errors import SettingsError
@@ -42,7 +42,7 @@ Exit codes: 0 it can be used, 2 it cannot: what is wrong is said.
 """
 
 app = typer.Typer(
-    cls=CalmGroup,
+    cls=ErrorReportingGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="The questions that are asked of pages.",

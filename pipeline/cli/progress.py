@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from pipeline.analysis.inspect import Totals
-from pipeline.batches.local_runner import Tally
+from pipeline.batches.local_runner import RunTally
 from pipeline.cli.output import plain, printable
 from pipeline.core.models import DocumentStatus, PageStatus
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 
 #: Seconds between plain lines.
 LINE_SECONDS = 10.0
@@ -33,8 +33,8 @@ class LiveProgress(ABC):
 
     unit: ClassVar[str]
 
-    def __init__(self, patience: Patience, console: Console) -> None:
-        self._patience = patience
+    def __init__(self, cancel: CancelToken, console: Console) -> None:
+        self._cancel = cancel
         self._console = console
         self._rate = Rate()
         self._next_line = time.monotonic() + LINE_SECONDS
@@ -99,7 +99,7 @@ class LiveProgress(ABC):
             parts.append(f"{rate:.1f}/s")
             parts.append(f"ETA {timedelta(seconds=round(left / rate))}")
         parts.append(self._outcome())
-        waiting = self._patience.waiting
+        waiting = self._cancel.waiting
         if waiting is not None:
             since = timedelta(seconds=round(time.time() - waiting.since))
             parts.append(f"waiting {since} for {waiting.service}: {printable(waiting.cause)[:80]}")
@@ -111,8 +111,8 @@ class RunProgress(LiveProgress):
 
     unit = "pages"
 
-    def __init__(self, tally: Tally, patience: Patience, console: Console) -> None:
-        super().__init__(patience, console)
+    def __init__(self, tally: RunTally, cancel: CancelToken, console: Console) -> None:
+        super().__init__(cancel, console)
         self._tally = tally
 
     @property
@@ -146,8 +146,8 @@ class InspectionProgress(LiveProgress):
 
     unit = "files"
 
-    def __init__(self, totals: Totals, patience: Patience, console: Console) -> None:
-        super().__init__(patience, console)
+    def __init__(self, totals: Totals, cancel: CancelToken, console: Console) -> None:
+        super().__init__(cancel, console)
         self._totals = totals
 
     @property

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.archive import Archive
-from pipeline.batches.local_batch import Order as LocalOrder
+from pipeline.batches.local_batch import IndexRequest
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.failures import require_collection
 from pipeline.cli.fleet import PUBLISH_SECONDS, project_batch
@@ -18,8 +18,8 @@ from pipeline.cli.options import BudgetTokens, CollectionFilter, Json, MaxPages
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.cli.status_data import batch_json, open_fleet
 from pipeline.core.errors import SettingsError
-from pipeline.core.models import Batch, Entry, Lane
-from pipeline.core.retry import Patience
+from pipeline.core.models import Batch, BatchEntry, Lane
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
 from pipeline.core.stale_filter import Reason, parse_conditions
 from pipeline.maintenance.stale_pages import SHOWN, Stale, find_stale
@@ -74,15 +74,15 @@ def redescribe(
     conditions = parse_conditions(where or ())
     archive = open_archive(settings)
     require_collection(archive, collection)
-    patience = Patience()
-    with interruptible(patience):
+    cancel = CancelToken()
+    with interruptible(cancel):
         found = [
             find_stale(
                 archive,
                 name,
                 open_current_recipe(settings, archive, name),
                 conditions,
-                patience,
+                cancel,
                 _is_here if local else _is_anywhere,
             )
             for name in ([collection] if collection else archive.collections())
@@ -110,7 +110,7 @@ def _is_anywhere(_document: StaleDocument) -> bool:
 
 
 #: A collection, and what is to be worked of it.
-Chosen = tuple[str, tuple[Entry, ...]]
+Chosen = tuple[str, tuple[BatchEntry, ...]]
 
 
 def _bounded(found: Iterable[Stale], max_pages: int | None) -> Iterator[Chosen]:
@@ -123,7 +123,7 @@ def _bounded(found: Iterable[Stale], max_pages: int | None) -> Iterator[Chosen]:
         yield stale.collection, entries
 
 
-def _pages(entries: Iterable[Entry]) -> int:
+def _pages(entries: Iterable[BatchEntry]) -> int:
     return sum(len(entry.pages or ()) for entry in entries)
 
 
@@ -136,7 +136,7 @@ def _work_here(
     for collection, entries in chosen:
         if not entries:
             continue
-        order = LocalOrder(
+        order = IndexRequest(
             roots=(),
             excluded=(),
             collection=collection,
@@ -164,14 +164,14 @@ def _work_here(
 def _enqueue(
     chosen: Iterable[Chosen], found: list[Stale], archive: Archive, settings: Settings, lane: Lane, as_json: bool
 ) -> None:
-    from workers.client import Order
+    from workers.client import EnqueueRequest
     from workers.recovery.retry import enqueue_any
 
-    fleet = open_fleet(settings, archive, Patience().within(PUBLISH_SECONDS))
+    fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
     fleet.lanes.epoch()  # a Redis that is away is noticed before anything is begun
     begun: list[Batch] = []
     for collection, entries in chosen:
-        order = Order(collection, None, settings.language, lane)
+        order = EnqueueRequest(collection, None, settings.language, lane)
         batch = enqueue_any(fleet, order, iter(entries), SHOWN, again=True, chosen=lambda _entry: None)
         if batch is not None:
             begun.append(batch)

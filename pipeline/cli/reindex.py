@@ -17,7 +17,7 @@ from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import plain, print_json, stderr, stdout
 from pipeline.cli.progress import LiveProgress, Rate
 from pipeline.core.errors import SettingsError
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from pipeline.core.url_signing import Signer
 from pipeline.projection.projector import Projector
@@ -67,14 +67,14 @@ def reindex_command(
     archive = open_archive(settings)
     require_collection(archive, collection)
     names = None if collection is None else [collection]
-    patience = Patience()
+    cancel = CancelToken()
     with (
         closing(open_index(settings)) as index,
-        interruptible(patience),
-        ReindexProgress(archive, names, patience, stderr()) as progress,
+        interruptible(cancel),
+        ReindexProgress(archive, names, cancel, stderr()) as progress,
     ):
         index.health()  # a cluster that is away is an error here, and nothing to be waited for
-        projector = Projector(archive, index, patience, Signer(settings.serve_secret))
+        projector = Projector(archive, index, cancel, Signer(settings.serve_secret))
         if prunes:
             _tell_deleted(*_pruned(projector, keep, dry_run), as_json)
             return
@@ -92,8 +92,8 @@ class ReindexProgress(LiveProgress):
 
     unit = "pages"
 
-    def __init__(self, archive: Archive, names: list[str] | None, patience: Patience, console: Console) -> None:
-        super().__init__(patience, console)
+    def __init__(self, archive: Archive, names: list[str] | None, cancel: CancelToken, console: Console) -> None:
+        super().__init__(cancel, console)
         self._archive, self._names = archive, names
         self._step, self._done = "", 0
         self._all: int | None = None

@@ -19,7 +19,7 @@ from pipeline.cli.fleet import PUBLISH_SECONDS
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import plain, print_json, printable, stderr, stdout
 from pipeline.cli.status_data import open_fleet
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from pipeline.core.url_signing import Signer
 from pipeline.maintenance.audit import ONLY_REPORTED, Difference
@@ -53,7 +53,7 @@ def repair(
     require_collection(archive, collection)
     close_killed(archive, open_leases(settings))  # else the pages of a run that was killed here count as being worked
     names = [collection] if collection else None
-    fleet = open_fleet(settings, archive, Patience().within(PUBLISH_SECONDS))
+    fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
     found: list[Difference] = []
     columns = (TextColumn("repair"), BarColumn(), TextColumn("{task.completed} of {task.total}"), TimeElapsedColumn())
     with (
@@ -66,10 +66,10 @@ def repair(
         task = progress.add_task("compared", total=_things(archive, names) if stderr().is_terminal else None)
         comparison = compare_and_mend(
             archive,
-            Projector(archive, index, Patience(), Signer(settings.serve_secret)),
+            Projector(archive, index, CancelToken(), Signer(settings.serve_secret)),
             fleet,
             dry_run=dry_run,
-            patience=Patience(),
+            cancel=CancelToken(),
             collections=names,
             found=found.append if as_json else _printer(progress),
             advance=lambda: progress.advance(task),

@@ -16,11 +16,11 @@ from rich.console import Console
 
 from pipeline.analysis.inspect import Inspector
 from pipeline.analysis.review import (
-    Candidate,
     FileCandidates,
     PageReaders,
     Review,
     ReviewedPage,
+    SampleCandidate,
     Unreadable,
     archived_page,
     collection_candidates,
@@ -35,18 +35,18 @@ from pipeline.cli.index import interruptible
 from pipeline.cli.output import plain, stderr, stdout
 from pipeline.cli.progress import LiveProgress
 from pipeline.core.errors import SettingsError
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
-from pipeline.core.threads import Places
+from pipeline.core.threads import PrioritySemaphore
 from pipeline.services import (
-    Shared,
+    FleetServices,
     open_archive,
     open_cropper,
     open_inspector,
     open_leases,
     open_limiter,
     open_reader,
-    own_places,
+    own_folders,
     pages_in_hand,
 )
 from pipeline.sources import root_url
@@ -104,13 +104,13 @@ def review(
     name = collection_name(collection)
     chosen = _profiles(profiles or [], paths or [], settings)
     archive = open_archive(settings)
-    choice = _Choice(sample, seed, suspect)
-    patience = Patience()
-    with interruptible(patience), ReviewProgress(patience, stderr()) as progress:
+    choice = _ReviewChoice(sample, seed, suspect)
+    cancel = CancelToken()
+    with interruptible(cancel), ReviewProgress(cancel, stderr()) as progress:
         if paths:
-            found = _from_files(paths, settings, archive, name, chosen, choice, patience, progress)
+            found = _from_files(paths, settings, archive, name, chosen, choice, cancel, progress)
         else:
-            found = _from_collection(archive, name, choice, patience, progress)
+            found = _from_collection(archive, name, choice, cancel, progress)
     for file in found.unreadable:
         stderr().print(plain(f"left out: {file.path}: {file.failure.message}", "yellow"))
     if not found.pages:
@@ -127,19 +127,19 @@ def review(
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
+class _ReviewChoice:
     """How the sample is drawn."""
 
     size: int
     seed: int
     suspect_first: bool
 
-    def draw(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def draw(self, candidates: Sequence[SampleCandidate]) -> list[SampleCandidate]:
         return draw(candidates, self.size, self.seed, suspect_first=self.suspect_first)
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _ReviewSources:
     """The pages that were drawn, and what they were drawn from."""
 
     pages: list[ReviewedPage]
@@ -152,11 +152,11 @@ class ReviewProgress(LiveProgress):
 
     unit = "pages"
 
-    def __init__(self, patience: Patience, console: Console) -> None:
+    def __init__(self, cancel: CancelToken, console: Console) -> None:
         self._found = 0
         self._drawn: int | None = None
         self._ready = 0
-        super().__init__(patience, console)
+        super().__init__(cancel, console)
 
     def saw(self) -> None:
         """Count a page that may be drawn."""
@@ -213,15 +213,15 @@ def _profiles(names: Sequence[str], paths: Sequence[str], settings: Settings) ->
 
 
 def _from_collection(
-    archive: Archive, collection: str, choice: _Choice, patience: Patience, progress: ReviewProgress
-) -> _Found:
+    archive: Archive, collection: str, choice: _ReviewChoice, cancel: CancelToken, progress: ReviewProgress
+) -> _ReviewSources:
     candidates = []
-    for candidate in collection_candidates(archive, collection, patience):
+    for candidate in collection_candidates(archive, collection, cancel):
         candidates.append(candidate)
         progress.saw()
     drawn = choice.draw(candidates)
     progress.drew(len(drawn))
-    return _Found(_archived(archive, collection, drawn, progress), len(candidates))
+    return _ReviewSources(_archived(archive, collection, drawn, progress), len(candidates))
 
 
 def _from_files(
@@ -230,15 +230,15 @@ def _from_files(
     archive: Archive,
     collection: str,
     profiles: Sequence[Profile],
-    choice: _Choice,
-    patience: Patience,
+    choice: _ReviewChoice,
+    cancel: CancelToken,
     progress: ReviewProgress,
-) -> _Found:
-    candidates: list[Candidate] = []
+) -> _ReviewSources:
+    candidates: list[SampleCandidate] = []
     unreadable: list[Unreadable] = []
-    with open_inspector(settings, patience) as inspector:
-        files = FileCandidates(inspector, archive, collection, anew=bool(profiles), patience=patience)
-        for found in files.below(map(root_url, paths), own_places(settings)):
+    with open_inspector(settings, cancel) as inspector:
+        files = FileCandidates(inspector, archive, collection, anew=bool(profiles), cancel=cancel)
+        for found in files.below(map(root_url, paths), own_folders(settings)):
             if isinstance(found, Unreadable):
                 unreadable.append(found)
             else:
@@ -249,14 +249,14 @@ def _from_files(
         pages = _archived(archive, collection, [one for one in drawn if one.source is None], progress)
         if unread := [one for one in drawn if one.source is not None]:
             with _page_readers(settings, archive, collection, profiles, inspector) as tools:
-                for page in read_pages(unread, tools, patience, progress.tick):
+                for page in read_pages(unread, tools, cancel, progress.tick):
                     pages.append(page)
                     progress.got()
-    return _Found(pages, len(candidates), unreadable)
+    return _ReviewSources(pages, len(candidates), unreadable)
 
 
 def _archived(
-    archive: Archive, collection: str, drawn: Sequence[Candidate], progress: ReviewProgress
+    archive: Archive, collection: str, drawn: Sequence[SampleCandidate], progress: ReviewProgress
 ) -> list[ReviewedPage]:
     pages = []
     for candidate in drawn:
@@ -272,7 +272,7 @@ def _page_readers(
     settings: Settings, archive: Archive, collection: str, profiles: Sequence[Profile], inspector: Inspector
 ) -> Iterator[PageReaders]:
     """Make a reader for each profile, by default for the collection's. They share the limits of the endpoint."""
-    shared = Shared(open_leases(settings), open_limiter(settings))
+    shared = FleetServices(open_leases(settings), open_limiter(settings))
     known = archive.collection(collection)
     pages = pages_in_hand(settings)
     with ExitStack() as stack:
@@ -284,4 +284,4 @@ def _page_readers(
         executor = stack.enter_context(ThreadPoolExecutor(pages, thread_name_prefix="pages"))
         language = known.language if known else settings.language
         cropper = stack.enter_context(open_cropper(settings, inspector.opener))
-        yield PageReaders(inspector, cropper, archive, readers, language, executor, Places(pages))
+        yield PageReaders(inspector, cropper, archive, readers, language, executor, PrioritySemaphore(pages))

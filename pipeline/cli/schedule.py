@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.archive import Archive
-from pipeline.cli.exits import CalmGroup, ExitCode
+from pipeline.cli.exits import ErrorReportingGroup, ExitCode
 from pipeline.cli.index import interruptible
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.cli.status_data import open_fleet
 from pipeline.core.errors import SettingsError
 from pipeline.core.models import Run
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.schedules import Schedule, claim, ended_by_death, has_died, next_start
 from pipeline.core.settings import FILE_NAME, Settings, load
 from pipeline.core.url_signing import Signer
@@ -28,7 +28,7 @@ from pipeline.projection.projector import Projector
 from pipeline.services import open_archive, open_index, open_looker
 
 if TYPE_CHECKING:
-    from workers.schedules.run_leases import Means
+    from workers.schedules.run_leases import RunContext
 
 LIST_EXAMPLES = """
 **Examples**
@@ -68,7 +68,7 @@ SWEEP = "sweep"
 DIED = "died"
 
 app = typer.Typer(
-    cls=CalmGroup,
+    cls=ErrorReportingGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="What beats have done by schedule: `[schedules.NAME]` in `pagesight.toml`.",
@@ -98,10 +98,10 @@ def run(
     schedule = _schedule(settings, name)
     from workers.schedules import runs
 
-    patience = Patience()
+    cancel = CancelToken()
     with (
-        _means(settings, patience) as means,
-        interruptible(patience),
+        _means(settings, cancel) as means,
+        interruptible(cancel),
         stderr().status(f"{name}: {schedule.action}"),
     ):
         ended = runs.carry_out(_claim(schedule, means), schedule, means)
@@ -159,7 +159,7 @@ def _schedule(settings: Settings, name: str) -> Schedule:
 
 
 @contextmanager
-def _means(settings: Settings, patience: Patience) -> Iterator[Means]:
+def _means(settings: Settings, cancel: CancelToken) -> Iterator[RunContext]:
     """Yield what a run is carried out with in this process.
 
     Raises:
@@ -169,21 +169,21 @@ def _means(settings: Settings, patience: Patience) -> Iterator[Means]:
     from workers.housekeeping import CLOCK_TOLERANCE_SECONDS
     from workers.observability import logs
     from workers.redis.heartbeats import worker_id
-    from workers.schedules.run_leases import Means
+    from workers.schedules.run_leases import RunContext
 
     logs.configure(settings.model_copy(update={"log_level": "warning"}))
-    archive = open_archive(settings, patience)
-    offset = open_fleet(settings, archive, patience).lanes.clock_offset_seconds()
+    archive = open_archive(settings, cancel)
+    offset = open_fleet(settings, archive, cancel).lanes.clock_offset_seconds()
     if abs(offset) > CLOCK_TOLERANCE_SECONDS:
         raise SettingsError(f"this machine's clock is {offset:.0f} s off that of Redis", remedy="Set it (NTP).")
     with ExitStack() as stack:
         index = stack.enter_context(closing(open_index(settings)))
-        files = stack.enter_context(open_looker(settings, patience))
-        projector = Projector(archive, index, patience, Signer(settings.serve_secret))
-        yield Means(settings, archive, projector, files, patience, worker_id())
+        files = stack.enter_context(open_looker(settings, cancel))
+        projector = Projector(archive, index, cancel, Signer(settings.serve_secret))
+        yield RunContext(settings, archive, projector, files, cancel, worker_id())
 
 
-def _claim(schedule: Schedule, means: Means) -> Run:
+def _claim(schedule: Schedule, means: RunContext) -> Run:
     """Return the claim of a run that is due this second.
 
     Raises:

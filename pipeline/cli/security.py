@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.exits import CalmGroup
+from pipeline.cli.exits import ErrorReportingGroup
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, stderr, stdout
 from pipeline.core.errors import SettingsError
@@ -30,7 +30,7 @@ Exit codes: 0, 2 usage or settings, 3 the cluster refuses, has no security or is
 """
 
 app = typer.Typer(
-    cls=CalmGroup,
+    cls=ErrorReportingGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="API keys that may do no more than a role.",

@@ -22,11 +22,11 @@ from pipeline.cli.output import one_line, plain, print_error, print_json, printa
 from pipeline.cli.progress import LINE_SECONDS
 from pipeline.cli.status_data import (
     RECENT_BATCHES,
-    Away,
+    BatchStatus,
     Indexed,
-    Onlooker,
     Queues,
-    Standing,
+    StatusCollector,
+    Unreachable,
     batch_json,
     fleet_json,
     outcome,
@@ -35,7 +35,7 @@ from pipeline.cli.status_data import (
     seconds_since,
 )
 from pipeline.core.errors import ServiceRefused, SettingsError
-from pipeline.core.models import Allowance, Batch, DocumentStatus, Drawn, FleetState, PageStatus
+from pipeline.core.models import Allowance, Batch, BudgetReservation, DocumentStatus, FleetState, PageStatus
 from pipeline.core.settings import load
 from pipeline.services import open_archive
 
@@ -77,7 +77,7 @@ def status(
     """Show how a batch stands, or the fleet, its batches and the index."""
     settings = load()
     archive = open_archive(settings)
-    onlooker = Onlooker(settings, archive)
+    onlooker = StatusCollector(settings, archive)
     view = _View(archive, onlooker, batch, collection)
     view.require()
     code = follow(view) if watch else ExitCode.OK
@@ -91,28 +91,28 @@ def status(
     raise typer.Exit(code or picture.code())
 
 
-def follow_batch(archive: Archive, onlooker: Onlooker, batch_id: str) -> ExitCode:
+def follow_batch(archive: Archive, onlooker: StatusCollector, batch_id: str) -> ExitCode:
     """Show how a batch stands until it has ended, and return the exit code of its outcome."""
     view = _View(archive, onlooker, batch_id, None)
     return follow(view) or view.look().code()
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class StatusSnapshot:
     """Everything that `status` shows, at one moment."""
 
-    batch: Standing | None
+    batch: BatchStatus | None
     """The one that was asked for."""
-    open: list[Standing]
+    open: list[BatchStatus]
     recent: list[Batch]
     fleet: FleetState
     queues: Queues | None
     indexed: Indexed | None
-    away: Away
+    away: Unreachable
     archive_url: str
 
     @property
-    def standings(self) -> list[Standing]:
+    def standings(self) -> list[BatchStatus]:
         """The batches that are looked at."""
         return [self.batch] if self.batch else self.open
 
@@ -196,13 +196,15 @@ class Picture:
 class _View:
     """What one run of the command looks at, again and again."""
 
-    def __init__(self, archive: Archive, onlooker: Onlooker, batch_id: str | None, collection: str | None) -> None:
+    def __init__(
+        self, archive: Archive, onlooker: StatusCollector, batch_id: str | None, collection: str | None
+    ) -> None:
         self._archive = archive
         self._onlooker = onlooker
         self._batch_id = batch_id
         self._collection = collection
         self._indexed: Indexed | None = None
-        self._indexed_away = Away()
+        self._indexed_away = Unreachable()
         self._next_indexed = 0.0
         self.watched: list[str] = [batch_id] if batch_id else onlooker.open_batches(collection)
 
@@ -215,14 +217,14 @@ class _View:
         if self._batch_id is not None and self._archive.batch(self._batch_id) is None:
             raise SettingsError(f"there is no batch {self._batch_id!r}", remedy="`pagesight batches` lists them.")
 
-    def look(self) -> Picture:
+    def look(self) -> StatusSnapshot:
         """Look once."""
-        away = Away()
+        away = Unreachable()
         named = self._onlooker.batch(self._batch_id) if self._batch_id else None
         ids = [] if named else self._onlooker.open_batches(self._collection)
         standings = [standing for name in ids if (standing := self._onlooker.batch(name)) is not None]
         indexed = None if named else self._look_at_index(away)
-        return Picture(
+        return StatusSnapshot(
             batch=named,
             open=standings,
             recent=[] if named else self._recent(),
@@ -250,9 +252,9 @@ class _View:
         found = recent_batches(self._archive, self._collection)
         return [batch for batch, _ in zip(found, range(RECENT_BATCHES), strict=False)]
 
-    def _look_at_index(self, away: Away) -> Indexed | None:
+    def _look_at_index(self, away: Unreachable) -> Indexed | None:
         if time.monotonic() >= self._next_indexed:
-            self._indexed_away = Away()
+            self._indexed_away = Unreachable()
             self._indexed = self._onlooker.indexed(self._collection, self._indexed_away)
             self._next_indexed = time.monotonic() + INDEXED_SECONDS
         away.errors += self._indexed_away.errors
@@ -285,7 +287,7 @@ def follow(view: _View) -> ExitCode:
 class _Screen:
     """Draws pictures on a terminal, one over the other; elsewhere a line now and then."""
 
-    def __init__(self, console: Console, look: Callable[[], Picture]) -> None:
+    def __init__(self, console: Console, look: Callable[[], StatusSnapshot]) -> None:
         self._console = console
         self._look = look
         self._live = Live(console=console, auto_refresh=False, transient=True)
@@ -300,7 +302,7 @@ class _Screen:
         if self._console.is_terminal:
             self._live.stop()
 
-    def draw(self) -> Picture:
+    def draw(self) -> StatusSnapshot:
         """Look, and show it."""
         picture = self._look()
         if self._console.is_terminal:
@@ -316,7 +318,7 @@ def words(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
 
 
-def _batch_facts(standing: Standing) -> Iterator[tuple[object, object]]:
+def _batch_facts(standing: BatchStatus) -> Iterator[tuple[object, object]]:
     batch, progress = standing.batch, standing.progress
     lane = f", lane {batch.lane}" if batch.lane else ", in one process"
     yield "state", f"{batch.state}{lane}, collection {batch.collection}"
@@ -340,19 +342,19 @@ def _batch_facts(standing: Standing) -> Iterator[tuple[object, object]]:
         yield "left", _left(standing, progress.walked)
 
 
-def _drawn_words(budget: Allowance, drawn: Drawn) -> str:
+def _drawn_words(budget: Allowance, drawn: BudgetReservation) -> str:
     kinds = (("tokens", drawn.tokens, budget.tokens), ("pages", drawn.pages, budget.pages))
     return ", ".join(f"{number:,} of {bound:,} {kind}" for kind, number, bound in kinds if bound is not None)
 
 
-def _left(standing: Standing, walked: bool) -> str:
+def _left(standing: BatchStatus, walked: bool) -> str:
     eta = standing.eta_seconds
     if eta is not None:
         return f"about {timedelta(seconds=round(eta))}"
     return "not known yet" if walked else "not known before the walk is complete"
 
 
-def _line(standing: Standing) -> str:
+def _line(standing: BatchStatus) -> str:
     batch, progress = standing.batch, standing.progress
     parts = [f"batch {batch.id} {batch.state}" + (f": {batch.cause}" if batch.cause else "")]
     if progress is not None:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.archive import Archive
 from pipeline.batches.budget import is_out_of_budget
-from pipeline.batches.progress import UNENDED, BatchBook, Progress
+from pipeline.batches.progress import UNENDED, BatchLedger, BatchProgress
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.progress import Rate
 from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable
-from pipeline.core.models import Batch, DocumentStatus, Drawn, FleetState, PageStatus
-from pipeline.core.retry import Patience, Waiting
+from pipeline.core.models import Batch, BudgetReservation, DocumentStatus, FleetState, PageStatus
+from pipeline.core.retry import CancelToken, Waiting
 from pipeline.core.settings import Settings
 from pipeline.services import open_index
 
@@ -34,15 +34,15 @@ RUNNING = FleetState(revision=0, state="running", since=datetime.fromtimestamp(0
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BatchStatus:
     """How a batch stands."""
 
     batch: Batch
-    progress: Progress | None
+    progress: BatchProgress | None
     """None for a run of another process that has not ended: only that process knows."""
     rate: float
     """Pages a second."""
-    drawn: Drawn | None = None
+    drawn: BudgetReservation | None = None
     """What its workers have drawn of its budget; None where it has none, or nothing yet."""
 
     @property
@@ -96,7 +96,7 @@ class Indexed:
 
 
 @dataclass(slots=True)
-class Away:
+class Unreachable:
     """Who did not answer, and why."""
 
     errors: list[PagesightError] = field(default_factory=list)
@@ -109,13 +109,13 @@ class Away:
         ]
 
 
-class Onlooker:
+class StatusCollector:
     """Looks again and again at batches and queues; each record is read once, each connection made once."""
 
     def __init__(self, settings: Settings, archive: Archive) -> None:
         self._settings = settings
         self._archive = archive
-        self._books: dict[str, BatchBook] = {}
+        self._books: dict[str, BatchLedger] = {}
         self._rates: dict[str, Rate] = {}
         self._fleet: Fleet | None = None
 
@@ -132,19 +132,21 @@ class Onlooker:
             if batch is not None and batch.state in UNENDED and collection in (None, batch.collection)
         ]
 
-    def batch(self, batch_id: str) -> Standing | None:
+    def batch(self, batch_id: str) -> BatchStatus | None:
         """Return how a batch stands; None where there is none."""
         batch = self._archive.batch(batch_id)
         if batch is None:
             return None
         if batch.lane is None and batch.state in UNENDED:
-            return Standing(batch, None, rate=0.0)
+            return BatchStatus(batch, None, rate=0.0)
         if batch.lane is None or batch.state == "done":
-            return Standing(batch, _ended_progress(batch), _average(batch, sum(batch.pages.values()), batch.ended_at))
-        progress = self._books.setdefault(batch_id, BatchBook(self._archive, batch)).progress()
-        return Standing(batch, progress, self._rate(batch, progress.pages_done), self._archive.drawn(batch.id))
+            return BatchStatus(
+                batch, _ended_progress(batch), _average(batch, sum(batch.pages.values()), batch.ended_at)
+            )
+        progress = self._books.setdefault(batch_id, BatchLedger(self._archive, batch)).progress()
+        return BatchStatus(batch, progress, self._rate(batch, progress.pages_done), self._archive.drawn(batch.id))
 
-    def queues(self, away: Away) -> Queues | None:
+    def queues(self, away: Unreachable) -> Queues | None:
         """Return what Redis tells; None where it does not, or where nobody has ever needed one."""
         try:
             return self._look()
@@ -153,7 +155,7 @@ class Onlooker:
                 away.errors.append(error)
             return None
 
-    def indexed(self, collection: str | None, away: Away) -> Indexed | None:
+    def indexed(self, collection: str | None, away: Unreachable) -> Indexed | None:
         """Return what Elasticsearch tells; None where it does not."""
         try:
             with closing(open_index(self._settings)) as index:
@@ -171,7 +173,7 @@ class Onlooker:
 
     def _look(self) -> Queues:
         if self._fleet is None:
-            self._fleet = open_fleet(self._settings, self._archive, Patience())
+            self._fleet = open_fleet(self._settings, self._archive, CancelToken())
         lanes = self._fleet.lanes
         return Queues(lanes.depths(), lanes.unacked(), self._fleet.workers())
 
@@ -186,7 +188,7 @@ class Onlooker:
         return self._rates[batch.id].per_second()
 
 
-def open_fleet(settings: Settings, archive: Archive, patience: Patience) -> Fleet:
+def open_fleet(settings: Settings, archive: Archive, cancel: CancelToken) -> Fleet:
     """Connect to the fleet. Celery is imported here rather than above: that takes longer than most commands do.
 
     Raises:
@@ -195,7 +197,7 @@ def open_fleet(settings: Settings, archive: Archive, patience: Patience) -> Flee
     """
     from workers.client import Fleet
 
-    return Fleet(settings, archive, patience)
+    return Fleet(settings, archive, cancel)
 
 
 def recent_batches(archive: Archive, collection: str | None = None) -> Iterator[Batch]:
@@ -206,7 +208,7 @@ def recent_batches(archive: Archive, collection: str | None = None) -> Iterator[
             yield batch
 
 
-def pages_left(progress: Progress) -> float | None:
+def pages_left(progress: BatchProgress) -> float | None:
     """Return how many pages are still to be done; None where nobody can know.
 
     Of files that nobody has opened yet it is assumed that they have as many pages as those before them.
@@ -270,7 +272,7 @@ def seconds_since(unix_time: float) -> int:
     return max(0, round(time.time() - unix_time))
 
 
-def _progress_json(progress: Progress) -> dict[str, Any]:
+def _progress_json(progress: BatchProgress) -> dict[str, Any]:
     return {
         "sources": {
             "found": progress.sources_found,
@@ -286,8 +288,8 @@ def _progress_json(progress: Progress) -> dict[str, Any]:
     }
 
 
-def _ended_progress(batch: Batch) -> Progress:
-    return Progress(
+def _ended_progress(batch: Batch) -> BatchProgress:
+    return BatchProgress(
         sources_found=sum(batch.documents.values()),
         walked=True,
         documents=batch.documents,

@@ -17,12 +17,19 @@ from pipeline.cli.options import CollectionName, Json, ProfileName
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.cli.status_data import open_fleet
 from pipeline.core.models import Batch
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
 from pipeline.core.url_signing import Signer
-from pipeline.maintenance.folder_sync import Comparison, TakenAway, compare, require_few, require_folder, take_away
+from pipeline.maintenance.folder_sync import (
+    FolderComparison,
+    TakenAway,
+    compare,
+    require_few,
+    require_folder,
+    take_away,
+)
 from pipeline.projection.projector import Projector
-from pipeline.services import open_archive, open_index, open_looker, own_places
+from pipeline.services import open_archive, open_index, open_looker, own_folders
 from pipeline.sources import display_path, root_url, walk
 from pipeline.vision.profile import Profile, load_profile
 
@@ -60,9 +67,9 @@ def sync(
     name = collection_name(collection)
     named = load_profile(profile, settings.profiles_folder) if profile else None
     url = root_url(folder)
-    patience = Patience()
-    archive = open_archive(settings, patience)
-    comparison = _compare(settings, archive, name, url, patience)
+    cancel = CancelToken()
+    archive = open_archive(settings, cancel)
+    comparison = _compare(settings, archive, name, url, cancel)
     if not as_json:
         _print(comparison)
     if not force:
@@ -71,18 +78,18 @@ def sync(
             require_few(comparison)
     taken, batch = TakenAway(0, 0, 0), None
     if not dry_run:
-        taken, batch = _carry_out(comparison, settings, archive, name, named, display_path(url), patience, delete)
+        taken, batch = _carry_out(comparison, settings, archive, name, named, display_path(url), cancel, delete)
     if as_json:
         print_json(_as_json(comparison, taken, batch))
     elif not dry_run:
         _print_outcome(comparison, taken, batch, delete)
 
 
-def _compare(settings: Settings, archive: Archive, collection: str, url: str, patience: Patience) -> Comparison:
-    found = walk([url], own_places(settings), patience)
+def _compare(settings: Settings, archive: Archive, collection: str, url: str, cancel: CancelToken) -> FolderComparison:
+    found = walk([url], own_folders(settings), cancel)
     columns = (TextColumn("{task.completed} files looked at"), TimeElapsedColumn())
     with (
-        open_looker(settings, patience) as files,
+        open_looker(settings, cancel) as files,
         Progress(*columns, console=stderr(), disable=not stderr().is_terminal, transient=True) as progress,
     ):
         task = progress.add_task("", total=None)
@@ -90,46 +97,46 @@ def _compare(settings: Settings, archive: Archive, collection: str, url: str, pa
 
 
 def _carry_out(
-    comparison: Comparison,
+    comparison: FolderComparison,
     settings: Settings,
     archive: Archive,
     collection: str,
     profile: Profile | None,
     shown: str,
-    patience: Patience,
+    cancel: CancelToken,
     delete: bool,
 ) -> tuple[TakenAway, Batch | None]:
     """Take away first: a batch knows of the deletions before it, and brings back what it finds at another place."""
-    fleet = _fleet(comparison, settings, archive, patience)
+    fleet = _fleet(comparison, settings, archive, cancel)
     taken = TakenAway(0, 0, 0)
     if comparison.moved or (delete and comparison.vanished):
         with closing(open_index(settings)) as index:
             index.ensure()
             taken = take_away(
-                comparison, Projector(archive, index, patience, Signer(settings.serve_secret)), delete=delete
+                comparison, Projector(archive, index, cancel, Signer(settings.serve_secret)), delete=delete
             )
     if fleet is None:
         return taken, None
-    from workers.client import Order
+    from workers.client import EnqueueRequest
 
     installed = install_indices(settings, profile)
-    order = Order(collection, None, settings.language, profile=profile)
+    order = EnqueueRequest(collection, None, settings.language, profile=profile)
     batch = fleet.enqueue_sources(order, comparison.entries, [shown])
     if installed:
         project_batch(archive, settings, batch)
     return taken, batch
 
 
-def _fleet(comparison: Comparison, settings: Settings, archive: Archive, patience: Patience) -> Fleet | None:
+def _fleet(comparison: FolderComparison, settings: Settings, archive: Archive, cancel: CancelToken) -> Fleet | None:
     """Return the fleet where there is something for it; that it can be reached is seen before anything is changed."""
     if not (comparison.new or comparison.changed or comparison.moved):
         return None
-    fleet = open_fleet(settings, archive, patience)
+    fleet = open_fleet(settings, archive, cancel)
     fleet.lanes.epoch()
     return fleet
 
 
-def _lines(comparison: Comparison) -> Iterator[tuple[str, Sequence[tuple[str, str]]]]:
+def _lines(comparison: FolderComparison) -> Iterator[tuple[str, Sequence[tuple[str, str]]]]:
     """Yield each kind of difference with its places: where it is, and where it was."""
     yield "new", [(display_path(found.url), "") for found in comparison.new]
     yield "changed", [(display_path(found.url), "") for found in comparison.changed]
@@ -137,7 +144,7 @@ def _lines(comparison: Comparison) -> Iterator[tuple[str, Sequence[tuple[str, st
     yield "vanished", [("", source.path) for source in comparison.vanished]
 
 
-def _print(comparison: Comparison) -> None:
+def _print(comparison: FolderComparison) -> None:
     grid = table("", "is at", "was at")
     for kind, places in _lines(comparison):
         rows(grid, ((kind, *place) for place in places[:SHOWN]))
@@ -149,7 +156,7 @@ def _print(comparison: Comparison) -> None:
     stdout().print(plain(f"{comparison.unchanged} unchanged, {counts}; {comparison.known} were known."))
 
 
-def _print_outcome(comparison: Comparison, taken: TakenAway, batch: Batch | None, delete: bool) -> None:
+def _print_outcome(comparison: FolderComparison, taken: TakenAway, batch: Batch | None, delete: bool) -> None:
     if batch is not None:
         stdout().print(plain(f"batch {batch.id}"))
     if delete:
@@ -158,7 +165,7 @@ def _print_outcome(comparison: Comparison, taken: TakenAway, batch: Batch | None
         stderr().print("What vanished stays findable; with --delete it goes.")
 
 
-def _as_json(comparison: Comparison, taken: TakenAway, batch: Batch | None) -> dict[str, Any]:
+def _as_json(comparison: FolderComparison, taken: TakenAway, batch: Batch | None) -> dict[str, Any]:
     return {
         "batch": batch.id if batch else None,
         "known": comparison.known,

@@ -23,15 +23,15 @@ from pipeline.cli.status_data import open_fleet
 from pipeline.core.errors import ServiceUnavailable, SettingsError, Stopped
 from pipeline.core.languages import normalise_tag
 from pipeline.core.models import Batch, Lane
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from pipeline.maintenance.folder_watch import Arrivals, Heard, watch_folder
-from pipeline.services import open_archive, own_places
+from pipeline.services import open_archive, own_folders
 from pipeline.sources import display_path, is_local, place_url, source_path
 from pipeline.vision.profile import load_profile
 
 if TYPE_CHECKING:
-    from workers.client import Fleet, Order
+    from workers.client import EnqueueRequest, Fleet
 
 WATCH_EXAMPLES = """
 **Examples**
@@ -60,7 +60,7 @@ def watch(
     as_json: Json = False,
 ) -> None:
     """Enqueue what arrives in a folder, until told to stop."""
-    from workers.client import Order
+    from workers.client import EnqueueRequest
 
     settings = load()
     url = place_url(folder)
@@ -69,20 +69,20 @@ def watch(
             f"{display_path(url)} is no folder of this machine",
             remedy="Watch a folder; run `pagesight sync` now and then for a bucket.",
         )
-    order = Order(
+    order = EnqueueRequest(
         collection=collection_name(collection),
         language=normalise_tag(language) if language else None,
         default_language=settings.language,
         lane=lane,
         profile=load_profile(profile, settings.profiles_folder) if profile else None,
     )
-    patience = Patience()
+    cancel = CancelToken()
     path = source_path(url)
-    arrivals = Arrivals(path, own_places(settings), settle)
-    fleet = open_fleet(settings, open_archive(settings, patience), patience)
+    arrivals = Arrivals(path, own_folders(settings), settle)
+    fleet = open_fleet(settings, open_archive(settings, cancel), cancel)
     install_indices(settings, order.profile)
     watching = _Watching(url, arrivals, fleet, order, settle, quiet=as_json)
-    with _until_told(patience) as ended:
+    with _until_told(cancel) as ended:
         try:
             for heard in watch_folder(path, arrivals, ended, poll=poll):
                 watching.step(heard)
@@ -102,7 +102,7 @@ class _Watching:
     url: str
     arrivals: Arrivals
     fleet: Fleet
-    order: Order
+    order: EnqueueRequest
     settle_seconds: float
     quiet: bool
     batches: int = 0
@@ -166,7 +166,7 @@ class _Watching:
 
 
 @contextmanager
-def _until_told(patience: Patience) -> Iterator[threading.Event]:
+def _until_told(cancel: CancelToken) -> Iterator[threading.Event]:
     """Turn the first Ctrl-C or SIGTERM into an end; a second one ends the process at once."""
     ended = threading.Event()
 
@@ -174,7 +174,7 @@ def _until_told(patience: Patience) -> Iterator[threading.Event]:
         if ended.is_set():
             os._exit(ExitCode.INTERRUPTED)
         ended.set()
-        patience.stop()
+        cancel.stop()
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar
 
-from pipeline.core.retry import Patience, Waiting, persist
+from pipeline.core.retry import CancelToken, Waiting, retry_until_available
 
 #: Seconds before a lease is asked for again where the service that keeps leases is away; the last one repeats.
 LEASE_WAITS_SECONDS = (0.5, 1.0, 2.0, 5.0)
@@ -48,7 +48,7 @@ def find_or_make(
     leases: Leases,
     find: Callable[[], T | None],
     make: Callable[[], T],
-    patience: Patience,
+    cancel: CancelToken,
     waiting: tuple[str, str],
     poll_seconds: float,
 ) -> tuple[T, bool]:
@@ -65,12 +65,12 @@ def find_or_make(
         found = find()
         if found is not None:
             return found, True
-        lease = persist(lambda: leases.take(key), patience, LEASE_WAITS_SECONDS)
+        lease = retry_until_available(lambda: leases.take(key), cancel, LEASE_WAITS_SECONDS)
         if lease is not None:
             with lease:
                 found = find()  # it may have come between the look and the lease
                 return (found, True) if found is not None else (make(), False)
-        patience.wait(poll_seconds, Waiting(*waiting, since))
+        cancel.wait(poll_seconds, Waiting(*waiting, since))
 
 
 class FileLeases:

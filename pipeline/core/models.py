@@ -519,7 +519,7 @@ class Allowance(Archived):
 UNBOUNDED = Allowance()
 
 
-class Drawn(Numbered):
+class BudgetReservation(Numbered):
     """How much of a queued batch's allowance its workers have drawn and not given back."""
 
     tokens: int = 0
@@ -563,7 +563,7 @@ class Batch(Numbered):
     seconds: float = 0.0
 
 
-class Entry(Archived):
+class BatchEntry(Archived):
     """A source that a queued batch is to process."""
 
     url: str
@@ -576,7 +576,7 @@ class Entry(Archived):
 class Chunk(Archived):
     """Up to 500 sources of a queued batch, archived before any message names them."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[BatchEntry, ...]
 
 
 class Folder(Archived):
@@ -594,14 +594,14 @@ class Folder(Archived):
     """Where the listing goes on; "" at its end."""
 
 
-class Members(Archived):
+class MemberListing(Archived):
     """What lies within the sources of a part, or one of them. Archived once its chunks are, before the part can end."""
 
     sources: tuple[int, ...]
     """Number of entries of each of its chunks."""
 
 
-class DocumentBegun(Archived):
+class PendingDocument(Archived):
     """A document of which pages were due when its part was registered."""
 
     entry: int
@@ -612,10 +612,10 @@ class DocumentBegun(Archived):
     """Newest revision of each due page that had one."""
 
 
-class Begun(Archived):
+class PartState(Archived):
     """That a batch has registered sources of a part, and what was then still to be worked in messages of its own."""
 
-    documents: tuple[DocumentBegun, ...]
+    documents: tuple[PendingDocument, ...]
 
 
 class Outcome(Archived):
@@ -672,7 +672,7 @@ class PageSlice:
 
 
 @dataclass(frozen=True, slots=True)
-class PageRange:
+class WorkUnit:
     """Up to 16 pages worked together: the unit of work."""
 
     collection: str

@@ -61,7 +61,7 @@ def is_suspect(error: ServiceUnavailable, suspect_failures: int) -> bool:
     return error.suspect_request and suspect_failures >= SUSPECT_ATTEMPTS
 
 
-class Patience:
+class CancelToken:
     """How long callers may wait, and who hears of it. One for a process, shared by its threads.
 
     A signal handler calls `stop()`: every wait then ends with `Stopped`. `within` gives a part of the work less
@@ -72,18 +72,20 @@ class Patience:
         self.urgent = False
         """Whether its callers go before others where there is a queue."""
         self._stop = threading.Event()
-        self._parent: Patience | None = None
+        self._parent: CancelToken | None = None
         self._deadline = math.inf
         self._given_up: Callable[[], bool] = lambda: False
         self._waits: dict[int, Waiting] = {}
         self._lock = threading.Lock()
 
-    def within(self, seconds: float, *, urgent: bool = False, given_up: Callable[[], bool] = lambda: False) -> Patience:
+    def within(
+        self, seconds: float, *, urgent: bool = False, given_up: Callable[[], bool] = lambda: False
+    ) -> CancelToken:
         """Return a patience that ends with this one, after so many seconds, or once `given_up` says so.
 
         Its waits are seen here too.
         """
-        part = Patience()
+        part = CancelToken()
         part.urgent = urgent
         part._parent = self
         part._deadline = time.monotonic() + seconds
@@ -134,9 +136,9 @@ class Patience:
                 del self._waits[thread]
 
 
-def persist(
+def retry_until_available(
     call: Callable[[], T],
-    patience: Patience,
+    cancel: CancelToken,
     waits: tuple[float, ...],
     *,
     others_answered: Callable[[], bool] = lambda: False,
@@ -160,4 +162,4 @@ def persist(
             if is_suspect(error, suspect_failures) and others_answered():
                 raise
             seconds = wait_seconds(error, attempt, waits, random.random())
-            patience.wait(seconds, Waiting(error.service, str(error), since))
+            cancel.wait(seconds, Waiting(error.service, str(error), since))

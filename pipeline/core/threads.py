@@ -25,7 +25,7 @@ class ContextThreads(ThreadPoolExecutor):
         return super().submit(lambda: context.run(call, *args, **kwargs))
 
 
-class Places:
+class PrioritySemaphore:
     """So many places. One that comes free goes to an urgent caller first."""
 
     def __init__(self, number: int) -> None:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 KEY_BYTES = 18
 
 
-class Place(StrEnum):
+class UrlPrefix(StrEnum):
     """What `pagesight serve` shows, by the first segment of its URLs."""
 
     IMAGES = "page-images"
@@ -27,11 +27,11 @@ class Signer:
 
     secret: SecretStr | None = None
 
-    def signed(self, place: Place, path: str) -> str:
+    def signed(self, place: UrlPrefix, path: str) -> str:
         """Return a path below `place` as URLs carry it: with its key, where there is a secret."""
         return f"{path}?key={self.key(f'{place.value}/{path}')}" if self.secret is not None else path
 
-    def accepts(self, place: Place, path: str, key: str) -> bool:
+    def accepts(self, place: UrlPrefix, path: str, key: str) -> bool:
         """Tell whether this is the key of a path below `place`; never without a secret. Takes as long for any key."""
         return self.secret is not None and hmac.compare_digest(key.encode(), self.key(f"{place.value}/{path}").encode())
 

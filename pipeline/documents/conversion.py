@@ -14,10 +14,10 @@ from pipeline.archive import Archive
 from pipeline.core.errors import EncryptedFile, SourceChanged, Stopped
 from pipeline.core.leases import Leases, find_or_make
 from pipeline.core.models import Conversion, FileState, LayerState, MediaType, RenderedCrop, RenderedPage
-from pipeline.core.retry import STOP_POLL_SECONDS, Patience
-from pipeline.core.threads import Places
+from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
+from pipeline.core.threads import PrioritySemaphore
 from pipeline.rendering.conversion import djvu, office
-from pipeline.rendering.conversion.confinement import ConversionLimits, Told
+from pipeline.rendering.conversion.confinement import ConversionLimits, ConversionResult
 from pipeline.rendering.host.pool import AskPasswords, OpenDocument
 from pipeline.sources import SourceCache
 
@@ -32,7 +32,7 @@ class Conversions(Protocol):
     """The way from a document to its PDF."""
 
     def get(
-        self, document_id: str, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, patience: Patience
+        self, document_id: str, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, cancel: CancelToken
     ) -> tuple[BinaryIO, Conversion]:
         """Return a document's PDF, open, and what making it told. The passwords are asked for where it is encrypted.
 
@@ -52,21 +52,21 @@ class Converter:
     """Converts each time. Built once per process, its threads share it."""
 
     limits: ConversionLimits
-    places: Places
+    places: PrioritySemaphore
     """So many conversions at once."""
 
     def get(
-        self, document_id: str, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, patience: Patience
+        self, document_id: str, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, cancel: CancelToken
     ) -> tuple[BinaryIO, Conversion]:
         """Convert a document; see `Conversions.get`."""
-        while not patience.stopped:
-            if self.places.take(STOP_POLL_SECONDS, urgent=patience.urgent):
+        while not cancel.stopped:
+            if self.places.take(STOP_POLL_SECONDS, urgent=cancel.urgent):
                 break
         else:
             raise Stopped("stopped before the document could be converted")
         started = time.monotonic()
         try:
-            pdf, told = self._convert(file, media_type, passwords, patience)
+            pdf, told = self._convert(file, media_type, passwords, cancel)
         finally:
             self.places.give_back()
         conversion = Conversion(
@@ -78,17 +78,17 @@ class Converter:
         return pdf, conversion
 
     def _convert(
-        self, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, patience: Patience
-    ) -> tuple[BufferedReader, Told]:
+        self, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, cancel: CancelToken
+    ) -> tuple[BufferedReader, ConversionResult]:
         if media_type is MediaType.DJVU:
-            return djvu.convert(file, self.limits, patience)
+            return djvu.convert(file, self.limits, cancel)
         try:
-            return office.convert(file, media_type, (), self.limits, patience)
+            return office.convert(file, media_type, (), self.limits, cancel)
         except EncryptedFile:
             known = passwords()
             if not known:
                 raise
-        return office.convert(file, media_type, known, self.limits, patience)
+        return office.convert(file, media_type, known, self.limits, cancel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +102,12 @@ class ArchivedConversions:
     converter: Converter
 
     def get(
-        self, document_id: str, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, patience: Patience
+        self, document_id: str, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, cancel: CancelToken
     ) -> tuple[BinaryIO, Conversion]:
         """Return a document's PDF from the archive, or convert it for everyone; see `Conversions.get`."""
 
         def make() -> tuple[BinaryIO, Conversion]:
-            pdf, conversion = self.converter.get(document_id, file, media_type, passwords, patience)
+            pdf, conversion = self.converter.get(document_id, file, media_type, passwords, cancel)
             file.seek(0)
             if _sha256(file) != document_id:
                 raise SourceChanged("the file changed while it was converted")
@@ -117,21 +117,21 @@ class ArchivedConversions:
         return find_or_make(
             f"conversion-{document_id}",
             self.leases,
-            lambda: self._find(document_id, patience),
+            lambda: self._find(document_id, cancel),
             make,
-            patience,
+            cancel,
             ("a conversion", "someone else converts the same document at present"),
             POLL_SECONDS,
         )[0]
 
-    def _find(self, document_id: str, patience: Patience) -> tuple[BinaryIO, Conversion] | None:
+    def _find(self, document_id: str, cancel: CancelToken) -> tuple[BinaryIO, Conversion] | None:
         conversion = self.archive.conversion(document_id, CONVERSION_REVISION)
         if conversion is None or self._is_cut_short(conversion):
             return None
 
         def fetch(name: str, state: FileState, chunks: Callable[[], Generator[bytes]]) -> BinaryIO:
             held = self.cache.get(conversion.sha256)
-            return held or self.cache.fetch(name, state, conversion.sha256, chunks, patience)
+            return held or self.cache.fetch(name, state, conversion.sha256, chunks, cancel)
 
         try:
             pdf = self.archive.open_conversion(document_id, CONVERSION_REVISION, fetch)

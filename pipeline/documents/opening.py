@@ -9,11 +9,11 @@ from functools import partial
 from typing import BinaryIO, Protocol
 
 from pipeline.core.models import Envelope, MediaType, RenderedCrop, RenderedPage, Route
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.documents.conversion import Conversions, ConvertedDocument
 from pipeline.documents.passwords import Passwords
 from pipeline.rendering.host.pool import OpenDocument, SandboxPool
-from pipeline.sources import HEAD_BYTES, Member, media_type_of
+from pipeline.sources import HEAD_BYTES, MemberFile, media_type_of
 from pipeline.sources.signatures import HeadType
 
 #: What is done with files that may hold others.
@@ -51,29 +51,29 @@ class Opener:
     passwords: Passwords
     conversions: Conversions
 
-    def refine(self, file: BinaryIO, media_type: HeadType, patience: Patience) -> MediaType:
+    def refine(self, file: BinaryIO, media_type: HeadType, cancel: CancelToken) -> MediaType:
         """Return the format of a file whose head tells only what it is packed in.
 
         Raises:
             UnsupportedFormat: of no kind that becomes pages.
             OutcomeError: as `open` raises them.
         """
-        return self.sandboxes.identify(file, media_type, patience) if isinstance(media_type, Envelope) else media_type
+        return self.sandboxes.identify(file, media_type, cancel) if isinstance(media_type, Envelope) else media_type
 
-    def members(self, file: BinaryIO, path: str, patience: Patience) -> tuple[Member, ...]:
+    def members(self, file: BinaryIO, path: str, cancel: CancelToken) -> tuple[MemberFile, ...]:
         """Return what lies within a file, as it lies there; nothing where it is no container.
 
         Raises:
             OutcomeError, ServiceRefused, Stopped: as `open` raises them.
         """
-        media_type = self._media_type(file, patience)
+        media_type = self._media_type(file, cancel)
         if media_type.route not in _HOLDING:
             return ()
-        with self._open(file, path, media_type, patience) as opened:
-            return tuple(Member(member.name, member.bytes, member.as_error()) for member in opened.list_members())
+        with self._open(file, path, media_type, cancel) as opened:
+            return tuple(MemberFile(member.name, member.bytes, member.as_error()) for member in opened.list_members())
 
     def extract(
-        self, file: BinaryIO, path: str, first: int, budget: int, patience: Patience
+        self, file: BinaryIO, path: str, first: int, budget: int, cancel: CancelToken
     ) -> Generator[tuple[int, bytes, bool]]:
         """Yield number, bytes, and whether these are its last ones, of a container's members from number `first` on.
 
@@ -83,20 +83,20 @@ class Opener:
             OutcomeError, ServiceRefused, Stopped: as `open` raises them.
         """
         with (
-            self._open(file, path, self._media_type(file, patience), patience) as opened,
+            self._open(file, path, self._media_type(file, cancel), cancel) as opened,
             closing(opened.extract(first, budget)) as pieces,
         ):
             for piece, payload in pieces:
                 assert piece.member is not None
                 yield piece.member, payload, piece.last
 
-    def _media_type(self, file: BinaryIO, patience: Patience) -> MediaType:
+    def _media_type(self, file: BinaryIO, cancel: CancelToken) -> MediaType:
         file.seek(0)
-        return self.refine(file, media_type_of(file.read(HEAD_BYTES)), patience)
+        return self.refine(file, media_type_of(file.read(HEAD_BYTES)), cancel)
 
     @contextmanager
     def open(
-        self, file: BinaryIO, document_id: str, path: str, media_type: MediaType, patience: Patience
+        self, file: BinaryIO, document_id: str, path: str, media_type: MediaType, cancel: CancelToken
     ) -> Iterator[OpenPages]:
         """Open a document's pages, and keep a sandbox to the end of the block.
 
@@ -106,15 +106,15 @@ class Opener:
             OutcomeError, ServiceRefused, Stopped: as `Conversions.get` and `SandboxPool.open` raise them.
         """
         if media_type.route is not Route.CONVERTED:
-            with self._open(file, path, media_type, patience) as opened:
+            with self._open(file, path, media_type, cancel) as opened:
                 yield opened
             return
         passwords = partial(self.passwords.of, path)
-        pdf, conversion = self.conversions.get(document_id, file, media_type, passwords, patience)
-        with pdf, self.sandboxes.open(pdf, MediaType.PDF, patience) as opened:
+        pdf, conversion = self.conversions.get(document_id, file, media_type, passwords, cancel)
+        with pdf, self.sandboxes.open(pdf, MediaType.PDF, cancel) as opened:
             yield ConvertedDocument(opened, conversion, media_type)
 
     def _open(
-        self, file: BinaryIO, path: str, media_type: MediaType, patience: Patience
+        self, file: BinaryIO, path: str, media_type: MediaType, cancel: CancelToken
     ) -> AbstractContextManager[OpenDocument]:
-        return self.sandboxes.open(file, media_type, patience, partial(self.passwords.of, path))
+        return self.sandboxes.open(file, media_type, cancel, partial(self.passwords.of, path))

@@ -29,7 +29,7 @@ class Flaw(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ArchiveFinding:
     """One thing that is not as it should be."""
 
     flaw: Flaw
@@ -41,7 +41,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Looked:
+class ArchiveCounts:
     """How much was looked at."""
 
     collections: int = 0
@@ -52,7 +52,9 @@ class Looked:
     findings: int = 0
 
 
-def findings(archive: Archive, looked: Looked, advance: Callable[[], None] = lambda: None) -> Iterator[Finding]:
+def findings(
+    archive: Archive, looked: ArchiveCounts, advance: Callable[[], None] = lambda: None
+) -> Iterator[ArchiveFinding]:
     """Yield what is missing or damaged, and count in `looked` what was looked at.
 
     Memory is that of the names in one folder. `advance` is called for each document and each source.
@@ -65,7 +67,7 @@ def findings(archive: Archive, looked: Looked, advance: Callable[[], None] = lam
         yield finding
 
 
-def _findings(archive: Archive, looked: Looked, advance: Callable[[], None]) -> Iterator[Finding]:
+def _findings(archive: Archive, looked: ArchiveCounts, advance: Callable[[], None]) -> Iterator[ArchiveFinding]:
     for collection in archive.collections():
         looked.collections += 1
         yield from _checked(partial(archive.collection, collection), f"collections/{collection}", collection)
@@ -80,18 +82,18 @@ def _findings(archive: Archive, looked: Looked, advance: Callable[[], None]) -> 
             advance()
 
 
-def _checked(read: Callable[[], object], name: str, collection: str) -> Iterator[Finding]:
+def _checked(read: Callable[[], object], name: str, collection: str) -> Iterator[ArchiveFinding]:
     try:
         read()
     except ValidationError:
-        yield Finding(Flaw.UNREADABLE, name, collection)
+        yield ArchiveFinding(Flaw.UNREADABLE, name, collection)
 
 
-def _document(archive: Archive, collection: str, document: str, looked: Looked) -> Iterator[Finding]:
+def _document(archive: Archive, collection: str, document: str, looked: ArchiveCounts) -> Iterator[ArchiveFinding]:
     images: set[str] = set()
     for reading in _readings(archive, collection, document):
         looked.pages += 1
-        if isinstance(reading, Finding):
+        if isinstance(reading, ArchiveFinding):
             yield reading
         elif isinstance(reading, Reading) and any(_missing(archive, reading, images)):
             images = archive.image_keys(document)  # it may have grown since it was listed
@@ -101,7 +103,7 @@ def _document(archive: Archive, collection: str, document: str, looked: Looked) 
                 yield from missing
 
 
-def _readings(archive: Archive, collection: str, document: str) -> Iterator[Reading | Tombstone | Finding]:
+def _readings(archive: Archive, collection: str, document: str) -> Iterator[Reading | Tombstone | ArchiveFinding]:
     """Yield the newest reading of each page; from the first damaged one on they are read one by one."""
     last = 0
     try:
@@ -116,22 +118,22 @@ def _readings(archive: Archive, collection: str, document: str) -> Iterator[Read
 
 def _reading(
     archive: Archive, collection: str, document: str, page: int, revision: int
-) -> Reading | Tombstone | Finding:
+) -> Reading | Tombstone | ArchiveFinding:
     try:
         return archive.reading(collection, document, page, revision)
     except ValidationError:
         name = reading_name(collection, document, page, revision)
-        return Finding(Flaw.UNREADABLE, name, collection, document, page)
+        return ArchiveFinding(Flaw.UNREADABLE, name, collection, document, page)
 
 
-def _missing(archive: Archive, reading: Reading, images: set[str]) -> Iterator[Finding]:
+def _missing(archive: Archive, reading: Reading, images: set[str]) -> Iterator[ArchiveFinding]:
     place = reading.collection, reading.document.id, reading.page_number
     if reading.image is not None:
         for key in (reading.image.key, reading.image.thumbnail_key):
             if key not in images:
-                yield Finding(Flaw.IMAGE_MISSING, key, *place)
+                yield ArchiveFinding(Flaw.IMAGE_MISSING, key, *place)
     for pixels in sorted({key.partition("-")[0] for key in reading.answers}):
         kept = archive.answer_keys(pixels)
         for key in reading.answers:
             if key.startswith(pixels) and key not in kept:
-                yield Finding(Flaw.ANSWER_MISSING, answer_name(key), *place)
+                yield ArchiveFinding(Flaw.ANSWER_MISSING, answer_name(key), *place)

@@ -20,7 +20,7 @@ from pipeline.batches.messages import chunk_id, folder_id
 from pipeline.batches.progress import UNENDED
 from pipeline.core.iterables import batched
 from pipeline.core.models import Batch, Lane, Reading, Source, Tombstone
-from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, persist
+from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, retry_until_available
 from pipeline.pages.revisions import is_overtaken
 from pipeline.projection.projector import CHUNK, Projector
 from pipeline.projection.records import document_record_id, page_id, source_record_id
@@ -28,7 +28,7 @@ from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
 from pipeline.sources import containers_of, is_below, is_path_below
 
 
-class Kind(StrEnum):
+class DifferenceKind(StrEnum):
     """How two places differ."""
 
     RECORD_MISSING = "record_missing"
@@ -48,7 +48,7 @@ class Kind(StrEnum):
 
 
 #: What is told, and left to a person.
-ONLY_REPORTED = frozenset({Kind.RECORD_AHEAD, Kind.RECORD_UNKNOWN})
+ONLY_REPORTED = frozenset({DifferenceKind.RECORD_AHEAD, DifferenceKind.RECORD_UNKNOWN})
 #: States in which a batch was ended by a person, or by a budget of theirs: they are not to be overruled.
 _GIVEN_UP = ("cancelled", "interrupted", "exhausted")
 
@@ -57,7 +57,7 @@ _GIVEN_UP = ("cancelled", "interrupted", "exhausted")
 class Difference:
     """One difference. `id` is that of a record, else of a document or batch."""
 
-    kind: Kind
+    kind: DifferenceKind
     what: str
     """`page`, `document`, `source` or `batch`."""
     id: str
@@ -156,7 +156,7 @@ class Batches:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparing:
+class Audit:
     """Compares a collection at a time. Memory is that of the names in one folder of the archive."""
 
     projector: Projector
@@ -287,7 +287,7 @@ class Comparing:
         missing = tuple(page for page in range(1, document.pages + 1) if page not in read)
         if missing and not self.batches.leaves_out(source):
             yield Difference(
-                Kind.PAGE_MISSING,
+                DifferenceKind.PAGE_MISSING,
                 "page",
                 document.id,
                 f"{len(missing)} of {document.pages} pages were never read",
@@ -309,7 +309,13 @@ class Comparing:
                 page = int(identifier.rpartition(":")[2])
                 if page not in revisions:
                     yield Difference(
-                        Kind.RECORD_UNKNOWN, "page", identifier, _UNKNOWN, name, document=document, pages=(page,)
+                        DifferenceKind.RECORD_UNKNOWN,
+                        "page",
+                        identifier,
+                        _UNKNOWN,
+                        name,
+                        document=document,
+                        pages=(page,),
                     )
 
     def _unknown_records(
@@ -318,7 +324,7 @@ class Comparing:
         for identifier in self.projector.index.queries.record_ids(alias, collection=collection):
             if not is_known(identifier):
                 of = None if what == "batch" else identifier.split(":")[0]
-                yield Difference(Kind.RECORD_UNKNOWN, what, identifier, _UNKNOWN, of)
+                yield Difference(DifferenceKind.RECORD_UNKNOWN, what, identifier, _UNKNOWN, of)
 
     def _is_document(self, identifier: str) -> bool:
         return bool(self._archive.revisions(*identifier.split(":")))
@@ -331,7 +337,9 @@ class Comparing:
 
     def _versions(self, alias: str, ids: list[str]) -> dict[str, int]:
         projector = self.projector
-        return persist(lambda: projector.index.versions(alias, ids), projector.patience, ELASTICSEARCH_WAITS_SECONDS)
+        return retry_until_available(
+            lambda: projector.index.versions(alias, ids), projector.cancel, ELASTICSEARCH_WAITS_SECONDS
+        )
 
 
 _UNKNOWN = "the archive knows nothing of it"
@@ -343,16 +351,16 @@ def source_of(difference: Difference) -> str:
     return source_id(difference.source)
 
 
-def _compared(revision: int, version: int | None) -> Kind | None:
+def _compared(revision: int, version: int | None) -> DifferenceKind | None:
     if version is None:
-        return Kind.RECORD_MISSING
+        return DifferenceKind.RECORD_MISSING
     if version == revision:
         return None
-    return Kind.RECORD_BEHIND if version < revision else Kind.RECORD_AHEAD
+    return DifferenceKind.RECORD_BEHIND if version < revision else DifferenceKind.RECORD_AHEAD
 
 
-def _of_deleted(version: int | None) -> Kind | None:
-    return None if version is None else Kind.RECORD_OF_DELETED
+def _of_deleted(version: int | None) -> DifferenceKind | None:
+    return None if version is None else DifferenceKind.RECORD_OF_DELETED
 
 
 def _origin(reading: Reading | Tombstone) -> tuple[str | None, str | None]:

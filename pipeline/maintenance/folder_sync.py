@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 
 from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError, SettingsError
-from pipeline.core.models import Entry, Failure, FileState, Reading, Source
+from pipeline.core.models import BatchEntry, Failure, FileState, Reading, Source
 from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.pages.paths import leave
 from pipeline.pages.revisions import forget_source
 from pipeline.projection.projector import Projector
-from pipeline.sources import Found, SourceFiles, containers_of, display_path, identify, is_below
+from pipeline.sources import FoundFile, SourceFiles, containers_of, display_path, identify, is_below
 
 #: As many vanished sources are never too many to delete; nor is this share of those known below the folder.
 FEW = 10
@@ -39,25 +39,25 @@ class Move:
 
 
 @dataclass(slots=True)
-class Comparison:
+class FolderComparison:
     """How a folder differs from what is known of it."""
 
     known: int = 0
     """Sources that the archive knows below the folder."""
     unchanged: int = 0
-    new: list[Found] = field(default_factory=list)
-    changed: list[Found] = field(default_factory=list)
+    new: list[FoundFile] = field(default_factory=list)
+    changed: list[FoundFile] = field(default_factory=list)
     moved: list[Move] = field(default_factory=list)
     vanished: list[Source] = field(default_factory=list)
 
     @property
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[BatchEntry]:
         """What is to be enqueued."""
         for found in (*self.new, *self.changed):
-            yield Entry(url=found.url, error=Failure.of(found.error) if found.error else None)
+            yield BatchEntry(url=found.url, error=Failure.of(found.error) if found.error else None)
         for move in self.moved:
             if not containers_of(move.url):  # what lies in a container is found with it
-                yield Entry(url=move.url)
+                yield BatchEntry(url=move.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,9 @@ def compare(
     files: SourceFiles,
     collection: str,
     folder: str,
-    found: Iterable[Found],
+    found: Iterable[FoundFile],
     advance: Callable[[int], None] = lambda _files: None,
-) -> Comparison:
+) -> FolderComparison:
     """Compare what lies below a folder, `found` there, with what the archive knows of it; nothing is changed.
 
     `folder` is its URL. `advance` hears how many files were looked at.
@@ -87,7 +87,7 @@ def compare(
         Stopped: the patience has ended while a bucket was away.
     """
     known = {source.url: source for source in _known(archive, collection) if is_below(source.url, folder)}
-    comparison = Comparison(known=len(known))
+    comparison = FolderComparison(known=len(known))
     at_rest: set[str] = set()
     for one in found:
         before = known.pop(one.url, None)
@@ -107,7 +107,7 @@ def compare(
     return comparison
 
 
-def require_folder(comparison: Comparison, folder: str) -> None:
+def require_folder(comparison: FolderComparison, folder: str) -> None:
     """Refuse a folder in which nothing lies although something did.
 
     Raises:
@@ -120,7 +120,7 @@ def require_folder(comparison: Comparison, folder: str) -> None:
         )
 
 
-def require_few(comparison: Comparison) -> None:
+def require_few(comparison: FolderComparison) -> None:
     """Refuse to delete more than a person is likely to mean.
 
     Raises:
@@ -134,7 +134,7 @@ def require_few(comparison: Comparison) -> None:
         )
 
 
-def take_away(comparison: Comparison, projector: Projector, *, delete: bool) -> TakenAway:
+def take_away(comparison: FolderComparison, projector: Projector, *, delete: bool) -> TakenAway:
     """Take the old places of moved files away, and with `delete` those that vanished.
 
     A document that then lies nowhere in the collection is deleted. One whose file has moved stays: it lies at its new
@@ -185,7 +185,7 @@ def _lies_nowhere(archive: Archive, collection: str, document: str, places: Coun
     return not any(reading.document.path for reading in readings)
 
 
-def _is_unchanged(before: Source, found: Found, files: SourceFiles) -> bool:
+def _is_unchanged(before: Source, found: FoundFile, files: SourceFiles) -> bool:
     """Whether a place is as it was: the same reason why nothing can be had, or the same size, time and inode."""
     try:
         if found.error:
@@ -195,7 +195,7 @@ def _is_unchanged(before: Source, found: Found, files: SourceFiles) -> bool:
         return before.error is not None and before.error.type == error.code
 
 
-def _find_moves(comparison: Comparison, files: SourceFiles) -> None:
+def _find_moves(comparison: FolderComparison, files: SourceFiles) -> None:
     """Tell moved files from new ones: of the size of a document that vanished, and of its bytes."""
     gone: dict[str, list[Source]] = {}
     for source in comparison.vanished:
@@ -215,7 +215,7 @@ def _find_moves(comparison: Comparison, files: SourceFiles) -> None:
     comparison.vanished = [source for source in comparison.vanished if source.url not in moved]
 
 
-def _along(comparison: Comparison) -> list[Move]:
+def _along(comparison: FolderComparison) -> list[Move]:
     """Return the moves of what lies in containers that moved."""
     places = {move.source.url: move.url for move in comparison.moved}
     return [
@@ -230,7 +230,7 @@ def _outermost(url: str) -> str:
     return next(reversed(containers_of(url)), url)
 
 
-def _document_id(found: Found, sizes: set[int], files: SourceFiles) -> str | None:
+def _document_id(found: FoundFile, sizes: set[int], files: SourceFiles) -> str | None:
     """Return which document lies at a place, if it is of one of these sizes."""
     if found.error or not sizes:
         return None

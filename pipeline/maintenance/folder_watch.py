@@ -19,8 +19,8 @@ from watchfiles import Change, watch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from pipeline.core.errors import OutcomeError, ServiceRefused, SourceVanished
-from pipeline.core.models import Entry, Failure, FileState
-from pipeline.sources import Found, display_path, file_state, list_folder, source_path, source_url
+from pipeline.core.models import BatchEntry, Failure, FileState
+from pipeline.sources import FoundFile, display_path, file_state, list_folder, source_path, source_url
 
 #: How long what is at rest waits for others of its burst that are not.
 HOLD_SECONDS = 30.0
@@ -53,7 +53,7 @@ class _Seen:
     state: FileState | None
     """None where it may not be looked at."""
     since: float
-    found: Found
+    found: FoundFile
 
 
 class Arrivals:
@@ -75,7 +75,7 @@ class Arrivals:
         self._settle_seconds = settle_seconds
         self._clock = clock
         self._moving: dict[str, _Seen] = {}
-        self._resting: dict[str, tuple[float, Found]] = {}
+        self._resting: dict[str, tuple[float, FoundFile]] = {}
         self._folders: dict[str, float] = {}
 
     def __len__(self) -> int:
@@ -94,7 +94,7 @@ class Arrivals:
             # What came into a new folder before the system watched it is heard of by nobody: it is listed once more.
             self._folders[url] = self._clock() + self._settle_seconds
         elif os.path.lexists(path):
-            self._note_all([Found(url)])
+            self._note_all([FoundFile(url)])
 
     def forget(self, path: Path) -> bool:
         """Hear that nothing lies at a path any more; return whether it was one of those not taken yet."""
@@ -102,7 +102,7 @@ class Arrivals:
         self._folders.pop(url, None)
         return self._moving.pop(url, None) is not None or self._resting.pop(url, None) is not None
 
-    def burst(self) -> list[Entry]:
+    def burst(self) -> list[BatchEntry]:
         """Return what is at rest, once all of it is or the first has waited long enough; `taken` ends its story."""
         now = self._clock()
         for url in [url for url, at in self._folders.items() if now >= at]:
@@ -114,11 +114,11 @@ class Arrivals:
         if (self._moving or self._folders) and now - oldest < HOLD_SECONDS:
             return []
         return [
-            Entry(url=url, error=Failure.of(found.error) if found.error else None)
+            BatchEntry(url=url, error=Failure.of(found.error) if found.error else None)
             for url, (_, found) in sorted(self._resting.items())
         ]
 
-    def taken(self, entries: Iterable[Entry]) -> None:
+    def taken(self, entries: Iterable[BatchEntry]) -> None:
         """Forget what somebody has enqueued."""
         for entry in entries:
             self._resting.pop(entry.url, None)
@@ -141,7 +141,7 @@ class Arrivals:
             self._note_all(listing.found)
             waiting += listing.folders
 
-    def _note_all(self, found: Iterable[Found]) -> None:
+    def _note_all(self, found: Iterable[FoundFile]) -> None:
         for one in found:
             if isinstance(one.error, SourceVanished):
                 continue
@@ -164,7 +164,7 @@ class Arrivals:
             self._resting[url] = (now, seen.found)
 
 
-def _state(found: Found) -> FileState | None:
+def _state(found: FoundFile) -> FileState | None:
     if found.error:
         return None
     try:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from pipeline.analysis.estimate import measure, page_tokens
 from pipeline.archive import Archive
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.stale_filter import Conditions
-from pipeline.maintenance.staleness import StaleDocument, Tally, stale_documents
+from pipeline.maintenance.staleness import StaleDocument, StaleTally, stale_documents
 from pipeline.pages.recipe import CurrentRecipe
 
 #: What batches of such pages are called, where others name files.
@@ -23,7 +23,7 @@ class Stale:
     collection: str
     documents: list[StaleDocument]
     """Those that are to be worked."""
-    tally: Tally
+    tally: StaleTally
     left_out: int
     """Stale pages of documents that are not."""
     current: CurrentRecipe
@@ -34,7 +34,7 @@ def find_stale(
     collection: str,
     current: CurrentRecipe,
     conditions: Conditions,
-    patience: Patience,
+    cancel: CancelToken,
     wanted: Callable[[StaleDocument], bool],
 ) -> Stale:
     """Return what is stale in a collection, the newest first; `wanted` says of each document whether it is worked.
@@ -42,9 +42,9 @@ def find_stale(
     Raises:
         Stopped: the patience has ended.
     """
-    tally = Tally()
+    tally = StaleTally()
     found = stale_documents(
-        archive, collection, current.recipe, conditions, patience, tally, describes=current.models is not None
+        archive, collection, current.recipe, conditions, cancel, tally, describes=current.models is not None
     )
     documents = [document for document in found if wanted(document)]
     left_out = sum(len(document.pages) for document in found) - sum(len(document.pages) for document in documents)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 
 from pipeline.archive import Archive, render_revision_of
 from pipeline.core.errors import Stopped
-from pipeline.core.models import Entry, PageStatus, Reading
-from pipeline.core.retry import Patience
+from pipeline.core.models import BatchEntry, PageStatus, Reading
+from pipeline.core.retry import CancelToken
 from pipeline.core.stale_filter import Conditions, Reason
 from pipeline.pages.recipe import Recipe
 from pipeline.sources import is_local, source_path
@@ -33,7 +33,7 @@ class StaleDocument:
 
 
 @dataclass(slots=True)
-class Tally:
+class StaleTally:
     """What was seen of the pages of a collection."""
 
     pages: int = 0
@@ -88,8 +88,8 @@ def stale_documents(
     collection: str,
     recipe: Recipe,
     conditions: Conditions,
-    patience: Patience,
-    tally: Tally,
+    cancel: CancelToken,
+    tally: StaleTally,
     *,
     describes: bool,
 ) -> list[StaleDocument]:
@@ -113,7 +113,7 @@ def stale_documents(
     seen: set[int] = set()
     found: dict[int, StaleDocument] = {}
     for identifier in archive.source_ids(collection):
-        if patience.stopped:
+        if cancel.stopped:
             raise Stopped("stopped while stale pages were looked for")
         source = archive.source(collection, identifier)
         if source is None or source.document is None or not conditions.meet_source(source):
@@ -140,7 +140,7 @@ def is_there(url: str) -> bool:
     return not is_local(url) or os.path.lexists(source_path(url))
 
 
-def _is_meant(reading: Reading, recipe: Recipe, conditions: Conditions, tally: Tally, *, describes: bool) -> bool:
+def _is_meant(reading: Reading, recipe: Recipe, conditions: Conditions, tally: StaleTally, *, describes: bool) -> bool:
     """Whether a page is stale and meant; either way it is counted."""
     tally.pages += 1
     reasons = reasons_of(reading, recipe)
@@ -157,11 +157,11 @@ def _is_meant(reading: Reading, recipe: Recipe, conditions: Conditions, tally: T
     return True
 
 
-def first_pages(documents: Sequence[StaleDocument], pages: int | None) -> Iterator[Entry]:
+def first_pages(documents: Sequence[StaleDocument], pages: int | None) -> Iterator[BatchEntry]:
     """Yield the first stale pages as what a batch is to work, not more than so many where there is a bound."""
     left = sum(len(document.pages) for document in documents) if pages is None else pages
     for document in documents:
         if left <= 0:
             return
-        yield Entry(url=document.url, pages=document.pages[:left])
+        yield BatchEntry(url=document.url, pages=document.pages[:left])
         left -= len(document.pages)

@@ -1,4 +1,4 @@
-"""The recipe: how a range of pages is worked. Both runners call `process_range`; no stage below knows which one did.
+"""The recipe: how a range of pages is worked. Both runners call `process_unit`; no stage below knows which one did.
 
     render ──▶ read ──▶ save ──▶ project
 
@@ -28,7 +28,6 @@ from pipeline.core.models import (
     Batch,
     Failure,
     FileState,
-    PageRange,
     PageSlice,
     PageStatus,
     Reading,
@@ -36,9 +35,10 @@ from pipeline.core.models import (
     RenderedPage,
     Source,
     Tombstone,
+    WorkUnit,
 )
-from pipeline.core.retry import STOP_POLL_SECONDS, Patience
-from pipeline.core.threads import Places
+from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
+from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.opening import Opener, OpenPages
 from pipeline.documents.passwords import Passwords
 from pipeline.pages.deletion import clean_up_behind
@@ -55,7 +55,7 @@ from pipeline.vision.profile import kept_profile
 from pipeline.vision.reader import Reader
 
 #: Pages worked together. One bulk request of 16 records is 6.5 times as fast per record as 16 of one.
-RANGE_PAGES = 16
+UNIT_PAGES = 16
 
 Stage = Literal["register", "render", "read", "project"]
 
@@ -67,7 +67,7 @@ def _no_stage(_stage: Stage) -> AbstractContextManager[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class PageServices:
     """What the recipe works with: built once per process, shared by its threads."""
 
     archive: Archive
@@ -77,11 +77,11 @@ class Tools:
     """Opens documents once more, to show pages anew: with sandboxes of its own."""
     files: SourceFiles
     reader: Reader
-    patience: Patience
+    cancel: CancelToken
     """That of the whole process."""
     pages: Executor
     """Runs the reading of pages."""
-    in_hand: Places
+    in_hand: PrioritySemaphore
     """Pages rendered and not yet read: enough to keep the model busy, few enough to keep memory flat."""
     limits: str
     """The limits in force, as fingerprints hold them."""
@@ -91,7 +91,7 @@ class Tools:
     stage: Callable[[Stage], AbstractContextManager[None]] = _no_stage
     """Told of each stage that is gone through: a worker measures them."""
 
-    def of_batch(self, batch: Batch) -> Tools:
+    def of_batch(self, batch: Batch) -> PageServices:
         """Return these tools with a reader that asks the questions of a batch's profile.
 
         Raises:
@@ -99,7 +99,7 @@ class Tools:
         """
         return replace(self, reader=self.reader.with_profile(kept_profile(batch.profile, batch.own_profile)))
 
-    def within(self, budget: Budget) -> Tools:
+    def within(self, budget: Budget) -> PageServices:
         """Return these tools with a reader whose calls a budget bounds."""
         return replace(self, reader=self.reader.within(budget))
 
@@ -125,7 +125,7 @@ def recipe_of(reader: Reader, language: str, limits: str, passwords: Passwords, 
 
 
 @dataclass(frozen=True, slots=True)
-class RangeOutcome:
+class UnitOutcome:
     """What came of a range."""
 
     pages: dict[str, Counter[PageStatus]]
@@ -139,9 +139,9 @@ class RangeOutcome:
     """What is still to be done, where the patience ended before the range: pages not read, or not in the index."""
 
 
-def process_range(
-    work: PageRange, tools: Tools, patience: Patience, on_page: Callable[[PageStatus], None]
-) -> RangeOutcome:
+def process_unit(
+    work: WorkUnit, tools: PageServices, cancel: CancelToken, on_page: Callable[[PageStatus], None]
+) -> UnitOutcome:
     """Work the pages of a range for as long as the patience lasts; `on_page` hears of each that ended.
 
     Raises:
@@ -153,7 +153,7 @@ def process_range(
         futures: dict[int, Future[_Finished]] = {}
         started.append(futures)
         try:
-            for number, future in _start_pages(part, work, tools, patience, on_page):
+            for number, future in _start_pages(part, work, tools, cancel, on_page):
                 futures[number] = future
         except _SOURCE_ERRORS as error:
             broken[place] = (part.source, Failure.of(error))
@@ -161,13 +161,13 @@ def process_range(
     readings = [page.reading for pages in finished for page in pages.values() if page.reading is not None]
     try:
         with tools.stage("project"):
-            refused: Set[str] = replace(tools.projector, patience=patience).pages(readings).keys()
+            refused: Set[str] = replace(tools.projector, cancel=cancel).pages(readings).keys()
     except Stopped:  # everything is archived, and what is not in the index is found there by whoever goes on
         readings, refused = [], set()
         finished = [{} for _ in finished]
     for futures in started:
         _raise_refusal(futures)
-    return RangeOutcome(
+    return UnitOutcome(
         pages=_count(readings, refused),
         refused=Counter(reading.status for reading in _live(readings) if _page_id(reading) in refused),
         broken=tuple(broken.values()),
@@ -181,7 +181,7 @@ def process_range(
 
 
 def _start_pages(
-    part: PageSlice, work: PageRange, tools: Tools, patience: Patience, on_page: Callable[[PageStatus], None]
+    part: PageSlice, work: WorkUnit, tools: PageServices, cancel: CancelToken, on_page: Callable[[PageStatus], None]
 ) -> Iterator[tuple[int, Future[_Finished]]]:
     """Render a slice's pages one after the other, and hand each on at once to be read.
 
@@ -189,28 +189,28 @@ def _start_pages(
         SourceChanged, SourceVanished, SourceUnreadable: the file is not the one that was identified.
     """
     newest = tools.archive.revisions(work.collection, part.document.id)
-    desk = _Desk(part, work, tools, patience, newest, on_page)
+    desk = _PageFinisher(part, work, tools, cancel, newest, on_page)
     state = part.source.state
     assert state is not None
-    files = replace(tools.files, patience=patience)
+    files = replace(tools.files, cancel=cancel)
     try:
         with files.open_document(part.source.url, state, part.document.id) as file:
-            for number, rendered in _render_pages(file, state, part, tools, patience):
+            for number, rendered in _render_pages(file, state, part, tools, cancel):
                 yield number, tools.pages.submit(desk.finish, number, rendered)
     except Stopped:  # before its bucket was back, or a sandbox was free: the slice is left as a whole
         return
 
 
 def _render_pages(
-    file: BinaryIO, state: FileState, part: PageSlice, tools: Tools, patience: Patience
+    file: BinaryIO, state: FileState, part: PageSlice, tools: PageServices, cancel: CancelToken
 ) -> Iterator[tuple[int, RenderedPage | OutcomeError]]:
     """Yield each page as rendered, or why it could not be, no more of them at a time than may be in hand."""
     numbers = iter(part.page_numbers)
     document = part.document
     try:
-        with tools.opener.open(file, document.id, part.source.path, document.media_type, patience) as opened:
+        with tools.opener.open(file, document.id, part.source.path, document.media_type, cancel) as opened:
             for number in numbers:
-                if not _may_start(tools, patience):
+                if not _may_start(tools, cancel):
                     return
                 rendered = _render(opened, number, tools)
                 try:
@@ -223,20 +223,20 @@ def _render_pages(
         raise
     except OutcomeError as error:  # the file cannot be opened any more: each of its pages says so
         for number in numbers:
-            if not _may_start(tools, patience):
+            if not _may_start(tools, cancel):
                 return
             yield number, error
 
 
-def _may_start(tools: Tools, patience: Patience) -> bool:
+def _may_start(tools: PageServices, cancel: CancelToken) -> bool:
     """Take a place for one more page in hand, unless the patience has ended."""
-    while not patience.stopped:
-        if tools.in_hand.take(STOP_POLL_SECONDS, urgent=patience.urgent):
+    while not cancel.stopped:
+        if tools.in_hand.take(STOP_POLL_SECONDS, urgent=cancel.urgent):
             return True
     return False
 
 
-def _render(opened: OpenPages, number: int, tools: Tools) -> RenderedPage | OutcomeError:
+def _render(opened: OpenPages, number: int, tools: PageServices) -> RenderedPage | OutcomeError:
     try:
         with tools.stage("render"):
             return opened.render(number, with_pixels=tools.reader.wants_pixels)
@@ -252,13 +252,13 @@ class _Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class _Desk:
+class _PageFinisher:
     """Where the pages of one slice are finished, by several threads."""
 
     part: PageSlice
-    work: PageRange
-    tools: Tools
-    patience: Patience
+    work: WorkUnit
+    tools: PageServices
+    cancel: CancelToken
     newest: dict[int, int]
     """The newest archived revision of each page when the slice was begun."""
     on_page: Callable[[PageStatus], None]
@@ -316,12 +316,12 @@ class _Desk:
             if rendered.blank:
                 return reading, 0
             with tools.stage("read"):
-                twin = tools.twins.find(rendered, reading, recipe, self.patience) if tools.twins is not None else None
+                twin = tools.twins.find(rendered, reading, recipe, self.cancel) if tools.twins is not None else None
                 if twin is not None:
                     return twin_reading(reading, twin, recipe), len(twin.answers)
-                files = replace(tools.files, patience=self.patience)
-                shown = ShownAgain(self.part, number, files, tools.cropper, tools.stage)
-                found = tools.reader.read(rendered, work.language, self.patience, shown)
+                files = replace(tools.files, cancel=self.cancel)
+                shown = DocumentRerenderer(self.part, number, files, tools.cropper, tools.stage)
+                found = tools.reader.read(rendered, work.language, self.cancel, shown)
         except OutcomeError as error:
             before = known.error if isinstance(known, Reading) else None
             return failed_reading(reading, recipe, error, before), 0
@@ -329,14 +329,14 @@ class _Desk:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownAgain:
+class DocumentRerenderer:
     """Shows a page anew: its file is opened once more."""
 
     part: PageSlice
     number: int
     files: SourceFiles
     cropper: Opener
-    """As in `Tools`."""
+    """As in `PageServices`."""
     stage: Callable[[Stage], AbstractContextManager[None]] = _no_stage
 
     def crops(self, bands: int) -> tuple[RenderedCrop, ...]:
@@ -353,11 +353,11 @@ class ShownAgain:
     def _open(self) -> Iterator[OpenPages]:
         source, document = self.part.source, self.part.document
         assert source.state is not None
-        patience = self.files.patience
+        cancel = self.files.cancel
         with (
             self.stage("render"),
             self.files.open_document(source.url, source.state, document.id) as file,
-            self.cropper.open(file, document.id, source.path, document.media_type, patience) as opened,
+            self.cropper.open(file, document.id, source.path, document.media_type, cancel) as opened,
         ):
             yield opened
             require_unchanged(file, source.state)

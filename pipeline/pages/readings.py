@@ -12,13 +12,13 @@ from pipeline.core.models import (
     DocumentInfo,
     Failure,
     ImageInfo,
-    PageRange,
     PageSlice,
     PageStatus,
     Provenance,
     Reading,
     RenderedPage,
     Trust,
+    WorkUnit,
 )
 from pipeline.pages.recipe import Recipe
 from pipeline.pages.revisions import containing
@@ -132,7 +132,7 @@ def twin_reading(base: Reading, twin: Reading, recipe: Recipe) -> Reading:
     )
 
 
-def new_reading(part: PageSlice, page_number: int, work: PageRange, recipe: Recipe) -> Reading:
+def new_reading(part: PageSlice, page_number: int, work: WorkUnit, recipe: Recipe) -> Reading:
     """Return the reading of a page of which nothing is known yet."""
     return Reading(
         collection=work.collection,

@@ -14,7 +14,7 @@ from pipeline.core.models import Document, Failure, FileState, MediaType, Route,
 from pipeline.documents.opening import Opener, OpenPages
 from pipeline.pages.recipe import LIMITED, Recipe, Request
 from pipeline.pages.revisions import give_way
-from pipeline.sources import Found, SourceFiles, display_path, identify
+from pipeline.sources import FoundFile, SourceFiles, display_path, identify
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def identified_source(
             identified = identify(file, state, max_bytes)
         except UnknownFormat as error:
             raise _by_its_name(url, error) from error
-        media_type = opener.refine(file, identified.media_type, files.patience)
+        media_type = opener.refine(file, identified.media_type, files.cancel)
         if media_type.route is Route.CONTAINER:
             files.containers.require_depth(url)
         yield file, identified.document_id, media_type
@@ -60,7 +60,7 @@ def document_of(document_id: str, media_type: MediaType, state: FileState, opene
 
 
 def register(
-    found: Found, request: Request, archive: Archive, opener: Opener, files: SourceFiles, max_bytes: int
+    found: FoundFile, request: Request, archive: Archive, opener: Opener, files: SourceFiles, max_bytes: int
 ) -> tuple[Source, Source | None]:
     """Archive what lies at a place. A file that is unchanged since it was last looked at is not opened.
 
@@ -132,7 +132,7 @@ def vanished_sources(
             yield source
 
 
-def members_of(source: Source, files: SourceFiles) -> tuple[Found, ...]:
+def members_of(source: Source, files: SourceFiles) -> tuple[FoundFile, ...]:
     """List what lies within a source's document, nothing where that holds no files.
 
     Raises:
@@ -145,7 +145,7 @@ def members_of(source: Source, files: SourceFiles) -> tuple[Found, ...]:
 
 
 def _observe(
-    found: Found,
+    found: FoundFile,
     before: Source | None,
     request: Request,
     opener: Opener,
@@ -192,7 +192,7 @@ def _state(url: str, files: SourceFiles) -> FileState | None:
 def _open(url: str, state: FileState, opener: Opener, files: SourceFiles, max_bytes: int) -> Document:
     with (
         identified_source(url, state, opener, files, max_bytes) as (file, document_id, media_type),
-        opener.open(file, document_id, display_path(url), media_type, files.patience) as opened,
+        opener.open(file, document_id, display_path(url), media_type, files.cancel) as opened,
     ):
         return document_of(document_id, media_type, state, opened)
 

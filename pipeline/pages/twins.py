@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError
 from pipeline.core.models import LayerState, PageStatus, Reading, RenderedPage, TextSource
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.pages.recipe import Recipe
 from pipeline.rendering.host.pool import SandboxPool
 from pipeline.vision.quality.stitching import DENSE_GLYPH_PX
@@ -39,7 +39,7 @@ class Twins:
         if reading.image is not None and _may_be_taken(reading):
             self.archive.looks.note(reading.collection, reading.document.id, reading.page_number, reading.image)
 
-    def find(self, page: RenderedPage, reading: Reading, recipe: Recipe, patience: Patience) -> Reading | None:
+    def find(self, page: RenderedPage, reading: Reading, recipe: Recipe, cancel: CancelToken) -> Reading | None:
         """Return the reading whose answers a page can take; None where it has to be asked about.
 
         `reading` is what is known of the page before anyone is asked.
@@ -53,7 +53,7 @@ class Twins:
         # What was asked about these very pixels is found by the answers' keys, and is no twin's.
         if not candidates or self.archive.answer_keys(page.pixels_sha256):
             return None
-        return next((one for one in candidates if self._looks_like(one, page, patience)), None)
+        return next((one for one in candidates if self._looks_like(one, page, cancel)), None)
 
     def _candidates(self, reading: Reading, recipe: Recipe) -> Iterator[Reading]:
         """Yield the newest readings of pages with a hash like that of this one, of those that may be taken."""
@@ -70,13 +70,13 @@ class Twins:
                 ):
                     yield found
 
-    def _looks_like(self, candidate: Reading, page: RenderedPage, patience: Patience) -> bool:
+    def _looks_like(self, candidate: Reading, page: RenderedPage, cancel: CancelToken) -> bool:
         assert candidate.image is not None
         jpeg = self.archive.image(candidate.image.key)
         if jpeg is None:
             return False
         try:
-            return self.sandboxes.difference(jpeg, page.jpeg, patience) <= MAX_DIFFERENCE
+            return self.sandboxes.difference(jpeg, page.jpeg, cancel) <= MAX_DIFFERENCE
         except OutcomeError:  # it cannot be compared, so it is asked about
             return False
 

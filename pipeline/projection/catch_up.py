@@ -20,7 +20,7 @@ from pipeline.archive import Archive
 from pipeline.core.errors import Stopped
 from pipeline.core.iterables import batched
 from pipeline.core.models import Failure, Reading, Source, Tombstone
-from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, persist
+from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, retry_until_available
 from pipeline.core.threads import ContextThreads
 from pipeline.projection.projector import CHUNK, Projector
 from pipeline.projection.records import (
@@ -41,7 +41,7 @@ COLLECT_EVERY = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Levelled:
+class ReconcileResult:
     """What was found and done; what was found in two parts of an archive adds up."""
 
     pages: int = 0
@@ -53,17 +53,19 @@ class Levelled:
     refused: Mapping[str, Failure] = field(default_factory=dict)
     """By record id, what Elasticsearch refused."""
 
-    def __add__(self, other: Levelled) -> Levelled:
-        return Levelled(
+    def __add__(self, other: ReconcileResult) -> ReconcileResult:
+        return ReconcileResult(
             self.pages + other.pages,
             self.written + other.written,
             self.records + other.records,
             {**self.refused, **other.refused},
         )
 
-    def followed_by(self, later: Levelled) -> Levelled:
+    def followed_by(self, later: ReconcileResult) -> ReconcileResult:
         """Return what two passes over the same came to."""
-        return Levelled(later.pages, self.written + later.written, later.records, {**self.refused, **later.refused})
+        return ReconcileResult(
+            later.pages, self.written + later.written, later.records, {**self.refused, **later.refused}
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -86,7 +88,7 @@ class _Looked:
 
 
 @dataclass(frozen=True, slots=True)
-class Levelling:
+class Reconciler:
     """Brings the indices behind a projector to where the archive is."""
 
     projector: Projector
@@ -98,16 +100,16 @@ class Levelling:
     writes: bool = True
     """False: only count."""
 
-    def level(self, collections: Sequence[str] | None, advance: Callable[[int], None]) -> Levelled:
+    def level(self, collections: Sequence[str] | None, advance: Callable[[int], None]) -> ReconcileResult:
         """Apply what differs, in all collections or in these; `advance` hears how many pages were looked at.
 
         Raises:
             ServiceRefused: Elasticsearch refuses.
             Stopped: the patience has ended.
         """
-        total = Levelled()
+        total = ReconcileResult()
         with _seldom_collected(), ContextThreads(GROUPS_AT_ONCE, thread_name_prefix="levelling") as threads:
-            running: set[Future[Levelled]] = set()
+            running: set[Future[ReconcileResult]] = set()
             try:
                 for group in self._groups(collections):
                     while len(running) > GROUPS_AT_ONCE:
@@ -125,17 +127,19 @@ class Levelling:
         return self.projector.archive
 
     def _stop_if_asked(self) -> None:
-        if self.projector.patience.stopped:
+        if self.projector.cancel.stopped:
             raise Stopped("stopped while archive and index were compared")
 
-    def _sum(self, total: Levelled, done: set[Future[Levelled]], advance: Callable[[int], None]) -> Levelled:
+    def _sum(
+        self, total: ReconcileResult, done: set[Future[ReconcileResult]], advance: Callable[[int], None]
+    ) -> ReconcileResult:
         for group in done:
             levelled = group.result()
             advance(levelled.pages)
             total += levelled
         return total
 
-    def _groups(self, collections: Sequence[str] | None) -> Iterator[Callable[[], Levelled]]:
+    def _groups(self, collections: Sequence[str] | None) -> Iterator[Callable[[], ReconcileResult]]:
         archive = self._archive
         for collection in archive.collections() if collections is None else collections:
             for names in batched(archive.source_ids(collection), CHUNK):
@@ -149,8 +153,8 @@ class Levelling:
 
     # -- pages and documents
 
-    def _documents(self, collection: str, documents: list[str]) -> Levelled:
-        total, some = Levelled(), dict[str, dict[int, int]]()
+    def _documents(self, collection: str, documents: list[str]) -> ReconcileResult:
+        total, some = ReconcileResult(), dict[str, dict[int, int]]()
         for document in documents:
             self._stop_if_asked()
             some[document] = self._archive.revisions(collection, document)
@@ -158,7 +162,7 @@ class Levelling:
                 total, some = total + self._some_documents(collection, some), {}
         return total + self._some_documents(collection, some)
 
-    def _some_documents(self, collection: str, some: Mapping[str, Mapping[int, int]]) -> Levelled:
+    def _some_documents(self, collection: str, some: Mapping[str, Mapping[int, int]]) -> ReconcileResult:
         ids = {name: {page: page_id(collection, name, page) for page in pages} for name, pages in some.items()}
         versions = self._versions(PAGES, list(chain.from_iterable(of_pages.values() for of_pages in ids.values())))
         looked = [
@@ -175,7 +179,7 @@ class Levelling:
         records = Counter(
             {PAGES: sum(document.live for document in looked), DOCUMENTS: sum(document.live > 0 for document in looked)}
         )
-        return Levelled(sum(map(len, some.values())), written, records, refused)
+        return ReconcileResult(sum(map(len, some.values())), written, records, refused)
 
     def _due(self, collection: str, document: _Looked) -> Iterator[Reading | Tombstone]:
         """Yield the newest readings of those pages of a document whose record is missing, older or one too many."""
@@ -206,7 +210,7 @@ class Levelling:
 
     # -- the others
 
-    def _sources(self, collection: str, identifiers: list[str]) -> Levelled:
+    def _sources(self, collection: str, identifiers: list[str]) -> ReconcileResult:
         self._stop_if_asked()
         sources = [source for name in identifiers if (source := self._archive.source(collection, name)) is not None]
         versions = self._versions(SOURCES, [source_record_id(source) for source in sources])
@@ -217,30 +221,32 @@ class Levelling:
                 if _is_known(source) or source_record_id(source) in versions
                 if versions.get(source_record_id(source)) != source.revision
             )
-        return Levelled(records=Counter({SOURCES: sum(map(_is_known, sources))}))
+        return ReconcileResult(records=Counter({SOURCES: sum(map(_is_known, sources))}))
 
-    def _batches(self, names: list[str], collections: Sequence[str] | None) -> Levelled:
+    def _batches(self, names: list[str], collections: Sequence[str] | None) -> ReconcileResult:
         batches = [batch for name in names if (batch := self._archive.batch(name)) is not None]
         batches = [batch for batch in batches if collections is None or batch.collection in collections]
         versions = self._versions(BATCHES, [batch.id for batch in batches])
         if self.writes:
             self.projector.batches(batch for batch in batches if versions.get(batch.id) != batch.revision)
-        return Levelled(records=Counter({BATCHES: len(batches)}))
+        return ReconcileResult(records=Counter({BATCHES: len(batches)}))
 
-    def _runs(self) -> Levelled:
-        total = Levelled()
+    def _runs(self) -> ReconcileResult:
+        total = ReconcileResult()
         for runs in batched(self._archive.runs(), CHUNK):
             versions = self._versions(RUNS, [run_record_id(run) for run in runs])
             if self.writes:
                 self.projector.runs(run for run in runs if versions.get(run_record_id(run)) != run.revision)
-            total += Levelled(records=Counter({RUNS: len(runs)}))
+            total += ReconcileResult(records=Counter({RUNS: len(runs)}))
         return total
 
     def _versions(self, alias: str, ids: list[str]) -> dict[str, int]:
         if self.empty or not ids:
             return {}
         index = self.projector.index
-        return persist(lambda: index.versions(alias, ids), self.projector.patience, ELASTICSEARCH_WAITS_SECONDS)
+        return retry_until_available(
+            lambda: index.versions(alias, ids), self.projector.cancel, ELASTICSEARCH_WAITS_SECONDS
+        )
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pipeline.archive import Archive
 from pipeline.core.errors import RecordRefused, ServiceRefused
 from pipeline.core.iterables import batched
 from pipeline.core.models import AnswerKind, Batch, Failure, Reading, Run, Source, Tombstone
-from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, persist
+from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, CancelToken, retry_until_available
 from pipeline.core.url_signing import Signer
 from pipeline.projection.records import (
     DocumentTally,
@@ -58,7 +58,7 @@ class Projector:
 
     archive: Archive
     index: Index
-    patience: Patience
+    cancel: CancelToken
     signer: Signer
 
     def of(self, index: Index) -> Projector:
@@ -67,7 +67,7 @@ class Projector:
 
     def kept(self) -> list[Projector]:
         """Return the ways into the indices that are kept for the way back."""
-        found = persist(self.index.generations.all, self.patience, ELASTICSEARCH_WAITS_SECONDS)
+        found = retry_until_available(self.index.generations.all, self.cancel, ELASTICSEARCH_WAITS_SECONDS)
         return [
             self.of(self.index.of(generation, State.KEPT)) for generation in found if generation.is_whole(State.KEPT)
         ]
@@ -113,14 +113,16 @@ class Projector:
 
     def behind(self, alias: str, expected: Mapping[str, int]) -> list[str]:
         """Return the ids whose record is missing or has another version than expected."""
-        found = persist(lambda: self.index.versions(alias, list(expected)), self.patience, ELASTICSEARCH_WAITS_SECONDS)
+        found = retry_until_available(
+            lambda: self.index.versions(alias, list(expected)), self.cancel, ELASTICSEARCH_WAITS_SECONDS
+        )
         return [key for key, version in expected.items() if found.get(key) != version]
 
     def source_urls_below(self, url: str, collection: str) -> list[str]:
         """Return the URLs of sources at or below this one, as far as searches see them."""
-        return persist(
+        return retry_until_available(
             lambda: list(self.index.queries.source_urls_below(url, collection=collection)),
-            self.patience,
+            self.cancel,
             ELASTICSEARCH_WAITS_SECONDS,
         )
 
@@ -143,7 +145,7 @@ class Projector:
     def refresh(self) -> None:
         """Let searches see what was written. For people who wait for it; a fleet leaves it to the server."""
         for alias in (PAGES, DOCUMENTS, SOURCES, BATCHES, RUNS):
-            persist(partial(self.index.refresh, alias), self.patience, ELASTICSEARCH_WAITS_SECONDS)
+            retry_until_available(partial(self.index.refresh, alias), self.cancel, ELASTICSEARCH_WAITS_SECONDS)
 
     def put_documents(self, collection: str, tallies: Mapping[str, DocumentTally]) -> None:
         """Write the records of documents, by id, whose pages were counted just now; the archive is not looked at."""
@@ -196,19 +198,19 @@ class Projector:
                 yield Write(DOCUMENTS, key, tally.revision, tally.record(_now()))
 
     def _pages_index(self) -> PagesIndex:
-        return persist(lambda: self.index.pages_index, self.patience, ELASTICSEARCH_WAITS_SECONDS)
+        return retry_until_available(lambda: self.index.pages_index, self.cancel, ELASTICSEARCH_WAITS_SECONDS)
 
     def _send_pages(self, by_id: Mapping[str, Reading | Tombstone], index: PagesIndex, *, again: bool) -> Written:
         now = _now()
         for kinds in _answer_kinds(by_id.values()):
-            persist(partial(self.index.require_answers, kinds), self.patience, ELASTICSEARCH_WAITS_SECONDS)
+            retry_until_available(partial(self.index.require_answers, kinds), self.cancel, ELASTICSEARCH_WAITS_SECONDS)
 
         def record(reading: Reading | Tombstone) -> Record | None:
             return page_record(reading, index.languages, self.signer, now) if isinstance(reading, Reading) else None
 
         return self.index.write(
             (Write(PAGES_WRITE, key, reading.revision, record(reading), again) for key, reading in by_id.items()),
-            self.patience,
+            self.cancel,
         )
 
     def _overtaken(self, readings: Iterable[Reading | Tombstone]) -> Iterator[Reading | Tombstone]:
@@ -224,7 +226,7 @@ class Projector:
 
     def _write_all(self, writes: Iterable[Write]) -> None:
         """Write records that must be accepted: a refusal means that the mapping is not ours."""
-        refused = self.index.write(writes, self.patience).refused
+        refused = self.index.write(writes, self.cancel).refused
         for key, reason in refused.items():
             raise ServiceRefused(
                 "elasticsearch",

@@ -28,9 +28,9 @@ from typing import TypeVar
 
 from pipeline.core.errors import Overtaken, PagesightError, RecordRefused, ServiceRefused, SettingsError
 from pipeline.core.models import Failure, Reading
-from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, Waiting, persist
+from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, Waiting, retry_until_available
 from pipeline.core.threads import repeating
-from pipeline.projection.catch_up import Levelled, Levelling
+from pipeline.projection.catch_up import Reconciler, ReconcileResult
 from pipeline.projection.projector import CHUNK, Projector
 from pipeline.projection.records import page_id, page_record
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, RUNS, SOURCES, Generation, Generations, State
@@ -163,11 +163,11 @@ def show_restored(
     generation = replace(generation, previous=max(found_live, default=None))
     _ask(projector, partial(generations.beat, generation, 0, _made_by()))
 
-    def bring_up_and_show(found: Generation) -> Levelled:
+    def bring_up_and_show(found: Generation) -> ReconcileResult:
         if not as_it_was:
             return _bring_up_and_show(projector, found, State.FILLING, advance)
         _ask(projector, partial(generations.show, found, State.FILLING, live))
-        return Levelled()
+        return ReconcileResult()
 
     found = _made(generations, generation, bring_up_and_show)
     return _reindexed(projector, found, began, former=tuple(sorted(live.values())))
@@ -191,7 +191,7 @@ def intended(projector: Projector, collections: Sequence[str] | None, advance: A
     found = _ask(projector, projector.index.generations.all)
     live = _names(found, State.LIVE)
     in_place = bool(collections) or not live
-    counting = Levelling(projector, in_use=True, empty=not (in_place and live), writes=False)
+    counting = Reconciler(projector, in_use=True, empty=not (in_place and live), writes=False)
     written = counting.level(collections, partial(advance, "comparing")).written
     number = max((generation.number for generation in found), default=0) + 1
     shown = live if live and in_place else projector.index.generations.names(number)
@@ -201,7 +201,7 @@ def intended(projector: Projector, collections: Sequence[str] | None, advance: A
 def intended_rollback(projector: Projector, advance: Advance) -> Intended:
     """Return what `rollback` would do; raises what it does. Nothing is changed."""
     target = _former(projector)
-    counting = Levelling(projector.of(projector.index.of(target, State.KEPT)), in_use=False, writes=False)
+    counting = Reconciler(projector.of(projector.index.of(target, State.KEPT)), in_use=False, writes=False)
     written = counting.level(None, partial(advance, "comparing")).written
     live = _names(_ask(projector, projector.index.generations.all), State.LIVE)
     return Intended(live, tuple(sorted(target.indices)), written)
@@ -227,13 +227,15 @@ def _refuse_lost_archive(projector: Projector) -> None:
         )
 
 
-def _fill_and_show(projector: Projector, advance: Advance) -> Levelled:
+def _fill_and_show(projector: Projector, advance: Advance) -> ReconcileResult:
     generations = projector.index.generations
     generation = _ask(projector, partial(generations.create, _made_by()))
     return _made(generations, generation, lambda found: _bring_up_and_show(projector, found, State.FILLING, advance))
 
 
-def _made(generations: Generations, generation: Generation, make: Callable[[Generation], Levelled]) -> Levelled:
+def _made(
+    generations: Generations, generation: Generation, make: Callable[[Generation], ReconcileResult]
+) -> ReconcileResult:
     """Say that we live while a generation is made; delete it where that fails."""
     try:
         with _beating(generations, generation, _made_by()):
@@ -273,7 +275,7 @@ def _abandon(generations: Generations, generation: Generation) -> bool:
     return False
 
 
-def _bring_up_and_show(projector: Projector, generation: Generation, state: State, advance: Advance) -> Levelled:
+def _bring_up_and_show(projector: Projector, generation: Generation, state: State, advance: Advance) -> ReconcileResult:
     """Bring a generation that is not live up to the archive, show it, and apply what was written meanwhile."""
     index = projector.index
     live = _ask(projector, index.generations.live)
@@ -287,28 +289,30 @@ def _bring_up_and_show(projector: Projector, generation: Generation, state: Stat
     return found.followed_by(last)
 
 
-def _level_hidden(hidden: Projector, generation: Generation, *, empty: bool, advance: Advance) -> Levelled:
+def _level_hidden(hidden: Projector, generation: Generation, *, empty: bool, advance: Advance) -> ReconcileResult:
     """Apply what differs until it is little, or does not become less."""
-    found = Levelling(hidden, in_use=False, empty=empty).level(None, partial(advance, "filling"))
+    found = Reconciler(hidden, in_use=False, empty=empty).level(None, partial(advance, "filling"))
     while not _ask(hidden, partial(hidden.index.generations.finish, generation)):
-        hidden.patience.wait(0, Waiting("elasticsearch", "copies of the new shards", time.time()))
+        hidden.cancel.wait(0, Waiting("elasticsearch", "copies of the new shards", time.time()))
     before = found.written
     while True:
-        last = Levelling(hidden, in_use=False).level(None, partial(advance, "following"))
+        last = Reconciler(hidden, in_use=False).level(None, partial(advance, "following"))
         found = found.followed_by(last)
         if last.written <= FEW or last.written >= before:
             return found
         before = last.written
 
 
-def _level_live(projector: Projector, collections: Sequence[str] | None, advance: Callable[[int], None]) -> Levelled:
-    return Levelling(projector, in_use=True).level(collections, advance)
+def _level_live(
+    projector: Projector, collections: Sequence[str] | None, advance: Callable[[int], None]
+) -> ReconcileResult:
+    return Reconciler(projector, in_use=True).level(collections, advance)
 
 
 # -- comparing
 
 
-def _require_agreement(hidden: Projector, found: Levelled, advance: Advance) -> Levelled:
+def _require_agreement(hidden: Projector, found: ReconcileResult, advance: Advance) -> ReconcileResult:
     """Return what was found in the end.
 
     Raises:
@@ -319,7 +323,7 @@ def _require_agreement(hidden: Projector, found: Levelled, advance: Advance) -> 
         differing = _ask(hidden, partial(_disagreements, hidden, found.records))
         if not differing:
             return found
-        found = found.followed_by(Levelling(hidden, in_use=False).level(None, partial(advance, "following")))
+        found = found.followed_by(Reconciler(hidden, in_use=False).level(None, partial(advance, "following")))
     raise ServiceRefused(
         "elasticsearch",
         f"the new indices are not what the archive says, and are not shown: {'; '.join(differing[:5])}",
@@ -421,7 +425,7 @@ def _clear(projector: Projector) -> list[str]:
     beats = {generation.number: generation.beat for generation in found if generation.has(State.FILLING)}
     if beats:
         why = f"a sign of life of what fills {', '.join(_names(found, State.FILLING))}"
-        projector.patience.wait(SILENCE_SECONDS, Waiting("elasticsearch", why, time.time()))
+        projector.cancel.wait(SILENCE_SECONDS, Waiting("elasticsearch", why, time.time()))
     cleared: list[str] = []
     for generation in _ask(projector, generations.all):
         is_dead = generation.number in beats and generation.beat == beats[generation.number]
@@ -435,7 +439,7 @@ def _clear(projector: Projector) -> list[str]:
 
 
 def _ask(projector: Projector, call: Callable[[], T]) -> T:
-    return persist(call, projector.patience, ELASTICSEARCH_WAITS_SECONDS)
+    return retry_until_available(call, projector.cancel, ELASTICSEARCH_WAITS_SECONDS)
 
 
 def _names(found: Sequence[Generation], *states: State) -> tuple[str, ...]:
@@ -444,7 +448,7 @@ def _names(found: Sequence[Generation], *states: State) -> tuple[str, ...]:
 
 def _reindexed(
     projector: Projector,
-    found: Levelled,
+    found: ReconcileResult,
     began: float,
     *,
     former: tuple[str, ...] = (),

@@ -21,7 +21,7 @@ from pipeline.core.models import (
     Source,
     Tombstone,
 )
-from pipeline.core.url_signing import Place, Signer, page_path
+from pipeline.core.url_signing import Signer, UrlPrefix, page_path
 from pipeline.sources import container_path
 
 Record = dict[str, Any]
@@ -213,8 +213,8 @@ def _document(info: DocumentInfo) -> Record:
 def _view(reading: Reading, signer: Signer) -> Record:
     page = page_path(reading.collection, reading.document.id, reading.page_number)
     return {
-        "page": signer.signed(Place.PAGES, page),
-        "thumbnail": signer.signed(Place.IMAGES, reading.image.thumbnail_key) if reading.image else None,
+        "page": signer.signed(UrlPrefix.PAGES, page),
+        "thumbnail": signer.signed(UrlPrefix.IMAGES, reading.image.thumbnail_key) if reading.image else None,
     }
 
 

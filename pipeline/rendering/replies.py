@@ -44,17 +44,17 @@ class Reply(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Done(Reply):
+class DoneReply(Reply):
     """Nothing to tell."""
 
 
-class Started(Reply):
+class StartedReply(Reply):
     """The process is ready. Linux lets its peak memory begin at that of its parent; only what is above is its own."""
 
     peak_kib: int = Field(ge=0)
 
 
-class Opened(Reply):
+class OpenedReply(Reply):
     """The file is open."""
 
     pages: int = Field(ge=0)
@@ -63,7 +63,7 @@ class Opened(Reply):
     members: int = Field(ge=0)
 
 
-class Kind(Reply):
+class FormatReply(Reply):
     """What a file is."""
 
     media_type: MediaType
@@ -75,7 +75,7 @@ class Difference(Reply):
     levels: int = Field(ge=0, le=255)
 
 
-class Member(Reply):
+class MemberReply(Reply):
     """A file within a file."""
 
     name: str = Field(min_length=1, max_length=300)
@@ -89,13 +89,13 @@ class Member(Reply):
         return None if self.error is None else _REPORTABLE[self.error](self.message or "")
 
 
-class Members(Reply):
+class MembersReply(Reply):
     """Some of the files within a file."""
 
-    members: tuple[Member, ...] = Field(max_length=MEMBERS_TOLD)
+    members: tuple[MemberReply, ...] = Field(max_length=MEMBERS_TOLD)
 
 
-class Piece(Reply):
+class PieceReply(Reply):
     """Bytes of a member, which follow; after the last ones one without, and after the last member one without that."""
 
     member: int | None
@@ -145,7 +145,7 @@ class CropsReply(Reply):
     crops: tuple[CropReply, ...] = Field(min_length=BANDS[0], max_length=BANDS[-1])
 
 
-class Failed(Reply):
+class FailedReply(Reply):
     """The file or the page could not be had."""
 
     error: str

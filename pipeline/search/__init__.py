@@ -3,7 +3,7 @@
 from pipeline.search.generations import Generation, Generations
 from pipeline.search.index import Index, PagesIndex
 from pipeline.search.names import State
-from pipeline.search.queries import Failed, Fragment, Hit, HitDocument, Queries, SearchResult, Span
+from pipeline.search.queries import FailedPage, Fragment, Hit, HitDocument, Queries, SearchResult, Span
 from pipeline.search.security import ROLES, ApiKey
 from pipeline.search.snapshots import DEFAULT_REPOSITORY, Snapshot, Snapshots
 from pipeline.search.templates import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, Layout
@@ -19,7 +19,7 @@ __all__ = [
     "RUNS",
     "SOURCES",
     "ApiKey",
-    "Failed",
+    "FailedPage",
     "Fragment",
     "Generation",
     "Generations",

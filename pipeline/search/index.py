@@ -14,7 +14,7 @@ from elasticsearch import Elasticsearch
 
 from pipeline.core.errors import ServiceUnavailable, SettingsError
 from pipeline.core.models import AnswerKind
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.search.errors import SERVICE, not_installed, reason, translated
 from pipeline.search.generations import Generation, Generations
 from pipeline.search.install import (
@@ -141,9 +141,9 @@ class Index:
         """Make an API key that may do what a role of ours allows; see `pipeline.search.security.create_key`."""
         return create_key(self._client, role, name, self._layout.prefix, expires)
 
-    def snapshots(self, repository: str, patience: Patience) -> Snapshots:
+    def snapshots(self, repository: str, cancel: CancelToken) -> Snapshots:
         """Return our snapshots in a repository of the cluster."""
-        return Snapshots(self._client, self.generations, self._names, repository, patience)
+        return Snapshots(self._client, self.generations, self._names, repository, cancel)
 
     def roles_left_alone(self) -> str | None:
         """Return why roles are left alone on this server, or None where they are looked after."""
@@ -189,9 +189,9 @@ class Index:
             add_answers(self._client, self._names.alias(PAGES_WRITE), missing)
             self._answers |= missing.items()
 
-    def write(self, writes: Iterable[Write], patience: Patience) -> Written:
+    def write(self, writes: Iterable[Write], cancel: CancelToken) -> Written:
         """Write records, waiting while the cluster is away: `pipeline.search.write.write`."""
-        return write(self._client, writes, self._names.alias, patience)
+        return write(self._client, writes, self._names.alias, cancel)
 
     def versions(self, alias: str, ids: Sequence[str]) -> dict[str, int]:
         """Return the version of each of these records that is there, at once, without a refresh."""

@@ -145,7 +145,7 @@ def _has_answers(client: Elasticsearch, alias: str, kinds: Mapping[str, AnswerKi
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Installed:
     """What an installation finds."""
 
     indices: Mapping[str, Any]
@@ -156,12 +156,12 @@ class _Found:
     """The analyzer that each language is to have."""
 
 
-def _look(client: Elasticsearch, layout: Layout) -> _Found:
+def _look(client: Elasticsearch, layout: Layout) -> _Installed:
     indices = our_indices(client, layout)
     _refuse_other_schemas(indices, layout)
     live = live_index(indices, layout, templates.PAGES)
     mapped = None if live is None else languages_of(indices[live])
-    return _Found(indices, mapped, _choose_analyzers(client, mapped or {}))
+    return _Installed(indices, mapped, _choose_analyzers(client, mapped or {}))
 
 
 def _refuse_other_schemas(indices: Mapping[str, Any], layout: Layout) -> None:

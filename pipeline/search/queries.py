@@ -94,7 +94,7 @@ class SearchResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedPage:
     """A page or a source that failed."""
 
     id: str
@@ -219,7 +219,7 @@ class Queries:
         error: str | None = None,
         document: str | None = None,
         page_number: int | None = None,
-    ) -> Iterator[Failed]:
+    ) -> Iterator[FailedPage]:
         """Yield every source that could not become a document, by path, then every failed page, by document.
 
         Args:
@@ -406,23 +406,23 @@ def _hit(found: Mapping[str, Any], marker: str) -> Hit:
     )
 
 
-def _failed_page(hit: Mapping[str, Any]) -> Failed:
+def _failed_page(hit: Mapping[str, Any]) -> FailedPage:
     source = hit["_source"]
     document = source["document"]
     path = next(iter(document.get("path") or ()), document["name"])
     return _failed(hit["_id"], source, document["id"], path, None, source["page"]["number"])
 
 
-def _failed_source(hit: Mapping[str, Any]) -> Failed:
+def _failed_source(hit: Mapping[str, Any]) -> FailedPage:
     source = hit["_source"]
     return _failed(hit["_id"], source, None, source["path"], source["url"], None)
 
 
 def _failed(
     id: str, source: Source, document_id: str | None, path: str, url: str | None, page_number: int | None
-) -> Failed:
+) -> FailedPage:
     error = source["error"]
-    return Failed(
+    return FailedPage(
         id=id,
         collection=source["collection"],
         document_id=document_id,

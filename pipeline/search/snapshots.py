@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from elasticsearch import ApiError, Elasticsearch
 
 from pipeline.core.errors import ServiceRefused, SettingsError, Stopped
-from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, Waiting, persist
+from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, CancelToken, Waiting, retry_until_available
 from pipeline.search import templates
 from pipeline.search.errors import SERVICE, not_installed, reason, translated
 from pipeline.search.generations import Generation, Generations
@@ -70,13 +70,13 @@ class Snapshots:
     """
 
     def __init__(
-        self, client: Elasticsearch, generations: Generations, names: Names, repository: str, patience: Patience
+        self, client: Elasticsearch, generations: Generations, names: Names, repository: str, cancel: CancelToken
     ) -> None:
         self._client = client
         self._generations = generations
         self._names = names
         self._repository = repository
-        self._patience = patience
+        self._cancel = cancel
 
     def register(self, location: str) -> bool:
         """Make the repository, a folder that every node sees under this path; return whether it is new.
@@ -184,7 +184,7 @@ class Snapshots:
             with _translated(self._repository):
                 return call()
 
-        return persist(translated_call, self._patience, ELASTICSEARCH_WAITS_SECONDS)
+        return retry_until_available(translated_call, self._cancel, ELASTICSEARCH_WAITS_SECONDS)
 
     def _polls(self) -> Iterator[None]:
         """Yield again and again, ever more seldom.
@@ -194,7 +194,7 @@ class Snapshots:
         """
         for seconds in chain(_POLL_SECONDS, repeat(_POLL_SECONDS[-1])):
             yield
-            self._patience.wait(seconds, Waiting(SERVICE, "the end of a snapshot", time.time()))
+            self._cancel.wait(seconds, Waiting(SERVICE, "the end of a snapshot", time.time()))
 
     def _tell(self, name: str, advance: Advance) -> None:
         answer = self._ask(lambda: self._client.snapshot.status(repository=self._repository, snapshot=name))

@@ -16,7 +16,7 @@ from elasticsearch import ApiError, Elasticsearch, TransportError
 from elasticsearch.helpers import streaming_bulk
 
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable
-from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, Patience, persist
+from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, CancelToken, retry_until_available
 from pipeline.search.errors import PASSING_STATUSES, SERVICE, forbidden, not_installed, reason, translate
 
 #: Records held in memory, and sent in one request where they are small.
@@ -58,7 +58,7 @@ class Written:
     """Names of the indices behind the aliases that took or refused a write."""
 
 
-def write(client: Elasticsearch, writes: Iterable[Write], called: Callable[[str], str], patience: Patience) -> Written:
+def write(client: Elasticsearch, writes: Iterable[Write], called: Callable[[str], str], cancel: CancelToken) -> Written:
     """Send the writes, in order, waiting for as long as the cluster is away or under pressure.
 
     `called` tells what an alias of ours is called in the cluster. At most `CHUNK_RECORDS` of them are held in memory.
@@ -73,7 +73,7 @@ def write(client: Elasticsearch, writes: Iterable[Write], called: Callable[[str]
     indices: set[str] = set()
     for chunk in _chunks(writes):
         sending = _Sending(patient, chunk, cache(called))
-        persist(sending.send, patience, ELASTICSEARCH_WAITS_SECONDS)
+        retry_until_available(sending.send, cancel, ELASTICSEARCH_WAITS_SECONDS)
         counts += sending.counts
         refused |= sending.refused
         indices |= sending.indices

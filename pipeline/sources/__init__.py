@@ -4,7 +4,7 @@ from pipeline.sources.access import SourceFiles
 from pipeline.sources.cache import SourceCache
 from pipeline.sources.files import file_state, open_unchanged, require_unchanged
 from pipeline.sources.identify import Identified, identify
-from pipeline.sources.members import Containers, Member, Unpacker
+from pipeline.sources.members import Containers, MemberFile, Unpacker
 from pipeline.sources.signatures import HEAD_BYTES, media_type_of
 from pipeline.sources.urls import (
     container_path,
@@ -18,15 +18,15 @@ from pipeline.sources.urls import (
     source_path,
     source_url,
 )
-from pipeline.sources.walk import Found, Listing, list_folder, walk
+from pipeline.sources.walk import FoundFile, Listing, list_folder, walk
 
 __all__ = [
     "HEAD_BYTES",
     "Containers",
-    "Found",
+    "FoundFile",
     "Identified",
     "Listing",
-    "Member",
+    "MemberFile",
     "SourceCache",
     "SourceFiles",
     "Unpacker",

@@ -10,14 +10,14 @@ from typing import BinaryIO, TypeVar
 from pipeline.core.errors import OutcomeError, SourceChanged, SourceUnreadable, SourceVanished
 from pipeline.core.models import FileState
 from pipeline.core.objects import OBJECT_WAITS_SECONDS, Objects
-from pipeline.core.retry import Patience, persist
+from pipeline.core.retry import CancelToken, retry_until_available
 from pipeline.sources.cache import SourceCache
 from pipeline.sources.files import file_state, open_unchanged
 from pipeline.sources.identify import require_size
 from pipeline.sources.members import Containers, member_state
 from pipeline.sources.signatures import HEAD_BYTES, media_type_of
 from pipeline.sources.urls import is_local, source_objects, source_path, split_member
-from pipeline.sources.walk import Found
+from pipeline.sources.walk import FoundFile
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class SourceFiles:
 
     cache: SourceCache
     max_bytes: int
-    patience: Patience
+    cancel: CancelToken
     containers: Containers
 
     def state(self, url: str) -> FileState:
@@ -51,7 +51,7 @@ class SourceFiles:
         if name is not None:
             state = self.state(container)
             try:
-                member = self.containers.member(container, state, name, self._opening(container, state), self.patience)
+                member = self.containers.member(container, state, name, self._opening(container, state), self.cancel)
             except (SourceVanished, SourceUnreadable):
                 raise
             except OutcomeError as error:
@@ -110,9 +110,9 @@ class SourceFiles:
             raise SourceChanged("the object was replaced since it was identified")
         return self.cache.get(document_id) or self._fetch(url, state, document_id)
 
-    def members(self, url: str, state: FileState) -> tuple[Found, ...]:
+    def members(self, url: str, state: FileState) -> tuple[FoundFile, ...]:
         """List what lies in a container."""
-        return self.containers.found(url, state, self._opening(url, state), self.patience)
+        return self.containers.found(url, state, self._opening(url, state), self.cancel)
 
     def _opening(self, url: str, state: FileState) -> Callable[[], BinaryIO]:
         return lambda: self._open_container(url, state)
@@ -129,7 +129,7 @@ class SourceFiles:
         if member_state(outer, state.bytes) != state:
             raise SourceChanged("the container was replaced since its member was identified")
         opening = self._opening(container, outer)
-        return self.containers.open(container, outer, name, document_id, opening, self.patience)
+        return self.containers.open(container, outer, name, document_id, opening, self.cancel)
 
     def _fetch(self, url: str, state: FileState, document_id: str | None) -> BinaryIO:
         objects, key = source_objects(url)
@@ -137,11 +137,11 @@ class SourceFiles:
         def pieces() -> Generator[bytes]:
             return _looked_at(objects, key, state)
 
-        return self._wait(lambda: self.cache.fetch(url, state, document_id, pieces, self.patience))
+        return self._wait(lambda: self.cache.fetch(url, state, document_id, pieces, self.cancel))
 
     def _wait(self, call: Callable[[], T]) -> T:
         with _translated():
-            return persist(call, self.patience, OBJECT_WAITS_SECONDS)
+            return retry_until_available(call, self.cancel, OBJECT_WAITS_SECONDS)
 
 
 def _looked_at(objects: Objects, key: str, state: FileState) -> Generator[bytes]:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from pipeline.core.errors import ServiceRefused, SourceChanged, Stopped
 from pipeline.core.models import FileState
-from pipeline.core.retry import STOP_POLL_SECONDS, Patience
+from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 
 #: The cache is looked over whenever a process has added this share of its bound, and shrunk by as much below it.
 SWEEP_SHARE = 1 / 16
@@ -63,7 +63,7 @@ class SourceCache:
         state: FileState,
         document_id: str | None,
         chunks: Callable[[], Generator[bytes]],
-        patience: Patience,
+        cancel: CancelToken,
     ) -> BinaryIO:
         """Fetch an object and open it. Whoever wants the same one meanwhile waits and finds it here.
 
@@ -84,7 +84,7 @@ class SourceCache:
                 return file
             if descriptor is not None:
                 return self._fill(part, descriptor, state, document_id, chunks)
-            if patience.stopped:
+            if cancel.stopped:
                 raise Stopped("stopped while the object was fetched by another")
             time.sleep(STOP_POLL_SECONDS)
 

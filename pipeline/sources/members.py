@@ -17,11 +17,11 @@ from typing import BinaryIO, Protocol
 
 from pipeline.core.errors import LimitExceeded, OutcomeError, SourceChanged, SourceVanished, UnsupportedFormat
 from pipeline.core.models import FileState
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.sources.cache import SourceCache
 from pipeline.sources.signatures import HEAD_BYTES, media_type_of
 from pipeline.sources.urls import containers_of, display_path, member_url
-from pipeline.sources.walk import Found
+from pipeline.sources.walk import FoundFile
 
 #: Containers whose members are remembered. Ten thousand names take 3 MB.
 CONTAINERS_KEPT = 8
@@ -30,7 +30,7 @@ PASS_SHARE = 1 / 4
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class MemberFile:
     """A file within a file."""
 
     name: str
@@ -43,12 +43,12 @@ class Member:
 class Unpacker(Protocol):
     """Looks into files, in a sandbox."""
 
-    def members(self, file: BinaryIO, path: str, patience: Patience) -> tuple[Member, ...]:
+    def members(self, file: BinaryIO, path: str, cancel: CancelToken) -> tuple[MemberFile, ...]:
         """Return what lies in a file; nothing where it is no container."""
         ...
 
     def extract(
-        self, file: BinaryIO, path: str, first: int, budget: int, patience: Patience
+        self, file: BinaryIO, path: str, first: int, budget: int, cancel: CancelToken
     ) -> Generator[tuple[int, bytes, bool]]:
         """Yield number, bytes, and whether these are its last ones, of members from number `first` on."""
         ...
@@ -60,7 +60,7 @@ class _Book:
 
     places: dict[str, int]
     """Numbers of its members, by name."""
-    members: tuple[Member, ...]
+    members: tuple[MemberFile, ...]
     documents: dict[int, str] = field(default_factory=dict)
     """SHA-256 of those that were extracted."""
     refused: dict[int, UnsupportedFormat] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Containers:
                 f"within {self._max_depth} containers already; PAGESIGHT_MAX_CONTAINER_DEPTH allows no more"
             )
 
-    def found(self, url: str, state: FileState, open_file: Open, patience: Patience) -> tuple[Found, ...]:
+    def found(self, url: str, state: FileState, open_file: Open, cancel: CancelToken) -> tuple[FoundFile, ...]:
         """List a container; where that cannot be done, the reason stands at the URL of its inside.
 
         Raises:
@@ -105,25 +105,25 @@ class Containers:
         except LimitExceeded as error:
             refused = error
         try:
-            members = self._book(url, state, open_file, patience).members
+            members = self._book(url, state, open_file, cancel).members
         except OutcomeError as error:
-            return (Found(member_url(url, ""), error),)
-        return tuple(Found(member_url(url, member.name), member.error or refused) for member in members)
+            return (FoundFile(member_url(url, ""), error),)
+        return tuple(FoundFile(member_url(url, member.name), member.error or refused) for member in members)
 
-    def member(self, url: str, state: FileState, name: str, open_file: Open, patience: Patience) -> Member:
+    def member(self, url: str, state: FileState, name: str, open_file: Open, cancel: CancelToken) -> MemberFile:
         """Return a member of a container.
 
         Raises:
             SourceVanished: there is no such member.
             OutcomeError, ServiceRefused, Stopped: as its file, or a sandbox, raises them.
         """
-        book = self._book(url, state, open_file, patience)
+        book = self._book(url, state, open_file, cancel)
         if name not in book.places:
             raise SourceVanished("the container holds no such member")
         return book.members[book.places[name]]
 
     def open(
-        self, url: str, state: FileState, name: str, document_id: str | None, open_file: Open, patience: Patience
+        self, url: str, state: FileState, name: str, document_id: str | None, open_file: Open, cancel: CancelToken
     ) -> BinaryIO:
         """Open a member of a container, which is given with its state.
 
@@ -133,7 +133,7 @@ class Containers:
             UnsupportedFormat: it is of a kind that becomes no pages.
             OutcomeError, ServiceRefused, Stopped: as its file, or a sandbox, raises them.
         """
-        book = self._book(url, state, open_file, patience)
+        book = self._book(url, state, open_file, cancel)
         if name not in book.places:
             raise SourceVanished("the container holds no such member")
         place = book.places[name]
@@ -143,7 +143,7 @@ class Containers:
         with book.lock:
             file = self._cached(book, place)
             if file is None:
-                file = self._extract(book, place, url, state, open_file, patience)
+                file = self._extract(book, place, url, state, open_file, cancel)
         if document_id is not None and book.documents[place] != document_id:
             file.close()
             raise SourceChanged("the member does not hold the bytes that were identified")
@@ -153,14 +153,14 @@ class Containers:
         document = book.documents.get(place)
         return None if document is None else self._cache.get(document)
 
-    def _book(self, url: str, state: FileState, open_file: Open, patience: Patience) -> _Book:
+    def _book(self, url: str, state: FileState, open_file: Open, cancel: CancelToken) -> _Book:
         with self._lock:
             book = self._books.get((url, state))
             if book is not None:
                 self._books.move_to_end((url, state))
                 return book
         with open_file() as file:
-            members = self._unpacker.members(file, display_path(url), patience)
+            members = self._unpacker.members(file, display_path(url), cancel)
         book = _Book({member.name: place for place, member in enumerate(members)}, members)
         with self._lock:
             book = self._books.setdefault((url, state), book)
@@ -169,7 +169,7 @@ class Containers:
         return book
 
     def _extract(
-        self, book: _Book, wanted: int, url: str, state: FileState, open_file: Open, patience: Patience
+        self, book: _Book, wanted: int, url: str, state: FileState, open_file: Open, cancel: CancelToken
     ) -> BinaryIO:
         """Take a member out, and those behind it for as long as the pass lasts."""
         found: BinaryIO | None = None
@@ -177,11 +177,11 @@ class Containers:
         try:
             with (
                 open_file() as file,
-                closing(self._unpacker.extract(file, display_path(url), wanted, budget, patience)) as pieces,
+                closing(self._unpacker.extract(file, display_path(url), wanted, budget, cancel)) as pieces,
             ):
                 for place, data, is_last in pieces:
                     rest = _rest(data, is_last, pieces)
-                    stored = self._store(book, place, url, state, rest, patience)
+                    stored = self._store(book, place, url, state, rest, cancel)
                     deque(rest, maxlen=0)  # what nobody wanted of it
                     if place == wanted:
                         found = stored
@@ -198,7 +198,7 @@ class Containers:
         return found
 
     def _store(
-        self, book: _Book, place: int, url: str, state: FileState, data: Iterator[bytes], patience: Patience
+        self, book: _Book, place: int, url: str, state: FileState, data: Iterator[bytes], cancel: CancelToken
     ) -> BinaryIO | None:
         """Put a member into the cache once its first bytes tell that it is of a kind that becomes pages."""
         member, head = book.members[place], b""
@@ -217,7 +217,7 @@ class Containers:
                 yield piece
 
         name = member_url(url, member.name)
-        file = self._cache.fetch(name, member_state(state, member.bytes), None, pieces, patience)
+        file = self._cache.fetch(name, member_state(state, member.bytes), None, pieces, cancel)
         book.documents[place] = digest.hexdigest()
         return file
 

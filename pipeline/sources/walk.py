@@ -9,11 +9,12 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pipeline.core.errors import LinkOutOfTree, OutcomeError, SourceUnreadable, SourceVanished, UnsupportedFormat
 from pipeline.core.objects import LIST_KEYS, OBJECT_WAITS_SECONDS
-from pipeline.core.retry import Patience, persist
+from pipeline.core.retry import CancelToken, retry_until_available
 from pipeline.sources.urls import (
     display_path,
     folder_url,
@@ -26,7 +27,7 @@ from pipeline.sources.urls import (
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundFile:
     """A file, or the place and the reason why there is none."""
 
     url: str
@@ -38,14 +39,14 @@ class Found:
 class Listing:
     """What lies in a directory, by name."""
 
-    found: tuple[Found, ...] = ()
+    found: tuple[FoundFile, ...] = ()
     folders: tuple[str, ...] = ()
     """URLs."""
     cursor: str = ""
     """Where the listing of a bucket goes on; "" at its end."""
 
 
-def walk(roots: Iterable[str], excluded: Iterable[str], patience: Patience) -> Iterator[Found]:
+def walk(roots: Iterable[str], excluded: Iterable[str], cancel: CancelToken) -> Iterator[FoundFile]:
     """Yield every file below the roots, depth first, the files of a folder before its folders. Nothing is opened.
 
     Raises:
@@ -57,7 +58,7 @@ def walk(roots: Iterable[str], excluded: Iterable[str], patience: Patience) -> I
         waiting = [(root, "")]
         while waiting:
             url, cursor = waiting.pop()
-            listing = persist(lambda: list_folder(url, root, cursor, shut), patience, OBJECT_WAITS_SECONDS)  # noqa: B023
+            listing = retry_until_available(partial(list_folder, url, root, cursor, shut), cancel, OBJECT_WAITS_SECONDS)
             yield from listing.found
             if listing.cursor:
                 waiting.append((url, listing.cursor))
@@ -94,14 +95,14 @@ def _list_objects(url: str, cursor: str, shut: set[str], page_keys: int) -> List
     try:
         if not url.endswith("/"):
             objects.state(key)
-            return Listing((Found(url),))
+            return Listing((FoundFile(url),))
         page = objects.page(key, cursor, page_keys)
     except FileNotFoundError:
-        return Listing((Found(url, SourceVanished("the object is gone")),))
+        return Listing((FoundFile(url, SourceVanished("the object is gone")),))
     except PermissionError as error:
-        return Listing((Found(url, SourceUnreadable(f"it may not be looked at: {error}")),))
+        return Listing((FoundFile(url, SourceUnreadable(f"it may not be looked at: {error}")),))
     return Listing(
-        tuple(Found(object_url(url, name.removeprefix(key))) for name in page.keys),
+        tuple(FoundFile(object_url(url, name.removeprefix(key))) for name in page.keys),
         tuple(folder_url(url, name.removeprefix(key)) for name in page.folders),
         page.after,
     )
@@ -114,11 +115,11 @@ def _list_directory(folder: Path, root: Path, shut: set[str]) -> Listing:
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
     except FileNotFoundError:
-        return Listing((Found(source_url(folder), SourceVanished("the folder is gone")),))
+        return Listing((FoundFile(source_url(folder), SourceVanished("the folder is gone")),))
     except OSError as error:
         error_ = SourceUnreadable(f"the folder cannot be listed: {error.strerror}")
-        return Listing((Found(source_url(folder), error_),))
-    found: list[Found] = []
+        return Listing((FoundFile(source_url(folder), error_),))
+    found: list[FoundFile] = []
     folders: list[str] = []
     for entry in entries:
         path = folder / entry.name
@@ -131,23 +132,23 @@ def _list_directory(folder: Path, root: Path, shut: set[str]) -> Listing:
     return Listing(tuple(found), tuple(folders))
 
 
-def _link(path: Path, root: Path) -> Iterator[Found]:
+def _link(path: Path, root: Path) -> Iterator[FoundFile]:
     url = source_url(path)
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
-        yield Found(url, LinkOutOfTree("the link leads nowhere"))
+        yield FoundFile(url, LinkOutOfTree("the link leads nowhere"))
         return
     if not target.is_relative_to(root):
         where = display_path(source_url(target))
-        yield Found(url, LinkOutOfTree(f"the link leads out of the folder, to {where}"))
+        yield FoundFile(url, LinkOutOfTree(f"the link leads out of the folder, to {where}"))
     elif not target.is_dir():
         yield _file(path)
 
 
-def _file(path: Path) -> Found:
+def _file(path: Path) -> FoundFile:
     """Let regular files pass; opening a pipe or a device could block for ever."""
-    found = Found(source_url(path))
+    found = FoundFile(source_url(path))
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipeline.core.errors import Stopped
-from pipeline.core.retry import Patience, Waiting
+from pipeline.core.retry import CancelToken, Waiting
 
 #: How often one who waits for what others hold back looks again.
 POLL_SECONDS = 0.05
@@ -50,7 +50,7 @@ class Budget:
         self._lock = threading.Lock()
 
     @contextmanager
-    def share(self, most: int, patience: Patience) -> Iterator[Share]:
+    def share(self, most: int, cancel: CancelToken) -> Iterator[Share]:
         """Hold back what a call can cost at most, for as long as it goes on.
 
         Raises:
@@ -60,7 +60,7 @@ class Budget:
         may_draw = True
         while not self._take(most, may_draw):
             may_draw = False
-            patience.wait(POLL_SECONDS, waiting)
+            cancel.wait(POLL_SECONDS, waiting)
         share = Share(most)
         try:
             yield share

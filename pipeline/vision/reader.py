@@ -13,7 +13,7 @@ from typing import Protocol
 
 from pipeline.core.leases import LEASE_WAITS_SECONDS, Lease, Leases
 from pipeline.core.models import Answer, RenderedCrop, RenderedPage, TextSource, Value
-from pipeline.core.retry import Patience, Waiting, persist
+from pipeline.core.retry import CancelToken, Waiting, retry_until_available
 from pipeline.vision.budget import Budget
 from pipeline.vision.profile import Profile
 
@@ -95,7 +95,7 @@ class Usage:
             self.tokens_out += tokens_out
 
 
-class Sharper(Protocol):
+class Rerenderer(Protocol):
     """Shows a page anew, from its source."""
 
     def crops(self, bands: int) -> tuple[RenderedCrop, ...]:
@@ -142,7 +142,7 @@ class Reader(Protocol):
         ...
 
     def read(
-        self, page: RenderedPage, language: str, patience: Patience, sharper: Sharper | None = None
+        self, page: RenderedPage, language: str, cancel: CancelToken, sharper: Rerenderer | None = None
     ) -> PageAnswers:
         """Read a page that is not blank, in the language of a BCP 47 tag; `sharper` shows it anew where that helps.
 
@@ -188,10 +188,10 @@ class AnswerCache:
         self._leases = leases
 
     @contextmanager
-    def about(self, pixels_sha256: str, patience: Patience) -> Iterator[ImageAnswers]:
+    def about(self, pixels_sha256: str, cancel: CancelToken) -> Iterator[ImageAnswers]:
         """The answers about one image, for as long as a reader works on it."""
         with ExitStack() as held:
-            yield ImageAnswers(self._store, self._leases, pixels_sha256, patience, held)
+            yield ImageAnswers(self._store, self._leases, pixels_sha256, cancel, held)
 
 
 class ImageAnswers:
@@ -202,12 +202,12 @@ class ImageAnswers:
     """
 
     def __init__(
-        self, store: AnswerStore, leases: Leases, pixels_sha256: str, patience: Patience, held: ExitStack
+        self, store: AnswerStore, leases: Leases, pixels_sha256: str, cancel: CancelToken, held: ExitStack
     ) -> None:
         self._store = store
         self._leases = leases
         self._image = pixels_sha256
-        self._patience = patience
+        self._cancel = cancel
         self._held = held
         self._is_mine = False
 
@@ -229,8 +229,8 @@ class ImageAnswers:
     def _take_turn(self, key: str) -> Answer | None:
         """Take the lease, unless the answer comes from who holds it."""
         waiting = Waiting("an answer", "someone else asks about the same image at present", time.time())
-        while (lease := persist(self._take, self._patience, LEASE_WAITS_SECONDS)) is None:
-            self._patience.wait(POLL_SECONDS, waiting)
+        while (lease := retry_until_available(self._take, self._cancel, LEASE_WAITS_SECONDS)) is None:
+            self._cancel.wait(POLL_SECONDS, waiting)
             if (found := self._store.answer(key)) is not None:
                 return found
         self._held.enter_context(lease)

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from pipeline.core.url_signing import Place, Signer
+from pipeline.core.url_signing import Signer, UrlPrefix
 
 COOKIE = "pagesight"
 #: After so long a browser has to be given the token again.
@@ -32,7 +32,7 @@ class Access:
         """Whether everything is shown to whoever reaches it."""
         return self.signer.secret is None and self.token is None
 
-    def allows(self, request: Request, place: Place, path: str) -> bool:
+    def allows(self, request: Request, place: UrlPrefix, path: str) -> bool:
         """Tell whether a request may see what lies at a path below `place`, whether there is anything or not."""
         if self.is_open:
             return _THIS_MACHINE.fullmatch(request.headers.get("host", "")) is not None

@@ -21,7 +21,7 @@ from pipeline.archive import Archive, is_image_key
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable
 from pipeline.core.languages import english_name
 from pipeline.core.models import Reading, Tombstone
-from pipeline.core.url_signing import Place
+from pipeline.core.url_signing import UrlPrefix
 from pipeline.web.access import Access
 from pipeline.web.contents import ASK_AGAIN, FOR_EVER, HEADERS, PAGE_HEADERS, content
 from pipeline.web.viewing import find_page, page_url, view_page
@@ -62,9 +62,9 @@ def make_app(archive: Archive, access: Access) -> Starlette:
     return Starlette(
         routes=[
             Route("/livez", _livez),
-            *(Route(f"/{Place.PAGES.value}/{name}", pages.asset) for name in _ASSETS),
-            Route(f"/{Place.IMAGES.value}/{{path:path}}", pages.image),
-            Route(f"/{Place.PAGES.value}/{{path:path}}", pages.page),
+            *(Route(f"/{UrlPrefix.PAGES.value}/{name}", pages.asset) for name in _ASSETS),
+            Route(f"/{UrlPrefix.IMAGES.value}/{{path:path}}", pages.image),
+            Route(f"/{UrlPrefix.PAGES.value}/{{path:path}}", pages.page),
             Route("/", pages.root),
         ],
         exception_handlers={
@@ -96,7 +96,7 @@ class _Pages:
         )
         # A new version has a new URL, so a browser need not ask whether its own is still the newest.
         self._templates.globals["assets"] = {
-            name.replace(".", "_"): f"/{Place.PAGES.value}/{name}?v={hashlib.sha256(data).hexdigest()[:12]}"
+            name.replace(".", "_"): f"/{UrlPrefix.PAGES.value}/{name}?v={hashlib.sha256(data).hexdigest()[:12]}"
             for name, data in self._assets.items()
         }
         self._templates.filters["language"] = english_name
@@ -114,7 +114,7 @@ class _Pages:
     async def image(self, request: Request) -> Response:
         """Serve a page image or a thumbnail by its key in the archive."""
         key: str = request.path_params["path"]
-        if not self._access.allows(request, Place.IMAGES, key):
+        if not self._access.allows(request, UrlPrefix.IMAGES, key):
             raise HTTPException(HTTPStatus.FORBIDDEN)
         data = await run_sync(self._archive.image, key) if is_image_key(key) else None
         if data is None:
@@ -126,7 +126,7 @@ class _Pages:
         path: str = request.path_params["path"]
         if signed_in := self._access.sign_in(request):
             return signed_in
-        if not self._access.allows(request, Place.PAGES, path):
+        if not self._access.allows(request, UrlPrefix.PAGES, path):
             raise HTTPException(HTTPStatus.FORBIDDEN)
         named = _PAGE.fullmatch(path)
         if named is None:

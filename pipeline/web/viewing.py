@@ -9,7 +9,7 @@ from datetime import datetime
 from pipeline.archive import Archive, render_revision_of
 from pipeline.core.languages import direction, english_name
 from pipeline.core.models import Reading, Tombstone
-from pipeline.core.url_signing import Place, Signer, page_path
+from pipeline.core.url_signing import Signer, UrlPrefix, page_path
 
 #: Pages on either side whose thumbnails are shown: a document of 2,000 pages costs as much as one of 30.
 STRIP_PAGES = 12
@@ -131,11 +131,11 @@ def view_page(reading: Reading, around: Sequence[Reading], signer: Signer) -> Pa
 
 def page_url(collection: str, document: str, number: int, signer: Signer) -> str:
     """Return the URL of a page's page, with its key where it needs one."""
-    return f"/{Place.PAGES.value}/{signer.signed(Place.PAGES, page_path(collection, document, number))}"
+    return f"/{UrlPrefix.PAGES.value}/{signer.signed(UrlPrefix.PAGES, page_path(collection, document, number))}"
 
 
 def _image_url(key: str, signer: Signer) -> str:
-    return f"/{Place.IMAGES.value}/{signer.signed(Place.IMAGES, key)}"
+    return f"/{UrlPrefix.IMAGES.value}/{signer.signed(UrlPrefix.IMAGES, key)}"
 
 
 def _thumbnail(page: Reading, signer: Signer) -> Thumbnail:

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.archive import Archive, Store
 from pipeline.core.models import PageStatus
-from pipeline.core.url_signing import Place, page_path
+from pipeline.core.url_signing import UrlPrefix, page_path
 from support.elasticsearch_node import skip_or_fail
 from support.readings import FAILURE
 from support.serving import DOCUMENT, SECRET, SIGNER, Served, served, shelve
@@ -83,7 +83,7 @@ def visit(browser: Browser, server: Served) -> Iterator[Visit]:
 
 
 def url_of(number: int) -> str:
-    return f"/view/{SIGNER.signed(Place.PAGES, page_path('works', DOCUMENT, number))}"
+    return f"/view/{SIGNER.signed(UrlPrefix.PAGES, page_path('works', DOCUMENT, number))}"
 
 
 def shown(page: Page) -> int:

@@ -15,7 +15,7 @@ from functools import partial
 
 import pytest
 
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.url_signing import Signer
 from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.projection.projector import Projector
@@ -67,7 +67,7 @@ def test_killed_at_random_moments_nothing_is_lost(
     pagesight = make_pagesight(elasticsearch_url)
     fill(begin(pagesight.archive_folder), DOCUMENTS)
     assert pagesight.start("reindex").ended(600).code == 0
-    projector = Projector(pagesight.archive, bare_index, Patience(), Signer())
+    projector = Projector(pagesight.archive, bare_index, CancelToken(), Signer())
     whole = pagesight.start("reindex", "--json").ended(600).json["seconds"]
     traffic = Traffic(projector)
     with traffic.going_on(DOCUMENTS // 20, pause_seconds=whole / 4):

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.search import PAGES, Index
 from support.pagesight_runs import Ended, MakePagesight, Pagesight, make_pdf
 
@@ -82,7 +82,7 @@ def test_a_snapshot_takes_the_place_of_live_indices_which_are_kept(
     assert pagesight.index().code == 0
     before = set(bare_index.generations.live().values())
 
-    died_here = bare_index.snapshots(repository, Patience()).restore(name, lambda done, total: None)
+    died_here = bare_index.snapshots(repository, CancelToken()).restore(name, lambda done, total: None)
     assert set(bare_index.generations.live().values()) == before
     pagesight.assert_archive_and_index_agree()
     bare_index.generations.drop(died_here)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.core.models import Reading
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.url_signing import Signer
 from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.projection.projector import Projector
@@ -86,7 +86,7 @@ def test_a_document_that_is_deleted_meanwhile_stays_away_and_the_others_land(
     pagesight = fleet.pagesight
     book = book_pages(fleet)[0].document.id
     deletion = request_deletion(pagesight.archive, "default", book, False)
-    carry_out(deletion, Projector(pagesight.archive, bare_index, Patience(), Signer()))
+    carry_out(deletion, Projector(pagesight.archive, bare_index, CancelToken(), Signer()))
     go_on(standin)
     ended = fleet.until_ended(batch, seconds=60)
     assert ended.documents == {"complete": 10, "deleted": 1}, fleet.said()

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.core.errors import ServiceUnavailable, Stopped
 from pipeline.core.models import Answer
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from pipeline.vision.reader import AnswerCache
 from support.redis_server import RedisServer
@@ -142,7 +142,7 @@ def test_of_many_who_want_an_answer_one_asks(redis_server: RedisServer) -> None:
         return answer()
 
     def want(number: int) -> tuple[Answer, bool]:
-        return get_or_ask(AnswerCache(store, machines[number % 4]), "key", ask, Patience())
+        return get_or_ask(AnswerCache(store, machines[number % 4]), "key", ask, CancelToken())
 
     with ThreadPoolExecutor(16) as threads:
         found = list(threads.map(want, range(50)))
@@ -152,22 +152,22 @@ def test_of_many_who_want_an_answer_one_asks(redis_server: RedisServer) -> None:
 
 
 def test_who_wants_an_answer_waits_for_a_redis_that_is_away(redis_server: RedisServer) -> None:
-    cache, patience = AnswerCache(AnswersInMemory(), make_leases(redis_server)), Patience()
+    cache, cancel = AnswerCache(AnswersInMemory(), make_leases(redis_server)), CancelToken()
     redis_server.kill()
     with ThreadPoolExecutor(1) as threads:
-        wanted = threads.submit(get_or_ask, cache, "key", answer, patience)
-        while patience.waiting is None:
+        wanted = threads.submit(get_or_ask, cache, "key", answer, cancel)
+        while cancel.waiting is None:
             assert not wanted.done()
             time.sleep(0.001)
-        waiting = patience.waiting
+        waiting = cancel.waiting
         redis_server.start()
         assert wanted.result(PATIENCE_SECONDS)[1] is False
     assert waiting.service == "redis"
 
 
 def test_the_wait_for_a_redis_that_is_away_can_be_stopped(redis_server: RedisServer) -> None:
-    cache, patience = AnswerCache(AnswersInMemory(), make_leases(redis_server)), Patience()
+    cache, cancel = AnswerCache(AnswersInMemory(), make_leases(redis_server)), CancelToken()
     redis_server.kill()
-    threading.Timer(0.1, patience.stop).start()
+    threading.Timer(0.1, cancel.stop).start()
     with pytest.raises(Stopped, match="redis"):
-        get_or_ask(cache, "key", answer, patience)
+        get_or_ask(cache, "key", answer, cancel)

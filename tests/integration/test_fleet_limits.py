@@ -18,7 +18,7 @@ import pytest
 from redis import Redis
 
 from pipeline.core.errors import Stopped
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from support.redis_server import RedisServer
 from workers.redis.connection import connect
@@ -33,18 +33,18 @@ PATIENCE_SECONDS = 60.0
 CALLER = """
 import contextlib, socket, sys, threading, time
 from pipeline.core.errors import Stopped, ServiceUnavailable
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from workers.redis.connection import connect
 from workers.redis.limits import FleetLimiter
 
 port, name, threads, lease_seconds = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
-limiter, patience = FleetLimiter(connect(load()), load(), lease_seconds=lease_seconds), Patience()
+limiter, cancel = FleetLimiter(connect(load()), load(), lease_seconds=lease_seconds), CancelToken()
 
 def call_again_and_again():
     with contextlib.suppress(Stopped):
         while True:
-            with limiter.slot(patience), socket.create_connection(("127.0.0.1", port)) as call:
+            with limiter.slot(cancel), socket.create_connection(("127.0.0.1", port)) as call:
                 call.sendall(name.encode() + b"\\n")
                 call.recv(1)
 
@@ -219,15 +219,15 @@ def test_a_redis_that_stood_still_lets_no_more_calls_through(
 
 def test_a_pause_is_made_by_everyone_and_told_to_people(redis_server: RedisServer) -> None:
     asked_to, other = make_limiter(redis_server), make_limiter(redis_server)
-    patience = Patience()
+    cancel = CancelToken()
     asked_to.pause(60)
     asked_to.pause(0.001)  # a shorter one does not end it
 
     with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(hold_a_place, other, patience)
-        until(lambda: patience.waiting is not None)
-        waiting = patience.waiting
-        patience.stop()
+        call = threads.submit(hold_a_place, other, cancel)
+        until(lambda: cancel.waiting is not None)
+        waiting = cancel.waiting
+        cancel.stop()
         with pytest.raises(Stopped):
             call.result()
 
@@ -235,8 +235,8 @@ def test_a_pause_is_made_by_everyone_and_told_to_people(redis_server: RedisServe
     assert (waiting.service, waiting.cause) == ("jina-vlm", "it asked for fewer requests")
 
 
-def hold_a_place(limiter: FleetLimiter, patience: Patience, ended: threading.Event | None = None) -> None:
-    with limiter.slot(patience):
+def hold_a_place(limiter: FleetLimiter, cancel: CancelToken, ended: threading.Event | None = None) -> None:
+    with limiter.slot(cancel):
         if ended is not None:
             assert ended.wait(PATIENCE_SECONDS)
 
@@ -245,7 +245,7 @@ def test_a_pause_ends(redis_server: RedisServer) -> None:
     began = time.monotonic()
     make_limiter(redis_server).pause(0.3)
 
-    hold_a_place(make_limiter(redis_server), Patience())
+    hold_a_place(make_limiter(redis_server), CancelToken())
 
     assert time.monotonic() - began >= 0.3
 
@@ -254,17 +254,17 @@ def test_who_is_urgent_goes_before_those_who_wait_longer(redis_server: RedisServ
     holder, one, other = (make_limiter(redis_server, in_flight=1) for _ in range(3))
     ended = threading.Event()
     begun: list[str] = []
-    patience = Patience()
-    urgent = patience.within(PATIENCE_SECONDS, urgent=True)
+    cancel = CancelToken()
+    urgent = cancel.within(PATIENCE_SECONDS, urgent=True)
 
-    def call(limiter: FleetLimiter, patience: Patience, name: str) -> None:
-        with limiter.slot(patience):
+    def call(limiter: FleetLimiter, cancel: CancelToken, name: str) -> None:
+        with limiter.slot(cancel):
             begun.append(name)
 
     with ThreadPoolExecutor(16) as threads:
-        holding = threads.submit(hold_a_place, holder, patience, ended)
+        holding = threads.submit(hold_a_place, holder, cancel, ended)
         until(lambda: places(redis_server) == 1)
-        calls = [threads.submit(call, limiter, patience, "normal") for limiter in (one, other) for _ in range(3)]
+        calls = [threads.submit(call, limiter, cancel, "normal") for limiter in (one, other) for _ in range(3)]
         until(lambda: turns(redis_server) == 2)
         calls += [threads.submit(call, limiter, urgent, "urgent") for limiter in (one, other) for _ in range(3)]
         until(lambda: turns(redis_server) == 4)
@@ -289,44 +289,44 @@ def connect_to(redis_server: RedisServer):  # type: ignore[no-untyped-def]
 
 def test_the_requests_of_a_minute_are_counted_over_the_fleet(redis_server: RedisServer) -> None:
     one, other = make_limiter(redis_server, requests=5), make_limiter(redis_server, requests=5)
-    patience = Patience()
+    cancel = CancelToken()
     for limiter in (one, other, one, other, one):
-        hold_a_place(limiter, patience)
+        hold_a_place(limiter, cancel)
 
-    assert_waits_for(other, patience, "the 5 requests of a minute are used up")
+    assert_waits_for(other, cancel, "the 5 requests of a minute are used up")
     assert places(redis_server) == 0
 
 
 def test_the_tokens_of_a_minute_are_counted_over_the_fleet_also_beyond_the_limit(redis_server: RedisServer) -> None:
     one, other = make_limiter(redis_server, tokens=4000), make_limiter(redis_server, tokens=4000)
-    patience = Patience()
-    hold_a_place(one, patience)
+    cancel = CancelToken()
+    hold_a_place(one, cancel)
     one.spent(3999)
-    hold_a_place(other, patience)
+    hold_a_place(other, cancel)
     other.spent(5000)
 
-    assert_waits_for(one, patience, "the 4,000 tokens of a minute are used up")
+    assert_waits_for(one, cancel, "the 4,000 tokens of a minute are used up")
 
 
-def assert_waits_for(limiter: FleetLimiter, patience: Patience, cause: str) -> None:
+def assert_waits_for(limiter: FleetLimiter, cancel: CancelToken, cause: str) -> None:
     with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(hold_a_place, limiter, patience)
-        until(lambda: patience.waiting is not None and patience.waiting.cause == cause)
-        patience.stop()
+        call = threads.submit(hold_a_place, limiter, cancel)
+        until(lambda: cancel.waiting is not None and cancel.waiting.cause == cause)
+        cancel.stop()
         with pytest.raises(Stopped):
             call.result()
 
 
 def test_a_redis_that_is_away_is_waited_for_and_costs_no_call_under_way(redis_server: RedisServer) -> None:
     limiter = make_limiter(redis_server)
-    patience = Patience()
+    cancel = CancelToken()
     with ThreadPoolExecutor(1) as threads:
-        with limiter.slot(patience):
+        with limiter.slot(cancel):
             redis_server.kill()
             limiter.spent(100)
             limiter.pause(0.001)
-        call = threads.submit(hold_a_place, limiter, patience)
-        until(lambda: patience.waiting is not None and patience.waiting.service == "redis")
+        call = threads.submit(hold_a_place, limiter, cancel)
+        until(lambda: cancel.waiting is not None and cancel.waiting.service == "redis")
         redis_server.start()
         call.result(PATIENCE_SECONDS)
 
@@ -334,10 +334,10 @@ def test_a_redis_that_is_away_is_waited_for_and_costs_no_call_under_way(redis_se
 def test_a_place_is_free_again_after_a_call_that_failed(redis_server: RedisServer) -> None:
     limiter = make_limiter(redis_server, in_flight=1)
 
-    with pytest.raises(ZeroDivisionError), limiter.slot(Patience()):
+    with pytest.raises(ZeroDivisionError), limiter.slot(CancelToken()):
         raise ZeroDivisionError
 
-    hold_a_place(make_limiter(redis_server, in_flight=1), Patience())
+    hold_a_place(make_limiter(redis_server, in_flight=1), CancelToken())
 
 
 class RedisThatIsSlowToRenew(Redis):
@@ -360,7 +360,7 @@ def test_renewing_does_not_take_a_place_again_that_was_given_back(redis_server: 
     settings = load().model_copy(update={"vlm_requests_per_minute": 0, "vlm_tokens_per_minute": 0})
     limiter = FleetLimiter(client, settings, lease_seconds=LEASE_SECONDS)
     with ThreadPoolExecutor(1) as threads:
-        with limiter.slot(Patience()):
+        with limiter.slot(CancelToken()):
             client.is_slow = True
             renewing = threads.submit(limiter.renew)
             assert client.holds_back.wait(PATIENCE_SECONDS)

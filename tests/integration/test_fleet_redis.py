@@ -26,8 +26,8 @@ from support.redis_server import RedisServer
 from workers.app import configuration
 from workers.recovery.poison import DEATHS, WORKING, Poison
 from workers.redis.connection import connect
-from workers.redis.heartbeats import Registry, WorkerInfo, living_workers
-from workers.redis.queues import LANES, Lanes
+from workers.redis.heartbeats import Heartbeats, WorkerInfo, living_workers
+from workers.redis.queues import LANES, RedisQueues
 
 ROOT = Path(__file__).parents[2]
 ALIVE_SECONDS = 2.0
@@ -57,7 +57,7 @@ class Fleet:
         self.client = client
         self.app = Celery("tiny")
         self.app.conf.update({**configuration(load()), "imports": [], "broker_url": url})
-        self.lanes = Lanes(client)
+        self.lanes = RedisQueues(client)
         self._folder = folder
         self._environ = os.environ | {
             "PAGESIGHT_REDIS_URL": url,
@@ -114,9 +114,9 @@ def fleet(client: Redis, redis_server: RedisServer, tmp_path: Path) -> Iterator[
     fleet.close()
 
 
-def registered(client: Redis, name: str) -> Registry:
+def registered(client: Redis, name: str) -> Heartbeats:
     """A worker that has just told that it lives."""
-    registry = Registry(client, name, alive_seconds=ALIVE_SECONDS)
+    registry = Heartbeats(client, name, alive_seconds=ALIVE_SECONDS)
     registry.beat(info(name))
     return registry
 
@@ -126,7 +126,7 @@ def info(name: str, started: float = 1.0) -> WorkerInfo:
     return WorkerInfo(name, "host", 7, started, "consuming", 4, 2, waiting, {"described": 3}, 9, 800)
 
 
-def judging(*registries: Registry) -> None:
+def judging(*registries: Heartbeats) -> None:
     """Let the time pass in which nobody may be taken for dead; these workers go on telling that they live."""
     end = time.monotonic() + 1.2 * ALIVE_SECONDS
     while time.monotonic() < end:
@@ -166,21 +166,21 @@ def test_every_key_in_redis_begins_with_our_prefix(fleet: Fleet) -> None:
 
 
 def test_an_epoch_ends_when_redis_is_restarted_empty(client: Redis, redis_server: RedisServer) -> None:
-    epoch = Lanes(client).epoch()
-    assert Lanes(client).epoch() == epoch
+    epoch = RedisQueues(client).epoch()
+    assert RedisQueues(client).epoch() == epoch
     redis_server.restart(empty=True)
-    assert Lanes(client).epoch() not in {epoch, "None", ""}
+    assert RedisQueues(client).epoch() not in {epoch, "None", ""}
 
 
 def test_an_epoch_survives_a_restart_with_what_is_on_disk(redis_executable: Path, tmp_path: Path) -> None:
     server = RedisServer(redis_executable, tmp_path, appendonly=True)
     server.start()
     with Redis.from_url(server.url, decode_responses=True) as client:
-        epoch = Lanes(client).epoch()
+        epoch = RedisQueues(client).epoch()
         until(lambda: bool(client.info("persistence")["aof_pending_bio_fsync"] == 0))
         server.stop()
         server.start()
-        assert Lanes(client).epoch() == epoch
+        assert RedisQueues(client).epoch() == epoch
     server.stop()
 
 
@@ -192,9 +192,9 @@ class HourAheadRedis(Redis):
 
 
 def test_the_clock_is_compared_with_that_of_redis(client: Redis, redis_url: str) -> None:
-    assert abs(Lanes(client).clock_offset_seconds()) < 2
+    assert abs(RedisQueues(client).clock_offset_seconds()) < 2
     with HourAheadRedis.from_url(redis_url) as ahead:
-        assert -3602 < Lanes(ahead).clock_offset_seconds() < -3598
+        assert -3602 < RedisQueues(ahead).clock_offset_seconds() < -3598
 
 
 # -- who lives
@@ -202,7 +202,7 @@ def test_the_clock_is_compared_with_that_of_redis(client: Redis, redis_url: str)
 
 def test_workers_are_seen_while_they_tell_of_themselves(client: Redis) -> None:
     registered(client, "first")
-    second = Registry(client, "second", alive_seconds=ALIVE_SECONDS)
+    second = Heartbeats(client, "second", alive_seconds=ALIVE_SECONDS)
     second.beat(info("second", started=2.0))
     client.set("pagesight:worker:of-another-version", '{"name": "?"}')
     assert living_workers(client) == [info("first"), info("second", started=2.0)]
@@ -266,7 +266,7 @@ def test_nobody_is_buried_because_redis_stood_still(client: Redis, redis_server:
 def test_one_who_begins_lives_before_it_has_told_of_itself(client: Redis) -> None:
     watching = registered(client, "watching")
     judging(watching)
-    Poison(client, Registry(client, "new", alive_seconds=ALIVE_SECONDS)).begin("range", "tag")
+    Poison(client, Heartbeats(client, "new", alive_seconds=ALIVE_SECONDS)).begin("range", "tag")
     assert Poison(client, watching).begin("range", "tag") == []
 
 
@@ -351,7 +351,7 @@ def test_neither_what_is_acknowledged_nor_what_a_living_worker_holds_is_handed_b
     with fleet.channel() as channel:
         assert poison.restore_orphans(channel) == 0
 
-        dead = Registry(fleet.client, "dead", alive_seconds=ALIVE_SECONDS)
+        dead = Heartbeats(fleet.client, "dead", alive_seconds=ALIVE_SECONDS)
         Poison(fleet.client, dead).begin("gone", "acknowledged-tag")
         fleet.client.delete("pagesight:worker:dead")
         assert poison.restore_orphans(channel) == 0
@@ -377,18 +377,18 @@ def test_a_redis_that_is_away_is_waited_for_and_one_that_refuses_is_not(
 ) -> None:
     client.config_set("requirepass", "secret")
     with connect(load()) as stranger, pytest.raises(ServiceRefused, match="let us in"):
-        Lanes(stranger).depths()
+        RedisQueues(stranger).depths()
     port = redis_server.port
     monkeypatch.setenv("PAGESIGHT_REDIS_URL", f"redis://:secret@127.0.0.1:{port}/0")
     with connect(load()) as known:
-        assert Lanes(known).is_empty()
+        assert RedisQueues(known).is_empty()
         redis_server.kill()
-        for asked in (Lanes(known).depths, Lanes(known).epoch, lambda: living_workers(known)):
+        for asked in (RedisQueues(known).depths, RedisQueues(known).epoch, lambda: living_workers(known)):
             with pytest.raises(ServiceUnavailable) as caught:
                 asked()
             assert "secret" not in str(caught.value)
         redis_server.start()
-        assert Lanes(known).is_empty()
+        assert RedisQueues(known).is_empty()
 
 
 def test_the_visibility_timeout_is_far_beyond_these_tests() -> None:

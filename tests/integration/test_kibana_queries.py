@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from elasticsearch import Elasticsearch
 
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.kibana.bundle import FILES, RULES_FILE
 from pipeline.kibana.fields import mapped_fields
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, RUNS, SOURCES, Index, Write
@@ -147,7 +147,7 @@ def cluster(elasticsearch_url: str) -> Iterator[Elasticsearch]:
     with Index(elasticsearch_url) as index, Elasticsearch(elasticsearch_url) as client:
         index.drop()
         index.install()
-        assert not index.write([*map(page_write, RECORDS), *other_records()], Patience()).refused
+        assert not index.write([*map(page_write, RECORDS), *other_records()], CancelToken()).refused
         for alias in (PAGES, SOURCES, DOCUMENTS, BATCHES, RUNS):
             index.refresh(alias)
         yield client

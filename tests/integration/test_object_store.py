@@ -32,7 +32,7 @@ from pipeline.core.errors import (
 )
 from pipeline.core.leases import FileLeases
 from pipeline.core.models import Conversion, MediaType, Reading
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.documents.conversion import CONVERSION_REVISION, ArchivedConversions
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
@@ -128,7 +128,7 @@ def test_the_archive_within_the_bucket_is_left_out(bucket: Bucket) -> None:
     bucket.put("pagesight/readings/1.json", b"{}")
     bucket.put("a.pdf", PDF)
 
-    (found,) = walk([root_url(bucket.url)], [f"{bucket.url}/pagesight"], Patience())
+    (found,) = walk([root_url(bucket.url)], [f"{bucket.url}/pagesight"], CancelToken())
 
     assert found.url == f"{bucket.url}/a.pdf"
 
@@ -138,7 +138,7 @@ def test_a_root_is_what_is_there(bucket: Bucket) -> None:
 
     assert root_url(f"{bucket.url}/scans") == root_url(f"{bucket.url}/scans/") == f"{bucket.url}/scans/"
     assert root_url(f"{bucket.url}/scans/a.pdf") == f"{bucket.url}/scans/a.pdf"
-    (found,) = walk([f"{bucket.url}/scans/a.pdf"], [], Patience())
+    (found,) = walk([f"{bucket.url}/scans/a.pdf"], [], CancelToken())
     assert found.error is None
     for nothing in (
         f"{bucket.url}/scan",
@@ -152,7 +152,7 @@ def test_a_root_is_what_is_there(bucket: Bucket) -> None:
 
 
 def test_an_object_that_is_gone_when_it_is_listed_is_an_outcome(bucket: Bucket) -> None:
-    (found,) = walk([f"{bucket.url}/gone.pdf"], [], Patience())
+    (found,) = walk([f"{bucket.url}/gone.pdf"], [], CancelToken())
 
     assert isinstance(found.error, SourceVanished)
 
@@ -160,7 +160,7 @@ def test_an_object_that_is_gone_when_it_is_listed_is_an_outcome(bucket: Bucket) 
 def test_a_folder_that_may_not_be_listed_is_an_outcome(faulty_store: FaultyStore, bucket: Bucket) -> None:
     faulty_store.faults = [says(403, "AccessDenied")]
 
-    (found,) = walk([f"{bucket.url}/shut/"], [], Patience())
+    (found,) = walk([f"{bucket.url}/shut/"], [], CancelToken())
 
     assert isinstance(found.error, SourceUnreadable)
 
@@ -173,10 +173,10 @@ NO_OPENER = cast(Opener, None)
 
 
 def source_files(
-    folder: Path, max_bytes: int = 1 << 20, patience: Patience | None = None, opener: Opener | None = None
+    folder: Path, max_bytes: int = 1 << 20, cancel: CancelToken | None = None, opener: Opener | None = None
 ) -> SourceFiles:
     cache = SourceCache(folder / "cache", 1 << 20)
-    return SourceFiles(cache, max_bytes, patience or Patience(), Containers(opener or NO_OPENER, cache, 3))
+    return SourceFiles(cache, max_bytes, cancel or CancelToken(), Containers(opener or NO_OPENER, cache, 3))
 
 
 def gets(faulty_store: FaultyStore) -> int:
@@ -291,15 +291,15 @@ def test_a_download_that_breaks_off_is_begun_again(faulty_store: FaultyStore, bu
 class Waited:
     """What a call in another thread came to."""
 
-    patience: Patience
+    cancel: CancelToken
     future: Any
 
     def until_it_waits(self) -> str:
         moment = threading.Event()
-        while self.patience.waiting is None:
+        while self.cancel.waiting is None:
             assert not self.future.done(), self.future.exception()
             moment.wait(0.02)
-        return self.patience.waiting.service
+        return self.cancel.waiting.service
 
 
 @pytest.mark.parametrize("door", ["source store", "archive"])
@@ -307,14 +307,14 @@ def test_an_endpoint_that_is_away_for_a_moment_is_waited_for(
     door: str, faulty_store: FaultyStore, bucket: Bucket, tmp_path: Path
 ) -> None:
     bucket.put("a.pdf", PDF)
-    patience = Patience()
+    cancel = CancelToken()
     calls: dict[str, Callable[[], Any]] = {
-        "source store": lambda: source_files(tmp_path, patience=patience).state(f"{bucket.url}/a.pdf").bytes,
-        "archive": lambda: len(Store(bucket.url, patience).get("a.pdf") or b""),
+        "source store": lambda: source_files(tmp_path, cancel=cancel).state(f"{bucket.url}/a.pdf").bytes,
+        "archive": lambda: len(Store(bucket.url, cancel).get("a.pdf") or b""),
     }
     faulty_store.close()
     with ThreadPoolExecutor(1) as pool:
-        waited = Waited(patience, pool.submit(calls[door]))
+        waited = Waited(cancel, pool.submit(calls[door]))
         assert waited.until_it_waits() == door
         faulty_store.open()
         assert waited.future.result(60) == len(PDF)
@@ -326,17 +326,17 @@ def test_who_has_no_patience_hears_at_once_that_the_archive_is_away(faulty_store
         Store(bucket.url).get("a")
     assert caught.value.service == "archive"
 
-    patience = Patience()
-    patience.stop()
+    cancel = CancelToken()
+    cancel.stop()
     with pytest.raises(Stopped):
-        Store(bucket.url, patience).get("a")
+        Store(bucket.url, cancel).get("a")
 
 
 @pytest.mark.parametrize("code", ["InvalidAccessKeyId", "AccessDenied"])
 def test_an_archive_that_says_no_is_refused_with_a_remedy(code: str, faulty_store: FaultyStore, bucket: Bucket) -> None:
     faulty_store.faults = [says(403, code)]
     with pytest.raises(ServiceRefused) as caught:
-        Store(bucket.url, Patience()).put("a", b"x")
+        Store(bucket.url, CancelToken()).put("a", b"x")
     assert caught.value.service == "archive"
     assert caught.value.remedy
 
@@ -383,7 +383,7 @@ def test_of_many_writers_of_one_name_exactly_one_succeeds(size: int, bucket: Buc
 
 
 def test_who_did_not_hear_that_he_won_has_won_all_the_same(faulty_store: FaultyStore, bucket: Bucket) -> None:
-    store = Store(bucket.url, Patience())
+    store = Store(bucket.url, CancelToken())
     faulty_store.faults = [loses_the_answer]
 
     store.create("a/1.json", b"mine")
@@ -450,12 +450,12 @@ def test_a_pdf_in_a_bucket_is_fetched_once_and_opened_from_then_on(
     conversion = Conversion(
         converter="a test", sha256=hashlib.sha256(pdf).hexdigest(), pages=1, seconds=1, converted_at=datetime.now(UTC)
     )
-    archive = Archive(Store(f"{bucket.url}/archive", Patience()))
+    archive = Archive(Store(f"{bucket.url}/archive", CancelToken()))
     archive.save_conversion("d" * 64, CONVERSION_REVISION, io.BytesIO(pdf), conversion)
     cache = SourceCache(tmp_path / "cache", 1 << 30)
     conversions = ArchivedConversions(archive, FileLeases(tmp_path / "leases"), cache, CONVERTER)
     for _ in range(3):
-        opened, told = conversions.get("d" * 64, io.BytesIO(), MediaType.PPTX, tuple, Patience())
+        opened, told = conversions.get("d" * 64, io.BytesIO(), MediaType.PPTX, tuple, CancelToken())
         with opened:
             assert (opened.read(), told) == (pdf, conversion)
     fetched = [request for request in faulty_store.requests if request[0] == "GET" and request[1].endswith(".pdf")]

@@ -34,8 +34,8 @@ from pipeline.core.errors import (
     UnsupportedFormat,
 )
 from pipeline.core.models import Conversion, MediaType, RenderedPage, Route
-from pipeline.core.retry import Patience
-from pipeline.core.threads import Places
+from pipeline.core.retry import CancelToken
+from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.conversion import Converter
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
@@ -74,20 +74,20 @@ class Desk:
     """Opens files as registration and ranges do."""
 
     def __init__(self, pool: SandboxPool, passwords: tuple[str, ...] = (), **limits: Any) -> None:
-        self.converter = Converter(replace(LIMITS, **limits), Places(2))
+        self.converter = Converter(replace(LIMITS, **limits), PrioritySemaphore(2))
         self.opener = Opener(pool, Passwords(general=tuple(map(SecretStr, passwords))), self.converter)
 
     def media_type(self, file: BinaryIO) -> MediaType:
-        return self.opener.refine(file, media_type_of(file.read(HEAD_BYTES)), Patience())
+        return self.opener.refine(file, media_type_of(file.read(HEAD_BYTES)), CancelToken())
 
     def open(self, file: BinaryIO, media_type: MediaType, most: int = 3) -> Outcome:
-        with self.opener.open(file, "", "a file", media_type, Patience()) as opened:
+        with self.opener.open(file, "", "a file", media_type, CancelToken()) as opened:
             pages = tuple(opened.render(number, with_pixels=True) for number in range(1, min(opened.pages, most) + 1))
             return Outcome("ok", opened.pages, pages, media_type)
 
-    def convert(self, data: bytes, media_type: MediaType, patience: Patience | None = None) -> Conversion:
+    def convert(self, data: bytes, media_type: MediaType, cancel: CancelToken | None = None) -> Conversion:
         with in_a_file(data) as file:
-            pdf, conversion = self.converter.get("", file, media_type, tuple, patience or Patience())
+            pdf, conversion = self.converter.get("", file, media_type, tuple, cancel or CancelToken())
             pdf.close()
             return conversion
 
@@ -130,7 +130,7 @@ def workplaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_pages_of_slides_are_cut_as_others_are(desk: Desk) -> None:
     data = pptx(Slide("the first slide of harbour and quay"), Slide("the second slide of ropes and anchors"))
-    with in_a_file(data) as file, desk.opener.open(file, "", "a file", MediaType.PPTX, Patience()) as opened:
+    with in_a_file(data) as file, desk.opener.open(file, "", "a file", MediaType.PPTX, CancelToken()) as opened:
         page, crops = opened.render(2, with_pixels=True), opened.render_crops(2, 2)
     assert_shows_the_page(page, crops)
     assert [crop.page_number for crop in crops] == [2, 2]
@@ -219,7 +219,7 @@ def test_an_encrypted_file_opens_with_its_password_only(pool: SandboxPool) -> No
             with pytest.raises(EncryptedFile):
                 Desk(pool, passwords).open(file, MediaType.PROTECTED_OOXML)
         with Desk(pool, ("wrong", "david")).opener.open(
-            file, "", "a file", MediaType.PROTECTED_OOXML, Patience()
+            file, "", "a file", MediaType.PROTECTED_OOXML, CancelToken()
         ) as opened:
             assert opened.unlocked
 
@@ -321,10 +321,10 @@ def shows(image: Image.Image, colour: tuple[int, int, int]) -> bool:
 
 
 @contextmanager
-def converting(desk: Desk, data: bytes, media_type: MediaType, patience: Patience) -> Iterator[Future[Conversion]]:
+def converting(desk: Desk, data: bytes, media_type: MediaType, cancel: CancelToken) -> Iterator[Future[Conversion]]:
     """A conversion that LibreOffice has begun to work on."""
     with ThreadPoolExecutor(1) as thread:
-        future = thread.submit(desk.convert, data, media_type, patience)
+        future = thread.submit(desk.convert, data, media_type, cancel)
         wait_for(lambda: future.done() or offices(psutil.Process()))
         yield future
 
@@ -367,19 +367,19 @@ def expect_nothing_left(workplaces: Path, folders: list[str], before: set[int]) 
     assert children() - before - {child.pid for child in sandboxes()} == set()
 
 
-def crash(program: psutil.Process, patience: Patience) -> None:
+def crash(program: psutil.Process, cancel: CancelToken) -> None:
     program.send_signal(signal.SIGSEGV)
 
 
-def hang(program: psutil.Process, patience: Patience) -> None:
+def hang(program: psutil.Process, cancel: CancelToken) -> None:
     program.suspend()
 
 
-def stop(program: psutil.Process, patience: Patience) -> None:
-    patience.stop()
+def stop(program: psutil.Process, cancel: CancelToken) -> None:
+    cancel.stop()
 
 
-def nothing(program: psutil.Process, patience: Patience) -> None:
+def nothing(program: psutil.Process, cancel: CancelToken) -> None:
     pass
 
 
@@ -399,19 +399,19 @@ def test_however_a_conversion_ends_nothing_is_left(
     pool: SandboxPool,
     workplaces: Path,
     monkeypatch: pytest.MonkeyPatch,
-    fault: Callable[[psutil.Process, Patience], None],
+    fault: Callable[[psutil.Process, CancelToken], None],
     error: type[Exception] | None,
     isolated: bool,
 ) -> None:
     if not isolated:
         monkeypatch.setattr(confinement, "namespaces", tuple)
     before = children()
-    desk, patience = Desk(pool, seconds=6 if fault is hang else 120), Patience()
+    desk, cancel = Desk(pool, seconds=6 if fault is hang else 120), CancelToken()
     data = LARGE.read_bytes() if error else odp(Slide("words"))
-    with converting(desk, data, MediaType.DOCX if error else MediaType.ODP, patience) as future:
+    with converting(desk, data, MediaType.DOCX if error else MediaType.ODP, cancel) as future:
         folders = list(map(str, workplaces.glob("pagesight-*")))
         for program in offices(psutil.Process()):
-            fault(program, patience)
+            fault(program, cancel)
         raised = future.exception()
     assert type(raised) is (error or type(None)), raised
     expect_nothing_left(workplaces, folders, before)
@@ -428,11 +428,11 @@ import json, sys
 from pathlib import Path
 from pipeline.core.models import MediaType
 from pipeline.rendering.conversion import confinement, office
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 if sys.argv[1] == "plain":
     confinement.namespaces = tuple
 with open(sys.argv[2], "rb") as file:
-    office.convert(file, MediaType.DOCX, ["unguessable"], confinement.ConversionLimits(120, 1024, 200), Patience())
+    office.convert(file, MediaType.DOCX, ["unguessable"], confinement.ConversionLimits(120, 1024, 200), CancelToken())
 """
 
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from pipeline.core.models import AnswerKind, RenderedPage, Value
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.vision.endpoint.asking import Asker
 from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.limits import LocalLimiter
@@ -64,7 +64,7 @@ def image_of(seed: int) -> str:
 
 
 def read(reader: ModelReader, page: RenderedPage) -> PageAnswers:
-    return reader.read(page, "en", Patience())
+    return reader.read(page, "en", CancelToken())
 
 
 def asked_of(answers: PageAnswers) -> tuple[str, ...]:
@@ -115,8 +115,8 @@ def test_where_one_question_changed_only_that_is_asked(standin: Standin) -> None
 
 def test_closed_questions_are_not_asked_again_for_another_language(standin: Standin) -> None:
     with reading(standin, parse_profile(SURVEY)) as reader:
-        reader.read(rendered_page(1), "de", Patience())
-        again = reader.read(rendered_page(1), "fr", Patience())
+        reader.read(rendered_page(1), "de", CancelToken())
+        again = reader.read(rendered_page(1), "fr", CancelToken())
 
     assert again.cached == 2
     assert len(standin.requests()) == 4

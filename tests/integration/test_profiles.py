@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.models import AnswerKind
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.search import BATCHES, PAGES, Index
 from support.fleet_runs import Fleet
 from support.page_records import page, page_write
@@ -202,12 +202,12 @@ def test_the_index_learns_fields_once_and_keeps_their_types(index: Index) -> Non
     assert index.install() == ()
     index.require_answers(kinds)
     record = page(answers={"total": 12.5, "kind": "invoice"})
-    assert index.write([page_write(record)], Patience()).written == 1
+    assert index.write([page_write(record)], CancelToken()).written == 1
 
     index.require_answers({"kind": AnswerKind.LIST})
     with pytest.raises(SettingsError, match=r"answers\.kind"):
         index.require_answers({"kind": AnswerKind.YES_NO})
-    refused = index.write([page_write(page(2, answers={"mood": "calm"}))], Patience()).refused
+    refused = index.write([page_write(page(2, answers={"mood": "calm"}))], CancelToken()).refused
     assert "mood" in next(iter(refused.values()))
 
 

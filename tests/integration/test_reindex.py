@@ -18,7 +18,7 @@ from elasticsearch.helpers import bulk
 from pipeline.archive import Archive, Store
 from pipeline.core.errors import Overtaken, ServiceRefused, SettingsError
 from pipeline.core.models import Reading
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.url_signing import Signer
 from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.projection import rebuild as reindexing
@@ -59,7 +59,7 @@ def client(elasticsearch_url: str) -> Iterator[Elasticsearch]:
 def large(large_archive: Path, tmp_path: Path, index: Index) -> Projector:
     """The 2,000 pages, and indices that hold them."""
     shutil.copytree(large_archive, tmp_path / "archive")
-    projector = Projector(Archive(Store(str(tmp_path / "archive"))), index, Patience(), Signer())
+    projector = Projector(Archive(Store(str(tmp_path / "archive"))), index, CancelToken(), Signer())
     reindex(projector, [COLLECTION])
     return projector
 
@@ -69,7 +69,7 @@ def small(tmp_path: Path, index: Index) -> Projector:
     """60 pages, and indices that hold them."""
     archive = begin(tmp_path / "archive")
     fill(archive, 3)
-    projector = Projector(archive, index, Patience(), Signer())
+    projector = Projector(archive, index, CancelToken(), Signer())
     reindex(projector, [COLLECTION])
     return projector
 
@@ -219,7 +219,7 @@ def test_languages_that_the_server_has_learnt_reach_writers_that_were_there_befo
     client.indices.create(index="pages-v1", aliases={"pages": {}, "pages-write": {"is_write_index": True}})
     bare_index.look_again()
     assert "de" not in bare_index.languages
-    projector = Projector(begin(tmp_path / "archive"), bare_index, Patience(), Signer())
+    projector = Projector(begin(tmp_path / "archive"), bare_index, CancelToken(), Signer())
     with Index(str(client.transport.node_pool.get().base_url)) as other:
         reindex(projector.of(other))
     write_document(projector, 1)  # with what it knew of the former index
@@ -333,7 +333,7 @@ def commands(
     pagesight = make_pagesight(elasticsearch_url)
     shutil.copytree(large_archive, pagesight.archive_folder)
     assert pagesight.run("reindex").code == 0
-    return pagesight, Projector(pagesight.archive, bare_index, Patience(), Signer())
+    return pagesight, Projector(pagesight.archive, bare_index, CancelToken(), Signer())
 
 
 def test_killed_at_any_moment_it_leaves_the_live_indices_whole_and_the_next_run_cleans_up(

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable, Stopped
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.search import PAGES, Index, Written
 from support.faulty_elasticsearch import (
     answers,
@@ -26,7 +26,7 @@ RECORDS = [page(number, text=f"page {number}") for number in range(1, 41)]
 
 def write_through(server, records=RECORDS):
     with Index(server.url) as index:
-        return index.write(map(page_write, records), Patience())
+        return index.write(map(page_write, records), CancelToken())
 
 
 def stored(index, records=RECORDS):
@@ -89,20 +89,20 @@ def test_a_server_that_is_no_elasticsearch_is_refused(elasticsearch_url):
 
 
 def test_who_waits_says_for_what_and_can_be_stopped(elasticsearch_url):
-    patience = Patience()
+    cancel = CancelToken()
     with faulty(elasticsearch_url, *[answers(503)] * 50) as server, Index(server.url) as index:
         seen = []
 
         def look_and_stop():
-            while patience.waiting is None:
+            while cancel.waiting is None:
                 pass
-            seen.append(patience.waiting)
-            patience.stop()
+            seen.append(cancel.waiting)
+            cancel.stop()
 
         watcher = threading.Thread(target=look_and_stop)
         watcher.start()
         with pytest.raises(Stopped):
-            index.write(map(page_write, RECORDS), patience)
+            index.write(map(page_write, RECORDS), cancel)
         watcher.join()
     assert seen[0].service == "elasticsearch"
     assert "503" in seen[0].cause
@@ -124,7 +124,7 @@ def test_a_cluster_that_is_away_is_unavailable_not_broken():
 def test_a_node_that_is_stopped_in_the_middle_is_waited_for_and_nothing_is_lost(make_node):
     node = make_node()
     url = node.start()
-    patience = Patience()
+    cancel = CancelToken()
     half_way = threading.Event()
     records = [page(number, text="word " * 50) for number in range(1, 3001)]
 
@@ -137,7 +137,7 @@ def test_a_node_that_is_stopped_in_the_middle_is_waited_for_and_nothing_is_lost(
     def restart():
         half_way.wait()
         node.stop()
-        while patience.waiting is None:
+        while cancel.waiting is None:
             half_way.wait(0.01)
         node.start()
 
@@ -145,7 +145,7 @@ def test_a_node_that_is_stopped_in_the_middle_is_waited_for_and_nothing_is_lost(
         index.install()
         other = threading.Thread(target=restart)
         other.start()
-        written = index.write(writes(), patience)
+        written = index.write(writes(), cancel)
         other.join()
         assert not written.refused
         assert written.written + written.stale == 3000

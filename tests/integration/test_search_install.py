@@ -8,7 +8,7 @@ import pytest
 from elasticsearch import BadRequestError, Elasticsearch
 
 from pipeline.core.errors import ServiceRefused
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, Index, Layout, Write
 from support.page_records import page, page_write
 
@@ -106,13 +106,13 @@ def test_languages_that_the_server_has_learnt_since_are_added_to_the_live_index(
 
 @pytest.mark.parametrize("alias", [PAGES_WRITE, SOURCES, DOCUMENTS, BATCHES, RUNS])
 def test_unknown_fields_are_refused_everywhere(index, alias):
-    written = index.write([Write(alias, "1", 1, {"revision": 1, "colour": "blue"})], Patience())
+    written = index.write([Write(alias, "1", 1, {"revision": 1, "colour": "blue"})], CancelToken())
     assert "colour" in written.refused["1"]
 
 
 def test_unknown_fields_are_refused_deep_within_a_record(index):
     record = page(image={"width": 3, "colour": "blue"})
-    (reason,) = index.write([page_write(record)], Patience()).refused.values()
+    (reason,) = index.write([page_write(record)], CancelToken()).refused.values()
     assert "colour" in reason
 
 
@@ -133,14 +133,14 @@ def test_unknown_fields_are_refused_deep_within_a_record(index):
     ],
 )
 def test_a_bare_word_as_kibana_sends_it_finds_every_kind_of_text(index, client, record):
-    index.write([page_write(record)], Patience())
+    index.write([page_write(record)], CancelToken())
     index.refresh(PAGES)
     assert client.search(index=PAGES, query={"query_string": {"query": "zebra"}})["hits"]["total"]["value"] == 1
 
 
 def test_our_mapping_is_not_opened_by_dates_or_numbers_in_strings(index, client):
     record = page(exif={"DateTime": "2024:01:02 03:04:05", "Make": "2024-01-02"})
-    index.write([page_write(record)], Patience())
+    index.write([page_write(record)], CancelToken())
     index.refresh(PAGES)
     assert client.search(index=PAGES, query={"term": {"exif.Make": "2024-01-02"}})["hits"]["total"]["value"] == 1
     with pytest.raises(BadRequestError):

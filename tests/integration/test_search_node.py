@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import ServiceRefused
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.local.elasticsearch import LocalNode
 from pipeline.search import Index
 from support.page_records import page, page_id, page_write
@@ -53,7 +53,7 @@ def test_a_node_starts_once_keeps_its_data_and_port_and_ends_when_told(make_node
 
     with Index(url) as index:
         index.install()
-        index.write([page_write(page())], Patience())
+        index.write([page_write(page())], CancelToken())
     assert node.stop()
     assert not node.stop()
     assert node.status() == type(status)(None, None, status.folder)

@@ -6,13 +6,13 @@ import pytest
 
 from pipeline.core.errors import ServiceRefused
 from pipeline.core.models import DocumentStatus, PageStatus
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES, Index, Write
 from support.page_records import DOCUMENT, error, failed_source, page, page_id, page_write
 
 
 def fill(index: Index, *records: dict) -> None:
-    assert not index.write(map(page_write, records), Patience()).refused
+    assert not index.write(map(page_write, records), CancelToken()).refused
     index.refresh(PAGES)
 
 
@@ -173,7 +173,7 @@ def test_documents_are_found_by_id_name_and_path(index):
     document = page()["document"]
     other = document | {"id": "cd" * 32, "name": "50%*.pdf", "path": ["/Archive/50%*.pdf"]}
     records = [{"collection": "default", "document": kept, "status": "complete"} for kept in (document, other)]
-    index.write([Write(DOCUMENTS, kept["document"]["id"], 1, kept) for kept in records], Patience())
+    index.write([Write(DOCUMENTS, kept["document"]["id"], 1, kept) for kept in records], CancelToken())
     index.refresh(DOCUMENTS)
 
     def names(term: str, **how: str) -> list[str]:
@@ -204,7 +204,7 @@ def test_pages_are_counted_by_status(index):
 
 
 def test_every_failure_is_listed_however_many_there_are(index):
-    index.write((failed_source(number) for number in range(600)), Patience())
+    index.write((failed_source(number) for number in range(600)), CancelToken())
     index.refresh(SOURCES)
     fill(index, *(page(number, status="failed", error=error("render_timeout")) for number in range(1, 601)), page(601))
     failures = list(index.queries.failures())
@@ -231,7 +231,7 @@ def test_failures_are_narrowed_down(index):
         page(2, status="failed", error=error("corrupt"), batch="b2"),
         page(2, status="failed", error=error("corrupt"), name="a*b.pdf", document={"id": "cd" * 32}),
     )
-    index.write([failed_source(7)], Patience())
+    index.write([failed_source(7)], CancelToken())
     index.refresh(SOURCES)
 
     def found(**wanted: object) -> list[tuple[str | None, int | None]]:

@@ -6,7 +6,7 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from pipeline.core.errors import ServiceRefused
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.search import PAGES, PAGES_WRITE, Index, Write, Written
 from support.page_records import page, page_id, page_write
 
@@ -14,7 +14,7 @@ INDICES = frozenset({"pages-v1"})
 
 
 def write(index: Index, *writes: Write) -> Written:
-    return index.write(writes, Patience())
+    return index.write(writes, CancelToken())
 
 
 def test_records_are_stored_as_they_are(index):
@@ -86,17 +86,17 @@ def test_writes_are_taken_from_an_iterator_as_they_are_sent(index):
             if number == 600:
                 assert index.versions(PAGES, [page_id(page(1))])
 
-    assert index.write(writes(), Patience()) == Written(written=1200, indices=INDICES)
+    assert index.write(writes(), CancelToken()) == Written(written=1200, indices=INDICES)
     assert taken == 1200
 
 
 def test_nothing_to_write_is_fine(index):
-    assert index.write((), Patience()) == Written()
+    assert index.write((), CancelToken()) == Written()
 
 
 def test_versions_are_told_without_a_refresh_for_any_number_of_ids(index):
     records = [page(number) for number in range(1, 702)]
-    index.write((page_write(record, record["page"]["number"]) for record in records), Patience())
+    index.write((page_write(record, record["page"]["number"]) for record in records), CancelToken())
     versions = index.versions(PAGES, [*map(page_id, records), "absent"])
     assert versions == {page_id(record): record["page"]["number"] for record in records}
 

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.archive import Archive, Store
 from pipeline.core.models import PageStatus, Tombstone
-from pipeline.core.url_signing import Place
+from pipeline.core.url_signing import UrlPrefix
 from pipeline.web.viewing import STRIP_PAGES
 from support.object_store import Bucket, FaultyStore, says
 from support.pagesight_runs import MakePagesight, make_pdf
@@ -195,7 +195,7 @@ def test_with_a_secret_each_url_needs_its_own_key(archive: Archive, keyed: Serve
             assert "key" in answer.text
     # Whether there is anything is not told either.
     assert keyed.ask(f"/view/works/{'e' * 64}/1").status == 403
-    assert keyed.ask(f"/view/{SIGNER.signed(Place.PAGES, f'works/{chr(101) * 64}/1')}").status == 404
+    assert keyed.ask(f"/view/{SIGNER.signed(UrlPrefix.PAGES, f'works/{chr(101) * 64}/1')}").status == 404
 
 
 def test_who_has_a_pages_key_gets_to_its_image_and_its_neighbours(archive: Archive, keyed: Served) -> None:
@@ -357,7 +357,7 @@ def test_an_archive_in_a_bucket_is_served_just_so(bucket: Bucket) -> None:
     with served(archive, secret=SECRET) as server:
         assert server.ask(image_of(reading, SIGNER)).body == archive.image(reading.image.key)
         assert "A bar chart." in server.ask(page_of(reading, SIGNER)).text
-        assert server.ask(f"/view/{SIGNER.signed(Place.PAGES, f'works/{DOCUMENT}/2')}").status == 404
+        assert server.ask(f"/view/{SIGNER.signed(UrlPrefix.PAGES, f'works/{DOCUMENT}/2')}").status == 404
 
 
 def test_an_archive_that_is_away_is_told_and_comes_back(bucket: Bucket, faulty_store: FaultyStore) -> None:

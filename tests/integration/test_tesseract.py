@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.core.errors import AnswerTimeout, AnswerUnusable
 from pipeline.core.models import MediaType, PageFacts, RenderedPage
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.rendering.host.pool import SandboxPool
 from pipeline.vision.ocr.local_reader import LocalReader
 from pipeline.vision.ocr.process import OcrProcess, open_rapidocr
@@ -83,7 +83,7 @@ def test_pages_are_read_by_the_model_of_their_script(
     installed: Tesseract, reader: LocalReader, pool: SandboxPool, name: str, script: str, words: str
 ) -> None:
     manifest()
-    found = reader.read(scanned(pool, name), "en", Patience())
+    found = reader.read(scanned(pool, name), "en", CancelToken())
     assert words in (found.text or "")
     assert found.doubts == ()
     assert found.read_by == f"tesseract-{installed.version}-1-{installed.models[script]}"
@@ -92,7 +92,7 @@ def test_pages_are_read_by_the_model_of_their_script(
 
 def test_a_page_in_latin_is_not_for_it(reader: LocalReader, pool: SandboxPool) -> None:
     manifest()
-    found = reader.read(scanned(pool, "images/phototest.tif"), "en", Patience())
+    found = reader.read(scanned(pool, "images/phototest.tif"), "en", CancelToken())
     assert (found.text or "").startswith("This is a lot of 12 point text")
     assert found.read_by is not None
     assert found.read_by.startswith("rapidocr-")
@@ -105,7 +105,7 @@ def test_a_page_whose_script_has_no_model_here_says_so(
     without = dataclasses.replace(installed, installed=tuple({*installed.installed} & {"osd", "heb", "Hebrew"}))
     page = scanned(pool, "pdf/right_to_left_01.pdf")
     with closing(without.open()) as other_scripts:
-        found = LocalReader(answer_cache(), rapidocr, other_scripts).read(page, "en", Patience())
+        found = LocalReader(answer_cache(), rapidocr, other_scripts).read(page, "en", CancelToken())
     assert found.doubts == ("text_unread",)
     assert found.read_by is not None
     assert found.read_by.startswith("rapidocr-")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
 from pipeline.services import open_archive, open_reader, open_text_asker
-from pipeline.vision.endpoint.asking import Asked, Picture
+from pipeline.vision.endpoint.asking import ImageInput, PromptRequest
 from pipeline.vision.endpoint.limits import LocalLimiter
 from support.standin import Standin
 from support.vision import answer_cache, page_image, rendered_page
@@ -31,11 +31,11 @@ def _endpoint(standin: Standin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def test_an_ocr_model_that_takes_no_prompt_gets_the_image_alone(standin: Standin) -> None:
     asker = open_text_asker(load(), LocalLimiter(1))
     assert asker is not None
-    picture, cache = Picture("0" * 64, page_image(1)), answer_cache()
+    picture, cache = ImageInput("0" * 64, page_image(1)), answer_cache()
 
     for found_before in (False, True):
-        with cache.about(picture.pixels_sha256, Patience()) as known:
-            answer, found = asker.ask(picture, Asked("text", "", "en", 100), known, Patience())
+        with cache.about(picture.pixels_sha256, CancelToken()) as known:
+            answer, found = asker.ask(picture, PromptRequest("text", "", "en", 100), known, CancelToken())
         assert answer.content.startswith("Stand-in text")
         assert found is found_before
     asker.close()
@@ -55,7 +55,7 @@ def test_the_text_of_a_page_is_asked_for_there_and_all_else_of_the_vision_model(
     monkeypatch.setenv("PAGESIGHT_TEXT_PROMPT", "none")
     settings = load()
     with closing(open_reader(settings, open_archive(settings))) as reader:
-        found = reader.read(rendered_page(1), "de", Patience())
+        found = reader.read(rendered_page(1), "de", CancelToken())
 
         assert found.description
         assert found.text

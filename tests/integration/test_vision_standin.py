@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from jina_standin.protocol import describe
 from pipeline.core.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, ServiceUnavailable, Stopped
-from pipeline.core.retry import SUSPECT_ATTEMPTS, Patience
+from pipeline.core.retry import SUSPECT_ATTEMPTS, CancelToken
 from pipeline.vision.endpoint.asking import Asker
 from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.limits import LocalLimiter
@@ -59,15 +59,15 @@ def image_of(seed: int) -> str:
 
 def read_pages(reader: ModelReader, seeds: range, threads: int = 8) -> list[str | None]:
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda seed: reader.read(rendered_page(seed), "de", Patience()).description, seeds))
+        return list(pool.map(lambda seed: reader.read(rendered_page(seed), "de", CancelToken()).description, seeds))
 
 
 def test_pages_are_answered_with_the_stand_ins_own_words(standin: Standin) -> None:
     standin.tell(answers={image_of(1): {"description": "Ein Brief.", "text": "Sehr geehrte Frau"}})
 
     with reading(standin) as reader:
-        answers = reader.read(rendered_page(1), "de", Patience())
-        other = reader.read(rendered_page(2), "de", Patience())
+        answers = reader.read(rendered_page(1), "de", CancelToken())
+        other = reader.read(rendered_page(2), "de", CancelToken())
 
     assert (answers.description, answers.text) == ("Ein Brief.", "Sehr geehrte Frau")
     assert other.description == describe(image_of(2)[:8], ["German"])
@@ -112,13 +112,13 @@ def test_a_cold_service_is_waited_for_and_nothing_is_asked_twice(standin: Standi
 
 def test_a_limit_makes_everyone_pause_for_as_long_as_it_says(standin: Standin) -> None:
     standin.have("limited", images=[image_of(0)], times=1, retry_after="1")
-    patience = Patience()
+    cancel = CancelToken()
     with reading(standin) as reader, ThreadPoolExecutor(1) as threads:
         began = time.monotonic()
-        limited = threads.submit(reader.read, rendered_page(0), "de", patience)
-        while patience.waiting is None:
+        limited = threads.submit(reader.read, rendered_page(0), "de", cancel)
+        while cancel.waiting is None:
             time.sleep(0.001)
-        reader.read(rendered_page(1), "de", patience)
+        reader.read(rendered_page(1), "de", cancel)
         waited = time.monotonic() - began
         limited.result()
 
@@ -141,10 +141,10 @@ def test_a_limit_of_requests_in_flight_is_lived_with(standin: Standin) -> None:
 def test_a_page_that_hangs_is_given_up_because_others_are_answered(standin: Standin) -> None:
     standin.have("hanging", images=[image_of(0)])
     with reading(standin, read_seconds=0.3) as reader, ThreadPoolExecutor(2) as threads:
-        hanging = threads.submit(reader.read, rendered_page(0), "de", Patience())
+        hanging = threads.submit(reader.read, rendered_page(0), "de", CancelToken())
         seed = 1
         while not hanging.done():
-            reader.read(rendered_page(seed), "de", Patience())
+            reader.read(rendered_page(seed), "de", CancelToken())
             seed += 1
 
         with pytest.raises(AnswerTimeout):
@@ -157,20 +157,20 @@ def test_a_service_that_hangs_for_everyone_is_waited_for(standin: Standin) -> No
     standin.have("hanging", times=4)
 
     with reading(standin, read_seconds=0.3) as reader:
-        answers = reader.read(rendered_page(0), "de", Patience())
+        answers = reader.read(rendered_page(0), "de", CancelToken())
 
     assert answers.answers[0].attempts > SUSPECT_ATTEMPTS
 
 
 def test_a_stop_ends_the_wait_for_a_service(standin: Standin) -> None:
     standin.have("cold")
-    patience = Patience()
+    cancel = CancelToken()
     with reading(standin) as reader, ThreadPoolExecutor(1) as threads:
-        page = threads.submit(reader.read, rendered_page(0), "de", patience)
-        while patience.waiting is None:
+        page = threads.submit(reader.read, rendered_page(0), "de", cancel)
+        while cancel.waiting is None:
             time.sleep(0.001)
-        waiting = patience.waiting
-        patience.stop()
+        waiting = cancel.waiting
+        cancel.stop()
 
         with pytest.raises(Stopped):
             page.result()
@@ -204,7 +204,7 @@ def test_a_garbled_answer_is_asked_for_three_times_at_once(standin: Standin) -> 
     standin.have("garbled", images=[image_of(0)])
 
     with reading(standin) as reader, pytest.raises(AnswerUnusable):
-        reader.read(rendered_page(0), "de", Patience())
+        reader.read(rendered_page(0), "de", CancelToken())
 
     assert standin.counters()["requests"] == 3
 
@@ -212,15 +212,15 @@ def test_a_garbled_answer_is_asked_for_three_times_at_once(standin: Standin) -> 
 @pytest.mark.parametrize(("fault", "remedy"), [("broke", "Top up"), ("bad_key", "PAGESIGHT_VLM_API_KEY")])
 def test_a_refusal_stops_the_run_and_keeps_what_was_answered(standin: Standin, fault: str, remedy: str) -> None:
     with reading(standin) as reader:
-        reader.read(rendered_page(0), "de", Patience())
+        reader.read(rendered_page(0), "de", CancelToken())
         standin.have(fault)
         with pytest.raises(ServiceRefused) as caught:
-            reader.read(rendered_page(1), "de", Patience())
+            reader.read(rendered_page(1), "de", CancelToken())
         assert remedy in caught.value.remedy
-        assert reader.read(rendered_page(0), "de", Patience()).cached == 2
+        assert reader.read(rendered_page(0), "de", CancelToken()).cached == 2
 
         standin.be_well()
-        assert reader.read(rendered_page(1), "de", Patience()).description
+        assert reader.read(rendered_page(1), "de", CancelToken()).description
 
 
 @pytest.mark.parametrize("fault", ["cut_off", "looping"])
@@ -228,7 +228,7 @@ def test_an_answer_that_used_up_its_tokens_is_truncated_whatever_it_says(standin
     standin.have(fault, prompt_has="Write down")
 
     with reading(standin) as reader:
-        answers = reader.read(rendered_page(0), "de", Patience())
+        answers = reader.read(rendered_page(0), "de", CancelToken())
 
     assert answers.truncated
     assert "cut_off:text" in answers.doubts
@@ -239,7 +239,7 @@ def test_threads_that_want_the_same_page_ask_once(standin: Standin) -> None:
     standin.tell(latency_seconds=0.05)
 
     with reading(standin) as reader, ThreadPoolExecutor(20) as threads:
-        answers = list(threads.map(lambda _: reader.read(rendered_page(0), "de", Patience()), range(20)))
+        answers = list(threads.map(lambda _: reader.read(rendered_page(0), "de", CancelToken()), range(20)))
 
     assert standin.counters()["requests"] == 2
     assert sum(answer.cached for answer in answers) == 38

@@ -8,13 +8,13 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.core.errors import UnsupportedFormat
-from pipeline.core.threads import Places
+from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.conversion import Converter
 from pipeline.rendering.conversion import djvu, office
 from pipeline.rendering.conversion.confinement import ConversionLimits
 
 LIMITS = ConversionLimits(seconds=120, memory_mb=1024, sheet_pages=200)
-CONVERTER = Converter(LIMITS, Places(2))
+CONVERTER = Converter(LIMITS, PrioritySemaphore(2))
 
 
 def require_programs(*finders: Callable[[], object]) -> None:

@@ -27,8 +27,8 @@ from PIL import Image
 
 from pipeline.core.errors import OutcomeError
 from pipeline.core.models import MediaType, RenderedPage, Route
-from pipeline.core.retry import Patience
-from pipeline.core.threads import Places
+from pipeline.core.retry import CancelToken
+from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.conversion import Converter
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
@@ -99,7 +99,7 @@ class Fuzzer:
         fuzzed, seeds = Fuzzed(kind), seed_files()[kind]
         before, others = descriptors(), set(psutil.Process().children(recursive=True))
         with closing(SandboxPool(1, self._limits)) as pool:
-            opener = Opener(pool, Passwords(), Converter(self._conversion, Places(1)))
+            opener = Opener(pool, Passwords(), Converter(self._conversion, PrioritySemaphore(1)))
             honest = self._honest(opener)
             while going_on(fuzzed.outcomes.total()):
                 data = mutate(seeds, chance)
@@ -145,18 +145,18 @@ class Fuzzer:
         Raises:
             OutcomeError: what is wrong with it.
         """
-        patience, path, name = Patience(), "a/file", hashlib.file_digest(file, "sha256").hexdigest()
+        cancel, path, name = CancelToken(), "a/file", hashlib.file_digest(file, "sha256").hexdigest()
         if kind.route in (Route.CONTAINER, Route.PDF):
-            opener.members(file, path, patience)
-            for _ in opener.extract(file, path, 0, EXTRACTED_BYTES, patience):
+            opener.members(file, path, cancel)
+            for _ in opener.extract(file, path, 0, EXTRACTED_BYTES, cancel):
                 pass
         if kind.route is not Route.CONTAINER:
-            with opener.open(file, name, path, kind, patience) as document:
+            with opener.open(file, name, path, kind, cancel) as document:
                 for number in range(1, min(document.pages, PAGES) + 1):
                     check(document.render(number))
 
     def _honest(self, opener: Opener) -> str:
-        with in_a_file(honest_file()) as file, opener.open(file, "", "", MediaType.PNG, Patience()) as document:
+        with in_a_file(honest_file()) as file, opener.open(file, "", "", MediaType.PNG, CancelToken()) as document:
             return document.render(1).pixels_sha256
 
     def _save(self, kind: MediaType, data: bytes) -> Path:
@@ -178,11 +178,11 @@ def seed_files() -> dict[MediaType, tuple[bytes, ...]]:
     seeds: dict[MediaType, list[bytes]] = defaultdict(list)
     limits = RenderLimits(30, 1024, 2_000, 100_000_000, max_members=1_000, max_expansion=100)
     with closing(SandboxPool(1, limits)) as pool:
-        opener = Opener(pool, Passwords(), Converter(ConversionLimits(30, 1024, 20), Places(1)))
+        opener = Opener(pool, Passwords(), Converter(ConversionLimits(30, 1024, 20), PrioritySemaphore(1)))
         for data in (*_corpus_files(), *_made_files()):
             try:
                 with in_a_file(data) as file:
-                    kind = opener.refine(file, media_type_of(data[:HEAD_BYTES]), Patience())
+                    kind = opener.refine(file, media_type_of(data[:HEAD_BYTES]), CancelToken())
             except OutcomeError:
                 continue
             seeds[kind].append(data)

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.core.languages import CLOSE_LANGUAGES, base, english_name
 from pipeline.vision.profile import load_profile
-from pipeline.vision.quality.checks import Context, Fault, Kind, check
+from pipeline.vision.quality.checks import AnswerType, Context, Fault, check
 from support.corpus import CORPUS, manifest
 from support.page_sentences import HELD_OUT_REFUSALS, PREAMBLES, REFUSALS, SENTENCES
 
@@ -244,7 +244,7 @@ def page_context(text: str, *, layer: bool, **changed: Any) -> Context:
     characters = sum(map(len, text.split()))
     question = PROMPTS["text"]
     known = Context(
-        kind=Kind.VERBATIM,
+        kind=AnswerType.VERBATIM,
         prompt=question.prompt_in("en"),
         language=None,
         max_tokens=question.max_tokens,
@@ -266,7 +266,7 @@ def prose_context(language: str, text: str, *, caption: bool = False, **changed:
     prompt = CAPTION_PROMPT.format(language=english_name(language)) if caption else question.prompt_in(language)
     known = replace(
         page_context("x" * 900, layer=False),
-        kind=Kind.PROSE,
+        kind=AnswerType.PROSE,
         prompt=prompt,
         language=language,
         max_tokens=question.max_tokens,
@@ -436,7 +436,7 @@ def _clean_prose(rng: random.Random, language: str, known: Sequence[tuple[str, s
     of_blank = prose_context(language, known[0][1], blank=True, ink_share=0.0)
     yield Labelled(source, CLEAN, "This page is blank: nothing is on it.", replace(of_blank, language="en"))
     for answer in ("Yes", "No.", "42", "invoice", "chart", "1.234,50"):
-        closed = replace(of_blank, kind=Kind.CLOSED, language=None, max_tokens=8, tokens_out=2, blank=False)
+        closed = replace(of_blank, kind=AnswerType.CLOSED, language=None, max_tokens=8, tokens_out=2, blank=False)
         yield Labelled(source, CLEAN, answer, closed)
 
 

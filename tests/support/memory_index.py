@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from pipeline.archive import Archive
 from pipeline.core.models import AnswerKind
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.url_signing import Signer
 from pipeline.projection.projector import Projector
 from pipeline.search import PAGES, PAGES_WRITE, Generation, Index, PagesIndex, Write, Written
@@ -42,7 +42,7 @@ class MemoryIndex:
         self.requests: Counter[str] = Counter()
         self.answers: dict[str, AnswerKind] = {}
 
-    def write(self, writes: Iterable[Write], patience: Patience) -> Written:
+    def write(self, writes: Iterable[Write], cancel: CancelToken) -> Written:
         counts: Counter[str] = Counter()
         with self._lock:
             self.requests["write"] += 1
@@ -79,7 +79,7 @@ class MemoryIndex:
             self._records.pop(alias, None)
 
     def projector(self, archive: Archive) -> Projector:
-        return Projector(archive, cast(Index, self), Patience(), Signer())
+        return Projector(archive, cast(Index, self), CancelToken(), Signer())
 
 
 def _index(alias: str) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 from reportlab.pdfgen import canvas
 
 from pipeline.core.models import MediaType, RenderedPage
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.rendering.host.pool import OpenDocument, SandboxPool
 from pipeline.rendering.protocol import RenderLimits
 
@@ -45,13 +45,13 @@ def opened(
     pool: SandboxPool,
     data: bytes,
     media_type: MediaType,
-    patience: Patience | None = None,
+    cancel: CancelToken | None = None,
     passwords: Sequence[str] = (),
 ) -> Iterator[OpenDocument]:
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.flush()
-        with pool.open(file, media_type, patience, lambda: passwords) as document:
+        with pool.open(file, media_type, cancel, lambda: passwords) as document:
             yield document
 
 

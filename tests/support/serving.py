@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from pipeline.archive import Archive, image_stem
 from pipeline.core.models import Reading
-from pipeline.core.url_signing import Place, Signer, page_path
+from pipeline.core.url_signing import Signer, UrlPrefix, page_path
 from pipeline.web import Access, make_app
 from support.readings import full_reading
 
@@ -96,22 +96,22 @@ def shelve(archive: Archive, page: int = 1, pages: int = 1, **changes: object) -
 
 def page_of(reading: Reading, signer: Signer | None = None) -> str:
     """The URL of a page's page."""
-    return _url(Place.PAGES, page_path(reading.collection, reading.document.id, reading.page_number), signer)
+    return _url(UrlPrefix.PAGES, page_path(reading.collection, reading.document.id, reading.page_number), signer)
 
 
 def image_of(reading: Reading, signer: Signer | None = None) -> str:
     """The URL of a page's image."""
     assert reading.image is not None
-    return _url(Place.IMAGES, reading.image.key, signer)
+    return _url(UrlPrefix.IMAGES, reading.image.key, signer)
 
 
 def thumbnail_of(reading: Reading, signer: Signer | None = None) -> str:
     """The URL of a page's thumbnail."""
     assert reading.image is not None
-    return _url(Place.IMAGES, reading.image.thumbnail_key, signer)
+    return _url(UrlPrefix.IMAGES, reading.image.thumbnail_key, signer)
 
 
-def _url(place: Place, path: str, signer: Signer | None) -> str:
+def _url(place: UrlPrefix, path: str, signer: Signer | None) -> str:
     return f"/{place.value}/{(signer or Signer()).signed(place, path)}"
 
 

@@ -18,7 +18,7 @@ from pipeline.core.settings import load
 from workers.app import configuration
 from workers.recovery.poison import Poison
 from workers.redis.connection import connect
-from workers.redis.heartbeats import Registry, WorkerInfo, worker_id
+from workers.redis.heartbeats import Heartbeats, WorkerInfo, worker_id
 
 #: What the worker tells the test: [message, worker, deaths] of everything begun, and what was ended.
 BEGUN = "test:begun"
@@ -32,7 +32,7 @@ app = Celery("tiny")
 app.conf.update(own)
 
 client = connect(load())
-registry = Registry(client, worker_id(), alive_seconds=float(os.environ.get("ALIVE_SECONDS", "2")))
+registry = Heartbeats(client, worker_id(), alive_seconds=float(os.environ.get("ALIVE_SECONDS", "2")))
 poison = Poison(client, registry)
 
 

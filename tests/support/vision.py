@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from PIL import Image
 
 from pipeline.core.models import Answer, OriginalImage, PageFacts, RenderedPage
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.vision.endpoint.asking import Asker, Model, Models
 from pipeline.vision.model.model_reader import ModelReader
 from pipeline.vision.profile import Profile
@@ -92,9 +92,9 @@ def answer_cache(store: AnswersInMemory | None = None) -> AnswerCache:
     return AnswerCache(store or AnswersInMemory(), LeasesInMemory())
 
 
-def get_or_ask(cache: AnswerCache, key: str, ask: Callable[[], Answer], patience: Patience) -> tuple[Answer, bool]:
+def get_or_ask(cache: AnswerCache, key: str, ask: Callable[[], Answer], cancel: CancelToken) -> tuple[Answer, bool]:
     """One answer about an image that nothing else is asked about."""
-    with cache.about("image", patience) as answers:
+    with cache.about("image", cancel) as answers:
         return answers.get_or_ask(key, ask)
 
 

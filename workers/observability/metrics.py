@@ -20,7 +20,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from pipeline.batches.handlers import Report
+from pipeline.batches.handlers import MessageReport
 from pipeline.core.retry import Waiting
 from pipeline.pages.process import Stage
 
@@ -60,7 +60,7 @@ class Metrics:
         self._waited_for: set[str] = set()
         self._used = {"calls": 0, "in": 0, "out": 0}
 
-    def range_ended(self, report: Report, ending: Ending = "done") -> None:
+    def range_ended(self, report: MessageReport, ending: Ending = "done") -> None:
         """Count what working a message came to."""
         for status, number in report.pages.items():
             self._pages.labels(status).inc(number)

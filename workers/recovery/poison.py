@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from redis import Redis
 
 from workers.redis.connection import translated
-from workers.redis.heartbeats import IS_DEAD, WORKER, Registry
+from workers.redis.heartbeats import IS_DEAD, WORKER, Heartbeats
 from workers.redis.queues import KEY_PREFIX, UNACKED_INDEX
 
 WORKING = KEY_PREFIX + "working"
@@ -90,7 +90,7 @@ class Poison:
     away.
     """
 
-    def __init__(self, client: Redis, registry: Registry) -> None:
+    def __init__(self, client: Redis, registry: Heartbeats) -> None:
         self._client = client
         self._registry = registry
         self._begin = client.register_script(_BEGIN)

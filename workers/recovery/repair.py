@@ -16,11 +16,11 @@ from redis import Redis
 from pipeline.archive import Archive
 from pipeline.batches.messages import PART_SOURCES, Project
 from pipeline.core.iterables import batched
-from pipeline.core.models import Entry, Lane
-from pipeline.core.retry import Patience
-from pipeline.maintenance.audit import ONLY_REPORTED, Batches, Comparing, Difference, Kind, source_of
+from pipeline.core.models import BatchEntry, Lane
+from pipeline.core.retry import CancelToken
+from pipeline.maintenance.audit import ONLY_REPORTED, Audit, Batches, Difference, DifferenceKind, source_of
 from pipeline.projection.projector import CHUNK, Projector
-from workers.client import Fleet, Order
+from workers.client import EnqueueRequest, Fleet
 from workers.recovery.sweep import is_lost, open_batches, republish
 from workers.redis.connection import translated
 from workers.redis.queues import KEY_PREFIX
@@ -32,7 +32,7 @@ SHOWN = "pages that were never read"
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RepairReport:
     """What a comparison found, and what was enqueued because of it."""
 
     totals: dict[str, int]
@@ -54,11 +54,11 @@ def repair(
     fleet: Fleet,
     *,
     dry_run: bool,
-    patience: Patience,
+    cancel: CancelToken,
     collections: Iterable[str] | None = None,
     found: Callable[[Difference], None] = lambda _difference: None,
     advance: Callable[[], None] = lambda: None,
-) -> Comparison:
+) -> RepairReport:
     """Compare sources, archive and index, and enqueue what is missing unless it is a dry run.
 
     Args:
@@ -76,7 +76,7 @@ def repair(
         ServiceUnavailable: Redis is away, or Elasticsearch went away while its records were listed.
         Stopped: the patience has ended.
     """
-    projector = replace(projector, patience=patience)
+    projector = replace(projector, cancel=cancel)
     return _Repair(projector, fleet, dry_run, found, advance).run(None if collections is None else list(collections))
 
 
@@ -95,13 +95,13 @@ class _Repair:
         self._dry_run = dry_run
         self._found = found
         self._batches = Batches(self._archive)
-        self._comparing = Comparing(projector, self._batches, advance)
+        self._comparing = Audit(projector, self._batches, advance)
         self._queued = Queued(fleet.redis)
-        self._totals: Counter[Kind] = Counter()
+        self._totals: Counter[DifferenceKind] = Counter()
         self._begun: list[str] = []
         self._published = 0
 
-    def run(self, collections: list[str] | None) -> Comparison:
+    def run(self, collections: list[str] | None) -> RepairReport:
         names = self._archive.collections() if collections is None else collections
         if not self._dry_run:
             self._queued.forget_if_empty(self._fleet)
@@ -115,7 +115,7 @@ class _Repair:
                 self._note(difference)
         for difference in self._comparing.batch_records(names):
             self._mend_batch(difference)
-        return Comparison(
+        return RepairReport(
             {kind.value: number for kind, number in self._totals.items()}, tuple(self._begun), self._published
         )
 
@@ -127,7 +127,9 @@ class _Repair:
         for batch in open_batches(self._archive):
             if batch.collection in names and batch.state == "working" and is_lost(batch, self._fleet.lanes):
                 why = "it has not ended, and no queue holds what it still needs"
-                self._note(Difference(Kind.BATCH_LOST, "batch", batch.id, why, batch.collection, batch=batch.id))
+                self._note(
+                    Difference(DifferenceKind.BATCH_LOST, "batch", batch.id, why, batch.collection, batch=batch.id)
+                )
                 if not self._dry_run:
                     self._published += republish(batch, self._archive, self._fleet.lanes, self._fleet.publish)
                     self._projector.batch(self._archive.batch(batch.id) or batch)
@@ -156,25 +158,27 @@ class _Repair:
             return
         kept = self._archive.collection(collection)
         assert kept is not None
-        order = Order(collection, None, kept.language, Lane.BACKFILL)
+        order = EnqueueRequest(collection, None, kept.language, Lane.BACKFILL)
         batch = self._fleet.enqueue_sources(order, chain([first], entries), (SHOWN,))
         self._begun.append(batch.id)
         self._projector.batch(batch)
 
-    def _entries(self, collection: str) -> Iterator[Entry]:
+    def _entries(self, collection: str) -> Iterator[BatchEntry]:
         """Compare a collection's sources; yield those with pages that were never read, each document once."""
         documents: set[str] = set()
         for some in batched(self._comparing.sources(collection), CHUNK):
-            self._mend_records([difference for difference in some if difference.kind is not Kind.PAGE_MISSING])
+            self._mend_records(
+                [difference for difference in some if difference.kind is not DifferenceKind.PAGE_MISSING]
+            )
             for difference in some:
-                if difference.kind is not Kind.PAGE_MISSING or difference.document in documents:
+                if difference.kind is not DifferenceKind.PAGE_MISSING or difference.document in documents:
                     continue
                 assert difference.source is not None
                 assert difference.document is not None
                 documents.add(difference.document)
                 self._note(difference)
                 if not self._dry_run:
-                    yield Entry(url=difference.source, pages=difference.pages)
+                    yield BatchEntry(url=difference.source, pages=difference.pages)
 
     def _mend_batch(self, difference: Difference) -> None:
         """Write a batch's record here: no message names one, and there are few."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import chain, groupby
 
 from pipeline.archive import Archive, source_id
-from pipeline.core.models import Batch, Entry, Lane
+from pipeline.core.models import Batch, BatchEntry, Lane
 from pipeline.core.retry import TRANSIENT_ATTEMPTS
 from pipeline.core.settings import Settings
 from pipeline.maintenance.audit import Batches
 from pipeline.maintenance.staleness import is_there
-from pipeline.search import Failed, Index
-from workers.client import Fleet, Order
+from pipeline.search import FailedPage, Index
+from workers.client import EnqueueRequest, Fleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Selection:
     """The beginning of an id, or a part of a name or path."""
     page_number: int | None = None
 
-    def failures(self, index: Index, collection: str) -> Iterator[Failed]:
+    def failures(self, index: Index, collection: str) -> Iterator[FailedPage]:
         """Yield those of one collection."""
         return index.queries.failures(
             collection=collection,
@@ -48,7 +48,7 @@ def retry(
     again: bool = True,
     *,
     lane: Lane = Lane.NORMAL,
-    chosen: Callable[[Entry], None] = lambda _entry: None,
+    chosen: Callable[[BatchEntry], None] = lambda _entry: None,
 ) -> list[Batch]:
     """Enqueue what failed and is selected; return the batches, one for each collection that has any.
 
@@ -70,7 +70,7 @@ def retry(
     batches = []
     for collection in [selection.collection] if selection.collection else archive.collections():
         entries = _entries(archive, index, selection, collection, again)
-        order = Order(collection, None, settings.language, lane)
+        order = EnqueueRequest(collection, None, settings.language, lane)
         batch = enqueue_any(fleet, order, entries, _shown(selection), again=again, chosen=chosen)
         if batch is not None:
             batches.append(batch)
@@ -78,7 +78,13 @@ def retry(
 
 
 def enqueue_any(
-    fleet: Fleet, order: Order, entries: Iterator[Entry], shown: str, *, again: bool, chosen: Callable[[Entry], None]
+    fleet: Fleet,
+    order: EnqueueRequest,
+    entries: Iterator[BatchEntry],
+    shown: str,
+    *,
+    again: bool,
+    chosen: Callable[[BatchEntry], None],
 ) -> Batch | None:
     """Enqueue sources, or some of their pages, in a batch of their own; return None where there are none.
 
@@ -100,7 +106,7 @@ def enqueue_any(
     return fleet.enqueue_sources(order, told, (shown,), again=again)
 
 
-def _told(entry: Entry, chosen: Callable[[Entry], None]) -> Entry:
+def _told(entry: BatchEntry, chosen: Callable[[BatchEntry], None]) -> BatchEntry:
     chosen(entry)
     return entry
 
@@ -115,7 +121,9 @@ def _shown(selection: Selection) -> str:
     return " ".join(["failures", *(str(word) for word in words if word)])
 
 
-def _entries(archive: Archive, index: Index, selection: Selection, collection: str, again: bool) -> Iterator[Entry]:
+def _entries(
+    archive: Archive, index: Index, selection: Selection, collection: str, again: bool
+) -> Iterator[BatchEntry]:
     """Yield the files that failed, then those of which pages did."""
     batches = None if again else Batches(archive)
     failures = (failed for failed in selection.failures(index, collection) if again or _may_have_passed(failed))
@@ -123,10 +131,10 @@ def _entries(archive: Archive, index: Index, selection: Selection, collection: s
         numbers = tuple(page.page_number for page in failed if page.page_number is not None)
         place = url or _place(archive, index, collection, str(document))
         if place is not None and not (batches and _is_claimed(archive, batches, collection, place)):
-            yield Entry(url=place, pages=numbers or None)
+            yield BatchEntry(url=place, pages=numbers or None)
 
 
-def _may_have_passed(failed: Failed) -> bool:
+def _may_have_passed(failed: FailedPage) -> bool:
     return failed.transient and failed.attempts < TRANSIENT_ATTEMPTS
 
 

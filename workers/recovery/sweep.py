@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from pipeline.archive import Archive
-from pipeline.batches.completion import close_chunk, is_quiet, settle_part
+from pipeline.batches.completion import close_chunk, complete_part, is_quiet
 from pipeline.batches.listing import all_due_messages
 from pipeline.batches.messages import Message
-from pipeline.batches.progress import UNENDED, BatchBook, end_if_done
+from pipeline.batches.progress import UNENDED, BatchLedger, end_if_done
 from pipeline.core.errors import RevisionTaken
 from pipeline.core.models import Batch
-from pipeline.core.retry import Patience
-from pipeline.pages.process import Tools
+from pipeline.core.retry import CancelToken
+from pipeline.pages.process import PageServices
 from pipeline.pages.recipe import Request
 from pipeline.projection.verify import Verification
-from workers.redis.queues import Lanes
+from workers.redis.queues import RedisQueues
 
 Publish = Callable[[Iterable[Message], str], int]
 
@@ -41,7 +41,7 @@ def open_batches(archive: Archive) -> Iterator[Batch]:
             archive.close_batch(identifier)
 
 
-def sweep(tools: Tools, patience: Patience, lanes: Lanes, publish: Publish) -> Swept:
+def sweep(tools: PageServices, cancel: CancelToken, lanes: RedisQueues, publish: Publish) -> Swept:
     """Close what has ended, and publish what has been lost.
 
     Raises:
@@ -52,8 +52,8 @@ def sweep(tools: Tools, patience: Patience, lanes: Lanes, publish: Publish) -> S
     ended = []
     published = 0
     for batch in open_batches(tools.archive):
-        book = BatchBook(tools.archive, batch)
-        _settle(book, tools, patience)
+        book = BatchLedger(tools.archive, batch)
+        _settle(book, tools, cancel)
         closed = end_if_done(tools.archive, book)
         if closed is not None:
             tools.projector.batch(closed)
@@ -63,12 +63,12 @@ def sweep(tools: Tools, patience: Patience, lanes: Lanes, publish: Publish) -> S
     return Swept(tuple(ended), published)
 
 
-def is_lost(batch: Batch, lanes: Lanes) -> bool:
+def is_lost(batch: Batch, lanes: RedisQueues) -> bool:
     """Whether no queue can hold what a batch still needs: Redis has lost its memory since, or nothing is under way."""
     return batch.epoch != lanes.epoch() or lanes.is_idle()
 
 
-def republish(batch: Batch, archive: Archive, lanes: Lanes, publish: Publish) -> int:
+def republish(batch: Batch, archive: Archive, lanes: RedisQueues, publish: Publish) -> int:
     """Publish all that a batch still needs, and note in which life of Redis; of several who try one does it."""
     noted = batch.model_copy(update={"revision": batch.revision + 1, "epoch": lanes.epoch()})
     try:
@@ -79,7 +79,7 @@ def republish(batch: Batch, archive: Archive, lanes: Lanes, publish: Publish) ->
     return publish(all_due_messages(noted, archive), batch.lane)
 
 
-def _settle(book: BatchBook, tools: Tools, patience: Patience) -> None:
+def _settle(book: BatchLedger, tools: PageServices, cancel: CancelToken) -> None:
     """Derive the end of parts and chunks whose last message's process died before it could."""
     batch, archive = book.batch, tools.archive
     recipe = tools.of_batch(batch).recipe(batch.language)
@@ -88,6 +88,6 @@ def _settle(book: BatchBook, tools: Tools, patience: Patience) -> None:
     book.progress()
     for chunk, part in book.open_parts():
         if is_quiet(records, chunk, part, request, archive):
-            settle_part(chunk, part, request, Verification(replace(tools.projector, patience=patience)))
+            complete_part(chunk, part, request, Verification(replace(tools.projector, cancel=cancel)))
     for chunk in set(records.chunks_with_ended_parts()) - set(records.closed_ids()):
         close_chunk(records, chunk)

@@ -71,7 +71,7 @@ def worker_id() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
-class Registry:
+class Heartbeats:
     """Where a worker tells that it lives. Every method raises `ServiceUnavailable` while Redis is away."""
 
     def __init__(self, client: Redis, worker_id: str, *, alive_seconds: float) -> None:

@@ -21,10 +21,10 @@ from limits.storage import RedisStorage
 from redis import Redis
 
 from pipeline.core.errors import PagesightError
-from pipeline.core.retry import Patience, persist
+from pipeline.core.retry import CancelToken, retry_until_available
 from pipeline.core.settings import Settings
 from pipeline.local.redis import SERVICE as REDIS
-from pipeline.vision.endpoint.limits import RATE_POLL_SECONDS, Hindrance, MinuteRates, QueueingLimiter
+from pipeline.vision.endpoint.limits import RATE_POLL_SECONDS, Backoff, MinuteRates, QueueingLimiter
 from workers.redis.connection import REDIS_WAITS_SECONDS, translated
 from workers.redis.queues import KEY_PREFIX
 
@@ -163,10 +163,12 @@ class FleetLimiter(QueueingLimiter):
             with translated():
                 self._client.zrem(CALLS + "places", *left)
 
-    def _enter(self, patience: Patience, waited_seconds: float) -> str | Hindrance:
-        return persist(lambda: self._try_to_enter(patience.urgent, waited_seconds), patience, REDIS_WAITS_SECONDS)
+    def _enter(self, cancel: CancelToken, waited_seconds: float) -> str | Backoff:
+        return retry_until_available(
+            lambda: self._try_to_enter(cancel.urgent, waited_seconds), cancel, REDIS_WAITS_SECONDS
+        )
 
-    def _try_to_enter(self, urgent: bool, waited_seconds: float) -> str | Hindrance:
+    def _try_to_enter(self, urgent: bool, waited_seconds: float) -> str | Backoff:
         with translated():
             room, cause = self._rates.room()
         lease = uuid.uuid4().hex
@@ -177,19 +179,19 @@ class FleetLimiter(QueueingLimiter):
         if answer == "news":
             self._forgotten()
             self.renew()
-            return Hindrance(0.0)
+            return Backoff(0.0)
         if answer == "paused":
             super().pause(int(number) / 1000)
-            return Hindrance(0.0)
+            return Backoff(0.0)
         if answer == "grace":
             cause = "it was away, and every worker is to tell which calls it has in flight"
-            return Hindrance(min(int(number) / 1000, RATE_POLL_SECONDS), cause, REDIS)
+            return Backoff(min(int(number) / 1000, RATE_POLL_SECONDS), cause, REDIS)
         if not room:
-            return Hindrance(RATE_POLL_SECONDS, cause)
+            return Backoff(RATE_POLL_SECONDS, cause)
         least, most = POLL_SECONDS
-        return Hindrance(min(most, max(least * (1 + int(number)), POLL_SHARE * waited_seconds)))
+        return Backoff(min(most, max(least * (1 + int(number)), POLL_SHARE * waited_seconds)))
 
-    def _hold(self, lease: str, cause: str) -> str | Hindrance:
+    def _hold(self, lease: str, cause: str) -> str | Backoff:
         """Count the request, and keep the place."""
         with self._lock:
             self._held.add(lease)
@@ -201,7 +203,7 @@ class FleetLimiter(QueueingLimiter):
             raise
         if not counted:  # another process was faster
             self._leave(lease)
-            return Hindrance(RATE_POLL_SECONDS, cause)
+            return Backoff(RATE_POLL_SECONDS, cause)
         return lease
 
     def _leave(self, place: str) -> None:

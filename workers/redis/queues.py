@@ -27,7 +27,7 @@ UNACKED_INDEX = KEY_PREFIX + "unacked_index"
 EPOCH = KEY_PREFIX + "epoch"
 
 
-class Lanes:
+class RedisQueues:
     """The queues, looked at from outside. Every method raises `ServiceUnavailable` while Redis is away."""
 
     def __init__(self, client: Redis) -> None:

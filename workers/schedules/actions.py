@@ -13,27 +13,27 @@ import structlog
 
 from pipeline.archive import Archive
 from pipeline.core.errors import PagesightError, SettingsError
-from pipeline.core.models import Batch, Entry, Lane
+from pipeline.core.models import Batch, BatchEntry, Lane
 from pipeline.core.objects import OBJECT_WAITS_SECONDS
-from pipeline.core.retry import Patience, persist
+from pipeline.core.retry import CancelToken, retry_until_available
 from pipeline.core.schedules import Prune, Redescribe, Reindex, Repair, Retry, Schedule, Sync
 from pipeline.maintenance.audit import Batches
-from pipeline.maintenance.folder_sync import Comparison, compare, require_few, require_folder, take_away
+from pipeline.maintenance.folder_sync import FolderComparison, compare, require_few, require_folder, take_away
 from pipeline.maintenance.stale_pages import SHOWN, Stale, find_stale, tokens_of_page
 from pipeline.maintenance.staleness import StaleDocument, first_pages
 from pipeline.projection.projector import Projector
 from pipeline.projection.rebuild import prune, reindex
-from pipeline.services import open_current_recipe, own_places
+from pipeline.services import open_current_recipe, own_folders
 from pipeline.sources import display_path, root_url, walk
-from workers.client import Fleet, Order
+from workers.client import EnqueueRequest, Fleet
 from workers.recovery.repair import repair
 from workers.recovery.retry import Selection, enqueue_any, retry
-from workers.schedules.run_leases import REPORT_SECONDS, Claim, Means
+from workers.schedules.run_leases import REPORT_SECONDS, RunContext, RunLease
 
 log = structlog.get_logger()
 
 
-def act(schedule: Schedule, means: Means, claim: Claim) -> None:
+def act(schedule: Schedule, means: RunContext, claim: RunLease) -> None:
     """Do what a schedule is for, counting on its claim.
 
     Raises:
@@ -46,42 +46,42 @@ def act(schedule: Schedule, means: Means, claim: Claim) -> None:
 class _Work:
     """What an action works with."""
 
-    means: Means
-    claim: Claim
+    means: RunContext
+    claim: RunLease
 
     @property
     def archive(self) -> Archive:
         return self.means.archive
 
     @property
-    def patience(self) -> Patience:
-        return self.claim.patience
+    def cancel(self) -> CancelToken:
+        return self.claim.cancel
 
     @property
     def projector(self) -> Projector:
-        return replace(self.means.projector, patience=self.patience)
+        return replace(self.means.projector, cancel=self.cancel)
 
     @property
     def fleet(self) -> Fleet:
-        return Fleet(self.means.settings, self.archive, self.patience)
+        return Fleet(self.means.settings, self.archive, self.cancel)
 
     def count(self, **counts: int) -> None:
         """Count what was found and done."""
         self.claim.counts.update(counts)
 
-    def chosen(self, entry: Entry) -> None:
+    def chosen(self, entry: BatchEntry) -> None:
         """Count what is enqueued."""
         self.count(sources=1, pages=len(entry.pages or ()))
 
-    def order(self, collection: str, lane: Lane) -> Order:
-        return Order(collection, None, self.means.settings.language, lane)
+    def order(self, collection: str, lane: Lane) -> EnqueueRequest:
+        return EnqueueRequest(collection, None, self.means.settings.language, lane)
 
     def begun(self, batches: Iterable[Batch]) -> None:
         """Count batches, and have them seen."""
         for batch in batches:
             self.count(batches=1)
             try:
-                replace(self.projector, patience=Patience().within(REPORT_SECONDS)).batch(batch)
+                replace(self.projector, cancel=CancelToken().within(REPORT_SECONDS)).batch(batch)
             except PagesightError as error:
                 log.warning("the record of a batch could not be written", batch=batch.id, cause=str(error))
 
@@ -101,8 +101,8 @@ def _sync(schedule: Sync, work: _Work) -> None:
 
 def _sync_folder(folder: str, schedule: Sync, work: _Work, batches: Batches) -> None:
     means, collection = work.means, schedule.collection
-    url = persist(lambda: root_url(folder), work.patience, OBJECT_WAITS_SECONDS)
-    found = walk([url], own_places(means.settings), work.patience)
+    url = retry_until_available(lambda: root_url(folder), work.cancel, OBJECT_WAITS_SECONDS)
+    found = walk([url], own_folders(means.settings), work.cancel)
     comparison = compare(work.archive, means.files, collection, url, found)
     work.count(**_kinds(comparison))
     require_folder(comparison, url)
@@ -117,7 +117,7 @@ def _sync_folder(folder: str, schedule: Sync, work: _Work, batches: Batches) -> 
     work.begun([batch] if batch else [])
 
 
-def _kinds(comparison: Comparison) -> dict[str, int]:
+def _kinds(comparison: FolderComparison) -> dict[str, int]:
     return {
         "new": len(comparison.new),
         "changed": len(comparison.changed),
@@ -151,7 +151,7 @@ def _repair(schedule: Repair, work: _Work) -> None:
         work.projector,
         work.fleet,
         dry_run=False,
-        patience=work.patience,
+        cancel=work.cancel,
         collections=schedule.collections or None,
     )
     work.count(differences=comparison.differences, batches=len(comparison.batches), messages=comparison.published)
@@ -173,7 +173,7 @@ def _stale(collection: str, schedule: Redescribe, work: _Work, batches: Batches)
         return not batches.is_queued(collection, document.url)
 
     current = open_current_recipe(work.means.settings, work.archive, collection)
-    return find_stale(work.archive, collection, current, schedule.conditions, work.patience, wanted)
+    return find_stale(work.archive, collection, current, schedule.conditions, work.cancel, wanted)
 
 
 def _enqueue_stale(stale: Stale, left: int, work: _Work) -> int:

@@ -13,7 +13,7 @@ from workers.app import app
 from workers.process import WorkerProcess
 from workers.publishing import publish
 from workers.recovery.sweep import Swept, sweep
-from workers.schedules.run_leases import Means
+from workers.schedules.run_leases import RunContext
 from workers.schedules.runs import carry_out, due_runs, report
 
 log = structlog.get_logger()
@@ -35,10 +35,10 @@ def tick(process: WorkerProcess) -> None:
         log.warning("the tick could not end", cause=str(error), remedy=error.remedy)
 
 
-def _means(process: WorkerProcess) -> Means:
+def _means(process: WorkerProcess) -> RunContext:
     tools = process.tools
-    return Means(
-        process.settings, tools.archive, tools.projector, tools.files, process.patience, process.registry.worker_id
+    return RunContext(
+        process.settings, tools.archive, tools.projector, tools.files, process.cancel, process.registry.worker_id
     )
 
 
@@ -48,8 +48,8 @@ def _sweep(process: WorkerProcess) -> None:
     One that did something leaves a record.
     """
     started, began = datetime.now(UTC), time.monotonic()
-    patience = process.patience.within(process.settings.range_seconds)
-    swept = sweep(process.tools, patience, process.lanes, lambda messages, lane: publish(app, messages, lane, patience))
+    cancel = process.cancel.within(process.settings.range_seconds)
+    swept = sweep(process.tools, cancel, process.lanes, lambda messages, lane: publish(app, messages, lane, cancel))
     if swept.ended or swept.published:
         _record(swept, started, round(time.monotonic() - began, 3), process)
 

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.archive import Archive
 from pipeline.core.errors import RevisionTaken, Stopped
 from pipeline.core.models import Run
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
 from pipeline.projection.projector import Projector
 from pipeline.sources import SourceFiles
@@ -27,26 +27,26 @@ REPORT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class RunContext:
     """What runs are carried out with."""
 
     settings: Settings
     archive: Archive
     projector: Projector
     files: SourceFiles
-    patience: Patience
+    cancel: CancelToken
     """Its end interrupts a run."""
     worker: str
     """Who carries them out."""
 
 
-class Claim:
+class RunLease:
     """A run that this process has. What the action counts is part of its end, however it ends."""
 
-    def __init__(self, run: Run, archive: Archive, patience: Patience) -> None:
+    def __init__(self, run: Run, archive: Archive, cancel: CancelToken) -> None:
         self.run = run
         self.counts = Counter(run.counts)
-        self.patience = patience.within(RUN_SECONDS, given_up=self._is_silent)
+        self.cancel = cancel.within(RUN_SECONDS, given_up=self._is_silent)
         self._archive = archive
         self._heard = time.monotonic()
 
@@ -70,7 +70,7 @@ class Claim:
         """Tell that the run goes on, unless it is another's by now: then it is stopped here."""
         newest = self._archive.newest_run(self.run.schedule)
         if newest is None or (newest.worker, newest.started_at) != (self.run.worker, self.run.started_at):
-            self.patience.stop()
+            self.cancel.stop()
             return
         self._archive.tell_of(self.run.schedule, datetime.now(UTC))
         self._heard = time.monotonic()

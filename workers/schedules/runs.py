@@ -16,12 +16,12 @@ import structlog
 
 from pipeline.core.errors import PagesightError, RevisionTaken, Stopped
 from pipeline.core.models import Run
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.schedules import Schedule, due, ended_by_death, has_died
 from pipeline.core.threads import repeating
 from pipeline.projection.projector import Projector
 from workers.schedules.actions import act
-from workers.schedules.run_leases import REPORT_SECONDS, Claim, Means
+from workers.schedules.run_leases import REPORT_SECONDS, RunContext, RunLease
 
 #: How often a process tells that its run goes on.
 HEARTBEAT_SECONDS = 20.0
@@ -29,7 +29,7 @@ HEARTBEAT_SECONDS = 20.0
 log = structlog.get_logger()
 
 
-def last_run(means: Means, schedule: str) -> Run | None:
+def last_run(means: RunContext, schedule: str) -> Run | None:
     """Return the last run of a schedule as it stands; one whose process has died is ended first."""
     archive = means.archive
     run = archive.newest_run(schedule)
@@ -48,7 +48,7 @@ def last_run(means: Means, schedule: str) -> Run | None:
     return ended
 
 
-def due_runs(means: Means) -> list[Run]:
+def due_runs(means: RunContext) -> list[Run]:
     """Return the runs that are due now, as they would be claimed."""
     schedules = means.settings.schedules
     found = {name: last_run(means, name) for name, schedule in schedules.items() if schedule.enabled}
@@ -56,14 +56,14 @@ def due_runs(means: Means) -> list[Run]:
     return due(schedules.values(), last, datetime.now(UTC), means.worker)
 
 
-def carry_out(run: Run, schedule: Schedule, means: Means) -> Run | None:
+def carry_out(run: Run, schedule: Schedule, means: RunContext) -> Run | None:
     """Claim a run, do what it is for, and archive its end; return the end, or None where another process has it."""
     try:
         means.archive.append_run(run)
     except RevisionTaken:
         return None
     log.info("run begins", schedule=run.schedule, due_at=run.due_at.isoformat(), attempt=run.attempt)
-    claim = Claim(run, means.archive, means.patience)
+    claim = RunLease(run, means.archive, means.cancel)
     with _kept_alive(claim):
         report(run, means.projector)
         end = _outcome(claim, schedule, means)
@@ -78,12 +78,12 @@ def carry_out(run: Run, schedule: Schedule, means: Means) -> Run | None:
 def report(run: Run, projector: Projector) -> None:
     """Write the record of a run, if Elasticsearch takes it now; the archive has it anyhow."""
     try:
-        replace(projector, patience=Patience().within(REPORT_SECONDS)).run(run)
+        replace(projector, cancel=CancelToken().within(REPORT_SECONDS)).run(run)
     except PagesightError as error:
         log.warning("the record of a run could not be written", schedule=run.schedule, cause=str(error))
 
 
-def _outcome(claim: Claim, schedule: Schedule, means: Means) -> dict[str, Any]:
+def _outcome(claim: RunLease, schedule: Schedule, means: RunContext) -> dict[str, Any]:
     """Do what a run is for; return how it ended, as its fields."""
     began = time.monotonic()
     end: dict[str, Any]
@@ -100,7 +100,7 @@ def _outcome(claim: Claim, schedule: Schedule, means: Means) -> dict[str, Any]:
     return end | {"seconds": round(time.monotonic() - began, 3)}
 
 
-def _kept_alive(claim: Claim) -> AbstractContextManager[None]:
+def _kept_alive(claim: RunLease) -> AbstractContextManager[None]:
     """Tell every few seconds that a run goes on."""
 
     def tell() -> None:

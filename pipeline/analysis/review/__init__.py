@@ -8,14 +8,14 @@ files ───┘
 from pipeline.analysis.review.candidates import FileCandidates, Unreadable, collection_candidates
 from pipeline.analysis.review.page import Review, write_review
 from pipeline.analysis.review.reading import PageReaders, ReviewedPage, archived_page, read_pages
-from pipeline.analysis.review.sampling import Candidate, draw
+from pipeline.analysis.review.sampling import SampleCandidate, draw
 
 __all__ = [
-    "Candidate",
     "FileCandidates",
     "PageReaders",
     "Review",
     "ReviewedPage",
+    "SampleCandidate",
     "Unreadable",
     "archived_page",
     "collection_candidates",

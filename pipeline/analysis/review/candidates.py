@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 
 from pipeline.analysis.inspect import Inspector
-from pipeline.analysis.review.sampling import Candidate
+from pipeline.analysis.review.sampling import SampleCandidate
 from pipeline.archive import Archive, source_id
 from pipeline.core.errors import OutcomeError, Stopped
 from pipeline.core.languages import detect_language
 from pipeline.core.models import Document, Failure, FileState, LayerState, Reading, Source
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.documents.opening import OpenPages
 from pipeline.pages.registration import document_of, identified_source
-from pipeline.sources import Found, SourceFiles, display_path, require_unchanged, walk
+from pipeline.sources import FoundFile, SourceFiles, display_path, require_unchanged, walk
 
 #: Stands in sources and readings that no batch asked for. They are never archived.
 NO_BATCH = "review"
@@ -31,23 +31,25 @@ class Unreadable:
     failure: Failure
 
 
-def collection_candidates(archive: Archive, collection: str, patience: Patience) -> Iterator[Candidate]:
+def collection_candidates(archive: Archive, collection: str, cancel: CancelToken) -> Iterator[SampleCandidate]:
     """Yield the pages of a collection, as their newest readings tell of them.
 
     Raises:
         Stopped: the patience has ended.
     """
     for document in archive.documents(collection):
-        yield from document_candidates(archive, collection, document, patience)
+        yield from document_candidates(archive, collection, document, cancel)
 
 
-def document_candidates(archive: Archive, collection: str, document: str, patience: Patience) -> Iterator[Candidate]:
+def document_candidates(
+    archive: Archive, collection: str, document: str, cancel: CancelToken
+) -> Iterator[SampleCandidate]:
     """Yield the pages of one document of a collection; see `collection_candidates`."""
     for reading in archive.readings(collection, document):
-        if patience.stopped:
+        if cancel.stopped:
             raise Stopped("stopped while readings were looked at")
         if isinstance(reading, Reading):
-            yield Candidate(
+            yield SampleCandidate(
                 document=document,
                 page_number=reading.page_number,
                 kind=reading.page_kind,
@@ -69,7 +71,7 @@ def opened_file(
     opener = inspector.opener
     with (
         identified_source(url, state, opener, files, inspector.max_file_bytes) as (file, document_id, media_type),
-        opener.open(file, document_id, display_path(url), media_type, files.patience) as opened,
+        opener.open(file, document_id, display_path(url), media_type, files.cancel) as opened,
     ):
         yield file, document_of(document_id, media_type, state, opened), opened
 
@@ -84,22 +86,22 @@ class FileCandidates:
     """Where it knows an unchanged file, its readings count."""
     anew: bool
     """Whether every page is to be read, known or not."""
-    patience: Patience
+    cancel: CancelToken
     _seen: set[str] = field(default_factory=set)
     """Ids of the documents whose pages were yielded."""
 
-    def below(self, roots: Iterable[str], excluded: Iterable[str]) -> Iterator[Candidate | Unreadable]:
+    def below(self, roots: Iterable[str], excluded: Iterable[str]) -> Iterator[SampleCandidate | Unreadable]:
         """Yield the pages of every file below the roots, given by their URLs; those of a document once.
 
         Raises:
             ServiceRefused: a bucket says no to everything, or no sandbox can be started.
             Stopped: the patience has ended.
         """
-        files = replace(self.inspector.files, patience=self.patience)
-        for found in walk(roots, excluded, self.patience):
+        files = replace(self.inspector.files, cancel=self.cancel)
+        for found in walk(roots, excluded, self.cancel):
             yield from self._of_place(found, files)
 
-    def _of_place(self, found: Found, files: SourceFiles) -> Iterator[Candidate | Unreadable]:
+    def _of_place(self, found: FoundFile, files: SourceFiles) -> Iterator[SampleCandidate | Unreadable]:
         """Yield the pages of a file, then those of the files in it."""
         try:
             if found.error:
@@ -109,7 +111,7 @@ class FileCandidates:
             if known is not None:
                 document = known
                 if document.id not in self._seen:
-                    yield from document_candidates(self.archive, self.collection, document.id, self.patience)
+                    yield from document_candidates(self.archive, self.collection, document.id, self.cancel)
             else:
                 with opened_file(found.url, state, self.inspector, files) as (file, document, opened):
                     if document.id not in self._seen:
@@ -129,13 +131,15 @@ class FileCandidates:
             return None
         return source.document if self.archive.revisions(self.collection, source.document.id) else None
 
-    def _of_pages(self, file: BinaryIO, source: Source, document: Document, opened: OpenPages) -> Iterator[Candidate]:
+    def _of_pages(
+        self, file: BinaryIO, source: Source, document: Document, opened: OpenPages
+    ) -> Iterator[SampleCandidate]:
         """Render page after page, and keep nothing of them but what a sample is drawn by."""
         assert source.state is not None
         for number in range(1, opened.pages + 1):
-            if self.patience.stopped:
+            if self.cancel.stopped:
                 raise Stopped("stopped while pages were looked at")
-            candidate = Candidate(document.id, number, None, None, suspect=True, revision=None, source=source)
+            candidate = SampleCandidate(document.id, number, None, None, suspect=True, revision=None, source=source)
             try:
                 page = opened.render(number)
             except OutcomeError:  # who reads it meets the same, and says so on the page

@@ -15,14 +15,14 @@ from itertools import groupby
 
 from pipeline.analysis.inspect import Inspector
 from pipeline.analysis.review.candidates import NO_BATCH, opened_file
-from pipeline.analysis.review.sampling import Candidate
+from pipeline.analysis.review.sampling import SampleCandidate
 from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError, Stopped
-from pipeline.core.models import PageRange, PageSlice, Reading, RenderedPage, Source, Tombstone
-from pipeline.core.retry import STOP_POLL_SECONDS, Patience
-from pipeline.core.threads import Places
+from pipeline.core.models import PageSlice, Reading, RenderedPage, Source, Tombstone, WorkUnit
+from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
+from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.opening import Opener
-from pipeline.pages.process import ShownAgain, recipe_of
+from pipeline.pages.process import DocumentRerenderer, recipe_of
 from pipeline.pages.readings import failed_reading, new_reading, read_reading, rendered_reading
 from pipeline.rendering.protocol import RENDER_REVISION
 from pipeline.sources import require_unchanged
@@ -63,11 +63,11 @@ class PageReaders:
     language: str
     """BCP 47 tag of the language that they are asked in."""
     executor: Executor
-    in_hand: Places
+    in_hand: PrioritySemaphore
     """Pages rendered and not yet read."""
 
 
-def archived_page(archive: Archive, collection: str, candidate: Candidate) -> ReviewedPage | None:
+def archived_page(archive: Archive, collection: str, candidate: SampleCandidate) -> ReviewedPage | None:
     """Return a page as the archive has it, None where it was deleted meanwhile."""
     assert candidate.revision is not None
     reading = archive.reading(collection, candidate.document, candidate.page_number, candidate.revision)
@@ -75,7 +75,7 @@ def archived_page(archive: Archive, collection: str, candidate: Candidate) -> Re
 
 
 def read_pages(
-    candidates: Iterable[Candidate], tools: PageReaders, patience: Patience, tick: Callable[[], None]
+    candidates: Iterable[SampleCandidate], tools: PageReaders, cancel: CancelToken, tick: Callable[[], None]
 ) -> Iterator[ReviewedPage]:
     """Read pages that were not read; yield them by document and page, while the next ones are rendered.
 
@@ -85,7 +85,7 @@ def read_pages(
         ServiceRefused: no page can be read, or rendered.
         Stopped: the patience has ended.
     """
-    ours = patience.within(math.inf)
+    ours = cancel.within(math.inf)
     begun: deque[Future[ReviewedPage]] = deque()
     try:
         for _, pages in groupby(sorted(candidates, key=lambda one: one.place), key=lambda one: one.document):
@@ -102,18 +102,18 @@ def read_pages(
 
 
 def _start_document(
-    candidates: list[Candidate], tools: PageReaders, patience: Patience, tick: Callable[[], None]
+    candidates: list[SampleCandidate], tools: PageReaders, cancel: CancelToken, tick: Callable[[], None]
 ) -> Iterator[Future[ReviewedPage]]:
     """Render pages of one file, and hand each on to be read. What the file itself fails by, all of them fail by."""
     source = candidates[0].source
     assert source is not None
     assert source.state is not None
     waiting = iter(candidates)
-    files = replace(tools.inspector.files, patience=patience)
+    files = replace(tools.inspector.files, cancel=cancel)
     try:
         with opened_file(source.url, source.state, tools.inspector, files) as (file, _, opened):
             for candidate in waiting:
-                _take_place(tools.in_hand, patience, tick)
+                _take_place(tools.in_hand, cancel, tick)
                 rendered: RenderedPage | OutcomeError
                 try:
                     wants_pixels = any(reader.wants_pixels for reader in tools.readers)
@@ -121,25 +121,25 @@ def _start_document(
                     require_unchanged(file, source.state)
                 except OutcomeError as error:
                     rendered = error
-                yield tools.executor.submit(_read, source, candidate.page_number, rendered, tools, patience)
+                yield tools.executor.submit(_read, source, candidate.page_number, rendered, tools, cancel)
     except OutcomeError as error:
         for candidate in waiting:
-            _take_place(tools.in_hand, patience, tick)
-            yield tools.executor.submit(_read, source, candidate.page_number, error, tools, patience)
+            _take_place(tools.in_hand, cancel, tick)
+            yield tools.executor.submit(_read, source, candidate.page_number, error, tools, cancel)
 
 
-def _take_place(in_hand: Places, patience: Patience, tick: Callable[[], None]) -> None:
+def _take_place(in_hand: PrioritySemaphore, cancel: CancelToken, tick: Callable[[], None]) -> None:
     while not in_hand.take(STOP_POLL_SECONDS):
         tick()
-        if patience.stopped:
+        if cancel.stopped:
             raise Stopped("stopped while pages were read")
 
 
 def _read(
-    source: Source, number: int, rendered: RenderedPage | OutcomeError, tools: PageReaders, patience: Patience
+    source: Source, number: int, rendered: RenderedPage | OutcomeError, tools: PageReaders, cancel: CancelToken
 ) -> ReviewedPage:
     try:
-        readings = [_reading(source, number, rendered, reader, tools, patience) for reader in tools.readers]
+        readings = [_reading(source, number, rendered, reader, tools, cancel) for reader in tools.readers]
     finally:
         tools.in_hand.give_back()
     return ReviewedPage(tuple(readings))
@@ -151,11 +151,11 @@ def _reading(
     rendered: RenderedPage | OutcomeError,
     reader: Reader,
     tools: PageReaders,
-    patience: Patience,
+    cancel: CancelToken,
 ) -> Reading:
     assert source.document is not None
     part = PageSlice(source, source.document, (number,))
-    work = PageRange(source.collection, NO_BATCH, tools.language, 0, (part,))
+    work = WorkUnit(source.collection, NO_BATCH, tools.language, 0, (part,))
     recipe = recipe_of(reader, tools.language, "", tools.inspector.opener.passwords)
     reading = new_reading(part, number, work, recipe)
     try:
@@ -164,8 +164,8 @@ def _reading(
         reading = rendered_reading(reading, rendered, tools.archive, RENDER_REVISION)
         if rendered.blank:
             return reading
-        files = replace(tools.inspector.files, patience=patience)
-        shown = ShownAgain(part, number, files, tools.cropper)
-        return read_reading(reading, reader.read(rendered, work.language, patience, shown), reader)
+        files = replace(tools.inspector.files, cancel=cancel)
+        shown = DocumentRerenderer(part, number, files, tools.cropper)
+        return read_reading(reading, reader.read(rendered, work.language, cancel, shown), reader)
     except OutcomeError as error:
         return failed_reading(reading, recipe, error, None)

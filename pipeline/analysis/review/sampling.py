@@ -13,7 +13,7 @@ Stratum = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class SampleCandidate:
     """A page that may be looked at: one that was read already, or one that is in a file and was not."""
 
     document: str
@@ -39,7 +39,9 @@ class Candidate:
         return self.document, self.page_number
 
 
-def draw(candidates: Iterable[Candidate], size: int, seed: int, *, suspect_first: bool = False) -> list[Candidate]:
+def draw(
+    candidates: Iterable[SampleCandidate], size: int, seed: int, *, suspect_first: bool = False
+) -> list[SampleCandidate]:
     """Return up to `size` of the candidates: the same ones for the same seed, in whatever order they come.
 
     Every stratum has at least one page where there are enough, the others are shared by size. With `suspect_first`
@@ -53,8 +55,8 @@ def draw(candidates: Iterable[Candidate], size: int, seed: int, *, suspect_first
     return suspect + _draw([one for one in ordered if not one.suspect], size - len(suspect), chance)
 
 
-def _draw(candidates: Collection[Candidate], size: int, chance: random.Random) -> list[Candidate]:
-    strata: dict[Stratum, list[Candidate]] = defaultdict(list)
+def _draw(candidates: Collection[SampleCandidate], size: int, chance: random.Random) -> list[SampleCandidate]:
+    strata: dict[Stratum, list[SampleCandidate]] = defaultdict(list)
     for candidate in candidates:
         strata[candidate.stratum].append(candidate)
     seats = _seats({stratum: len(members) for stratum, members in strata.items()}, size)

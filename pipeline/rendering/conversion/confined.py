@@ -44,7 +44,7 @@ Request = dict[str, Any]
 Reply = dict[str, Any]
 
 
-class Failed(Exception):
+class ConversionError(Exception):
     """Why there is no PDF. `code` is that of an `OutcomeError`."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -52,7 +52,7 @@ class Failed(Exception):
         self.code = code
 
 
-class Workplace:
+class Workspace:
     """A folder, and the programs that were started in it."""
 
     def __init__(self, folder: Path) -> None:
@@ -103,11 +103,11 @@ class Workplace:
         os._exit(0)  # the first process of a namespace cannot kill itself, but the others end with it
 
 
-def serve(work: Callable[[Workplace, Request], Reply]) -> None:
+def serve(work: Callable[[Workspace, Request], Reply]) -> None:
     """Do what is asked for, once, and stay until the parent goes."""
     request = json.loads(sys.stdin.buffer.readline())
     _set_limits(request)
-    place = Workplace(Path(request["folder"]))
+    place = Workspace(Path(request["folder"]))
     threading.stack_size(_WATCHDOG_STACK_BYTES)
     watchdog = threading.Thread(target=_leave_with_parent, args=(place,), daemon=True)
     watchdog.start()
@@ -130,36 +130,36 @@ def remove_traces(folder: Path) -> None:
                 socket.unlink()
 
 
-def died(name: str, status: int) -> Failed:
+def died(name: str, status: int) -> ConversionError:
     """Return what to tell of a program that ended unasked, by its exit status as `Popen.returncode` has it."""
     if status == -signal.SIGXCPU:
-        return Failed("render_timeout", f"{name} took more CPU time than a conversion may")
+        return ConversionError("render_timeout", f"{name} took more CPU time than a conversion may")
     if status == -signal.SIGXFSZ:
-        return Failed("limit", f"{name} was about to write a file that is too large")
+        return ConversionError("limit", f"{name} was about to write a file that is too large")
     if status >= 0:
-        return Failed("render_crashed", f"{name} ended with exit status {status}")
-    return Failed("render_crashed", f"{name} crashed with {signal.Signals(-status).name}")
+        return ConversionError("render_crashed", f"{name} ended with exit status {status}")
+    return ConversionError("render_crashed", f"{name} crashed with {signal.Signals(-status).name}")
 
 
-def _reply(place: Workplace, request: Request, work: Callable[[Workplace, Request], Reply]) -> Reply:
+def _reply(place: Workspace, request: Request, work: Callable[[Workspace, Request], Reply]) -> Reply:
     try:
         _copy(request["descriptor"], place.folder / (INPUT + request["suffix"]))
         # This thread, and so what it starts, is restricted; the watchdog stays as it is.
         readable = (*_SYSTEM, sys.prefix, sys.base_prefix, *request["readable"])
         landlock.restrict(map(Path, readable), place.folder, SOCKETS)
         return work(place, request)
-    except Failed as error:
+    except ConversionError as error:
         failed = error
     except Exception as error:  # the parent tells people; nobody reads this process's stderr
-        failed = Failed("render_crashed", f"the conversion failed: {type(error).__name__}: {error}"[:500])
+        failed = ConversionError("render_crashed", f"the conversion failed: {type(error).__name__}: {error}"[:500])
     place.end_programs()
     peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     if failed.code in ("corrupt", "render_crashed") and peak_kib >= _NEAR_LIMIT * request["memory_mb"] * 1024:
-        failed = Failed("render_memory", f"more than {request['memory_mb']} MiB of memory were wanted")
+        failed = ConversionError("render_memory", f"more than {request['memory_mb']} MiB of memory were wanted")
     return {"error": failed.code, "message": str(failed)}
 
 
-def _leave_with_parent(place: Workplace) -> None:
+def _leave_with_parent(place: Workspace) -> None:
     while os.read(sys.stdin.fileno(), 4096):
         pass
     place.leave()

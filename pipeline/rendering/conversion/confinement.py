@@ -33,7 +33,7 @@ from pipeline.core.errors import (
     Stopped,
     UnsupportedFormat,
 )
-from pipeline.core.retry import STOP_POLL_SECONDS, Patience
+from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 from pipeline.rendering.conversion.confined import OUTPUT, remove_traces
 from pipeline.rendering.replies import Reply
 from pipeline.rendering.text import clean_line, clean_text
@@ -82,7 +82,7 @@ class ConversionLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ConversionJob:
     """What is to be run, and on what."""
 
     module: str
@@ -95,7 +95,7 @@ class Job:
     """Folders that the program needs besides those of the system."""
 
 
-class Told(Reply):
+class ConversionResult(Reply):
     """What a conversion says of its PDF. It was made of a hostile document, and is believed as far as it fits."""
 
     converter: str = Field(max_length=100)
@@ -108,7 +108,7 @@ class Told(Reply):
     unlocked: bool = False
 
 
-class _Failed(Reply):
+class _FailedConversion(Reply):
     error: str
     message: str = Field(max_length=1_000)
 
@@ -123,7 +123,9 @@ def namespaces() -> tuple[str, ...]:
     return _NAMESPACES if ended.returncode == 0 else ()
 
 
-def run(job: Job, file: BinaryIO, limits: ConversionLimits, patience: Patience) -> tuple[BufferedReader, Told]:
+def run(
+    job: ConversionJob, file: BinaryIO, limits: ConversionLimits, cancel: CancelToken
+) -> tuple[BufferedReader, ConversionResult]:
     """Have a PDF made of a file, and return it, open and without a name, with what was told of it.
 
     Nothing is left of it afterwards: no process, and no file with a name.
@@ -161,14 +163,14 @@ def run(job: Job, file: BinaryIO, limits: ConversionLimits, patience: Patience) 
         with suppress(BrokenPipeError):
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-        told = _understood(_reply(process, limits.seconds, patience))
+        told = _understood(_reply(process, limits.seconds, cancel))
         return _opened(folder / OUTPUT), told
     finally:
         _end(process)
         remove_traces(folder)
 
 
-def _reply(process: subprocess.Popen[bytes], seconds: float, patience: Patience) -> bytes:
+def _reply(process: subprocess.Popen[bytes], seconds: float, cancel: CancelToken) -> bytes:
     """Return the one line that a process prints."""
     assert process.stdout is not None
     deadline = time.monotonic() + seconds
@@ -176,7 +178,7 @@ def _reply(process: subprocess.Popen[bytes], seconds: float, patience: Patience)
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while not received.endswith(b"\n"):
-            if patience.stopped:
+            if cancel.stopped:
                 raise Stopped("stopped before the document was converted")
             if time.monotonic() > deadline:
                 raise _error(RenderTimeout, f"not converted within {seconds:g} seconds")
@@ -189,12 +191,12 @@ def _reply(process: subprocess.Popen[bytes], seconds: float, patience: Patience)
     return bytes(received)
 
 
-def _understood(reply: bytes) -> Told:
+def _understood(reply: bytes) -> ConversionResult:
     try:
         if reply.startswith(b'{"error":'):
-            failed = _Failed.model_validate_json(reply)
+            failed = _FailedConversion.model_validate_json(reply)
             raise _error(_FAILURES[failed.error], failed.message)
-        told = Told.model_validate_json(reply)
+        told = ConversionResult.model_validate_json(reply)
     except (KeyError, ValidationError):
         raise RenderCrashed(
             "the process that converts documents answered something that cannot be understood"

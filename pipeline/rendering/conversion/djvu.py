@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.core.errors import UnsupportedFormat
-from pipeline.core.retry import Patience
-from pipeline.rendering.conversion.confinement import ConversionLimits, Job, Told, run
+from pipeline.core.retry import CancelToken
+from pipeline.rendering.conversion.confinement import ConversionJob, ConversionLimits, ConversionResult, run
 
 REMEDY = "Install DjVuLibre (Debian's djvulibre-bin), then run `pagesight retry --error unsupported`."
 _PROBE_SECONDS = 60
 
 
-def convert(file: BinaryIO, limits: ConversionLimits, patience: Patience) -> tuple[BufferedReader, Told]:
+def convert(file: BinaryIO, limits: ConversionLimits, cancel: CancelToken) -> tuple[BufferedReader, ConversionResult]:
     """Return an open PDF of a DjVu document, with the text of its hidden layer as notes.
 
     Raises:
@@ -28,7 +28,7 @@ def convert(file: BinaryIO, limits: ConversionLimits, patience: Patience) -> tup
     """
     tools, version = find_tools()
     request = {"tools": str(tools), "converter": version}
-    return run(Job("djvu_child", sys.executable, request, ".djvu", (str(tools),)), file, limits, patience)
+    return run(ConversionJob("djvu_child", sys.executable, request, ".djvu", (str(tools),)), file, limits, cancel)
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipeline.rendering.conversion.confined import OUTPUT, Failed, Reply, Request, Workplace, died, serve
+from pipeline.rendering.conversion.confined import OUTPUT, ConversionError, Reply, Request, Workspace, died, serve
 
 #: Colour pages get this long at most, 200 dpi on A4: the page image needs less, and crops of it no more. Pages of black
 #: ink alone stay as they are, which takes less room than grey ones.
@@ -26,7 +26,7 @@ def main() -> None:
     serve(convert)
 
 
-def convert(place: Workplace, request: Request) -> Reply:
+def convert(place: Workspace, request: Request) -> Reply:
     """Convert the document of a workplace.
 
     Raises:
@@ -36,10 +36,10 @@ def convert(place: Workplace, request: Request) -> Reply:
     document = str(place.document)
     dump = _output(place, tools / "djvudump", document)
     if "Document directory (indirect" in dump:
-        raise Failed("unsupported", "its pages are files of their own; `djvmcvt -b` bundles them into one")
+        raise ConversionError("unsupported", "its pages are files of their own; `djvmcvt -b` bundles them into one")
     pages = len(_PAGE.findall(dump))
     if not pages:
-        raise Failed("corrupt", "no page can be found in it")
+        raise ConversionError("corrupt", "no page can be found in it")
     shrink = f"-subsample={_shrink(dump)}"
     _output(place, tools / "ddjvu", "-format=pdf", _QUALITY, shrink, document, str(place.folder / OUTPUT))
     texts = _output(place, tools / "djvused", "-u", "-e", "print-pure-txt", document).split("\f")[:pages]
@@ -58,7 +58,7 @@ def _shrink(dump: str) -> int:
     return max(1, min(_MAX_SHRINK, -(-edges[len(edges) // 2] // _LONG_EDGE_PX)))
 
 
-def _output(place: Workplace, tool: Path, *arguments: str) -> str:
+def _output(place: Workspace, tool: Path, *arguments: str) -> str:
     """Return what a tool prints.
 
     Raises:
@@ -69,6 +69,6 @@ def _output(place: Workplace, tool: Path, *arguments: str) -> str:
     if status < 0:
         raise died(tool.name, status)
     if status > 0:
-        raise Failed("corrupt", f"{tool.name} cannot read it")
+        raise ConversionError("corrupt", f"{tool.name} cannot read it")
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         return file.read(_MAX_DUMP_CHARS)

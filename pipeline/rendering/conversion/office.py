@@ -15,8 +15,8 @@ from xml.sax.saxutils import escape
 
 from pipeline.core.errors import UnsupportedFormat
 from pipeline.core.models import MediaType
-from pipeline.core.retry import Patience
-from pipeline.rendering.conversion.confinement import ConversionLimits, Job, Told, run
+from pipeline.core.retry import CancelToken
+from pipeline.rendering.conversion.confinement import ConversionJob, ConversionLimits, ConversionResult, run
 
 #: How LibreOffice knows a format by its name. Protected OOXML tells what it is once it is open.
 _SUFFIXES = {
@@ -98,8 +98,8 @@ def find_office() -> Office:
 
 
 def convert(
-    file: BinaryIO, media_type: MediaType, passwords: Sequence[str], limits: ConversionLimits, patience: Patience
-) -> tuple[BufferedReader, Told]:
+    file: BinaryIO, media_type: MediaType, passwords: Sequence[str], limits: ConversionLimits, cancel: CancelToken
+) -> tuple[BufferedReader, ConversionResult]:
     """Return an open PDF of a document, and what was told of it.
 
     Raises:
@@ -108,8 +108,10 @@ def convert(
     """
     office = find_office()
     request = {"program": str(office.program), "settings": _settings(), "passwords": list(passwords)}
-    job = Job("office_child", str(office.interpreter), request, _SUFFIXES[media_type], (str(office.program.parent),))
-    return run(job, file, limits, patience)
+    job = ConversionJob(
+        "office_child", str(office.interpreter), request, _SUFFIXES[media_type], (str(office.program.parent),)
+    )
+    return run(job, file, limits, cancel)
 
 
 def _has_bindings(interpreter: Path) -> bool:

@@ -22,7 +22,7 @@ from com.sun.star.beans import PropertyValue
 from com.sun.star.connection import NoConnectException
 from com.sun.star.task import XInteractionHandler2
 
-from pipeline.rendering.conversion.confined import OUTPUT, Failed, Reply, Request, Workplace, died, serve
+from pipeline.rendering.conversion.confined import OUTPUT, ConversionError, Reply, Request, Workspace, died, serve
 
 #: LibreOffice's own name, as messages show it.
 NAME = "LibreOffice"
@@ -69,7 +69,7 @@ def main() -> None:
     serve(convert)
 
 
-def convert(place: Workplace, request: Request) -> Reply:
+def convert(place: Workspace, request: Request) -> Reply:
     """Convert the document of a workplace.
 
     Raises:
@@ -78,7 +78,7 @@ def convert(place: Workplace, request: Request) -> Reply:
     office = _start(place, request)
     try:
         return _convert(office, place, request)
-    except Failed:
+    except ConversionError:
         raise
     except Exception:
         # A bridge that breaks is the first sign of the office's death: what it died of tells more.
@@ -127,7 +127,7 @@ class _Passwords(unohelper.Base, XInteractionHandler2):  # type: ignore[misc]
         return False
 
 
-def _start(place: Workplace, request: Request) -> _Office:
+def _start(place: Workspace, request: Request) -> _Office:
     _prepare_profile(place.profile, Path(request["program"]), request["settings"])
     local = uno.getComponentContext()
     resolver = local.ServiceManager.createInstanceWithContext("com.sun.star.bridge.UnoUrlResolver", local)
@@ -146,7 +146,7 @@ def _start(place: Workplace, request: Request) -> _Office:
         time.sleep(_POLL_SECONDS)
 
 
-def _run(place: Workplace, request: Request) -> subprocess.Popen[bytes]:
+def _run(place: Workspace, request: Request) -> subprocess.Popen[bytes]:
     options = "--headless --norestore --nologo --nodefault --nolockcheck --nofirststartwizard".split()
     command = (
         str(Path(request["program"], "soffice.bin")),
@@ -169,15 +169,15 @@ def _prepare_profile(profile: Path, home: Path, settings: str) -> None:
         (extensions / "buildid").write_text(build[1], encoding="utf-8")
 
 
-def _convert(office: _Office, place: Workplace, request: Request) -> Reply:
+def _convert(office: _Office, place: Workspace, request: Request) -> Reply:
     document, unlocked = _load(office, place, request["passwords"])
     kind = next((kind for service, kind in _KINDS.items() if document.supportsService(service)), None)
     if kind is None:
-        raise Failed("unsupported", f"{NAME} opens it as a kind of document that has no pages")
+        raise ConversionError("unsupported", f"{NAME} opens it as a kind of document that has no pages")
     pages = document.getRendererCount(document, ())
     printed = min(pages, request["sheet_pages"]) if kind == "calc" else pages
     if not printed:
-        raise Failed("corrupt", f"{NAME} finds no page in it")
+        raise ConversionError("corrupt", f"{NAME} finds no page in it")
     _export(document, place.folder / OUTPUT, kind, printed if printed < pages else None)
     slides = list(_slides(document)) if kind == "impress" else []
     return {
@@ -193,7 +193,7 @@ def _convert(office: _Office, place: Workplace, request: Request) -> Reply:
     }
 
 
-def _load(office: _Office, place: Workplace, passwords: Sequence[str]) -> tuple[Any, bool]:
+def _load(office: _Office, place: Workspace, passwords: Sequence[str]) -> tuple[Any, bool]:
     """Open the document, and tell whether a password did it.
 
     A damaged file and an encrypted one end alike but for a password having been asked for.
@@ -213,10 +213,12 @@ def _load(office: _Office, place: Workplace, passwords: Sequence[str]) -> tuple[
     if document is not None:
         return document, handler.asked
     if handler.asked:
-        raise Failed("encrypted", "no password that is known opens it" if passwords else "the file wants a password")
+        raise ConversionError(
+            "encrypted", "no password that is known opens it" if passwords else "the file wants a password"
+        )
     if place.document.suffix == ".ppt" and _ENCRYPTED_PPT.search(place.document.read_bytes()):
-        raise Failed("encrypted", f"it is encrypted in a way that {NAME} cannot read")
-    raise Failed("corrupt", f"{NAME} cannot open it")
+        raise ConversionError("encrypted", f"it is encrypted in a way that {NAME} cannot read")
+    raise ConversionError("corrupt", f"{NAME} cannot open it")
 
 
 def _export(document: Any, path: Path, kind: str, last_page: int | None) -> None:
@@ -235,7 +237,7 @@ def _export(document: Any, path: Path, kind: str, last_page: int | None) -> None
     with _refusing():
         document.storeToURL(path.as_uri(), _properties({"FilterName": f"{kind}_pdf_Export", "FilterData": data}))
     if not path.exists() or not path.stat().st_size:
-        raise Failed("corrupt", f"{NAME} makes no pages of it")
+        raise ConversionError("corrupt", f"{NAME} makes no pages of it")
 
 
 def _slides(document: Any) -> Iterator[Any]:

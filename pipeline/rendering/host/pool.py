@@ -12,19 +12,19 @@ from typing import Any, BinaryIO, TypeVar
 
 from pipeline.core.errors import EncryptedFile, OutcomeError, RenderCrashed, Stopped
 from pipeline.core.models import Envelope, MediaType, RenderedCrop, RenderedPage
-from pipeline.core.retry import STOP_POLL_SECONDS, Patience
+from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 from pipeline.rendering.host.process import CHILD_COMMAND, SandboxKilled, SandboxProcess
 from pipeline.rendering.protocol import BANDS, MEMBERS_TOLD, RenderLimits
 from pipeline.rendering.replies import (
     CropsReply,
     Difference,
-    Done,
-    Kind,
-    Member,
-    Members,
-    Opened,
+    DoneReply,
+    FormatReply,
+    MemberReply,
+    MembersReply,
+    OpenedReply,
     PageReply,
-    Piece,
+    PieceReply,
     Reply,
 )
 
@@ -61,7 +61,7 @@ class SandboxPool:
         self,
         file: BinaryIO,
         media_type: MediaType,
-        patience: Patience | None = None,
+        cancel: CancelToken | None = None,
         passwords: AskPasswords = tuple,
     ) -> Iterator[OpenDocument]:
         """Open a file in a sandbox, waiting for a free one, and keep that one to the end of the block.
@@ -75,13 +75,13 @@ class SandboxPool:
             ServiceRefused: no sandbox can be started, or the passwords cannot be had.
             Stopped: the patience has ended before one was free.
         """
-        with self._slot(patience or Patience()) as slot:
+        with self._slot(cancel or CancelToken()) as slot:
             try:
                 yield OpenDocument(slot, file, media_type, passwords, self._limits.max_members)
             finally:
                 slot.close_file()
 
-    def identify(self, file: BinaryIO, envelope: Envelope, patience: Patience | None = None) -> MediaType:
+    def identify(self, file: BinaryIO, envelope: Envelope, cancel: CancelToken | None = None) -> MediaType:
         """Return the format of a file whose head tells only what it is packed in.
 
         Raises:
@@ -89,11 +89,11 @@ class SandboxPool:
             CorruptFile, EncryptedFile, RenderTimeout, RenderCrashed, RenderOutOfMemory, ServiceRefused, Stopped: as
                 `open` raises them.
         """
-        with self._slot(patience or Patience()) as slot:
+        with self._slot(cancel or CancelToken()) as slot:
             request = {"op": "identify", "media_type": envelope}
-            return _once_more(lambda: slot.process()[0].ask(request, Kind, file.fileno())[0]).media_type
+            return _once_more(lambda: slot.process()[0].ask(request, FormatReply, file.fileno())[0]).media_type
 
-    def difference(self, first: bytes, second: bytes, patience: Patience | None = None) -> int:
+    def difference(self, first: bytes, second: bytes, cancel: CancelToken | None = None) -> int:
         """Return by how many levels of 255 two page images (JPEG, one size) differ where they differ most.
 
         Raises:
@@ -101,7 +101,7 @@ class SandboxPool:
             RenderTimeout, RenderCrashed, RenderOutOfMemory, ServiceRefused, Stopped: as `open` raises them.
         """
         request = {"op": "compare", "first_bytes": len(first)}
-        with self._slot(patience or Patience()) as slot, os.fdopen(os.memfd_create("page-images"), "wb") as file:
+        with self._slot(cancel or CancelToken()) as slot, os.fdopen(os.memfd_create("page-images"), "wb") as file:
             file.write(first + second)
             file.flush()
             return _once_more(lambda: slot.process()[0].ask(request, Difference, file.fileno())[0]).levels
@@ -119,8 +119,8 @@ class SandboxPool:
         return SandboxProcess(self._command, self._limits, keep_gps=self._keep_gps)
 
     @contextmanager
-    def _slot(self, patience: Patience) -> Iterator[_Slot]:
-        slots, slot = self._take(patience)
+    def _slot(self, cancel: CancelToken) -> Iterator[_Slot]:
+        slots, slot = self._take(cancel)
         try:
             if self._closed:
                 raise ValueError("the sandbox pool is closed")
@@ -128,10 +128,10 @@ class SandboxPool:
         finally:
             slots.put(slot)
 
-    def _take(self, patience: Patience) -> tuple[queue.LifoQueue[_Slot], _Slot]:
+    def _take(self, cancel: CancelToken) -> tuple[queue.LifoQueue[_Slot], _Slot]:
         """Return a slot, and where it is to be put back."""
-        while not patience.stopped:
-            slots = self._spare if patience.urgent and self._free.empty() else self._free
+        while not cancel.stopped:
+            slots = self._spare if cancel.urgent and self._free.empty() else self._free
             with suppress(queue.Empty):
                 return slots, slots.get(timeout=STOP_POLL_SECONDS)
         raise Stopped("stopped before a sandbox was free")
@@ -155,7 +155,7 @@ class _Slot:
         """Have the open file closed; a process that cannot do it is no longer of use, and nobody's page fails."""
         if self._process is not None and self._process.alive:
             try:
-                self._process.ask({"op": "close"}, Done)
+                self._process.ask({"op": "close"}, DoneReply)
             except OutcomeError:
                 self._process.end()
 
@@ -217,7 +217,7 @@ class OpenDocument:
             raise ValueError(f"{bands} bands, not {BANDS[0]} to {BANDS[-1]}")
         return _once_more(partial(self._render_crops, page_number, bands))
 
-    def list_members(self) -> tuple[Member, ...]:
+    def list_members(self) -> tuple[MemberReply, ...]:
         """Return the files within the file, as they lie in it.
 
         Raises:
@@ -227,7 +227,7 @@ class OpenDocument:
         """
         return _once_more(self._list_members)
 
-    def extract(self, first: int, budget: int) -> Generator[tuple[Piece, bytes]]:
+    def extract(self, first: int, budget: int) -> Generator[tuple[PieceReply, bytes]]:
         """Yield the bytes of members from number `first` on, piece by piece, until `budget` bytes are spent.
 
         A member that was begun within the budget is ended beyond it. What is raised is about the member that was begun
@@ -251,20 +251,20 @@ class OpenDocument:
             self._open_with(passwords)
             yield from self._extract(first, budget)
 
-    def _extract(self, first: int, budget: int) -> Iterator[tuple[Piece, bytes]]:
+    def _extract(self, first: int, budget: int) -> Iterator[tuple[PieceReply, bytes]]:
         process, fresh = self._slot.process()
         if fresh:
             self._open()
         request = {"op": "extract", "first": first, "budget": budget}
-        yield from process.stream(request, Piece, lambda piece: piece.member is None)
+        yield from process.stream(request, PieceReply, lambda piece: piece.member is None)
 
-    def _list_members(self) -> tuple[Member, ...]:
+    def _list_members(self) -> tuple[MemberReply, ...]:
         process, fresh = self._slot.process()
         if fresh:
             self._open()
-        found: list[Member] = []
+        found: list[MemberReply] = []
         while len(found) <= self._max_members:
-            some = process.ask({"op": "members", "first": len(found)}, Members)[0].members
+            some = process.ask({"op": "members", "first": len(found)}, MembersReply)[0].members
             found += some
             if len(some) < MEMBERS_TOLD:
                 return tuple(found)
@@ -295,7 +295,7 @@ class OpenDocument:
             process.end()
             raise RenderCrashed(f"the sandbox process answered nonsense: {error}") from None
 
-    def _open(self) -> Opened:
+    def _open(self) -> OpenedReply:
         try:
             return self._open_with(())
         except EncryptedFile:
@@ -307,10 +307,10 @@ class OpenDocument:
         self.unlocked = True
         return opened
 
-    def _open_with(self, passwords: Sequence[str]) -> Opened:
+    def _open_with(self, passwords: Sequence[str]) -> OpenedReply:
         process, _ = self._slot.process()
         request = {"op": "open", "media_type": self._media_type, "passwords": list(passwords)}
-        return process.ask(request, Opened, self._file.fileno())[0]
+        return process.ask(request, OpenedReply, self._file.fileno())[0]
 
 
 def _once_more(work: Callable[[], T]) -> T:

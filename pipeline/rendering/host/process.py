@@ -26,7 +26,7 @@ from pipeline.rendering.protocol import (
     RenderLimits,
     send_request,
 )
-from pipeline.rendering.replies import Failed, Reply, Started
+from pipeline.rendering.replies import FailedReply, Reply, StartedReply
 
 #: Isolated: no `PYTHON*` variables, no user site, no current directory; no bytecode, since nothing may be written.
 #: The package's own place is handed over, so that it is found however it was installed.
@@ -85,7 +85,7 @@ class SandboxProcess:
             )
         self.alive = True
         try:
-            started, _ = self._receive(Started, time.monotonic() + _START_SECONDS)
+            started, _ = self._receive(StartedReply, time.monotonic() + _START_SECONDS)
         except OutcomeError as error:
             raise ServiceRefused(
                 "sandbox",
@@ -147,7 +147,7 @@ class SandboxProcess:
             header = self._read(sizes[0], deadline)
             payload = self._read(sizes[1], deadline)
             if header.startswith(_FAILED):
-                failure = Failed.model_validate_json(header).as_error()
+                failure = FailedReply.model_validate_json(header).as_error()
             else:
                 return expected.model_validate_json(header), payload
         except TimeoutError:

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from pipeline.core.errors import AnswerTimeout, AnswerUnusable, ServiceThrottled, ServiceUnavailable
 from pipeline.core.models import Answer
-from pipeline.core.retry import MODEL_WAITS_SECONDS, Patience, persist, wait_seconds
+from pipeline.core.retry import MODEL_WAITS_SECONDS, CancelToken, retry_until_available, wait_seconds
 from pipeline.vision.budget import Budget
 from pipeline.vision.endpoint.client import Completion, VlmClient
 from pipeline.vision.endpoint.cost import MAX_IMAGE_TOKENS
@@ -30,7 +30,7 @@ CANARY_PROMPT = "Is this image blank? Answer yes or no."
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageInput:
     """What a question is about: a page image, or a part of one."""
 
     pixels_sha256: str
@@ -41,7 +41,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PromptRequest:
     """What is sent beside the picture: everything that could change the answer."""
 
     question: str
@@ -59,7 +59,9 @@ class Asked:
         return MAX_IMAGE_TOKENS + len(self.prompt.encode()) + self.max_tokens
 
 
-def asked_key(model: str, revision: str, pixels_sha256: str, asked: Asked, crop_sha256: str | None = None) -> str:
+def asked_key(
+    model: str, revision: str, pixels_sha256: str, asked: PromptRequest, crop_sha256: str | None = None
+) -> str:
     """Return the key under which what a model says to this, about these pixels or a part of them, is archived."""
     what = {
         "model": model,
@@ -76,7 +78,7 @@ def asked_key(model: str, revision: str, pixels_sha256: str, asked: Asked, crop_
     return answer_key(pixels_sha256, what)
 
 
-CANARY = Asked("canary", CANARY_PROMPT, language="", max_tokens=8)
+CANARY = PromptRequest("canary", CANARY_PROMPT, language="", max_tokens=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +89,10 @@ class Model:
     revision: str
     takes_prompt: bool = True
 
-    def asked(self, question: Question, language: str) -> Asked:
+    def asked(self, question: Question, language: str) -> PromptRequest:
         """Return what this model is sent for a question."""
         prompt = question.prompt_in(language) if self.takes_prompt else ""
-        return Asked(question.name, prompt, question.language_in(language), question.max_tokens)
+        return PromptRequest(question.name, prompt, question.language_in(language), question.max_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +152,13 @@ class Asker:
         bounded._budget = budget
         return bounded
 
-    def key(self, picture: Picture, asked: Asked) -> str:
+    def key(self, picture: ImageInput, asked: PromptRequest) -> str:
         """Return the key under which the answer is archived."""
         return asked_key(self.model, self.revision, picture.pixels_sha256, asked, picture.crop_sha256)
 
-    def ask(self, picture: Picture, asked: Asked, known: ImageAnswers, patience: Patience) -> tuple[Answer, bool]:
+    def ask(
+        self, picture: ImageInput, asked: PromptRequest, known: ImageAnswers, cancel: CancelToken
+    ) -> tuple[Answer, bool]:
         """Return the answer, and whether it was archived already.
 
         Raises:
@@ -165,27 +169,27 @@ class Asker:
             Stopped: the patience has ended meanwhile.
         """
         key = self.key(picture, asked)
-        return known.get_or_ask(key, lambda: self._ask(key, picture.jpeg, asked, patience))
+        return known.get_or_ask(key, lambda: self._ask(key, picture.jpeg, asked, cancel))
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _ask(self, key: str, jpeg: bytes, asked: Asked, patience: Patience) -> Answer:
+    def _ask(self, key: str, jpeg: bytes, asked: PromptRequest, cancel: CancelToken) -> Answer:
         answered_before = self.usage.calls
         attempts = 0
 
         def attempt() -> Completion:
             nonlocal attempts
             attempts += 1
-            return self._call(asked, jpeg, attempts, patience)
+            return self._call(asked, jpeg, attempts, cancel)
 
         try:
-            completion = persist(
+            completion = retry_until_available(
                 lambda: _until_understood(attempt),
-                patience,
+                cancel,
                 self._waits_seconds,
-                others_answered=lambda: self._answers_others(answered_before, patience),
+                others_answered=lambda: self._answers_others(answered_before, cancel),
             )
         except ServiceUnavailable as error:
             raise AnswerTimeout(f"{error}; tried {attempts} times while others were answered") from error
@@ -202,18 +206,18 @@ class Asker:
             asked_at=datetime.now(UTC),
         )
 
-    def _answers_others(self, answered_before: int, patience: Patience) -> bool:
+    def _answers_others(self, answered_before: int, cancel: CancelToken) -> bool:
         """Whether the model answers anyone: another page meanwhile, or, where this is the last one, a trivial one."""
         if self.usage.calls > answered_before:
             return True
         try:
-            self._call(CANARY, CANARY_IMAGE.read_bytes(), 1, patience)
+            self._call(CANARY, CANARY_IMAGE.read_bytes(), 1, cancel)
         except ServiceUnavailable:
             return False
         return True
 
-    def _call(self, asked: Asked, jpeg: bytes, attempt: int, patience: Patience) -> Completion:
-        with self._limiter.slot(patience), self._budget.share(asked.most_tokens, patience) as share:
+    def _call(self, asked: PromptRequest, jpeg: bytes, attempt: int, cancel: CancelToken) -> Completion:
+        with self._limiter.slot(cancel), self._budget.share(asked.most_tokens, cancel) as share:
             try:
                 completion = self._client.ask(
                     asked.prompt,

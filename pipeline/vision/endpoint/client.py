@@ -54,7 +54,7 @@ class _Message(BaseModel):
     content: str
 
 
-class _Choice(BaseModel):
+class _ChatChoice(BaseModel):
     message: _Message
     finish_reason: str | None = None
 
@@ -66,7 +66,7 @@ class _Usage(BaseModel):
 
 
 class _ChatCompletion(BaseModel):
-    choices: list[_Choice] = Field(min_length=1)
+    choices: list[_ChatChoice] = Field(min_length=1)
     usage: _Usage | None = None
 
 

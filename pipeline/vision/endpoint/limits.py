@@ -22,7 +22,7 @@ from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from pipeline.core.errors import Stopped
-from pipeline.core.retry import STOP_POLL_SECONDS, Patience, Waiting
+from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken, Waiting
 from pipeline.vision.endpoint.http_errors import SERVICE
 
 #: A pause ends for each caller within this share of it, so that they do not come back all at once.
@@ -36,7 +36,7 @@ UNLIMITED = sys.maxsize
 class Limiter(Protocol):
     """Bounds the calls of all callers together; shared by them."""
 
-    def slot(self, patience: Patience) -> AbstractContextManager[None]:
+    def slot(self, cancel: CancelToken) -> AbstractContextManager[None]:
         """Hold a place for one call: wait until it may begin. Urgent callers go before others.
 
         Raises:
@@ -54,7 +54,7 @@ class Limiter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Hindrance:
+class Backoff:
     """Why the first in line may not begin a call now."""
 
     seconds: float
@@ -105,7 +105,7 @@ class MinuteRates:
         return self._counter.get_window_stats(item, SERVICE, what).remaining
 
 
-class Line:
+class CallQueue:
     """The threads of a process that want to call: the first urgent one and the first other one ask, the rest stand.
 
     If over a hundred threads asked Redis again and again, it would do nothing else.
@@ -118,17 +118,17 @@ class Line:
         self._changes = 0
 
     @contextmanager
-    def first(self, patience: Patience) -> Iterator[None]:
+    def first(self, cancel: CancelToken) -> Iterator[None]:
         """Stand in line until one is the first, and be that for the block.
 
         Raises:
             Stopped: the patience has ended.
         """
-        urgent = patience.urgent
+        urgent = cancel.urgent
         with self._counted(urgent):
-            refuse_if_stopped(patience)
+            refuse_if_stopped(cancel)
             while not self._fronts[urgent].acquire(timeout=STOP_POLL_SECONDS):
-                refuse_if_stopped(patience)
+                refuse_if_stopped(cancel)
             try:
                 yield
             finally:
@@ -189,7 +189,7 @@ class Pause:
                 self._since = time.time()
             self._until = max(self._until, now + seconds)
 
-    def sit_out(self, patience: Patience) -> None:
+    def sit_out(self, cancel: CancelToken) -> None:
         """Wait for its end, and a little longer, each caller as chance will have it.
 
         Raises:
@@ -197,26 +197,26 @@ class Pause:
         """
         while (left := self.left_seconds) > 0:
             waiting = Waiting(SERVICE, "it asked for fewer requests", self._since)
-            patience.wait(left * (1 + PAUSE_SPREAD * random.random()), waiting)
+            cancel.wait(left * (1 + PAUSE_SPREAD * random.random()), waiting)
 
 
 class QueueingLimiter(ABC):
     """What every limiter does in front of its counting."""
 
     def __init__(self) -> None:
-        self._line = Line()
+        self._line = CallQueue()
         self._pause = Pause()
 
     @contextmanager
-    def slot(self, patience: Patience) -> Iterator[None]:
+    def slot(self, cancel: CancelToken) -> Iterator[None]:
         """Hold a place for one call: wait until it may begin. Urgent callers go before others.
 
         Raises:
             Stopped: the patience has ended; no call starts after that.
         """
-        place = self._wait_for_place(patience)
+        place = self._wait_for_place(cancel)
         try:
-            refuse_if_stopped(patience)
+            refuse_if_stopped(cancel)
             yield
         finally:
             self._leave(place)
@@ -226,31 +226,31 @@ class QueueingLimiter(ABC):
         """Let nobody begin a call for so long. A longer pause that is under way stays."""
         self._pause.begin(seconds)
 
-    def _wait_for_place(self, patience: Patience) -> str:
+    def _wait_for_place(self, cancel: CancelToken) -> str:
         while True:
-            self._pause.sit_out(patience)
-            with self._line.first(patience):
-                place = self._ask(patience)
+            self._pause.sit_out(cancel)
+            with self._line.first(cancel):
+                place = self._ask(cancel)
             if place is not None:
                 return place
 
-    def _ask(self, patience: Patience) -> str | None:
+    def _ask(self, cancel: CancelToken) -> str | None:
         """Ask until there is a place; None where a pause has begun, which everyone sits out by himself."""
         since = time.time()
         while self._pause.left_seconds <= 0:
-            refuse_if_stopped(patience)
+            refuse_if_stopped(cancel)
             changes = self._line.changes
-            answer = self._enter(patience, time.time() - since)
+            answer = self._enter(cancel, time.time() - since)
             if isinstance(answer, str):
                 return answer
             if answer.cause:
-                patience.wait(answer.seconds, Waiting(answer.service, answer.cause, since))
+                cancel.wait(answer.seconds, Waiting(answer.service, answer.cause, since))
             else:
                 self._line.wait(answer.seconds, changes)
         return None
 
     @abstractmethod
-    def _enter(self, patience: Patience, waited_seconds: float) -> str | Hindrance:
+    def _enter(self, cancel: CancelToken, waited_seconds: float) -> str | Backoff:
         """Take a place where there is one for this caller now, and return its name. Called by the first in line."""
 
     @abstractmethod
@@ -272,15 +272,15 @@ class LocalLimiter(QueueingLimiter):
         with self._lock:
             self._rates.spent(tokens)
 
-    def _enter(self, patience: Patience, waited_seconds: float) -> str | Hindrance:
+    def _enter(self, cancel: CancelToken, waited_seconds: float) -> str | Backoff:
         with self._lock:
             room, cause = self._rates.room()
             if not room:
-                return Hindrance(RATE_POLL_SECONDS, cause)
-            if not self._free or (self._line.has_urgent and not patience.urgent):
-                return Hindrance(STOP_POLL_SECONDS)
+                return Backoff(RATE_POLL_SECONDS, cause)
+            if not self._free or (self._line.has_urgent and not cancel.urgent):
+                return Backoff(STOP_POLL_SECONDS)
             if not self._rates.begin():
-                return Hindrance(RATE_POLL_SECONDS, cause)
+                return Backoff(RATE_POLL_SECONDS, cause)
             self._free -= 1
             return ""
 
@@ -289,7 +289,7 @@ class LocalLimiter(QueueingLimiter):
             self._free += 1
 
 
-def refuse_if_stopped(patience: Patience) -> None:
+def refuse_if_stopped(cancel: CancelToken) -> None:
     """Raise `Stopped` where no call may begin any more."""
-    if patience.stopped:
+    if cancel.stopped:
         raise Stopped(f"stopped before {SERVICE} was asked")

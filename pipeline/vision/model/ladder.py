@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 from pipeline.core.errors import OutcomeError
 from pipeline.core.models import Answer, AnswerKind, PageKind, RenderedCrop, RenderedPage, TextSource
-from pipeline.vision.endpoint.asking import Asked, Picture
+from pipeline.vision.endpoint.asking import ImageInput, PromptRequest
 from pipeline.vision.endpoint.cost import first_bands
 from pipeline.vision.profile import TEXT_QUESTION, Question
-from pipeline.vision.quality.checks import LOOPS, Checked, Context, Fault, Kind, check
+from pipeline.vision.quality.checks import LOOPS, AnswerType, Checked, Context, Fault, check
 from pipeline.vision.quality.stitching import merge
 from pipeline.vision.quality.text_layer import stands_for_page
-from pipeline.vision.reader import OcrText, Sharper
+from pipeline.vision.reader import OcrText, Rerenderer
 
 #: Faults after which what was said before them is still worth having.
 _SPOILT_AT_THE_END = frozenset({Fault.CUT_OFF, *LOOPS})
@@ -48,7 +48,7 @@ LAYER, OCR, PREFIX = "layer", "ocr", "prefix"
 
 ReadText = Callable[[RenderedPage], OcrText | None]
 """Reads a page, with its pixels, by OCR; None where most of it cannot be read. Raises OutcomeError where OCR fails."""
-Ask = Callable[[Question, Picture, Asked], tuple[Answer, bool]]
+Ask = Callable[[Question, ImageInput, PromptRequest], tuple[Answer, bool]]
 """Asks once for the same key; returns the answer, and whether it was there already."""
 
 
@@ -119,7 +119,7 @@ class Ladder:
         page: RenderedPage,
         ask: Ask,
         *,
-        sharper: Sharper | None,
+        sharper: Rerenderer | None,
         ocr: ReadText | None,
         tokens: int,
         penalty: float | None,
@@ -131,7 +131,7 @@ class Ladder:
         self._tokens = tokens
         self._penalty = penalty
 
-    def settle(self, question: Question, asked: Asked) -> Settled:
+    def settle(self, question: Question, asked: PromptRequest) -> Settled:
         """Ask a question until its answer can be trusted, or nothing is left to be tried.
 
         `asked` is what is sent as usual.
@@ -139,7 +139,7 @@ class Ladder:
         Raises:
             OutcomeError, ServiceRefused, Stopped: as `Asker.ask` raises them.
         """
-        if kind_of(question) is Kind.CLOSED:
+        if kind_of(question) is AnswerType.CLOSED:
             return _settled(question, [one := self._try(FIRST, question, asked)], one)
         tried: list[_Tried] = []
         missing = None
@@ -166,11 +166,11 @@ class Ladder:
             return (FIRST, *HOTTER)
         return (*CROPS, FIRST) if first_bands(question, self._page) > 1 else (FIRST, *HOTTER, *CROPS)
 
-    def _is_affordable(self, rung: Rung, asked: Asked, *, again: bool) -> bool:
+    def _is_affordable(self, rung: Rung, asked: PromptRequest, *, again: bool) -> bool:
         """Whether a rung's longest answers still fit; the first one always does."""
         return not again or rung.bands * asked.most_tokens <= self._tokens
 
-    def _try(self, rung: Rung, question: Question, asked: Asked) -> _Tried:
+    def _try(self, rung: Rung, question: Question, asked: PromptRequest) -> _Tried:
         again = rung.temperature > 0
         sent = replace(asked, temperature=rung.temperature, repetition_penalty=self._penalty if again else None)
         one = self._whole(rung, question, sent) if rung.bands == 1 else self._in_bands(rung, question, sent)
@@ -178,16 +178,16 @@ class Ladder:
             self._tokens -= sum(answer.tokens_in + answer.tokens_out for answer in one.answers)
         return one
 
-    def _whole(self, rung: Rung, question: Question, asked: Asked) -> _Tried:
-        answer, cached = self._ask(question, Picture(self._page.pixels_sha256, self._page.jpeg), asked)
+    def _whole(self, rung: Rung, question: Question, asked: PromptRequest) -> _Tried:
+        answer, cached = self._ask(question, ImageInput(self._page.pixels_sha256, self._page.jpeg), asked)
         checked = check(answer.content, context_of(question, asked, self._page, answer))
         return _Tried(rung, checked, (answer,), int(cached))
 
-    def _in_bands(self, rung: Rung, question: Question, asked: Asked) -> _Tried:
+    def _in_bands(self, rung: Rung, question: Question, asked: PromptRequest) -> _Tried:
         """Ask about each band, join what is said, and look at each band's answer and at the whole."""
         asking = []
         for crop in self._crops(rung.bands):
-            picture = Picture(self._page.pixels_sha256, crop.jpeg, crop.pixels_sha256)
+            picture = ImageInput(self._page.pixels_sha256, crop.jpeg, crop.pixels_sha256)
             answer, cached = self._ask(question, picture, asked)
             context = replace(context_of(question, asked, self._page, answer), layer_text=None)
             asking.append((answer, cached, check(answer.content, context)))
@@ -199,7 +199,7 @@ class Ladder:
         checked = replace(whole, faults=faults, repetition=max(part.repetition for part in (*parts, whole)))
         return _Tried(rung, checked, answers, sum(cached for _, cached, _ in asking))
 
-    def _fall_back(self, question: Question, asked: Asked, tried: Sequence[_Tried]) -> Settled:
+    def _fall_back(self, question: Question, asked: PromptRequest, tried: Sequence[_Tried]) -> Settled:
         """Take the text from elsewhere, or else what is sound of the best answer; all of it is marked."""
         elsewhere = self._elsewhere() if question.name == TEXT_QUESTION else _Elsewhere()
         if elsewhere.found is not None:
@@ -258,15 +258,15 @@ class _NotShown(Exception):
         self.code = code
 
 
-def kind_of(question: Question) -> Kind:
+def kind_of(question: Question) -> AnswerType:
     """Return what sort of answer a question wants."""
     if question.kind is AnswerKind.TEXT:
-        return Kind.PROSE if question.is_in_requested_language else Kind.VERBATIM
+        return AnswerType.PROSE if question.is_in_requested_language else AnswerType.VERBATIM
     # A list of one's own goes on and on as prose does; one of choices is as closed as one choice.
-    return Kind.PROSE if question.kind is AnswerKind.LIST and not question.choices else Kind.CLOSED
+    return AnswerType.PROSE if question.kind is AnswerKind.LIST and not question.choices else AnswerType.CLOSED
 
 
-def context_of(question: Question, asked: Asked, page: RenderedPage, answer: Answer | None = None) -> Context:
+def context_of(question: Question, asked: PromptRequest, page: RenderedPage, answer: Answer | None = None) -> Context:
     """Return what an answer is held against; None stands for one that is put together from several."""
     return Context(
         kind=kind_of(question),
@@ -296,7 +296,7 @@ def evidence(page: RenderedPage) -> str | None:
 def _is_pointless(rung: Rung, question: Question, tried: Iterable[_Tried]) -> bool:
     """Whether it is known what a rung would come to: a page too long for one answer is so at any temperature."""
     is_long = any(one.checked.faults == (Fault.CUT_OFF,) for one in tried)
-    return rung in HOTTER and is_long and kind_of(question) is Kind.VERBATIM
+    return rung in HOTTER and is_long and kind_of(question) is AnswerType.VERBATIM
 
 
 def _settled(question: Question, tried: Sequence[_Tried], kept: _Tried) -> Settled:

@@ -9,17 +9,17 @@ from functools import partial
 
 from pipeline.core.errors import AnswerUnusable, ServiceRefused
 from pipeline.core.models import Answer, RenderedPage, Value
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.vision.budget import Budget
-from pipeline.vision.endpoint.asking import Asked, Asker, Models, Picture
+from pipeline.vision.endpoint.asking import Asker, ImageInput, Models, PromptRequest
 from pipeline.vision.model.ladder import Ladder, Settled, kind_of
 from pipeline.vision.ocr.local_reader import LocalReader
 from pipeline.vision.ocr.process import SERVICE as OCR_SERVICE
 from pipeline.vision.profile import RECORD_FIELDS, Profile, Question
 from pipeline.vision.profile.conditions import Known, page_facts
 from pipeline.vision.profile.parsing import parse_answer, told
-from pipeline.vision.quality.checks import LANGUAGE, Fault, Kind
-from pipeline.vision.reader import AnswerCache, ImageAnswers, OcrText, PageAnswers, Sharper, Usage
+from pipeline.vision.quality.checks import LANGUAGE, AnswerType, Fault
+from pipeline.vision.reader import AnswerCache, ImageAnswers, OcrText, PageAnswers, Rerenderer, Usage
 
 #: The beginning of the reason for an answer that is none of what was asked for; the question's name follows.
 UNPARSABLE = "unparsable:"
@@ -30,7 +30,7 @@ OCR_FAILED = "ocr_failed:"
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class EscalationPolicy:
     """How it is asked again where an answer cannot be trusted."""
 
     tokens: int = 50_000
@@ -58,7 +58,7 @@ class ModelReader:
         cache: AnswerCache,
         profile: Profile,
         text: Asker | None = None,
-        again: Again | None = None,
+        again: EscalationPolicy | None = None,
     ) -> None:
         self.name = models.vision.name
         self.revision = models.revision
@@ -69,7 +69,7 @@ class ModelReader:
         self._text = text or asker
         self._cache = cache
         self._questions = profile.questions
-        self._again = again or Again()
+        self._again = again or EscalationPolicy()
 
     def with_profile(self, profile: Profile) -> ModelReader:
         """Return the reader that asks the questions of another profile, by the same connections."""
@@ -92,7 +92,7 @@ class ModelReader:
         return total
 
     def read(
-        self, page: RenderedPage, language: str, patience: Patience, sharper: Sharper | None = None
+        self, page: RenderedPage, language: str, cancel: CancelToken, sharper: Rerenderer | None = None
     ) -> PageAnswers:
         """Ask those questions of the profile whose conditions hold, and again where an answer cannot be trusted.
 
@@ -100,8 +100,8 @@ class ModelReader:
             OutcomeError, ServiceRefused, Stopped: as `Asker.ask` raises them.
         """
         found = _Findings(page_facts(page, language))
-        with self._cache.about(page.pixels_sha256, patience) as known:
-            ladder = self._ladder(page, known, patience, sharper)
+        with self._cache.about(page.pixels_sha256, cancel) as known:
+            ladder = self._ladder(page, known, cancel, sharper)
             for question in self._questions:
                 if question.is_asked(found.known):
                     found.add(ladder.settle(question, self._models.of(question).asked(question, language)))
@@ -114,10 +114,12 @@ class ModelReader:
         if self._again.ocr is not None:
             self._again.ocr.close()
 
-    def _ladder(self, page: RenderedPage, known: ImageAnswers, patience: Patience, sharper: Sharper | None) -> Ladder:
-        def ask(question: Question, picture: Picture, asked: Asked) -> tuple[Answer, bool]:
+    def _ladder(
+        self, page: RenderedPage, known: ImageAnswers, cancel: CancelToken, sharper: Rerenderer | None
+    ) -> Ladder:
+        def ask(question: Question, picture: ImageInput, asked: PromptRequest) -> tuple[Answer, bool]:
             asker = self._asker if self._models.of(question) is self._models.vision else self._text
-            return asker.ask(picture, asked, known, patience)
+            return asker.ask(picture, asked, known, cancel)
 
         again = self._again
         ocr = partial(_read_text, again.ocr, known) if again.ocr is not None else None
@@ -180,7 +182,7 @@ class _Findings:
         yield from (UNPARSABLE + name for name, value in self._values().items() if value is None)
 
     def _language_ok(self) -> bool | None:
-        faults = [{*settled.reasons} for settled in self.settled if kind_of(settled.question) is Kind.PROSE]
+        faults = [{*settled.reasons} for settled in self.settled if kind_of(settled.question) is AnswerType.PROSE]
         return not any(found & LANGUAGE for found in faults) if faults else None
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter
 
 from pipeline.core.models import Answer, RenderedPage, TextSource
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.vision.budget import Budget
 from pipeline.vision.ocr.measured_description import DESCRIPTION_REVISION, TextMeasures, describe
 from pipeline.vision.ocr.process import Ocr, open_rapidocr
@@ -17,7 +17,7 @@ from pipeline.vision.ocr.tesseract import find_tesseract
 from pipeline.vision.ocr.text_lines import FoundLines, arrange, is_legible, unread_share
 from pipeline.vision.profile import Profile
 from pipeline.vision.quality.text_layer import stands_for_page
-from pipeline.vision.reader import AnswerCache, ImageAnswers, OcrText, PageAnswers, Sharper, Usage, answer_key
+from pipeline.vision.reader import AnswerCache, ImageAnswers, OcrText, PageAnswers, Rerenderer, Usage, answer_key
 
 NAME = "local-reader"
 #: Raised by hand whenever the same lines or the same layer would give another text.
@@ -66,7 +66,7 @@ class LocalReader:
         self.revision = "-".join((str(TEXT_REVISION), *(engine.revision for engine in engines)))
 
     def read(
-        self, page: RenderedPage, language: str, patience: Patience, sharper: Sharper | None = None
+        self, page: RenderedPage, language: str, cancel: CancelToken, sharper: Rerenderer | None = None
     ) -> PageAnswers:
         """Return the page's text, from its layer or by OCR, and a description of what was measured.
 
@@ -77,7 +77,7 @@ class LocalReader:
         """
         if stands_for_page(page.layer_text, page.facts):
             return _page_answers(page, language, TextMeasures((page.layer_text or "").strip()), TextSource.LAYER)
-        reading = self._read_pixels(page, patience)
+        reading = self._read_pixels(page, cancel)
         arranged = arrange(reading.found.lines)
         share = arranged.area_px / (page.width_px * page.height_px)
         measures = TextMeasures(arranged.text, arranged.columns, share, unread=reading.unread)
@@ -107,9 +107,9 @@ class LocalReader:
         text = arrange(reading.found.lines).text
         return None if reading.unread else OcrText(text, reading.answers, reading.cached)
 
-    def _read_pixels(self, page: RenderedPage, patience: Patience) -> _OcrReading:
+    def _read_pixels(self, page: RenderedPage, cancel: CancelToken) -> _OcrReading:
         """Have a page read by the engine that knows its script, or keep of it what was legible."""
-        with self._cache.about(page.pixels_sha256, patience) as answers:
+        with self._cache.about(page.pixels_sha256, cancel) as answers:
             return self._read_with(page, answers)
 
     def _read_with(self, page: RenderedPage, answers: ImageAnswers) -> _OcrReading:

@@ -57,7 +57,7 @@ class Ocr(Protocol):
         ...
 
 
-class Reply(BaseModel):
+class OcrReply(BaseModel):
     """What the child says: lines, or one of the two errors."""
 
     lines: tuple[TextLine, ...] | None = None
@@ -155,7 +155,7 @@ class OcrProcess:
             return AnswerUnusable(f"the OCR process cannot be started: {error}")
         return AnswerUnusable(f"the OCR process crashed on the page (exit status {status})", remedy=remedy)
 
-    def _found(self, reply: Reply) -> FoundLines:
+    def _found(self, reply: OcrReply) -> FoundLines:
         if reply.unusable is not None:
             raise ServiceRefused(
                 SERVICE,
@@ -183,7 +183,7 @@ class _Child:
                 start_new_session=True,  # Ctrl-C is for the run, which ends the child in its own time
             )
 
-    def ask(self, *parts: bytes, seconds: float) -> Reply:
+    def ask(self, *parts: bytes, seconds: float) -> OcrReply:
         """Send a request and return the reply.
 
         Raises:
@@ -198,7 +198,7 @@ class _Child:
         (length,) = REPLY_HEAD.unpack(self._receive(REPLY_HEAD.size, deadline))
         if length > MAX_REPLY_BYTES:
             raise ValueError(f"a reply of {length} bytes")
-        return Reply.model_validate_json(self._receive(length, deadline))
+        return OcrReply.model_validate_json(self._receive(length, deadline))
 
     def end(self) -> int:
         """Kill the process if it lives, and return its exit status."""

@@ -40,7 +40,7 @@ ECHO_SENTENCE_WORDS = 4
 HALF_MIN_BYTES = 75
 
 
-class Kind(StrEnum):
+class AnswerType(StrEnum):
     """What sort of answer a question wants."""
 
     PROSE = "prose"
@@ -79,7 +79,7 @@ LANGUAGE = frozenset({Fault.WRONG_SCRIPT, Fault.WRONG_LANGUAGE})
 class Context:
     """What is known of the question and of the page."""
 
-    kind: Kind
+    kind: AnswerType
     prompt: str
     language: str | None
     """BCP 47 tag of the language that the answer is to be in; None where the page decides."""
@@ -117,14 +117,14 @@ class Checked:
 def check(content: str, context: Context) -> Checked:
     """Clean an answer and look at it in every way that its kind allows."""
     text, said_empty = cleaned(content, context.empty_answer, context.layer_text)
-    verbatim = context.kind is Kind.VERBATIM
+    verbatim = context.kind is AnswerType.VERBATIM
     agreement = overlap(text, context.layer_text) if verbatim and context.layer_text is not None else None
     disagrees = agreement is not None and disagrees_with_layer(text, context.layer_text or "", agreement)
-    repeats = repetition(text, prose=context.kind is not Kind.VERBATIM)
+    repeats = repetition(text, prose=context.kind is not AnswerType.VERBATIM)
     if repeats is not None and agreement is not None and not disagrees:
         # A page of forty equal labels reads like a loop: its layer tells.
         repeats = None
-    language = wrong_language(text, context.language) if context.kind is Kind.PROSE else None
+    language = wrong_language(text, context.language) if context.kind is AnswerType.PROSE else None
     found = {
         Fault.CUT_OFF: is_cut_off(context),
         Fault.EMPTY_ON_INK: is_empty_on_ink(text, said_empty, context),
@@ -176,9 +176,9 @@ def is_empty_on_ink(text: str, said_empty: bool, context: Context) -> bool:
 
 def is_text_on_blank(text: str, context: Context) -> bool:
     """Whether words were found on a blank page, or more said of it than that it is blank."""
-    if not context.blank or context.kind is Kind.CLOSED:
+    if not context.blank or context.kind is AnswerType.CLOSED:
         return False
-    return len(terms(text)) > (BLANK_MAX_WORDS if context.kind is Kind.PROSE else 0)
+    return len(terms(text)) > (BLANK_MAX_WORDS if context.kind is AnswerType.PROSE else 0)
 
 
 def is_too_long_for_ink(text: str, context: Context) -> bool:

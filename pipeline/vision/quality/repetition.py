@@ -77,7 +77,7 @@ def _same_signs(text: str) -> Repetition | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _RepeatedRun:
     """Tokens from `start` to before `end` that repeat the `period` tokens which come first of them."""
 
     start: int
@@ -102,9 +102,9 @@ def _loop(text: str, min_letters: int, min_times: int) -> Repetition | None:
     return Repetition("tail_repetition", clean, (last - clean) / len(text))
 
 
-def _runs(tokens: Sequence[str]) -> list[_Run]:
+def _runs(tokens: Sequence[str]) -> list[_RepeatedRun]:
     """Return the stretches in which tokens repeat with one period: anywhere by triples, and at the end exactly."""
-    runs: list[_Run] = []
+    runs: list[_RepeatedRun] = []
     last: dict[tuple[str, str, str], int] = {}
     start, period = 0, 0
     for place, triple in enumerate(zip(tokens, tokens[1:], tokens[2:], strict=False)):
@@ -112,15 +112,15 @@ def _runs(tokens: Sequence[str]) -> list[_Run]:
         last[triple] = place
         if distance != period:
             if 0 < period <= LOOP_MAX_PERIOD and place - start >= period:
-                runs.append(_Run(start - period, place + 2, period))
+                runs.append(_RepeatedRun(start - period, place + 2, period))
             start, period = place, distance
     if 0 < period <= LOOP_MAX_PERIOD:
-        runs.append(_Run(start - period, len(tokens), period))
+        runs.append(_RepeatedRun(start - period, len(tokens), period))
     # The last token may be a word cut in two.
     return [*runs, *_tail_runs(tokens[:-1])]
 
 
-def _tail_runs(tokens: Sequence[str]) -> list[_Run]:
+def _tail_runs(tokens: Sequence[str]) -> list[_RepeatedRun]:
     """Return the repetitions at the end, also those whose unit holds the same words twice."""
     runs = []
     for period in range(1, min(LOOP_MAX_PERIOD, len(tokens) // 2) + 1):
@@ -128,7 +128,7 @@ def _tail_runs(tokens: Sequence[str]) -> list[_Run]:
         while start > period and tokens[start - 1] == tokens[start - 1 - period]:
             start -= 1
         if len(tokens) - start >= period:
-            runs.append(_Run(start - period, len(tokens), period))
+            runs.append(_RepeatedRun(start - period, len(tokens), period))
         if len(tokens) - start >= 2 * LOOP_MAX_PERIOD:
             # Every longer period that fits would be one of its multiples.
             break

@@ -10,10 +10,19 @@ from typing import Any
 import httpx
 import pytest
 
-from pipeline.analysis.ask import NOT_HERE, Candidate, Enquiry, any_word, ask_pages, is_no, one_line, what_is_said
+from pipeline.analysis.ask import (
+    NOT_HERE,
+    PageCandidate,
+    PageQuestion,
+    any_word,
+    ask_pages,
+    is_no,
+    one_line,
+    what_is_said,
+)
 from pipeline.archive import Archive, Store
 from pipeline.core.errors import ServiceRefused, SettingsError, Stopped
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.search import Hit, HitDocument
 from pipeline.vision.endpoint.asking import Asker
 from pipeline.vision.endpoint.client import VlmClient
@@ -23,7 +32,7 @@ from support.vision import AnswersInMemory, answer_cache, page_image
 Answering = Callable[[str, bytes], httpx.Response]
 
 
-def page(number: int, archive: Archive) -> Candidate:
+def page(number: int, archive: Archive) -> PageCandidate:
     """A page whose image lies in the archive, and differs from that of every other."""
     key, _ = archive.save_image("d" * 64, f"{number:05d}.1.{number:064x}", page_image(number), b"")
     hit = Hit(
@@ -39,7 +48,7 @@ def page(number: int, archive: Archive) -> Candidate:
         image_key=key,
         thumbnail_key=None,
     )
-    return Candidate(hit, key, f"{number:064x}")
+    return PageCandidate(hit, key, f"{number:064x}")
 
 
 def said(content: str) -> httpx.Response:
@@ -61,7 +70,7 @@ class Model:
         return self._answer(prompt)
 
 
-def enquiry(model: Model, archive: Archive, store: AnswersInMemory | None = None, **more: Any) -> Enquiry:
+def enquiry(model: Model, archive: Archive, store: AnswersInMemory | None = None, **more: Any) -> PageQuestion:
     client = VlmClient(
         "https://vlm.example/v1",
         None,
@@ -72,9 +81,9 @@ def enquiry(model: Model, archive: Archive, store: AnswersInMemory | None = None
         transport=httpx.MockTransport(model),
     )
     asker = Asker(client, LocalLimiter(4), revision="1", waits_seconds=(0.0,))
-    patience = more.get("patience", Patience())
-    return Enquiry(
-        more.get("question", "Who signed?"), more.get("language", "en"), archive, asker, answer_cache(store), patience
+    cancel = more.get("cancel", CancelToken())
+    return PageQuestion(
+        more.get("question", "Who signed?"), more.get("language", "en"), archive, asker, answer_cache(store), cancel
     )
 
 
@@ -140,7 +149,7 @@ def test_findings_come_in_the_order_of_the_pages(archive: Archive) -> None:
 
 def test_a_page_whose_image_is_gone_or_refused_does_not_keep_others_from_answering(archive: Archive) -> None:
     pages = [page(number, archive) for number in range(1, 3)]
-    gone = Candidate(pages[0].hit, pages[0].image_key.replace("00001", "00009"), pages[0].pixels_sha256)
+    gone = PageCandidate(pages[0].hit, pages[0].image_key.replace("00001", "00009"), pages[0].pixels_sha256)
     model = Model(lambda prompt: said("yes" if is_closed(prompt) else "A."))
 
     findings = ask_pages(enquiry(model, archive), [gone, pages[1]], 2, lambda _: None)
@@ -161,11 +170,11 @@ def test_a_service_that_refuses_ends_it_and_nothing_new_is_asked(archive: Archiv
 
 
 def test_nothing_is_asked_once_patience_has_ended(archive: Archive) -> None:
-    patience, model = Patience(), Model(lambda _: said("yes"))
-    patience.stop()
+    cancel, model = CancelToken(), Model(lambda _: said("yes"))
+    cancel.stop()
 
     with pytest.raises(Stopped):
-        ask_pages(enquiry(model, archive, patience=patience), [page(1, archive)], 1, lambda _: None)
+        ask_pages(enquiry(model, archive, cancel=cancel), [page(1, archive)], 1, lambda _: None)
 
     assert model.prompts == []
 

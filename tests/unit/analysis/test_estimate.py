@@ -15,7 +15,7 @@ from pipeline.core.errors import RenderTimeout
 from pipeline.core.models import Answer, Collection, RenderedCrop, RenderedPage
 from pipeline.documents.passwords import Passwords
 from pipeline.pages.recipe import Recipe, Request
-from pipeline.vision.endpoint.asking import Asked, Model, Models, asked_key
+from pipeline.vision.endpoint.asking import Model, Models, PromptRequest, asked_key
 from pipeline.vision.endpoint.cost import NO_COST, Cost
 from pipeline.vision.profile import Profile, load_profile, parse_profile
 from support.readings import NOW, full_reading
@@ -64,7 +64,7 @@ def no_crops(_bands: int) -> tuple[RenderedCrop, ...]:
 
 def answer(archive: Archive, page: RenderedPage, name: str, content: str, model: Model = MODEL) -> None:
     (question,) = [question for question in TREE.questions if question.name == name]
-    asked = Asked(name, question.prompt_in("en"), question.language_in("en"), question.max_tokens)
+    asked = PromptRequest(name, question.prompt_in("en"), question.language_in("en"), question.max_tokens)
     key = asked_key(model.name, model.revision, page.pixels_sha256, asked)
     archive.save_answer(Answer(key=key, question=name, model=model.name, content=content, asked_at=NOW))
 

@@ -3,15 +3,17 @@
 import random
 from collections import Counter
 
-from pipeline.analysis.review import Candidate, draw
+from pipeline.analysis.review import SampleCandidate, draw
 from pipeline.core.models import PageKind
 
 
-def candidate(number: int, kind: PageKind | None, language: str | None = "en", *, suspect: bool = False) -> Candidate:
-    return Candidate(f"{number // 10:064x}", number % 10 + 1, kind, language, suspect=suspect, revision=1)
+def candidate(
+    number: int, kind: PageKind | None, language: str | None = "en", *, suspect: bool = False
+) -> SampleCandidate:
+    return SampleCandidate(f"{number // 10:064x}", number % 10 + 1, kind, language, suspect=suspect, revision=1)
 
 
-def many() -> list[Candidate]:
+def many() -> list[SampleCandidate]:
     """Mostly born-digital English, some scans, one page of each of three rare kinds."""
     kinds = [(PageKind.BORN_DIGITAL, "en")] * 300 + [(PageKind.SCANNED, "de")] * 100
     kinds += [(PageKind.MIXED, "ar"), (PageKind.BLANK, None), (None, None)]

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.batches.budget import Purse, is_out_of_budget
+from pipeline.batches.budget import BatchBudget, is_out_of_budget
 from pipeline.batches.lifecycle import begin_batch
 from pipeline.batches.progress import cancel, pause, resume
 from pipeline.core.errors import SettingsError, Stopped
 from pipeline.core.models import Allowance, Batch, Lane, PageStatus
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def newest(archive: Archive, batch: Batch) -> Batch:
     return found
 
 
-def call(purse: Purse, most: int, cost: int) -> bool:
-    with purse.budget.share(most, Patience()) as share:
+def call(purse: BatchBudget, most: int, cost: int) -> bool:
+    with purse.budget.share(most, CancelToken()) as share:
         share.spent = cost
     return True
 
@@ -44,7 +44,7 @@ def drawn(archive: Archive, batch: Batch) -> tuple[int, int]:
 
 def test_two_processes_together_stay_within_the_tokens_and_the_batch_rests(archive: Archive) -> None:
     batch = begin(archive, tokens=10_000)
-    purses = [Purse(archive, batch), Purse(archive, batch)]
+    purses = [BatchBudget(archive, batch), BatchBudget(archive, batch)]
     with pytest.raises(Stopped):
         all(call(purse, most=2_000, cost=900) for purse in cycle(purses))
     spent = sum(purse.budget.spent for purse in purses)
@@ -58,15 +58,15 @@ def test_two_processes_together_stay_within_the_tokens_and_the_batch_rests(archi
 
 def test_a_process_that_was_killed_has_spent_what_it_had_drawn(archive: Archive) -> None:
     batch = begin(archive, tokens=5_000)
-    call(Purse(archive, batch), most=3_000, cost=10)
+    call(BatchBudget(archive, batch), most=3_000, cost=10)
     with pytest.raises(Stopped):
-        call(Purse(archive, batch), most=3_000, cost=10)
+        call(BatchBudget(archive, batch), most=3_000, cost=10)
     assert drawn(archive, batch) == (3_000, 0)
 
 
 def test_a_large_budget_is_drawn_seldom(archive: Archive) -> None:
     batch = begin(archive, tokens=1_000_000)
-    purse = Purse(archive, batch)
+    purse = BatchBudget(archive, batch)
     for _ in range(100):
         call(purse, most=2_000, cost=1_000)
     known = archive.drawn(batch.id)
@@ -76,7 +76,7 @@ def test_a_large_budget_is_drawn_seldom(archive: Archive) -> None:
 
 def test_pages_are_counted_when_they_end_and_others_go_back(archive: Archive) -> None:
     batch = begin(archive, pages=5)
-    first, second = Purse(archive, batch), Purse(archive, batch)
+    first, second = BatchBudget(archive, batch), BatchBudget(archive, batch)
     with first.pages(4) as share:
         assert share.room == 4
         share.count(PageStatus.DESCRIBED)
@@ -96,7 +96,7 @@ def test_pages_are_counted_when_they_end_and_others_go_back(archive: Archive) ->
 
 def test_who_has_no_budget_draws_nothing(archive: Archive) -> None:
     batch = begin(archive)
-    purse = Purse(archive, batch)
+    purse = BatchBudget(archive, batch)
     call(purse, most=10**9, cost=10**9)
     with purse.pages(10**6) as share:
         assert share.room == 10**6
@@ -108,7 +108,7 @@ def test_who_has_no_budget_draws_nothing(archive: Archive) -> None:
 def spent(archive: Archive) -> Batch:
     """A batch whose budget is used up."""
     batch = begin(archive, pages=1)
-    purse = Purse(archive, batch)
+    purse = BatchBudget(archive, batch)
     for _ in range(2):
         with purse.pages(1) as share:
             share.worked = share.room
@@ -129,7 +129,7 @@ def test_it_goes_on_with_a_larger_budget_only_and_the_same_words_raise_it_once(a
         assert resumed.revision == spent.revision + 1
     with pytest.raises(SettingsError, match="is 3 pages already"):
         resume(archive, spent.id, Allowance(pages=2))
-    with Purse(archive, spent).pages(5) as share:
+    with BatchBudget(archive, spent).pages(5) as share:
         assert share.room == 2
 
 
@@ -137,6 +137,6 @@ def test_what_a_person_says_stays(archive: Archive, spent: Batch) -> None:
     assert pause(archive, spent.id) == spent
     cancelled = cancel(archive, spent.id)
     assert (cancelled.state, cancelled.cause) == ("cancelled", None)
-    with Purse(archive, spent).pages(1) as share:
+    with BatchBudget(archive, spent).pages(1) as share:
         assert share.room == 0
     assert newest(archive, spent) == cancelled

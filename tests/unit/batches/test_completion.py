@@ -14,23 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.archive import Archive, Store
-from pipeline.batches.completion import close_chunk, is_quiet, settle_part, total
+from pipeline.batches.completion import close_chunk, complete_part, is_quiet, total
 from pipeline.batches.lifecycle import begin_batch
 from pipeline.batches.listing import all_due_messages, first_messages, name_sources, walk_folder
 from pipeline.batches.messages import Message, Part, Walk, chunk_id, folder_id
-from pipeline.batches.progress import BatchBook, cancel, end_batch, end_if_done, pause
+from pipeline.batches.progress import BatchLedger, cancel, end_batch, end_if_done, pause
 from pipeline.core.errors import SettingsError
 from pipeline.core.models import (
-    Begun,
+    BatchEntry,
     Document,
-    DocumentBegun,
     DocumentInfo,
-    Entry,
     Failure,
     Lane,
     MediaType,
     Outcome,
     PageStatus,
+    PartState,
+    PendingDocument,
     Reading,
     Source,
 )
@@ -40,7 +40,7 @@ from pipeline.pages.recipe import Recipe, Request
 from pipeline.pages.revisions import save_reading
 from pipeline.projection.verify import Verification
 from pipeline.search import DOCUMENTS, PAGES, SOURCES
-from pipeline.sources import Found, Listing
+from pipeline.sources import FoundFile, Listing
 from support.memory_index import MemoryIndex
 
 RECIPE = Recipe("en", "reader", "1", "standard", "1", 1, "limits", Passwords())
@@ -71,7 +71,7 @@ class Scene:
         self.archive = Archive(self.store)
         self.index = MemoryIndex()
         self.urls = [f"{ROOT}/{number:03}.pdf" for number in range(sources)]
-        entries = [Entry(url=url) for url in self.urls]
+        entries = [BatchEntry(url=url) for url in self.urls]
         self.batch = begin_batch(
             self.archive,
             "default",
@@ -141,7 +141,7 @@ class Scene:
     def begin(self, *documents: tuple[int, int], part: int = 0, entry: int | None = None) -> None:
         """Note that a part is registered, and that all pages of these documents, given with their number, are due."""
         begun = [
-            DocumentBegun(
+            PendingDocument(
                 entry=number - 16 * part,
                 document=f"{number:x}".rjust(64, "d"),
                 pages=pages,
@@ -150,14 +150,14 @@ class Scene:
             )
             for number, pages in documents
         ]
-        self.records.begin(self.chunk, part, entry, Begun(documents=tuple(begun)))
+        self.records.begin(self.chunk, part, entry, PartState(documents=tuple(begun)))
 
     def quiet(self, part: int = 0) -> bool:
         return is_quiet(self.records, self.chunk, part, self.request, self.archive)
 
     def settle(self, part: int = 0, *, registered: bool = False) -> Outcome | None:
         verification = Verification(self.index.projector(self.archive))
-        return settle_part(self.chunk, part, self.request, verification, registered=registered)
+        return complete_part(self.chunk, part, self.request, verification, registered=registered)
 
     def delete(self, document: str | None) -> None:
         carry_out(request_deletion(self.archive, "default", document, False), self.index.projector(self.archive))
@@ -282,7 +282,7 @@ def test_a_chunk_ends_with_its_last_part_whatever_the_order(order: list[int]) ->
         scene = Scene(Path(folder), 70)
         for number in range(70):
             scene.source(number, error=CORRUPT)
-        book = BatchBook(scene.archive, scene.batch)
+        book = BatchLedger(scene.archive, scene.batch)
         done = 0
         for part in order:
             assert scene.records.closed(scene.chunk) is None
@@ -322,7 +322,7 @@ TREE: Tree = {
 
 def listed(walk: Walk) -> Listing:
     files, folders = TREE[walk.url]
-    return Listing(tuple(Found(f"{walk.url}/{number:04}.pdf") for number in range(files)), tuple(folders))
+    return Listing(tuple(FoundFile(f"{walk.url}/{number:04}.pdf") for number in range(files)), tuple(folders))
 
 
 @settings(max_examples=8, deadline=None)
@@ -333,7 +333,7 @@ def test_what_is_due_is_exactly_what_has_not_been_done(chances: list[int]) -> No
         archive = Archive(Store(folder))
         batch = begin_batch(archive, "default", None, "en", ["in"], lane=Lane.NORMAL, roots=[ROOT])
         records = archive.walk(batch.id)
-        book = BatchBook(archive, batch)
+        book = BatchLedger(archive, batch)
         queue: list[Message] = list(first_messages(batch))
         walks = done = 0
         for chance in chances:
@@ -366,16 +366,16 @@ def test_what_is_due_is_exactly_what_has_not_been_done(chances: list[int]) -> No
 def test_a_batch_of_an_empty_folder_ends_once_that_is_listed(tmp_path: Path) -> None:
     archive = Archive(Store(str(tmp_path)))
     batch = begin_batch(archive, "default", None, "en", ["in"], lane=Lane.NORMAL, roots=[f"{ROOT}/b"])
-    assert end_if_done(archive, BatchBook(archive, batch)) is None
+    assert end_if_done(archive, BatchLedger(archive, batch)) is None
     assert list(walk_folder(next(first_messages(batch)), archive, listed)) == []
-    ended = end_if_done(archive, BatchBook(archive, batch))
+    ended = end_if_done(archive, BatchLedger(archive, batch))
     assert ended is not None
     assert (ended.documents, ended.pages) == ({}, {})
 
 
 def test_a_book_counts_right_at_each_stage_and_reads_each_record_once(tmp_path: Path) -> None:
     scene = Scene(tmp_path, 20)
-    book = BatchBook(scene.archive, scene.batch)
+    book = BatchLedger(scene.archive, scene.batch)
 
     def stands() -> tuple[int, ...]:
         progress = book.progress()
@@ -408,7 +408,7 @@ def test_a_book_counts_right_at_each_stage_and_reads_each_record_once(tmp_path: 
     assert stands() == (20, 0, 0, 0, 60)
 
     scene.store.read.clear()
-    fresh = BatchBook(scene.archive, scene.batch)
+    fresh = BatchLedger(scene.archive, scene.batch)
     for _ in range(3):
         assert fresh.progress().ended
     assert {name: count for name, count in scene.store.read.items() if count > 1} == {}
@@ -420,7 +420,7 @@ def test_no_record_is_read_twice_while_a_batch_is_watched(tmp_path: Path) -> Non
     scene = Scene(tmp_path, 40)
     for number in range(40):
         scene.source(number, 20)
-    book = BatchBook(scene.archive, scene.batch)
+    book = BatchLedger(scene.archive, scene.batch)
     scene.store.read.clear()
     for part in range(3):
         begun = [(number, 20) for number in range(16 * part, min(40, 16 * part + 16))]
@@ -440,8 +440,8 @@ def test_what_a_person_decided_is_the_last_word(three: Scene) -> None:
     three.settle(registered=True)
     cancelled = cancel(three.archive, three.batch.id)
     assert (cancelled.state, cancelled.documents, cancelled.revision) == ("cancelled", {"failed": 3}, 3)
-    assert end_if_done(three.archive, BatchBook(three.archive, three.batch)) is None
-    progress = BatchBook(three.archive, three.batch).progress()
+    assert end_if_done(three.archive, BatchLedger(three.archive, three.batch)) is None
+    progress = BatchLedger(three.archive, three.batch).progress()
     assert end_batch(three.archive, three.batch.id, "done", progress) is None
     newest = three.archive.batch(three.batch.id)
     assert newest is not None

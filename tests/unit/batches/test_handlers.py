@@ -12,27 +12,37 @@ from typing import Any
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.batches.budget import Purse, is_out_of_budget
-from pipeline.batches.handlers import Job, Report, quarantine, work_pages, work_part
+from pipeline.batches.budget import BatchBudget, is_out_of_budget
+from pipeline.batches.handlers import BatchContext, MessageReport, handle_pages, handle_part, quarantine
 from pipeline.batches.lifecycle import begin_batch
 from pipeline.batches.listing import all_due_messages, first_messages, is_live, walk_folder
-from pipeline.batches.local_runner import Tally, run_batch
+from pipeline.batches.local_runner import RunTally, run_batch
 from pipeline.batches.messages import Message, Part, Walk, split
-from pipeline.batches.progress import BatchBook, end_if_done, resume
-from pipeline.core.models import Allowance, Batch, Entry, Lane, PageStatus, Reading, RenderedPage, TextSource, Tombstone
-from pipeline.core.retry import Patience
-from pipeline.core.threads import ContextThreads, Places
+from pipeline.batches.progress import BatchLedger, end_if_done, resume
+from pipeline.core.models import (
+    Allowance,
+    Batch,
+    BatchEntry,
+    Lane,
+    PageStatus,
+    Reading,
+    RenderedPage,
+    TextSource,
+    Tombstone,
+)
+from pipeline.core.retry import CancelToken
+from pipeline.core.threads import ContextThreads, PrioritySemaphore
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
-from pipeline.maintenance.audit import Batches, Comparing
+from pipeline.maintenance.audit import Audit, Batches
 from pipeline.pages.deletion import carry_out, request_deletion
-from pipeline.pages.process import Tools
+from pipeline.pages.process import PageServices
 from pipeline.pages.recipe import Request
 from pipeline.projection.records import document_record_id, page_id
 from pipeline.rendering.host.pool import SandboxPool
 from pipeline.search import DOCUMENTS, PAGES, SOURCES
 from pipeline.sources import Containers, SourceCache, SourceFiles, list_folder, source_url
-from pipeline.vision.reader import PageAnswers, Sharper, Usage
+from pipeline.vision.reader import PageAnswers, Rerenderer, Usage
 from support.containers import carrying, mail, page, zipped
 from support.conversions import CONVERTER
 from support.memory_index import MemoryIndex
@@ -57,7 +67,7 @@ class InstantReader:
         self._lock = threading.Lock()
 
     def read(
-        self, page: RenderedPage, language: str, patience: Patience, sharper: Sharper | None = None
+        self, page: RenderedPage, language: str, cancel: CancelToken, sharper: Rerenderer | None = None
     ) -> PageAnswers:
         with self._lock:
             self.read_pages[page.pixels_sha256] += 1
@@ -76,19 +86,19 @@ class Bench:
         self.archive = Archive(Store(str(folder)))
         self.index = MemoryIndex()
         self.reader = InstantReader()
-        patience = Patience()
+        cancel = CancelToken()
         opener = Opener(sandboxes, Passwords(), CONVERTER)
         cache = SourceCache(folder / "cache", 1 << 20)
-        self.tools = Tools(
+        self.tools = PageServices(
             archive=self.archive,
             projector=self.index.projector(self.archive),
             opener=opener,
             cropper=opener,
-            files=SourceFiles(cache, 1 << 30, patience, Containers(opener, cache, 3)),
+            files=SourceFiles(cache, 1 << 30, cancel, Containers(opener, cache, 3)),
             reader=self.reader,
-            patience=patience,
+            cancel=cancel,
             pages=threads,
-            in_hand=Places(4),
+            in_hand=PrioritySemaphore(4),
             limits="limits",
             max_file_bytes=1 << 30,
         )
@@ -97,11 +107,11 @@ class Bench:
         roots = [source_url(self.files)]
         return begin_batch(self.archive, "default", None, "en", ["files"], lane=lane, roots=roots, **more)
 
-    def index_here(self) -> Tally:
+    def index_here(self) -> RunTally:
         """What the runner in one process comes to."""
         batch = self.begin(lane=None)
         request = Request("default", batch.id, 0, self.tools.recipe("en"))
-        tally = Tally()
+        tally = RunTally()
         run_batch([source_url(self.files)], [], request, self.tools, 2, tally, lambda: None)
         return tally
 
@@ -114,7 +124,7 @@ class Bench:
         """Whether so many pages of a document are read."""
         return pages <= sum(reading.document.name == name for reading in self._live())
 
-    def entries(self, part: Part) -> tuple[Entry, ...]:
+    def entries(self, part: Part) -> tuple[BatchEntry, ...]:
         """The sources of a part."""
         chunk = self.archive.walk(part.batch).chunk(part.chunk)
         assert chunk is not None
@@ -140,9 +150,9 @@ class Loop:
     def __init__(self, bench: Bench, batch: Batch, chance: random.Random, *, most_pages: int = 12) -> None:
         self.bench = bench
         self.batch = batch
-        self.purse = Purse(bench.archive, batch)
+        self.purse = BatchBudget(bench.archive, batch)
         self.queue: list[Message] = []
-        self.report = Report()
+        self.report = MessageReport()
         self.deliveries = 0
         self.handed_back = 0
         self._chance = chance
@@ -171,7 +181,7 @@ class Loop:
             return []
         if isinstance(message, Walk):
             return list(walk_folder(message, self.bench.archive, lambda walk: list_folder(walk.url, walk.root)))
-        work = work_part if isinstance(message, Part) else work_pages
+        work = handle_part if isinstance(message, Part) else handle_pages
         return work(message, self.job(self._chance.randint(1, self._most_pages)))  # type: ignore[arg-type]
 
     def parts_of(self, name: str) -> list[Part]:
@@ -179,14 +189,14 @@ class Loop:
         parts = [message for message in self.queue if isinstance(message, Part)]
         return [part for part in parts if any(entry.url.endswith(name) for entry in self.bench.entries(part))]
 
-    def job(self, pages: int) -> Job:
+    def job(self, pages: int) -> BatchContext:
         """Work for somebody whose patience ends after so many pages."""
         end = self.bench.reader.read_pages.total() + pages
-        patience = Patience().within(60, given_up=lambda: self.bench.reader.read_pages.total() >= end)
-        return Job(self.batch, self.bench.tools, patience, self.report, self.purse)
+        cancel = CancelToken().within(60, given_up=lambda: self.bench.reader.read_pages.total() >= end)
+        return BatchContext(self.batch, self.bench.tools, cancel, self.report, self.purse)
 
     def end(self) -> Batch:
-        ended = end_if_done(self.bench.archive, BatchBook(self.bench.archive, self.batch))
+        ended = end_if_done(self.bench.archive, BatchLedger(self.bench.archive, self.batch))
         assert ended is not None, "something has not ended"
         return ended
 
@@ -293,7 +303,7 @@ def test_exactly_as_many_pages_are_worked_as_the_budget_has_and_then_the_others(
     loop = Loop(bench, bench.begin(budget=Allowance(pages=pages)), chance)
     loop.run()
     assert bench.reader.read_pages.total() == pages
-    assert end_if_done(bench.archive, BatchBook(bench.archive, loop.batch)) is None
+    assert end_if_done(bench.archive, BatchLedger(bench.archive, loop.batch)) is None
     assert is_out_of_budget(bench.archive.batch(loop.batch.id))  # type: ignore[arg-type]
 
     raised = resume(bench.archive, loop.batch.id, Allowance(pages=2 * pages + 1))
@@ -443,7 +453,7 @@ def test_what_lies_in_containers_is_worked_like_files(
     for steps in (1, 2, 3, 5, 8, 2) if lost else ():
         for _ in range(min(steps, len(loop.queue))):
             loop.step()
-        assert end_if_done(bench.archive, BatchBook(bench.archive, loop.batch)) is None
+        assert end_if_done(bench.archive, BatchLedger(bench.archive, loop.batch)) is None
         loop.queue = list(all_due_messages(loop.batch, bench.archive))
     loop.run()
     ended = loop.end()
@@ -458,7 +468,7 @@ def test_what_lies_in_containers_is_worked_like_files(
     assert outcomes(bench) == outcomes(unboxed_in_one_process)
     assert outcomes(bench)["box.zip/note.txt"] == "unsupported"
     assert_index_agrees(bench)
-    comparing = Comparing(bench.tools.projector, Batches(bench.archive))
+    comparing = Audit(bench.tools.projector, Batches(bench.archive))
     assert [*comparing.sources("default"), *comparing.documents("default")] == []
 
 
@@ -486,7 +496,7 @@ def test_a_container_is_worked_alone_and_given_up_like_a_file(
         if suspect != guilty:
             loop.publish(loop._work(suspect))
     loop.run()
-    assert end_if_done(bench.archive, BatchBook(bench.archive, loop.batch)) is None
+    assert end_if_done(bench.archive, BatchLedger(bench.archive, loop.batch)) is None
     assert quarantine(guilty, "it killed its worker", loop.job(100)) == []
     assert loop.end().state == "done"
     assert outcomes(bench)["letter-03.zip"] == "quarantined"

@@ -17,8 +17,8 @@ from pipeline.archive import Archive, Store
 from pipeline.batches.lifecycle import begin_batch
 from pipeline.batches.listing import CHUNK_SOURCES, all_due_messages, first_messages, is_live, name_sources, walk_folder
 from pipeline.batches.messages import Message, Pages, Part, Project, Walk, folder_id, from_json, kind_of, split, to_json
-from pipeline.core.models import Batch, Entry, Lane
-from pipeline.sources import Found, Listing, list_folder, source_url
+from pipeline.core.models import Batch, BatchEntry, Lane
+from pipeline.sources import FoundFile, Listing, list_folder, source_url
 
 ROOT = "s3://bucket/scans/"
 
@@ -88,7 +88,7 @@ def bucket(urls: Iterable[str], page_keys: int) -> Callable[[Walk], Listing]:
         rest = [url for url in keys if key_of(url) > walk.cursor.encode()]
         page = rest[:page_keys]
         cursor = key_of(page[-1]).decode() if len(rest) > page_keys else ""
-        return Listing(tuple(map(Found, page)), cursor=cursor)
+        return Listing(tuple(map(FoundFile, page)), cursor=cursor)
 
     return lister
 
@@ -157,8 +157,8 @@ def test_a_folder_of_1200_files_gives_three_chunks(tmp_path: Path) -> None:
 def test_a_page_of_a_bucket_may_hold_nothing_but_folders(tmp_path: Path) -> None:
     pages = {
         (ROOT, ""): Listing(folders=(f"{ROOT}a/", f"{ROOT}b/"), cursor="scans/b/"),
-        (ROOT, "scans/b/"): Listing((Found(url_of(1)),), (f"{ROOT}c/",)),
-        (f"{ROOT}a/", ""): Listing((Found(f"{ROOT}a/1.pdf"),)),
+        (ROOT, "scans/b/"): Listing((FoundFile(url_of(1)),), (f"{ROOT}c/",)),
+        (f"{ROOT}a/", ""): Listing((FoundFile(f"{ROOT}a/1.pdf"),)),
     }
     archive = Archive(Store(str(tmp_path)))
     batch = begun(archive)
@@ -196,7 +196,7 @@ def test_a_listing_that_cannot_be_had_now_leaves_nothing(tmp_path: Path) -> None
 @given(count=st.sampled_from([0, 1, 16, 17, 500, 501, 1100]))
 @settings(max_examples=7, deadline=None)
 def test_sources_that_a_batch_names_itself_are_all_due(count: int) -> None:
-    entries = [Entry(url=url_of(number), pages=(1, 3)) for number in range(count)]
+    entries = [BatchEntry(url=url_of(number), pages=(1, 3)) for number in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         archive = Archive(Store(folder))
         batch = begun(archive, ())

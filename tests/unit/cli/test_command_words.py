@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.batches.progress import Progress
+from pipeline.batches.progress import BatchProgress
 from pipeline.cli.enqueue import outermost
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.failures import csv_cell, write_csv
 from pipeline.cli.repair import ranges
 from pipeline.cli.status_data import outcome, pages_left
-from pipeline.search import Failed
+from pipeline.search import FailedPage
 from support.readings import full_batch
 
-FRESH = Progress(
+FRESH = BatchProgress(
     sources_found=10,
     walked=True,
     documents={},
@@ -63,7 +63,7 @@ def test_cells_keep_what_they_say_and_steer_no_terminal() -> None:
 
 
 def test_csv_has_one_row_a_failure_whatever_stands_in_it(capsys: pytest.CaptureFixture[str]) -> None:
-    failed = Failed(
+    failed = FailedPage(
         id="works:1",
         collection="works",
         document_id=None,

@@ -13,7 +13,7 @@ import pytest
 from pipeline.core.errors import ServiceUnavailable, Stopped
 from pipeline.core.leases import FileLeases
 from pipeline.core.models import Answer
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.vision.reader import AnswerCache
 from support.vision import AnswersInMemory, LeasesInMemory, get_or_ask
 
@@ -83,7 +83,7 @@ def test_of_many_who_want_an_answer_one_asks(tmp_path: Path) -> None:
 
     def want(_: int) -> tuple[Answer, bool]:
         # Each with leases of its own, as separate processes have.
-        return get_or_ask(AnswerCache(store, FileLeases(tmp_path)), "key", ask, Patience())
+        return get_or_ask(AnswerCache(store, FileLeases(tmp_path)), "key", ask, CancelToken())
 
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(want, range(64)))
@@ -101,19 +101,19 @@ def test_one_who_fails_leaves_the_asking_to_the_next(tmp_path: Path) -> None:
         raise OSError("no")
 
     with pytest.raises(OSError, match="no"):
-        get_or_ask(cache, "key", fail, Patience())
-    assert get_or_ask(cache, "key", answer, Patience())[1] is False
-    assert get_or_ask(cache, "key", fail, Patience())[0].content == "said"
+        get_or_ask(cache, "key", fail, CancelToken())
+    assert get_or_ask(cache, "key", answer, CancelToken())[1] is False
+    assert get_or_ask(cache, "key", fail, CancelToken())[0].content == "said"
 
 
 def test_a_wait_for_anothers_answer_can_be_stopped(tmp_path: Path) -> None:
-    patience = Patience()
+    cancel = CancelToken()
     lease = FileLeases(tmp_path).take("image")
     assert lease is not None
     with lease:
-        threading.Timer(0.1, patience.stop).start()
+        threading.Timer(0.1, cancel.stop).start()
         with pytest.raises(Stopped, match="someone else asks about the same image"):
-            get_or_ask(AnswerCache(AnswersInMemory(), FileLeases(tmp_path)), "key", answer, patience)
+            get_or_ask(AnswerCache(AnswersInMemory(), FileLeases(tmp_path)), "key", answer, cancel)
 
 
 class LeasesThatAreAwayTwice(LeasesInMemory):
@@ -130,7 +130,7 @@ def test_leases_that_cannot_be_had_are_waited_for(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("pipeline.vision.reader.LEASE_WAITS_SECONDS", (0.001,))
     leases = LeasesThatAreAwayTwice()
 
-    assert get_or_ask(AnswerCache(AnswersInMemory(), leases), "key", answer, Patience())[1] is False
+    assert get_or_ask(AnswerCache(AnswersInMemory(), leases), "key", answer, CancelToken())[1] is False
     assert leases.away == 0
 
 
@@ -147,7 +147,7 @@ def test_all_that_is_asked_about_an_image_needs_one_lease_and_what_is_there_none
     cache = AnswerCache(AnswersInMemory(), leases)
 
     def ask_twice() -> list[bool]:
-        with cache.about("image", Patience()) as answers:
+        with cache.about("image", CancelToken()) as answers:
             return [answers.get_or_ask(key, lambda key=key: answer(key=key))[1] for key in ("first", "second")]
 
     assert ask_twice() == [False, False]

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from pipeline.core.errors import ServiceUnavailable, Stopped
-from pipeline.core.retry import MODEL_WAITS_SECONDS, Patience, Waiting, persist, wait_seconds
+from pipeline.core.retry import MODEL_WAITS_SECONDS, CancelToken, Waiting, retry_until_available, wait_seconds
 
 
 def away(**details: object) -> ServiceUnavailable:
@@ -49,49 +49,49 @@ def test_a_request_is_given_up_only_while_others_are_answered(suspect: bool, oth
             raise away(suspect_request=suspect)
 
     with contextlib.suppress(ServiceUnavailable):
-        persist(call, Patience(), (0.001,), others_answered=lambda: others)
+        retry_until_available(call, CancelToken(), (0.001,), others_answered=lambda: others)
     assert made == attempts
 
 
 def test_persist_goes_on_until_the_service_is_back() -> None:
-    patience = Patience()
+    cancel = CancelToken()
     outcomes = iter([away(), away(), None])
     seen = []
 
     def call() -> str:
-        seen.append(patience.waiting)
+        seen.append(cancel.waiting)
         if (error := next(outcomes)) is not None:
             raise error
         return "answer"
 
-    assert persist(call, patience, (0.01,)) == "answer"
+    assert retry_until_available(call, cancel, (0.01,)) == "answer"
     assert len(seen) == 3
-    assert patience.waiting is None
+    assert cancel.waiting is None
 
 
 def test_others_see_what_is_waited_for_and_a_stop_ends_the_wait() -> None:
-    patience = Patience()
+    cancel = CancelToken()
     ended = []
 
     def wait() -> None:
         try:
-            patience.wait(60, Waiting("elasticsearch", "connection refused", 1.0))
+            cancel.wait(60, Waiting("elasticsearch", "connection refused", 1.0))
         except Stopped as error:
             ended.append(str(error))
 
     thread = threading.Thread(target=wait)
     thread.start()
-    while patience.waiting is None:
+    while cancel.waiting is None:
         time.sleep(0.001)
-    assert patience.waiting.cause == "connection refused"
-    patience.stop()
+    assert cancel.waiting.cause == "connection refused"
+    cancel.stop()
     thread.join(10)
 
     assert ended == ["stopped while waiting for elasticsearch: connection refused"]
 
 
 def test_a_part_has_ended_when_the_whole_has() -> None:
-    whole = Patience()
+    whole = CancelToken()
     part, part_of_part = whole.within(60), whole.within(60).within(60)
     assert not part.stopped
 
@@ -102,7 +102,7 @@ def test_a_part_has_ended_when_the_whole_has() -> None:
 
 
 def test_a_part_may_end_alone() -> None:
-    whole = Patience()
+    whole = CancelToken()
     part = whole.within(60)
 
     part.stop()
@@ -111,7 +111,7 @@ def test_a_part_may_end_alone() -> None:
 
 
 def test_a_part_ends_after_its_seconds_in_the_middle_of_a_wait() -> None:
-    whole = Patience()
+    whole = CancelToken()
     part = whole.within(0.05)
 
     with pytest.raises(Stopped):
@@ -122,13 +122,13 @@ def test_a_part_ends_after_its_seconds_in_the_middle_of_a_wait() -> None:
 
 def test_a_part_ends_once_it_is_given_up_and_stays_so() -> None:
     answers = iter([False, True])
-    part = Patience().within(60, given_up=lambda: next(answers))
+    part = CancelToken().within(60, given_up=lambda: next(answers))
 
     assert [part.stopped for _ in range(4)] == [False, True, True, True]
 
 
 def test_a_part_says_whether_it_is_urgent_and_the_whole_is_not() -> None:
-    whole = Patience()
+    whole = CancelToken()
 
     assert whole.within(60, urgent=True).urgent
     assert not whole.within(60).urgent
@@ -136,11 +136,11 @@ def test_a_part_says_whether_it_is_urgent_and_the_whole_is_not() -> None:
 
 
 def test_the_whole_sees_what_its_parts_wait_for() -> None:
-    whole = Patience()
+    whole = CancelToken()
     parts = [whole.within(60) for _ in range(2)]
     waits = [Waiting("jina-vlm", "HTTP 503", 2.0), Waiting("redis", "connection refused", 1.0)]
 
-    def wait(part: Patience, waiting: Waiting) -> None:
+    def wait(part: CancelToken, waiting: Waiting) -> None:
         with pytest.raises(Stopped):
             part.wait(60, waiting)
 

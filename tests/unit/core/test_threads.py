@@ -3,14 +3,14 @@ from __future__ import annotations
 import threading
 import time
 
-from pipeline.core.threads import Places, repeating
+from pipeline.core.threads import PrioritySemaphore, repeating
 
 #: Nothing here takes so long; a test that waits for it hangs.
 LONG_SECONDS = 20.0
 
 
 def test_no_more_places_are_given_than_there_are() -> None:
-    places = Places(2)
+    places = PrioritySemaphore(2)
     assert places.take(0)
     assert places.take(0)
     assert not places.take(0)
@@ -19,7 +19,7 @@ def test_no_more_places_are_given_than_there_are() -> None:
 
 
 def test_a_place_that_comes_free_goes_to_the_urgent_first_and_then_to_those_who_waited() -> None:
-    places = Places(1)
+    places = PrioritySemaphore(1)
     assert places.take(0)
     order: list[str] = []
 
@@ -41,7 +41,7 @@ def test_a_place_that_comes_free_goes_to_the_urgent_first_and_then_to_those_who_
 
 
 def test_an_urgent_one_that_gave_up_stands_in_nobodys_way() -> None:
-    places = Places(0)
+    places = PrioritySemaphore(0)
     assert not places.take(0, urgent=True)
     places.give_back()
     assert places.take(0)

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from pipeline.archive import image_stem, is_image_key
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import load
-from pipeline.core.url_signing import KEY_BYTES, Place, Signer, page_path
+from pipeline.core.url_signing import KEY_BYTES, Signer, UrlPrefix, page_path
 from pipeline.projection.records import page_record, refused_record
 from support.readings import FAILURE, NOW, full_reading
 
@@ -22,23 +22,23 @@ def key_of(signed: str) -> str:
 
 def test_a_key_has_128_bits_or_more_and_needs_no_escape_in_a_url() -> None:
     assert KEY_BYTES * 8 >= 128
-    assert re.fullmatch(r"[A-Za-z0-9_-]{24}", key_of(SIGNER.signed(Place.PAGES, PATH)))
+    assert re.fullmatch(r"[A-Za-z0-9_-]{24}", key_of(SIGNER.signed(UrlPrefix.PAGES, PATH)))
 
 
 def test_a_key_opens_what_it_was_made_for_and_nothing_else() -> None:
-    key = key_of(SIGNER.signed(Place.PAGES, PATH))
+    key = key_of(SIGNER.signed(UrlPrefix.PAGES, PATH))
 
-    assert SIGNER.accepts(Place.PAGES, PATH, key)
-    assert not SIGNER.accepts(Place.PAGES, page_path("works", "d" * 64, 3), key)
-    assert not SIGNER.accepts(Place.IMAGES, PATH, key)
-    assert not Signer(SecretStr("t" * 32)).accepts(Place.PAGES, PATH, key)
+    assert SIGNER.accepts(UrlPrefix.PAGES, PATH, key)
+    assert not SIGNER.accepts(UrlPrefix.PAGES, page_path("works", "d" * 64, 3), key)
+    assert not SIGNER.accepts(UrlPrefix.IMAGES, PATH, key)
+    assert not Signer(SecretStr("t" * 32)).accepts(UrlPrefix.PAGES, PATH, key)
     for wrong in ("", key[:-1], key + "=", key.swapcase(), "\u00e9" * 24):
-        assert not SIGNER.accepts(Place.PAGES, PATH, wrong)
+        assert not SIGNER.accepts(UrlPrefix.PAGES, PATH, wrong)
 
 
 def test_without_a_secret_urls_have_no_keys_and_no_key_is_right() -> None:
-    assert Signer().signed(Place.PAGES, PATH) == PATH
-    assert not Signer().accepts(Place.PAGES, PATH, "")
+    assert Signer().signed(UrlPrefix.PAGES, PATH) == PATH
+    assert not Signer().accepts(UrlPrefix.PAGES, PATH, "")
 
 
 def test_the_secret_is_in_no_repr() -> None:
@@ -51,8 +51,8 @@ def test_records_carry_the_keys() -> None:
     assert image is not None
 
     assert view == {
-        "page": SIGNER.signed(Place.PAGES, PATH),
-        "thumbnail": SIGNER.signed(Place.IMAGES, image.thumbnail_key),
+        "page": SIGNER.signed(UrlPrefix.PAGES, PATH),
+        "thumbnail": SIGNER.signed(UrlPrefix.IMAGES, image.thumbnail_key),
     }
     assert refused_record(full_reading(), FAILURE, SIGNER, NOW)["view"] == view
     without = page_record(full_reading().model_copy(update={"image": None}), set(), Signer(), NOW)["view"]

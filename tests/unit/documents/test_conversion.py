@@ -17,8 +17,8 @@ from pipeline.archive import Archive, Store
 from pipeline.core.errors import CorruptFile, SourceChanged, Stopped
 from pipeline.core.leases import FileLeases
 from pipeline.core.models import Conversion, MediaType
-from pipeline.core.retry import Patience
-from pipeline.core.threads import Places
+from pipeline.core.retry import CancelToken
+from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.conversion import CONVERSION_REVISION, ArchivedConversions, Converter
 from pipeline.rendering.conversion.confinement import ConversionLimits
 from pipeline.sources import SourceCache
@@ -31,7 +31,7 @@ class CountingConverter(Converter):
     """Makes a PDF out of nothing, after a while; of a spreadsheet of 30 pages as many as its limit allows."""
 
     def __init__(self, sheet_pages: int = 50, fails: bool = False) -> None:
-        super().__init__(ConversionLimits(60, 1024, sheet_pages), Places(2))
+        super().__init__(ConversionLimits(60, 1024, sheet_pages), PrioritySemaphore(2))
         self.runs = 0
         self.fails = fails
         self.go_on = threading.Event()
@@ -70,9 +70,9 @@ class Worker:
             self.converter,
         )
 
-    def get(self, patience: Patience | None = None, content: bytes = b"slides") -> tuple[bytes, Conversion]:
+    def get(self, cancel: CancelToken | None = None, content: bytes = b"slides") -> tuple[bytes, Conversion]:
         given = (DOCUMENT, io.BytesIO(content), MediaType.PPTX, tuple)
-        pdf, conversion = self.conversions.get(*given, patience or Patience())
+        pdf, conversion = self.conversions.get(*given, cancel or CancelToken())
         with pdf:
             pdf.seek(0)
             return pdf.read(), conversion
@@ -113,11 +113,11 @@ def test_bytes_that_are_not_the_documents_are_not_kept_as_its_pdf(tmp_path: Path
 
 
 def test_who_waits_for_another_gives_up_with_its_patience(tmp_path: Path) -> None:
-    worker, patience = Worker(tmp_path), Patience()
+    worker, cancel = Worker(tmp_path), CancelToken()
     with FileLeases(tmp_path / "leases").take(f"conversion-{DOCUMENT}") or pytest.fail("the lease is taken"):
-        threading.Timer(0.2, patience.stop).start()
+        threading.Timer(0.2, cancel.stop).start()
         with pytest.raises(Stopped):
-            worker.get(patience)
+            worker.get(cancel)
     assert worker.converter.runs == 0
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.archive import Archive, Store, image_stem
 from pipeline.core.models import Answer, Collection, Reading, Tombstone
-from pipeline.maintenance.archive_check import Flaw, Looked, findings
+from pipeline.maintenance.archive_check import ArchiveCounts, Flaw, findings
 from support.readings import NOW, full_reading, full_source
 
 DOCUMENT = "d" * 64
@@ -57,13 +57,13 @@ def archive(store: Store) -> Archive:
 
 
 def found(archive: Archive) -> list[tuple[Flaw, int | None]]:
-    return [(finding.flaw, finding.page) for finding in findings(archive, Looked())]
+    return [(finding.flaw, finding.page) for finding in findings(archive, ArchiveCounts())]
 
 
 def test_a_whole_archive_is_counted_and_has_no_findings(archive: Archive) -> None:
-    looked, steps = Looked(), []
+    looked, steps = ArchiveCounts(), []
     assert list(findings(archive, looked, lambda: steps.append(1))) == []
-    assert looked == Looked(collections=1, documents=1, pages=PAGES, sources=1)
+    assert looked == ArchiveCounts(collections=1, documents=1, pages=PAGES, sources=1)
     assert len(steps) == 2
 
 
@@ -77,7 +77,7 @@ def test_an_image_that_is_gone_is_named_with_its_page(archive: Archive, store: S
     assert reading.image is not None
     store.delete(reading.image.key)
 
-    looked = Looked()
+    looked = ArchiveCounts()
     (finding,) = findings(archive, looked)
     assert (finding.flaw, finding.name, finding.page) == (Flaw.IMAGE_MISSING, reading.image.key, 7)
     assert (finding.collection, finding.document) == ("works", DOCUMENT)
@@ -88,14 +88,14 @@ def test_a_thumbnail_that_is_gone_is_named(archive: Archive, store: Store) -> No
     keys = [key for key in archive.image_keys(DOCUMENT) if key.endswith(".webp")]
     for key in keys:
         store.delete(key)
-    assert {finding.name for finding in findings(archive, Looked())} == set(keys)
+    assert {finding.name for finding in findings(archive, ArchiveCounts())} == set(keys)
 
 
 def test_an_answer_that_is_gone_is_named_as_the_archive_names_it(archive: Archive, store: Store) -> None:
     name = f"answers/00/{3:064x}/{3:064x}.json"
     assert store.get(name) is not None
     store.delete(name)
-    (finding,) = findings(archive, Looked())
+    (finding,) = findings(archive, ArchiveCounts())
     assert (finding.flaw, finding.name, finding.page) == (Flaw.ANSWER_MISSING, name, 3)
 
 
@@ -105,7 +105,7 @@ def test_a_damaged_reading_hides_none_of_the_others(archive: Archive, store: Sto
     whole = store.get(name)
     assert whole is not None
     store.put(name, whole[: len(whole) // 2])
-    looked = Looked()
+    looked = ArchiveCounts()
     (finding,) = findings(archive, looked)
     assert (finding.flaw, finding.name, finding.page) == (Flaw.UNREADABLE, name, page)
     assert looked.pages == PAGES
@@ -115,7 +115,7 @@ def test_damaged_sources_and_collections_are_named(archive: Archive, store: Stor
     (source,) = archive.source_ids("works")
     store.put(f"sources/works/{source}/1.json", b"{")
     store.put("collections/works/1.json", b"")
-    assert [(finding.flaw, finding.name) for finding in findings(archive, Looked())] == [
+    assert [(finding.flaw, finding.name) for finding in findings(archive, ArchiveCounts())] == [
         (Flaw.UNREADABLE, "collections/works"),
         (Flaw.UNREADABLE, f"sources/works/{source}"),
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.archive import Archive, Store
 from pipeline.batches.listing import name_sources
-from pipeline.core.models import Batch, Deletion, Entry, Lane, Source
+from pipeline.core.models import Batch, BatchEntry, Deletion, Lane, Source
 from pipeline.maintenance.audit import Batches
 from support.readings import full_source
 
@@ -88,7 +88,7 @@ def test_a_later_batch_that_walks_over_a_file_decides(archive: Archive, root: st
 def test_a_batch_that_names_its_sources_itself_is_for_these_alone(archive: Archive) -> None:
     begun(archive, "1", "killed")
     begun(archive, "2", "working", lane=Lane.BACKFILL)
-    name_sources(archive, "2", (Entry(url=f"file:///in/{number}.pdf") for number in range(1100)))
+    name_sources(archive, "2", (BatchEntry(url=f"file:///in/{number}.pdf") for number in range(1100)))
     named = source("1").model_copy(update={"url": "file:///in/1099.pdf"})
     assert Batches(archive).leaves_out(named)
     assert Batches(archive).is_claimed(named)

@@ -12,10 +12,10 @@ import pytest
 from pipeline.archive import Archive, Store
 from pipeline.core.errors import SettingsError, SourceUnreadable
 from pipeline.core.models import Document, Failure, MediaType, Source
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
-from pipeline.maintenance.folder_sync import FEW, Comparison, compare, is_below, require_few, require_folder
+from pipeline.maintenance.folder_sync import FEW, FolderComparison, compare, is_below, require_few, require_folder
 from pipeline.pages.revisions import forget_source
 from pipeline.rendering.host.pool import SandboxPool
 from pipeline.sources import Containers, SourceCache, SourceFiles, file_state, source_url, walk
@@ -78,15 +78,15 @@ class Place:
         ).model_copy(update=more)
         return self.archive.append_source("works", source.url, lambda _: source)
 
-    def compare(self, folder: Path | None = None) -> Comparison:
+    def compare(self, folder: Path | None = None) -> FolderComparison:
         url = source_url(folder or self.folder)
         with closing(SandboxPool(1, LIMITS)) as pool:
             opener = Opener(pool, Passwords(), CONVERTER)
-            files = SourceFiles(self._cache, 1 << 30, Patience(), Containers(opener, self._cache, 3))
+            files = SourceFiles(self._cache, 1 << 30, CancelToken(), Containers(opener, self._cache, 3))
             return self._compare(url, files)
 
-    def _compare(self, url: str, files: SourceFiles) -> Comparison:
-        return compare(self.archive, files, "works", url, walk([url], (), Patience()))
+    def _compare(self, url: str, files: SourceFiles) -> FolderComparison:
+        return compare(self.archive, files, "works", url, walk([url], (), CancelToken()))
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def told(comparison: Comparison) -> dict[str, list[str]]:
+def told(comparison: FolderComparison) -> dict[str, list[str]]:
     def name(url: str) -> str:
         return url.rsplit("/", 1)[-1]
 
@@ -264,7 +264,7 @@ def test_more_than_a_few_and_more_than_a_tenth_are_too_many(
     place: Place, vanished: int, known: int, passes: bool
 ) -> None:
     source = place.know(place.pdf("a.pdf", 1))
-    comparison = Comparison(known=known, vanished=[source] * vanished)
+    comparison = FolderComparison(known=known, vanished=[source] * vanished)
 
     if passes:
         require_few(comparison)

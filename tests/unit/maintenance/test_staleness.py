@@ -11,11 +11,11 @@ import pytest
 
 from pipeline.archive import Archive, Store, image_stem, source_id
 from pipeline.core.errors import SettingsError, Stopped
-from pipeline.core.models import Entry, PageStatus, Provenance, Reading, Trust
-from pipeline.core.retry import Patience
+from pipeline.core.models import BatchEntry, PageStatus, Provenance, Reading, Trust
+from pipeline.core.retry import CancelToken
 from pipeline.core.stale_filter import Reason, parse_conditions
 from pipeline.documents.passwords import Passwords
-from pipeline.maintenance.staleness import StaleDocument, Tally, first_pages, is_there, reasons_of, stale_documents
+from pipeline.maintenance.staleness import StaleDocument, StaleTally, first_pages, is_there, reasons_of, stale_documents
 from pipeline.pages.recipe import Recipe
 from pipeline.sources import source_url
 from support.readings import NOW, full_reading, full_source
@@ -139,10 +139,10 @@ def archive(tmp_path: Path) -> Archive:
     return archive
 
 
-def stale(archive: Archive, *words: str, describes: bool = True) -> tuple[list[StaleDocument], Tally]:
-    tally = Tally()
+def stale(archive: Archive, *words: str, describes: bool = True) -> tuple[list[StaleDocument], StaleTally]:
+    tally = StaleTally()
     conditions = parse_conditions(words)
-    found = stale_documents(archive, "works", TODAY, conditions, Patience(), tally, describes=describes)
+    found = stale_documents(archive, "works", TODAY, conditions, CancelToken(), tally, describes=describes)
     return found, tally
 
 
@@ -181,10 +181,10 @@ def test_without_a_model_nobody_loses_a_description(archive: Archive) -> None:
 
 
 def test_a_stop_ends_the_search(archive: Archive) -> None:
-    patience = Patience()
-    patience.stop()
+    cancel = CancelToken()
+    cancel.stop()
     with pytest.raises(Stopped):
-        stale_documents(archive, "works", TODAY, parse_conditions(()), patience, Tally(), describes=True)
+        stale_documents(archive, "works", TODAY, parse_conditions(()), cancel, StaleTally(), describes=True)
 
 
 def test_of_several_places_one_that_is_there_is_taken(archive: Archive, tmp_path: Path) -> None:
@@ -202,8 +202,8 @@ def test_of_several_places_one_that_is_there_is_taken(archive: Archive, tmp_path
 
 def test_so_many_pages_and_no_more_are_worked() -> None:
     documents = [StaleDocument("a", (1, 3), 2.0), StaleDocument("b", (2, 5, 6), 1.0)]
-    assert list(first_pages(documents, 3)) == [Entry(url="a", pages=(1, 3)), Entry(url="b", pages=(2,))]
-    assert list(first_pages(documents, 2)) == [Entry(url="a", pages=(1, 3))]
+    assert list(first_pages(documents, 3)) == [BatchEntry(url="a", pages=(1, 3)), BatchEntry(url="b", pages=(2,))]
+    assert list(first_pages(documents, 2)) == [BatchEntry(url="a", pages=(1, 3))]
     assert list(first_pages(documents, 0)) == []
     assert sum(len(entry.pages or ()) for entry in first_pages(documents, None)) == 5
 

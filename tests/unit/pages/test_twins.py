@@ -27,7 +27,7 @@ from pipeline.core.models import (
     TextSource,
     Trust,
 )
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
 from pipeline.documents.passwords import Passwords
 from pipeline.pages.deletion import carry_out, request_deletion
@@ -150,7 +150,7 @@ def offer(twins: Twins, *readings: Reading) -> None:
 
 def found(twins: Twins, shown: RenderedPage, document: str = SECOND, **more: object) -> Reading | None:
     known = reading(twins.archive, shown, document, **more)
-    return twins.find(shown, known, RECIPE, Patience())
+    return twins.find(shown, known, RECIPE, CancelToken())
 
 
 def test_the_same_scan_saved_once_more_takes_the_answers_and_says_so(archive: Archive, twins: Twins) -> None:
@@ -158,7 +158,7 @@ def test_the_same_scan_saved_once_more_takes_the_answers_and_says_so(archive: Ar
     offer(twins, first)
     again = page(grainy(form()))
     known = reading(archive, again, SECOND)
-    twin = twins.find(again, known, RECIPE, Patience())
+    twin = twins.find(again, known, RECIPE, CancelToken())
 
     assert twin == first
     taken = twin_reading(known, first, RECIPE)

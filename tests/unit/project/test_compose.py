@@ -15,7 +15,7 @@ from typer.main import get_command
 from pipeline.archive import Archive, Store
 from pipeline.cli.app import app
 from pipeline.core.settings import KEY_ALIASES, PREFIX, Settings
-from pipeline.core.url_signing import Place
+from pipeline.core.url_signing import UrlPrefix
 from pipeline.local.distribution import VERSION as ELASTICSEARCH_VERSION
 from pipeline.search.write import BULK_TIMEOUT_SECONDS
 from support.serving import served
@@ -116,7 +116,7 @@ def test_the_proxy_leads_to_what_serve_serves_and_logs_no_keys(tmp_path: Path) -
     port = str(Settings.model_fields["serve_port"].default)
     assert re.findall(r"set \$\$pages http://(\w+):(\d+);", PROXY) == [("serve", port)]
     assert SERVICES["serve"]["expose"] == [port]
-    assert re.findall(r"location /([\w-]+)/ \{ proxy_pass \$\$pages; \}", PROXY) == [place.value for place in Place]
+    assert re.findall(r"location /([\w-]+)/ \{ proxy_pass \$\$pages; \}", PROXY) == [place.value for place in UrlPrefix]
     assert SERVICES["proxy"]["ports"] == [f"127.0.0.1:{re.findall(r'listen (.+);', PROXY)[0]}:8080"]
     (logged,) = re.findall(r"log_format (.*);", PROXY)
     assert not re.search(r"\$(?:request|request_uri|args|query_string|http_referer|arg_\w+)\b", logged)

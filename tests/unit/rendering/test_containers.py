@@ -25,7 +25,7 @@ from pydantic import SecretStr
 
 from pipeline.core.errors import OutcomeError, SourceChanged, SourceVanished, UnsupportedFormat
 from pipeline.core.models import MediaType
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
 from pipeline.rendering.host.pool import SandboxPool
@@ -46,7 +46,7 @@ class Shelf:
         self.folder = folder
         cache = SourceCache(folder / "cache", cache_bytes)
         self.opener = Opener(pool, Passwords(general=tuple(map(SecretStr, passwords))), CONVERTER)
-        self.files = SourceFiles(cache, 1 << 30, Patience(), Containers(self.opener, cache, 3))
+        self.files = SourceFiles(cache, 1 << 30, CancelToken(), Containers(self.opener, cache, 3))
 
     def put(self, name: str, data: bytes) -> str:
         """Write a file; return its URL."""
@@ -72,7 +72,7 @@ class Shelf:
                 with self.files.open(one.url, state) as file:
                     data = file.read()
                     assert len(data) == state.bytes
-                    kind = self.opener.refine(file, media_type_of(data[:8192]), Patience())
+                    kind = self.opener.refine(file, media_type_of(data[:8192]), CancelToken())
             except OutcomeError as error:
                 found[name] = error.code
                 continue
@@ -319,7 +319,7 @@ def inside(pool: SandboxPool, tmp_path: Path, data: bytes) -> MediaType | str:
     path.write_bytes(data)
     with path.open("rb") as file:
         try:
-            return Opener(pool, Passwords(), CONVERTER).refine(file, media_type_of(data[:8192]), Patience())
+            return Opener(pool, Passwords(), CONVERTER).refine(file, media_type_of(data[:8192]), CancelToken())
         except UnsupportedFormat as error:
             return str(error)
 
@@ -394,7 +394,7 @@ def test_a_pdf_keeps_its_pages_where_it_carries_files(shelf: Shelf, pool: Sandbo
     with (shelf.folder / "x").open("w+b") as file:
         file.write(data)
         file.flush()
-        with shelf.opener.open(file, "", "x", MediaType.PDF, Patience()) as opened:
+        with shelf.opener.open(file, "", "x", MediaType.PDF, CancelToken()) as opened:
             assert (opened.pages, opened.members) == (1, 1)
             assert opened.render(1).layer_text == "page"
             assert [member.name for member in opened.list_members()] == ["a.pdf"]

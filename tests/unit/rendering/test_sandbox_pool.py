@@ -14,7 +14,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from pipeline.core.errors import CorruptFile, RenderCrashed, Stopped
 from pipeline.core.models import MediaType
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.rendering.host.pool import SandboxPool
 from support.rendering import LIMITS, drawn_pdf, encoded, opened, render, sandboxes, the_sandbox
 
@@ -43,7 +43,7 @@ def test_children_start_when_needed_are_used_again_and_end_with_the_pool(pool: S
 
 
 def test_an_urgent_document_does_not_wait_for_those_that_are_open(pool: SandboxPool) -> None:
-    urgent = Patience().within(60, urgent=True)
+    urgent = CancelToken().within(60, urgent=True)
     with opened(pool, hello(), MediaType.PDF), opened(pool, hello(), MediaType.PDF):
         assert len(sandboxes()) == 2
         for _ in range(2):
@@ -59,7 +59,7 @@ def test_nobody_waits_for_a_sandbox_longer_than_his_patience_lasts(pool: Sandbox
         opened(pool, hello(), MediaType.PDF),
         opened(pool, hello(), MediaType.PDF),
         pytest.raises(Stopped),
-        opened(pool, hello(), MediaType.PDF, Patience().within(0.3)),
+        opened(pool, hello(), MediaType.PDF, CancelToken().within(0.3)),
     ):
         pytest.fail("there was a third one")
     assert render(pool, hello(), MediaType.PDF).layer_text == "hello"

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable, SourceChanged, Stopped, UnsupportedFormat
 from pipeline.core.models import FileState
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.sources import SourceCache
 
 Pieces = Callable[[], Generator[bytes]]
@@ -34,7 +34,7 @@ def pieces(data: bytes) -> Pieces:
 
 
 def fetch(cache: SourceCache, data: bytes, document: str | None = None) -> bytes:
-    with cache.fetch(sha256(data), state(data), document, pieces(data), Patience()) as file:
+    with cache.fetch(sha256(data), state(data), document, pieces(data), CancelToken()) as file:
         return file.read()
 
 
@@ -78,7 +78,7 @@ def test_those_used_least_recently_go_first_and_the_bound_holds(tmp_path: Path) 
 def test_an_open_file_is_read_to_its_end_after_it_was_removed(tmp_path: Path) -> None:
     cache = SourceCache(tmp_path, 100)
     data = bytes(90)
-    with cache.fetch("a", state(data), None, pieces(data), Patience()) as file:
+    with cache.fetch("a", state(data), None, pieces(data), CancelToken()) as file:
         fetch(cache, b"x" * 90)
         assert sha256(data) not in held(tmp_path)
         assert file.read() == data
@@ -101,7 +101,7 @@ def test_many_who_want_the_same_object_fetch_it_once(tmp_path: Path) -> None:
         yield data
 
     def want(cache: SourceCache) -> bytes:
-        with cache.fetch("a", state(data), sha256(data), slow, Patience()) as file:
+        with cache.fetch("a", state(data), sha256(data), slow, CancelToken()) as file:
             return file.read()
 
     with ThreadPoolExecutor(8) as pool:
@@ -115,7 +115,7 @@ def test_many_who_want_the_same_object_fetch_it_once(tmp_path: Path) -> None:
 
 def test_who_waits_for_another_stops_when_asked_to(tmp_path: Path) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    patience = Patience()
+    cancel = CancelToken()
 
     def slow() -> Generator[bytes]:
         begun.set()
@@ -123,11 +123,11 @@ def test_who_waits_for_another_stops_when_asked_to(tmp_path: Path) -> None:
         yield b"x"
 
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(SourceCache(tmp_path, 100).fetch, "a", state(b"x"), None, slow, Patience())
+        first = pool.submit(SourceCache(tmp_path, 100).fetch, "a", state(b"x"), None, slow, CancelToken())
         assert begun.wait(30)
-        patience.stop()
+        cancel.stop()
         with pytest.raises(Stopped):
-            SourceCache(tmp_path, 100).fetch("a", state(b"x"), None, slow, patience)
+            SourceCache(tmp_path, 100).fetch("a", state(b"x"), None, slow, cancel)
         go_on.set()
         first.result().close()
 
@@ -138,7 +138,7 @@ def test_other_bytes_than_those_identified_are_not_kept(sent: bytes, tmp_path: P
     wanted = b"these bytes"
 
     with pytest.raises(SourceChanged):
-        cache.fetch("a", state(wanted), sha256(wanted), pieces(sent), Patience())
+        cache.fetch("a", state(wanted), sha256(wanted), pieces(sent), CancelToken())
 
     assert held(tmp_path) == set()
     assert list((tmp_path / "filling").iterdir()) == []
@@ -155,7 +155,7 @@ def test_what_was_fetched_by_half_is_not_kept(error: BaseException, tmp_path: Pa
         raise error
 
     with pytest.raises(type(error)):
-        cache.fetch("a", state(b"half"), None, breaks, Patience())
+        cache.fetch("a", state(b"half"), None, breaks, CancelToken())
 
     assert held(tmp_path) == set()
     assert list((tmp_path / "filling").iterdir()) == []

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.retry import Patience
-from pipeline.sources import Found, Listing, display_path, list_folder, place_url, root_url, source_path, source_url
+from pipeline.core.retry import CancelToken
+from pipeline.sources import FoundFile, Listing, display_path, list_folder, place_url, root_url, source_path, source_url
 from pipeline.sources import walk as walk_urls
 
 
-def names(found: list[Found], root: Path) -> dict[str, str | None]:
+def names(found: list[FoundFile], root: Path) -> dict[str, str | None]:
     return {str(source_path(place.url).relative_to(root)): place.error.code if place.error else None for place in found}
 
 
-def walk(roots: list[Path], excluded: list[Path] | None = None) -> Iterator[Found]:
-    return walk_urls(map(source_url, roots), map(source_url, excluded or []), Patience())
+def walk(roots: list[Path], excluded: list[Path] | None = None) -> Iterator[FoundFile]:
+    return walk_urls(map(source_url, roots), map(source_url, excluded or []), CancelToken())
 
 
 def test_every_file_below_a_folder_is_found_in_the_same_order(tmp_path: Path) -> None:
@@ -35,9 +35,9 @@ def test_one_listing_is_one_folder(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     url = source_url(tmp_path)
 
-    assert list_folder(url, url) == Listing((Found(f"{url}/a.pdf"),), (f"{url}/b", f"{url}/c"))
-    assert list_folder(f"{url}/b", url) == Listing((Found(f"{url}/b/2.pdf"),))
-    assert list_folder(f"{url}/a.pdf", f"{url}/a.pdf") == Listing((Found(f"{url}/a.pdf"),))
+    assert list_folder(url, url) == Listing((FoundFile(f"{url}/a.pdf"),), (f"{url}/b", f"{url}/c"))
+    assert list_folder(f"{url}/b", url) == Listing((FoundFile(f"{url}/b/2.pdf"),))
+    assert list_folder(f"{url}/a.pdf", f"{url}/a.pdf") == Listing((FoundFile(f"{url}/a.pdf"),))
 
 
 def test_a_folder_that_is_gone_when_it_is_listed_is_an_outcome(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.vision.quality.checks import Context, Fault, Kind, check, overlap
+from pipeline.vision.quality.checks import AnswerType, Context, Fault, check, overlap
 from support.labelled_answers import (
     CLEAN,
     held_out,
@@ -191,7 +191,7 @@ def test_an_echo_of_the_question_is_found() -> None:
 
 def test_a_closed_question_is_answered_in_a_word() -> None:
     closed = replace(
-        verbatim(), kind=Kind.CLOSED, prompt="Is there a table? Answer yes or no.", max_tokens=8, tokens_out=1
+        verbatim(), kind=AnswerType.CLOSED, prompt="Is there a table? Answer yes or no.", max_tokens=8, tokens_out=1
     )
 
     assert faults("Yes", closed) == set()

@@ -14,11 +14,11 @@ import pytest
 
 from pipeline.core.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, SourceChanged
 from pipeline.core.models import LayerState, RenderedCrop, RenderedPage, TextSource
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.vision.endpoint.asking import Asker, Model, Models
 from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.limits import LocalLimiter
-from pipeline.vision.model.model_reader import Again, ModelReader
+from pipeline.vision.model.model_reader import EscalationPolicy, ModelReader
 from pipeline.vision.ocr.local_reader import LocalReader
 from pipeline.vision.ocr.process import SERVICE as OCR_SERVICE
 from pipeline.vision.ocr.text_lines import FoundLines, TextLine
@@ -179,9 +179,9 @@ def read(
         Asker(client, LocalLimiter(4), revision="1", waits_seconds=(0.0,)),
         cache,
         profile or load_profile(),
-        again=Again(ocr=LocalReader(cache, ocr) if ocr else None, **again),
+        again=EscalationPolicy(ocr=LocalReader(cache, ocr) if ocr else None, **again),
     )
-    return reader.read(page or letter_page(), "de", Patience(), source or Source()), endpoint
+    return reader.read(page or letter_page(), "de", CancelToken(), source or Source()), endpoint
 
 
 def test_an_answer_that_loops_is_asked_for_again_hotter() -> None:

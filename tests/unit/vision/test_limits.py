@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pipeline.core.errors import Stopped
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.vision.endpoint.limits import LocalLimiter
 
 
@@ -18,7 +18,7 @@ def test_no_more_calls_are_in_flight_than_there_are_places() -> None:
     peaks: list[int] = []
 
     def call(number: int) -> None:
-        with limiter.slot(Patience()):
+        with limiter.slot(CancelToken()):
             with lock:
                 in_flight.append(number)
                 peaks.append(len(in_flight))
@@ -35,30 +35,30 @@ def test_no_more_calls_are_in_flight_than_there_are_places() -> None:
 def test_a_place_is_free_again_after_a_call_that_failed() -> None:
     limiter = LocalLimiter(1)
 
-    with pytest.raises(ZeroDivisionError), limiter.slot(Patience()):
+    with pytest.raises(ZeroDivisionError), limiter.slot(CancelToken()):
         raise ZeroDivisionError
 
-    with limiter.slot(Patience()):
+    with limiter.slot(CancelToken()):
         pass
 
 
 def test_a_pause_holds_everyone_back_and_is_told_to_people() -> None:
-    patience = Patience()
+    cancel = CancelToken()
     limiter = LocalLimiter(4)
     limiter.pause(60)
     begun = threading.Event()
 
     def call() -> None:
-        with limiter.slot(patience):
+        with limiter.slot(cancel):
             begun.set()
 
     callers = [threading.Thread(target=call_until_stopped, args=(call,)) for _ in range(3)]
     for caller in callers:
         caller.start()
-    while patience.waiting is None:
+    while cancel.waiting is None:
         time.sleep(0.001)
-    waiting = patience.waiting
-    patience.stop()
+    waiting = cancel.waiting
+    cancel.stop()
     for caller in callers:
         caller.join()
 
@@ -77,53 +77,53 @@ def test_a_pause_ends_and_a_shorter_one_does_not_end_it() -> None:
     limiter.pause(0.2)
     limiter.pause(0.001)
 
-    with limiter.slot(Patience()):
+    with limiter.slot(CancelToken()):
         waited = time.monotonic() - began
 
     assert waited >= 0.2
 
 
 def test_who_waits_for_a_place_hears_of_the_stop() -> None:
-    patience = Patience()
+    cancel = CancelToken()
     limiter = LocalLimiter(1)
     outcome: list[type[Exception]] = []
 
     def call() -> None:
         try:
-            with limiter.slot(patience):
+            with limiter.slot(cancel):
                 pass
         except Stopped as stopped:
             outcome.append(type(stopped))
 
-    with limiter.slot(patience):
+    with limiter.slot(cancel):
         caller = threading.Thread(target=call)
         caller.start()
-        patience.stop()
+        cancel.stop()
         caller.join()
 
     assert outcome == [Stopped]
 
 
 def test_no_call_starts_once_the_run_was_stopped() -> None:
-    patience = Patience()
-    patience.stop()
+    cancel = CancelToken()
+    cancel.stop()
 
-    with pytest.raises(Stopped), LocalLimiter(1).slot(patience):
+    with pytest.raises(Stopped), LocalLimiter(1).slot(cancel):
         pytest.fail("a call began")
 
 
 def test_who_is_urgent_goes_before_those_who_wait_longer() -> None:
-    limiter, patience = LocalLimiter(1), Patience()
-    urgent = patience.within(60, urgent=True)
+    limiter, cancel = LocalLimiter(1), CancelToken()
+    urgent = cancel.within(60, urgent=True)
     begun: list[str] = []
 
-    def call(patience: Patience, name: str) -> None:
-        with limiter.slot(patience):
+    def call(cancel: CancelToken, name: str) -> None:
+        with limiter.slot(cancel):
             begun.append(name)
 
     with ThreadPoolExecutor(8) as threads:
-        with limiter.slot(patience):
-            calls = [threads.submit(call, patience, "normal") for _ in range(4)]
+        with limiter.slot(cancel):
+            calls = [threads.submit(call, cancel, "normal") for _ in range(4)]
             calls += [threads.submit(call, urgent, "urgent") for _ in range(4)]
             time.sleep(0.2)  # they all stand in line by now
         for each in calls:
@@ -133,9 +133,9 @@ def test_who_is_urgent_goes_before_those_who_wait_longer() -> None:
 
 
 def test_no_place_is_kept_for_the_urgent() -> None:
-    limiter, patience = LocalLimiter(2), Patience()
+    limiter, cancel = LocalLimiter(2), CancelToken()
 
-    with limiter.slot(patience), limiter.slot(patience):
+    with limiter.slot(cancel), limiter.slot(cancel):
         pass
 
 
@@ -151,20 +151,20 @@ def test_no_place_is_kept_for_the_urgent() -> None:
 def test_a_minute_that_is_used_up_holds_calls_back_and_is_told_to_people(
     limiter: LocalLimiter, tokens: int, cause: str
 ) -> None:
-    patience = Patience()
-    with limiter.slot(patience):
+    cancel = CancelToken()
+    with limiter.slot(cancel):
         limiter.spent(tokens)
 
     def call() -> None:
-        with limiter.slot(patience):
+        with limiter.slot(cancel):
             pytest.fail("a call began")
 
     caller = threading.Thread(target=call_until_stopped, args=(call,))
     caller.start()
-    while patience.waiting is None:
+    while cancel.waiting is None:
         time.sleep(0.001)
-    waiting = patience.waiting
-    patience.stop()
+    waiting = cancel.waiting
+    cancel.stop()
     caller.join()
 
     assert (waiting.service, waiting.cause) == ("jina-vlm", cause)
@@ -173,5 +173,5 @@ def test_a_minute_that_is_used_up_holds_calls_back_and_is_told_to_people(
 def test_what_a_minute_allows_begins_at_once_and_without_a_limit_so_does_everything() -> None:
     for limiter, calls in ((LocalLimiter(1, 30, 30_000), 30), (LocalLimiter(1), 600)):
         for _ in range(calls):
-            with limiter.slot(Patience()):
+            with limiter.slot(CancelToken()):
                 limiter.spent(999)

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.core.errors import AnswerRefused, AnswerTimeout, AnswerUnusable, ServiceRefused, Stopped
 from pipeline.core.models import TextSource
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.vision.endpoint.asking import CANARY_PROMPT, Asker
 from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.limits import LocalLimiter
@@ -75,7 +75,7 @@ def test_a_page_is_asked_for_description_and_text_in_the_language() -> None:
     endpoint = Endpoint()
     reader = make_reader(endpoint)
 
-    answers = reader.read(rendered_page(1), "de", Patience())
+    answers = reader.read(rendered_page(1), "de", CancelToken())
 
     assert (answers.description, answers.text, answers.text_source) == ("A letter.", "Dear Sir", TextSource.MODEL)
     assert [answer.question for answer in answers.answers] == ["description", "text"]
@@ -95,10 +95,10 @@ def test_a_reader_says_who_reads() -> None:
 
 def test_the_same_pixels_are_asked_once() -> None:
     endpoint, store = Endpoint(), AnswersInMemory()
-    make_reader(endpoint, store).read(rendered_page(1), "de", Patience())
+    make_reader(endpoint, store).read(rendered_page(1), "de", CancelToken())
     again = make_reader(endpoint, store)
 
-    answers = again.read(replace(rendered_page(1), page_number=7, jpeg=b"encoded anew"), "de", Patience())
+    answers = again.read(replace(rendered_page(1), page_number=7, jpeg=b"encoded anew"), "de", CancelToken())
 
     assert len(endpoint.asked) == 2
     assert answers.cached == 2
@@ -124,9 +124,9 @@ def changed_limit() -> Profile:
 )
 def test_whatever_could_change_an_answer_is_asked_anew(page: Any, language: str, options: dict[str, Any]) -> None:
     endpoint, store = Endpoint(), AnswersInMemory()
-    make_reader(endpoint, store).read(rendered_page(1), "de", Patience())
+    make_reader(endpoint, store).read(rendered_page(1), "de", CancelToken())
 
-    answers = make_reader(endpoint, store, **options).read(page, language, Patience())
+    answers = make_reader(endpoint, store, **options).read(page, language, CancelToken())
 
     assert answers.cached == 0
     assert len(endpoint.asked) == 4
@@ -136,10 +136,10 @@ def test_a_question_answered_before_the_run_broke_off_is_not_asked_again() -> No
     store = AnswersInMemory()
     broke = httpx.Response(403, json={"detail": {"message": "no", "code": "AUTHZ_INSUFFICIENT_BALANCE"}})
     with pytest.raises(ServiceRefused):
-        make_reader(Endpoint([said("A letter."), broke]), store).read(rendered_page(1), "de", Patience())
+        make_reader(Endpoint([said("A letter."), broke]), store).read(rendered_page(1), "de", CancelToken())
     endpoint = Endpoint()
 
-    answers = make_reader(endpoint, store).read(rendered_page(1), "de", Patience())
+    answers = make_reader(endpoint, store).read(rendered_page(1), "de", CancelToken())
 
     assert (answers.description, answers.cached, len(endpoint.asked)) == ("A letter.", 1, 1)
 
@@ -154,7 +154,7 @@ def test_a_service_that_is_away_is_asked_until_it_is_back() -> None:
     ]
     reader = make_reader(Endpoint([*away, said("A letter.")]))
 
-    answers = reader.read(rendered_page(1), "de", Patience())
+    answers = reader.read(rendered_page(1), "de", CancelToken())
 
     assert answers.description == "A letter."
     assert [answer.attempts for answer in answers.answers] == [6, 1]
@@ -162,14 +162,14 @@ def test_a_service_that_is_away_is_asked_until_it_is_back() -> None:
 
 
 def test_waiting_ends_when_the_run_is_stopped() -> None:
-    patience = Patience()
+    cancel = CancelToken()
 
     def endpoint(_: httpx.Request) -> httpx.Response:
-        patience.stop()
+        cancel.stop()
         return httpx.Response(503)
 
     with pytest.raises(Stopped):
-        make_reader(endpoint).read(rendered_page(1), "de", patience)
+        make_reader(endpoint).read(rendered_page(1), "de", cancel)
 
 
 def test_a_page_that_times_out_while_others_are_answered_is_given_up() -> None:
@@ -178,7 +178,7 @@ def test_a_page_that_times_out_while_others_are_answered_is_given_up() -> None:
     def endpoint(request: httpx.Request) -> httpx.Response:
         if rendered_image(request) != poison:
             return said("A letter.")
-        reader.read(rendered_page(len(attempts)), "de", Patience())
+        reader.read(rendered_page(len(attempts)), "de", CancelToken())
         attempts.append(request)
         raise httpx.ReadTimeout("fault", request=request)
 
@@ -187,7 +187,7 @@ def test_a_page_that_times_out_while_others_are_answered_is_given_up() -> None:
     reader = make_reader(endpoint)
 
     with pytest.raises(AnswerTimeout) as caught:
-        reader.read(rendered_page(99), "de", Patience())
+        reader.read(rendered_page(99), "de", CancelToken())
 
     assert len(attempts) == 3
     assert "tried 3 times while others were answered" in str(caught.value)
@@ -202,7 +202,7 @@ def test_a_page_is_waited_for_while_the_model_answers_nobody() -> None:
     endpoint = Endpoint([httpx.ReadTimeout] * 10)
     reader = make_reader(endpoint)
 
-    answers = reader.read(rendered_page(1), "de", Patience())
+    answers = reader.read(rendered_page(1), "de", CancelToken())
 
     # From the third failure on, a trivial question is asked after each: 6 attempts and 4 such questions time out.
     assert [answer.attempts for answer in answers.answers] == [7, 1]
@@ -220,28 +220,28 @@ def test_the_last_page_is_given_up_where_only_a_trivial_question_is_answered() -
         raise httpx.ReadTimeout("fault", request=request)
 
     with pytest.raises(AnswerTimeout):
-        make_reader(endpoint).read(rendered_page(1), "de", Patience())
+        make_reader(endpoint).read(rendered_page(1), "de", CancelToken())
     assert [prompt == CANARY_PROMPT for prompt in asked] == [False, False, False, True]
 
 
 def test_answers_of_before_do_not_make_a_page_suspect() -> None:
     endpoint = Endpoint()
     reader = make_reader(endpoint)
-    reader.read(rendered_page(1), "de", Patience())
+    reader.read(rendered_page(1), "de", CancelToken())
     endpoint.replies = [httpx.Response(500)] * 10
 
-    assert reader.read(rendered_page(2), "de", Patience()).answers[0].attempts == 7
+    assert reader.read(rendered_page(2), "de", CancelToken()).answers[0].attempts == 7
 
 
 def test_an_unusable_answer_is_asked_for_three_times() -> None:
     garbled = [httpx.Response(200, content=b"{") for _ in range(2)]
     reader = make_reader(Endpoint([*garbled, said("A letter.")]))
 
-    assert reader.read(rendered_page(1), "de", Patience()).answers[0].attempts == 3
+    assert reader.read(rendered_page(1), "de", CancelToken()).answers[0].attempts == 3
 
     endpoint = Endpoint(httpx.Response(200, content=b"{") for _ in range(3))
     with pytest.raises(AnswerUnusable):
-        make_reader(endpoint).read(rendered_page(1), "de", Patience())
+        make_reader(endpoint).read(rendered_page(1), "de", CancelToken())
     assert len(endpoint.asked) == 3
 
 
@@ -249,7 +249,7 @@ def test_a_refused_request_is_not_repeated() -> None:
     endpoint = Endpoint([httpx.Response(413, json={"detail": "too large"})])
 
     with pytest.raises(AnswerRefused):
-        make_reader(endpoint).read(rendered_page(1), "de", Patience())
+        make_reader(endpoint).read(rendered_page(1), "de", CancelToken())
 
     assert len(endpoint.asked) == 1
 
@@ -258,7 +258,7 @@ def test_a_failure_is_not_archived() -> None:
     store = AnswersInMemory()
 
     with pytest.raises(AnswerRefused):
-        make_reader(Endpoint([httpx.Response(422)]), store).read(rendered_page(1), "de", Patience())
+        make_reader(Endpoint([httpx.Response(422)]), store).read(rendered_page(1), "de", CancelToken())
 
     assert store.by_key == {}
 
@@ -268,7 +268,7 @@ def test_threads_that_want_the_same_ask_once() -> None:
     reader = make_reader(endpoint)
 
     with ThreadPoolExecutor(20) as threads:
-        answers = list(threads.map(lambda _: reader.read(rendered_page(1), "de", Patience()), range(20)))
+        answers = list(threads.map(lambda _: reader.read(rendered_page(1), "de", CancelToken()), range(20)))
 
     assert len(endpoint.asked) == 2
     assert sum(answer.cached for answer in answers) == 38
@@ -296,14 +296,14 @@ def test_an_answer_is_cleaned_of_fences_and_of_the_word_for_nothing(content: str
 
 
 def test_what_answers_have_cost_counts_towards_the_minute() -> None:
-    endpoint, patience = Endpoint(), Patience()
+    endpoint, cancel = Endpoint(), CancelToken()
     reader = make_reader(endpoint, limiter=LocalLimiter(4, tokens_per_minute=1805))  # one answer costs that
 
     with ThreadPoolExecutor(1) as threads:
-        page = threads.submit(reader.read, rendered_page(1), "de", patience)
-        while patience.waiting is None:
+        page = threads.submit(reader.read, rendered_page(1), "de", cancel)
+        while cancel.waiting is None:
             assert not page.done()
-        patience.stop()
+        cancel.stop()
         with pytest.raises(Stopped):
             page.result()
 

@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import Settings
 from pipeline.services import open_asker, open_text_asker
-from pipeline.vision.endpoint.asking import Asked, Picture
+from pipeline.vision.endpoint.asking import ImageInput, PromptRequest
 from pipeline.vision.endpoint.limits import LocalLimiter
 
-PICTURE = Picture("0" * 64, b"\xff\xd8 picture")
-ASKED = Asked("text", "", "en", 100)
+PICTURE = ImageInput("0" * 64, b"\xff\xd8 picture")
+ASKED = PromptRequest("text", "", "en", 100)
 
 
 @pytest.fixture(autouse=True)

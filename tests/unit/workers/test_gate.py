@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from pipeline.core.errors import Stopped
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from workers.gate import Gate
 
 
@@ -43,17 +43,17 @@ def until(condition) -> None:
 
 
 def test_normal_ranges_are_in_together_and_a_suspect_is_alone() -> None:
-    gate, room, patience = Gate(), Room(), Patience()
+    gate, room, cancel = Gate(), Room(), CancelToken()
     together = threading.Barrier(4)
 
     def work(number: int) -> None:
         for turn in range(6):
             suspect = (number + turn) % 5 == 0
-            with (gate.alone if suspect else gate.shared)(patience), room.visit("suspect" if suspect else "normal"):
+            with (gate.alone if suspect else gate.shared)(cancel), room.visit("suspect" if suspect else "normal"):
                 time.sleep(0.005)
 
     def meet() -> None:
-        with gate.shared(patience), room.visit("normal"):
+        with gate.shared(cancel), room.visit("normal"):
             together.wait(20)
 
     with ThreadPoolExecutor(4) as pool:
@@ -67,16 +67,16 @@ def test_normal_ranges_are_in_together_and_a_suspect_is_alone() -> None:
 
 
 def test_a_suspect_comes_in_although_others_keep_coming() -> None:
-    gate, patience = Gate(), Patience()
+    gate, cancel = Gate(), CancelToken()
     came = threading.Event()
 
     def keep_coming() -> None:
         while not came.is_set():
-            with gate.shared(patience):
+            with gate.shared(cancel):
                 time.sleep(0.02)
 
     def suspect() -> None:
-        with gate.alone(patience.within(20)):
+        with gate.alone(cancel.within(20)):
             came.set()
 
     with ThreadPoolExecutor(5) as pool:
@@ -91,31 +91,31 @@ def test_a_suspect_comes_in_although_others_keep_coming() -> None:
 
 @pytest.mark.parametrize("entrance", ["shared", "alone"])
 def test_who_runs_out_of_patience_before_the_gate_stops_and_leaves_it_open(entrance: str) -> None:
-    gate, whole = Gate(), Patience()
-    patience = whole.within(60)
+    gate, whole = Gate(), CancelToken()
+    cancel = whole.within(60)
 
     def wait() -> None:
-        with getattr(gate, entrance)(patience):
+        with getattr(gate, entrance)(cancel):
             pytest.fail("somebody else was in")
 
-    with ThreadPoolExecutor(1) as pool, gate.alone(Patience()):
+    with ThreadPoolExecutor(1) as pool, gate.alone(CancelToken()):
         waiting = pool.submit(wait)
         until(lambda: whole.waiting is not None)
         assert whole.waiting.service == "gate"
-        patience.stop()
+        cancel.stop()
         with pytest.raises(Stopped):
             waiting.result(20)
-    with gate.shared(Patience()), gate.shared(Patience()):
+    with gate.shared(CancelToken()), gate.shared(CancelToken()):
         pass
-    with gate.alone(Patience()):
+    with gate.alone(CancelToken()):
         pass
 
 
 def test_a_suspect_that_fails_leaves_the_gate_open() -> None:
     gate = Gate()
-    with pytest.raises(ZeroDivisionError), gate.alone(Patience()):
+    with pytest.raises(ZeroDivisionError), gate.alone(CancelToken()):
         1 / 0  # noqa: B018
-    with pytest.raises(ZeroDivisionError), gate.shared(Patience()):
+    with pytest.raises(ZeroDivisionError), gate.shared(CancelToken()):
         1 / 0  # noqa: B018
-    with gate.alone(Patience()):
+    with gate.alone(CancelToken()):
         pass

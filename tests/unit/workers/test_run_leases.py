@@ -11,11 +11,11 @@ import pytest
 from pipeline.archive import Archive, Store
 from pipeline.core.errors import Stopped
 from pipeline.core.models import Run
-from pipeline.core.retry import Patience
+from pipeline.core.retry import CancelToken
 from pipeline.core.schedules import ended_by_death
 from workers.schedules import run_leases as claims
 from workers.schedules.actions import tokens_today
-from workers.schedules.run_leases import Claim
+from workers.schedules.run_leases import RunLease
 
 NOW = datetime(2026, 11, 24, 9, 41, tzinfo=UTC)
 RUN = Run(schedule="mend", action="repair", due_at=NOW, worker="first", revision=1, started_at=NOW)
@@ -29,7 +29,7 @@ def archive(tmp_path: Path) -> Archive:
 
 
 def test_it_is_heard_of_and_its_end_has_what_was_counted(archive: Archive) -> None:
-    claim = Claim(RUN, archive, Patience())
+    claim = RunLease(RUN, archive, CancelToken())
     claim.tell()
     heard_at = archive.heard_of("mend")
     assert heard_at is not None
@@ -42,7 +42,7 @@ def test_it_is_heard_of_and_its_end_has_what_was_counted(archive: Archive) -> No
     assert noted is not None
     assert (noted.revision, noted.outcome, noted.counts) == (2, None, {"tokens": 5})
     claim.tell()
-    assert not claim.patience.stopped, "its own notes are no other's run"
+    assert not claim.cancel.stopped, "its own notes are no other's run"
     assert claim.end({"outcome": "done"})
     ended = archive.newest_run("mend")
     assert ended is not None
@@ -50,7 +50,7 @@ def test_it_is_heard_of_and_its_end_has_what_was_counted(archive: Archive) -> No
 
 
 def test_one_that_was_taken_for_dead_lets_go_and_changes_nothing(archive: Archive) -> None:
-    claim = Claim(RUN, archive, Patience())
+    claim = RunLease(RUN, archive, CancelToken())
     ended = ended_by_death(RUN, None)
     archive.append_run(ended)
     again = RUN.model_copy(update={"worker": "second", "revision": 3, "started_at": NOW + timedelta(minutes=4)})
@@ -60,7 +60,7 @@ def test_one_that_was_taken_for_dead_lets_go_and_changes_nothing(archive: Archiv
         claim.note()
     assert not claim.end({"outcome": "done"})
     claim.tell()
-    assert claim.patience.stopped
+    assert claim.cancel.stopped
     assert archive.heard_of("mend") is None, "it does not speak for the other"
     assert archive.newest_run("mend") == again
 
@@ -68,11 +68,11 @@ def test_one_that_was_taken_for_dead_lets_go_and_changes_nothing(archive: Archiv
 def test_one_that_cannot_tell_stops_before_others_take_it_for_dead(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim = Claim(RUN, archive, Patience())
-    assert not claim.patience.stopped
+    claim = RunLease(RUN, archive, CancelToken())
+    assert not claim.cancel.stopped
     monkeypatch.setattr(claims, "GIVE_UP_SECONDS", -1.0)
 
-    assert claim.patience.stopped
+    assert claim.cancel.stopped
 
 
 def test_the_tokens_of_a_day_are_those_of_the_runs_since_midnight_in_a_zone(archive: Archive) -> None:
