@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import (
+    archive,
     ask,
-    backing_up,
     beat,
     delete,
     doctor,
@@ -89,14 +89,13 @@ app.command("review", epilog=review.EXAMPLES)(review.review)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("setup", epilog=setup.EXAMPLES)(setup.setup)
 app.command("reindex", epilog=reindex.EXAMPLES)(reindex.reindex_command)
-app.command("backup", epilog=backing_up.BACKUP_EXAMPLES)(backing_up.backup)
-app.command("restore", epilog=backing_up.RESTORE_EXAMPLES)(backing_up.restore)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("worker", epilog=worker.WORKER_EXAMPLES)(worker.worker)
 app.command("sync", epilog=sync.SYNC_EXAMPLES)(sync.sync)
 app.command("watch", epilog=watch.WATCH_EXAMPLES)(watch.watch)
 app.command("beat", epilog=beat.BEAT_EXAMPLES)(beat.beat)
 app.add_typer(profile.app, name="profile")
+app.add_typer(archive.app, name="archive")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(kibana.app, name="kibana")
 app.add_typer(security.app, name="security")

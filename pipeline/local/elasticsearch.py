@@ -226,7 +226,7 @@ class LocalNode:
             "node.portsfile": "true",
             "path.data": self._folder / "data",
             "path.logs": self._folder / "logs",
-            # Below it `pagesight backup --location` may have a repository.
+            # A repository for snapshots must be below this folder: docs/operations.md, Backing up.
             "path.repo": self._folder / "snapshots",
             # Memory of the operating system's file cache counts as used otherwise, and a small heap trips over it.
             "indices.breaker.total.use_real_memory": "false",
