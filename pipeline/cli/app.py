@@ -11,29 +11,34 @@ import typer
 from pipeline.cli import (
     ask,
     backing_up,
+    batches,
     beat,
+    cancel,
     delete,
     doctor,
     elasticsearch,
     enqueue,
     evaluate,
     failures,
-    fleet,
     index,
     inspect,
     kibana,
+    pause,
     plan,
     profile,
     redescribe,
     redis,
     reindex,
     repair,
+    resume,
+    retry,
     review,
     schedule,
     search,
     security,
     serve,
     setup,
+    show,
     status,
     sync,
     watch,
@@ -70,21 +75,21 @@ def _root(
 app.command("index", epilog=index.EXAMPLES)(index.index)
 app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
-app.command("search", epilog=search.SEARCH_EXAMPLES)(search.search)
+app.command("search", epilog=search.EXAMPLES)(search.search)
 app.command("ask", epilog=ask.EXAMPLES)(ask.ask)
-app.command("show", epilog=search.SHOW_EXAMPLES)(search.show)
+app.command("show", epilog=show.EXAMPLES)(show.show)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("enqueue", epilog=enqueue.EXAMPLES)(enqueue.enqueue)
 app.command("status", epilog=status.EXAMPLES)(status.status)
-app.command("batches", epilog=fleet.BATCHES_EXAMPLES)(fleet.batches)
-app.command("cancel", epilog=fleet.CANCEL_EXAMPLES)(fleet.cancel)
-app.command("pause", epilog=fleet.PAUSE_EXAMPLES)(fleet.pause)
-app.command("resume", epilog=fleet.RESUME_EXAMPLES)(fleet.resume)
-app.command("failures", epilog=failures.FAILURES_EXAMPLES)(failures.failures)
-app.command("retry", epilog=failures.RETRY_EXAMPLES)(failures.retry)
+app.command("batches", epilog=batches.EXAMPLES)(batches.batches)
+app.command("cancel", epilog=cancel.EXAMPLES)(cancel.cancel)
+app.command("pause", epilog=pause.EXAMPLES)(pause.pause)
+app.command("resume", epilog=resume.EXAMPLES)(resume.resume)
+app.command("failures", epilog=failures.EXAMPLES)(failures.failures)
+app.command("retry", epilog=retry.EXAMPLES)(retry.retry)
 app.command("redescribe", epilog=redescribe.EXAMPLES)(redescribe.redescribe)
 app.command("repair", epilog=repair.EXAMPLES)(repair.repair)
-app.command("delete", epilog=delete.DELETE_EXAMPLES)(delete.delete)
+app.command("delete", epilog=delete.EXAMPLES)(delete.delete)
 app.command("review", epilog=review.EXAMPLES)(review.review)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("setup", epilog=setup.EXAMPLES)(setup.setup)
@@ -92,10 +97,10 @@ app.command("reindex", epilog=reindex.EXAMPLES)(reindex.reindex_command)
 app.command("backup", epilog=backing_up.BACKUP_EXAMPLES)(backing_up.backup)
 app.command("restore", epilog=backing_up.RESTORE_EXAMPLES)(backing_up.restore)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
-app.command("worker", epilog=worker.WORKER_EXAMPLES)(worker.worker)
-app.command("sync", epilog=sync.SYNC_EXAMPLES)(sync.sync)
-app.command("watch", epilog=watch.WATCH_EXAMPLES)(watch.watch)
-app.command("beat", epilog=beat.BEAT_EXAMPLES)(beat.beat)
+app.command("worker", epilog=worker.EXAMPLES)(worker.worker)
+app.command("sync", epilog=sync.EXAMPLES)(sync.sync)
+app.command("watch", epilog=watch.EXAMPLES)(watch.watch)
+app.command("beat", epilog=beat.EXAMPLES)(beat.beat)
 app.add_typer(profile.app, name="profile")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(kibana.app, name="kibana")

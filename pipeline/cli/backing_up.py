@@ -13,9 +13,9 @@ from rich.text import Text
 
 from pipeline.archive import Archive
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.index import interruptible
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, printable, rows, stderr, stdout, table
+from pipeline.cli.signals import interruptible
 from pipeline.core.errors import SettingsError
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load

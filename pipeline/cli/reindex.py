@@ -11,11 +11,11 @@ from rich.console import Console
 
 from pipeline.archive import Archive
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.failures import require_collection
-from pipeline.cli.index import interruptible
+from pipeline.cli.lookup import require_collection
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import plain, print_json, stderr, stdout
 from pipeline.cli.progress import LiveProgress, Rate
+from pipeline.cli.signals import interruptible
 from pipeline.core.errors import SettingsError
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
