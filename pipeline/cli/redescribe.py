@@ -38,7 +38,7 @@ EXAMPLES = """
 `pagesight redescribe --local --budget-tokens 200000` · in this process, for as much as these allow
 
 Only questions are asked whose answers are not archived. Reasons: failed, fallback, model, revision, profile, language,
-render, twin, suspect, other.
+render, suspect, other.
 Exit codes: 0 (also where nothing is stale), 2 usage or settings, 3 Redis or the archive refuses or is away,
 130 interrupted; with `--local` those of `pagesight index`.
 """
