@@ -18,7 +18,8 @@ from pipeline.core.url_signing import Signer
 from pipeline.projection.projector import Projector
 from pipeline.projection.rebuild import reindex
 from pipeline.projection.records import page_id, page_record
-from pipeline.search import PAGES_WRITE, Index
+from pipeline.search import PAGES_WRITE
+from pipeline.search.index import Index
 from support.page_archives import COLLECTION, PAGES, begin, fill
 from support.readings import full_reading
 

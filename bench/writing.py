@@ -16,7 +16,8 @@ from pipeline.core.retry import CancelToken
 from pipeline.core.url_signing import Signer
 from pipeline.projection.projector import Projector
 from pipeline.projection.records import page_id, page_record
-from pipeline.search import PAGES_WRITE, Index, Write
+from pipeline.search import PAGES_WRITE, Write
+from pipeline.search.index import Index
 from support.readings import NOW, full_reading
 
 RECORDS = 5000

@@ -27,7 +27,8 @@ from pipeline.projection.projector import Projector
 from pipeline.rendering.conversion.confinement import ConversionLimits
 from pipeline.rendering.host.pool import SandboxPool
 from pipeline.rendering.protocol import RenderLimits
-from pipeline.search import Index, Layout
+from pipeline.search import Layout
+from pipeline.search.index import Index
 from pipeline.sources import Containers, Listing, SourceCache, SourceFiles, list_folder, place_url
 from pipeline.vision.budget import Budget
 from pipeline.vision.endpoint.asking import Asker, Model, Models

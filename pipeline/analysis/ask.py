@@ -19,7 +19,8 @@ from pipeline.core.languages import KANA_AND_HAN, english_name
 from pipeline.core.models import PageStatus
 from pipeline.core.retry import CancelToken
 from pipeline.core.threads import ContextThreads
-from pipeline.search import Hit, Queries
+from pipeline.search import Hit
+from pipeline.search.queries import Queries
 from pipeline.vision.endpoint.asking import Asker, ImageInput, PromptRequest
 from pipeline.vision.quality.tokens import letters
 from pipeline.vision.reader import AnswerCache

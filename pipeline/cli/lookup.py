@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError, SettingsError
-from pipeline.search import Index
+from pipeline.search.index import Index
 
 
 def require_collection(archive: Archive, collection: str | None) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pipeline.core.errors import ServiceRefused
 from pipeline.local.distribution import JVM_FOLDER, OTHER_WAY, Progress, find_jdk, locked, unpack
-from pipeline.search.errors import SERVICE
+from pipeline.search.names import SERVICE
 
 HOST = "127.0.0.1"
 #: The first free one is taken.

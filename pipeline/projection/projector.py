@@ -32,19 +32,8 @@ from pipeline.projection.records import (
     source_record,
     source_record_id,
 )
-from pipeline.search import (
-    BATCHES,
-    DOCUMENTS,
-    PAGES,
-    PAGES_WRITE,
-    RUNS,
-    SOURCES,
-    Index,
-    PagesIndex,
-    State,
-    Write,
-    Written,
-)
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, State, Write, Written
+from pipeline.search.index import Index, PagesIndex
 
 T = TypeVar("T")
 

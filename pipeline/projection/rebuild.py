@@ -33,7 +33,8 @@ from pipeline.core.threads import repeating
 from pipeline.projection.catch_up import Reconciler, ReconcileResult
 from pipeline.projection.projector import CHUNK, Projector
 from pipeline.projection.records import page_id, page_record
-from pipeline.search import BATCHES, DOCUMENTS, PAGES, RUNS, SOURCES, Generation, Generations, State
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, RUNS, SOURCES, State
+from pipeline.search.generations import Generation, Generations
 
 T = TypeVar("T")
 #: Told of the step that goes on (`filling`, `comparing`, `following`) and of how many pages were looked at in it.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.search import Index
+from pipeline.search.index import Index
 from support.fleet_runs import Fleet, assert_sixty
 from support.pagesight_runs import answered, write_sixty_pages
 from support.redis_server import RedisServer

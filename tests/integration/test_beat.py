@@ -11,7 +11,8 @@ import pytest
 
 from pipeline.core.models import Collection
 from pipeline.core.models import Run as ScheduledRun
-from pipeline.search import RUNS, Index
+from pipeline.search import RUNS
+from pipeline.search.index import Index
 from support.pagesight_runs import MakePagesight, Pagesight
 from support.redis_server import RedisServer
 

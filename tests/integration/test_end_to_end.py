@@ -13,7 +13,8 @@ import pytest
 
 from jina_standin.protocol import describe
 from pipeline.core.models import Reading
-from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES, Index
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
+from pipeline.search.index import Index
 from support.pagesight_runs import Ended, Pagesight, make_pdf, make_picture
 from support.standin import Standin
 

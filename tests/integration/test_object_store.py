@@ -37,7 +37,8 @@ from pipeline.documents.conversion import CONVERSION_REVISION, ArchivedConversio
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
 from pipeline.rendering.host.pool import SandboxPool
-from pipeline.search import DOCUMENTS, SOURCES, Index
+from pipeline.search import DOCUMENTS, SOURCES
+from pipeline.search.index import Index
 from pipeline.sources import Containers, SourceCache, SourceFiles, display_path, identify, list_folder, root_url, walk
 from support.containers import page, zipped
 from support.conversions import CONVERTER

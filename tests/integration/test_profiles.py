@@ -9,7 +9,8 @@ import pytest
 from pipeline.core.errors import SettingsError
 from pipeline.core.models import AnswerKind
 from pipeline.core.retry import CancelToken
-from pipeline.search import BATCHES, PAGES, Index
+from pipeline.search import BATCHES, PAGES
+from pipeline.search.index import Index
 from support.fleet_runs import Fleet
 from support.page_records import page, page_write
 from support.pagesight_runs import Pagesight, make_pdf

@@ -24,7 +24,8 @@ from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.projection import rebuild as reindexing
 from pipeline.projection.projector import Projector
 from pipeline.projection.rebuild import prune, reindex, rollback
-from pipeline.search import DOCUMENTS, PAGES, SOURCES, Index, State
+from pipeline.search import DOCUMENTS, PAGES, SOURCES, State
+from pipeline.search.index import Index
 from support.page_archives import (
     COLLECTION,
     archive_document,

@@ -19,7 +19,7 @@ import pytest
 from pipeline.core.errors import ServiceRefused
 from pipeline.local.distribution import find_jdk, locked, unpack
 from pipeline.local.elasticsearch import LocalNode, within_reach
-from pipeline.search import Index
+from pipeline.search.index import Index
 
 PLUGIN = Path(__file__).parent / "langs_plugin"
 CACHE = Path(__file__).parents[2] / ".pagesight" / "cache"

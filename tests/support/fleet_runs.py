@@ -14,7 +14,7 @@ import redis
 from pipeline.batches.progress import UNENDED
 from pipeline.core.models import Batch
 from pipeline.core.settings import Settings
-from pipeline.search import Index
+from pipeline.search.index import Index
 from support.pagesight_runs import MakePagesight, Pagesight, Run, write_sixty_pages
 from support.redis_server import RedisServer
 from support.standin import Standin

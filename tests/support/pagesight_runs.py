@@ -27,7 +27,8 @@ from reportlab.pdfgen import canvas
 from pipeline.archive import Archive, Store
 from pipeline.core.models import Reading, Tombstone
 from pipeline.projection.records import document_record_id, page_id, source_record_id
-from pipeline.search import DOCUMENTS, PAGES, SOURCES, Index
+from pipeline.search import DOCUMENTS, PAGES, SOURCES
+from pipeline.search.index import Index
 from support.standin import Standin
 
 PROGRAM = Path(sys.executable).with_name("pagesight")

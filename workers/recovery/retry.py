@@ -12,7 +12,8 @@ from pipeline.core.retry import TRANSIENT_ATTEMPTS
 from pipeline.core.settings import Settings
 from pipeline.maintenance.audit import Batches
 from pipeline.maintenance.staleness import is_there
-from pipeline.search import FailedPage, Index
+from pipeline.search import FailedPage
+from pipeline.search.index import Index
 from workers.client import EnqueueRequest, Fleet
 
 
