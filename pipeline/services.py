@@ -23,7 +23,6 @@ from pipeline.documents.passwords import Passwords, read_patterned
 from pipeline.local.elasticsearch import LocalNode
 from pipeline.pages.process import UNIT_PAGES, PageServices, recipe_of
 from pipeline.pages.recipe import CurrentRecipe, Request
-from pipeline.pages.twins import Twins
 from pipeline.projection.projector import Projector
 from pipeline.rendering.conversion.confinement import ConversionLimits
 from pipeline.rendering.host.pool import SandboxPool
@@ -304,7 +303,6 @@ def open_page_services(
             in_hand=PrioritySemaphore(pages),
             limits=_limits(settings),
             max_file_bytes=settings.max_file_bytes,
-            twins=Twins(archive, cropper.sandboxes, settings.twin_distance) if settings.twin_distance else None,
         )
         yield tools, ranges
 
@@ -350,7 +348,7 @@ def open_current_recipe(
         profile = kept_profile(kept.profile, kept.own_profile) if kept else load_profile()
     tag = language or (kept.language if kept else settings.language)
     with closing(open_reader(settings, archive, profile)) as reader:
-        recipe = recipe_of(reader, tag, _limits(settings), open_passwords(settings), settings.twin_distance)
+        recipe = recipe_of(reader, tag, _limits(settings), open_passwords(settings))
         return CurrentRecipe(recipe, profile, models_of(settings) if reader.describes else None)
 
 

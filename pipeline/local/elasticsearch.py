@@ -176,7 +176,7 @@ class LocalNode:
             "node.portsfile": "true",
             "path.data": self._folder / "data",
             "path.logs": self._folder / "logs",
-            # Elasticsearch takes snapshot repositories below this folder only.
+            # A repository for snapshots must be below this folder: docs/operations.md, Backing up.
             "path.repo": self._folder / "snapshots",
             # Otherwise the file cache of the operating system counts as used memory, which a small heap exceeds.
             "indices.breaker.total.use_real_memory": "false",

@@ -1,12 +1,11 @@
 """What parent and sandbox process say to each other, and the limits that they keep between them.
 
-They talk over a stream socket. A request is a length (4 bytes, network order) and a JSON object; an `open`, an
-`identify` or a `compare` request carries the file's descriptor beside its first byte. A reply is two lengths, a JSON
-object and raw bytes:
+They talk over a stream socket. A request is a length (4 bytes, network order) and a JSON object; an `open` or an
+`identify` request carries the file's descriptor beside its first byte. A reply is two lengths, a JSON object and raw
+bytes:
 
     {"op": "open", "media_type": …, "passwords": […]}     -> `pipeline.rendering.replies.Opened`
     {"op": "identify", "media_type": …}                   -> `pipeline.rendering.replies.Kind`; nothing is open then
-    {"op": "compare", "first_bytes": …}                   -> `pipeline.rendering.replies.Difference`; likewise
     {"op": "members", "first": …}                         -> `pipeline.rendering.replies.Members`
     {"op": "extract", "first": …, "budget": …}            -> several `pipeline.rendering.replies.Piece`, each with bytes
     {"op": "render", "page_number": …, "with_pixels": …}  -> `pipeline.rendering.replies.PageReply`, then its bytes
