@@ -245,7 +245,8 @@ def open_reader(
     `profile` holds the questions asked of the model, the standard ones when None. Without a fleet, leases are shared by
     the processes of this machine, and the limits are those of this process. `budget` bounds what its calls cost.
     """
-    from pipeline.vision.model.model_reader import EscalationPolicy, ModelReader
+    from pipeline.vision.model.conversation import EscalationPolicy
+    from pipeline.vision.model.model_reader import ModelReader
     from pipeline.vision.ocr.local_reader import LocalReader
     from pipeline.vision.profile import load_profile
     from pipeline.vision.reader import AnswerCache
@@ -255,8 +256,8 @@ def open_reader(
         return LocalReader(cache)
     limiter = shared.limiter if shared else open_limiter(settings)
     asker, text = open_asker(settings, limiter, budget), open_text_asker(settings, limiter, budget)
-    again = EscalationPolicy(settings.vlm_again_tokens, settings.vlm_repetition_penalty or None, _open_ocr(cache))
-    return ModelReader(models_of(settings), asker, cache, profile or load_profile(), text, again)
+    policy = EscalationPolicy(settings.vlm_again_tokens, settings.vlm_repetition_penalty or None, _open_ocr(cache))
+    return ModelReader(models_of(settings), asker, cache, profile or load_profile(), text, policy)
 
 
 def _open_ocr(cache: AnswerCache) -> LocalReader | None:
