@@ -1,11 +1,10 @@
 """Requests and replies between the parent and a sandbox process, and the limits that both keep.
 
-The frames are those of `pipeline.core.child_side`. Requests are JSON objects; `open`, `identify` and `compare` carry a
-file descriptor. A reply is a JSON object, described by a class in `pipeline.rendering.replies`, and raw bytes:
+The frames are those of `pipeline.core.child_side`. Requests are JSON objects; `open` and `identify` carry a file
+descriptor. A reply is a JSON object, described by a class in `pipeline.rendering.replies`, and raw bytes:
 
     {"op": "open", "media_type": …, "passwords": […]}     -> `OpenedReply`
     {"op": "identify", "media_type": …}                   -> `FormatReply`; the file is closed again
-    {"op": "compare", "first_bytes": …}                   -> `Difference`; the file is closed again
     {"op": "members", "first": …}                         -> `MembersReply`
     {"op": "extract", "first": …, "budget": …}            -> several `PieceReply`, each with bytes
     {"op": "render", "page_number": …, "with_pixels": …}  -> `PageReply`, with bytes

@@ -6,7 +6,6 @@ and ends with its parent.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -17,15 +16,12 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from PIL import Image
-
 from pipeline.core.child_side import begin, receive, send
-from pipeline.core.errors import CorruptFile, OutcomeError, RenderCrashed, RenderOutOfMemory
+from pipeline.core.errors import OutcomeError, RenderCrashed, RenderOutOfMemory
 from pipeline.core.memory import release_free_memory
 from pipeline.rendering.protocol import MEMBERS_TOLD, RenderLimits
 from pipeline.rendering.sandbox.page_image.crops import DecodedCrop
-from pipeline.rendering.sandbox.page_image.finish import MAX_PIXELS, DecodedPage
-from pipeline.rendering.sandbox.page_image.measure import largest_difference
+from pipeline.rendering.sandbox.page_image.finish import DecodedPage
 
 if TYPE_CHECKING:
     from pipeline.rendering.sandbox.containers.archives import Packed
@@ -155,9 +151,6 @@ class _Session:
         if request["op"] == "identify":
             assert descriptor is not None
             return _identified(descriptor, request["media_type"])
-        if request["op"] == "compare":
-            assert descriptor is not None
-            return _compared(descriptor, request["first_bytes"])
         assert self._file is not None
         if request["op"] == "members":
             listing = self._packed().listing[request["first"] :][:MEMBERS_TOLD]
@@ -234,17 +227,6 @@ def _identified(descriptor: int, envelope: str) -> Reply:
         return {"media_type": kind_of(descriptor, envelope)}, ()
     finally:
         os.close(descriptor)
-
-
-def _compared(descriptor: int, first_bytes: int) -> Reply:
-    """Compare two page images, one after the other in a file."""
-    with open(descriptor, "rb") as file:
-        file.seek(0)
-        encoded = file.read(first_bytes), file.read()
-    first, second = (Image.open(io.BytesIO(jpeg), formats=["JPEG"]) for jpeg in encoded)
-    if first.size != second.size or first.width * first.height > MAX_PIXELS:
-        raise CorruptFile(f"page images of {first.size} and {second.size} pixels are not compared")
-    return {"levels": largest_difference(first.convert("RGB"), second.convert("RGB"))}, ()
 
 
 def _open_container(descriptor: int, media_type: str, limits: RenderLimits, passwords: Sequence[str]) -> OpenFile:
