@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable
 from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, CancelToken, retry_until_available
-from pipeline.search.client import ApiError, Elasticsearch, TransportError, streaming_bulk
+from pipeline.search.client import ApiError, Elasticsearch, TransportError
 from pipeline.search.errors import PASSING_STATUSES, forbidden, not_installed, reason, translate
 from pipeline.search.names import SERVICE
 from pipeline.search.writes import BULK_TIMEOUT_SECONDS, CHUNK_BYTES, CHUNK_RECORDS, Write, Written
@@ -101,6 +101,8 @@ class _ChunkSender:
         return denied and bool(self._client.indices.exists_alias(name=self._name_of(write.alias)))
 
     def _send_once(self) -> None:
+        from elasticsearch.helpers import streaming_bulk  # here: searches never use it, and its import takes 10 ms
+
         pending, again = self._pending, list[Write]()
         why = ""
         answers = streaming_bulk(

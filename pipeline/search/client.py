@@ -51,7 +51,6 @@ with _hidden():
         NotFoundError,
         TransportError,
     )
-    from elasticsearch.helpers import streaming_bulk
     from elasticsearch.serializer import JsonSerializer
 
 __all__ = [
@@ -64,5 +63,4 @@ __all__ = [
     "TransportError",
     "elastic_transport",
     "elasticsearch",
-    "streaming_bulk",
 ]

@@ -12,7 +12,6 @@ ALLOWED = {
     "pipeline/batches/local_runner.py:_LocalRun": 21,
     "pipeline/kibana/client.py:KibanaClient": 22,
     "pipeline/projection/projector.py:Projector": 21,
-    "pipeline/search/index.py:Index": 25,
     "workers/process.py:WorkerProcess": 28,
 }
 
