@@ -214,7 +214,7 @@ def open_reader(
     `profile` holds the questions asked of the model, the standard ones when None. Without a fleet, leases are shared by
     the processes of this machine, and the limits are those of this process. `budget` bounds what its calls cost.
     """
-    cache = AnswerCache(archive, shared.leases if shared else open_leases(settings))
+    cache = AnswerCache(archive.answers, shared.leases if shared else open_leases(settings))
     if not settings.uses_model:
         return LocalReader(cache)
     limiter = shared.limiter if shared else open_limiter(settings)
@@ -343,7 +343,7 @@ def open_current_recipe(
     Raises:
         SettingsError: a setting, or the collection's profile, cannot be used.
     """
-    kept = archive.collection(collection)
+    kept = archive.collections[collection].newest()
     if profile is None:
         profile = kept_profile(kept.profile, kept.own_profile) if kept else load_profile()
     tag = language or (kept.language if kept else settings.language)
@@ -361,7 +361,7 @@ def open_planner(
     Raises:
         SettingsError: a setting cannot be used.
     """
-    request = Request(collection, "", archive.newest_deletion(collection), today.recipe)
+    request = Request(collection, "", archive.deletions[collection].newest_revision(), today.recipe)
     memory = ArchiveMemory(archive, request, today.profile, today.models)
     with open_inspector(settings, cancel, today.profile) as inspector:
         yield replace(inspector, language=today.recipe.language, memory=memory)

@@ -158,7 +158,7 @@ def restore(
     """Restore a snapshot into new indices, bring them up to date from the archive, and show them."""
     settings, cancel = load(), CancelToken()
     archive = open_archive(settings)
-    if not as_it_was and not archive.collections():
+    if not as_it_was and not archive.collections.names():
         raise SettingsError(
             f"the archive at {archive.url} is empty, so that no record could be held against it",
             remedy="See that PAGESIGHT_ARCHIVE is right. Where the archive is lost, add --as-it-was.",

@@ -159,14 +159,14 @@ class Reader(Protocol):
 
 
 class AnswerStore(Protocol):
-    """Where answers are kept: the archive."""
+    """Stores answers by key: `pipeline.archive.content.Answers`."""
 
-    def answer(self, key: str) -> Answer | None:
-        """Return the answer of this key, or None."""
+    def get(self, key: str) -> Answer | None:
+        """Return the answer of a key, None without one."""
         ...
 
-    def save_answer(self, answer: Answer) -> None:
-        """Keep an answer; one that is there already stays."""
+    def add(self, answer: Answer) -> None:
+        """Store an answer; the first answer of a key stays."""
         ...
 
 
@@ -217,13 +217,13 @@ class ImageAnswers:
         Raises:
             Stopped: the patience has ended while another one asked, or while leases could not be had.
         """
-        found = self._store.answer(key)
+        found = self._store.get(key)
         if found is None and not self._is_mine:
             found = self._take_turn(key)
         if found is not None:
             return found, True
         answer = ask()
-        self._store.save_answer(answer)
+        self._store.add(answer)
         return answer, False
 
     def _take_turn(self, key: str) -> Answer | None:
@@ -231,11 +231,11 @@ class ImageAnswers:
         waiting = Waiting("an answer", "someone else asks about the same image at present", time.time())
         while (lease := retry_until_available(self._take, self._cancel, LEASE_WAITS_SECONDS)) is None:
             self._cancel.wait(POLL_SECONDS, waiting)
-            if (found := self._store.answer(key)) is not None:
+            if (found := self._store.get(key)) is not None:
                 return found
         self._held.enter_context(lease)
         self._is_mine = True
-        return self._store.answer(key)  # it may have come between the look and the lease
+        return self._store.get(key)  # it may have come between the look and the lease
 
     def _take(self) -> Lease | None:
         return self._leases.take(self._image)
