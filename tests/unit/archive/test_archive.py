@@ -120,7 +120,7 @@ def test_a_writer_who_was_overtaken_begins_again_from_the_newest(tmp_path: Path)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(append, [str(number) for number in range(40)]))
 
-    deletions = archive.deletions["works"].after(after=0)
+    deletions = archive.deletions["works"].after(0)
     assert [deletion.revision for deletion in deletions] == list(range(1, 41))
     assert {deletion.document_id for deletion in deletions} == {str(number) for number in range(40)}
     assert archive.deletions["works"].newest_revision() == 40
@@ -144,4 +144,4 @@ def test_a_reading_of_an_earlier_version_is_read_without_the_field_that_is_gone(
     archived["model"]["twin"] = "works:d:00001"
     store.put(f"readings/works/{'d' * 64}/2.1.json", json.dumps(archived).encode())
 
-    assert Archive(store).reading("works", "d" * 64, 2, 1) == reading
+    assert Archive(store).readings("works", "d" * 64).page(2).revision(1) == reading
