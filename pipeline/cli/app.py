@@ -45,8 +45,7 @@ class RootGroup(LazyGroup):
             Entry("delete", "Delete a document or a collection."),
             Entry("reindex", "Rebuild the indices from the archive, or roll back."),
             Entry("repair", "Compare sources, archive and index; repair differences."),
-            Entry("backup", "Take a snapshot of the indices and check the archive."),
-            Entry("restore", "Restore the indices from a snapshot."),
+            Entry("archive", "Check the archive, or a copy of it."),
         ),
         "Operate": (
             Entry("setup", "Create or update indices, roles and Kibana objects."),

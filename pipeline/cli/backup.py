@@ -1,6 +1,0 @@
-"""`pagesight backup`."""
-
-from pipeline.cli.backing_up import BACKUP_EXAMPLES as EXAMPLES
-from pipeline.cli.backing_up import backup
-
-__all__ = ["EXAMPLES", "backup"]
