@@ -96,7 +96,7 @@ def write_bare(client: Elasticsearch, projector: Projector) -> Spent:
             "_source": page_record(reading, index.languages, projector.signer, reading.archived_at),
         }
         for document in archive.documents(COLLECTION)
-        for reading in archive.readings(COLLECTION, document)
+        for reading in archive.readings(COLLECTION, document).newest()
         if isinstance(reading, Reading)
     ]
     client.indices.put_settings(index=PAGES_WRITE, settings={"index": {"refresh_interval": "-1"}})

@@ -42,7 +42,9 @@ def rows() -> Iterator[Row]:
                     written = index.write(writes(readings, index), CancelToken())
                     assert written.written == RECORDS
                 else:
-                    Projector(archive, index, CancelToken(), Signer()).pages(archive.readings("works", "d" * 64))
+                    Projector(archive, index, CancelToken(), Signer()).pages(
+                        archive.readings("works", "d" * 64).newest()
+                    )
                 rate.append(RECORDS / (time.monotonic() - began))
     for name, what in (
         ("writer", "the writer, records from memory"),
@@ -61,7 +63,7 @@ def make_readings(archive: Archive) -> Iterator[Reading]:
     model = full_reading().model_copy(update={"text": TEXT, "revision": 1, "archived_at": NOW})
     for number in range(1, RECORDS + 1):
         reading = model.model_copy(update={"page_number": number})
-        archive.append_reading("works", "d" * 64, number, None, lambda _, made=reading: made)
+        archive.readings("works", "d" * 64).page(number).create(reading)
         yield reading
 
 

@@ -141,7 +141,7 @@ class PageQuestion:
             return PageAnswer(page.hit, error=error)
 
     def _image(self, page: PageCandidate) -> ImageInput:
-        jpeg = self._archive.image(page.image_key)
+        jpeg = self._archive.images.get(page.image_key)
         if jpeg is None:
             raise SourceVanished("the page image is not in the archive any more")
         return ImageInput(page.pixels_sha256, jpeg)

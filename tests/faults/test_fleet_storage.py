@@ -74,7 +74,7 @@ def test_a_full_disk_halts_the_fleet_until_there_is_room(
     assert_everything_in_it_is_whole(pagesight.archive_folder)
 
     disk.make_room()
-    fleet.until(lambda: (state := pagesight.archive.fleet()) is not None and state.state == "halted")
+    fleet.until(lambda: (state := pagesight.archive.fleet.newest()) is not None and state.state == "halted")
     shown = pagesight.run("status")
     assert shown.code == 3
     assert "Free space" in shown.stdout

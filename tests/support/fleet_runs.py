@@ -66,7 +66,7 @@ class Fleet:
         return str(ended.json["batch"])
 
     def batch(self, batch_id: str) -> Batch:
-        batch = self.pagesight.archive.batch(batch_id)
+        batch = self.pagesight.archive.batches[batch_id].newest()
         assert batch is not None
         return batch
 
