@@ -287,7 +287,7 @@ def _look_at(
             failed.setdefault(Failure.of(error), []).append(number)
         else:
             kinds[page.kind] += 1
-            hidden += page.hidden
+            hidden += page.info.hidden
             asking = inspector.asking(page, partial(opened.render_crops, number))
             cost += asking.cost
             archived += asking.archived

@@ -350,21 +350,39 @@ class OriginalImage(Archived):
     camera: str | None = None
 
 
-class ImageInfo(Archived):
-    """The page image: the raster that the model saw, as the archive keeps it."""
+class ImageMeasures(Archived):
+    """What the sandbox measures of a page image. It is handed on whole, to the archived reading and the record."""
 
     width: int
+    """In pixels, like `height`."""
     height: int
-    bytes: int
     dpi: float | None
     sha256: str
     """Of the raw RGB pixels before encoding."""
     phash: str
     """64-bit difference hash, 16 hex digits."""
     blank: bool
+    original: OriginalImage
+
+
+class ImageInfo(ImageMeasures):
+    """The page image as it is archived: the raster that the model sees."""
+
+    bytes: int
     key: str
     thumbnail_key: str
-    original: OriginalImage
+
+
+class PageInfo(Archived):
+    """What the file says about a page besides its text. It is handed on whole, from the decoder to the reading."""
+
+    page_label: str | None = None
+    """The page number that the document prints, for example `iv`."""
+    page_section: str | None = None
+    """The entry of the document's outline that the page belongs to."""
+    hidden: bool = False
+    """Whether the document keeps the page from being shown, as with a hidden slide."""
+    exif: dict[str, str] = {}
 
 
 class Trust(Archived):
@@ -405,19 +423,14 @@ class Provenance(Archived):
         return {name: value for name, value in data.items() if name != "twin"} if isinstance(data, dict) else data
 
 
-class Reading(Numbered):
+class Reading(PageInfo, Numbered):
     """All that is known of a page. Numbered in the archive, never overwritten."""
 
     kind: Literal["reading"] = "reading"
     collection: str
     document: DocumentInfo
     page_number: int
-    page_label: str | None
     page_kind: PageKind | None = None
-    page_section: str | None = None
-    """The entry of the document's outline that the page belongs to."""
-    hidden: bool = False
-    """Whether the document keeps the page from being shown: a hidden slide."""
     fingerprint: str
     status: PageStatus
     error: Failure | None = None
@@ -438,7 +451,6 @@ class Reading(Numbered):
     """Answers to the profile's own questions, by name; one that could not be understood is not among them."""
     layer_text: str | None = None
     image: ImageInfo | None = None
-    exif: dict[str, str] = {}
     trust: Trust = Trust()
     model: Provenance | None = None
     answers: tuple[str, ...] = ()
@@ -710,28 +722,44 @@ class RenderedPage:
     """A page as the sandbox hands it over."""
 
     page_number: int
-    label: str | None
-    section: str | None
-    hidden: bool
+    info: PageInfo
+    image: ImageMeasures
     jpeg: bytes
     """At most 1,003,520 pixels, quality 90."""
     thumbnail: bytes
     """WebP, long edge 320 px."""
-    width_px: int
-    height_px: int
-    dpi: float | None
-    pixels_sha256: str
-    phash: str
-    blank: bool
     layer_text: str | None
-    """The file's own text layer; None where it has none."""
-    notes: str | None
-    """What the document says beside the page, and not on it: a speaker's notes."""
-    original: OriginalImage
-    exif: dict[str, str]
+    """The file's own text layer; None without one."""
     facts: PageFacts
+    notes: str | None = None
+    """What the document says beside the page and not on it, as with a speaker's notes."""
     rgb: bytes | None = None
-    """Raw RGB pixels, rows top down, only where they were asked for."""
+    """Raw RGB pixels, rows top down, only on request."""
+
+    @property
+    def width_px(self) -> int:
+        """Width of the page image."""
+        return self.image.width
+
+    @property
+    def height_px(self) -> int:
+        """Height of the page image."""
+        return self.image.height
+
+    @property
+    def pixels_sha256(self) -> str:
+        """Hash of the page image's raw RGB pixels."""
+        return self.image.sha256
+
+    @property
+    def blank(self) -> bool:
+        """Whether the page bears no mark."""
+        return self.image.blank
+
+    @property
+    def original(self) -> OriginalImage:
+        """The picture in the file."""
+        return self.image.original
 
     @property
     def kind(self) -> PageKind:

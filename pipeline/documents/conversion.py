@@ -52,7 +52,7 @@ class Converter:
     """Converts each time. Built once per process, its threads share it."""
 
     limits: ConversionLimits
-    places: PrioritySemaphore
+    permits: PrioritySemaphore
     """So many conversions at once."""
 
     def get(
@@ -60,7 +60,7 @@ class Converter:
     ) -> tuple[BinaryIO, Conversion]:
         """Convert a document; see `Conversions.get`."""
         while not cancel.stopped:
-            if self.places.take(STOP_POLL_SECONDS, urgent=cancel.urgent):
+            if self.permits.acquire(STOP_POLL_SECONDS, urgent=cancel.urgent):
                 break
         else:
             raise Stopped("stopped before the document could be converted")
@@ -68,7 +68,7 @@ class Converter:
         try:
             pdf, told = self._convert(file, media_type, passwords, cancel)
         finally:
-            self.places.give_back()
+            self.permits.release()
         conversion = Conversion(
             **told.model_dump(),
             sha256=_sha256(pdf),
@@ -172,7 +172,11 @@ class ConvertedDocument:
         """Render a page; see `OpenDocument.render`."""
         page = self._opened.render(page_number, with_pixels=with_pixels)
         original = page.original.model_copy(update={"format": self._media_type.name})
-        page = replace(page, hidden=page_number in self._conversion.hidden, original=original)
+        page = replace(
+            page,
+            info=page.info.model_copy(update={"hidden": page_number in self._conversion.hidden}),
+            image=page.image.model_copy(update={"original": original}),
+        )
         told = self._conversion.notes.get(page_number)
         if told is None or self._media_type is not MediaType.DJVU:
             return replace(page, notes=told)

@@ -211,7 +211,7 @@ def _render_pages(
                 try:
                     require_unchanged(file, state)
                 except OutcomeError:
-                    tools.in_hand.give_back()
+                    tools.in_hand.release()
                     raise
                 yield number, rendered
     except _SOURCE_ERRORS:
@@ -226,7 +226,7 @@ def _render_pages(
 def _may_start(tools: PageServices, cancel: CancelToken) -> bool:
     """Take a place for one more page in hand, unless the patience has ended."""
     while not cancel.stopped:
-        if tools.in_hand.take(STOP_POLL_SECONDS, urgent=cancel.urgent):
+        if tools.in_hand.acquire(STOP_POLL_SECONDS, urgent=cancel.urgent):
             return True
     return False
 
@@ -279,7 +279,7 @@ class _PageFinisher:
             self._clean_up(rendered)
             raise
         finally:
-            tools.in_hand.give_back()
+            tools.in_hand.release()
         if isinstance(saved, Reading):
             self.on_page(saved.status)
         return _Finished(saved, cached)

@@ -55,28 +55,14 @@ def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render
     """Archive a page's image and return its reading so far: blank, with all that is known without asking anyone."""
     stem = image_stem(page.page_number, render_revision, page.pixels_sha256)
     key, thumbnail_key = archive.images.save(base.document.id, stem, page.jpeg, page.thumbnail)
-    image = ImageInfo(
-        width=page.width_px,
-        height=page.height_px,
-        bytes=len(page.jpeg),
-        dpi=page.dpi,
-        sha256=page.pixels_sha256,
-        phash=page.phash,
-        blank=page.blank,
-        key=key,
-        thumbnail_key=thumbnail_key,
-        original=page.original,
-    )
+    image = ImageInfo(**dict(page.image), bytes=len(page.jpeg), key=key, thumbnail_key=thumbnail_key)
     return base.model_copy(
         update={
-            "page_label": page.label,
+            **dict(page.info),
             "page_kind": page.kind,
-            "page_section": page.section,
-            "hidden": page.hidden,
             # Found like a layer, and never taken for what the page shows.
             "layer_text": "\n\n".join(filter(None, (page.layer_text, page.notes))) or None,
             "image": image,
-            "exif": page.exif,
             "trust": _doubt(page),
         }
     )
@@ -107,7 +93,6 @@ def new_reading(part: PageSlice, page_number: int, work: WorkUnit, recipe: Recip
         collection=work.collection,
         document=document_info(part),
         page_number=page_number,
-        page_label=None,
         revision=1,
         fingerprint=recipe.fingerprint(part.document.id, page_number),
         status=PageStatus.BLANK,

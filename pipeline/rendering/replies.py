@@ -16,7 +16,7 @@ from pipeline.core.errors import (
     RenderOutOfMemory,
     UnsupportedFormat,
 )
-from pipeline.core.models import MediaType, OriginalImage, PageFacts
+from pipeline.core.models import ImageMeasures, MediaType, PageFacts, PageInfo
 from pipeline.rendering.protocol import BANDS, MEMBERS_TOLD
 
 #: What a child may report about a file; it cannot make a page look as if a service had failed.
@@ -96,22 +96,25 @@ class PieceReply(Reply):
     last: bool
 
 
+class CheckedImage(ImageMeasures):
+    """What a sandbox process measured of a page image, within bounds."""
+
+    model_config = Reply.model_config
+
+    width: Pixels
+    height: Pixels
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    phash: str = Field(pattern="^[0-9a-f]{16}$")
+
+
 class PageReply(Reply):
     """A page; its bytes follow: JPEG, thumbnail, and raw pixels where they were asked for."""
 
     jpeg_bytes: int = Field(ge=1)
     thumbnail_bytes: int = Field(ge=1)
-    label: str | None
-    section: str | None
-    width_px: Pixels
-    height_px: Pixels
-    dpi: float | None
-    pixels_sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    phash: str = Field(pattern="^[0-9a-f]{16}$")
-    blank: bool
+    info: PageInfo
+    image: CheckedImage
     layer_text: str | None
-    original: OriginalImage
-    exif: dict[str, str]
     facts: PageFacts
 
 

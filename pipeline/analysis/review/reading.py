@@ -113,7 +113,7 @@ def _start_document(
     try:
         with opened_file(source.url, source.state, tools.inspector, files) as (file, _, opened):
             for candidate in waiting:
-                _take_place(tools.in_hand, cancel, tick)
+                _acquire(tools.in_hand, cancel, tick)
                 rendered: RenderedPage | OutcomeError
                 try:
                     wants_pixels = any(reader.wants_pixels for reader in tools.readers)
@@ -124,12 +124,12 @@ def _start_document(
                 yield tools.executor.submit(_read, source, candidate.page_number, rendered, tools, cancel)
     except OutcomeError as error:
         for candidate in waiting:
-            _take_place(tools.in_hand, cancel, tick)
+            _acquire(tools.in_hand, cancel, tick)
             yield tools.executor.submit(_read, source, candidate.page_number, error, tools, cancel)
 
 
-def _take_place(in_hand: PrioritySemaphore, cancel: CancelToken, tick: Callable[[], None]) -> None:
-    while not in_hand.take(STOP_POLL_SECONDS):
+def _acquire(in_hand: PrioritySemaphore, cancel: CancelToken, tick: Callable[[], None]) -> None:
+    while not in_hand.acquire(STOP_POLL_SECONDS):
         tick()
         if cancel.stopped:
             raise Stopped("stopped while pages were read")
@@ -141,7 +141,7 @@ def _read(
     try:
         readings = [_reading(source, number, rendered, reader, tools, cancel) for reader in tools.readers]
     finally:
-        tools.in_hand.give_back()
+        tools.in_hand.release()
     return ReviewedPage(tuple(readings))
 
 

@@ -307,27 +307,17 @@ def _once_more(work: Callable[[], T]) -> T:
 
 
 def _rendered(page_number: int, reply: PageReply, payload: bytes, with_pixels: bool) -> RenderedPage:
-    pixel_bytes = 3 * reply.width_px * reply.height_px if with_pixels else 0
+    pixel_bytes = 3 * reply.image.width * reply.image.height if with_pixels else 0
     images = reply.jpeg_bytes + reply.thumbnail_bytes
     if len(payload) != images + pixel_bytes:
         raise ValueError(f"{len(payload)} bytes instead of {images + pixel_bytes}")
     return RenderedPage(
         page_number=page_number,
-        label=reply.label,
-        section=reply.section,
-        hidden=False,
+        info=reply.info,
+        image=reply.image,
         jpeg=payload[: reply.jpeg_bytes],
         thumbnail=payload[reply.jpeg_bytes : images],
-        width_px=reply.width_px,
-        height_px=reply.height_px,
-        dpi=reply.dpi,
-        pixels_sha256=reply.pixels_sha256,
-        phash=reply.phash,
-        blank=reply.blank,
         layer_text=reply.layer_text,
-        notes=None,
-        original=reply.original,
-        exif=reply.exif,
         facts=reply.facts,
         rgb=payload[images:] if with_pixels else None,
     )

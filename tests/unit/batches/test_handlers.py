@@ -71,7 +71,7 @@ class InstantReader:
     ) -> PageAnswers:
         with self._lock:
             self.read_pages[page.pixels_sha256] += 1
-        return PageAnswers(f"what {page.phash} shows", page.layer_text, TextSource.LAYER)
+        return PageAnswers(f"what {page.image.phash} shows", page.layer_text, TextSource.LAYER)
 
     def close(self) -> None:
         pass
@@ -192,7 +192,7 @@ class Loop:
     def job(self, pages: int) -> BatchContext:
         """Work for somebody whose patience ends after so many pages."""
         end = self.bench.reader.read_pages.total() + pages
-        cancel = CancelToken().within(60, given_up=lambda: self.bench.reader.read_pages.total() >= end)
+        cancel = CancelToken().within(60, cancelled=lambda: self.bench.reader.read_pages.total() >= end)
         return BatchContext(self.batch, self.bench.tools, cancel, self.report, self.purse)
 
     def end(self) -> Batch:

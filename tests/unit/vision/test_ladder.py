@@ -25,7 +25,7 @@ from pipeline.vision.ocr.process import SERVICE as OCR_SERVICE
 from pipeline.vision.ocr.text_lines import FoundLines, TextLine
 from pipeline.vision.profile import Profile, load_profile, parse_profile
 from pipeline.vision.reader import PageAnswers
-from support.vision import AnswersInMemory, answer_cache, page_image, rendered_page
+from support.vision import AnswersInMemory, answer_cache, page_image, rendered_page, with_image
 
 DESCRIPTION = "Das Bild zeigt einen Brief, der mit Maschine geschrieben ist, auf gelblichem Papier."
 LETTER = "Hamburg, 3. Mai\nSehr geehrter Herr Lund,\nanbei finden Sie die bestellten Muster.\nMit freundlichen Grüßen"
@@ -112,7 +112,7 @@ def crop(number: int, bands: int) -> RenderedCrop:
 def letter_page(**facts: Any) -> RenderedPage:
     """A page whose ink is enough for a letter."""
     page = rendered_page(1)
-    return replace(page, width_px=708, height_px=1000, facts=replace(page.facts, **facts))
+    return replace(with_image(page, width=708, height=1000), facts=replace(page.facts, **facts))
 
 
 def page_with_layer(text: str = LETTER, **facts: Any) -> RenderedPage:

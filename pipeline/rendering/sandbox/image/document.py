@@ -246,7 +246,7 @@ def _render(image: Picture, max_pixels: int, keep_gps: bool) -> DecodedPage:
             "camera": exif.camera(tags),
         },
         is_vector=False,
-        exif=tags,
+        info={"exif": tags},
     )
 
 

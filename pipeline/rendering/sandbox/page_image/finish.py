@@ -60,21 +60,22 @@ LayerState = Literal["none", "sound", "garbage", "invisible"]
 
 @dataclass(frozen=True, slots=True)
 class DecodedPage:
-    """A page as a decoder hands it to the child's loop. `original` has the fields of `models.OriginalImage`."""
+    """A page as a decoder hands it to the child's loop.
+
+    `original` has the fields of `models.OriginalImage`, and `info` those of `models.PageInfo`.
+    """
 
     image: PageImage
     dpi: float | None
     original: dict[str, Any]
     is_vector: bool
     picture_share: float | None = None
-    label: str | None = None
-    section: str | None = None
     layer_text: str | None = None
     layer: LayerState = "none"
     layer_glyph_px: float | None = None
     """Of a sound layer: see `models.PageFacts.glyph_px`."""
     placeholder: bool = False
-    exif: dict[str, str] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
 
 
 def fit(width: float, height: float, *, enlarge: bool) -> Canvas:

@@ -83,8 +83,10 @@ class PdfFile:
                     original={"format": "PDF", "rotation": page.get_rotation()},
                     is_vector=share < _SCANNED_SHARE,
                     picture_share=share,
-                    label=self._label(page_number - 1),
-                    section=self._outline.section(page_number - 1),
+                    info={
+                        "page_label": self._label(page_number - 1),
+                        "page_section": self._outline.section(page_number - 1),
+                    },
                     layer_text=text,
                     layer=layer,
                     layer_glyph_px=letters * scale if letters else None,
