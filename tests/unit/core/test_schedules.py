@@ -358,14 +358,14 @@ def test_what_is_no_cron_expression_is_refused(words: str) -> None:
 
 @pytest.mark.parametrize("words", ["", "15", "15 minutes", "0m", "-1h", "1y", "1.5h", "m"])
 def test_what_is_no_interval_is_refused(words: str) -> None:
-    assert "is no interval" in refused("repair", every=words)
+    assert "is not an interval" in refused("repair", every=words)
 
 
 @pytest.mark.parametrize(
     ("table", "words"),
     [
         ({"action": "snyc"}, "Did you mean sync?"),
-        ({"cron": "* * * * *"}, "names no action"),
+        ({"cron": "* * * * *"}, "an action is missing"),
         ({"action": "sync", "folder": "/mnt"}, "Did you mean folders?"),
         ({"action": "sync", "every": "1h"}, "folders: Field required"),
         ({"action": "sync", "every": "1h", "folders": []}, "folders"),
@@ -375,12 +375,12 @@ def test_what_is_no_interval_is_refused(words: str) -> None:
         ({"action": "prune"}, "either `cron` or `every`"),
         ({"action": "prune", "every": "1h", "keep": -1}, "keep"),
         ({"action": "prune", "every": "1h", "timezone": "Europe/Berln"}, "did you mean 'Europe/Berlin'"),
-        ({"action": "prune", "every": "1h", "timezone": "../etc/passwd"}, "there is no time zone"),
-        ({"action": "prune", "every": "1h", "quiet": "8-18"}, "are no quiet hours"),
+        ({"action": "prune", "every": "1h", "timezone": "../etc/passwd"}, "unknown time zone"),
+        ({"action": "prune", "every": "1h", "quiet": "8-18"}, "are not quiet hours"),
         ({"action": "prune", "every": "1h", "quiet": "08:00-25:00"}, "quiet"),
         ({"action": "prune", "every": "1h", "quiet": "08:00-08:00"}, "has no length"),
         ({"action": "prune", "every": "1h", "quiet": ["00:00-12:00", "11:00-24:00"]}, "no time to run"),
-        ({"action": "retry", "every": "1h", "error": "encrypted"}, "none of those that may pass"),
+        ({"action": "retry", "every": "1h", "error": "encrypted"}, "is not a transient error"),
         ({"action": "redescribe", "every": "1d"}, "budget_tokens: Field required"),
         ({"action": "redescribe", "every": "1d", "budget_tokens": 1, "where": "reason=lazy"}, "no reason 'lazy'"),
     ],

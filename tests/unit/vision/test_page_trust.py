@@ -34,7 +34,7 @@ def page(layer: LayerState, *, blank: bool = False, placeholder: bool = False) -
     base = rendered_page(1)
     text = None if layer is LayerState.NONE else "words"
     facts = replace(base.facts, layer=layer, placeholder=placeholder)
-    return replace(base, blank=blank, layer_text=text, facts=facts)
+    return replace(with_image(base, blank=blank), layer_text=text, facts=facts)
 
 
 @pytest.mark.parametrize(
