@@ -14,7 +14,7 @@ from pipeline.pages.readings import read_reading, rendered_reading
 from pipeline.vision.ocr.local_reader import LocalReader
 from pipeline.vision.reader import PageAnswers
 from support.readings import full_reading
-from support.vision import answer_cache, rendered_page
+from support.vision import answer_cache, rendered_page, with_image
 
 
 class OcrThatIsNotAsked:
