@@ -186,7 +186,7 @@ def test_large_pictures_are_scaled_to_the_bound_and_small_ones_are_kept(pool: Sa
         assert page.original.dpi == pytest.approx(300, abs=0.1)
         assert page.image.dpi == pytest.approx(300 * 1156 / 4000, abs=0.1)
     tiny = render(pool, encoded(Image.new("RGB", (1, 1)), "PNG"), MediaType.PNG)
-    assert (tiny.width_px, tiny.height_px, tiny.dpi) == (1, 1, None)
+    assert (tiny.width_px, tiny.height_px, tiny.image.dpi) == (1, 1, None)
 
 
 def test_scaling_keeps_every_part_in_its_place(pool: SandboxPool) -> None:
