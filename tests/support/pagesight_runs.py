@@ -28,6 +28,7 @@ from pipeline.projection.records import document_record_id, page_id, source_reco
 from pipeline.search import DOCUMENTS, PAGES, SOURCES, Index
 from support import in_process
 from support.ended import Ended
+from support.guardian import mark
 from support.standin import Standin
 
 PROGRAM = Path(sys.executable).with_name("pagesight")
@@ -166,9 +167,13 @@ class Pagesight:
 
     @property
     def environment(self) -> dict[str, str]:
-        """All that a run gets: nothing of the environment of the tests leaks in."""
+        """All that a run gets: nothing of the environment of the tests leaks in but the guardian's mark."""
         given = {f"PAGESIGHT_{name.upper()}": str(value) for name, value in self._settings.items() if value is not None}
-        return {"PATH": os.defpath, "HOME": str(self.home), "LANG": "C.UTF-8", "TMPDIR": str(self.temporary)} | given
+        return (
+            {"PATH": os.defpath, "HOME": str(self.home), "LANG": "C.UTF-8", "TMPDIR": str(self.temporary)}
+            | given
+            | mark()
+        )
 
     def start(self, *words: str | Path) -> Run:
         return self.start_with({}, *words)
