@@ -330,7 +330,7 @@ class DocumentRerenderer:
     stage: Callable[[Stage], AbstractContextManager[None]] = _no_stage
 
     def crops(self, bands: int) -> tuple[RenderedCrop, ...]:
-        """Return the page in bands; see `pipeline.vision.reader.Sharper`."""
+        """Return the page in bands; see `pipeline.vision.reader.Rerenderer`."""
         with self._open() as opened:
             return opened.render_crops(self.number, bands)
 
