@@ -53,6 +53,7 @@ format: $(VENV)/.developed ## Format the code
 soak: $(VENV)/.developed ## Random faults, damaged files, very many documents: ROUNDS=… SEED=… MINUTES=10 DOCUMENTS=100000
 	@$(BIN)/python -m pytest tests/faults/soak_random_faults.py
 	@$(BIN)/python -m pytest tests/faults/soak_fuzzing.py
+	@$(BIN)/python -m pytest tests/faults/soak_services.py
 	@$(BIN)/python -m pytest tests/faults/soak_reindex.py
 	@$(BIN)/python -m pytest tests/faults/soak_fleet.py
 	@$(BIN)/python bench/run.py soak_fleet
