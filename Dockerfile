@@ -3,7 +3,7 @@ FROM python:3.11.13-slim-bookworm AS build
 
 WORKDIR /source
 # The locked versions, by their hashes; what builds Pagesight is among them.
-COPY requirements/run.txt requirements/
+COPY requirements requirements
 RUN pip wheel --no-cache-dir --wheel-dir /wheels --require-hashes --requirement requirements/run.txt \
     && pip install --no-cache-dir --no-index --find-links /wheels hatchling
 COPY pyproject.toml README.md LICENSE ./
