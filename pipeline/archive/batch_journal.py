@@ -6,6 +6,8 @@
     walks/<batch>/begun/<chunk>/<part>[.<entry>].json   what was registered, and is worked in other messages
     walks/<batch>/parts/<chunk>/<part>.json        how the sources of a part ended
     walks/<batch>/closed/<chunk>.json              the sum of a chunk's parts
+    walks/<batch>/replaced/<source>.json           the first state of a source whose file was replaced during the batch
+    walks/<batch>/vanished.json                    that the vanished files below the roots are forgotten
 
 Each is created once and never changed; where two workers do the same, the first one's words stay.
 """
@@ -17,7 +19,16 @@ from typing import TypeVar
 
 from pipeline.archive.store import Store
 from pipeline.core.errors import RevisionTaken
-from pipeline.core.models import Archived, Chunk, Folder, MemberListing, Outcome, PartState
+from pipeline.core.models import (
+    Archived,
+    Chunk,
+    FileState,
+    Folder,
+    MemberListing,
+    Outcome,
+    PartState,
+    VanishedFiles,
+)
 
 T = TypeVar("T", bound=Archived)
 #: Chunks of a batch that are kept as read, some 300 KB each: each of their 32 parts wants them several times, which was
@@ -122,6 +133,18 @@ class BatchJournal:
     def close_chunk(self, chunk: str, outcome: Outcome) -> Outcome:
         """Archive how a chunk ended; return what was archived first."""
         return self._add(f"closed/{chunk}", outcome)
+
+    def add_replaced(self, source: str, state: FileState) -> FileState:
+        """Archive the state of a source whose file was replaced; return the state that was archived first."""
+        return self._add(f"replaced/{source}", state)
+
+    def vanished(self) -> VanishedFiles | None:
+        """Return what the step that forgets vanished files did; None before it ended."""
+        return self._read("vanished", VanishedFiles)
+
+    def close_vanished(self, vanished: VanishedFiles) -> VanishedFiles:
+        """Archive that the vanished files are forgotten; return what was archived first."""
+        return self._add("vanished", vanished)
 
     def _read_chunk(self, identifier: str) -> Chunk:
         chunk = self._read(f"chunks/{identifier}", Chunk)
