@@ -34,7 +34,8 @@ from pipeline.vision.budget import Budget
 from pipeline.vision.endpoint.asking import Asker, Model, Models
 from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.limits import Limiter, LocalLimiter
-from pipeline.vision.model.model_reader import EscalationPolicy, ModelReader
+from pipeline.vision.model.conversation import EscalationPolicy
+from pipeline.vision.model.model_reader import ModelReader
 from pipeline.vision.ocr.local_reader import LocalReader
 from pipeline.vision.ocr.process import has_packages
 from pipeline.vision.profile import Profile, kept_profile, load_profile
@@ -226,8 +227,8 @@ def open_reader(
         return LocalReader(cache)
     limiter = shared.limiter if shared else open_limiter(settings)
     asker, text = open_asker(settings, limiter, budget), open_text_asker(settings, limiter, budget)
-    again = EscalationPolicy(settings.vlm_again_tokens, settings.vlm_repetition_penalty or None, _open_ocr(cache))
-    return ModelReader(models_of(settings), asker, cache, profile or load_profile(), text, again)
+    policy = EscalationPolicy(settings.vlm_again_tokens, settings.vlm_repetition_penalty or None, _open_ocr(cache))
+    return ModelReader(models_of(settings), asker, cache, profile or load_profile(), text, policy)
 
 
 def _open_ocr(cache: AnswerCache) -> LocalReader | None:

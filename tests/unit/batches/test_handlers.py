@@ -70,7 +70,7 @@ class InstantReader:
         self._lock = threading.Lock()
 
     def read(
-        self, page: RenderedPage, language: str, cancel: CancelToken, sharper: Rerenderer | None = None
+        self, page: RenderedPage, language: str, cancel: CancelToken, rerenderer: Rerenderer | None = None
     ) -> PageAnswers:
         with self._lock:
             self.before_read()
