@@ -1,5 +1,6 @@
 """Elasticsearch: templates and aliases, the bulk writer, queries."""
 
+import pipeline.search.client  # noqa: F401  first: it decides what the Elasticsearch client imports
 from pipeline.search.generations import Generation, Generations
 from pipeline.search.index import Index, PagesIndex
 from pipeline.search.names import State

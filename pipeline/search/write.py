@@ -13,7 +13,6 @@ from itertools import islice
 from typing import Any
 
 from elasticsearch import ApiError, Elasticsearch, TransportError
-from elasticsearch.helpers import streaming_bulk
 
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable
 from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, CancelToken, retry_until_available
@@ -129,6 +128,8 @@ class _Sending:
         return denied and bool(self._client.indices.exists_alias(name=self._called(write.alias)))
 
     def _send_once(self) -> None:
+        from elasticsearch.helpers import streaming_bulk  # here, since searches never use it
+
         pending, again = self._pending, list[Write]()
         why = ""
         answers = streaming_bulk(

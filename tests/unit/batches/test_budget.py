@@ -32,7 +32,7 @@ def newest(archive: Archive, batch: Batch) -> Batch:
 
 
 def call(purse: BatchBudget, most: int, cost: int) -> bool:
-    with purse.tokens.share(most, CancelToken()) as share:
+    with purse.tokens.reserve(most, CancelToken()) as share:
         share.spent = cost
     return True
 
