@@ -78,7 +78,7 @@ class BatchBudget:
             self._append(tokens=-tokens, pages=-pages)
 
     def _append(self, *, tokens: int, pages: int) -> None:
-        self._archive.append_drawn(self._batch.id, lambda newest: _changed(newest, tokens=tokens, pages=pages))
+        self._archive.reservations[self._batch.id].append(lambda newest: _changed(newest, tokens=tokens, pages=pages))
 
     def _take_pages(self, wanted: int) -> int:
         with self._lock:
@@ -98,7 +98,7 @@ class BatchBudget:
 
         Return the amount reserved.
         """
-        batch = self._archive.batch(self._batch.id) or self._batch
+        batch = self._archive.batches[self._batch.id].newest() or self._batch
         limit = getattr(batch.budget, kind)
         reserved = 0
 
@@ -108,7 +108,7 @@ class BatchBudget:
             reserved = min(left, max(wanted, left // RESERVED_FRACTION)) if left >= at_least else 0
             return _changed(newest, **{kind: reserved}) if reserved or newest is None else None
 
-        self._archive.append_drawn(batch.id, successor)
+        self._archive.reservations[batch.id].append(successor)
         if reserved < wanted:
             self._batch = batch  # the revision of the batch whose budget had no room: `_pause` succeeds only this one
         return reserved
@@ -121,7 +121,7 @@ class BatchBudget:
         cause = f"the budget of {getattr(batch.budget, kind):,} {kind} is used up"
         changed = {"revision": batch.revision + 1, "state": "paused", "cause": cause}
         with suppress(RevisionTaken):
-            self._archive.append_batch(batch.model_copy(update=changed))
+            self._archive.batches[batch.id].create(batch.model_copy(update=changed))
 
 
 def is_out_of_budget(batch: Batch) -> bool:

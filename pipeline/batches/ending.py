@@ -14,6 +14,9 @@ from pipeline.core.models import Batch, BatchEntry, VanishedFiles
 from pipeline.pages.page_services import PageServices
 from pipeline.pages.vanished import FoundUrls, forget_vanished
 
+#: The journal's record that the vanished files below all roots are forgotten.
+ALL = "all"
+
 
 def end_if_done(ledger: BatchLedger, services: PageServices) -> Batch | None:
     """Archive the end of a batch if everything in it has ended, and return the batch; otherwise return None.
@@ -34,26 +37,26 @@ def forget_vanished_files(batch: Batch, services: PageServices) -> None:
 
     A batch that names its sources itself has no roots, and forgets nothing. Raises as `end_if_done` does.
     """
-    records = services.archive.walk(batch.id)
-    if not batch.roots or records.vanished() is not None:
+    records = services.archive.journal(batch.id)
+    if not batch.roots or records.vanished.get(ALL) is not None:
         return
     found, roots = _found(records)
     number = sum(forget_vanished(root, found, batch.collection, services) for root in batch.roots if root in roots)
-    records.close_vanished(VanishedFiles(sources=number))
+    records.vanished.add(ALL, VanishedFiles(sources=number))
 
 
 def _found(records: BatchJournal) -> tuple[FoundUrls, set[str]]:
     """Return the URLs that a batch's walk found, and the roots with at least one file below them."""
     found, roots = FoundUrls(), set()
-    for identifier in records.folder_ids():
-        folder = records.folder(identifier)
+    for identifier in records.folders.names():
+        folder = records.folders.get(identifier)
         assert folder is not None
         for entry in _entries(records, identifier, folder.sources):
             found.add(entry.url)
             if entry.error is None:
                 roots.add(folder.root)
-    for identifier in records.member_listing_ids():
-        listing = records.members(identifier)
+    for identifier in records.members.names():
+        listing = records.members.get(identifier)
         assert listing is not None
         for entry in _entries(records, identifier, listing.sources):
             found.add(entry.url)

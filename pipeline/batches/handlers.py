@@ -80,14 +80,14 @@ class BatchContext:
     def complete_if_quiet(self, message: Part | Pages) -> None:
         """Archive the end of a message's part if all of its pages have ended."""
         archive, request = self.services.archive, self.request
-        if is_quiet(archive.walk(message.batch), message.chunk, message.part, request, archive):
+        if is_quiet(archive.journal(message.batch), message.chunk, message.part, request, archive):
             complete_part(message.chunk, message.part, request, Verification(self.services.projector))
 
 
 def handle_part(message: Part, context: BatchContext) -> list[Message]:
     """Take in the sources of a part, and process the documents whose pages fit into a work unit."""
     archive = context.services.archive
-    records = archive.walk(message.batch)
+    records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
     if chunk is None:
         return []
@@ -99,12 +99,12 @@ def handle_part(message: Part, context: BatchContext) -> list[Message]:
 def handle_pages(message: Pages, context: BatchContext) -> list[Message]:
     """Process pages of a document that an earlier message registered."""
     archive = context.services.archive
-    records = archive.walk(message.batch)
+    records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
     if chunk is None or records.part(message.chunk, message.part) is not None:
         return []
     entry = chunk.entries[message.part * PART_SOURCES + message.entry]
-    source = archive.source(context.batch.collection, source_id(entry.url))
+    source = archive.sources(context.batch.collection)[source_id(entry.url)].newest()
     if source is not None and source.document is not None and source.document.id == message.document:
         follow = _process_pages(message, source, source.document, context)
     else:
@@ -122,16 +122,16 @@ def handle_project(message: Project, services: PageServices, cancel: CancelToken
     """
     archive, projector = services.archive, services.with_cancel(cancel).projector
     for document in message.documents:
-        projector.pages(archive.readings(message.collection, document))
+        projector.pages(archive.readings(message.collection, document).newest())
     projector.documents(message.collection, message.documents)
-    sources = (archive.source(message.collection, identifier) for identifier in message.sources)
+    sources = (archive.sources(message.collection)[identifier].newest() for identifier in message.sources)
     projector.sources(source for source in sources if source is not None)
 
 
 def quarantine(message: Part | Pages, evidence: str, context: BatchContext) -> list[Message]:
     """Fail a page that killed its process each time it was processed alone, or a source that did when it was opened."""
     archive = context.services.archive
-    records = archive.walk(message.batch)
+    records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
     assert chunk is not None
     assert message.entry is not None
@@ -143,7 +143,7 @@ def quarantine(message: Part | Pages, evidence: str, context: BatchContext) -> l
         context.services.projector.sources([failed])
         records.begin(message.chunk, message.part, message.entry, PartState(documents=()))
     else:
-        source = archive.source(context.batch.collection, source_id(entry.url))
+        source = archive.sources(context.batch.collection)[source_id(entry.url)].newest()
         if source is not None and source.document is not None and source.document.id == message.document:
             _quarantine_pages(message, PageSlice(source, source.document, message.pages), error, context)
     context.complete_if_quiet(message)
@@ -214,7 +214,7 @@ class _PartHandler:
         """Archive which documents of the part are processed in messages of their own."""
         message = self._message
         if large or message.suspect:
-            records = self._services.archive.walk(message.batch)
+            records = self._services.archive.journal(message.batch)
             begun = PartState(documents=tuple(map(_pending, large)))
             records.begin(message.chunk, message.part, message.entry, begun)
 
@@ -299,11 +299,11 @@ def _resolve(broken: Iterable[tuple[Source, Failure]], intake: Intake, context: 
     The journal stores the first replaced state of each source. So a redelivered message resolves the same replacement
     in the same way, and a second replacement is recognised by its other state.
     """
-    records = context.services.archive.walk(context.batch.id)
+    records = context.services.archive.journal(context.batch.id)
     resolved = []
     for source, failure in broken:
         assert source.state is not None
-        first = records.add_replaced(source_id(source.url), source.state) == source.state
+        first = records.replaced.add(source_id(source.url), source.state) == source.state
         resolved.append(intake.resolve(source, failure, first=first))
     intake.verify()
     return [source for source in resolved if source.document is not None]
@@ -330,7 +330,7 @@ def _remove_path_if_replaced(source: Source, document: Document, context: BatchC
     The other message could not do so: the pages were not in the archive yet.
     """
     services = context.services
-    now = services.archive.source(source.collection, source_id(source.url))
+    now = services.archive.sources(source.collection)[source_id(source.url)].newest()
     if now is None or now.document is None or now.document.id != document.id:
         remove_path(services.projector, source.collection, document.id, source.path)
 
@@ -340,7 +340,7 @@ def _quarantine_pages(message: Pages, piece: PageSlice, error: Quarantined, cont
     unit = work_unit(request, [piece])
     known = {
         reading.page_number: reading
-        for reading in archive.readings(request.collection, piece.document.id, message.pages)
+        for reading in archive.readings(request.collection, piece.document.id).newest(message.pages)
     }
     saved: list[Reading] = []
     for page in message.pages:

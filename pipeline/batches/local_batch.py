@@ -68,7 +68,7 @@ def index_batch(
     with hold_batch(leases, batch):
         halted = _run(order, batch, services, units_at_once, tally, tick)
         ended = _ended_batch(batch, services, tally, halted)
-        services.archive.append_batch(ended)
+        services.archive.batches[ended.id].create(ended)
     refused = _project(ended, services)
     return ended, halted or refused
 

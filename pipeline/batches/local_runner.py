@@ -342,7 +342,7 @@ class _LocalRun:
         archive, verification = self._services.archive, Verification(self._services.projector)
         for source in self._repeated:
             assert source.document is not None
-            readings = archive.readings(self._request.collection, source.document.id)
+            readings = archive.readings(self._request.collection, source.document.id).newest()
             live = [with_path(archive, reading, source) for reading in readings if isinstance(reading, Reading)]
             verification.pages(live)
             verification.document(live)

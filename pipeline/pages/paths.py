@@ -19,7 +19,7 @@ def with_path(archive: Archive, reading: Reading, source: Source) -> Reading:
 def remove_path(projector: Projector, collection: str, document: str, path: str) -> None:
     """Remove a path from the pages of a document, in the archive and in the index."""
     archive = projector.archive
-    readings = [reading for reading in archive.readings(collection, document) if isinstance(reading, Reading)]
+    readings = [reading for reading in archive.readings(collection, document).newest() if isinstance(reading, Reading)]
     changed = [revisions.remove_path(archive, reading, path) for reading in readings]
     projector.pages(changed)
     if changed:

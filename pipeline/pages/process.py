@@ -118,7 +118,7 @@ def _start_pages(
     Raises:
         SourceChanged, SourceVanished, SourceUnreadable: the file is not the one that was identified.
     """
-    newest = services.archive.revisions(unit.collection, piece.document.id)
+    newest = services.archive.readings(unit.collection, piece.document.id).newest_revisions()
     finisher = _PageFinisher(piece, unit, services, newest, on_page)
     state = piece.source.state
     assert state is not None
@@ -230,7 +230,9 @@ class _PageFinisher:
         revision = self.newest.get(number)
         if revision is None:
             return None
-        return self.services.archive.reading(self.unit.collection, self.piece.document.id, number, revision)
+        return (
+            self.services.archive.readings(self.unit.collection, self.piece.document.id).page(number).revision(revision)
+        )
 
     def _read(
         self, number: int, rendered: RenderedPage | OutcomeError, known: Reading | Tombstone | None

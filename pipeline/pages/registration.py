@@ -70,7 +70,7 @@ def register(
     Return the source, and the source before if it had another document. If the collection was deleted meanwhile, the
     source has neither document nor error.
     """
-    before = archive.source(request.collection, source_id(found.url))
+    before = archive.sources(request.collection)[source_id(found.url)].newest()
     now = _observe(found, before, request, opener, files, max_bytes)
 
     def successor(newest: Source | None) -> Source | None:
@@ -78,7 +78,7 @@ def register(
             return None
         return now.model_copy(update={"revision": newest.revision + 1 if newest else 1})
 
-    appended = archive.append_source(request.collection, found.url, successor)
+    appended = archive.sources(request.collection)[source_id(found.url)].append(successor)
     source = give_way(archive, appended, request.deletions_seen)
     moved = before is not None and before.document is not None and not _is_of(source, before.document)
     return source, before if moved else None
@@ -100,7 +100,7 @@ def source_failed(archive: Archive, source: Source, failure: Failure) -> Source:
         update = {"document": None, "error": failure, "revision": newest.revision + 1, "observed_at": datetime.now(UTC)}
         return newest.model_copy(update=update)
 
-    return archive.append_source(source.collection, source.url, successor)
+    return archive.sources(source.collection)[source_id(source.url)].append(successor)
 
 
 def quarantine_source(archive: Archive, url: str, request: Request, failure: Failure, files: SourceFiles) -> Source:
@@ -119,7 +119,7 @@ def quarantine_source(archive: Archive, url: str, request: Request, failure: Fai
             observed_at=datetime.now(UTC),
         )
 
-    return archive.append_source(request.collection, url, successor)
+    return archive.sources(request.collection)[source_id(url)].append(successor)
 
 
 def members_of(source: Source, files: SourceFiles) -> tuple[FoundFile, ...]:

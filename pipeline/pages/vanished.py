@@ -81,7 +81,7 @@ def forget_vanished(root: str, found: FoundUrls, collection: str, services: Page
 def vanished_sources(archive: Archive, files: SourceFiles, collection: str, urls: Iterable[str]) -> Iterator[Source]:
     """Yield the sources at these URLs that the archive knows and whose file is gone: renamed, moved or removed."""
     for url in urls:
-        source = archive.source(collection, source_id(url))
+        source = archive.sources(collection)[source_id(url)].newest()
         if source is not None and (source.document or source.error) and files.is_gone(url):
             yield source
 
