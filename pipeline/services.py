@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.pages.process import PageServices
     from pipeline.pages.recipe import CurrentRecipe
     from pipeline.rendering.protocol import RenderLimits
-    from pipeline.search import Index
+    from pipeline.search.index import Index
     from pipeline.sources import Listing, SourceCache, SourceFiles
     from pipeline.vision.budget import Budget
     from pipeline.vision.endpoint.asking import Asker, Models
@@ -134,7 +134,8 @@ def open_index(settings: Settings) -> Index:
         ServiceRefused: there is none.
         SettingsError: its URL cannot be used.
     """
-    from pipeline.search import Index, Layout
+    from pipeline.search import Layout
+    from pipeline.search.index import Index
 
     key = settings.elasticsearch_api_key
     return Index(
@@ -251,7 +252,7 @@ def open_reader(
     from pipeline.vision.profile import load_profile
     from pipeline.vision.reader import AnswerCache
 
-    cache = AnswerCache(archive, shared.leases if shared else open_leases(settings))
+    cache = AnswerCache(archive.answers, shared.leases if shared else open_leases(settings))
     if not settings.uses_model:
         return LocalReader(cache)
     limiter = shared.limiter if shared else open_limiter(settings)
@@ -406,7 +407,7 @@ def open_current_recipe(
     from pipeline.pages.recipe import CurrentRecipe
     from pipeline.vision.profile import kept_profile, load_profile
 
-    kept = archive.collection(collection)
+    kept = archive.collections[collection].newest()
     if profile is None:
         profile = kept_profile(kept.profile, kept.own_profile) if kept else load_profile()
     tag = language or (kept.language if kept else settings.language)
@@ -427,7 +428,7 @@ def open_planner(
     from pipeline.analysis.estimate import ArchiveMemory
     from pipeline.pages.recipe import Request
 
-    request = Request(collection, "", archive.newest_deletion(collection), today.recipe)
+    request = Request(collection, "", archive.deletions[collection].newest_revision(), today.recipe)
     memory = ArchiveMemory(archive, request, today.profile, today.models)
     with open_inspector(settings, cancel, today.profile) as inspector:
         yield replace(inspector, language=today.recipe.language, memory=memory)

@@ -151,7 +151,7 @@ class WorkerProcess:
     def _outcome(self, message: Message, lane: str, tag: str, deaths: list[Death]) -> list[Message]:
         if isinstance(message, Part | Pages) and len(deaths) >= SPLIT_DEATHS and not message.suspect:
             log.warning("split", deaths=len(deaths))
-            chunk = self.archive.walk(message.batch).chunk(message.chunk)
+            chunk = self.archive.journal(message.batch).chunk(message.chunk)
             return [*split(message, len(chunk.entries))] if chunk else []
         with self._run(message, lane) as cancel:
             try:
@@ -230,7 +230,7 @@ class WorkerProcess:
 
     def _live_batch(self, batch_id: str) -> Batch | None:
         """Return a batch that is to go on, by the archive: what the housekeeping saw may be some seconds old."""
-        batch = self.archive.batch(batch_id)
+        batch = self.archive.batches[batch_id].newest()
         live = is_live(batch)
         # What is at work of one whose budget is used up ends as far as that goes: its pages are in the budget.
         goes_on = live or (batch is not None and is_out_of_budget(batch))
@@ -298,7 +298,7 @@ class WorkerProcess:
         """
         pending = self._halt_to_archive
         try:
-            newest = self.archive.fleet()
+            newest = self.archive.fleet.newest()
             if pending is not None and (newest is None or newest.revision <= pending.seen):
                 newest = halt(self.archive, pending.error)
         except ServiceRefused:
@@ -353,7 +353,7 @@ class WorkerProcess:
 
     def _close_batches(self, books: dict[str, BatchLedger]) -> None:
         for batch_id in list(self._touched):
-            batch = self.archive.batch(batch_id)
+            batch = self.archive.batches[batch_id].newest()
             if batch is None or not is_live(batch):
                 if batch is not None and is_out_of_budget(batch):
                     self.project_batch(batch)

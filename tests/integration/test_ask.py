@@ -32,7 +32,7 @@ def images(pagesight: Pagesight) -> dict[tuple[str, int], str]:
     """SHA-256 of every page image, by document name and page number."""
     found = {}
     for record in pagesight.records().values():
-        jpeg = pagesight.archive.image(record["image"]["key"])
+        jpeg = pagesight.archive.images.get(record["image"]["key"])
         assert jpeg is not None
         found[record["document"]["name"], record["page"]["number"]] = hashlib.sha256(jpeg).hexdigest()
     return found

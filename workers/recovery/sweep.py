@@ -34,7 +34,7 @@ class Swept:
 def open_batches(archive: Archive) -> Iterator[Batch]:
     """Yield the queued batches that have not ended, oldest first."""
     for identifier in archive.open_batches():
-        batch = archive.batch(identifier)
+        batch = archive.batches[identifier].newest()
         if batch is not None and batch.state in UNENDED:
             yield batch
         elif batch is not None:
@@ -72,7 +72,7 @@ def republish(batch: Batch, archive: Archive, lanes: RedisQueues, publish: Publi
     """Publish all that a batch still needs, and note in which life of Redis; of several who try one does it."""
     noted = batch.model_copy(update={"revision": batch.revision + 1, "epoch": lanes.epoch()})
     try:
-        archive.append_batch(noted)
+        archive.batches[noted.id].create(noted)
     except RevisionTaken:
         return 0
     assert batch.lane is not None
@@ -84,10 +84,10 @@ def _settle(book: BatchLedger, tools: PageServices, cancel: CancelToken) -> None
     batch, archive = book.batch, tools.archive
     recipe = tools.of_batch(batch).recipe(batch.language)
     request = Request(batch.collection, batch.id, batch.deletions_seen, recipe, batch.again)
-    records = archive.walk(batch.id)
+    records = archive.journal(batch.id)
     book.progress()
     for chunk, part in book.open_parts():
         if is_quiet(records, chunk, part, request, archive):
             complete_part(chunk, part, request, Verification(replace(tools.projector, cancel=cancel)))
-    for chunk in set(records.chunks_with_ended_parts()) - set(records.closed_ids()):
+    for chunk in set(records.chunks_with_ended_parts()) - set(records.closed.names()):
         close_chunk(records, chunk)
