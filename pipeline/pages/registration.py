@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 from pipeline.archive import Archive, source_id
 from pipeline.core.errors import CorruptFile, EncryptedFile, OutcomeError, UnknownFormat
-from pipeline.core.models import Document, Failure, FileState, MediaType, Route, Source
+from pipeline.core.formats import MediaType, Route
+from pipeline.core.models import Document, Failure, FileState, Source
 from pipeline.documents.opening import Opener, OpenPages
 from pipeline.pages.recipe import LIMITED, Recipe, Request
 from pipeline.pages.revisions import give_way

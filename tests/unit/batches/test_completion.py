@@ -23,13 +23,13 @@ from pipeline.batches.listing import all_due_messages, first_messages, name_sour
 from pipeline.batches.messages import Message, Part, Walk, chunk_id, folder_id
 from pipeline.batches.progress import BatchLedger, cancel, end_batch, pause
 from pipeline.core.errors import SettingsError
+from pipeline.core.formats import MediaType
 from pipeline.core.models import (
     BatchEntry,
     Document,
     DocumentInfo,
     Failure,
     Lane,
-    MediaType,
     Outcome,
     PageStatus,
     PartState,

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import Archive, Store, source_id
-from pipeline.core.models import DocumentInfo, Failure, MediaType, PageStatus, Reading, Tombstone
+from pipeline.core.formats import MediaType
+from pipeline.core.models import DocumentInfo, Failure, PageStatus, Reading, Tombstone
 from pipeline.pages.deletion import request_deletion
 from pipeline.pages.revisions import (
     add_path,
