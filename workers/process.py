@@ -13,11 +13,12 @@ import structlog
 
 from pipeline.archive import Archive
 from pipeline.batches.budget import BatchBudget, is_out_of_budget
+from pipeline.batches.ending import end_if_done
 from pipeline.batches.fleet_state import halt, halted
-from pipeline.batches.handlers import BatchContext, MessageReport, handle_pages, handle_part, project, quarantine
+from pipeline.batches.handlers import BatchContext, MessageReport, handle_pages, handle_part, handle_project, quarantine
 from pipeline.batches.listing import is_live, walk_folder
 from pipeline.batches.messages import Message, Pages, Part, Project, Walk, split
-from pipeline.batches.progress import BatchLedger, end_if_done
+from pipeline.batches.progress import BatchLedger
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable, SettingsError, Stopped
 from pipeline.core.models import Batch, FleetState, PageStatus
 from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, CancelToken, Waiting, retry_until_available
@@ -151,7 +152,7 @@ class WorkerProcess:
     def _outcome(self, message: Message, lane: str, tag: str, deaths: list[Death]) -> list[Message]:
         if isinstance(message, Part | Pages) and len(deaths) >= SPLIT_DEATHS and not message.suspect:
             log.warning("split", deaths=len(deaths))
-            chunk = self.archive.walk(message.batch).chunk(message.chunk)
+            chunk = self.archive.journal(message.batch).chunk(message.chunk)
             return [*split(message, len(chunk.entries))] if chunk else []
         with self._run(message, lane) as cancel:
             try:
@@ -178,7 +179,7 @@ class WorkerProcess:
 
     def _dispatch(self, message: Message, cancel: CancelToken, deaths: list[Death]) -> list[Message]:
         if isinstance(message, Project):
-            project(message, self.tools, cancel)
+            handle_project(message, self.tools, cancel)
             return []
         batch = self._live_batch(message.batch)
         if batch is None:
@@ -188,8 +189,8 @@ class WorkerProcess:
             return list(walk_folder(message, self.archive, self._list))
         with bound(batch=batch.id, collection=batch.collection):
             purse = self._purse(batch)
-            tools = self.tools.of_batch(batch).within(purse.budget)
-            return self._work_range(message, BatchContext(batch, tools, cancel, MessageReport(), purse), deaths)
+            services = self.tools.for_message(batch, cancel, purse.tokens)
+            return self._work_range(message, BatchContext(batch, services, MessageReport(), purse), deaths)
 
     def _work_range(self, message: Part | Pages, job: BatchContext, deaths: list[Death]) -> list[Message]:
         ending: Ending = "failed"
@@ -230,7 +231,7 @@ class WorkerProcess:
 
     def _live_batch(self, batch_id: str) -> Batch | None:
         """Return a batch that is to go on, by the archive: what the housekeeping saw may be some seconds old."""
-        batch = self.archive.batch(batch_id)
+        batch = self.archive.batches[batch_id].newest()
         live = is_live(batch)
         # What is at work of one whose budget is used up ends as far as that goes: its pages are in the budget.
         goes_on = live or (batch is not None and is_out_of_budget(batch))
@@ -298,7 +299,7 @@ class WorkerProcess:
         """
         pending = self._halt_to_archive
         try:
-            newest = self.archive.fleet()
+            newest = self.archive.fleet.newest()
             if pending is not None and (newest is None or newest.revision <= pending.seen):
                 newest = halt(self.archive, pending.error)
         except ServiceRefused:
@@ -353,7 +354,7 @@ class WorkerProcess:
 
     def _close_batches(self, books: dict[str, BatchLedger]) -> None:
         for batch_id in list(self._touched):
-            batch = self.archive.batch(batch_id)
+            batch = self.archive.batches[batch_id].newest()
             if batch is None or not is_live(batch):
                 if batch is not None and is_out_of_budget(batch):
                     self.project_batch(batch)
@@ -361,7 +362,7 @@ class WorkerProcess:
                 books.pop(batch_id, None)
                 continue
             book = books.setdefault(batch_id, BatchLedger(self.archive, batch))
-            ended = end_if_done(self.archive, book)
+            ended = end_if_done(book, self.tools)
             if ended is not None:
                 log.info("batch ended", batch=batch_id)
                 self.project_batch(ended)

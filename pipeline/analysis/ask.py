@@ -19,7 +19,8 @@ from pipeline.core.languages import KANA_AND_HAN, english_name
 from pipeline.core.models import PageStatus
 from pipeline.core.retry import CancelToken
 from pipeline.core.threads import ContextThreads
-from pipeline.search import Hit, Queries
+from pipeline.search import Hit
+from pipeline.search.queries import Queries
 from pipeline.vision.endpoint.asking import Asker, ImageInput, PromptRequest
 from pipeline.vision.quality.tokens import letters
 from pipeline.vision.reader import AnswerCache
@@ -140,7 +141,7 @@ class PageQuestion:
             return PageAnswer(page.hit, error=error)
 
     def _image(self, page: PageCandidate) -> ImageInput:
-        jpeg = self._archive.image(page.image_key)
+        jpeg = self._archive.images.get(page.image_key)
         if jpeg is None:
             raise SourceVanished("the page image is not in the archive any more")
         return ImageInput(page.pixels_sha256, jpeg)

@@ -15,8 +15,9 @@ from pathlib import Path
 from pipeline.analysis.text_metrics import character_error_rate, word_recall
 from pipeline.archive import Archive
 from pipeline.core.errors import SettingsError
+from pipeline.core.formats import MediaType
 from pipeline.core.languages import base, detect_language
-from pipeline.core.models import MediaType, PageStatus, Reading
+from pipeline.core.models import PageStatus, Reading
 
 SUFFIX = ".txt"
 
@@ -166,7 +167,7 @@ def _match(
 
 def _live(archive: Archive, collection: str, document: str) -> Iterator[Reading]:
     """Yield the newest readings of a document's pages that were not deleted, by page number."""
-    return (reading for reading in archive.readings(collection, document) if isinstance(reading, Reading))
+    return (reading for reading in archive.readings(collection, document).newest() if isinstance(reading, Reading))
 
 
 def _score(file: str, expected: str, page: int | None, readings: list[Reading]) -> Scored:

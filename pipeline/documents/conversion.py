@@ -12,8 +12,9 @@ from typing import BinaryIO, Protocol
 
 from pipeline.archive import Archive
 from pipeline.core.errors import EncryptedFile, SourceChanged, Stopped
+from pipeline.core.formats import DJVULIBRE, MediaType
 from pipeline.core.leases import Leases, find_or_make
-from pipeline.core.models import Conversion, FileState, LayerState, MediaType, RenderedCrop, RenderedPage
+from pipeline.core.models import Conversion, FileState, LayerState, RenderedCrop, RenderedPage
 from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 from pipeline.core.threads import PrioritySemaphore
 from pipeline.rendering.conversion import djvu, office
@@ -80,7 +81,7 @@ class Converter:
     def _convert(
         self, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, cancel: CancelToken
     ) -> tuple[BufferedReader, ConversionResult]:
-        if media_type is MediaType.DJVU:
+        if media_type.row.decoder == DJVULIBRE:
             return djvu.convert(file, self.limits, cancel)
         try:
             return office.convert(file, media_type, (), self.limits, cancel)
@@ -111,7 +112,7 @@ class ArchivedConversions:
             file.seek(0)
             if _sha256(file) != document_id:
                 raise SourceChanged("the file changed while it was converted")
-            self.archive.save_conversion(document_id, CONVERSION_REVISION, pdf, conversion)
+            self.archive.conversions.save(document_id, CONVERSION_REVISION, pdf, conversion)
             return pdf, conversion
 
         return find_or_make(
@@ -125,7 +126,7 @@ class ArchivedConversions:
         )[0]
 
     def _find(self, document_id: str, cancel: CancelToken) -> tuple[BinaryIO, Conversion] | None:
-        conversion = self.archive.conversion(document_id, CONVERSION_REVISION)
+        conversion = self.archive.conversions.get(document_id, CONVERSION_REVISION)
         if conversion is None or self._is_cut_short(conversion):
             return None
 
@@ -134,7 +135,7 @@ class ArchivedConversions:
             return held or self.cache.fetch(name, state, conversion.sha256, chunks, cancel)
 
         try:
-            pdf = self.archive.open_conversion(document_id, CONVERSION_REVISION, fetch)
+            pdf = self.archive.conversions.open(document_id, CONVERSION_REVISION, fetch)
         except SourceChanged:  # two converted it, and one has written over the other's PDF just now
             return None
         return None if pdf is None else (pdf, conversion)

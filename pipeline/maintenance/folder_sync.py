@@ -18,7 +18,7 @@ from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError, SettingsError
 from pipeline.core.models import BatchEntry, Failure, FileState, Reading, Source
 from pipeline.pages.deletion import carry_out, request_deletion
-from pipeline.pages.paths import leave
+from pipeline.pages.paths import remove_path
 from pipeline.pages.revisions import forget_source
 from pipeline.projection.projector import Projector
 from pipeline.sources import FoundFile, SourceFiles, containers_of, display_path, identify, is_below
@@ -156,7 +156,7 @@ def take_away(comparison: FolderComparison, projector: Projector, *, delete: boo
         projector.sources([forget_source(projector.archive, source)])
         if document is None:
             continue
-        leave(projector, source.collection, document.id, source.path)
+        remove_path(projector, source.collection, document.id, source.path)
         places[document.id] -= 1
         if document.id not in moved and _lies_nowhere(projector.archive, source.collection, document.id, places):
             deletion = request_deletion(projector.archive, source.collection, document.id, purge=False)
@@ -167,8 +167,8 @@ def take_away(comparison: FolderComparison, projector: Projector, *, delete: boo
 
 def _known(archive: Archive, collection: str) -> Iterator[Source]:
     """Yield the sources of a collection of which something is known."""
-    for identifier in archive.source_ids(collection):
-        source = archive.source(collection, identifier)
+    for identifier in archive.sources(collection).names():
+        source = archive.sources(collection)[identifier].newest()
         if source is not None and (source.document or source.error):
             yield source
 
@@ -181,7 +181,7 @@ def _places(archive: Archive, collection: str) -> Counter[str]:
 def _lies_nowhere(archive: Archive, collection: str, document: str, places: Counter[str]) -> bool:
     if places[document] > 0:
         return False
-    readings = (reading for reading in archive.readings(collection, document) if isinstance(reading, Reading))
+    readings = (reading for reading in archive.readings(collection, document).newest() if isinstance(reading, Reading))
     return not any(reading.document.path for reading in readings)
 
 

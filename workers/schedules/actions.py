@@ -161,7 +161,7 @@ def _redescribe(schedule: Redescribe, work: _Work) -> None:
     """Enqueue stale pages for as many tokens as are left of the day's budget."""
     left = schedule.budget_tokens - tokens_today(work.archive, schedule.name, schedule.timezone, datetime.now(UTC))
     batches = Batches(work.archive)
-    for collection in work.archive.collections():
+    for collection in work.archive.collections.names():
         stale = _stale(collection, schedule, work, batches)
         left -= _enqueue_stale(stale, left, work)
 
@@ -195,7 +195,7 @@ def _enqueue_stale(stale: Stale, left: int, work: _Work) -> int:
 def tokens_today(archive: Archive, schedule: str, zone: ZoneInfo, now: datetime) -> int:
     """Return the tokens for which a schedule has had pages enqueued since the last midnight of a zone."""
     midnight = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    today = takewhile(lambda run: run.started_at >= midnight.astimezone(UTC), archive.runs_of(schedule))
+    today = takewhile(lambda run: run.started_at >= midnight.astimezone(UTC), archive.runs.latest_of(schedule))
     return sum(run.counts.get("tokens", 0) for run in today)
 
 

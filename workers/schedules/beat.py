@@ -26,7 +26,7 @@ def tick(process: WorkerProcess) -> None:
     """
     try:
         _sweep(process)
-        fleet = process.archive.fleet()
+        fleet = process.archive.fleet.newest()
         if fleet is None or fleet.state == "running":
             means = _means(process)
             for run in due_runs(means):
@@ -55,7 +55,7 @@ def _sweep(process: WorkerProcess) -> None:
 
 
 def _record(swept: Swept, started: datetime, seconds: float, process: WorkerProcess) -> None:
-    before = process.archive.newest_run("sweep")
+    before = process.archive.runs["sweep"].newest()
     run = Run(
         schedule="sweep",
         action="sweep",
@@ -70,7 +70,7 @@ def _record(swept: Swept, started: datetime, seconds: float, process: WorkerProc
     )
     log.info("swept", **run.counts)
     try:
-        process.archive.append_run(run)
+        process.archive.runs[run.schedule].create(run)
     except RevisionTaken:  # another sweep has told at the same moment; nothing depends on it
         return
     report(run, process.tools.projector)

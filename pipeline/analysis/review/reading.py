@@ -22,7 +22,8 @@ from pipeline.core.models import PageSlice, Reading, RenderedPage, Source, Tombs
 from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.opening import Opener
-from pipeline.pages.process import DocumentRerenderer, recipe_of
+from pipeline.pages.page_services import recipe_of
+from pipeline.pages.process import DocumentRerenderer
 from pipeline.pages.readings import failed_reading, new_reading, read_reading, rendered_reading
 from pipeline.rendering.protocol import RENDER_REVISION
 from pipeline.sources import require_unchanged
@@ -70,7 +71,7 @@ class PageReaders:
 def archived_page(archive: Archive, collection: str, candidate: SampleCandidate) -> ReviewedPage | None:
     """Return a page as the archive has it, None where it was deleted meanwhile."""
     assert candidate.revision is not None
-    reading = archive.reading(collection, candidate.document, candidate.page_number, candidate.revision)
+    reading = archive.readings(collection, candidate.document).page(candidate.page_number).revision(candidate.revision)
     return None if isinstance(reading, Tombstone) else ReviewedPage((reading,))
 
 
