@@ -22,11 +22,13 @@ from support.ended import Ended
 WIDTH = {"COLUMNS": "80"}
 #: These start or become processes that live on.
 LIVE_ON = frozenset({"worker", "beat", "serve", "watch", "redis", "elasticsearch"})
+#: These publish messages, and the Celery application takes the settings of its process when it is imported.
+PUBLISHING = frozenset({"enqueue", "retry", "redescribe", "repair", "resume", "sync", "schedule"})
 
 
 def can_run(words: list[str]) -> bool:
     """Whether a command can run here: the state of a process is one, so only its main thread may change it."""
-    return not LIVE_ON.intersection(words[:1]) and threading.current_thread() is threading.main_thread()
+    return not (LIVE_ON | PUBLISHING).intersection(words[:1]) and threading.current_thread() is threading.main_thread()
 
 
 def run(words: list[str], environment: dict[str, str], folder: Path) -> Ended:
