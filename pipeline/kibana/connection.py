@@ -1,4 +1,4 @@
-"""Requests to Kibana's HTTP API. Errors become those of `pipeline.core.errors`."""
+"""Requests to Kibana's HTTP API. They raise errors of `pipeline.core.errors`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Translates Kibana's error answers, and errors of httpx, into those of `pipeline.core.errors`.
+"""Translates Kibana's error answers, and errors of httpx, into errors of `pipeline.core.errors`.
 
 no connection, 429, 5xx                    ServiceUnavailable
 401, 403, 404, any other status, TLS,

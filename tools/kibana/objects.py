@@ -62,7 +62,7 @@ _PAGE_FIELDS = {
         "view.page": "Link",
         "document.title": "Title",
         "document.name": "File",
-        "document.path": "Where the file lies",
+        "document.path": "Path of the file",
         "document.media_type": "Format",
         "document.modified": "Date of the file",
         "page.number": "Page",
@@ -71,7 +71,7 @@ _PAGE_FIELDS = {
         "language.description": "Language of the description",
         "collection": "Collection",
         "status": "Status",
-        "description": "What the page shows",
+        "description": "Description",
         "caption": "Caption",
         "text": "Text",
         "translation": "Translation",
@@ -110,7 +110,7 @@ SOURCES = View(
     "sources",
     "Sources",
     "sources",
-    labels={"path": "Where the file lies", "error.type": "Failure", "error.message": "Cause"},
+    labels={"path": "Path of the file", "error.type": "Failure", "error.message": "Cause"},
     formats={"bytes": _BYTES},
 )
 BATCHES = View(
