@@ -78,8 +78,8 @@ samples: $(VENV)/.developed ## Make samples/ anew
 	@$(BIN)/python tests/samples_maker/make_samples.py
 	@$(BIN)/python tests/samples_maker/contact_sheet.py
 
-kibana: $(VENV)/.developed ## Make mappings/kibana/ anew from its declarations
-	@$(BIN)/python -m pipeline.kibana
+kibana: $(VENV)/.developed ## Build mappings/kibana/ from the declarations in tools/kibana/
+	@$(BIN)/python -m tools.kibana
 
 dashboard-data: $(VENV)/.developed ## Draw docs/dashboard-data.jpg from the configured cluster (needs Chromium)
 	@$(BIN)/python tests/samples_maker/dashboard_data.py
