@@ -16,7 +16,8 @@ from pipeline.core.errors import (
     RenderOutOfMemory,
     UnsupportedFormat,
 )
-from pipeline.core.models import ImageMeasures, MediaType, PageFacts, PageInfo
+from pipeline.core.formats import MediaType
+from pipeline.core.models import ImageMeasures, PageFacts, PageInfo
 from pipeline.rendering.protocol import BANDS, MEMBERS_TOLD
 
 #: What a child may report about a file; it cannot make a page look as if a service had failed.
