@@ -13,11 +13,12 @@ import structlog
 
 from pipeline.archive import Archive
 from pipeline.batches.budget import BatchBudget, is_out_of_budget
+from pipeline.batches.ending import end_if_done
 from pipeline.batches.fleet_state import halt, halted
-from pipeline.batches.handlers import BatchContext, MessageReport, handle_pages, handle_part, project, quarantine
+from pipeline.batches.handlers import BatchContext, MessageReport, handle_pages, handle_part, handle_project, quarantine
 from pipeline.batches.listing import is_live, walk_folder
 from pipeline.batches.messages import Message, Pages, Part, Project, Walk, split
-from pipeline.batches.progress import BatchLedger, end_if_done
+from pipeline.batches.progress import BatchLedger
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable, SettingsError, Stopped
 from pipeline.core.models import Batch, FleetState, PageStatus
 from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, CancelToken, Waiting, retry_until_available
@@ -178,7 +179,7 @@ class WorkerProcess:
 
     def _dispatch(self, message: Message, cancel: CancelToken, deaths: list[Death]) -> list[Message]:
         if isinstance(message, Project):
-            project(message, self.tools, cancel)
+            handle_project(message, self.tools, cancel)
             return []
         batch = self._live_batch(message.batch)
         if batch is None:
@@ -188,8 +189,8 @@ class WorkerProcess:
             return list(walk_folder(message, self.archive, self._list))
         with bound(batch=batch.id, collection=batch.collection):
             purse = self._purse(batch)
-            tools = self.tools.of_batch(batch).within(purse.budget)
-            return self._work_range(message, BatchContext(batch, tools, cancel, MessageReport(), purse), deaths)
+            services = self.tools.for_message(batch, cancel, purse.tokens)
+            return self._work_range(message, BatchContext(batch, services, MessageReport(), purse), deaths)
 
     def _work_range(self, message: Part | Pages, job: BatchContext, deaths: list[Death]) -> list[Message]:
         ending: Ending = "failed"
@@ -361,7 +362,7 @@ class WorkerProcess:
                 books.pop(batch_id, None)
                 continue
             book = books.setdefault(batch_id, BatchLedger(self.archive, batch))
-            ended = end_if_done(self.archive, book)
+            ended = end_if_done(book, self.tools)
             if ended is not None:
                 log.info("batch ended", batch=batch_id)
                 self.project_batch(ended)

@@ -516,6 +516,12 @@ class Outcome(Archived):
     """By `PageStatus`, or `deleted`."""
 
 
+class VanishedFiles(Archived):
+    """The vanished files that a queued batch forgot before it ended."""
+
+    sources: int
+
+
 class FleetState(Numbered):
     """Whether the workers may work: `running`, `paused` by a person, or `halted` by a service that refused."""
 

@@ -17,7 +17,7 @@ from pipeline.batches.fleet_state import halt
 from pipeline.batches.messages import Message, Walk, folder_id, from_json
 from pipeline.core.errors import ServiceRefused
 from pipeline.core.models import Deletion, Reading
-from pipeline.pages.revisions import add_place, bury
+from pipeline.pages.revisions import add_path, bury
 from pipeline.projection.records import page_id
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
 from support.fleet_runs import Fleet
@@ -158,8 +158,8 @@ def test_status_of_a_batch_that_nobody_works(fleet: Fleet, report: Path):
     assert ended.json["lanes"] == {"control": 0, "urgent": 0, "normal": 1, "backfill": 0}
     assert ended.json["workers"] == []
     shown = fleet.pagesight.run("status", batch).stdout
-    assert "not known before the walk is complete" in shown
-    assert "none alive" in shown
+    assert "not known until all folders are listed" in shown
+    assert "none running" in shown
 
 
 def test_status_shows_fleet_batches_and_index(filled: Fleet):
@@ -430,9 +430,9 @@ def test_every_record_that_differs_is_found_and_mended(filled: Fleet):
     first = next(archive.readings("default", document).newest([1]))
     assert isinstance(first, Reading)
     elsewhere = full_source(failed=False).model_copy(update={"path": "/elsewhere/report.pdf"})
-    add_place(archive, first, elsewhere)
-    archive.deletions["default"].append(lambda _: _deletion(plate))
-    (picture,) = archive.readings("default", plate).newest()
+    add_path(archive, first, elsewhere)
+    archive.append_deletion("default", lambda _: _deletion(plate))
+    (picture,) = archive.readings("default", plate)
     bury(archive, "default", plate, 1, picture, _deletion(plate))
 
     listed = repair(filled, "--dry-run")

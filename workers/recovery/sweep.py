@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pipeline.archive import Archive
-from pipeline.batches.completion import close_chunk, complete_part, is_quiet
+from pipeline.batches.completion import complete_chunk, complete_part, is_quiet
+from pipeline.batches.ending import end_if_done
 from pipeline.batches.listing import all_due_messages
 from pipeline.batches.messages import Message
-from pipeline.batches.progress import UNENDED, BatchLedger, end_if_done
+from pipeline.batches.progress import UNENDED, BatchLedger
 from pipeline.core.errors import RevisionTaken
 from pipeline.core.models import Batch
 from pipeline.core.retry import CancelToken
-from pipeline.pages.process import PageServices
-from pipeline.pages.recipe import Request
+from pipeline.pages.page_services import PageServices
+from pipeline.pages.recipe import request_of
 from pipeline.projection.verify import Verification
 from workers.redis.queues import RedisQueues
 
@@ -53,8 +54,9 @@ def sweep(tools: PageServices, cancel: CancelToken, lanes: RedisQueues, publish:
     published = 0
     for batch in open_batches(tools.archive):
         book = BatchLedger(tools.archive, batch)
-        _settle(book, tools, cancel)
-        closed = end_if_done(tools.archive, book)
+        services = tools.for_message(batch, cancel)
+        _settle(book, services)
+        closed = end_if_done(book, services)
         if closed is not None:
             tools.projector.batch(closed)
             ended.append(batch.id)
@@ -79,15 +81,14 @@ def republish(batch: Batch, archive: Archive, lanes: RedisQueues, publish: Publi
     return publish(all_due_messages(noted, archive), batch.lane)
 
 
-def _settle(book: BatchLedger, tools: PageServices, cancel: CancelToken) -> None:
+def _settle(book: BatchLedger, services: PageServices) -> None:
     """Derive the end of parts and chunks whose last message's process died before it could."""
-    batch, archive = book.batch, tools.archive
-    recipe = tools.of_batch(batch).recipe(batch.language)
-    request = Request(batch.collection, batch.id, batch.deletions_seen, recipe, batch.again)
+    batch, archive = book.batch, services.archive
+    request = request_of(batch, services.recipe(batch.language))
     records = archive.journal(batch.id)
     book.progress()
     for chunk, part in book.open_parts():
         if is_quiet(records, chunk, part, request, archive):
-            complete_part(chunk, part, request, Verification(replace(tools.projector, cancel=cancel)))
+            complete_part(chunk, part, request, Verification(services.projector))
     for chunk in set(records.chunks_with_ended_parts()) - set(records.closed.names()):
-        close_chunk(records, chunk)
+        complete_chunk(records, chunk)
