@@ -286,7 +286,7 @@ def _look_at(
             failed.setdefault(Failure.of(error), []).append(number)
         else:
             kinds[page.kind] += 1
-            hidden += page.info.hidden
+            hidden += page.hidden
             asking = inspector.asking(page, partial(opened.render_crops, number))
             cost += asking.cost
             archived += asking.archived

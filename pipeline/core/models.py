@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.core.errors import OutcomeError
 from pipeline.core.formats import MediaType
@@ -240,39 +240,21 @@ class OriginalImage(Archived):
     camera: str | None = None
 
 
-class ImageMeasures(Archived):
-    """What the sandbox measures of a page image. It is handed on whole, to the archived reading and the record."""
+class ImageInfo(Archived):
+    """The page image as it is archived: the raster that the model sees."""
 
     width: int
-    """In pixels, like `height`."""
     height: int
+    bytes: int
     dpi: float | None
     sha256: str
     """Of the raw RGB pixels before encoding."""
     phash: str
     """64-bit difference hash, 16 hex digits."""
     blank: bool
-    original: OriginalImage
-
-
-class ImageInfo(ImageMeasures):
-    """The page image as it is archived: the raster that the model sees."""
-
-    bytes: int
     key: str
     thumbnail_key: str
-
-
-class PageInfo(Archived):
-    """What the file says about a page besides its text. It is handed on whole, from the decoder to the reading."""
-
-    page_label: str | None = None
-    """The page number that the document prints, for example `iv`."""
-    page_section: str | None = None
-    """The entry of the document's outline that the page belongs to."""
-    hidden: bool = False
-    """Whether the document keeps the page from being shown, as with a hidden slide."""
-    exif: dict[str, str] = {}
+    original: OriginalImage
 
 
 class Trust(Archived):
@@ -313,14 +295,19 @@ class Provenance(Archived):
         return {name: value for name, value in data.items() if name != "twin"} if isinstance(data, dict) else data
 
 
-class Reading(PageInfo, Numbered):
+class Reading(Numbered):
     """All that is known of a page. Numbered in the archive, never overwritten."""
 
     kind: Literal["reading"] = "reading"
     collection: str
     document: DocumentInfo
     page_number: int
+    page_label: str | None
     page_kind: PageKind | None = None
+    page_section: str | None = None
+    """The entry of the document's outline that the page belongs to."""
+    hidden: bool = False
+    """Whether the document keeps the page from being shown, as with a hidden slide."""
     fingerprint: str
     status: PageStatus
     error: Failure | None = None
@@ -341,6 +328,7 @@ class Reading(PageInfo, Numbered):
     """Answers to the profile's own questions, by name, without those that could not be parsed."""
     layer_text: str | None = None
     image: ImageInfo | None = None
+    exif: dict[str, str] = {}
     trust: Trust = Trust()
     model: Provenance | None = None
     answers: tuple[str, ...] = ()
@@ -613,49 +601,48 @@ class PageFacts:
 MIXED_PICTURE_SHARE = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class RenderedPage:
-    """A page as the sandbox hands it over."""
+#: Width or height of an image.
+Pixels = Annotated[int, Field(ge=1, le=1 << 16)]
+SHA256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageProperties:
+    """Everything but images that the sandbox reports of a page. `pipeline.rendering.replies` checks it strictly."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    label: str | None = None
+    section: str | None = None
+    """The entry of the document's outline that the page belongs to."""
+    width_px: Pixels
+    height_px: Pixels
+    dpi: float | None
+    pixels_sha256: SHA256
+    """Of the raw RGB pixels before encoding, with their size."""
+    phash: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    blank: bool
+    layer_text: str | None = None
+    """The file's own text layer; None where it has none."""
+    original: OriginalImage
+    exif: dict[str, str] = field(default_factory=dict)
+    facts: PageFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedPage(PageProperties):
+    """A page as the sandbox returns it."""
 
     page_number: int
-    info: PageInfo
-    image: ImageMeasures
     jpeg: bytes
     """At most 1,003,520 pixels, quality 90."""
     thumbnail: bytes
     """WebP, long edge 320 px."""
-    layer_text: str | None
-    """The file's own text layer; None without one."""
-    facts: PageFacts
+    hidden: bool = False
     notes: str | None = None
-    """What the document says beside the page and not on it, as with a speaker's notes."""
+    """Text of the document that belongs to the page without being on it: a speaker's notes."""
     rgb: bytes | None = None
     """Raw RGB pixels, rows top down, only on request."""
-
-    @property
-    def width_px(self) -> int:
-        """Width of the page image."""
-        return self.image.width
-
-    @property
-    def height_px(self) -> int:
-        """Height of the page image."""
-        return self.image.height
-
-    @property
-    def pixels_sha256(self) -> str:
-        """Hash of the page image's raw RGB pixels."""
-        return self.image.sha256
-
-    @property
-    def blank(self) -> bool:
-        """Whether the page bears no mark."""
-        return self.image.blank
-
-    @property
-    def original(self) -> OriginalImage:
-        """The picture in the file."""
-        return self.image.original
 
     @property
     def kind(self) -> PageKind:

@@ -53,7 +53,7 @@ class Converter:
     """Converts each time. Built once per process, its threads share it."""
 
     limits: ConversionLimits
-    permits: PrioritySemaphore
+    places: PrioritySemaphore
     """So many conversions at once."""
 
     def get(
@@ -61,7 +61,7 @@ class Converter:
     ) -> tuple[BinaryIO, Conversion]:
         """Convert a document; see `Conversions.get`."""
         while not cancel.stopped:
-            if self.permits.acquire(STOP_POLL_SECONDS, urgent=cancel.urgent):
+            if self.places.acquire(STOP_POLL_SECONDS, urgent=cancel.urgent):
                 break
         else:
             raise Stopped("stopped before the document could be converted")
@@ -69,7 +69,7 @@ class Converter:
         try:
             pdf, told = self._convert(file, media_type, passwords, cancel)
         finally:
-            self.permits.release()
+            self.places.release()
         conversion = Conversion(
             **told.model_dump(),
             sha256=_sha256(pdf),
@@ -173,16 +173,12 @@ class ConvertedDocument:
         """Render a page; see `OpenDocument.render`."""
         page = self._opened.render(page_number, with_pixels=with_pixels)
         original = page.original.model_copy(update={"format": self._media_type.name})
-        page = replace(
-            page,
-            info=page.info.model_copy(update={"hidden": page_number in self._conversion.hidden}),
-            image=page.image.model_copy(update={"original": original}),
-        )
-        told = self._conversion.notes.get(page_number)
-        if told is None or self._media_type is not MediaType.DJVU:
-            return replace(page, notes=told)
-        # The words of a DjVu lie under its pages; nothing of them can be seen in the PDF.
-        return replace(page, layer_text=told, facts=replace(page.facts, layer=LayerState.INVISIBLE))
+        page = replace(page, hidden=page_number in self._conversion.hidden, original=original)
+        text = self._conversion.notes.get(page_number)
+        if text is None or self._media_type is not MediaType.DJVU:
+            return replace(page, notes=text)
+        # The words of a DjVu are in a hidden layer under its pages; the PDF shows none of them.
+        return replace(page, layer_text=text, facts=replace(page.facts, layer=LayerState.INVISIBLE))
 
     def render_crops(self, page_number: int, bands: int) -> tuple[RenderedCrop, ...]:
         """Render a page as bands; see `OpenDocument.render_crops`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
@@ -52,15 +53,26 @@ def failed_reading(base: Reading, recipe: Recipe, error: OutcomeError, before: F
 
 
 def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render_revision: int) -> Reading:
-    """Archive a page's image and return its reading so far: blank, with all that is known without asking anyone."""
+    """Archive a page's image and return its reading so far: blank, with everything that is known without a model."""
     stem = image_stem(page.page_number, render_revision, page.pixels_sha256)
     key, thumbnail_key = archive.images.save(base.document.id, stem, page.jpeg, page.thumbnail)
-    image = ImageInfo(**dict(page.image), bytes=len(page.jpeg), key=key, thumbnail_key=thumbnail_key)
+    own = {field.name: getattr(page, field.name) for field in fields(page)}
+    image = ImageInfo(
+        **{name: value for name, value in own.items() if name in ImageInfo.model_fields},
+        width=page.width_px,
+        height=page.height_px,
+        sha256=page.pixels_sha256,
+        bytes=len(page.jpeg),
+        key=key,
+        thumbnail_key=thumbnail_key,
+    )
     return base.model_copy(
         update={
-            **dict(page.info),
+            **{name: value for name, value in own.items() if name in Reading.model_fields},
+            "page_label": page.label,
+            "page_section": page.section,
             "page_kind": page.kind,
-            # Found like a layer, and never taken for what the page shows.
+            # Notes are found like a layer; neither counts as text that the page shows.
             "layer_text": "\n\n".join(filter(None, (page.layer_text, page.notes))) or None,
             "image": image,
             "trust": _doubt(page),
@@ -93,6 +105,7 @@ def new_reading(part: PageSlice, page_number: int, work: WorkUnit, recipe: Recip
         collection=work.collection,
         document=document_info(part),
         page_number=page_number,
+        page_label=None,
         revision=1,
         fingerprint=recipe.fingerprint(part.document.id, page_number),
         status=PageStatus.BLANK,

@@ -50,7 +50,7 @@ def check_page(page: RenderedPage) -> None:
     assert page.jpeg.startswith(b"\xff\xd8")
     assert page.thumbnail.startswith(b"RIFF")
     assert 0 <= page.facts.ink_share <= 1
-    texts = (page.layer_text, page.info.page_label, *page.info.exif, *page.info.exif.values(), page.original.camera)
+    texts = (page.layer_text, page.label, *page.exif, *page.exif.values(), page.original.camera)
     for text in texts:
         assert text is None or ("\0" not in text and text.encode("utf-8"))
 

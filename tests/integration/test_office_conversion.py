@@ -234,7 +234,7 @@ def test_a_hidden_slide_is_a_page_at_its_place(desk: Desk, made: Callable[..., b
     pages = desk.pages(made(Slide("First"), Slide("Second", hidden=True), Slide("Third", "Say it")), media_type)
     assert [page.layer_text for page in pages] == ["First", "Second", "Third"]
     assert [page.notes for page in pages] == [None, None, "Say it"]
-    assert [page.info.hidden for page in pages] == [False, True, False]
+    assert [page.hidden for page in pages] == [False, True, False]
 
 
 def test_a_sheet_is_printed_up_to_a_limit_that_is_told(pool: SandboxPool) -> None:

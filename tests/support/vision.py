@@ -7,11 +7,10 @@ import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 
 from PIL import Image
 
-from pipeline.core.models import Answer, ImageMeasures, OriginalImage, PageFacts, PageInfo, RenderedPage
+from pipeline.core.models import Answer, OriginalImage, PageFacts, RenderedPage
 from pipeline.core.retry import CancelToken
 from pipeline.vision.endpoint.asking import Asker, Model, Models
 from pipeline.vision.model.model_reader import ModelReader
@@ -31,26 +30,23 @@ def rendered_page(seed: int) -> RenderedPage:
     """A page as the sandbox hands it over; the same seed gives the same pixels."""
     return RenderedPage(
         page_number=seed + 1,
-        info=PageInfo(),
-        image=ImageMeasures(
-            width=40,
-            height=56,
-            dpi=None,
-            sha256=hashlib.sha256(str(seed).encode()).hexdigest(),
-            phash="0" * 16,
-            blank=False,
-            original=OriginalImage(format="JPEG"),
-        ),
+        label=None,
+        section=None,
+        hidden=False,
         jpeg=page_image(seed),
         thumbnail=b"",
+        width_px=40,
+        height_px=56,
+        dpi=None,
+        pixels_sha256=hashlib.sha256(str(seed).encode()).hexdigest(),
+        phash="0" * 16,
+        blank=False,
         layer_text=None,
+        notes=None,
+        original=OriginalImage(format="JPEG"),
+        exif={},
         facts=PageFacts(ink_share=0.2, picture_share=None, colours=(), is_vector=True),
     )
-
-
-def with_image(page: RenderedPage, **measures: object) -> RenderedPage:
-    """The page with other measures of its image, by the names of `ImageMeasures`."""
-    return replace(page, image=page.image.model_copy(update=measures))
 
 
 class AnswersInMemory:

@@ -75,7 +75,7 @@ class InstantReader:
         with self._lock:
             self.before_read()
             self.read_pages[page.pixels_sha256] += 1
-        return PageAnswers(f"what {page.image.phash} shows", page.layer_text, TextSource.LAYER)
+        return PageAnswers(f"what {page.phash} shows", page.layer_text, TextSource.LAYER)
 
     def close(self) -> None:
         pass

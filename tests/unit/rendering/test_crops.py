@@ -143,7 +143,7 @@ def test_half_a_page_of_a4_is_drawn_at_140_dpi(pool: SandboxPool) -> None:
     page, (first, second) = both(pool, *FILES["a drawn PDF"](), 2)
     assert first.width_px * first.height_px > 0.99 * MAX_PIXELS
     assert first.width_px / (595 / 72) == pytest.approx(140, abs=1)
-    assert page.image.dpi == pytest.approx(102, abs=1)
+    assert page.dpi == pytest.approx(102, abs=1)
     assert first.pixels_sha256 != second.pixels_sha256
 
 

@@ -52,12 +52,7 @@ def test_every_image_format_gives_one_page(pool: SandboxPool, media_type: MediaT
     assert (page.original.format, page.original.width, page.original.height) == (media_type.row.decoder, 60, 40)
     assert Image.open(io.BytesIO(page.jpeg)).size == (60, 40)
     assert corners(page) == [RED, GREEN, BLUE, WHITE]
-    assert (page.layer_text, page.info.page_label, page.facts.is_vector, page.facts.picture_share) == (
-        None,
-        None,
-        False,
-        None,
-    )
+    assert (page.layer_text, page.label, page.facts.is_vector, page.facts.picture_share) == (None, None, False, None)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +181,9 @@ def test_large_pictures_are_scaled_to_the_bound_and_small_ones_are_kept(pool: Sa
         page = render(pool, data, media_type)
         assert (page.width_px, page.height_px) == (1156, 867)
         assert page.original.dpi == pytest.approx(300, abs=0.1)
-        assert page.image.dpi == pytest.approx(300 * 1156 / 4000, abs=0.1)
+        assert page.dpi == pytest.approx(300 * 1156 / 4000, abs=0.1)
     tiny = render(pool, encoded(Image.new("RGB", (1, 1)), "PNG"), MediaType.PNG)
-    assert (tiny.width_px, tiny.height_px, tiny.image.dpi) == (1, 1, None)
+    assert (tiny.width_px, tiny.height_px, tiny.dpi) == (1, 1, None)
 
 
 def test_scaling_keeps_every_part_in_its_place(pool: SandboxPool) -> None:
@@ -285,17 +280,17 @@ def test_exif_becomes_typed_values_and_short_strings(pool: SandboxPool) -> None:
     page = render(pool, photograph(), MediaType.JPEG)
     assert page.original.camera == "Pentacon Six TL"
     assert page.original.captured_at == datetime(2021, 7, 3, 10, 20, 30, tzinfo=timezone(timedelta(hours=2)))
-    assert page.info.exif["Make"] == "Pentacon"
-    assert page.info.exif["ImageDescription"] == "x" * 200
-    assert page.info.exif["ExposureTime"] == "0.004"
-    assert not {"MakerNote", "UserComment", "ExifOffset", "GPSInfo"} & page.info.exif.keys()
+    assert page.exif["Make"] == "Pentacon"
+    assert page.exif["ImageDescription"] == "x" * 200
+    assert page.exif["ExposureTime"] == "0.004"
+    assert not {"MakerNote", "UserComment", "ExifOffset", "GPSInfo"} & page.exif.keys()
 
 
 def test_the_position_is_kept_only_where_it_is_asked_for(pool: SandboxPool) -> None:
-    assert not [name for name in render(pool, photograph(), MediaType.JPEG).info.exif if "GPS" in name]
+    assert not [name for name in render(pool, photograph(), MediaType.JPEG).exif if "GPS" in name]
     willing = SandboxPool(1, LIMITS, keep_gps=True)
     try:
-        exif = render(willing, photograph(), MediaType.JPEG).info.exif
+        exif = render(willing, photograph(), MediaType.JPEG).exif
     finally:
         willing.close()
     assert (exif["GPSLatitudeRef"], exif["GPSLatitude"]) == ("N", "52.0, 31.0, 12.0")

@@ -48,7 +48,7 @@ def test_a_page_fills_the_models_bound_and_keeps_its_proportions(pool: SandboxPo
     page = render(pool, drawn_pdf(words("hello")), MediaType.PDF)
     assert 0.99 * 1_003_520 < page.width_px * page.height_px <= 1_003_520
     assert page.width_px / page.height_px == pytest.approx(595 / 842, rel=0.002)
-    assert page.image.dpi == pytest.approx(page.width_px / (595 / 72))
+    assert page.dpi == pytest.approx(page.width_px / (595 / 72))
 
 
 def test_jpeg_thumbnail_and_hash_belong_to_the_same_pixels(pool: SandboxPool) -> None:
@@ -112,7 +112,7 @@ def test_the_text_layer_title_and_labels_are_read(pool: SandboxPool) -> None:
     with opened(pool, drawn_pdf(title, words("second")), MediaType.PDF) as document:
         first, second = document.render(1), document.render(2)
         assert (document.pages, document.title) == (2, "Annual report 2024")
-    assert (first.info.page_label, second.info.page_label) == ("i", "ii")
+    assert (first.label, second.label) == ("i", "ii")
     assert first.layer_text is not None
     assert "Straße and" in first.layer_text
     assert second.layer_text == "second"

@@ -21,7 +21,7 @@ def pool() -> Iterator[SandboxPool]:
 
 def sections(pool: SandboxPool, data: bytes) -> list[str | None]:
     with opened(pool, data, MediaType.PDF) as document:
-        return [document.render(number).info.page_section for number in range(1, document.pages + 1)]
+        return [document.render(number).section for number in range(1, document.pages + 1)]
 
 
 def with_outline(entries: list[bytes], first: int, pages: int = 2) -> bytes:

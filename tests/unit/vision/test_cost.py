@@ -1,4 +1,4 @@
-"""What a page costs, by its size."""
+"""The cost of a page by its size."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.vision.endpoint.cost import Cost, image_tokens, page_cost
 from pipeline.vision.profile import load_profile, parse_profile
-from support.vision import rendered_page, with_image
+from support.vision import rendered_page
 
 
 # The figures that the published processor gives for these page images.
@@ -29,7 +29,7 @@ def test_an_image_has_the_tokens_of_its_tiles(width_px: int, height_px: int, tok
     assert image_tokens(width_px, height_px) == tokens
 
 
-A4 = with_image(rendered_page(1), width=842, height=1190)
+A4 = replace(rendered_page(1), width_px=842, height_px=1190)
 
 
 def test_each_question_costs_a_call_with_the_whole_image() -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline.core.models import OriginalImage, PageFacts, RenderedPage
 from pipeline.rendering.sandbox.page_image.measure import colour_names
 from pipeline.vision.ocr.measured_description import CATALOGUES, TextMeasures, describe, load_catalogue
-from support.vision import rendered_page, with_image
+from support.vision import rendered_page
 
 TEXT = "Goods handled\nContainers grew in every quarter; grain follows the harvest and peaks in the third of them."
 
@@ -25,7 +25,7 @@ def page(
 ) -> RenderedPage:
     facts = PageFacts(ink_share=0.1, picture_share=picture_share, colours=colours, is_vector=is_vector)
     original = original or OriginalImage(format="PDF")
-    return dataclasses.replace(with_image(rendered_page(1), width=width, height=height, original=original), facts=facts)
+    return dataclasses.replace(rendered_page(1), facts=facts, width_px=width, height_px=height, original=original)
 
 
 def messages(catalogue: dict[str, Any], path: str = "") -> Iterator[tuple[str, list[str]]]:

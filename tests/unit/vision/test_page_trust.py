@@ -1,4 +1,4 @@
-"""What a reading's `trust` says of what the sandbox measured, before and after the page is read."""
+"""The `trust` of a reading from the sandbox's measurements, before and after the page is read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.pages.readings import read_reading, rendered_reading
 from pipeline.vision.ocr.local_reader import LocalReader
 from pipeline.vision.reader import PageAnswers
 from support.readings import full_reading
-from support.vision import answer_cache, rendered_page, with_image
+from support.vision import answer_cache, rendered_page
 
 
 class OcrThatIsNotAsked:
@@ -34,7 +34,7 @@ def page(layer: LayerState, *, blank: bool = False, placeholder: bool = False) -
     base = rendered_page(1)
     text = None if layer is LayerState.NONE else "words"
     facts = replace(base.facts, layer=layer, placeholder=placeholder)
-    return replace(with_image(base, blank=blank), layer_text=text, facts=facts)
+    return replace(base, blank=blank, layer_text=text, facts=facts)
 
 
 @pytest.mark.parametrize(
