@@ -30,6 +30,7 @@ EXAMPLES = """
 `pagesight delete letter.pdf --purge` · also from the archive: readings, answers, page images
 
 A deleted document returns only if it is indexed again.
+
 Exit codes: 0 done, 2 usage, or no such document, 3 the cluster or the archive refuses.
 """
 

@@ -48,6 +48,7 @@ RUN_EXAMPLES = """
 
 It counts as a scheduled run: beats start no second one meanwhile, and it makes up for missed runs. Workers process the
 batches that it enqueues. Ctrl-C interrupts it, and the next tick of a beat continues it.
+
 Exit codes: 0 done, 1 it failed, 2 usage or settings, or it is already running, 3 a service refuses or is unreachable,
 130 interrupted.
 """

@@ -26,6 +26,7 @@ KEY_EXAMPLES = """
 `pagesight security key reindexer --json | jq -r .encoded`
 
 Sign in with the right to manage security: `PAGESIGHT_ELASTICSEARCH_URL=https://elastic:…@search.example.org:9200`.
+
 Exit codes: 0 done, 2 usage or settings, 3 the cluster refuses, has security disabled or is unreachable.
 """
 
