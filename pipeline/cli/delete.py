@@ -62,7 +62,8 @@ def delete(
             target = find_document(index, document, name)["document"]["id"]
         elif archive.collections[name].newest() is None:
             raise SettingsError(
-                f"there is no collection {name!r}", remedy="`pagesight batches` lists collections with their batches."
+                f"collection {name!r} does not exist",
+                remedy="`pagesight batches` lists collections with their batches.",
             )
         _confirm(yes, f"{document} of collection {name}" if document else f"the whole collection {name}", purge)
         index.ensure()

@@ -86,7 +86,7 @@ def doctor(
 
 
 def list_settings(settings: Settings, *, changed: bool) -> Iterator[Check]:
-    """Yield every setting, or only those that differ from their defaults. Secrets are masked."""
+    """Yield every setting, or only settings with another value than their default. Secrets are masked."""
     for name, value in settings.shown().items():
         field = type(settings).model_fields[name]
         is_set = name in settings.model_fields_set

@@ -204,7 +204,7 @@ def _found_json(found: Iterable[Stale]) -> dict[str, Any]:
 
 def _print_found(found: list[Stale]) -> None:
     if not found:
-        stdout().print("There are no collections.")
+        stdout().print("No collections yet.")
         return
     grid = table("collection", "pages", "stale", "why")
     lines = [(stale.collection, stale.tally.pages, stale.tally.stale, _why(stale.tally.reasons)) for stale in found]

@@ -57,7 +57,7 @@ def key(
 ) -> None:
     """Create an API key with the rights of a role, and print it. Store it: the cluster keeps only its hash."""
     if role not in ROLES:
-        raise SettingsError(f"there is no role {role!r}", remedy=f"The roles are {', '.join(ROLES)}.")
+        raise SettingsError(f"unknown role: {role!r}", remedy=f"The roles are {', '.join(ROLES)}.")
     with closing(open_index(load())) as index:
         made = index.security.create_key(role, name or f"pagesight-{role}", expires)
     if as_json:
