@@ -136,7 +136,7 @@ class CorruptFile(OutcomeError):
 
 
 class EncryptedFile(OutcomeError):
-    """The file wants a password, and none that was given opens it."""
+    """The file needs a password, and none of the given ones opens it."""
 
     code = "encrypted"
     remedy = (
