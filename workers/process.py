@@ -250,7 +250,7 @@ class WorkerProcess:
             return not self.goes_on() or (not isinstance(message, Project) and message.batch in self._given_up)
 
         cancel = self.cancel.within(
-            self.settings.range_seconds, urgent=lane in ("control", "urgent"), given_up=given_up
+            self.settings.range_seconds, urgent=lane in ("control", "urgent"), cancelled=given_up
         )
         key = threading.get_ident()
         with self._lock:

@@ -20,6 +20,7 @@ EXAMPLES = """
 `celery -A workers.app worker` does the same.
 
 SIGTERM and Ctrl-C finish the calls in flight, return everything else to the queue, and stop the worker.
+
 Exit codes: 0 stopped by a signal, 2 settings, 3 a service refuses, or the clock is wrong.
 """
 

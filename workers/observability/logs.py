@@ -24,7 +24,7 @@ _MASK = "**********"
 #: Shorter secrets are masked within URLs only: they could be a part of any word.
 _LEAST_SECRET = 8
 #: Libraries that tell of every request, or of every failed one; those are waited for, and metrics say so.
-_LOUD = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "elastic_transport": logging.ERROR}
+_LOUD = {"httpx2": logging.WARNING, "httpcore2": logging.WARNING, "elastic_transport": logging.ERROR}
 
 Event = MutableMapping[str, Any]
 

@@ -143,10 +143,10 @@ class FleetLimiter(QueueingLimiter):
         with suppress(PagesightError), translated():
             self._scripts["pause"](keys=[CALLS + "pause"], args=[round(seconds * 1000)])
 
-    def spent(self, tokens: int) -> None:
+    def count_tokens(self, tokens: int) -> None:
         """Count what a call has cost. While Redis is away it is not counted: the call was made, and must not fail."""
         with suppress(PagesightError), translated():
-            self._rates.spent(tokens)
+            self._rates.count_tokens(tokens)
 
     def renew(self) -> None:
         """Hold for as long again the places that this process holds. Called every few seconds, also by idle processes.

@@ -151,7 +151,7 @@ class PdfFile:
         canvas: Canvas,
         is_scanned: bool,
     ) -> tuple[str | None, LayerState, float | None]:
-        """Return the text layer with the words of annotations and fields, its state, and a sound one's letter height."""
+        """Return the text layer with the words of annotations and fields, its state, and its letters' height."""
         with self._with_annotations(index, page, annotations) as page, closing(page.get_textpage()) as textpage:
             text = layer_text(textpage, page.get_bbox())
             if text is None:
