@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Annotated
 
 import typer
@@ -16,8 +15,6 @@ EXAMPLES = """
 `pagesight worker` · works what is queued; as many workers on as many machines as you like
 
 `pagesight worker --in-flight 16` · prepares pages for 16 calls at once; what the fleet may have in flight is a setting
-
-`celery -A workers.app worker` does the same.
 
 SIGTERM and Ctrl-C let the calls in flight end, hand everything else back to the queue, and end the worker.
 Exit codes: 0 ended by a signal, 2 settings, 3 a service refuses or the clock is wrong.
@@ -43,6 +40,6 @@ def worker(
     for name, value in (("WORKER_CONCURRENCY", concurrency), ("WORKER_IN_FLIGHT", in_flight)):
         if value is not None:
             os.environ[PREFIX + name] = str(value)
-    sys.stdout.flush()
-    arguments = ["-m", "celery", "--app", "workers.app", "--quiet", "worker", "--loglevel", "INFO"]
-    os.execv(sys.executable, [sys.executable, *arguments])
+    from workers.command import run_celery  # reads the settings, so it is imported after they are complete
+
+    run_celery("worker")
