@@ -135,7 +135,7 @@ def _redis(settings: Settings) -> str:
     from workers.client import Fleet  # Celery is slow to import
 
     fleet = Fleet(settings, open_archive(settings), CancelToken())
-    offset = fleet.lanes.clock_offset_seconds()
+    offset = fleet.queues.clock_offset_seconds()
     workers = len(fleet.workers())
     return f"answers; {workers} workers alive; this machine's clock is {abs(offset):.1f} s off"
 

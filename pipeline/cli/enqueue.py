@@ -107,7 +107,7 @@ def _lies_below(url: str, root: str) -> bool:
 
 def _begin(archive: Archive, settings: Settings, roots: list[str], order: EnqueueRequest) -> Batch:
     fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
-    fleet.lanes.epoch()  # a Redis that is away is noticed before anything is begun
+    fleet.queues.epoch()  # a Redis that is away is noticed before anything is begun
     installed = install_indices(settings, order.profile)
     batch = fleet.enqueue(order, roots, map(display_path, roots))
     if installed:

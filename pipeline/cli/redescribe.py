@@ -168,11 +168,11 @@ def _enqueue(
     from workers.recovery.retry import enqueue_any
 
     fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
-    fleet.lanes.epoch()  # a Redis that is away is noticed before anything is begun
+    fleet.queues.epoch()  # a Redis that is away is noticed before anything is begun
     begun: list[Batch] = []
     for collection, entries in chosen:
         order = EnqueueRequest(collection, None, settings.language, lane)
-        batch = enqueue_any(fleet, order, iter(entries), SHOWN, again=True, chosen=lambda _entry: None)
+        batch = enqueue_any(fleet, order, iter(entries), SHOWN, again=True, on_entry=lambda _entry: None)
         if batch is not None:
             begun.append(batch)
             project_batch(archive, settings, batch)

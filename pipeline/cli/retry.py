@@ -48,11 +48,11 @@ def retry(
     archive = open_archive(settings)
     require_collection(archive, collection)
     fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
-    fleet.lanes.epoch()  # a Redis that is away is noticed before anything is begun
+    fleet.queues.epoch()  # a Redis that is away is noticed before anything is begun
     chosen = _Chosen()
     with closing(open_index(settings)) as index:
         selection = Selection(collection, batch, error, document, page)
-        begun = enqueue_failures(fleet, archive, index, selection, settings, lane=lane, chosen=chosen.add)
+        begun = enqueue_failures(fleet, archive, index, selection, settings, lane=lane, on_entry=chosen.add)
     for new in begun:
         project_batch(archive, settings, new)
     if as_json:

@@ -100,11 +100,11 @@ def run(
 
     cancel = CancelToken()
     with (
-        _means(settings, cancel) as means,
+        _run_context(settings, cancel) as context,
         interruptible(cancel),
         stderr().status(f"{name}: {schedule.action}"),
     ):
-        ended = runs.carry_out(_claim(schedule, means), schedule, means)
+        ended = runs.carry_out(_claim(schedule, context), schedule, context)
     if ended is None:
         raise SettingsError(
             f"{name} was taken up by another process", remedy=f"See `pagesight schedule history {name}`."
@@ -159,8 +159,8 @@ def _schedule(settings: Settings, name: str) -> Schedule:
 
 
 @contextmanager
-def _means(settings: Settings, cancel: CancelToken) -> Iterator[RunContext]:
-    """Yield what a run is carried out with in this process.
+def _run_context(settings: Settings, cancel: CancelToken) -> Iterator[RunContext]:
+    """Yield the services that a run in this process needs.
 
     Raises:
         SettingsError: this machine's clock is wrong: others would take the run for dead.
@@ -173,7 +173,7 @@ def _means(settings: Settings, cancel: CancelToken) -> Iterator[RunContext]:
 
     logs.configure(settings.model_copy(update={"log_level": "warning"}))
     archive = open_archive(settings, cancel)
-    offset = open_fleet(settings, archive, cancel).lanes.clock_offset_seconds()
+    offset = open_fleet(settings, archive, cancel).queues.clock_offset_seconds()
     if abs(offset) > CLOCK_TOLERANCE_SECONDS:
         raise SettingsError(f"this machine's clock is {offset:.0f} s off that of Redis", remedy="Set it (NTP).")
     with ExitStack() as stack:
@@ -183,7 +183,7 @@ def _means(settings: Settings, cancel: CancelToken) -> Iterator[RunContext]:
         yield RunContext(settings, archive, projector, files, cancel, worker_id())
 
 
-def _claim(schedule: Schedule, means: RunContext) -> Run:
+def _claim(schedule: Schedule, context: RunContext) -> Run:
     """Return the claim of a run that is due this second.
 
     Raises:
@@ -191,13 +191,13 @@ def _claim(schedule: Schedule, means: RunContext) -> Run:
     """
     from workers.schedules.runs import last_run
 
-    last, now = last_run(means, schedule.name), datetime.now(UTC)
+    last, now = last_run(context, schedule.name), datetime.now(UTC)
     if last is not None and last.outcome is None:
         raise SettingsError(
             f"{schedule.name} is under way since {last.started_at:%Y-%m-%d %H:%M:%S} UTC, by {last.worker}",
             remedy="A schedule never runs beside itself: wait for its end, see `pagesight schedule list`.",
         )
-    return claim(schedule, last, now.replace(microsecond=0), now, means.worker)
+    return claim(schedule, last, now.replace(microsecond=0), now, context.worker)
 
 
 def _outcome(run: Run, archive: Archive, now: datetime) -> str | None:

@@ -13,7 +13,6 @@ ALLOWED = {
     "pipeline/kibana/client.py:KibanaClient": 22,
     "pipeline/projection/projector.py:Projector": 21,
     "pipeline/search/index.py:Index": 25,
-    "workers/process.py:WorkerProcess": 28,
 }
 
 

@@ -25,7 +25,6 @@ ALLOWED = {
     "pipeline/core": 22,
     "pipeline/documents": 22,
     "pipeline/kibana": 14,
-    "pipeline/local": 17,
     "pipeline/maintenance": 36,
     "pipeline/pages": 36,
     "pipeline/projection": 25,
@@ -35,7 +34,6 @@ ALLOWED = {
     "pipeline/vision": 22,
     "pipeline/web": 31,
     "pipeline/services.py": 21,
-    "workers": 18,
 }
 
 #: Verbs after which a leading "who" is the subject of a sentence rather than a question or a relative clause.

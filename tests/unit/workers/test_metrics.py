@@ -28,8 +28,8 @@ def test_ranges_add_up_by_status_and_by_how_they_ended() -> None:
     metrics = Metrics()
     statuses: list[PageStatus] = ["complete", "complete", "failed"]
 
-    metrics.range_ended(MessageReport(Counter(statuses), cached_answers=4, sources=2))
-    metrics.range_ended(MessageReport(Counter(statuses[:1]), sources=1), "handed_back")
+    metrics.message_handled(MessageReport(Counter(statuses), cached_answers=4, sources=2))
+    metrics.message_handled(MessageReport(Counter(statuses[:1]), sources=1), "handed_back")
 
     assert value(metrics, "pages_total", status="complete") == 3
     assert value(metrics, "pages_total", status="failed") == 1
