@@ -14,7 +14,7 @@ from kombu.entity import Queue
 from pipeline.core.settings import Settings, load
 from pipeline.search.write import BULK_TIMEOUT_SECONDS
 from pipeline.services import units_at_once
-from workers.redis.connection import broker_url
+from workers.redis.connection import ANSWER_SECONDS, CONNECT_SECONDS, broker_url
 from workers.redis.queues import KEY_PREFIX, LANES
 
 #: Time between the latest end of a message's handling and the visibility timeout.
@@ -30,7 +30,7 @@ def visibility_timeout_seconds(settings: Settings) -> float:
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
-    """Return Celery's settings."""
+    """Return Celery's settings, as far as they differ from its defaults."""
     return {
         "broker_url": broker_url(settings),
         "broker_transport": "workers.transport:Transport",
@@ -41,25 +41,20 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "queue_order_strategy": "priority",
             "priority_steps": [0],
             "visibility_timeout": visibility_timeout_seconds(settings),
-            "socket_connect_timeout": 5,
-            "socket_timeout": 15,
+            "socket_connect_timeout": CONNECT_SECONDS,
+            "socket_timeout": ANSWER_SECONDS,
             "socket_keepalive": True,
         },
         "task_queues": [Queue(lane, routing_key=lane) for lane in LANES],  # type: ignore[no-untyped-call]
         "task_default_queue": "normal",
         "task_create_missing_queues": False,
-        "task_serializer": "json",
-        "accept_content": ["json"],
         "task_ignore_result": True,
         "task_acks_late": True,
-        "task_reject_on_worker_lost": True,
         "task_publish_retry": False,
         "worker_prefetch_multiplier": 1,
         "worker_pool": "threads",
         "worker_concurrency": settings.worker_concurrency or units_at_once(settings),
-        "worker_hijack_root_logger": False,
-        # Events cost 5 % of the CPU time of small documents. Flower switches them on while it is open.
-        "worker_send_task_events": False,
+        # The default of Celery 5; the next major version is announced to cancel the running tasks instead.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "beat_scheduler": "celery.beat:Scheduler",
         "beat_schedule": {
@@ -67,7 +62,6 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "tick": {"task": "pagesight.tick", "schedule": TICK_SECONDS, "options": {"queue": "control", "expires": 55}}
         },
         "imports": ["workers.tasks"],
-        "timezone": "UTC",
     }
 
 
