@@ -1,4 +1,7 @@
-"""The composition root: what a process works with, built once from the settings and closed at the end."""
+"""The composition root: open what a process needs, built once from the settings and closed at the end.
+
+Each function imports what it opens. A command that only searches therefore loads no renderer, model client or OCR.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +9,34 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from pipeline.analysis.estimate import ArchiveMemory, Pace
-from pipeline.analysis.inspect import Inspector
-from pipeline.archive import Archive, Store
-from pipeline.batches.messages import Walk
 from pipeline.core.errors import ServiceRefused
-from pipeline.core.leases import FileLeases, Leases
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
-from pipeline.core.threads import ContextThreads, PrioritySemaphore
-from pipeline.core.url_signing import Signer
-from pipeline.documents.conversion import ArchivedConversions, Converter
-from pipeline.documents.opening import Opener
-from pipeline.documents.passwords import Passwords, read_patterned
-from pipeline.local.elasticsearch import LocalNode
-from pipeline.pages.process import UNIT_PAGES, PageServices, recipe_of
-from pipeline.pages.recipe import CurrentRecipe, Request
-from pipeline.projection.projector import Projector
-from pipeline.rendering.conversion.confinement import ConversionLimits
-from pipeline.rendering.host.pool import SandboxPool
-from pipeline.rendering.protocol import RenderLimits
-from pipeline.search import Index, Layout
-from pipeline.sources import Containers, Listing, SourceCache, SourceFiles, list_folder, place_url
-from pipeline.vision.budget import Budget
-from pipeline.vision.endpoint.asking import Asker, Model, Models
-from pipeline.vision.endpoint.client import VlmClient
-from pipeline.vision.endpoint.limits import Limiter, LocalLimiter
-from pipeline.vision.model.model_reader import EscalationPolicy, ModelReader
-from pipeline.vision.ocr.local_reader import LocalReader
-from pipeline.vision.ocr.process import has_packages
-from pipeline.vision.profile import Profile, kept_profile, load_profile
-from pipeline.vision.reader import AnswerCache, Reader
+
+if TYPE_CHECKING:
+    from pipeline.analysis.estimate import Pace
+    from pipeline.analysis.inspect import Inspector
+    from pipeline.archive import Archive
+    from pipeline.batches.messages import Walk
+    from pipeline.core.leases import FileLeases, Leases
+    from pipeline.documents.conversion import Converter
+    from pipeline.documents.opening import Opener
+    from pipeline.documents.passwords import Passwords
+    from pipeline.pages.process import PageServices
+    from pipeline.pages.recipe import CurrentRecipe
+    from pipeline.rendering.protocol import RenderLimits
+    from pipeline.search.index import Index
+    from pipeline.sources import Listing, SourceCache, SourceFiles
+    from pipeline.vision.budget import Budget
+    from pipeline.vision.endpoint.asking import Asker, Models
+    from pipeline.vision.endpoint.client import VlmClient
+    from pipeline.vision.endpoint.limits import Limiter, LocalLimiter
+    from pipeline.vision.ocr.local_reader import LocalReader
+    from pipeline.vision.profile import Profile
+    from pipeline.vision.reader import AnswerCache, Reader
+
 
 #: Pages in hand for each call in flight: with 2 the endpoint is kept 0.98 busy, with 1 only 0.6 (simulated).
 PAGES_IN_HAND = 2
@@ -55,28 +54,40 @@ def open_archive(settings: Settings, cancel: CancelToken | None = None) -> Archi
         ServiceRefused: its location cannot be used.
         SettingsError: no installed package speaks its protocol.
     """
+    from pipeline.archive import Archive, Store
+
     return Archive(Store(settings.archive_url, cancel))
 
 
 def open_files(settings: Settings, cancel: CancelToken, opener: Opener, cache: SourceCache) -> SourceFiles:
     """Return the way to the bytes of sources; the opener looks into containers."""
+    from pipeline.sources import Containers, SourceFiles
+
     containers = Containers(opener, cache, settings.max_container_depth)
     return SourceFiles(cache, settings.max_file_bytes, cancel, containers)
 
 
 def open_cache(settings: Settings) -> SourceCache:
     """Return the cache of what lies in buckets and in containers."""
+    from pipeline.sources import SourceCache
+
     return SourceCache(settings.home / "cache" / "sources", settings.source_cache_mb << 20)
 
 
 def open_converter(settings: Settings) -> Converter:
     """Return what makes PDFs of slides, office files and the like, as many at once as there are processors."""
+    from pipeline.core.threads import PrioritySemaphore
+    from pipeline.documents.conversion import Converter
+    from pipeline.rendering.conversion.confinement import ConversionLimits
+
     limits = ConversionLimits(settings.conversion_seconds, settings.conversion_memory_mb, settings.max_sheet_pages)
     return Converter(limits, PrioritySemaphore(os.cpu_count() or 1))
 
 
 def own_folders(settings: Settings) -> tuple[str, ...]:
     """Return the URLs of the folders that are never walked: our own."""
+    from pipeline.sources import place_url
+
     return place_url(str(settings.home)), place_url(settings.archive_url)
 
 
@@ -86,11 +97,15 @@ def list_source_folder(walk: Walk, settings: Settings) -> Listing:
     Raises:
         ServiceUnavailable, ServiceRefused: its bucket cannot be listed now, or not at all.
     """
+    from pipeline.sources import list_folder
+
     return list_folder(walk.url, walk.root, walk.cursor, own_folders(settings))
 
 
 def open_leases(settings: Settings) -> FileLeases:
     """Return the leases that the processes of this machine share."""
+    from pipeline.core.leases import FileLeases
+
     return FileLeases(settings.home / "leases")
 
 
@@ -100,6 +115,8 @@ def elasticsearch_url(settings: Settings) -> str:
     Raises:
         ServiceRefused: none is set and the local node does not run.
     """
+    from pipeline.local.elasticsearch import LocalNode
+
     url = settings.elasticsearch_url or LocalNode(settings.home).status().url
     if url is None:
         raise ServiceRefused(
@@ -117,6 +134,9 @@ def open_index(settings: Settings) -> Index:
         ServiceRefused: there is none.
         SettingsError: its URL cannot be used.
     """
+    from pipeline.search import Layout
+    from pipeline.search.index import Index
+
     key = settings.elasticsearch_api_key
     return Index(
         elasticsearch_url(settings),
@@ -132,6 +152,8 @@ def open_vlm(settings: Settings) -> VlmClient:
     Raises:
         SettingsError: its URL or key cannot be used.
     """
+    from pipeline.vision.endpoint.client import VlmClient
+
     return VlmClient(
         settings.vlm_url,
         settings.vlm_api_key,
@@ -148,6 +170,8 @@ def open_text_vlm(settings: Settings) -> VlmClient:
     Raises:
         SettingsError: its URL or key cannot be used.
     """
+    from pipeline.vision.endpoint.client import VlmClient
+
     text = models_of(settings).text
     assert text is not None
     return VlmClient(
@@ -167,6 +191,8 @@ def open_asker(settings: Settings, limiter: Limiter, budget: Budget | None = Non
     Raises:
         SettingsError: its URL or key cannot be used.
     """
+    from pipeline.vision.endpoint.asking import Asker
+
     return Asker(open_vlm(settings), limiter, revision=settings.vlm_model_revision, budget=budget)
 
 
@@ -176,12 +202,16 @@ def open_text_asker(settings: Settings, limiter: Limiter, budget: Budget | None 
     Raises:
         SettingsError: its URL or key cannot be used.
     """
+    from pipeline.vision.endpoint.asking import Asker
+
     text = models_of(settings).text
     return Asker(open_text_vlm(settings), limiter, revision=text.revision, budget=budget) if text else None
 
 
 def models_of(settings: Settings) -> Models:
     """Return who is asked what."""
+    from pipeline.vision.endpoint.asking import Model, Models
+
     vision = Model(settings.vlm_model, settings.vlm_model_revision)
     if not settings.text_url:
         return Models(vision)
@@ -191,6 +221,8 @@ def models_of(settings: Settings) -> Models:
 
 def open_limiter(settings: Settings) -> LocalLimiter:
     """Return the limits of a process that works alone."""
+    from pipeline.vision.endpoint.limits import LocalLimiter
+
     return LocalLimiter(settings.vlm_concurrency, settings.vlm_requests_per_minute, settings.vlm_tokens_per_minute)
 
 
@@ -214,18 +246,27 @@ def open_reader(
     `profile` holds the questions asked of the model, the standard ones when None. Without a fleet, leases are shared by
     the processes of this machine, and the limits are those of this process. `budget` bounds what its calls cost.
     """
-    cache = AnswerCache(archive, shared.leases if shared else open_leases(settings))
+    from pipeline.vision.model.conversation import EscalationPolicy
+    from pipeline.vision.model.model_reader import ModelReader
+    from pipeline.vision.ocr.local_reader import LocalReader
+    from pipeline.vision.profile import load_profile
+    from pipeline.vision.reader import AnswerCache
+
+    cache = AnswerCache(archive.answers, shared.leases if shared else open_leases(settings))
     if not settings.uses_model:
         return LocalReader(cache)
     limiter = shared.limiter if shared else open_limiter(settings)
     asker, text = open_asker(settings, limiter, budget), open_text_asker(settings, limiter, budget)
-    again = EscalationPolicy(settings.vlm_again_tokens, settings.vlm_repetition_penalty or None, _open_ocr(cache))
-    return ModelReader(models_of(settings), asker, cache, profile or load_profile(), text, again)
+    policy = EscalationPolicy(settings.vlm_again_tokens, settings.vlm_repetition_penalty or None, _open_ocr(cache))
+    return ModelReader(models_of(settings), asker, cache, profile or load_profile(), text, policy)
 
 
 def _open_ocr(cache: AnswerCache) -> LocalReader | None:
     """Return what reads a page that the model cannot; its process starts with the first one. None where the extra
     `local` is not installed."""
+    from pipeline.vision.ocr.local_reader import LocalReader
+    from pipeline.vision.ocr.process import has_packages
+
     return LocalReader(cache) if has_packages() else None
 
 
@@ -235,12 +276,16 @@ def open_passwords(settings: Settings) -> Passwords:
     Raises:
         SettingsError: their file cannot be read.
     """
+    from pipeline.documents.passwords import Passwords, read_patterned
+
     patterned = read_patterned(settings.passwords_file) if settings.passwords_file else ()
     return Passwords(patterned, settings.passwords, settings.passwords_command)
 
 
 def render_limits(settings: Settings) -> RenderLimits:
     """Return the limits of the sandbox."""
+    from pipeline.rendering.protocol import RenderLimits
+
     return RenderLimits(
         page_seconds=settings.page_seconds,
         memory_mb=settings.sandbox_memory_mb,
@@ -259,6 +304,8 @@ def pages_in_hand(settings: Settings) -> int:
 
 def units_at_once(settings: Settings) -> int:
     """Return how many ranges a process works at once."""
+    from pipeline.pages.process import UNIT_PAGES
+
     return UNITS_PER_HAND * (pages_in_hand(settings) // UNIT_PAGES) + 2
 
 
@@ -276,6 +323,14 @@ def open_page_services(
         SettingsError: a setting cannot be used.
         ServiceRefused: the archive or the cluster cannot be used.
     """
+    from pipeline.core.threads import ContextThreads, PrioritySemaphore
+    from pipeline.core.url_signing import Signer
+    from pipeline.documents.conversion import ArchivedConversions
+    from pipeline.documents.opening import Opener
+    from pipeline.pages.process import PageServices
+    from pipeline.projection.projector import Projector
+    from pipeline.rendering.host.pool import SandboxPool
+
     pages = pages_in_hand(settings)
     ranges = settings.worker_concurrency or units_at_once(settings)
     passwords = open_passwords(settings)
@@ -313,6 +368,8 @@ def open_cropper(settings: Settings, opener: Opener) -> Iterator[Opener]:
 
     Those of the opener are held by documents whose pages wait to be read, and so for these.
     """
+    from pipeline.rendering.host.pool import SandboxPool
+
     with closing(SandboxPool(1, render_limits(settings))) as sandboxes:
         yield replace(opener, sandboxes=sandboxes)
 
@@ -324,6 +381,9 @@ def open_looker(settings: Settings, cancel: CancelToken) -> Iterator[SourceFiles
     Raises:
         SettingsError: a setting cannot be used.
     """
+    from pipeline.documents.opening import Opener
+    from pipeline.rendering.host.pool import SandboxPool
+
     with closing(SandboxPool(1, render_limits(settings))) as sandboxes:
         opener = Opener(sandboxes, open_passwords(settings), open_converter(settings))
         yield open_files(settings, cancel, opener, open_cache(settings))
@@ -343,7 +403,11 @@ def open_current_recipe(
     Raises:
         SettingsError: a setting, or the collection's profile, cannot be used.
     """
-    kept = archive.collection(collection)
+    from pipeline.pages.process import recipe_of
+    from pipeline.pages.recipe import CurrentRecipe
+    from pipeline.vision.profile import kept_profile, load_profile
+
+    kept = archive.collections[collection].newest()
     if profile is None:
         profile = kept_profile(kept.profile, kept.own_profile) if kept else load_profile()
     tag = language or (kept.language if kept else settings.language)
@@ -361,7 +425,10 @@ def open_planner(
     Raises:
         SettingsError: a setting cannot be used.
     """
-    request = Request(collection, "", archive.newest_deletion(collection), today.recipe)
+    from pipeline.analysis.estimate import ArchiveMemory
+    from pipeline.pages.recipe import Request
+
+    request = Request(collection, "", archive.deletions[collection].newest_revision(), today.recipe)
     memory = ArchiveMemory(archive, request, today.profile, today.models)
     with open_inspector(settings, cancel, today.profile) as inspector:
         yield replace(inspector, language=today.recipe.language, memory=memory)
@@ -369,6 +436,8 @@ def open_planner(
 
 def pace(settings: Settings) -> Pace:
     """Return what bounds how fast the vision model is asked."""
+    from pipeline.analysis.estimate import Pace
+
     return Pace(settings.vlm_concurrency, settings.vlm_requests_per_minute, settings.vlm_tokens_per_minute)
 
 
@@ -381,6 +450,11 @@ def open_inspector(settings: Settings, cancel: CancelToken, profile: Profile | N
     Raises:
         SettingsError: a setting cannot be used.
     """
+    from pipeline.analysis.inspect import Inspector
+    from pipeline.documents.opening import Opener
+    from pipeline.rendering.host.pool import SandboxPool
+    from pipeline.vision.profile import load_profile
+
     processors = os.cpu_count() or 1
     passwords = open_passwords(settings)
     with closing(SandboxPool(processors, render_limits(settings))) as sandboxes:

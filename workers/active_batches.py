@@ -45,7 +45,7 @@ class ActiveBatches:
 
     def live(self, batch_id: str) -> Batch | None:
         """Return a batch that is to go on, or None. The archive is read: `refresh` may be some seconds old."""
-        batch = self._archive.batch(batch_id)
+        batch = self._archive.batches[batch_id].newest()
         live = is_live(batch)
         # Running messages of a batch whose budget is used up finish the pages that the budget has paid for.
         goes_on = live or (batch is not None and is_out_of_budget(batch))
@@ -96,7 +96,7 @@ class ActiveBatches:
                 log.warning("batches cannot be closed now", cause=str(error))
 
     def _close(self, batch_id: str, ledgers: dict[str, BatchLedger]) -> None:
-        batch = self._archive.batch(batch_id)
+        batch = self._archive.batches[batch_id].newest()
         if batch is None or not is_live(batch):
             if batch is not None and is_out_of_budget(batch):
                 self._project(batch)

@@ -12,7 +12,7 @@ from celery import Celery
 from kombu.entity import Queue
 
 from pipeline.core.settings import Settings, load
-from pipeline.search.write import BULK_TIMEOUT_SECONDS
+from pipeline.search import BULK_TIMEOUT_SECONDS
 from pipeline.services import units_at_once
 from workers.redis.connection import ANSWER_SECONDS, CONNECT_SECONDS, broker_url
 from workers.redis.queues import KEY_PREFIX, LANES

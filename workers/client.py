@@ -13,8 +13,6 @@ from pipeline.core.models import UNBOUNDED, Allowance, Batch, BatchEntry, Lane
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
 from pipeline.vision.profile import Profile
-from workers.app import app
-from workers.publishing import publish
 from workers.redis.connection import connect
 from workers.redis.heartbeats import WorkerInfo, living_workers
 from workers.redis.queues import RedisQueues
@@ -53,6 +51,10 @@ class Fleet:
 
     def publish(self, messages: Iterable[Message], lane: Lane | str) -> int:
         """Put messages into a lane, and return their number. Wait while Redis is away."""
+        # Celery is slow to import, and `pagesight status` publishes no message.
+        from workers.app import app
+        from workers.publishing import publish
+
         return publish(app, messages, lane, self._cancel)
 
     def enqueue(self, request: EnqueueRequest, roots: Iterable[str], shown: Iterable[str]) -> Batch:

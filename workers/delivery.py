@@ -61,7 +61,7 @@ class Delivery:
         message, process = self.message, self.process
         if isinstance(message, Part | Pages) and len(deaths) >= SPLIT_DEATHS and not message.suspect:
             log.warning("split", deaths=len(deaths))
-            chunk = process.archive.walk(message.batch).chunk(message.chunk)
+            chunk = process.archive.journal(message.batch).chunk(message.chunk)
             return [*split(message, len(chunk.entries))] if chunk else []
         cancel = self._cancel_token()
         try:

@@ -72,7 +72,7 @@ class FleetMonitor:
         """
         pending = self._unarchived
         try:
-            newest = self._archive.fleet()
+            newest = self._archive.fleet.newest()
             if pending is not None and (newest is None or newest.revision <= pending.seen):
                 newest = halt(self._archive, pending.error)
         except ServiceRefused:

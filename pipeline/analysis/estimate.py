@@ -24,12 +24,12 @@ from pipeline.core.models import Answer, Document, FileState, Reading, RenderedP
 from pipeline.pages.plan import plan
 from pipeline.pages.recipe import Request
 from pipeline.pages.registration import still_holds
-from pipeline.vision.endpoint.asking import Model, Models, PromptRequest, asked_key
+from pipeline.vision.endpoint.asking import Model, Models, PromptRequest, request_key
 from pipeline.vision.endpoint.cost import MAX_IMAGE_TOKENS, NO_COST, Cost, call_cost, first_bands
 from pipeline.vision.profile import Profile, Question
 from pipeline.vision.profile.conditions import page_facts
-from pipeline.vision.profile.parsing import told
-from pipeline.vision.quality.checks import cleaned
+from pipeline.vision.profile.parsing import condition_values
+from pipeline.vision.quality.cleanup import clean_answer
 from pipeline.vision.quality.stitching import merge
 
 #: Documents, and pages of them, whose answers are looked at to measure what these take: they lie evenly among all.
@@ -59,7 +59,7 @@ class ArchiveMemory:
 
     def source(self, url: str, state: FileState) -> Source | None:
         """Return what was archived of a place, where that still holds."""
-        known = self._archive.source(self._request.collection, source_id(url))
+        known = self._archive.sources(self._request.collection)[source_id(url)].newest()
         return known if known is not None and still_holds(known, state, self._request) else None
 
     def due(self, document: Document) -> Collection[int]:
@@ -78,24 +78,24 @@ class ArchiveMemory:
             if not (question.is_asked(known) if complete else question.may_be_asked(known)):
                 continue
             model = self._models.of(question)
-            asked = model.asked(question, language)
-            found = self._first_answers(question, model, asked, page, crops)
+            prompt_request = model.request(question, language)
+            found = self._first_answers(question, model, prompt_request, page, crops)
             there = [answer for answer in found if answer is not None]
             if len(there) == len(found):
-                parts = [cleaned(answer.content, question.empty_answer)[0] for answer in there]
-                known |= told(parts[0] if len(parts) == 1 else merge(parts).text, question)
+                parts = [clean_answer(answer.content, question.empty_answer)[0] for answer in there]
+                known |= condition_values(parts[0] if len(parts) == 1 else merge(parts).text, question)
             else:
                 complete = False
             missing = len(found) - len(there) if is_first else 0
             archived += len(found) - missing
             if missing:
-                each = call_cost(asked.prompt, asked.max_tokens, page.width_px, page.height_px)
+                each = call_cost(prompt_request.prompt, prompt_request.max_tokens, page.width_px, page.height_px)
                 cost = sum([each] * missing, cost)
                 calls[question.name] += missing
         return Asking(cost, archived, calls)
 
     def _first_answers(
-        self, question: Question, model: Model, asked: PromptRequest, page: RenderedPage, crops: Crops
+        self, question: Question, model: Model, prompt_request: PromptRequest, page: RenderedPage, crops: Crops
     ) -> list[Answer | None]:
         """Return the archived answers of the calls with which a question is first asked; None for each that is missing.
 
@@ -104,12 +104,12 @@ class ArchiveMemory:
         bands = first_bands(question, page)
         parts: list[str | None] = [None]
         if bands > 1:
-            if not self._archive.answer_keys(page.pixels_sha256):
+            if not self._archive.answers.keys(page.pixels_sha256):
                 return [None] * bands
             with suppress(OutcomeError):  # one that cannot be shown in parts is asked about as a whole
                 parts = [crop.pixels_sha256 for crop in crops(bands)]
-        keys = (asked_key(model.name, model.revision, page.pixels_sha256, asked, part) for part in parts)
-        return [self._archive.answer(key) for key in keys]
+        keys = (request_key(model.name, model.revision, page.pixels_sha256, prompt_request, part) for part in parts)
+        return [self._archive.answers.get(key) for key in keys]
 
     def _is_first(self, pixels_sha256: str) -> bool:
         identifier = int(pixels_sha256[:15], 16)
@@ -196,7 +196,7 @@ def page_tokens(profile: Profile, language: str, rates: Rates | None) -> int:
 
 def measure(archive: Archive, collection: str, models: Models) -> Rates | None:
     """Return what answers of these models took in a collection, else anywhere; None where there are none."""
-    answers = _sample(archive, [collection], models) or _sample(archive, archive.collections(), models)
+    answers = _sample(archive, [collection], models) or _sample(archive, archive.collections.names(), models)
     if not answers:
         return None
     questions: dict[str, list[Answer]] = {}
@@ -215,15 +215,15 @@ def _sample(archive: Archive, collections: Iterable[str], models: Models) -> lis
     chosen = names[:: max(1, len(names) // SAMPLE_DOCUMENTS)][:SAMPLE_DOCUMENTS]
     pages = SAMPLE_PAGES // max(1, len(chosen))
     keys = chain.from_iterable(_keys(archive, *document, pages) for document in chosen)
-    answers = (archive.answer(key) for key in dict.fromkeys(keys))
+    answers = (archive.answers.get(key) for key in dict.fromkeys(keys))
     found = [answer for answer in answers if answer is not None and answer.model in models.names]
     return sorted(found, key=lambda answer: answer.asked_at)[-SAMPLE_ANSWERS:]
 
 
 def _keys(archive: Archive, collection: str, document: str, pages: int) -> Iterator[str]:
     """Yield the keys of the answers that the last pages of a document rest on."""
-    numbers = sorted(archive.revisions(collection, document))[-pages:]
-    for reading in archive.readings(collection, document, numbers):
+    numbers = sorted(archive.readings(collection, document).newest_revisions())[-pages:]
+    for reading in archive.readings(collection, document).newest(numbers):
         if isinstance(reading, Reading):
             yield from reading.answers
 

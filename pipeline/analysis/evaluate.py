@@ -166,7 +166,7 @@ def _match(
 
 def _live(archive: Archive, collection: str, document: str) -> Iterator[Reading]:
     """Yield the newest readings of a document's pages that were not deleted, by page number."""
-    return (reading for reading in archive.readings(collection, document) if isinstance(reading, Reading))
+    return (reading for reading in archive.readings(collection, document).newest() if isinstance(reading, Reading))
 
 
 def _score(file: str, expected: str, page: int | None, readings: list[Reading]) -> Scored:

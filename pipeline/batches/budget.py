@@ -74,7 +74,9 @@ class BatchBudget:
         with self._lock:
             pages, self._pages = self._pages, 0
         if tokens or pages:
-            self._archive.append_drawn(self._batch.id, lambda newest: _more(newest, tokens=-tokens, pages=-pages))
+            self._archive.reservations[self._batch.id].append(
+                lambda newest: _more(newest, tokens=-tokens, pages=-pages)
+            )
 
     def _take_pages(self, wanted: int) -> int:
         with self._lock:
@@ -91,7 +93,7 @@ class BatchBudget:
 
     def _draw(self, kind: Kind, wanted: int, *, at_least: int) -> int:
         """Draw so much or more of what is left, or all of it; nothing where there is less than `at_least`."""
-        batch = self._archive.batch(self._batch.id) or self._batch
+        batch = self._archive.batches[self._batch.id].newest() or self._batch
         limit = getattr(batch.budget, kind)
         drawn = 0
 
@@ -101,7 +103,7 @@ class BatchBudget:
             drawn = min(left, max(wanted, left // PART_DRAWN)) if left >= at_least else 0
             return _more(newest, **{kind: drawn}) if drawn or newest is None else None
 
-        self._archive.append_drawn(batch.id, successor)
+        self._archive.reservations[batch.id].append(successor)
         if drawn < wanted:
             self._batch = batch  # as it was when its budget had no room
         return drawn
@@ -114,7 +116,7 @@ class BatchBudget:
         cause = f"the budget of {getattr(batch.budget, kind):,} {kind} is used up"
         changed = {"revision": batch.revision + 1, "state": "paused", "cause": cause}
         with suppress(RevisionTaken):
-            self._archive.append_batch(batch.model_copy(update=changed))
+            self._archive.batches[batch.id].create(batch.model_copy(update=changed))
 
 
 def is_out_of_budget(batch: Batch) -> bool:

@@ -43,7 +43,7 @@ def complete_part(
         Stopped: the patience has ended while it was away.
     """
     archive = verification.projector.archive
-    records = archive.walk(request.batch)
+    records = archive.journal(request.batch)
     if not registered and _begun(records, chunk, part) is None:
         return None
     documents: Counter[str] = Counter()
@@ -65,9 +65,9 @@ def close_chunk(records: BatchJournal, chunk: str) -> Outcome | None:
     archived = records.chunk(chunk)
     assert archived is not None
     numbers = parts_of(len(archived.entries))
-    if len(records.parts(chunk)) < len(numbers):
+    if len(records.ended_parts(chunk)) < len(numbers):
         return None
-    return records.close_chunk(chunk, total(filter(None, (records.part(chunk, part) for part in numbers))))
+    return records.closed.add(chunk, total(filter(None, (records.part(chunk, part) for part in numbers))))
 
 
 def total(outcomes: Iterable[Outcome]) -> Outcome:
@@ -98,10 +98,10 @@ def _begun(records: BatchJournal, chunk: str, part: int) -> list[PendingDocument
 
 
 def _is_read(begun: PendingDocument, entry: BatchEntry, request: Request, archive: Archive) -> bool:
-    source = archive.source(request.collection, source_id(entry.url))
+    source = archive.sources(request.collection)[source_id(entry.url)].newest()
     if source is None or source.document is None or source.document.id != begun.document:
         return True  # another document lies there by now, and has its own messages
-    newest = archive.revisions(request.collection, begun.document)
+    newest = archive.readings(request.collection, begun.document).newest_revisions()
     if all(newest.get(page, 0) > begun.known.get(page, 0) for page in begun.due):
         return True
     return is_overtaken(archive, request.collection, begun.document, request.deletions_seen)
@@ -110,7 +110,7 @@ def _is_read(begun: PendingDocument, entry: BatchEntry, request: Request, archiv
 def _end_of(entry: BatchEntry, request: Request, verification: Verification) -> tuple[str, Counter[str]] | None:
     """Return how a source ended, and its pages; None where it has not."""
     archive = verification.projector.archive
-    source = archive.source(request.collection, source_id(entry.url))
+    source = archive.sources(request.collection)[source_id(entry.url)].newest()
     if source is None:
         return None
     verification.source(source)

@@ -38,7 +38,7 @@ def _change(
             return None
         return _state(newest.revision + 1 if newest else 1, state, error)
 
-    return archive.append_fleet(successor)
+    return archive.fleet.append(successor)
 
 
 def _state(

@@ -77,7 +77,7 @@ class BatchContext:
 
 def handle_part(message: Part, job: BatchContext) -> list[Message]:
     """Register the sources of a part, and work those whose pages fit into a range."""
-    records = job.tools.archive.walk(message.batch)
+    records = job.tools.archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
     if chunk is None:
         return []
@@ -89,12 +89,12 @@ def handle_part(message: Part, job: BatchContext) -> list[Message]:
 def handle_pages(message: Pages, job: BatchContext) -> list[Message]:
     """Work pages of a document that an earlier message registered."""
     archive = job.tools.archive
-    records = archive.walk(message.batch)
+    records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
     if chunk is None or records.part(message.chunk, message.part) is not None:
         return []
     entry = chunk.entries[message.part * PART_SOURCES + message.entry]
-    source = archive.source(job.batch.collection, source_id(entry.url))
+    source = archive.sources(job.batch.collection)[source_id(entry.url)].newest()
     if source is not None and source.document is not None and source.document.id == message.document:
         follow = _work_document(message, entry, source, source.document, job)
     else:
@@ -113,16 +113,16 @@ def project(message: Project, tools: PageServices, cancel: CancelToken) -> None:
     projector = replace(tools.projector, cancel=cancel)
     archive = tools.archive
     for document in message.documents:
-        projector.pages(archive.readings(message.collection, document))
+        projector.pages(archive.readings(message.collection, document).newest())
     projector.documents(message.collection, message.documents)
-    sources = (archive.source(message.collection, identifier) for identifier in message.sources)
+    sources = (archive.sources(message.collection)[identifier].newest() for identifier in message.sources)
     projector.sources(source for source in sources if source is not None)
 
 
 def quarantine(message: Part | Pages, evidence: str, job: BatchContext) -> list[Message]:
     """End a page, or a source of which no page is known, that killed its process each time it was worked alone."""
     archive = job.tools.archive
-    records = archive.walk(message.batch)
+    records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
     assert chunk is not None
     assert message.entry is not None
@@ -134,7 +134,7 @@ def quarantine(message: Part | Pages, evidence: str, job: BatchContext) -> list[
         _projector(job).sources([failed])
         records.begin(message.chunk, message.part, message.entry, PartState(documents=()))
     else:
-        source = archive.source(job.batch.collection, source_id(entry.url))
+        source = archive.sources(job.batch.collection)[source_id(entry.url)].newest()
         if source is not None and source.document is not None and source.document.id == message.document:
             _quarantine_pages(message, source, error, job)
     if is_quiet(records, message.chunk, message.part, job.request, archive):
@@ -176,7 +176,7 @@ class _PartHandler:
         begun = PartState(documents=tuple(map(self._begun, large)))
         if large or self._message.suspect:
             message = self._message
-            records = self._job.tools.archive.walk(message.batch)
+            records = self._job.tools.archive.journal(message.batch)
             records.begin(message.chunk, message.part, message.entry, begun)
         left = self._work_here([found for found in due if not self._is_large(found)], again=True)
         if left:
@@ -267,7 +267,7 @@ class _PartHandler:
         message, archive = self._message, self._job.tools.archive
         if message.entry is None:
             complete_part(message.chunk, message.part, self._request, self._verification, registered=True)
-        elif is_quiet(archive.walk(message.batch), message.chunk, message.part, self._request, archive):
+        elif is_quiet(archive.journal(message.batch), message.chunk, message.part, self._request, archive):
             complete_part(message.chunk, message.part, self._request, self._verification)
 
 
@@ -348,7 +348,7 @@ def _work_document(
 
 def _leave_if_replaced(source: Source, document: Document, job: BatchContext) -> None:
     """Take a place from pages that were read while another document came to lie there: who saw that came too early."""
-    now = job.tools.archive.source(source.collection, source_id(source.url))
+    now = job.tools.archive.sources(source.collection)[source_id(source.url)].newest()
     if now is None or now.document is None or now.document.id != document.id:
         leave(_projector(job), source.collection, document.id, source.path)
 
@@ -360,7 +360,8 @@ def _quarantine_pages(message: Pages, source: Source, error: Quarantined, job: B
     part = PageSlice(source, document, message.pages)
     work = WorkUnit(request.collection, request.batch, job.batch.language, request.deletions_seen, (part,))
     known = {
-        reading.page_number: reading for reading in archive.readings(request.collection, document.id, message.pages)
+        reading.page_number: reading
+        for reading in archive.readings(request.collection, document.id).newest(message.pages)
     }
     saved = []
     for page in message.pages:

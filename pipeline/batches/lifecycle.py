@@ -61,7 +61,7 @@ def begin_batch(
         profile=kept.profile,
         own_profile=kept.own_profile,
         sources=tuple(sources),
-        deletions_seen=archive.newest_deletion(kept.name),
+        deletions_seen=archive.deletions[kept.name].newest_revision(),
         revision=1,
         state="working",
         started_at=now,
@@ -74,7 +74,7 @@ def begin_batch(
     name(batch)
     if lane is not None:
         archive.open_batch(batch.id)
-    archive.append_batch(batch)
+    archive.batches[batch.id].create(batch)
     return batch
 
 
@@ -89,10 +89,10 @@ def close_killed(archive: Archive, leases: FileLeases) -> list[Batch]:
     """Archive the end of those batches of this machine whose process was killed, and return them."""
     closed = []
     for key in leases.abandoned():
-        batch = archive.batch(key.removeprefix(_LEASE)) if key.startswith(_LEASE) else None
+        batch = archive.batches[key.removeprefix(_LEASE)].newest() if key.startswith(_LEASE) else None
         if batch is not None and batch.state == "working":
             closed.append(batch.model_copy(update={"revision": batch.revision + 1, "state": "killed"}))
-            archive.append_batch(closed[-1])
+            archive.batches[closed[-1].id].create(closed[-1])
     return closed
 
 
@@ -112,4 +112,4 @@ def _collection(
         changed = newest.model_copy(update=asked)
         return None if changed == newest else changed.model_copy(update={"revision": newest.revision + 1})
 
-    return archive.append_collection(name, successor)
+    return archive.collections[name].append(successor)

@@ -36,9 +36,9 @@ def walk_folder(message: Walk, archive: Archive, lister: Lister) -> Iterator[Mes
     Raises:
         ServiceUnavailable: the place cannot be listed now.
     """
-    records = archive.walk(message.batch)
+    records = archive.journal(message.batch)
     identifier = folder_id(message.root, message.url, message.cursor)
-    folder = records.folder(identifier)
+    folder = records.folders.get(identifier)
     if folder is None:
         listing, sources = _archive_sources(message, identifier, records, lister)
         folder = Folder(
@@ -49,7 +49,7 @@ def walk_folder(message: Walk, archive: Archive, lister: Lister) -> Iterator[Mes
             folders=listing.folders,
             next_cursor=listing.cursor,
         )
-        folder = records.add_folder(identifier, folder)
+        folder = records.folders.add(identifier, folder)
     yield from due_messages(message.batch, identifier, folder, records)
 
 
@@ -58,28 +58,28 @@ def add_members(part: Part, found: Iterable[FoundFile], archive: Archive) -> lis
 
     It is archived before the part can end. So whoever sees that every chunk has ended has seen all of them.
     """
-    records = archive.walk(part.batch)
+    records = archive.journal(part.batch)
     whole, identifier = members_id(replace(part, entry=None)), members_id(part)
     for known in dict.fromkeys((whole, identifier)):
-        listing = records.members(known)
+        listing = records.members.get(known)
         if listing is not None:
             return list(_due_parts(part.batch, known, listing.sources, records))
     sizes, _ = _archive_chunks(records, identifier, sorted(map(_entry, found), key=_place))
     if not sizes:
         return []
-    listing = records.add_members(identifier, MemberListing(sources=tuple(sizes)))
+    listing = records.members.add(identifier, MemberListing(sources=tuple(sizes)))
     return list(_due_parts(part.batch, identifier, listing.sources, records))
 
 
 def name_sources(archive: Archive, batch: str, entries: Iterable[BatchEntry]) -> None:
     """Archive the sources that a batch names itself; its first message has them worked. Memory stays flat."""
-    records = archive.walk(batch)
+    records = archive.journal(batch)
     identifier = folder_id("", "", "")
     sources = []
     for number, chunk in enumerate(batched(entries, CHUNK_SOURCES)):
-        records.add_chunk(chunk_id(identifier, number), Chunk(entries=tuple(chunk)))
+        records.chunks.add(chunk_id(identifier, number), Chunk(entries=tuple(chunk)))
         sources.append(len(chunk))
-    records.add_folder(
+    records.folders.add(
         identifier, Folder(root="", url="", cursor="", sources=tuple(sources), folders=(), next_cursor="")
     )
 
@@ -101,20 +101,20 @@ def following(folder: Folder) -> Iterator[tuple[str, str]]:
 
 def all_due_messages(batch: Batch, archive: Archive) -> Iterator[Message]:
     """Yield every message that a queued batch still needs: for when the queue has lost them, or never had them."""
-    records = archive.walk(batch.id)
+    records = archive.journal(batch.id)
     for place in _roots(batch):
         waiting = [place]
         while waiting:
             root, url, cursor = waiting.pop()
             identifier = folder_id(root, url, cursor)
-            folder = records.folder(identifier)
+            folder = records.folders.get(identifier)
             if folder is None:
                 yield Walk(batch.id, root, url, cursor)
                 continue
             yield from _due_parts(batch.id, identifier, folder.sources, records)
             waiting += [(root, *next_place) for next_place in following(folder)]
-    for identifier in records.member_listing_ids():
-        listing = records.members(identifier)
+    for identifier in records.members.names():
+        listing = records.members.get(identifier)
         assert listing is not None
         yield from _due_parts(batch.id, identifier, listing.sources, records)
 
@@ -123,8 +123,8 @@ def _due_parts(batch: str, identifier: str, sources: Iterable[int], records: Bat
     """Yield those parts of a listing's chunks that have not ended."""
     for number, entries in enumerate(sources):
         chunk = chunk_id(identifier, number)
-        if records.closed(chunk) is None:
-            ended = records.parts(chunk)
+        if records.closed.get(chunk) is None:
+            ended = records.ended_parts(chunk)
             yield from (Part(batch, chunk, part) for part in parts_of(entries) if part not in ended)
 
 
@@ -165,7 +165,7 @@ def _archive_chunks(records: BatchJournal, folder: str, entries: list[BatchEntry
     start = 0
     while start < len(entries):
         chunk = Chunk(entries=tuple(entries[start : start + CHUNK_SOURCES]))
-        kept = records.add_chunk(chunk_id(folder, len(sizes)), chunk)
+        kept = records.chunks.add(chunk_id(folder, len(sizes)), chunk)
         sizes.append(len(kept.entries))
         last = _place(kept.entries[-1])
         start = bisect_right(entries, last, lo=start, key=_place)

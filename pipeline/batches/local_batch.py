@@ -77,7 +77,7 @@ def index_batch(
         except PagesightError as error:
             halted = error
         ended = _end(batch, tools, tally, halted)
-        tools.archive.append_batch(ended)
+        tools.archive.batches[ended.id].create(ended)
     refused = _project(ended, tools)
     return ended, halted or refused
 

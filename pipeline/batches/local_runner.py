@@ -357,7 +357,7 @@ class _LocalRun:
     def _repeat(self, source: Source) -> None:
         """Add a second place to a document that was worked in this run already."""
         assert source.document is not None
-        readings = self._tools.archive.readings(self._request.collection, source.document.id)
+        readings = self._tools.archive.readings(self._request.collection, source.document.id).newest()
         live = [
             with_place(self._tools.archive, reading, source) for reading in readings if isinstance(reading, Reading)
         ]

@@ -68,7 +68,7 @@ class BatchLedger:
     _begun: dict[tuple[str, int], PartState] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._records = self.archive.walk(self.batch.id)
+        self._records = self.archive.journal(self.batch.id)
 
     def progress(self) -> BatchProgress:
         """Read what is new, and return how the batch stands."""
@@ -112,14 +112,14 @@ class BatchLedger:
         ]
 
     def _read_folders(self) -> None:
-        for identifier in self._records.folder_ids():
+        for identifier in self._records.folders.names():
             if identifier not in self._folders:
-                folder = self._records.folder(identifier)
+                folder = self._records.folders.get(identifier)
                 assert folder is not None
                 self._folders[identifier] = folder
-        for identifier in self._records.member_listing_ids():
+        for identifier in self._records.members.names():
             if identifier not in self._members:
-                listing = self._records.members(identifier)
+                listing = self._records.members.get(identifier)
                 assert listing is not None
                 self._members[identifier] = (sum(listing.sources), len(listing.sources))
 
@@ -134,9 +134,9 @@ class BatchLedger:
         )
 
     def _read_closed(self) -> None:
-        for chunk in self._records.closed_ids():
+        for chunk in self._records.closed.names():
             if chunk not in self._closed:
-                outcome = self._records.closed(chunk)
+                outcome = self._records.closed.get(chunk)
                 assert outcome is not None
                 self._closed.add(chunk)
                 self._closed_sum = total((self._closed_sum, outcome))
@@ -149,7 +149,7 @@ class BatchLedger:
                 del read[key]
 
     def _read_parts(self, chunk: str) -> list[int]:
-        ended = self._records.parts(chunk)
+        ended = self._records.ended_parts(chunk)
         for part in ended:
             if (chunk, part) not in self._parts:
                 outcome = self._records.part(chunk, part)
@@ -162,7 +162,7 @@ class BatchLedger:
         documents = found = done = 0
         for document in self._documents(chunk, part):
             documents += 1
-            newest = self.archive.revisions(self.batch.collection, document.document)
+            newest = self.archive.readings(self.batch.collection, document.document).newest_revisions()
             left = sum(newest.get(page, 0) <= document.known.get(page, 0) for page in document.due)
             found += document.pages
             done += document.pages - left
@@ -191,7 +191,7 @@ def end_if_done(archive: Archive, book: BatchLedger) -> Batch | None:
 
 def end_batch(archive: Archive, batch_id: str, state: str, progress: BatchProgress) -> Batch | None:
     """Archive that a batch has ended so; None where it had ended before."""
-    batch = archive.batch(batch_id)
+    batch = archive.batches[batch_id].newest()
     if batch is None or batch.state not in UNENDED:
         archive.close_batch(batch_id)
         return None
@@ -208,7 +208,7 @@ def end_batch(archive: Archive, batch_id: str, state: str, progress: BatchProgre
         }
     )
     try:
-        archive.append_batch(ended)
+        archive.batches[ended.id].create(ended)
     except RevisionTaken:
         return None
     archive.close_batch(batch_id)
@@ -245,7 +245,7 @@ def _change(archive: Archive, batch_id: str, changes: Callable[[Batch], dict[str
             return batch
         changed = changed.model_copy(update={"revision": batch.revision + 1})
         try:
-            archive.append_batch(changed)
+            archive.batches[changed.id].create(changed)
         except RevisionTaken:
             continue
         return changed
@@ -270,7 +270,7 @@ def unended(archive: Archive, batch_id: str) -> Batch:
     Raises:
         SettingsError: there is no such batch, or it has ended.
     """
-    batch = archive.batch(batch_id)
+    batch = archive.batches[batch_id].newest()
     if batch is None:
         raise SettingsError(f"there is no batch {batch_id!r}", remedy="`pagesight batches` lists them.")
     if batch.lane is None or batch.state not in UNENDED:

@@ -117,7 +117,7 @@ def _ask(
     settings: Settings, archive: Archive, question: str, language: str, pages: list[PageCandidate]
 ) -> tuple[list[PageAnswer], Usage]:
     cancel = CancelToken()
-    cache = AnswerCache(archive, open_leases(settings))
+    cache = AnswerCache(archive.answers, open_leases(settings))
     with closing(open_asker(settings, open_limiter(settings))) as asker, interruptible(cancel):
         enquiry = PageQuestion(question, language, archive, asker, cache, cancel)
         with AskProgress(len(pages), cancel, stderr()) as progress:
@@ -178,7 +178,7 @@ def _page_json(hit: Hit, archive: Archive) -> dict[str, Any]:
         "document": asdict(hit.document),
         "page": hit.page_number,
         "label": hit.page_label,
-        "image": archive.image_location(hit.image_key) if hit.image_key else None,
+        "image": archive.images.location(hit.image_key) if hit.image_key else None,
     }
 
 

@@ -29,7 +29,7 @@ def cancel(batch: BatchId, as_json: Json = False) -> None:
     """End a batch: workers leave it within seconds. What is done stays, and nothing revives the rest by itself."""
     settings = load()
     archive = open_archive(settings)
-    cancelled = archive.batch(batch)
+    cancelled = archive.batches[batch].newest()
     if cancelled is None or cancelled.state != "cancelled":
         cancelled = cancel_batch(archive, batch)
     project_batch(archive, settings, cancelled)

@@ -57,7 +57,7 @@ def delete(
         target = None
         if document is not None:
             target = find_document(index, document, name)["document"]["id"]
-        elif archive.collection(name) is None:
+        elif archive.collections[name].newest() is None:
             raise SettingsError(f"there is no collection {name!r}", remedy="`pagesight status` shows what there is.")
         _ask(yes, f"{document} of collection {name}" if document else f"the whole collection {name}", purge)
         index.ensure()

@@ -106,7 +106,7 @@ def _probed(name: str, open_client: Callable[[], VlmClient]) -> Iterator[Check]:
     try:
         with closing(open_client()) as client:
             for probed in probe(client):
-                yield Check(f"{name}: {probed.what}", True, probed.found)
+                yield Check(f"{name}: {probed.feature}", True, probed.result)
     except PagesightError as error:
         yield Check(name, False, str(error), error.remedy)
 

@@ -25,7 +25,7 @@ PUBLISH_SECONDS = 30.0
 
 
 def open_fleet(settings: Settings, archive: Archive, cancel: CancelToken) -> Fleet:
-    """Connect to the fleet. Celery is imported here rather than above: that takes longer than most commands do.
+    """Connect to the fleet. Nothing is sent yet.
 
     Raises:
         ServiceRefused: no Redis is configured and the local one does not run.

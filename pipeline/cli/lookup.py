@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError, SettingsError
-from pipeline.search import Index
+from pipeline.search.index import Index
 
 
 def require_collection(archive: Archive, collection: str | None) -> None:
@@ -15,8 +15,10 @@ def require_collection(archive: Archive, collection: str | None) -> None:
     Raises:
         SettingsError: there is not.
     """
-    if collection is not None and archive.collection(collection) is None:
-        raise SettingsError(f"there is no collection {collection!r}", remedy=f"There are: {archive.collections()}.")
+    if collection is not None and archive.collections[collection].newest() is None:
+        raise SettingsError(
+            f"there is no collection {collection!r}", remedy=f"There are: {archive.collections.names()}."
+        )
 
 
 def require_error_class(error: str | None) -> None:

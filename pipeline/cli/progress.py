@@ -6,17 +6,20 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from datetime import timedelta
-from types import TracebackType
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from pipeline.analysis.inspect import Totals
-from pipeline.batches.local_runner import RunTally
 from pipeline.cli.output import plain, printable
 from pipeline.core.models import DocumentStatus, PageStatus
-from pipeline.core.retry import CancelToken
+
+if TYPE_CHECKING:  # `status` shows a rate, and opens no documents
+    from types import TracebackType
+
+    from pipeline.analysis.inspect import Totals
+    from pipeline.batches.local_runner import RunTally
+    from pipeline.core.retry import CancelToken
 
 #: Seconds between plain lines.
 LINE_SECONDS = 10.0

@@ -85,7 +85,7 @@ def redescribe(
                 cancel,
                 _is_here if local else _is_anywhere,
             )
-            for name in ([collection] if collection else archive.collections())
+            for name in ([collection] if collection else archive.collections.names())
         ]
     chosen = list(_bounded(found, max_pages))
     if not as_json:

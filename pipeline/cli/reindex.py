@@ -129,8 +129,12 @@ class ReindexProgress(LiveProgress):
 
 def _pages(archive: Archive, names: list[str] | None) -> int:
     """Return how many pages the archive has readings of. Only names are read."""
-    collections = archive.collections() if names is None else names
-    return sum(len(archive.revisions(name, document)) for name in collections for document in archive.documents(name))
+    collections = archive.collections.names() if names is None else names
+    return sum(
+        len(archive.readings(name, document).newest_revisions())
+        for name in collections
+        for document in archive.documents(name)
+    )
 
 
 def _pruned(projector: Projector, keep: int, dry_run: bool) -> tuple[tuple[str, ...], bool]:

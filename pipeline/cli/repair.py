@@ -85,9 +85,9 @@ def repair(
 
 def _things(archive: Archive, names: list[str] | None) -> int:
     """Return how many documents, sources and batches there are to be looked at. Only names are read."""
-    collections = archive.collections() if names is None else names
-    inside = sum(len(archive.documents(name)) + len(archive.source_ids(name)) for name in collections)
-    return inside + len(archive.batches())
+    collections = archive.collections.names() if names is None else names
+    inside = sum(len(archive.documents(name)) + len(archive.sources(name).names()) for name in collections)
+    return inside + len(archive.batches.names())
 
 
 def _printer(progress: Progress) -> Callable[[Difference], None]:

@@ -43,7 +43,7 @@ def resume(
     if batch is None and raised != UNBOUNDED:
         raise SettingsError("a budget is that of one batch", remedy="Name the batch: `pagesight batches` lists them.")
     if batch is None:
-        before = archive.fleet()
+        before = archive.fleet.newest()
         state = states.resume(archive)
         if before is not None and before.state == "halted":
             words = (

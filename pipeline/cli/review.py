@@ -273,7 +273,7 @@ def _page_readers(
 ) -> Iterator[PageReaders]:
     """Make a reader for each profile, by default for the collection's. They share the limits of the endpoint."""
     shared = FleetServices(open_leases(settings), open_limiter(settings))
-    known = archive.collection(collection)
+    known = archive.collections[collection].newest()
     pages = pages_in_hand(settings)
     with ExitStack() as stack:
         usual = kept_profile(known.profile, known.own_profile) if known else load_profile()

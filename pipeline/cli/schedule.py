@@ -80,7 +80,7 @@ def list_schedules(as_json: Json = False) -> None:
     """List schedules, with their last and their next run."""
     settings = load()
     archive, now = open_archive(settings), datetime.now(UTC)
-    found = [(schedule, archive.newest_run(name)) for name, schedule in settings.schedules.items()]
+    found = [(schedule, archive.runs[name].newest()) for name, schedule in settings.schedules.items()]
     if as_json:
         print_json({"schedules": [_schedule_json(schedule, last, archive, now) for schedule, last in found]})
         return
@@ -129,10 +129,10 @@ def history(
     """List the runs of schedules, newest first."""
     settings = load()
     archive, now = open_archive(settings), datetime.now(UTC)
-    names = [name] if name else [known for known in archive.schedules() if known != SWEEP]
-    if name and name != SWEEP and name not in archive.schedules():
+    names = [name] if name else [known for known in archive.runs.names() if known != SWEEP]
+    if name and name != SWEEP and name not in archive.runs.names():
         _schedule(settings, name)
-    runs = heapq.merge(*map(archive.runs_of, names), key=lambda one: one.started_at, reverse=True)
+    runs = heapq.merge(*map(archive.runs.latest_of, names), key=lambda one: one.started_at, reverse=True)
     shown = ((one, _outcome(one, archive, now)) for one in runs)
     found = list(islice(((one, outcome) for one, outcome in shown if not failed or _is_bad(outcome)), limit))
     if as_json:
@@ -202,7 +202,7 @@ def _claim(schedule: Schedule, context: RunContext) -> Run:
 
 def _outcome(run: Run, archive: Archive, now: datetime) -> str | None:
     """Return how a run ended; None while it goes on."""
-    if run.outcome is None and has_died(run, archive.heard_of(run.schedule), now):
+    if run.outcome is None and has_died(run, archive.runs.heartbeat(run.schedule), now):
         return DIED
     return run.outcome
 

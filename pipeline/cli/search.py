@@ -94,7 +94,7 @@ def _hit_json(hit: Hit, archive: Archive) -> dict[str, Any]:
         "score": hit.score,
         "description": hit.description,
         "highlights": {field: [_emphasised(part) for part in parts] for field, parts in hit.highlights.items()},
-        "image": archive.image_location(hit.image_key) if hit.image_key else None,
+        "image": archive.images.location(hit.image_key) if hit.image_key else None,
     }
 
 

@@ -58,7 +58,7 @@ def key(
     if role not in ROLES:
         raise SettingsError(f"there is no role {role!r}", remedy=f"The roles are {', '.join(ROLES)}.")
     with closing(open_index(load())) as index:
-        made = index.create_key(role, name or f"pagesight-{role}", expires)
+        made = index.security.create_key(role, name or f"pagesight-{role}", expires)
     if as_json:
         print_json(asdict(made))
     else:

@@ -13,7 +13,7 @@ from pipeline.cli.output import plain, print_json, stdout
 from pipeline.core.settings import Settings, load
 from pipeline.kibana import differences as kibana_differences
 from pipeline.kibana import install as install_kibana
-from pipeline.search import Index
+from pipeline.search.index import Index
 from pipeline.services import open_index
 
 EXAMPLES = """
@@ -38,7 +38,7 @@ def setup(
     """Bring a cluster, and Kibana, to what this version of Pagesight needs."""
     settings = load()
     with closing(open_index(settings)) as index:
-        left_alone = index.roles_left_alone()
+        left_alone = index.security.roles_left_alone()
         changes = _differences(index, settings) if check else _install(index, settings)
     if as_json:
         print_json({"differences" if check else "changed": changes, "roles_left_alone": left_alone})
@@ -48,12 +48,12 @@ def setup(
 
 
 def _install(index: Index, settings: Settings) -> list[str]:
-    changes = [*index.install(), *index.install_roles()]
+    changes = [*index.install(), *index.security.install_roles()]
     return changes + list(install_kibana(settings, settings.kibana_space) if settings.kibana_url else ())
 
 
 def _differences(index: Index, settings: Settings) -> list[str]:
-    found = [*index.differences(), *index.role_differences()]
+    found = [*index.differences(), *index.security.role_differences()]
     return found + list(kibana_differences(settings, settings.kibana_space) if settings.kibana_url else ())
 
 

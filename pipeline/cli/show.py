@@ -70,8 +70,8 @@ def _with_location(record: dict[str, Any], archive: Archive) -> dict[str, Any]:
     if image is None:
         return record
     locations = {
-        "location": archive.image_location(image["key"]),
-        "thumbnail_location": archive.image_location(image["thumbnail_key"]),
+        "location": archive.images.location(image["key"]),
+        "thumbnail_location": archive.images.location(image["thumbnail_key"]),
     }
     return record | {"image": image | locations}
 

@@ -123,11 +123,11 @@ class StatusCollector:
 
     def fleet(self) -> FleetState:
         """Return whether the workers may work."""
-        return self._archive.fleet() or RUNNING
+        return self._archive.fleet.newest() or RUNNING
 
     def open_batches(self, collection: str | None = None) -> list[str]:
         """Return the ids of the queued batches that have not ended, oldest first."""
-        found = (self._archive.batch(name) for name in self._archive.open_batches())
+        found = (self._archive.batches[name].newest() for name in self._archive.open_batches())
         return [
             batch.id
             for batch in found
@@ -136,7 +136,7 @@ class StatusCollector:
 
     def batch(self, batch_id: str) -> BatchStatus | None:
         """Return how a batch stands; None where there is none."""
-        batch = self._archive.batch(batch_id)
+        batch = self._archive.batches[batch_id].newest()
         if batch is None:
             return None
         if batch.lane is None and batch.state in UNENDED:
@@ -146,14 +146,16 @@ class StatusCollector:
                 batch, _ended_progress(batch), _average(batch, sum(batch.pages.values()), batch.ended_at)
             )
         progress = self._books.setdefault(batch_id, BatchLedger(self._archive, batch)).progress()
-        return BatchStatus(batch, progress, self._rate(batch, progress.pages_done), self._archive.drawn(batch.id))
+        return BatchStatus(
+            batch, progress, self._rate(batch, progress.pages_done), self._archive.reservations[batch.id].newest()
+        )
 
     def queues(self, away: Unreachable) -> Queues | None:
         """Return what Redis tells; None where it does not, or where nobody has ever needed one."""
         try:
             return self._look()
         except (ServiceRefused, ServiceUnavailable) as error:
-            if self._settings.redis_url or self._archive.open_batches() or self._archive.fleet() is not None:
+            if self._settings.redis_url or self._archive.open_batches() or self._archive.fleet.newest() is not None:
                 away.errors.append(error)
             return None
 
@@ -192,8 +194,8 @@ class StatusCollector:
 
 def recent_batches(archive: Archive, collection: str | None = None) -> Iterator[Batch]:
     """Yield the batches of the archive, newest first."""
-    for name in reversed(archive.batches()):
-        batch = archive.batch(name)
+    for name in reversed(archive.batches.names()):
+        batch = archive.batches[name].newest()
         if batch is not None and collection in (None, batch.collection):
             yield batch
 

@@ -183,7 +183,7 @@ class StatusView:
         Raises:
             SettingsError: there is not.
         """
-        if self._batch_id is not None and self._archive.batch(self._batch_id) is None:
+        if self._batch_id is not None and self._archive.batches[self._batch_id].newest() is None:
             raise SettingsError(f"there is no batch {self._batch_id!r}", remedy="`pagesight batches` lists them.")
 
     def look(self) -> StatusSnapshot:

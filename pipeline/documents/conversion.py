@@ -111,7 +111,7 @@ class ArchivedConversions:
             file.seek(0)
             if _sha256(file) != document_id:
                 raise SourceChanged("the file changed while it was converted")
-            self.archive.save_conversion(document_id, CONVERSION_REVISION, pdf, conversion)
+            self.archive.conversions.save(document_id, CONVERSION_REVISION, pdf, conversion)
             return pdf, conversion
 
         return find_or_make(
@@ -125,7 +125,7 @@ class ArchivedConversions:
         )[0]
 
     def _find(self, document_id: str, cancel: CancelToken) -> tuple[BinaryIO, Conversion] | None:
-        conversion = self.archive.conversion(document_id, CONVERSION_REVISION)
+        conversion = self.archive.conversions.get(document_id, CONVERSION_REVISION)
         if conversion is None or self._is_cut_short(conversion):
             return None
 
@@ -134,7 +134,7 @@ class ArchivedConversions:
             return held or self.cache.fetch(name, state, conversion.sha256, chunks, cancel)
 
         try:
-            pdf = self.archive.open_conversion(document_id, CONVERSION_REVISION, fetch)
+            pdf = self.archive.conversions.open(document_id, CONVERSION_REVISION, fetch)
         except SourceChanged:  # two converted it, and one has written over the other's PDF just now
             return None
         return None if pdf is None else (pdf, conversion)

@@ -18,7 +18,7 @@ from pipeline.kibana.building import lines
 from pipeline.kibana.bundle import Bundle, digest
 from pipeline.kibana.client import KibanaClient
 from pipeline.kibana.errors import no_encryption_key
-from pipeline.search.security import kibana_reader
+from pipeline.search.roles import kibana_reader
 
 Object = dict[str, Any]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 
 from pydantic import ValidationError
 
@@ -68,17 +67,18 @@ def findings(
 
 
 def _findings(archive: Archive, looked: ArchiveCounts, advance: Callable[[], None]) -> Iterator[ArchiveFinding]:
-    for collection in archive.collections():
+    for collection in archive.collections.names():
         looked.collections += 1
-        yield from _checked(partial(archive.collection, collection), f"collections/{collection}", collection)
+        yield from _checked(archive.collections[collection].newest, f"collections/{collection}", collection)
         for document in archive.documents(collection):
             looked.documents += 1
             yield from _document(archive, collection, document, looked)
             advance()
-        for identifier in archive.source_ids(collection):
+        sources = archive.sources(collection)
+        for identifier in sources.names():
             looked.sources += 1
             name = f"sources/{collection}/{identifier}"
-            yield from _checked(partial(archive.source, collection, identifier), name, collection)
+            yield from _checked(sources[identifier].newest, name, collection)
             advance()
 
 
@@ -96,10 +96,11 @@ def _document(archive: Archive, collection: str, document: str, looked: ArchiveC
         if isinstance(reading, ArchiveFinding):
             yield reading
         elif isinstance(reading, Reading) and any(_missing(archive, reading, images)):
-            images = archive.image_keys(document)  # it may have grown since it was listed
+            images = archive.images.keys(document)  # it may have grown since it was listed
             missing = list(_missing(archive, reading, images))
             # The page may have been purged since its reading was opened: then a tombstone came first.
-            if missing and archive.revisions(collection, document).get(reading.page_number) == reading.revision:
+            newest = archive.readings(collection, document).page(reading.page_number)
+            if missing and newest.newest_revision() == reading.revision:
                 yield from missing
 
 
@@ -107,11 +108,11 @@ def _readings(archive: Archive, collection: str, document: str) -> Iterator[Read
     """Yield the newest reading of each page; from the first damaged one on they are read one by one."""
     last = 0
     try:
-        for reading in archive.readings(collection, document):
+        for reading in archive.readings(collection, document).newest():
             last = reading.page_number
             yield reading
     except ValidationError:
-        for page, revision in sorted(archive.revisions(collection, document).items()):
+        for page, revision in sorted(archive.readings(collection, document).newest_revisions().items()):
             if page > last:
                 yield _reading(archive, collection, document, page, revision)
 
@@ -120,7 +121,7 @@ def _reading(
     archive: Archive, collection: str, document: str, page: int, revision: int
 ) -> Reading | Tombstone | ArchiveFinding:
     try:
-        return archive.reading(collection, document, page, revision)
+        return archive.readings(collection, document).page(page).revision(revision)
     except ValidationError:
         name = reading_name(collection, document, page, revision)
         return ArchiveFinding(Flaw.UNREADABLE, name, collection, document, page)
@@ -133,7 +134,7 @@ def _missing(archive: Archive, reading: Reading, images: set[str]) -> Iterator[A
             if key not in images:
                 yield ArchiveFinding(Flaw.IMAGE_MISSING, key, *place)
     for pixels in sorted({key.partition("-")[0] for key in reading.answers}):
-        kept = archive.answer_keys(pixels)
+        kept = archive.answers.keys(pixels)
         for key in reading.answers:
             if key.startswith(pixels) and key not in kept:
                 yield ArchiveFinding(Flaw.ANSWER_MISSING, answer_name(key), *place)

@@ -79,7 +79,9 @@ class Batches:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._batches = {name: batch for name in archive.batches() if (batch := archive.batch(name)) is not None}
+        self._batches = {
+            name: batch for name in archive.batches.names() if (batch := archive.batches[name].newest()) is not None
+        }
         self._open = {name: batch for name, batch in self._batches.items() if batch.lane and batch.state in UNENDED}
         self._named: dict[str, frozenset[int]] = {}
 
@@ -127,7 +129,7 @@ class Batches:
             if batch.collection == source.collection and self._covers(batch, source):
                 return batch
         # One that began after this was made has not been ended by anybody.
-        return self._batches.get(source.batch) or self._archive.batch(source.batch)
+        return self._batches.get(source.batch) or self._archive.batches[source.batch].newest()
 
     def _covers(self, batch: Batch, source: Source) -> bool:
         if batch.id == source.batch:
@@ -146,9 +148,9 @@ class Batches:
     def _names(self, batch_id: str) -> frozenset[int]:
         """Return hashes of the URLs that a batch names itself: a million URLs would be a hundred megabytes."""
         if batch_id not in self._named:
-            records = self._archive.walk(batch_id)
+            records = self._archive.journal(batch_id)
             identifier = folder_id("", "", "")
-            folder = records.folder(identifier)
+            folder = records.folders.get(identifier)
             numbers = range(len(folder.sources) if folder else 0)
             chunks = (records.chunk(chunk_id(identifier, number)) for number in numbers)
             self._named[batch_id] = frozenset(hash(entry.url) for chunk in chunks if chunk for entry in chunk.entries)
@@ -178,7 +180,7 @@ class Audit:
         """
         some: dict[str, dict[int, int]] = {}
         for document in self._archive.documents(collection):
-            some[document] = self._archive.revisions(collection, document)
+            some[document] = self._archive.readings(collection, document).newest_revisions()
             if sum(map(len, some.values())) >= CHUNK:
                 yield from self._documents(collection, some)
                 some = {}
@@ -186,8 +188,10 @@ class Audit:
 
     def sources(self, collection: str) -> Iterator[Difference]:
         """Yield how the records of a collection's sources differ, and which pages nobody has read or is going to."""
-        for names in batched(self._archive.source_ids(collection), CHUNK):
-            sources = [source for name in names if (source := self._archive.source(collection, name)) is not None]
+        for names in batched(self._archive.sources(collection).names(), CHUNK):
+            sources = [
+                source for name in names if (source := self._archive.sources(collection)[name].newest()) is not None
+            ]
             versions = self._versions(SOURCES, [source_record_id(source) for source in sources])
             for source in sources:
                 self.advance()
@@ -201,7 +205,7 @@ class Audit:
             versions = self._versions(BATCHES, [batch.id for batch in some])
             for batch in some:
                 self.advance()
-                newest = self._archive.batch(batch.id) or batch
+                newest = self._archive.batches[batch.id].newest() or batch
                 kind = _compared(newest.revision, versions.get(batch.id))
                 if kind is not None:
                     why = _why(newest.revision, versions.get(batch.id))
@@ -230,7 +234,7 @@ class Audit:
         self, collection: str, document: str, versions: Mapping[int, int | None], version: int | None
     ) -> Iterator[Difference]:
         """Look at a document of which some name differs, as the archive is now: it may have gone on since."""
-        revisions = self._archive.revisions(collection, document)
+        revisions = self._archive.readings(collection, document).newest_revisions()
         for page, revision in sorted(revisions.items()):
             if versions.get(page) != revision:
                 yield from self._page(collection, document, page, revision, versions.get(page))
@@ -241,7 +245,7 @@ class Audit:
     def _page(
         self, collection: str, document: str, page: int, revision: int, version: int | None
     ) -> Iterator[Difference]:
-        reading = self._archive.reading(collection, document, page, revision)
+        reading = self._archive.readings(collection, document).page(page).revision(revision)
         kind = _compared(reading.revision, version) if isinstance(reading, Reading) else _of_deleted(version)
         if kind is None or (isinstance(reading, Reading) and self.batches.is_at(reading.batch)):
             return
@@ -251,7 +255,7 @@ class Audit:
 
     def _document_record(self, collection: str, document: str, total: int, version: int | None) -> Iterator[Difference]:
         live: Reading | None = None
-        for reading in self._archive.readings(collection, document):
+        for reading in self._archive.readings(collection, document).newest():
             if isinstance(reading, Reading):
                 live = reading
                 if self.batches.is_at(reading.batch):
@@ -283,7 +287,7 @@ class Audit:
         document = source.document
         if document is None:
             return
-        read = self._archive.revisions(source.collection, document.id)
+        read = self._archive.readings(source.collection, document.id).newest_revisions()
         missing = tuple(page for page in range(1, document.pages + 1) if page not in read)
         if missing and not self.batches.leaves_out(source):
             yield Difference(
@@ -304,7 +308,7 @@ class Audit:
     def _unknown_pages(self, collection: str | None) -> Iterator[Difference]:
         ids = self.projector.index.queries.record_ids(PAGES, collection=collection)
         for (name, document), some in groupby(ids, key=_document_of):
-            revisions = self._archive.revisions(name, document)
+            revisions = self._archive.readings(name, document).newest_revisions()
             for identifier in some:
                 page = int(identifier.rpartition(":")[2])
                 if page not in revisions:
@@ -327,13 +331,14 @@ class Audit:
                 yield Difference(DifferenceKind.RECORD_UNKNOWN, what, identifier, _UNKNOWN, of)
 
     def _is_document(self, identifier: str) -> bool:
-        return bool(self._archive.revisions(*identifier.split(":")))
+        return bool(self._archive.readings(*identifier.split(":")).newest_revisions())
 
     def _is_source(self, identifier: str) -> bool:
-        return self._archive.source(*identifier.split(":")) is not None
+        collection, source = identifier.split(":")
+        return self._archive.sources(collection)[source].newest() is not None
 
     def _is_batch(self, identifier: str) -> bool:
-        return self._archive.batch(identifier) is not None
+        return self._archive.batches[identifier].newest() is not None
 
     def _versions(self, alias: str, ids: list[str]) -> dict[str, int]:
         projector = self.projector

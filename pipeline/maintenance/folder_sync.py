@@ -167,8 +167,8 @@ def take_away(comparison: FolderComparison, projector: Projector, *, delete: boo
 
 def _known(archive: Archive, collection: str) -> Iterator[Source]:
     """Yield the sources of a collection of which something is known."""
-    for identifier in archive.source_ids(collection):
-        source = archive.source(collection, identifier)
+    for identifier in archive.sources(collection).names():
+        source = archive.sources(collection)[identifier].newest()
         if source is not None and (source.document or source.error):
             yield source
 
@@ -181,7 +181,7 @@ def _places(archive: Archive, collection: str) -> Counter[str]:
 def _lies_nowhere(archive: Archive, collection: str, document: str, places: Counter[str]) -> bool:
     if places[document] > 0:
         return False
-    readings = (reading for reading in archive.readings(collection, document) if isinstance(reading, Reading))
+    readings = (reading for reading in archive.readings(collection, document).newest() if isinstance(reading, Reading))
     return not any(reading.document.path for reading in readings)
 
 

@@ -110,10 +110,10 @@ def stale_documents(
     """
     seen: set[int] = set()
     found: dict[int, StaleDocument] = {}
-    for identifier in archive.source_ids(collection):
+    for identifier in archive.sources(collection).names():
         if cancel.stopped:
             raise Stopped("stopped while stale pages were looked for")
-        source = archive.source(collection, identifier)
+        source = archive.sources(collection)[identifier].newest()
         if source is None or source.document is None or not conditions.meet_source(source):
             continue
         number = int(source.document.id[:15], 16)
@@ -124,7 +124,7 @@ def stale_documents(
         seen.add(number)
         stale = [
             reading
-            for reading in archive.readings(collection, source.document.id)
+            for reading in archive.readings(collection, source.document.id).newest()
             if isinstance(reading, Reading) and _is_meant(reading, recipe, conditions, tally, describes=describes)
         ]
         if stale:

@@ -30,7 +30,7 @@ def request_deletion(archive: Archive, collection: str, document: str | None, pu
             requested_at=datetime.now(UTC),
         )
 
-    return archive.append_deletion(collection, next_deletion)
+    return archive.deletions[collection].append(next_deletion)
 
 
 def carry_out(deletion: Deletion, projector: Projector) -> int:
@@ -69,7 +69,7 @@ def clean_up_behind(
 
     Its own writer has to, since the purge is over; `pixels_sha256` are those of the page, where it was rendered.
     """
-    deletions = archive.deletions(collection, deletions_seen)
+    deletions = archive.deletions[collection].after(deletions_seen)
     if any(deletion.purge and deletion.document_id in (None, document) for deletion in deletions):
         _purge(archive, collection, document, pixels_sha256)
 
@@ -79,8 +79,8 @@ def _forgotten(archive: Archive, deletion: Deletion, purged: Set[str]) -> Iterat
 
     Documents of which no page was read, and so none was buried, are purged by the way.
     """
-    for identifier in archive.source_ids(deletion.collection):
-        source = archive.source(deletion.collection, identifier)
+    for identifier in archive.sources(deletion.collection).names():
+        source = archive.sources(deletion.collection)[identifier].newest()
         if source is not None:
             yield forget_source(archive, source)
             if deletion.purge and source.document is not None and source.document.id not in purged:
@@ -88,7 +88,7 @@ def _forgotten(archive: Archive, deletion: Deletion, purged: Set[str]) -> Iterat
 
 
 def _buried(archive: Archive, deletion: Deletion, document: str) -> Iterator[Reading | Tombstone]:
-    for reading in archive.readings(deletion.collection, document):
+    for reading in archive.readings(deletion.collection, document).newest():
         buried = bury(archive, deletion.collection, document, reading.page_number, reading, deletion)
         if buried is not None:
             yield buried
@@ -96,10 +96,10 @@ def _buried(archive: Archive, deletion: Deletion, document: str) -> Iterator[Rea
 
 def _purge(archive: Archive, collection: str, document: str, pixels_sha256: str | None = None) -> None:
     """Remove a document's readings below their tombstones, and images and answers unless another collection has it."""
-    readings = list(archive.readings(collection, document))
+    readings = list(archive.readings(collection, document).newest())
     tombstones = {reading.page_number: reading.revision for reading in readings if isinstance(reading, Tombstone)}
-    archive.purge_readings(collection, document, tombstones)
-    if not any(_is_live(archive, name, document) for name in archive.collections()):
+    archive.readings(collection, document).purge(tombstones)
+    if not any(_is_live(archive, name, document) for name in archive.collections.names()):
         archive.purge_content(document, pixels_sha256)
 
 
@@ -107,5 +107,5 @@ def _is_live(archive: Archive, collection: str, document: str) -> bool:
     """Whether a page is there to stay: one that was read behind the back of a deletion is about to be buried."""
     return any(
         isinstance(reading, Reading) and not is_overtaken(archive, collection, document, reading.deletions_seen)
-        for reading in archive.readings(collection, document)
+        for reading in archive.readings(collection, document).newest()
     )

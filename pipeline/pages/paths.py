@@ -18,7 +18,7 @@ def with_place(archive: Archive, reading: Reading, source: Source) -> Reading:
 
 def leave(projector: Projector, collection: str, document: str, path: str) -> None:
     """Take a place from the pages of a document that lies there no more."""
-    readings = projector.archive.readings(collection, document)
+    readings = projector.archive.readings(collection, document).newest()
     changed = [remove_path(projector.archive, reading, path) for reading in readings if isinstance(reading, Reading)]
     projector.pages(changed)
     if changed:

@@ -30,7 +30,7 @@ def plan(document: Document, request: Request, archive: Archive, pages: Collecti
     deleted: list[int] = []
     known: dict[int, int] = {}
     due = set(range(1, document.pages + 1)) if pages is None else set(pages) & set(range(1, document.pages + 1))
-    for reading in archive.readings(request.collection, document.id, pages):
+    for reading in archive.readings(request.collection, document.id).newest(pages):
         if isinstance(reading, Reading) and _is_settled(reading, document, request):
             settled.append(reading)
         elif isinstance(reading, Tombstone) and reading.deletion > request.deletions_seen:

@@ -183,7 +183,7 @@ def _start_pages(
     Raises:
         SourceChanged, SourceVanished, SourceUnreadable: the file is not the one that was identified.
     """
-    newest = tools.archive.revisions(work.collection, part.document.id)
+    newest = tools.archive.readings(work.collection, part.document.id).newest_revisions()
     desk = _PageFinisher(part, work, tools, cancel, newest, on_page)
     state = part.source.state
     assert state is not None
@@ -294,7 +294,7 @@ class _PageFinisher:
         revision = self.newest.get(number)
         if revision is None:
             return None
-        return self.tools.archive.reading(self.work.collection, self.part.document.id, number, revision)
+        return self.tools.archive.readings(self.work.collection, self.part.document.id).page(number).revision(revision)
 
     def _read(
         self, number: int, rendered: RenderedPage | OutcomeError, known: Reading | Tombstone | None
@@ -330,7 +330,7 @@ class DocumentRerenderer:
     stage: Callable[[Stage], AbstractContextManager[None]] = _no_stage
 
     def crops(self, bands: int) -> tuple[RenderedCrop, ...]:
-        """Return the page in bands; see `pipeline.vision.reader.Sharper`."""
+        """Return the page in bands; see `pipeline.vision.reader.Rerenderer`."""
         with self._open() as opened:
             return opened.render_crops(self.number, bands)
 

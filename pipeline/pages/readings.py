@@ -54,7 +54,7 @@ def failed_reading(base: Reading, recipe: Recipe, error: OutcomeError, before: F
 def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render_revision: int) -> Reading:
     """Archive a page's image and return its reading so far: blank, with all that is known without asking anyone."""
     stem = image_stem(page.page_number, render_revision, page.pixels_sha256)
-    key, thumbnail_key = archive.save_image(base.document.id, stem, page.jpeg, page.thumbnail)
+    key, thumbnail_key = archive.images.save(base.document.id, stem, page.jpeg, page.thumbnail)
     image = ImageInfo(
         width=page.width_px,
         height=page.height_px,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.core.errors import EncryptedFile, OutcomeError
 from pipeline.core.models import Failure, Reading
-from pipeline.documents.passwords import Passwords
-from pipeline.vision.endpoint.asking import Models
-from pipeline.vision.profile import Profile
+
+if TYPE_CHECKING:  # the model's client is slow to import, and commands that only compare recipes never use it
+    from pipeline.documents.passwords import Passwords
+    from pipeline.vision.endpoint.asking import Models
+    from pipeline.vision.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def register(
     Returns the source, and what it was before where that was another document. Where the collection was deleted
     meanwhile, the source has neither document nor error.
     """
-    before = archive.source(request.collection, source_id(found.url))
+    before = archive.sources(request.collection)[source_id(found.url)].newest()
     now = _observe(found, before, request, opener, files, max_bytes)
 
     def successor(newest: Source | None) -> Source | None:
@@ -75,7 +75,7 @@ def register(
             return None
         return now.model_copy(update={"revision": newest.revision + 1 if newest else 1})
 
-    appended = archive.append_source(request.collection, found.url, successor)
+    appended = archive.sources(request.collection)[source_id(found.url)].append(successor)
     source = give_way(archive, appended, request.deletions_seen)
     moved = before is not None and before.document is not None and not _is_of(source, before.document)
     return source, before if moved else None
@@ -97,7 +97,7 @@ def source_failed(archive: Archive, source: Source, failure: Failure) -> Source:
         update = {"document": None, "error": failure, "revision": newest.revision + 1, "observed_at": datetime.now(UTC)}
         return newest.model_copy(update=update)
 
-    return archive.append_source(source.collection, source.url, successor)
+    return archive.sources(source.collection)[source_id(source.url)].append(successor)
 
 
 def quarantine_source(archive: Archive, url: str, request: Request, failure: Failure, files: SourceFiles) -> Source:
@@ -116,7 +116,7 @@ def quarantine_source(archive: Archive, url: str, request: Request, failure: Fai
             observed_at=datetime.now(UTC),
         )
 
-    return archive.append_source(request.collection, url, successor)
+    return archive.sources(request.collection)[source_id(url)].append(successor)
 
 
 def vanished_sources(
@@ -127,7 +127,7 @@ def vanished_sources(
     `seen` are the ids of the sources that were found this time; only the others are looked at.
     """
     for identifier in map(source_id, urls):
-        source = None if identifier in seen else archive.source(collection, identifier)
+        source = None if identifier in seen else archive.sources(collection)[identifier].newest()
         if source is not None and (source.document or source.error) and files.is_gone(source.url):
             yield source
 

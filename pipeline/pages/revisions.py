@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from pipeline.archive import Archive
+from pipeline.archive import Archive, source_id
 from pipeline.core.models import Deletion, PageStatus, Reading, Source, Tombstone
 from pipeline.sources import container_path, is_path_below
 
@@ -36,7 +36,7 @@ def save_reading(archive: Archive, reading: Reading, known: PageReading | None) 
         return _numbered(_lying_at(reading, paths, containers), newest.revision + 1)
 
     document = reading.document.id
-    saved = archive.append_reading(reading.collection, document, reading.page_number, known, successor)
+    saved = archive.readings(reading.collection, document).page(reading.page_number).advance(known, successor)
     overtaken = _newest_deletion(archive, reading.collection, document, reading.deletions_seen)
     if overtaken is None or not isinstance(saved, Reading):
         return saved
@@ -78,7 +78,7 @@ def bury(
             deletion=deletion.revision,
         )
 
-    return archive.append_reading(collection, document, page, known, tombstone)
+    return archive.readings(collection, document).page(page).advance(known, tombstone)
 
 
 def forget_source(archive: Archive, source: Source) -> Source:
@@ -90,7 +90,7 @@ def forget_source(archive: Archive, source: Source) -> Source:
             return None
         return newest.model_copy(update={"document": None, "error": None, "revision": newest.revision + 1})
 
-    return archive.append_source(source.collection, source.url, successor)
+    return archive.sources(source.collection)[source_id(source.url)].append(successor)
 
 
 def give_way(archive: Archive, source: Source, deletions_seen: int) -> Source:
@@ -120,17 +120,19 @@ def _change_paths(
         changed = _lying_at(newest, paths, (*newest.document.container, *containers))
         return _numbered(changed, newest.revision + 1)
 
-    changed = archive.append_reading(reading.collection, reading.document.id, reading.page_number, reading, successor)
+    changed = (
+        archive.readings(reading.collection, reading.document.id).page(reading.page_number).advance(reading, successor)
+    )
     assert changed is not None
     return changed
 
 
 def _newest_deletion(archive: Archive, collection: str, document: str | None, after: int) -> Deletion | None:
     """Return the newest deletion after number `after` that a document falls under, or, with None, the collection."""
-    if archive.newest_deletion(collection) <= after:
+    if archive.deletions[collection].newest_revision() <= after:
         return None
     fitting = [
-        deletion for deletion in archive.deletions(collection, after) if deletion.document_id in (None, document)
+        deletion for deletion in archive.deletions[collection].after(after) if deletion.document_id in (None, document)
     ]
     return fitting[-1] if fitting else None
 

@@ -141,12 +141,12 @@ class Reconciler:
 
     def _groups(self, collections: Sequence[str] | None) -> Iterator[Callable[[], ReconcileResult]]:
         archive = self._archive
-        for collection in archive.collections() if collections is None else collections:
-            for names in batched(archive.source_ids(collection), CHUNK):
+        for collection in archive.collections.names() if collections is None else collections:
+            for names in batched(archive.sources(collection).names(), CHUNK):
                 yield partial(self._sources, collection, names)
             for names in batched(archive.documents(collection), GROUP_DOCUMENTS):
                 yield partial(self._documents, collection, names)
-        for names in batched(archive.batches(), CHUNK):
+        for names in batched(archive.batches.names(), CHUNK):
             yield partial(self._batches, names, collections)
         if collections is None:
             yield self._runs
@@ -157,7 +157,7 @@ class Reconciler:
         total, some = ReconcileResult(), dict[str, dict[int, int]]()
         for document in documents:
             self._stop_if_asked()
-            some[document] = self._archive.revisions(collection, document)
+            some[document] = self._archive.readings(collection, document).newest_revisions()
             if sum(map(len, some.values())) >= CHUNK:
                 total, some = total + self._some_documents(collection, some), {}
         return total + self._some_documents(collection, some)
@@ -187,7 +187,7 @@ class Reconciler:
         document.live = len(document.revisions) - len(differing)
         if not differing:
             return
-        for reading in self._archive.readings(collection, document.name, differing):
+        for reading in self._archive.readings(collection, document.name).newest(differing):
             document.tally.add(reading)
             document.live += isinstance(reading, Reading)
             if isinstance(reading, Reading) or document.versions[reading.page_number] is not None:
@@ -212,7 +212,9 @@ class Reconciler:
 
     def _sources(self, collection: str, identifiers: list[str]) -> ReconcileResult:
         self._stop_if_asked()
-        sources = [source for name in identifiers if (source := self._archive.source(collection, name)) is not None]
+        sources = [
+            source for name in identifiers if (source := self._archive.sources(collection)[name].newest()) is not None
+        ]
         versions = self._versions(SOURCES, [source_record_id(source) for source in sources])
         if self.writes:
             self.projector.sources(
@@ -224,7 +226,7 @@ class Reconciler:
         return ReconcileResult(records=Counter({SOURCES: sum(map(_is_known, sources))}))
 
     def _batches(self, names: list[str], collections: Sequence[str] | None) -> ReconcileResult:
-        batches = [batch for name in names if (batch := self._archive.batch(name)) is not None]
+        batches = [batch for name in names if (batch := self._archive.batches[name].newest()) is not None]
         batches = [batch for batch in batches if collections is None or batch.collection in collections]
         versions = self._versions(BATCHES, [batch.id for batch in batches])
         if self.writes:
@@ -233,7 +235,7 @@ class Reconciler:
 
     def _runs(self) -> ReconcileResult:
         total = ReconcileResult()
-        for runs in batched(self._archive.runs(), CHUNK):
+        for runs in batched(self._archive.runs.latest(), CHUNK):
             versions = self._versions(RUNS, [run_record_id(run) for run in runs])
             if self.writes:
                 self.projector.runs(run for run in runs if versions.get(run_record_id(run)) != run.revision)

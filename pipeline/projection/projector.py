@@ -32,19 +32,8 @@ from pipeline.projection.records import (
     source_record,
     source_record_id,
 )
-from pipeline.search import (
-    BATCHES,
-    DOCUMENTS,
-    PAGES,
-    PAGES_WRITE,
-    RUNS,
-    SOURCES,
-    Index,
-    PagesIndex,
-    State,
-    Write,
-    Written,
-)
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, State, Write, Written
+from pipeline.search.index import Index, PagesIndex
 
 T = TypeVar("T")
 
@@ -99,7 +88,7 @@ class Projector:
             due = [
                 document
                 for document, version in versions.items()
-                if version != sum(self.archive.revisions(collection, document).values())
+                if version != sum(self.archive.readings(collection, document).newest_revisions().values())
             ]
 
     def sources(self, sources: Iterable[Source]) -> None:
@@ -184,7 +173,7 @@ class Projector:
 
     def _tally(self, collection: str, document: str) -> DocumentTally:
         tally = DocumentTally()
-        for reading in self.archive.readings(collection, document):
+        for reading in self.archive.readings(collection, document).newest():
             tally.add(reading)
         return tally
 
@@ -217,12 +206,13 @@ class Projector:
         """Yield the newest readings of those pages that have a newer one than was written."""
         newest: dict[tuple[str, str], dict[int, int]] = {}
         for reading in readings:
-            place = (reading.collection, _document(reading))
-            if place not in newest:
-                newest[place] = self.archive.revisions(*place)
-            revision = newest[place][reading.page_number]
+            document = (reading.collection, _document(reading))
+            of_document = self.archive.readings(*document)
+            if document not in newest:
+                newest[document] = of_document.newest_revisions()
+            revision = newest[document][reading.page_number]
             if revision > reading.revision:
-                yield self.archive.reading(*place, reading.page_number, revision)
+                yield of_document.page(reading.page_number).revision(revision)
 
     def _write_all(self, writes: Iterable[Write]) -> None:
         """Write records that must be accepted: a refusal means that the mapping is not ours."""

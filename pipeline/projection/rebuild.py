@@ -33,7 +33,8 @@ from pipeline.core.threads import repeating
 from pipeline.projection.catch_up import Reconciler, ReconcileResult
 from pipeline.projection.projector import CHUNK, Projector
 from pipeline.projection.records import page_id, page_record
-from pipeline.search import BATCHES, DOCUMENTS, PAGES, RUNS, SOURCES, Generation, Generations, State
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, RUNS, SOURCES, State
+from pipeline.search.generations import Generation, Generations
 
 T = TypeVar("T")
 #: Told of the step that goes on (`filling`, `comparing`, `following`) and of how many pages were looked at in it.
@@ -186,7 +187,7 @@ def intended_prune(projector: Projector, keep: int) -> Intended:
 
 def _refuse_lost_archive(projector: Projector) -> None:
     """Keep an archive that is lost, or not mounted, from taking everything that is found with it."""
-    if not projector.archive.collections() and _ask(projector, partial(projector.index.count, PAGES)):
+    if not projector.archive.collections.names() and _ask(projector, partial(projector.index.count, PAGES)):
         raise ServiceRefused(
             "archive",
             f"the archive at {projector.archive.url} is empty and the indices are not: nothing would be found any more",
@@ -308,10 +309,10 @@ def _disagreements(hidden: Projector, records: Counter[str]) -> list[str]:
 def _sampled(hidden: Projector) -> Iterator[Reading]:
     """Yield the newest readings of some pages, by chance."""
     archive = hidden.archive
-    documents = [(name, document) for name in archive.collections() for document in archive.documents(name)]
+    documents = [(name, document) for name in archive.collections.names() for document in archive.documents(name)]
     for name, document in random.sample(documents, min(SAMPLE, len(documents))):
-        page, revision = random.choice(sorted(archive.revisions(name, document).items()))
-        reading = archive.reading(name, document, page, revision)
+        page, revision = random.choice(sorted(archive.readings(name, document).newest_revisions().items()))
+        reading = archive.readings(name, document).page(page).revision(revision)
         if isinstance(reading, Reading):
             yield reading
 

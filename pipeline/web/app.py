@@ -116,7 +116,7 @@ class _Pages:
         key: str = request.path_params["path"]
         if not self._access.allows(request, UrlPrefix.IMAGES, key):
             raise HTTPException(HTTPStatus.FORBIDDEN)
-        data = await run_sync(self._archive.image, key) if is_image_key(key) else None
+        data = await run_sync(self._archive.images.get, key) if is_image_key(key) else None
         if data is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         return content(request, data, _type(key), FOR_EVER)

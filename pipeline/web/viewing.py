@@ -93,7 +93,7 @@ def find_page(archive: Archive, collection: str, document: str, number: int) -> 
     Names are listed once, and readings are had of the strip only.
     """
     around = range(max(number - STRIP_PAGES, 1), number + STRIP_PAGES + 1)
-    return tuple(archive.readings(collection, document, around))
+    return tuple(archive.readings(collection, document).newest(around))
 
 
 def view_page(reading: Reading, around: Sequence[Reading], signer: Signer) -> PageView:

@@ -89,7 +89,7 @@ def _image_of_page(fleet: Fleet, page: int) -> str:
         if isinstance(reading, Reading) and reading.page_number == page
     ]
     assert reading.image is not None
-    image = fleet.pagesight.archive.image(reading.image.key)
+    image = fleet.pagesight.archive.images.get(reading.image.key)
     assert image is not None
     return hashlib.sha256(image).hexdigest()
 

@@ -129,7 +129,7 @@ def test_a_model_that_refuses_halts_the_fleet_until_it_is_resumed(
     sixty_queued.until(lambda: answered(standin) >= 30)
     standin.have(fault)
     pagesight = sixty_queued.pagesight
-    sixty_queued.until(lambda: (fleet := pagesight.archive.fleet()) is not None and fleet.state == "halted")
+    sixty_queued.until(lambda: (fleet := pagesight.archive.fleet.newest()) is not None and fleet.state == "halted")
     sixty_queued.until(lambda: sixty_queued.queued()["unacked"] == 0)
     assert sixty_queued.queued()["normal"] > 0
     asked = standin.counters()["requests"]

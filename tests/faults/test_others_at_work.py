@@ -141,7 +141,7 @@ def test_a_file_that_is_no_longer_the_one_identified_is_an_outcome(
     pagesight.set(vlm_concurrency=2)
     standin.tell(latency_seconds=0.05)
     run = pagesight.start_index()
-    run.until(lambda: answered(standin) >= 10 and len(pagesight.archive.source_ids("default")) == 12)
+    run.until(lambda: answered(standin) >= 10 and len(pagesight.archive.sources("default").names()) == 12)
     act(late)
     ended = run.ended()
     assert ended.code == 1, ended.stderr
@@ -192,7 +192,7 @@ def test_a_folder_that_vanishes_during_a_run_costs_its_files_only(pagesight: Pag
     pagesight.set(vlm_concurrency=2)
     standin.tell(latency_seconds=0.05)
     run = pagesight.start_index()
-    run.until(lambda: answered(standin) >= 10 and len(pagesight.archive.source_ids("default")) == 15)
+    run.until(lambda: answered(standin) >= 10 and len(pagesight.archive.sources("default").names()) == 15)
     shutil.rmtree(folder)
     ended = run.ended()
     assert ended.code == 1

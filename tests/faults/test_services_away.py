@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.local.elasticsearch import LocalNode
-from pipeline.search import Index
+from pipeline.search.index import Index
 from support.faulty_elasticsearch import Request, answers, faulty
 from support.pagesight_runs import Ended, MakePagesight, Pagesight, make_pdf, write_sixty_pages
 from support.standin import Standin

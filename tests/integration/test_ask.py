@@ -32,7 +32,7 @@ def images(pagesight: Pagesight) -> dict[tuple[str, int], str]:
     """SHA-256 of every page image, by document name and page number."""
     found = {}
     for record in pagesight.records().values():
-        jpeg = pagesight.archive.image(record["image"]["key"])
+        jpeg = pagesight.archive.images.get(record["image"]["key"])
         assert jpeg is not None
         found[record["document"]["name"], record["page"]["number"]] = hashlib.sha256(jpeg).hexdigest()
     return found
@@ -239,9 +239,9 @@ def test_doctor_tells_what_jina_s_own_server_takes(pagesight: Pagesight, standin
     assert found["endpoint: finish_reason"].startswith("not true: ")
     assert found["endpoint: system role"].startswith("refused: ")
     assert "alternate" in found["endpoint: system role"]
-    assert found["endpoint: repetition_penalty"].startswith("taken")
-    assert found["endpoint: response_format json_object"] == "taken, but the answer is no JSON"
-    assert found["endpoint: image without a prompt"] == "taken"
+    assert found["endpoint: repetition_penalty"].startswith("accepted")
+    assert found["endpoint: response_format json_object"] == "accepted, but the answer is not JSON"
+    assert found["endpoint: image without a prompt"] == "accepted"
     assert sum(request["max_tokens"] for request in standin.requests()) < 100
     assert standin.counters()["requests"] + sum(standin.counters()["refused"].values()) == 5
 
@@ -260,7 +260,7 @@ def test_doctor_tells_what_another_server_takes(pagesight: Pagesight, standin: S
     found = endpoint_checks(pagesight)
 
     assert found["endpoint: finish_reason"].startswith("true: ")
-    assert found["endpoint: system role"] == "taken"
+    assert found["endpoint: system role"] == "accepted"
     for refused in ("repetition_penalty", "response_format json_object", "image without a prompt"):
         assert found[f"endpoint: {refused}"].startswith("refused: ")
         assert "422" in found[f"endpoint: {refused}"]

@@ -11,7 +11,8 @@ import pytest
 
 from pipeline.core.models import Collection
 from pipeline.core.models import Run as ScheduledRun
-from pipeline.search import RUNS, Index
+from pipeline.search import RUNS
+from pipeline.search.index import Index
 from support.pagesight_runs import MakePagesight, Pagesight
 from support.redis_server import RedisServer
 
@@ -76,7 +77,7 @@ def tick(home: Pagesight, processes: int = 1, ticks: int = 1) -> None:
 
 
 def archived(home: Pagesight) -> list[tuple[str, int, str | None]]:
-    return [(run.schedule, run.revision, run.outcome) for run in home.archive.runs()]
+    return [(run.schedule, run.revision, run.outcome) for run in home.archive.runs.latest()]
 
 
 def indexed(home: Pagesight) -> dict[str, tuple[int, str | None]]:
@@ -120,26 +121,26 @@ def test_a_run_whose_process_died_is_done_again(home: Pagesight) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=2)
     newest = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     dead = ScheduledRun(schedule="mend", action="repair", due_at=newest, worker="dead", revision=1, started_at=long_ago)
-    home.archive.append_run(dead)
+    home.archive.runs[dead.schedule].create(dead)
     have(home, mend={"action": "repair", "every": "1d"})
     tick(home)
 
     states = list(home.archive_folder.glob("runs/mend/*.json"))
     assert len(states) == 4  # claimed, found dead, claimed again, ended
-    (run,) = home.archive.runs()
+    (run,) = home.archive.runs.latest()
     assert (run.outcome, run.attempt, run.due_at) == ("done", 2, newest)
 
 
 def test_a_run_that_fails_says_why(home: Pagesight, bare_index: Index) -> None:
     have(home, retry={})
-    home.archive.append_collection("works", lambda _: Collection(name="works", language="en", profile="p", revision=1))
+    home.archive.collections["works"].append(lambda _: Collection(name="works", language="en", profile="p", revision=1))
     ticking = Ticking(home)
     with home.client() as client:
         client.indices.delete(index=["pages-v1", "sources-v1"])
     ticking.go()
     ticking.ended()
 
-    (run,) = home.archive.runs()
+    (run,) = home.archive.runs.latest()
     assert run.outcome == "failed"
     assert run.error
     assert run.remedy

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.search import Index
+from pipeline.search.index import Index
 from support.pagesight_runs import PROGRAM, MakePagesight, Pagesight, make_pdf, make_picture
 from support.standin import Standin
 

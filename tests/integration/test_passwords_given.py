@@ -48,7 +48,7 @@ def write_files(folder: Path) -> Path:
 
 
 def source(pagesight: Pagesight, path: Path) -> Source:
-    found = pagesight.archive.source("default", source_id(place_url(str(path))))
+    found = pagesight.archive.sources("default")[source_id(place_url(str(path)))].newest()
     assert found is not None
     return found
 

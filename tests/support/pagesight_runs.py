@@ -27,7 +27,8 @@ from reportlab.pdfgen import canvas
 from pipeline.archive import Archive, Store
 from pipeline.core.models import Reading, Tombstone
 from pipeline.projection.records import document_record_id, page_id, source_record_id
-from pipeline.search import DOCUMENTS, PAGES, SOURCES, Index
+from pipeline.search import DOCUMENTS, PAGES, SOURCES
+from pipeline.search.index import Index
 from support.standin import Standin
 
 PROGRAM = Path(sys.executable).with_name("pagesight")
@@ -229,7 +230,9 @@ class Pagesight:
     def newest(self, collection: str = "default") -> list[Reading | Tombstone]:
         """The newest archived reading of every page of a collection."""
         archive = self.archive
-        return [reading for name in archive.documents(collection) for reading in archive.readings(collection, name)]
+        return [
+            reading for name in archive.documents(collection) for reading in archive.readings(collection, name).newest()
+        ]
 
     def archived_answers(self) -> set[str]:
         """Keys of the answers in the archive now."""
@@ -279,7 +282,7 @@ def _assert_documents_agree(pagesight: Pagesight, collection: str, complete: boo
     archive, versions = pagesight.archive, {}
     found = pagesight.records(DOCUMENTS, collection)
     for document in archive.documents(collection):
-        readings = list(archive.readings(collection, document))
+        readings = list(archive.readings(collection, document).newest())
         live = [reading for reading in readings if isinstance(reading, Reading)]
         if not live:
             continue
@@ -296,7 +299,7 @@ def _assert_documents_agree(pagesight: Pagesight, collection: str, complete: boo
 
 def _assert_sources_agree(pagesight: Pagesight, collection: str) -> None:
     archive = pagesight.archive
-    sources = [archive.source(collection, identifier) for identifier in archive.source_ids(collection)]
+    sources = [archive.sources(collection)[identifier].newest() for identifier in archive.sources(collection).names()]
     known = [source for source in sources if source is not None and (source.document or source.error)]
     found = pagesight.records(SOURCES, collection)
     assert {key: record["_version"] for key, record in found.items()} == {
@@ -401,11 +404,11 @@ def asked_although_archived(pagesight: Pagesight, archived: set[str], requests: 
     archive, again = pagesight.archive, []
     for reading in pagesight.newest():
         if isinstance(reading, Reading) and reading.image is not None:
-            jpeg = archive.image(reading.image.key)
+            jpeg = archive.images.get(reading.image.key)
             assert jpeg is not None
             seen = hashlib.sha256(jpeg).hexdigest()
             for key in archived.intersection(reading.answers):
-                answer = archive.answer(key)
+                answer = archive.answers.get(key)
                 assert answer is not None
                 if (seen, answer.question == "description") in asked:
                     again.append(key)

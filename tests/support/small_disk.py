@@ -75,13 +75,13 @@ def assert_everything_in_it_is_whole(folder: Path) -> None:
     """No file of an archive is half-written, and no temporary one is left."""
     assert list((folder / "tmp").iterdir()) == []
     archive = Archive(Store(str(folder)))
-    for collection in archive.collections():
-        for identifier in archive.source_ids(collection):
-            assert archive.source(collection, identifier)
+    for collection in archive.collections.names():
+        for identifier in archive.sources(collection).names():
+            assert archive.sources(collection)[identifier].newest()
         for document in archive.documents(collection):
-            assert list(archive.readings(collection, document))
+            assert list(archive.readings(collection, document).newest())
     for path in folder.glob("answers/*/*/*.json"):
-        assert archive.answer(f"{path.parent.name}-{path.stem}")
+        assert archive.answers.get(f"{path.parent.name}-{path.stem}")
     for path in folder.glob("images/*/*/*.jpg"):
         assert path.read_bytes().endswith(b"\xff\xd9")
     for path in folder.glob("images/*/*/*.webp"):

@@ -102,7 +102,7 @@ class _Repair:
         self._published = 0
 
     def run(self, collections: list[str] | None) -> RepairReport:
-        names = self._archive.collections() if collections is None else collections
+        names = self._archive.collections.names() if collections is None else collections
         if not self._dry_run:
             self._queued.forget_if_empty(self._fleet)
         self._republish_lost_batches(names)
@@ -132,7 +132,7 @@ class _Repair:
                 )
                 if not self._dry_run:
                     self._published += republish(batch, self._archive, self._fleet.queues, self._fleet.publish)
-                    self._projector.batch(self._archive.batch(batch.id) or batch)
+                    self._projector.batch(self._archive.batches[batch.id].newest() or batch)
 
     def _repair_records(self, differences: list[Difference]) -> None:
         """Publish messages for the documents and sources of these differences, except those enqueued already."""
@@ -156,7 +156,7 @@ class _Repair:
         first = next(entries, None)
         if first is None:
             return
-        kept = self._archive.collection(collection)
+        kept = self._archive.collections[collection].newest()
         assert kept is not None
         request = EnqueueRequest(collection, None, kept.language, Lane.BACKFILL)
         batch = self._fleet.enqueue_sources(request, chain([first], entries), (SHOWN,))
@@ -183,7 +183,7 @@ class _Repair:
     def _repair_batch(self, difference: Difference) -> None:
         """Write a batch's record in this process: no message can carry one, and there are few."""
         self._note(difference)
-        batch = self._archive.batch(difference.id)
+        batch = self._archive.batches[difference.id].newest()
         if batch is not None and not self._dry_run and difference.kind not in ONLY_REPORTED:
             self._projector.batch(batch)
 

@@ -12,7 +12,8 @@ from pipeline.core.retry import TRANSIENT_ATTEMPTS
 from pipeline.core.settings import Settings
 from pipeline.maintenance.audit import Batches
 from pipeline.maintenance.staleness import is_there
-from pipeline.search import FailedPage, Index
+from pipeline.search import FailedPage
+from pipeline.search.index import Index
 from workers.client import EnqueueRequest, Fleet
 
 
@@ -68,7 +69,7 @@ def retry(
         ServiceRefused: Elasticsearch refuses.
     """
     batches = []
-    for collection in [selection.collection] if selection.collection else archive.collections():
+    for collection in [selection.collection] if selection.collection else archive.collections.names():
         entries = _entries(archive, index, selection, collection, again)
         request = EnqueueRequest(collection, None, settings.language, lane)
         batch = enqueue_any(fleet, request, entries, _shown(selection), again=again, on_entry=on_entry)
@@ -150,10 +151,10 @@ def _document_url(archive: Archive, index: Index, collection: str, document: str
 
 
 def _is_at(archive: Archive, collection: str, document: str, url: str) -> bool:
-    source = archive.source(collection, source_id(url))
+    source = archive.sources(collection)[source_id(url)].newest()
     return source is not None and source.document is not None and source.document.id == document
 
 
 def _is_claimed(archive: Archive, batches: Batches, collection: str, url: str) -> bool:
-    source = archive.source(collection, source_id(url))
+    source = archive.sources(collection)[source_id(url)].newest()
     return source is not None and batches.is_claimed(source)

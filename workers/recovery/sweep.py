@@ -34,7 +34,7 @@ class SweepReport:
 def open_batches(archive: Archive) -> Iterator[Batch]:
     """Yield the queued batches that have not ended, oldest first."""
     for identifier in archive.open_batches():
-        batch = archive.batch(identifier)
+        batch = archive.batches[identifier].newest()
         if batch is not None and batch.state in UNENDED:
             yield batch
         elif batch is not None:
@@ -75,7 +75,7 @@ def republish(batch: Batch, archive: Archive, queues: RedisQueues, publish: Publ
     """
     noted = batch.model_copy(update={"revision": batch.revision + 1, "epoch": queues.epoch()})
     try:
-        archive.append_batch(noted)
+        archive.batches[noted.id].create(noted)
     except RevisionTaken:
         return 0
     assert batch.lane is not None
@@ -87,10 +87,10 @@ def _complete(ledger: BatchLedger, services: PageServices, cancel: CancelToken) 
     batch, archive = ledger.batch, services.archive
     recipe = services.of_batch(batch).recipe(batch.language)
     request = Request(batch.collection, batch.id, batch.deletions_seen, recipe, batch.again)
-    records = archive.walk(batch.id)
+    records = archive.journal(batch.id)
     ledger.progress()
     for chunk, part in ledger.open_parts():
         if is_quiet(records, chunk, part, request, archive):
             complete_part(chunk, part, request, Verification(replace(services.projector, cancel=cancel)))
-    for chunk in set(records.chunks_with_ended_parts()) - set(records.closed_ids()):
+    for chunk in set(records.chunks_with_ended_parts()) - set(records.closed.names()):
         close_chunk(records, chunk)

@@ -161,7 +161,7 @@ def _redescribe(schedule: Redescribe, action: _RunningAction) -> None:
     """Enqueue stale pages within the tokens that are left of the day's budget."""
     left = schedule.budget_tokens - tokens_today(action.archive, schedule.name, schedule.timezone, datetime.now(UTC))
     batches = Batches(action.archive)
-    for collection in action.archive.collections():
+    for collection in action.archive.collections.names():
         stale = _stale(collection, schedule, action, batches)
         left -= _enqueue_stale(stale, left, action)
 
@@ -195,7 +195,7 @@ def _enqueue_stale(stale: Stale, left: int, action: _RunningAction) -> int:
 def tokens_today(archive: Archive, schedule: str, zone: ZoneInfo, now: datetime) -> int:
     """Return the tokens that a schedule has spent on enqueued pages since the last midnight of a time zone."""
     midnight = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    today = takewhile(lambda run: run.started_at >= midnight.astimezone(UTC), archive.runs_of(schedule))
+    today = takewhile(lambda run: run.started_at >= midnight.astimezone(UTC), archive.runs.latest_of(schedule))
     return sum(run.counts.get("tokens", 0) for run in today)
 
 

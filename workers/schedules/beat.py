@@ -26,7 +26,7 @@ def tick(process: WorkerProcess) -> None:
     """
     try:
         _sweep(process)
-        fleet = process.archive.fleet()
+        fleet = process.archive.fleet.newest()
         if fleet is None or fleet.state == "running":
             context = _context(process)
             for run in due_runs(context):
@@ -54,7 +54,7 @@ def _sweep(process: WorkerProcess) -> None:
 
 
 def _record(swept: SweepReport, started: datetime, seconds: float, process: WorkerProcess) -> None:
-    before = process.archive.newest_run("sweep")
+    before = process.archive.runs["sweep"].newest()
     run = Run(
         schedule="sweep",
         action="sweep",
@@ -69,7 +69,7 @@ def _record(swept: SweepReport, started: datetime, seconds: float, process: Work
     )
     log.info("swept", **run.counts)
     try:
-        process.archive.append_run(run)
+        process.archive.runs[run.schedule].create(run)
     except RevisionTaken:  # another sweep left its record at the same moment; no other code depends on this one
         return
     report(run, process.services.projector)

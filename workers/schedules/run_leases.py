@@ -68,17 +68,17 @@ class RunLease:
 
     def beat(self) -> None:
         """Archive a heartbeat of the run. Where another process owns it by now, stop it here instead."""
-        newest = self._archive.newest_run(self.run.schedule)
+        newest = self._archive.runs[self.run.schedule].newest()
         if newest is None or (newest.worker, newest.started_at) != (self.run.worker, self.run.started_at):
             self.cancel.stop()
             return
-        self._archive.tell_of(self.run.schedule, datetime.now(UTC))
+        self._archive.runs.beat(self.run.schedule, datetime.now(UTC))
         self._last_beat = time.monotonic()
 
     def _append(self, changes: Mapping[str, Any]) -> None:
         changed = self.run.model_copy(update={**changes, "revision": self.run.revision + 1})
         try:
-            self._archive.append_run(changed)
+            self._archive.runs[changed.schedule].create(changed)
         except RevisionTaken:
             raise Stopped("another process has taken this run for dead, and has begun it again") from None
         self.run = changed

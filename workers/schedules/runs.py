@@ -32,17 +32,17 @@ log = structlog.get_logger()
 def last_run(context: RunContext, schedule: str) -> Run | None:
     """Return the last run of a schedule. A run whose process has died is ended first."""
     archive = context.archive
-    run = archive.newest_run(schedule)
+    run = archive.runs[schedule].newest()
     if run is None or run.outcome is not None:
         return run
-    heard_at = archive.heard_of(schedule)
+    heard_at = archive.runs.heartbeat(schedule)
     if not has_died(run, heard_at, datetime.now(UTC)):
         return run
     ended = ended_by_death(run, heard_at)
     try:
-        archive.append_run(ended)
+        archive.runs[ended.schedule].create(ended)
     except RevisionTaken:  # another process was faster, or the run is alive
-        return archive.newest_run(schedule)
+        return archive.runs[schedule].newest()
     log.warning("run died", schedule=schedule, worker=run.worker, due_at=run.due_at.isoformat())
     report(ended, context.projector)
     return ended
@@ -59,7 +59,7 @@ def due_runs(context: RunContext) -> list[Run]:
 def carry_out(run: Run, schedule: Schedule, context: RunContext) -> Run | None:
     """Take the lease of a run, execute it and archive its end. Return the end, or None if another process owns it."""
     try:
-        context.archive.append_run(run)
+        context.archive.runs[run.schedule].create(run)
     except RevisionTaken:
         return None
     log.info("run begins", schedule=run.schedule, due_at=run.due_at.isoformat(), attempt=run.attempt)

@@ -45,7 +45,7 @@ def document_candidates(
     archive: Archive, collection: str, document: str, cancel: CancelToken
 ) -> Iterator[SampleCandidate]:
     """Yield the pages of one document of a collection; see `collection_candidates`."""
-    for reading in archive.readings(collection, document):
+    for reading in archive.readings(collection, document).newest():
         if cancel.stopped:
             raise Stopped("stopped while readings were looked at")
         if isinstance(reading, Reading):
@@ -126,10 +126,12 @@ class FileCandidates:
 
     def _known(self, url: str, state: FileState) -> Document | None:
         """Return the document of an unchanged file of which pages were read."""
-        source = None if self.anew else self.archive.source(self.collection, source_id(url))
+        source = None if self.anew else self.archive.sources(self.collection)[source_id(url)].newest()
         if source is None or source.document is None or source.state != state:
             return None
-        return source.document if self.archive.revisions(self.collection, source.document.id) else None
+        return (
+            source.document if self.archive.readings(self.collection, source.document.id).newest_revisions() else None
+        )
 
     def _of_pages(
         self, file: BinaryIO, source: Source, document: Document, opened: OpenPages

@@ -168,7 +168,7 @@ def _column(reading: Reading) -> _Column:
 
 def _data_uri(archive: Archive, reading: Reading) -> str | None:
     """Return the page image as a data URI, None where there is none."""
-    data = archive.image(reading.image.key) if reading.image else None
+    data = archive.images.get(reading.image.key) if reading.image else None
     return None if data is None else f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
 

@@ -70,7 +70,7 @@ class PageReaders:
 def archived_page(archive: Archive, collection: str, candidate: SampleCandidate) -> ReviewedPage | None:
     """Return a page as the archive has it, None where it was deleted meanwhile."""
     assert candidate.revision is not None
-    reading = archive.reading(collection, candidate.document, candidate.page_number, candidate.revision)
+    reading = archive.readings(collection, candidate.document).page(candidate.page_number).revision(candidate.revision)
     return None if isinstance(reading, Tombstone) else ReviewedPage((reading,))
 
 

@@ -34,7 +34,7 @@ Answering = Callable[[str, bytes], httpx.Response]
 
 def page(number: int, archive: Archive) -> PageCandidate:
     """A page whose image lies in the archive, and differs from that of every other."""
-    key, _ = archive.save_image("d" * 64, f"{number:05d}.1.{number:064x}", page_image(number), b"")
+    key, _ = archive.images.save("d" * 64, f"{number:05d}.1.{number:064x}", page_image(number), b"")
     hit = Hit(
         id=f"default:{'d' * 64}:{number:05d}",
         collection="default",

@@ -26,19 +26,19 @@ def begin(archive: Archive, **budget: int) -> Batch:
 
 
 def newest(archive: Archive, batch: Batch) -> Batch:
-    found = archive.batch(batch.id)
+    found = archive.batches[batch.id].newest()
     assert found is not None
     return found
 
 
 def call(purse: BatchBudget, most: int, cost: int) -> bool:
-    with purse.budget.share(most, CancelToken()) as share:
+    with purse.budget.reserve(most, CancelToken()) as share:
         share.spent = cost
     return True
 
 
 def drawn(archive: Archive, batch: Batch) -> tuple[int, int]:
-    known = archive.drawn(batch.id)
+    known = archive.reservations[batch.id].newest()
     return (known.tokens, known.pages) if known else (0, 0)
 
 
@@ -69,7 +69,7 @@ def test_a_large_budget_is_drawn_seldom(archive: Archive) -> None:
     purse = BatchBudget(archive, batch)
     for _ in range(100):
         call(purse, most=2_000, cost=1_000)
-    known = archive.drawn(batch.id)
+    known = archive.reservations[batch.id].newest()
     assert known is not None
     assert known.revision < 10
 
@@ -101,7 +101,7 @@ def test_who_has_no_budget_draws_nothing(archive: Archive) -> None:
     with purse.pages(10**6) as share:
         assert share.room == 10**6
     purse.close()
-    assert archive.drawn(batch.id) is None
+    assert archive.reservations[batch.id].newest() is None
 
 
 @pytest.fixture

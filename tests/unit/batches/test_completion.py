@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.archive import Archive, Store
+from pipeline.archive import Archive, Store, source_id
 from pipeline.batches.completion import close_chunk, complete_part, is_quiet, total
 from pipeline.batches.lifecycle import begin_batch
 from pipeline.batches.listing import all_due_messages, first_messages, name_sources, walk_folder
@@ -82,7 +82,7 @@ class Scene:
             name=lambda batch: name_sources(self.archive, batch.id, entries),
         )
         self.chunk = chunk_id(folder_id("", "", ""), 0)
-        self.records = self.archive.walk(self.batch.id)
+        self.records = self.archive.journal(self.batch.id)
         self.request = Request("default", self.batch.id, 0, RECIPE)
 
     def source(self, number: int, pages: int = 0, *, document: str = "", error: Failure | None = None) -> str:
@@ -103,7 +103,7 @@ class Scene:
                 observed_at=datetime.now(UTC),
             )
 
-        self.archive.append_source("default", self.urls[number], successor)
+        self.archive.sources("default")[source_id(self.urls[number])].append(successor)
         return identifier
 
     def read(
@@ -135,7 +135,7 @@ class Scene:
                 language="en",
                 archived_at=datetime.now(UTC),
             )
-            known = next(self.archive.readings("default", identifier, [page]), None)
+            known = next(self.archive.readings("default", identifier).newest([page]), None)
             save_reading(self.archive, reading, known)
 
     def begin(self, *documents: tuple[int, int], part: int = 0, entry: int | None = None) -> None:
@@ -146,7 +146,7 @@ class Scene:
                 document=f"{number:x}".rjust(64, "d"),
                 pages=pages,
                 due=tuple(range(1, pages + 1)),
-                known=self.archive.revisions("default", f"{number:x}".rjust(64, "d")),
+                known=self.archive.readings("default", f"{number:x}".rjust(64, "d")).newest_revisions(),
             )
             for number, pages in documents
         ]
@@ -214,7 +214,7 @@ def test_a_document_that_was_replaced_is_waited_for_no_more(three: Scene) -> Non
     three.source(0, 1, document="e")
     assert three.quiet()
     assert three.settle() is None  # its one page has not been read
-    assert three.records.parts(three.chunk) == []
+    assert three.records.ended_parts(three.chunk) == []
 
 
 @pytest.mark.parametrize("everything", [True, False])
@@ -252,7 +252,7 @@ def test_how_a_part_ended_is_counted_by_source(tmp_path: Path) -> None:
     assert outcome == Outcome(
         documents={"complete": 1, "partial": 1, "failed": 2, "deleted": 1}, pages={"described": 4, "failed": 2}
     )
-    assert scene.records.closed(scene.chunk) == outcome
+    assert scene.records.closed.get(scene.chunk) == outcome
 
 
 def test_a_part_ends_only_with_the_index_where_the_archive_is(three: Scene) -> None:
@@ -272,7 +272,7 @@ def test_what_ended_first_stays_whatever_happens_later(three: Scene) -> None:
     first = three.settle()
     three.delete(None)
     assert three.settle() == first
-    assert three.records.closed(three.chunk) == first
+    assert three.records.closed.get(three.chunk) == first
 
 
 @settings(max_examples=8, deadline=None)
@@ -285,12 +285,12 @@ def test_a_chunk_ends_with_its_last_part_whatever_the_order(order: list[int]) ->
         book = BatchLedger(scene.archive, scene.batch)
         done = 0
         for part in order:
-            assert scene.records.closed(scene.chunk) is None
+            assert scene.records.closed.get(scene.chunk) is None
             assert end_if_done(scene.archive, book) is None
             assert scene.settle(part, registered=True) is not None
             done += 6 if part == 4 else 16
             assert book.progress().documents == {"failed": done}
-        assert scene.records.closed(scene.chunk) == Outcome(documents={"failed": 70}, pages={})
+        assert scene.records.closed.get(scene.chunk) == Outcome(documents={"failed": 70}, pages={})
         ended = end_if_done(scene.archive, book)
         assert ended is not None
         assert (ended.state, ended.documents, ended.pages, ended.revision) == ("done", {"failed": 70}, {}, 2)
@@ -332,7 +332,7 @@ def test_what_is_due_is_exactly_what_has_not_been_done(chances: list[int]) -> No
     with tempfile.TemporaryDirectory() as folder:
         archive = Archive(Store(folder))
         batch = begin_batch(archive, "default", None, "en", ["in"], lane=Lane.NORMAL, roots=[ROOT])
-        records = archive.walk(batch.id)
+        records = archive.journal(batch.id)
         book = BatchLedger(archive, batch)
         queue: list[Message] = list(first_messages(batch))
         walks = done = 0
@@ -443,7 +443,7 @@ def test_what_a_person_decided_is_the_last_word(three: Scene) -> None:
     assert end_if_done(three.archive, BatchLedger(three.archive, three.batch)) is None
     progress = BatchLedger(three.archive, three.batch).progress()
     assert end_batch(three.archive, three.batch.id, "done", progress) is None
-    newest = three.archive.batch(three.batch.id)
+    newest = three.archive.batches[three.batch.id].newest()
     assert newest is not None
     assert newest.state == "cancelled"
     for decide in (

@@ -67,7 +67,7 @@ class InstantReader:
         self._lock = threading.Lock()
 
     def read(
-        self, page: RenderedPage, language: str, cancel: CancelToken, sharper: Rerenderer | None = None
+        self, page: RenderedPage, language: str, cancel: CancelToken, rerenderer: Rerenderer | None = None
     ) -> PageAnswers:
         with self._lock:
             self.read_pages[page.pixels_sha256] += 1
@@ -126,13 +126,13 @@ class Bench:
 
     def entries(self, part: Part) -> tuple[BatchEntry, ...]:
         """The sources of a part."""
-        chunk = self.archive.walk(part.batch).chunk(part.chunk)
+        chunk = self.archive.journal(part.batch).chunk(part.chunk)
         assert chunk is not None
         return chunk.entries[16 * part.part : 16 * part.part + 16]
 
     def _live(self) -> Iterator[Reading]:
         for document in self.archive.documents("default"):
-            for reading in self.archive.readings("default", document):
+            for reading in self.archive.readings("default", document).newest():
                 if isinstance(reading, Reading):
                     yield reading
 
@@ -177,7 +177,7 @@ class Loop:
             self.step()
 
     def _work(self, message: Message) -> list[Message]:
-        if not is_live(self.bench.archive.batch(self.batch.id)):
+        if not is_live(self.bench.archive.batches[self.batch.id].newest()):
             return []
         if isinstance(message, Walk):
             return list(walk_folder(message, self.bench.archive, lambda walk: list_folder(walk.url, walk.root)))
@@ -250,7 +250,9 @@ def assert_complete(bench: Bench, ended: Batch) -> None:
 
 def assert_index_agrees(bench: Bench) -> None:
     archive, index = bench.archive, bench.index
-    revisions = {document: archive.revisions("default", document) for document in archive.documents("default")}
+    revisions = {
+        document: archive.readings("default", document).newest_revisions() for document in archive.documents("default")
+    }
     assert {key: record["_version"] for key, record in index.records(PAGES).items()} == {
         page_id("default", document, page): revision
         for document, pages in revisions.items()
@@ -259,7 +261,7 @@ def assert_index_agrees(bench: Bench) -> None:
     assert {key: record["_version"] for key, record in index.records(DOCUMENTS).items()} == {
         document_record_id("default", document): sum(pages.values()) for document, pages in revisions.items()
     }
-    assert len(index.records(SOURCES)) == len(archive.source_ids("default"))
+    assert len(index.records(SOURCES)) == len(archive.sources("default").names())
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -304,7 +306,7 @@ def test_exactly_as_many_pages_are_worked_as_the_budget_has_and_then_the_others(
     loop.run()
     assert bench.reader.read_pages.total() == pages
     assert end_if_done(bench.archive, BatchLedger(bench.archive, loop.batch)) is None
-    assert is_out_of_budget(bench.archive.batch(loop.batch.id))  # type: ignore[arg-type]
+    assert is_out_of_budget(bench.archive.batches[loop.batch.id].newest())  # type: ignore[arg-type]
 
     raised = resume(bench.archive, loop.batch.id, Allowance(pages=2 * pages + 1))
     on = Loop(bench, raised, chance)
@@ -322,12 +324,12 @@ def test_what_is_deleted_meanwhile_stays_away_and_the_batch_ends(
     loop = Loop(bench, bench.begin(), random.Random(seed), most_pages=4)
     loop.run(until=lambda: bench.is_read("book.pdf", 5 + 5 * seed))
     book = bench.document("book.pdf")
-    read = len(bench.archive.revisions("default", book))
+    read = len(bench.archive.readings("default", book).newest_revisions())
     carry_out(request_deletion(bench.archive, "default", None if everything else book, purge), bench.tools.projector)
     asked = bench.reader.read_pages.total()
     loop.run()
     ended = loop.end()
-    newest = list(bench.archive.readings("default", book))
+    newest = list(bench.archive.readings("default", book).newest())
     assert len(newest) == read
     assert all(isinstance(reading, Tombstone) for reading in newest)
     assert bool(list(bench.folder.glob(f"images/{book[:2]}/{book}/*"))) is not purge
@@ -354,7 +356,9 @@ def test_a_file_that_is_replaced_meanwhile_is_read_as_it_is_then(
     loop.run()
     ended = loop.end()
     assert (ended.documents, ended.pages) == ({"complete": 1}, {"described": 30})
-    assert {path for reading in bench.archive.readings("default", old) for path in reading.document.path} == set()
+    assert {
+        path for reading in bench.archive.readings("default", old).newest() for path in reading.document.path
+    } == set()
 
 
 def test_suspects_are_worked_alone_and_the_guilty_one_is_given_up(bench: Bench) -> None:
@@ -474,7 +478,9 @@ def test_what_lies_in_containers_is_worked_like_files(
 
 def outcomes(bench: Bench) -> dict[str, str | None]:
     """Each source by its path, with the code of its error."""
-    sources = (bench.archive.source("default", identifier) for identifier in bench.archive.source_ids("default"))
+    sources = (
+        bench.archive.sources("default")[identifier].newest() for identifier in bench.archive.sources("default").names()
+    )
     return {
         source.path.removeprefix(f"{bench.files}/"): source.error.type if source.error else None
         for source in sources

@@ -289,7 +289,7 @@ def test_of_many_who_claim_one_has_the_run(tmp_path: Path) -> None:
         now = NOW + worker * timedelta(hours=1)  # for them it is due at different times
         (run,) = due([schedule(every="1h")], {}, now, str(worker))
         try:
-            archive.append_run(run)
+            archive.runs[run.schedule].create(run)
         except RevisionTaken:
             return False
         return True
@@ -298,7 +298,7 @@ def test_of_many_who_claim_one_has_the_run(tmp_path: Path) -> None:
         won = list(pool.map(claim, range(32)))
 
     assert won.count(True) == 1
-    newest = archive.newest_run("repair")
+    newest = archive.runs["repair"].newest()
     assert newest is not None
     assert newest.worker == str(won.index(True))
 
@@ -313,12 +313,12 @@ def test_the_archive_tells_how_each_run_stands_the_newest_first(tmp_path: Path) 
         ran(TONIGHT, None, 5, attempt=2),
     ]
     for state in states:
-        archive.append_run(state)
+        archive.runs[state.schedule].create(state)
 
-    assert archive.newest_run("repair") == states[4]
-    assert archive.newest_run("retry") is None
-    assert [(run.revision, run.outcome) for run in archive.runs()] == [(5, None), (2, "failed")]
-    assert archive.schedules() == ["repair"]
+    assert archive.runs["repair"].newest() == states[4]
+    assert archive.runs["retry"].newest() is None
+    assert [(run.revision, run.outcome) for run in archive.runs.latest()] == [(5, None), (2, "failed")]
+    assert archive.runs.names() == ["repair"]
 
 
 # -- what people write

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.archive import Archive, Store
+from pipeline.archive import Archive, Store, source_id
 from pipeline.core.models import DocumentInfo, Failure, MediaType, PageStatus, Reading, Tombstone
 from pipeline.pages.deletion import request_deletion
 from pipeline.pages.revisions import (
@@ -54,7 +54,7 @@ def reading(path: str = "/a.pdf", fingerprint: str = "f1", **more: object) -> Re
 
 
 def newest(archive: Archive) -> Reading | Tombstone:
-    (found,) = archive.readings("works", DOCUMENT)
+    (found,) = archive.readings("works", DOCUMENT).newest()
     return found
 
 
@@ -143,7 +143,7 @@ def test_a_document_is_overtaken_by_its_own_deletion_and_by_its_collections(arch
 
 
 def test_a_source_gives_way_to_the_deletion_of_its_collection_alone(archive: Archive) -> None:
-    source = archive.append_source("works", "file:///in/a.pdf", lambda _: full_source(failed=False))
+    source = archive.sources("works")[source_id("file:///in/a.pdf")].append(lambda _: full_source(failed=False))
     request_deletion(archive, "works", DOCUMENT, purge=False)
     assert give_way(archive, source, deletions_seen=0) == source
     request_deletion(archive, "works", None, purge=False)
@@ -170,11 +170,11 @@ def test_a_revision_that_was_purged_meanwhile_is_read_as_the_newest_one(archive:
     before = save_reading(archive, reading(), None)
     assert before is not None
     tombstone = bury(archive, "works", DOCUMENT, 1, before, request_deletion(archive, "works", None, purge=True))
-    archive.purge_readings("works", DOCUMENT, {1: 2})
+    archive.readings("works", DOCUMENT).purge({1: 2})
 
-    assert archive.reading("works", DOCUMENT, 1, 1) == tombstone
+    assert archive.readings("works", DOCUMENT).page(1).revision(1) == tombstone
     with pytest.raises(KeyError):
-        archive.reading("works", DOCUMENT, 1, 3)
+        archive.readings("works", DOCUMENT).page(1).revision(3)
 
 
 def test_a_deletion_of_another_document_is_of_no_account(archive: Archive) -> None:

@@ -7,12 +7,9 @@ ROOT = Path(__file__).parents[3]
 MAX_METHODS = 20
 #: Classes that are still too long, and their methods. This table only gets shorter.
 ALLOWED = {
-    "pipeline/archive/archive.py:Archive": 52,
-    "pipeline/archive/batch_journal.py:BatchJournal": 25,
     "pipeline/batches/local_runner.py:_LocalRun": 21,
     "pipeline/kibana/client.py:KibanaClient": 22,
     "pipeline/projection/projector.py:Projector": 21,
-    "pipeline/search/index.py:Index": 25,
 }
 
 

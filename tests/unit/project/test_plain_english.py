@@ -29,7 +29,6 @@ ALLOWED = {
     "pipeline/pages": 36,
     "pipeline/projection": 25,
     "pipeline/rendering": 19,
-    "pipeline/search": 21,
     "pipeline/sources": 26,
     "pipeline/vision": 22,
     "pipeline/web": 31,

@@ -41,7 +41,7 @@ def probed(answers: Callable[[int], httpx.Response]) -> tuple[dict[str, str], li
         concurrency=1,
         transport=httpx.MockTransport(endpoint),
     )
-    return {found.what: found.found for found in probe(client)}, requests
+    return {found.feature: found.result for found in probe(client)}, requests
 
 
 def test_five_small_calls_each_try_one_thing() -> None:
@@ -79,8 +79,8 @@ def test_the_first_call_shows_an_image_as_large_as_a_page() -> None:
         ("length", LONG_MAX_TOKENS, "true: "),
         ("stop", LONG_MAX_TOKENS, "not true: "),
         # An answer that ended by itself tells nothing.
-        ("stop", LONG_MAX_TOKENS - 1, "not told: "),
-        ("stop", 0, "not told: "),
+        ("stop", LONG_MAX_TOKENS - 1, "unknown: "),
+        ("stop", 0, "unknown: "),
     ],
 )
 def test_a_finish_reason_is_true_where_it_tells_a_cut(finish: str, tokens_out: int, found: str) -> None:
@@ -97,12 +97,15 @@ def test_what_is_refused_is_a_finding_and_the_next_thing_is_tried() -> None:
 def test_a_service_that_is_away_has_refused_nothing() -> None:
     found, _ = probed(lambda number: httpx.Response(503) if number == SYSTEM else said())
 
-    assert found["system role"].startswith("not told: ")
+    assert found["system role"].startswith("unknown: ")
 
 
 @pytest.mark.parametrize(
     ("content", "found"),
-    [('{"blank": true}', "taken, and the answer is JSON"), ("```json\n{}\n```", "taken, but the answer is no JSON")],
+    [
+        ('{"blank": true}', "accepted, and the answer is JSON"),
+        ("```json\n{}\n```", "accepted, but the answer is not JSON"),
+    ],
 )
 def test_json_that_was_asked_for_is_looked_at(content: str, found: str) -> None:
     assert probed(lambda _: said(content))[0]["response_format json_object"] == found

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rapidfuzz.distance import Indel
 
 from pipeline.rendering.sandbox.page_image.crops import OVERLAP, band_share
-from pipeline.vision.quality import stitching as seams
+from pipeline.vision.quality import stitching
 from pipeline.vision.quality.stitching import Merged, merge
 
 #: Letters by script; words have 3 to 8 of them, and lines of scripts without spaces none between.
@@ -25,7 +25,7 @@ SCRIPTS = {
 
 
 def test_the_overlap_is_that_of_the_crops() -> None:
-    assert seams.OVERLAP == OVERLAP
+    assert stitching.OVERLAP == OVERLAP
 
 
 def page_of(script: str, count: int, chance: random.Random) -> list[str]:
