@@ -83,7 +83,7 @@ class ActiveBatches:
             budget.close()
 
     def close_until(self, ending: threading.Event) -> None:
-        """Archive the end of batches that this process handled messages of, every few seconds until the event."""
+        """Archive the end of entered batches, every few seconds until the event is set."""
         ledgers: dict[str, BatchLedger] = {}
         while not ending.wait(CLOSE_SECONDS):
             try:

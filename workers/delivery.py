@@ -81,7 +81,7 @@ class Delivery:
         return [message]
 
     def _cancel_token(self) -> CancelToken:
-        """Return the token of this message: it ends with its time, with the process, the fleet's run or the batch."""
+        """Return the token of this message. It ends at the time limit, or when the process, fleet or batch stops."""
         process = self.process
 
         def is_given_up() -> bool:

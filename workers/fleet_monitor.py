@@ -55,7 +55,7 @@ class FleetMonitor:
 
     @property
     def waiting(self) -> Waiting | None:
-        """The halt that only this process knows, as what it waits for; None without one."""
+        """The halt that is not archived yet, in the form of a wait; None without one."""
         newest = self._newest
         if self._unarchived is None or newest is None:
             return None

@@ -23,7 +23,7 @@ from workers.process import WorkerProcess
 
 #: Exit codes of the command line, for a worker that cannot start.
 _USAGE, _REFUSED = 2, 3
-#: How long a worker waits for Elasticsearch at its start. It starts without it after that, and its writes wait.
+#: How long a worker waits for Elasticsearch at its start. After that it starts, and its writes wait.
 INSTALL_SECONDS = 10.0
 
 log = structlog.get_logger()

@@ -58,13 +58,13 @@ class WorkerProcess:
 
     @classmethod
     def current(cls) -> WorkerProcess:
-        """Return the one of this process."""
+        """Return the instance of this process."""
         assert cls._current is not None, "the worker was not started"
         return cls._current
 
     @classmethod
     def begin(cls) -> WorkerProcess:
-        """Make the one of this process.
+        """Make the instance of this process.
 
         Raises:
             SettingsError, ServiceRefused: it cannot start.
@@ -74,7 +74,7 @@ class WorkerProcess:
 
     @property
     def archive(self) -> Archive:
-        """The archive."""
+        """Archive of the page services."""
         return self.services.archive
 
     @property
