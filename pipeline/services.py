@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.documents.conversion import Converter
     from pipeline.documents.opening import Opener
     from pipeline.documents.passwords import Passwords
-    from pipeline.pages.process import PageServices
+    from pipeline.pages.page_services import PageServices
     from pipeline.pages.recipe import CurrentRecipe
     from pipeline.rendering.protocol import RenderLimits
     from pipeline.search.index import Index
@@ -38,21 +38,21 @@ if TYPE_CHECKING:
     from pipeline.vision.reader import AnswerCache, Reader
 
 
-#: Pages in hand for each call in flight: with 2 the endpoint is kept 0.98 busy, with 1 only 0.6 (simulated).
+#: Rendered, unread pages per call in flight: with 2 the endpoint is busy 0.98 of the time, with 1 only 0.6 (simulated).
 PAGES_IN_HAND = 2
-#: Ranges worked at once, as a multiple of those that the pages in hand would fill. A range whose last pages wait for
-#: their turn occupies its thread: with 1 there were too few left to keep 64 calls in flight (0.87 of the rate).
+#: Work units at once, as a multiple of the number that the rendered pages would fill. A work unit whose last pages wait
+#: for the model occupies its thread: with 1 too few threads were left to keep 64 calls in flight (0.87 of the rate).
 UNITS_PER_HAND = 2
-#: Pages that the local reader works at once. OCR is one process: the second page is for those with a text layer.
+#: Pages that the local reader reads at once. OCR is one process; the second place is for pages with a text layer.
 LOCAL_READINGS = 2
 
 
 def open_archive(settings: Settings, cancel: CancelToken | None = None) -> Archive:
-    """Open the archive. One in a bucket that is away is waited for with the patience, where there is one.
+    """Open the archive. With a cancel token, every call waits for a bucket that is away.
 
     Raises:
         ServiceRefused: its location cannot be used.
-        SettingsError: no installed package speaks its protocol.
+        SettingsError: no installed package supports its protocol.
     """
     from pipeline.archive import Archive, Store
 
@@ -60,7 +60,7 @@ def open_archive(settings: Settings, cancel: CancelToken | None = None) -> Archi
 
 
 def open_files(settings: Settings, cancel: CancelToken, opener: Opener, cache: SourceCache) -> SourceFiles:
-    """Return the way to the bytes of sources; the opener looks into containers."""
+    """Return the access to the bytes of sources; the opener opens containers."""
     from pipeline.sources import Containers, SourceFiles
 
     containers = Containers(opener, cache, settings.max_container_depth)
@@ -68,14 +68,14 @@ def open_files(settings: Settings, cancel: CancelToken, opener: Opener, cache: S
 
 
 def open_cache(settings: Settings) -> SourceCache:
-    """Return the cache of what lies in buckets and in containers."""
+    """Return the cache of objects and of files within containers."""
     from pipeline.sources import SourceCache
 
     return SourceCache(settings.home / "cache" / "sources", settings.source_cache_mb << 20)
 
 
 def open_converter(settings: Settings) -> Converter:
-    """Return what makes PDFs of slides, office files and the like, as many at once as there are processors."""
+    """Return the converter of slides, office files and similar formats to PDF: one conversion per processor at once."""
     from pipeline.core.threads import PrioritySemaphore
     from pipeline.documents.conversion import Converter
     from pipeline.rendering.conversion.confinement import ConversionLimits
@@ -85,17 +85,18 @@ def open_converter(settings: Settings) -> Converter:
 
 
 def own_folders(settings: Settings) -> tuple[str, ...]:
-    """Return the URLs of the folders that are never walked: our own."""
+    """Return the URLs of the folders that are never walked: Pagesight's own."""
     from pipeline.sources import place_url
 
     return place_url(str(settings.home)), place_url(settings.archive_url)
 
 
 def list_source_folder(walk: Walk, settings: Settings) -> Listing:
-    """List what a message names.
+    """List the directory of a message.
 
     Raises:
-        ServiceUnavailable, ServiceRefused: its bucket cannot be listed now, or not at all.
+        ServiceUnavailable: its bucket cannot be listed now.
+        ServiceRefused: its bucket refuses.
     """
     from pipeline.sources import list_folder
 
@@ -110,10 +111,10 @@ def open_leases(settings: Settings) -> FileLeases:
 
 
 def elasticsearch_url(settings: Settings) -> str:
-    """Return the URL of the cluster: the one that is set, else the local node's.
+    """Return the URL of the cluster: the configured one, else the local node's.
 
     Raises:
-        ServiceRefused: none is set and the local node does not run.
+        ServiceRefused: no URL is configured and the local node does not run.
     """
     from pipeline.local.elasticsearch import LocalNode
 
@@ -128,10 +129,10 @@ def elasticsearch_url(settings: Settings) -> str:
 
 
 def open_index(settings: Settings) -> Index:
-    """Connect to the cluster; nothing is asked yet.
+    """Return the client of the cluster; it makes no request yet.
 
     Raises:
-        ServiceRefused: there is none.
+        ServiceRefused: no cluster is configured and the local node does not run.
         SettingsError: its URL cannot be used.
     """
     from pipeline.search import Layout
@@ -165,7 +166,7 @@ def open_vlm(settings: Settings) -> VlmClient:
 
 
 def open_text_vlm(settings: Settings) -> VlmClient:
-    """Make the client of the endpoint that is asked for a page's text, where one is set.
+    """Make the client of the separate endpoint for a page's text. One has to be configured.
 
     Raises:
         SettingsError: its URL or key cannot be used.
@@ -186,7 +187,7 @@ def open_text_vlm(settings: Settings) -> VlmClient:
 
 
 def open_asker(settings: Settings, limiter: Limiter, budget: Budget | None = None) -> Asker:
-    """Make what asks the vision model; `budget` bounds what its calls cost.
+    """Make the asker of the vision model; `budget` bounds the tokens of its calls.
 
     Raises:
         SettingsError: its URL or key cannot be used.
@@ -197,7 +198,7 @@ def open_asker(settings: Settings, limiter: Limiter, budget: Budget | None = Non
 
 
 def open_text_asker(settings: Settings, limiter: Limiter, budget: Budget | None = None) -> Asker | None:
-    """Make what asks the endpoint for a page's text, within the same limits; None where that is the vision model's.
+    """Make the asker of the separate endpoint for a page's text, with the same limits; None if none is configured.
 
     Raises:
         SettingsError: its URL or key cannot be used.
@@ -209,7 +210,7 @@ def open_text_asker(settings: Settings, limiter: Limiter, budget: Budget | None 
 
 
 def models_of(settings: Settings) -> Models:
-    """Return who is asked what."""
+    """Return the models: one for descriptions, and one for texts if it is configured."""
     from pipeline.vision.endpoint.asking import Model, Models
 
     vision = Model(settings.vlm_model, settings.vlm_model_revision)
@@ -220,7 +221,7 @@ def models_of(settings: Settings) -> Models:
 
 
 def open_limiter(settings: Settings) -> LocalLimiter:
-    """Return the limits of a process that works alone."""
+    """Return the limiter of a process without a fleet."""
     from pipeline.vision.endpoint.limits import LocalLimiter
 
     return LocalLimiter(settings.vlm_concurrency, settings.vlm_requests_per_minute, settings.vlm_tokens_per_minute)
@@ -228,7 +229,7 @@ def open_limiter(settings: Settings) -> LocalLimiter:
 
 @dataclass(frozen=True, slots=True)
 class FleetServices:
-    """What the processes of a fleet share among them."""
+    """The services that the processes of a fleet share."""
 
     leases: Leases
     limiter: Limiter
@@ -241,10 +242,15 @@ def open_reader(
     shared: FleetServices | None = None,
     budget: Budget | None = None,
 ) -> Reader:
-    """Make the reader of pages: the vision model where one is configured, else the local one.
+    """Make the reader of pages: the vision model if one is configured, else the local reader.
 
-    `profile` holds the questions asked of the model, the standard ones when None. Without a fleet, leases are shared by
-    the processes of this machine, and the limits are those of this process. `budget` bounds what its calls cost.
+    Args:
+        settings: endpoint, keys and limits.
+        archive: stores the answers.
+        profile: the questions for the model; the standard profile when None.
+        shared: leases and limits of a fleet. When None, leases are shared by the processes of this machine, and the
+            limits apply to this process alone.
+        budget: bounds the tokens of the model's calls.
     """
     from pipeline.vision.model.conversation import EscalationPolicy
     from pipeline.vision.model.model_reader import ModelReader
@@ -262,8 +268,10 @@ def open_reader(
 
 
 def _open_ocr(cache: AnswerCache) -> LocalReader | None:
-    """Return what reads a page that the model cannot; its process starts with the first one. None where the extra
-    `local` is not installed."""
+    """Return the reader of pages that the model fails to read; None if the extra `local` is not installed.
+
+    Its process starts with the first such page.
+    """
     from pipeline.vision.ocr.local_reader import LocalReader
     from pipeline.vision.ocr.process import has_packages
 
@@ -271,10 +279,10 @@ def _open_ocr(cache: AnswerCache) -> LocalReader | None:
 
 
 def open_passwords(settings: Settings) -> Passwords:
-    """Return the passwords of encrypted files; the command for them does not run yet.
+    """Return the passwords of encrypted files. The password command is not run yet.
 
     Raises:
-        SettingsError: their file cannot be read.
+        SettingsError: the password file cannot be read.
     """
     from pipeline.documents.passwords import Passwords, read_patterned
 
@@ -297,14 +305,14 @@ def render_limits(settings: Settings) -> RenderLimits:
 
 
 def pages_in_hand(settings: Settings) -> int:
-    """Return how many pages a process may have rendered and not yet read."""
+    """Return how many rendered, unread pages a process may have."""
     calls = (settings.worker_in_flight or settings.vlm_concurrency) if settings.uses_model else LOCAL_READINGS
     return PAGES_IN_HAND * calls
 
 
 def units_at_once(settings: Settings) -> int:
-    """Return how many ranges a process works at once."""
-    from pipeline.pages.process import UNIT_PAGES
+    """Return how many work units a process processes at once."""
+    from pipeline.pages.units import UNIT_PAGES
 
     return UNITS_PER_HAND * (pages_in_hand(settings) // UNIT_PAGES) + 2
 
@@ -317,7 +325,7 @@ def open_page_services(
     shared: FleetServices | None = None,
     budget: Budget | None = None,
 ) -> Iterator[tuple[PageServices, int]]:
-    """Build the tools of a process, and say how many ranges it works at once.
+    """Build the services of a process; yield them with the number of work units that it processes at once.
 
     Raises:
         SettingsError: a setting cannot be used.
@@ -327,18 +335,18 @@ def open_page_services(
     from pipeline.core.url_signing import Signer
     from pipeline.documents.conversion import ArchivedConversions
     from pipeline.documents.opening import Opener
-    from pipeline.pages.process import PageServices
+    from pipeline.pages.page_services import PageServices
     from pipeline.projection.projector import Projector
     from pipeline.rendering.host.pool import SandboxPool
 
     pages = pages_in_hand(settings)
-    ranges = settings.worker_concurrency or units_at_once(settings)
+    units = settings.worker_concurrency or units_at_once(settings)
     passwords = open_passwords(settings)
     with ExitStack() as stack:
         archive = open_archive(settings, cancel)
         index = stack.enter_context(closing(open_index(settings)))
         reader = stack.enter_context(closing(open_reader(settings, archive, profile, shared, budget)))
-        sandboxes = SandboxPool(min(ranges, os.cpu_count() or 1), render_limits(settings), keep_gps=settings.gps)
+        sandboxes = SandboxPool(min(units, os.cpu_count() or 1), render_limits(settings), keep_gps=settings.gps)
         stack.enter_context(closing(sandboxes))
         executor = stack.enter_context(ContextThreads(pages, thread_name_prefix="pages"))
         leases = shared.leases if shared else open_leases(settings)
@@ -346,7 +354,7 @@ def open_page_services(
         conversions = ArchivedConversions(archive, leases, cache, open_converter(settings))
         opener = Opener(sandboxes, passwords, conversions)
         cropper = stack.enter_context(open_cropper(settings, opener))
-        tools = PageServices(
+        services = PageServices(
             archive=archive,
             projector=Projector(archive, index, cancel, Signer(settings.serve_secret)),
             opener=opener,
@@ -359,14 +367,15 @@ def open_page_services(
             limits=_limits(settings),
             max_file_bytes=settings.max_file_bytes,
         )
-        yield tools, ranges
+        yield services, units
 
 
 @contextmanager
 def open_cropper(settings: Settings, opener: Opener) -> Iterator[Opener]:
-    """Build what shows pages anew, otherwise like an opener, with a sandbox of its own.
+    """Build the opener that renders pages again, with a sandbox of its own.
 
-    Those of the opener are held by documents whose pages wait to be read, and so for these.
+    The sandboxes of the other opener are held by documents whose pages wait for the model, and these pages may wait
+    for a second rendering: with shared sandboxes they would wait for each other.
     """
     from pipeline.rendering.host.pool import SandboxPool
 
@@ -376,7 +385,7 @@ def open_cropper(settings: Settings, opener: Opener) -> Iterator[Opener]:
 
 @contextmanager
 def open_looker(settings: Settings, cancel: CancelToken) -> Iterator[SourceFiles]:
-    """Build the way to the bytes of sources for a process that makes no pages; a sandbox starts at the first container.
+    """Build the access to the bytes of sources for a process without pages. A sandbox starts at the first container.
 
     Raises:
         SettingsError: a setting cannot be used.
@@ -396,14 +405,14 @@ def open_current_recipe(
     language: str | None = None,
     profile: Profile | None = None,
 ) -> CurrentRecipe:
-    """Return how the pages of a collection are read today; nobody is asked, and there need be no such collection.
+    """Return the current recipe of a collection, which may not exist yet. No service is called.
 
-    Language and profile are those named, else the collection's own, else the default.
+    Language and profile are the named ones, else the collection's own, else the default.
 
     Raises:
         SettingsError: a setting, or the collection's profile, cannot be used.
     """
-    from pipeline.pages.process import recipe_of
+    from pipeline.pages.page_services import recipe_of
     from pipeline.pages.recipe import CurrentRecipe
     from pipeline.vision.profile import kept_profile, load_profile
 
@@ -420,7 +429,7 @@ def open_current_recipe(
 def open_planner(
     settings: Settings, cancel: CancelToken, archive: Archive, collection: str, today: CurrentRecipe
 ) -> Iterator[Inspector]:
-    """Build what files are looked at with where the archive tells what need not be looked at.
+    """Build the inspector that uses the archive to leave out known files.
 
     Raises:
         SettingsError: a setting cannot be used.
@@ -435,7 +444,7 @@ def open_planner(
 
 
 def pace(settings: Settings) -> Pace:
-    """Return what bounds how fast the vision model is asked."""
+    """Return the limits on the rate of the vision model's calls."""
     from pipeline.analysis.estimate import Pace
 
     return Pace(settings.vlm_concurrency, settings.vlm_requests_per_minute, settings.vlm_tokens_per_minute)
@@ -443,9 +452,9 @@ def pace(settings: Settings) -> Pace:
 
 @contextmanager
 def open_inspector(settings: Settings, cancel: CancelToken, profile: Profile | None = None) -> Iterator[Inspector]:
-    """Build what files are looked at with: neither a model nor a cluster is asked.
+    """Build the inspector of files. It calls neither a model nor a cluster.
 
-    `profile` holds the questions that would be asked of the model, the standard ones when None.
+    `profile` has the questions for the model; the standard profile when None.
 
     Raises:
         SettingsError: a setting cannot be used.
@@ -470,7 +479,7 @@ def open_inspector(settings: Settings, cancel: CancelToken, profile: Profile | N
 
 
 def _limits(settings: Settings) -> str:
-    """Return the limits as one word: a page that one of them stopped is tried again when it changes."""
+    """Return the limits as one string: a page that one of them stopped is tried again when the string changes."""
     names = (
         "max_file_bytes",
         "max_pages",

@@ -6,14 +6,14 @@ import threading
 
 import structlog
 
-from pipeline.archive import Archive
 from pipeline.batches.budget import BatchBudget, is_out_of_budget
+from pipeline.batches.ending import end_if_done
 from pipeline.batches.listing import is_live
 from pipeline.batches.messages import Message, Project
-from pipeline.batches.progress import BatchLedger, end_if_done
+from pipeline.batches.progress import BatchLedger
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable, Stopped
 from pipeline.core.models import Batch
-from pipeline.projection.projector import Projector
+from pipeline.pages.page_services import PageServices
 from workers.running import RunningMessages
 
 #: How often a process checks whether its batches have ended.
@@ -25,9 +25,9 @@ log = structlog.get_logger()
 class ActiveBatches:
     """The batches of one process. Its threads share it."""
 
-    def __init__(self, archive: Archive, projector: Projector, running: RunningMessages) -> None:
-        self._archive = archive
-        self._projector = projector
+    def __init__(self, services: PageServices, running: RunningMessages) -> None:
+        self._services = services
+        self._archive = services.archive
         self._running = running
         self._stopped: set[str] = set()
         """Batches with running messages that were paused, cancelled or ended."""
@@ -104,12 +104,12 @@ class ActiveBatches:
             ledgers.pop(batch_id, None)
             return
         ledger = ledgers.setdefault(batch_id, BatchLedger(self._archive, batch))
-        ended = end_if_done(self._archive, ledger)
+        ended = end_if_done(ledger, self._services)
         if ended is not None:
             log.info("batch ended", batch=batch_id)
             self._project(ended)
 
     def _project(self, batch: Batch) -> None:
         """Write the record of a batch, and make its pages visible to searches."""
-        self._projector.batch(batch)
-        self._projector.refresh()
+        self._services.projector.batch(batch)
+        self._services.projector.refresh()

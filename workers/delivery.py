@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from pipeline.batches.handlers import BatchContext, MessageReport, handle_pages, handle_part, project, quarantine
+from pipeline.batches.handlers import BatchContext, MessageReport, handle_pages, handle_part, handle_project, quarantine
 from pipeline.batches.listing import walk_folder
 from pipeline.batches.messages import Message, Pages, Part, Project, Walk, split
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable, SettingsError, Stopped
@@ -97,7 +97,7 @@ class Delivery:
     def _dispatch(self, cancel: CancelToken, deaths: list[Death]) -> list[Message]:
         message, process = self.message, self.process
         if isinstance(message, Project):
-            project(message, process.services, cancel)
+            handle_project(message, process.services, cancel)
             return []
         batch = process.batches.enter(message.batch)
         if batch is None:
@@ -106,8 +106,8 @@ class Delivery:
             return list(walk_folder(message, process.archive, self._list))
         with bound(batch=batch.id, collection=batch.collection):
             budget = process.batches.budget(batch)
-            services = process.services.of_batch(batch).within(budget.budget)
-            return self._process_pages(message, BatchContext(batch, services, cancel, MessageReport(), budget), deaths)
+            services = process.services.for_message(batch, cancel, budget.tokens)
+            return self._process_pages(message, BatchContext(batch, services, MessageReport(), budget), deaths)
 
     def _process_pages(self, message: Part | Pages, context: BatchContext, deaths: list[Death]) -> list[Message]:
         ending: Ending = "failed"

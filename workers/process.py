@@ -54,7 +54,7 @@ class WorkerProcess:
         self.gate = Gate()
         self.running = RunningMessages()
         self.fleet = FleetMonitor(self.archive)
-        self.batches = ActiveBatches(self.archive, self.services.projector, self.running)
+        self.batches = ActiveBatches(self.services, self.running)
 
     @classmethod
     def current(cls) -> WorkerProcess:

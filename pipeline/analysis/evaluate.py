@@ -15,8 +15,9 @@ from pathlib import Path
 from pipeline.analysis.text_metrics import character_error_rate, word_recall
 from pipeline.archive import Archive
 from pipeline.core.errors import SettingsError
+from pipeline.core.formats import MediaType
 from pipeline.core.languages import base, detect_language
-from pipeline.core.models import MediaType, PageStatus, Reading
+from pipeline.core.models import PageStatus, Reading
 
 SUFFIX = ".txt"
 

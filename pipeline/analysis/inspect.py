@@ -21,6 +21,7 @@ from functools import partial
 from typing import BinaryIO, Protocol
 
 from pipeline.core.errors import EncryptedFile, OutcomeError, Stopped
+from pipeline.core.formats import MediaType
 from pipeline.core.languages import DETECT_MAX_CHARACTERS, detect_language
 from pipeline.core.models import (
     Document,
@@ -28,7 +29,6 @@ from pipeline.core.models import (
     Failure,
     FileState,
     LayerState,
-    MediaType,
     PageKind,
     PageStatus,
     RenderedCrop,

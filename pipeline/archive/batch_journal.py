@@ -6,6 +6,8 @@
     walks/<batch>/begun/<chunk>/<part>[.<entry>].json   what was registered, and is processed by other messages
     walks/<batch>/parts/<chunk>/<part>.json        how the sources of a part ended
     walks/<batch>/closed/<chunk>.json              the sum of a chunk's parts
+    walks/<batch>/replaced/<source>.json           the first state of a source whose file was replaced during the batch
+    walks/<batch>/vanished/all.json                how many vanished files below the roots were forgotten
 
 Each is created once and never changed. Where two workers do the same work, the first result stays.
 """
@@ -16,7 +18,7 @@ from functools import lru_cache
 
 from pipeline.archive.chain import Records
 from pipeline.archive.store import Store
-from pipeline.core.models import Chunk, Folder, MemberListing, Outcome, PartState
+from pipeline.core.models import Chunk, FileState, Folder, MemberListing, Outcome, PartState, VanishedFiles
 
 #: Chunks of a batch that are cached, some 300 KB each. Each of a chunk's 32 parts needs it several times: reading it
 #: each time took a twentieth of a worker's time. The messages that a process handles come from one or two chunks.
@@ -37,6 +39,10 @@ class BatchJournal:
         """Chunks of sources, by id; `chunk` reads them from a cache."""
         self.closed = Records(store, f"{self._folder}/closed", Outcome.model_validate_json)
         """How chunks ended, by the chunk's id."""
+        self.replaced = Records(store, f"{self._folder}/replaced", FileState.model_validate_json)
+        """The first state of each source whose file was replaced during the batch, by `source_id`."""
+        self.vanished = Records(store, f"{self._folder}/vanished", VanishedFiles.model_validate_json)
+        """How many vanished files were forgotten, under the name `all`, once that has ended."""
         self._cached_chunk = lru_cache(CHUNKS_KEPT)(self._read_chunk)
 
     def chunk(self, identifier: str) -> Chunk | None:

@@ -33,7 +33,7 @@ from pipeline.services import (
 )
 from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.probing import probe
-from pipeline.vision.ocr.tesseract import scripts_told
+from pipeline.vision.ocr.tesseract import describe_scripts
 
 EXAMPLES = """
 **Examples**
@@ -162,7 +162,7 @@ def _kept_from() -> str:
 def _reader(settings: Settings) -> str:
     if not settings.uses_model:
         with closing(open_reader(settings, open_archive(settings))):
-            return f"{LOCAL_READER_NOTE} It reads {scripts_told()}."
+            return f"{LOCAL_READER_NOTE} It reads {describe_scripts()}."
     with closing(open_vlm(settings)) as vlm:
         return vlm.check()
 

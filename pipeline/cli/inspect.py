@@ -20,7 +20,8 @@ from pipeline.cli.output import csv_cell, plain, printable, ranges, rows, stderr
 from pipeline.cli.progress import InspectionProgress
 from pipeline.cli.signals import interruptible
 from pipeline.core.errors import PagesightError, SettingsError, Stopped
-from pipeline.core.models import DocumentStatus, Failure, MediaType, PageKind
+from pipeline.core.formats import MediaType
+from pipeline.core.models import DocumentStatus, Failure, PageKind
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from pipeline.services import open_inspector, own_folders

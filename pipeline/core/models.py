@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from pipeline.core.errors import OutcomeError
+from pipeline.core.formats import MediaType
 
 #: What names of collections and schedules look like: fit for ids, folders and URLs.
 SLUG = r"[a-z0-9][a-z0-9_-]{0,62}"
@@ -28,117 +29,6 @@ class Numbered(Archived):
     """What changes in the archive does so by revisions, counted from 1, each created once and never overwritten."""
 
     revision: int
-
-
-class Route(StrEnum):
-    """What is done with a file to have its pages."""
-
-    PDF = "pdf"
-    IMAGE = "image"
-    CONVERTED = "converted"
-    """It is made into a PDF first, once for the fleet."""
-    CONTAINER = "container"
-    """It has no pages of its own; its members are sources themselves."""
-
-
-class MediaType(StrEnum):
-    """The formats that become pages, by their media types."""
-
-    PDF = "application/pdf"
-
-    PNG = "image/png"
-    JPEG = "image/jpeg"
-    TIFF = "image/tiff"
-    WEBP = "image/webp"
-    GIF = "image/gif"
-    BMP = "image/bmp"
-    JP2 = "image/jp2"
-    HEIF = "image/heif"
-    AVIF = "image/avif"
-    PNM = "image/x-portable-anymap"
-    PSD = "image/vnd.adobe.photoshop"
-
-    PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
-    DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
-    XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-    PROTECTED_OOXML = "application/x-ooxml-protected"
-    """Any of the three behind a password: which one, only the password tells."""
-    PPT = "application/vnd.ms-powerpoint"
-    DOC = "application/msword"
-    XLS = "application/vnd.ms-excel"
-    ODP = "application/vnd.oasis.opendocument.presentation"
-    ODT = "application/vnd.oasis.opendocument.text"
-    ODS = "application/vnd.oasis.opendocument.spreadsheet"
-    ODG = "application/vnd.oasis.opendocument.graphics"
-    RTF = "application/rtf"
-    KEYNOTE = "application/vnd.apple.keynote"
-    PAGES = "application/vnd.apple.pages"
-    NUMBERS = "application/vnd.apple.numbers"
-    HTML = "text/html"
-    SVG = "image/svg+xml"
-    WMF = "image/wmf"
-    EMF = "image/emf"
-    DJVU = "image/vnd.djvu"
-
-    ZIP = "application/zip"
-    SEVEN_ZIP = "application/x-7z-compressed"
-    TAR = "application/x-tar"
-    GZIP = "application/gzip"
-    """One compressed file; a compressed tar is a tar."""
-    BZIP2 = "application/x-bzip2"
-    XZ = "application/x-xz"
-    EML = "message/rfc822"
-    MSG = "application/vnd.ms-outlook"
-
-    @property
-    def route(self) -> Route:
-        """What is done with files of this format."""
-        return _ROUTES.get(self, Route.CONVERTED)
-
-
-_ROUTES = {
-    MediaType.PDF: Route.PDF,
-    **dict.fromkeys(
-        (
-            MediaType.PNG,
-            MediaType.JPEG,
-            MediaType.TIFF,
-            MediaType.WEBP,
-            MediaType.GIF,
-            MediaType.BMP,
-            MediaType.JP2,
-            MediaType.HEIF,
-            MediaType.AVIF,
-            MediaType.PNM,
-            MediaType.PSD,
-        ),
-        Route.IMAGE,
-    ),
-    **dict.fromkeys(
-        (
-            MediaType.ZIP,
-            MediaType.SEVEN_ZIP,
-            MediaType.TAR,
-            MediaType.GZIP,
-            MediaType.BZIP2,
-            MediaType.XZ,
-            MediaType.EML,
-            MediaType.MSG,
-        ),
-        Route.CONTAINER,
-    ),
-}
-
-
-class Envelope(StrEnum):
-    """What a file's head tells where only the inside tells its format. No document has one of these."""
-
-    ZIP = "application/zip"
-    CFB = "application/x-cfb"
-    """Compound File Binary, also called OLE2: old office files, Outlook's messages, and encrypted new ones."""
-    GZIP = "application/gzip"
-    BZIP2 = "application/x-bzip2"
-    XZ = "application/x-xz"
 
 
 class PageKind(StrEnum):
@@ -624,6 +514,12 @@ class Outcome(Archived):
     """By `DocumentStatus`, or `deleted`."""
     pages: dict[str, int]
     """By `PageStatus`, or `deleted`."""
+
+
+class VanishedFiles(Archived):
+    """The vanished files that a queued batch forgot before it ended."""
+
+    sources: int
 
 
 class FleetState(Numbered):

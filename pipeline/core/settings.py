@@ -192,7 +192,8 @@ class Settings(BaseSettings):
     @field_validator("language")
     @classmethod
     def _known_language(cls, tag: str) -> str:
-        return normalise_tag(tag)
+        # The default needs no check. The tables of languages are slow to import, and most commands never use them.
+        return tag if tag == cls.model_fields["language"].default else normalise_tag(tag)
 
     @field_validator("schedules", mode="before")
     @classmethod

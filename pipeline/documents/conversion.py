@@ -12,8 +12,9 @@ from typing import BinaryIO, Protocol
 
 from pipeline.archive import Archive
 from pipeline.core.errors import EncryptedFile, SourceChanged, Stopped
+from pipeline.core.formats import DJVULIBRE, MediaType
 from pipeline.core.leases import Leases, find_or_make
-from pipeline.core.models import Conversion, FileState, LayerState, MediaType, RenderedCrop, RenderedPage
+from pipeline.core.models import Conversion, FileState, LayerState, RenderedCrop, RenderedPage
 from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 from pipeline.core.threads import PrioritySemaphore
 from pipeline.rendering.conversion import djvu, office
@@ -80,7 +81,7 @@ class Converter:
     def _convert(
         self, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, cancel: CancelToken
     ) -> tuple[BufferedReader, ConversionResult]:
-        if media_type is MediaType.DJVU:
+        if media_type.row.decoder == DJVULIBRE:
             return djvu.convert(file, self.limits, cancel)
         try:
             return office.convert(file, media_type, (), self.limits, cancel)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, Protocol
 
-from pipeline.core.models import Envelope, MediaType, RenderedCrop, RenderedPage, Route
+from pipeline.core.formats import Envelope, HeadType, MediaType, Route
+from pipeline.core.models import RenderedCrop, RenderedPage
 from pipeline.core.retry import CancelToken
+from pipeline.core.signatures import HEAD_BYTES
 from pipeline.documents.conversion import Conversions, ConvertedDocument
 from pipeline.documents.passwords import Passwords
 from pipeline.rendering.host.pool import OpenDocument, SandboxPool
-from pipeline.sources import HEAD_BYTES, MemberFile, media_type_of
-from pipeline.sources.signatures import HeadType
+from pipeline.sources import MemberFile, media_type_of
 
 #: What is done with files that may hold others.
 _HOLDING = (Route.CONTAINER, Route.PDF)

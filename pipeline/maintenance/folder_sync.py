@@ -18,7 +18,7 @@ from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError, SettingsError
 from pipeline.core.models import BatchEntry, Failure, FileState, Reading, Source
 from pipeline.pages.deletion import carry_out, request_deletion
-from pipeline.pages.paths import leave
+from pipeline.pages.paths import remove_path
 from pipeline.pages.revisions import forget_source
 from pipeline.projection.projector import Projector
 from pipeline.sources import FoundFile, SourceFiles, containers_of, display_path, identify, is_below
@@ -156,7 +156,7 @@ def take_away(comparison: FolderComparison, projector: Projector, *, delete: boo
         projector.sources([forget_source(projector.archive, source)])
         if document is None:
             continue
-        leave(projector, source.collection, document.id, source.path)
+        remove_path(projector, source.collection, document.id, source.path)
         places[document.id] -= 1
         if document.id not in moved and _lies_nowhere(projector.archive, source.collection, document.id, places):
             deletion = request_deletion(projector.archive, source.collection, document.id, purge=False)

@@ -7,7 +7,7 @@ whoever writes when, and a late writer cannot bring back what was deleted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -107,10 +107,12 @@ class Projector:
         )
         return [key for key, version in expected.items() if found.get(key) != version]
 
-    def source_urls_below(self, url: str, collection: str) -> list[str]:
-        """Return the URLs of sources at or below this one, as far as searches see them."""
+    def source_urls_below(self, url: str, collection: str, but: Container[str] = ()) -> list[str]:
+        """Return the URLs of the sources at or below this one that searches see, without the URLs in `but`."""
         return retry_until_available(
-            lambda: list(self.index.queries.source_urls_below(url, collection=collection)),
+            lambda: [
+                found for found in self.index.queries.source_urls_below(url, collection=collection) if found not in but
+            ],
             self.cancel,
             ELASTICSEARCH_WAITS_SECONDS,
         )

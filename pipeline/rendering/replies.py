@@ -16,7 +16,8 @@ from pipeline.core.errors import (
     RenderOutOfMemory,
     UnsupportedFormat,
 )
-from pipeline.core.models import MediaType, OriginalImage, PageFacts
+from pipeline.core.formats import MediaType
+from pipeline.core.models import OriginalImage, PageFacts
 from pipeline.rendering.protocol import BANDS, MEMBERS_TOLD
 
 #: What a child may report about a file; it cannot make a page look as if a service had failed.

@@ -5,7 +5,7 @@ from pipeline.sources.cache import SourceCache
 from pipeline.sources.files import file_state, open_unchanged, require_unchanged
 from pipeline.sources.identify import Identified, identify
 from pipeline.sources.members import Containers, MemberFile, Unpacker
-from pipeline.sources.signatures import HEAD_BYTES, media_type_of
+from pipeline.sources.signatures import media_type_of
 from pipeline.sources.urls import (
     container_path,
     containers_of,
@@ -21,7 +21,6 @@ from pipeline.sources.urls import (
 from pipeline.sources.walk import FoundFile, Listing, list_folder, walk
 
 __all__ = [
-    "HEAD_BYTES",
     "Containers",
     "FoundFile",
     "Identified",

@@ -11,11 +11,12 @@ from pipeline.core.errors import OutcomeError, SourceChanged, SourceUnreadable, 
 from pipeline.core.models import FileState
 from pipeline.core.objects import OBJECT_WAITS_SECONDS, Objects
 from pipeline.core.retry import CancelToken, retry_until_available
+from pipeline.core.signatures import HEAD_BYTES
 from pipeline.sources.cache import SourceCache
 from pipeline.sources.files import file_state, open_unchanged
 from pipeline.sources.identify import require_size
 from pipeline.sources.members import Containers, member_state
-from pipeline.sources.signatures import HEAD_BYTES, media_type_of
+from pipeline.sources.signatures import media_type_of
 from pipeline.sources.urls import is_local, source_objects, source_path, split_member
 from pipeline.sources.walk import FoundFile
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from pipeline.core.errors import EmptyFile, LimitExceeded, SourceUnreadable
+from pipeline.core.formats import HeadType
 from pipeline.core.models import FileState
+from pipeline.core.signatures import HEAD_BYTES
 from pipeline.sources.files import require_unchanged
-from pipeline.sources.signatures import HEAD_BYTES, HeadType, media_type_of
+from pipeline.sources.signatures import media_type_of
 
 _CHUNK_BYTES = 1 << 20
 

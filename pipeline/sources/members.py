@@ -18,8 +18,9 @@ from typing import BinaryIO, Protocol
 from pipeline.core.errors import LimitExceeded, OutcomeError, SourceChanged, SourceVanished, UnsupportedFormat
 from pipeline.core.models import FileState
 from pipeline.core.retry import CancelToken
+from pipeline.core.signatures import HEAD_BYTES
 from pipeline.sources.cache import SourceCache
-from pipeline.sources.signatures import HEAD_BYTES, media_type_of
+from pipeline.sources.signatures import media_type_of
 from pipeline.sources.urls import containers_of, display_path, member_url
 from pipeline.sources.walk import FoundFile
 

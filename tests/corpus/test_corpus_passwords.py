@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import EncryptedFile
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.rendering.host.pool import SandboxPool
 from support.corpus import CORPUS, manifest
 from support.rendering import LIMITS

@@ -17,7 +17,7 @@ from pipeline.batches.fleet_state import halt
 from pipeline.batches.messages import Message, Walk, folder_id, from_json
 from pipeline.core.errors import ServiceRefused
 from pipeline.core.models import Deletion, Reading
-from pipeline.pages.revisions import add_place, bury
+from pipeline.pages.revisions import add_path, bury
 from pipeline.projection.records import page_id
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
 from support.fleet_runs import Fleet
@@ -430,9 +430,9 @@ def test_every_record_that_differs_is_found_and_mended(filled: Fleet):
     first = next(archive.readings("default", document).newest([1]))
     assert isinstance(first, Reading)
     elsewhere = full_source(failed=False).model_copy(update={"path": "/elsewhere/report.pdf"})
-    add_place(archive, first, elsewhere)
-    archive.deletions["default"].append(lambda _: _deletion(plate))
-    (picture,) = archive.readings("default", plate).newest()
+    add_path(archive, first, elsewhere)
+    archive.append_deletion("default", lambda _: _deletion(plate))
+    (picture,) = archive.readings("default", plate)
     bury(archive, "default", plate, 1, picture, _deletion(plate))
 
     listed = repair(filled, "--dry-run")

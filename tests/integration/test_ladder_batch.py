@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.core.settings import Settings
 from pipeline.rendering.host.pool import SandboxPool
 from pipeline.search.index import Index

@@ -30,8 +30,9 @@ from pipeline.core.errors import (
     Stopped,
     UnsupportedFormat,
 )
+from pipeline.core.formats import MediaType
 from pipeline.core.leases import FileLeases
-from pipeline.core.models import Conversion, MediaType, Reading
+from pipeline.core.models import Conversion, Reading
 from pipeline.core.retry import CancelToken
 from pipeline.documents.conversion import CONVERSION_REVISION, ArchivedConversions
 from pipeline.documents.opening import Opener

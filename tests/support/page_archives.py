@@ -11,7 +11,8 @@ from unittest.mock import patch
 
 from pipeline.archive import Archive, Store, source_id
 from pipeline.batches.lifecycle import begin_batch
-from pipeline.core.models import Deletion, Document, FileState, MediaType, Reading, Source, Tombstone
+from pipeline.core.formats import MediaType
+from pipeline.core.models import Deletion, Document, FileState, Reading, Source, Tombstone
 from pipeline.pages.deletion import request_deletion
 from pipeline.pages.revisions import bury, save_reading
 from pipeline.projection.projector import Projector

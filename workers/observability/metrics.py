@@ -22,7 +22,7 @@ from prometheus_client import (
 
 from pipeline.batches.handlers import MessageReport
 from pipeline.core.retry import Waiting
-from pipeline.pages.process import Stage
+from pipeline.pages.page_services import Stage
 
 Ending = Literal["done", "handed_back", "refused", "failed"]
 #: Upper bounds of seconds: a bulk request takes hundredths, a page of a cold model minutes.

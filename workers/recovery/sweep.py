@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pipeline.archive import Archive
-from pipeline.batches.completion import close_chunk, complete_part, is_quiet
+from pipeline.batches.completion import complete_chunk, complete_part, is_quiet
+from pipeline.batches.ending import end_if_done
 from pipeline.batches.listing import all_due_messages
 from pipeline.batches.messages import Message
-from pipeline.batches.progress import UNENDED, BatchLedger, end_if_done
+from pipeline.batches.progress import UNENDED, BatchLedger
 from pipeline.core.errors import RevisionTaken
 from pipeline.core.models import Batch
 from pipeline.core.retry import CancelToken
-from pipeline.pages.process import PageServices
-from pipeline.pages.recipe import Request
+from pipeline.pages.page_services import PageServices
+from pipeline.pages.recipe import request_of
 from pipeline.projection.verify import Verification
 from workers.redis.queues import RedisQueues
 
@@ -53,8 +54,9 @@ def sweep(services: PageServices, cancel: CancelToken, queues: RedisQueues, publ
     published = 0
     for batch in open_batches(services.archive):
         ledger = BatchLedger(services.archive, batch)
-        _complete(ledger, services, cancel)
-        closed = end_if_done(services.archive, ledger)
+        bound = services.for_message(batch, cancel)
+        _complete(ledger, bound)
+        closed = end_if_done(ledger, bound)
         if closed is not None:
             services.projector.batch(closed)
             ended.append(batch.id)
@@ -82,15 +84,14 @@ def republish(batch: Batch, archive: Archive, queues: RedisQueues, publish: Publ
     return publish(all_due_messages(noted, archive), batch.lane)
 
 
-def _complete(ledger: BatchLedger, services: PageServices, cancel: CancelToken) -> None:
+def _complete(ledger: BatchLedger, services: PageServices) -> None:
     """Complete the parts and chunks whose last process died before it could."""
     batch, archive = ledger.batch, services.archive
-    recipe = services.of_batch(batch).recipe(batch.language)
-    request = Request(batch.collection, batch.id, batch.deletions_seen, recipe, batch.again)
+    request = request_of(batch, services.recipe(batch.language))
     records = archive.journal(batch.id)
     ledger.progress()
     for chunk, part in ledger.open_parts():
         if is_quiet(records, chunk, part, request, archive):
-            complete_part(chunk, part, request, Verification(replace(services.projector, cancel=cancel)))
+            complete_part(chunk, part, request, Verification(services.projector))
     for chunk in set(records.chunks_with_ended_parts()) - set(records.closed.names()):
-        close_chunk(records, chunk)
+        complete_chunk(records, chunk)

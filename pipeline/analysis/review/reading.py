@@ -22,7 +22,8 @@ from pipeline.core.models import PageSlice, Reading, RenderedPage, Source, Tombs
 from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.opening import Opener
-from pipeline.pages.process import DocumentRerenderer, recipe_of
+from pipeline.pages.page_services import recipe_of
+from pipeline.pages.process import DocumentRerenderer
 from pipeline.pages.readings import failed_reading, new_reading, read_reading, rendered_reading
 from pipeline.rendering.protocol import RENDER_REVISION
 from pipeline.sources import require_unchanged

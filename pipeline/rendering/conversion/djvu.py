@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.core.errors import UnsupportedFormat
+from pipeline.core.formats import MediaType
 from pipeline.core.retry import CancelToken
 from pipeline.rendering.conversion.confinement import ConversionJob, ConversionLimits, ConversionResult, run
 
@@ -28,7 +29,12 @@ def convert(file: BinaryIO, limits: ConversionLimits, cancel: CancelToken) -> tu
     """
     tools, version = find_tools()
     request = {"tools": str(tools), "converter": version}
-    return run(ConversionJob("djvu_child", sys.executable, request, ".djvu", (str(tools),)), file, limits, cancel)
+    return run(
+        ConversionJob("djvu_child", sys.executable, request, MediaType.DJVU.row.suffix, (str(tools),)),
+        file,
+        limits,
+        cancel,
+    )
 
 
 @cache

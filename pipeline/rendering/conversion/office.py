@@ -14,32 +14,10 @@ from typing import BinaryIO
 from xml.sax.saxutils import escape
 
 from pipeline.core.errors import UnsupportedFormat
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.core.retry import CancelToken
 from pipeline.rendering.conversion.confinement import ConversionJob, ConversionLimits, ConversionResult, run
 
-#: How LibreOffice knows a format by its name. Protected OOXML tells what it is once it is open.
-_SUFFIXES = {
-    MediaType.PPTX: ".pptx",
-    MediaType.DOCX: ".docx",
-    MediaType.XLSX: ".xlsx",
-    MediaType.PROTECTED_OOXML: ".docx",
-    MediaType.PPT: ".ppt",
-    MediaType.DOC: ".doc",
-    MediaType.XLS: ".xls",
-    MediaType.ODP: ".odp",
-    MediaType.ODT: ".odt",
-    MediaType.ODS: ".ods",
-    MediaType.ODG: ".odg",
-    MediaType.RTF: ".rtf",
-    MediaType.KEYNOTE: ".key",
-    MediaType.PAGES: ".pages",
-    MediaType.NUMBERS: ".numbers",
-    MediaType.HTML: ".html",
-    MediaType.SVG: ".svg",
-    MediaType.WMF: ".wmf",
-    MediaType.EMF: ".emf",
-}
 REMEDY = (
     "Install LibreOffice with its Python bindings (Debian's libreoffice-calc-nogui, libreoffice-draw-nogui, "
     "libreoffice-impress-nogui, libreoffice-writer-nogui and python3-uno), then run "
@@ -109,7 +87,7 @@ def convert(
     office = find_office()
     request = {"program": str(office.program), "settings": _settings(), "passwords": list(passwords)}
     job = ConversionJob(
-        "office_child", str(office.interpreter), request, _SUFFIXES[media_type], (str(office.program.parent),)
+        "office_child", str(office.interpreter), request, media_type.row.suffix, (str(office.program.parent),)
     )
     return run(job, file, limits, cancel)
 

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
 from pipeline.core.errors import EncryptedFile, OutcomeError, RenderCrashed, Stopped
-from pipeline.core.models import Envelope, MediaType, RenderedCrop, RenderedPage
+from pipeline.core.formats import Envelope, MediaType
+from pipeline.core.models import RenderedCrop, RenderedPage
 from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 from pipeline.rendering.host.process import CHILD_COMMAND, SandboxKilled, SandboxProcess
 from pipeline.rendering.protocol import BANDS, MEMBERS_TOLD, RenderLimits

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pipeline.core.child_side import begin, receive, send
 from pipeline.core.errors import OutcomeError, RenderCrashed, RenderOutOfMemory
+from pipeline.core.formats import Envelope, MediaType, Route
 from pipeline.core.memory import release_free_memory
 from pipeline.rendering.protocol import MEMBERS_TOLD, RenderLimits
 from pipeline.rendering.sandbox.page_image.crops import DecodedCrop
@@ -27,20 +28,7 @@ if TYPE_CHECKING:
     from pipeline.rendering.sandbox.containers.archives import Packed
     from pipeline.rendering.sandbox.containers.members import Member
 
-PDF = "application/pdf"
 Reply = tuple[dict[str, Any], Sequence[bytes | memoryview]]
-EML = "message/rfc822"
-MSG = "application/vnd.ms-outlook"
-CONTAINERS = (
-    "application/zip",
-    "application/x-7z-compressed",
-    "application/x-tar",
-    "application/gzip",
-    "application/x-bzip2",
-    "application/x-xz",
-    EML,
-    MSG,
-)
 _PIECE_BYTES = 1 << 20
 _MAX_DESCRIPTORS = 32
 #: Of threads started here, which only hash: the default of 8 MiB would count against the memory limit.
@@ -146,11 +134,11 @@ class _Session:
             assert descriptor is not None
             self._close()  # a try without password leaves its descriptor
             self._descriptor = descriptor
-            self._file = self._decoder(descriptor, request["media_type"], request["passwords"])
+            self._file = self._decoder(descriptor, MediaType(request["media_type"]), request["passwords"])
             return {"pages": self._file.pages, "title": self._file.title, "members": self._file.members}, ()
         if request["op"] == "identify":
             assert descriptor is not None
-            return _identified(descriptor, request["media_type"])
+            return _identified(descriptor, Envelope(request["media_type"]))
         assert self._file is not None
         if request["op"] == "members":
             listing = self._packed().listing[request["first"] :][:MEMBERS_TOLD]
@@ -165,13 +153,13 @@ class _Session:
             return _crops_reply(self._file.render_crops(request["page_number"], request["bands"]))
         return _page_reply(self._file.render(request["page_number"]), request["with_pixels"])
 
-    def _decoder(self, descriptor: int, media_type: str, passwords: Sequence[str]) -> OpenFile:
+    def _decoder(self, descriptor: int, media_type: MediaType, passwords: Sequence[str]) -> OpenFile:
         """Open a file with its decoder, which is only now imported: most sandboxes see PDFs alone."""
-        if media_type == PDF:
+        if media_type.route is Route.PDF:
             from pipeline.rendering.sandbox.pdf.document import PdfFile
 
             return PdfFile(descriptor, self._limits, passwords)
-        if media_type in CONTAINERS:
+        if media_type.route is Route.CONTAINER:
             return _open_container(descriptor, media_type, self._limits, passwords)
         from pipeline.rendering.sandbox.image.document import ImageFile
 
@@ -220,23 +208,23 @@ class _Outlet:
         send(self._connection, {"member": self._index, "last": True})
 
 
-def _identified(descriptor: int, envelope: str) -> Reply:
-    from pipeline.rendering.sandbox.containers.sniffing import kind_of
+def _identified(descriptor: int, envelope: Envelope) -> Reply:
+    from pipeline.rendering.sandbox.containers.sniffing import format_of
 
     try:
-        return {"media_type": kind_of(descriptor, envelope)}, ()
+        return {"media_type": format_of(descriptor, envelope)}, ()
     finally:
         os.close(descriptor)
 
 
-def _open_container(descriptor: int, media_type: str, limits: RenderLimits, passwords: Sequence[str]) -> OpenFile:
-    if media_type in (EML, MSG):
+def _open_container(descriptor: int, media_type: MediaType, limits: RenderLimits, passwords: Sequence[str]) -> OpenFile:
+    if media_type in (MediaType.EML, MediaType.MSG):
         from pipeline.rendering.sandbox.containers.mail import open_eml, open_msg
 
-        return open_eml(descriptor, limits) if media_type == EML else open_msg(descriptor, limits)
-    from pipeline.rendering.sandbox.containers.archives import open_packed
+        return open_eml(descriptor, limits) if media_type is MediaType.EML else open_msg(descriptor, limits)
+    from pipeline.rendering.sandbox.containers.archives import open_archive
 
-    return open_packed(descriptor, media_type, limits, passwords)
+    return open_archive(descriptor, media_type, limits, passwords)
 
 
 def _member(member: Member) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class _ChatChoice(BaseModel):
 
 
 class _Usage(BaseModel):
-    # The second names are those of mlx-vlm's server.
+    # mlx-vlm's server uses the second names.
     prompt_tokens: int | None = Field(None, validation_alias=AliasChoices("prompt_tokens", "input_tokens"))
     completion_tokens: int | None = Field(None, validation_alias=AliasChoices("completion_tokens", "output_tokens"))
 

@@ -28,7 +28,7 @@ from pipeline.vision.endpoint.http_errors import SERVICE
 PAUSE_SPREAD = 0.1
 #: Interval at which the first caller checks the rates of the last minute again.
 RATE_POLL_SECONDS = 0.1
-#: Number of calls that may begin if there is no limit.
+#: Number of calls that may begin without a limit.
 UNLIMITED = sys.maxsize
 
 

@@ -19,7 +19,8 @@ _MARKS = " \t\n\"'`*_.,:;!()[]“”„’‘«»"
 _PREAMBLE = re.compile(r"(?:(?:it|this|that|the answer|answer) (?:is|shows):? |answer: ?)?(?:(?:a|an|the) )?")
 _NUMBER = re.compile(r"[-−]?\d(?:[\d.,'’\u00a0\u202f ]*\d)?")
 _GROUPED = re.compile(r"-?\d{1,3}(?P<mark>[.,' ])\d{3}(?:(?P=mark)\d{3})*")
-_BULLET = re.compile(r"^\s*(?:[-*•–]|\d+[.)])\s+", re.MULTILINE)
+#: It stays on its line: across lines, an answer of line breaks alone took quadratic time.
+_BULLET = re.compile(r"^[^\S\n]*(?:[-*•–]|\d+[.)])(?:[^\S\n]+|(?=\n))", re.MULTILINE)
 
 
 def parse_answer(text: str, question: Question) -> Parsed | None:
@@ -127,5 +128,5 @@ def _entries(text: str) -> list[str]:
             found = None
         if isinstance(found, list):
             return [str(entry) for entry in found]
-    lines = _BULLET.sub("", text).splitlines()
+    lines = [line for line in _BULLET.sub("", text).splitlines() if line.strip()]
     return lines if len(lines) > 1 else re.split(r"[,;、،]", lines[0] if lines else "")

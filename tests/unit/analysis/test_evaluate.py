@@ -7,7 +7,8 @@ import pytest
 from pipeline.analysis.evaluate import evaluate
 from pipeline.archive import Archive, Store
 from pipeline.core.errors import SettingsError
-from pipeline.core.models import MediaType, PageStatus, Reading, Tombstone
+from pipeline.core.formats import MediaType
+from pipeline.core.models import PageStatus, Reading, Tombstone
 from support.readings import FAILURE, full_reading
 
 GERMAN = "Die Häuser am Kai werden im Winter von den Lotsen bewohnt"

@@ -32,7 +32,7 @@ def newest(archive: Archive, batch: Batch) -> Batch:
 
 
 def call(purse: BatchBudget, most: int, cost: int) -> bool:
-    with purse.budget.reserve(most, CancelToken()) as share:
+    with purse.tokens.reserve(most, CancelToken()) as share:
         share.spent = cost
     return True
 
@@ -47,7 +47,7 @@ def test_two_processes_together_stay_within_the_tokens_and_the_batch_rests(archi
     purses = [BatchBudget(archive, batch), BatchBudget(archive, batch)]
     with pytest.raises(Stopped):
         all(call(purse, most=2_000, cost=900) for purse in cycle(purses))
-    spent = sum(purse.budget.spent for purse in purses)
+    spent = sum(purse.tokens.spent for purse in purses)
     assert 10_000 - 2 * 2_000 - 900 < spent <= drawn(archive, batch)[0] <= 10_000
     rests = newest(archive, batch)
     assert (rests.state, rests.cause) == ("paused", "the budget of 10,000 tokens is used up")
@@ -111,7 +111,7 @@ def spent(archive: Archive) -> Batch:
     purse = BatchBudget(archive, batch)
     for _ in range(2):
         with purse.pages(1) as share:
-            share.worked = share.room
+            share.ended = share.room
     assert is_out_of_budget(newest(archive, batch))
     return newest(archive, batch)
 

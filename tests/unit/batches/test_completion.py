@@ -8,25 +8,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.archive import Archive, Store, source_id
-from pipeline.batches.completion import close_chunk, complete_part, is_quiet, total
+from pipeline.batches.completion import complete_chunk, complete_part, is_quiet, total
+from pipeline.batches.ending import end_if_done
 from pipeline.batches.lifecycle import begin_batch
 from pipeline.batches.listing import all_due_messages, first_messages, name_sources, walk_folder
 from pipeline.batches.messages import Message, Part, Walk, chunk_id, folder_id
-from pipeline.batches.progress import BatchLedger, cancel, end_batch, end_if_done, pause
+from pipeline.batches.progress import BatchLedger, cancel, end_batch, pause
 from pipeline.core.errors import SettingsError
+from pipeline.core.formats import MediaType
 from pipeline.core.models import (
     BatchEntry,
     Document,
     DocumentInfo,
     Failure,
     Lane,
-    MediaType,
     Outcome,
     PageStatus,
     PartState,
@@ -36,6 +39,7 @@ from pipeline.core.models import (
 )
 from pipeline.documents.passwords import Passwords
 from pipeline.pages.deletion import carry_out, request_deletion
+from pipeline.pages.page_services import PageServices
 from pipeline.pages.recipe import Recipe, Request
 from pipeline.pages.revisions import save_reading
 from pipeline.projection.verify import Verification
@@ -61,6 +65,11 @@ class CountingStore(Store):
         found = super().get_many(names)
         self.read.update(name for name, data in zip(names, found, strict=True) if data is not None)
         return found
+
+
+def services(archive: Archive) -> PageServices:
+    """The services that the end of a batch needs; the index names no vanished file."""
+    return cast(PageServices, SimpleNamespace(archive=archive, projector=MemoryIndex().projector(archive), files=None))
 
 
 class Scene:
@@ -286,25 +295,25 @@ def test_a_chunk_ends_with_its_last_part_whatever_the_order(order: list[int]) ->
         done = 0
         for part in order:
             assert scene.records.closed.get(scene.chunk) is None
-            assert end_if_done(scene.archive, book) is None
+            assert end_if_done(book, services(scene.archive)) is None
             assert scene.settle(part, registered=True) is not None
             done += 6 if part == 4 else 16
             assert book.progress().documents == {"failed": done}
         assert scene.records.closed.get(scene.chunk) == Outcome(documents={"failed": 70}, pages={})
-        ended = end_if_done(scene.archive, book)
+        ended = end_if_done(book, services(scene.archive))
         assert ended is not None
         assert (ended.state, ended.documents, ended.pages, ended.revision) == ("done", {"failed": 70}, {}, 2)
         assert scene.archive.open_batches() == []
-        assert end_if_done(scene.archive, book) is None
+        assert end_if_done(book, services(scene.archive)) is None
 
 
 def test_a_chunk_whose_last_part_died_before_it_could_close_it_is_closed_by_anybody(tmp_path: Path) -> None:
     scene = Scene(tmp_path, 20)
     ended = [Outcome(documents={"failed": count}, pages={}) for count in (16, 4)]
     scene.records.close_part(scene.chunk, 1, ended[1])
-    assert close_chunk(scene.records, scene.chunk) is None
+    assert complete_chunk(scene.records, scene.chunk) is None
     scene.records.close_part(scene.chunk, 0, ended[0])
-    assert close_chunk(scene.records, scene.chunk) == total(ended) == Outcome(documents={"failed": 20}, pages={})
+    assert complete_chunk(scene.records, scene.chunk) == total(ended) == Outcome(documents={"failed": 20}, pages={})
 
 
 # -- the whole batch
@@ -353,22 +362,22 @@ def test_what_is_due_is_exactly_what_has_not_been_done(chances: list[int]) -> No
                 sources = len(chunk.entries[16 * message.part : 16 * message.part + 16])
                 outcome = Outcome(documents={"complete": sources}, pages={"described": sources})
                 records.close_part(message.chunk, message.part, outcome)
-                close_chunk(records, message.chunk)
+                complete_chunk(records, message.chunk)
                 done += sources
             progress = book.progress()
             assert progress.walked == (walks == len(TREE))
             assert progress.sources_done == progress.pages_done == done
             assert progress.ended == (not queue)
-            assert (end_if_done(archive, book) is not None) == (not queue)
+            assert (end_if_done(book, services(archive)) is not None) == (not queue)
         assert done == progress.sources_found == 560
 
 
 def test_a_batch_of_an_empty_folder_ends_once_that_is_listed(tmp_path: Path) -> None:
     archive = Archive(Store(str(tmp_path)))
     batch = begin_batch(archive, "default", None, "en", ["in"], lane=Lane.NORMAL, roots=[f"{ROOT}/b"])
-    assert end_if_done(archive, BatchLedger(archive, batch)) is None
+    assert end_if_done(BatchLedger(archive, batch), services(archive)) is None
     assert list(walk_folder(next(first_messages(batch)), archive, listed)) == []
-    ended = end_if_done(archive, BatchLedger(archive, batch))
+    ended = end_if_done(BatchLedger(archive, batch), services(archive))
     assert ended is not None
     assert (ended.documents, ended.pages) == ({}, {})
 
@@ -440,7 +449,7 @@ def test_what_a_person_decided_is_the_last_word(three: Scene) -> None:
     three.settle(registered=True)
     cancelled = cancel(three.archive, three.batch.id)
     assert (cancelled.state, cancelled.documents, cancelled.revision) == ("cancelled", {"failed": 3}, 3)
-    assert end_if_done(three.archive, BatchLedger(three.archive, three.batch)) is None
+    assert end_if_done(BatchLedger(three.archive, three.batch), services(three.archive)) is None
     progress = BatchLedger(three.archive, three.batch).progress()
     assert end_batch(three.archive, three.batch.id, "done", progress) is None
     newest = three.archive.batches[three.batch.id].newest()

@@ -15,8 +15,9 @@ import pytest
 
 from pipeline.archive import Archive, Store
 from pipeline.core.errors import CorruptFile, SourceChanged, Stopped
+from pipeline.core.formats import MediaType
 from pipeline.core.leases import FileLeases
-from pipeline.core.models import Conversion, MediaType
+from pipeline.core.models import Conversion
 from pipeline.core.retry import CancelToken
 from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.conversion import CONVERSION_REVISION, ArchivedConversions, Converter

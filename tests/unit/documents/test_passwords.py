@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from reportlab.lib.pdfencrypt import StandardEncryption
 
 from pipeline.core.errors import EncryptedFile, ServiceRefused, SettingsError
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.core.settings import load
 from pipeline.documents.passwords import MAX_TRIED, Passwords, Patterned, read_patterned
 from pipeline.rendering.host.pool import SandboxPool

@@ -11,7 +11,8 @@ import pytest
 
 from pipeline.archive import Archive, Store, source_id
 from pipeline.core.errors import SettingsError, SourceUnreadable
-from pipeline.core.models import Document, Failure, MediaType, Source
+from pipeline.core.formats import MediaType
+from pipeline.core.models import Document, Failure, Source
 from pipeline.core.retry import CancelToken
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import Archive, Store, source_id
-from pipeline.core.models import DocumentInfo, Failure, MediaType, PageStatus, Reading, Tombstone
+from pipeline.core.formats import MediaType
+from pipeline.core.models import DocumentInfo, Failure, PageStatus, Reading, Tombstone
 from pipeline.pages.deletion import request_deletion
 from pipeline.pages.revisions import (
-    add_place,
+    add_path,
     bury,
     forget_source,
     give_way,
@@ -99,10 +100,10 @@ def test_places_come_and_go_as_revisions(archive: Archive) -> None:
     first = save_reading(archive, reading("/a.pdf"), None)
     assert isinstance(first, Reading)
     other = full_source(failed=False).model_copy(update={"url": "file:///b.zip#c/d.pdf", "path": "/b.zip/c/d.pdf"})
-    both = add_place(archive, first, other)
+    both = add_path(archive, first, other)
     assert isinstance(both, Reading)
     assert both.document.container == ("/b.zip",)
-    assert add_place(archive, both, other) == both
+    assert add_path(archive, both, other) == both
     one = remove_path(archive, first, "/a.pdf")  # from an old reading: the newest one is what counts
 
     assert isinstance(one, Reading)

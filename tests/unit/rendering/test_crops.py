@@ -15,7 +15,8 @@ from PIL import ExifTags, Image, ImageDraw
 from reportlab.pdfgen import canvas
 
 from pipeline.core.errors import CorruptFile, LimitExceeded, RenderTimeout
-from pipeline.core.models import MediaType, RenderedCrop, RenderedPage
+from pipeline.core.formats import MediaType
+from pipeline.core.models import RenderedCrop, RenderedPage
 from pipeline.rendering.host.pool import SandboxPool
 from pipeline.rendering.protocol import BANDS
 from pipeline.rendering.sandbox.page_image.crops import OVERLAP, boxes_below, boxes_beside, page_size

@@ -13,7 +13,7 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen import canvas
 
 from pipeline.core.errors import CorruptFile, EncryptedFile, LimitExceeded, OutcomeError
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.rendering.host.pool import SandboxPool
 from support.rendering import (
     LIMITS,

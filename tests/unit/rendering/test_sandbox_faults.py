@@ -21,7 +21,7 @@ from pipeline.core.errors import (
     RenderTimeout,
     ServiceRefused,
 )
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.rendering.host.pool import SandboxPool
 from support.rendering import (
     LIMITS,
@@ -147,7 +147,7 @@ def test_a_pdf_that_wants_too_much_memory_is_stopped_by_the_limit() -> None:
 def test_children_end_when_their_parent_is_killed(busy: bool) -> None:
     program = (
         "import sys, tempfile\n"
-        "from pipeline.core.models import MediaType\n"
+        "from pipeline.core.formats import MediaType\n"
         "from pipeline.rendering.host.pool import SandboxPool\n"
         "from pipeline.rendering.protocol import RenderLimits\n"
         "file = tempfile.TemporaryFile()\n"

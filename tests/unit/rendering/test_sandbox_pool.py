@@ -13,7 +13,7 @@ from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
 from pipeline.core.errors import CorruptFile, Stopped
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.core.retry import CancelToken
 from pipeline.rendering.host.pool import SandboxPool
 from support.rendering import LIMITS, drawn_pdf, encoded, opened, render, sandboxes, the_sandbox

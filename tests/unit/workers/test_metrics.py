@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.batches.handlers import MessageReport
 from pipeline.core.models import PageStatus
 from pipeline.core.retry import Waiting
-from pipeline.pages.process import Stage
+from pipeline.pages.page_services import Stage
 from workers.observability.metrics import Ending, Metrics
 from workers.redis.queues import LANES
 

@@ -29,6 +29,7 @@ from pipeline.core.errors import (
     OutcomeError,
     UnsupportedFormat,
 )
+from pipeline.core.formats import MediaType
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.containers.members import Member, Sink
 from pipeline.rendering.text import clean_text
@@ -57,10 +58,11 @@ ZIP_ERRORS = (
     OverflowError,
 )
 TAR_ERRORS = (*ZIP_ERRORS, tarfile.TarError)
+#: Decompressors by media type, which a compressed file and its envelope share.
 STREAMS: dict[str, Callable[[BinaryIO], IO[bytes]]] = {
-    "application/gzip": lambda file: cast(IO[bytes], gzip.GzipFile(fileobj=file)),
-    "application/x-bzip2": bz2.BZ2File,
-    "application/x-xz": lzma.LZMAFile,
+    MediaType.GZIP: lambda file: cast(IO[bytes], gzip.GzipFile(fileobj=file)),
+    MediaType.BZIP2: bz2.BZ2File,
+    MediaType.XZ: lzma.LZMAFile,
 }
 _ENCRYPTED = 0x1
 _UTF8 = 0x800
@@ -235,7 +237,7 @@ class TarContainer(Packed):
 class CompressedFile(Packed):
     """One file, compressed by gzip, bzip2 or xz. Its size is known once all of it is expanded."""
 
-    def __init__(self, descriptor: int, media_type: str, limits: RenderLimits) -> None:
+    def __init__(self, descriptor: int, media_type: MediaType, limits: RenderLimits) -> None:
         """Open the file behind a descriptor.
 
         Raises:
@@ -245,7 +247,7 @@ class CompressedFile(Packed):
         self._file = opened(descriptor)
         self._media_type = media_type
         self._file.seek(0)
-        name = _gzip_name(self._file.read(_CHUNK_BYTES)) if media_type == "application/gzip" else ""
+        name = _gzip_name(self._file.read(_CHUNK_BYTES)) if media_type is MediaType.GZIP else ""
         expanded = 0
         with broken("the compressed file is damaged", ZIP_ERRORS), self._open(0) as stream:
             while data := stream.read(_CHUNK_BYTES):
@@ -308,17 +310,17 @@ class SevenZipContainer(Packed):
         self._file.close()
 
 
-def open_packed(descriptor: int, media_type: str, limits: RenderLimits, passwords: Sequence[str]) -> Packed:
+def open_archive(descriptor: int, media_type: MediaType, limits: RenderLimits, passwords: Sequence[str]) -> Packed:
     """Open an archive or a compressed file.
 
     Raises:
         CorruptFile, EncryptedFile, LimitExceeded: as its kind raises them.
     """
-    if media_type == "application/zip":
+    if media_type is MediaType.ZIP:
         return ZipContainer(descriptor, limits, passwords)
-    if media_type == "application/x-tar":
+    if media_type is MediaType.TAR:
         return TarContainer(descriptor, limits)
-    if media_type == "application/x-7z-compressed":
+    if media_type is MediaType.SEVEN_ZIP:
         return SevenZipContainer(descriptor, limits, passwords)
     return CompressedFile(descriptor, media_type, limits)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from PIL import Image, TiffImagePlugin
 
 from pipeline.core.errors import CorruptFile, LimitExceeded, OutcomeError, UnsupportedFormat
+from pipeline.core.formats import MediaType
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.image import exif, jpeg2000
 from pipeline.rendering.sandbox.image.raster import Picture, to_rgb
@@ -21,20 +22,6 @@ from pipeline.rendering.sandbox.page_image.finish import DecodedPage, finish_pag
 if TYPE_CHECKING:
     from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
-#: Pillow's names for the formats, by media type.
-FORMATS = {
-    "image/png": "PNG",
-    "image/jpeg": "JPEG",
-    "image/tiff": "TIFF",
-    "image/webp": "WEBP",
-    "image/gif": "GIF",
-    "image/bmp": "BMP",
-    "image/jp2": "JPEG2000",
-    "image/heif": "HEIF",
-    "image/avif": "AVIF",
-    "image/x-portable-anymap": "PPM",
-    "image/vnd.adobe.photoshop": "PSD",
-}
 #: What is not decoded, by how its files begin.
 _UNREAD_HEADS = {
     b"8BPS\0\2": "PSB pictures, Photoshop's large ones,",
@@ -84,7 +71,7 @@ class ImageFile:
     title: str | None = None
     members = 0
 
-    def __init__(self, descriptor: int, media_type: str, limits: RenderLimits, *, keep_gps: bool) -> None:
+    def __init__(self, descriptor: int, media_type: MediaType, limits: RenderLimits, *, keep_gps: bool) -> None:
         """Open the file behind a descriptor.
 
         Raises:
@@ -95,7 +82,7 @@ class ImageFile:
         # Ours is checked before anything is decoded; Pillow's own refuses genuine scans of 180 megapixels and more.
         Image.MAX_IMAGE_PIXELS = None
         self._path = Path(f"/proc/self/fd/{descriptor}")
-        self._format = FORMATS[media_type]
+        self._format = media_type.row.decoder
         self._limits = limits
         self._keep_gps = keep_gps
         self._decoded: int | None = None
