@@ -31,7 +31,7 @@ from pipeline.core.settings import Settings, load
 from pipeline.local.elasticsearch import LocalNode
 from pipeline.local.redis import find_redis_server
 from pipeline.pages.recipe import request_of
-from pipeline.search import Index
+from pipeline.search.index import Index
 from pipeline.services import open_page_services
 from pipeline.sources import source_url
 from pipeline.vision.profile import Profile, load_profile

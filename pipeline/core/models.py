@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.core.errors import OutcomeError
 from pipeline.core.formats import MediaType
@@ -601,33 +601,48 @@ class PageFacts:
 MIXED_PICTURE_SHARE = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class RenderedPage:
-    """A page as the sandbox hands it over."""
+#: Width or height of an image.
+Pixels = Annotated[int, Field(ge=1, le=1 << 16)]
+SHA256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageProperties:
+    """Everything but images that the sandbox reports of a page. `pipeline.rendering.replies` checks it strictly."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    label: str | None = None
+    section: str | None = None
+    """The entry of the document's outline that the page belongs to."""
+    width_px: Pixels
+    height_px: Pixels
+    dpi: float | None
+    pixels_sha256: SHA256
+    """Of the raw RGB pixels before encoding, with their size."""
+    phash: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    blank: bool
+    layer_text: str | None = None
+    """The file's own text layer; None where it has none."""
+    original: OriginalImage
+    exif: dict[str, str] = field(default_factory=dict)
+    facts: PageFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedPage(PageProperties):
+    """A page as the sandbox returns it."""
 
     page_number: int
-    label: str | None
-    section: str | None
-    hidden: bool
     jpeg: bytes
     """At most 1,003,520 pixels, quality 90."""
     thumbnail: bytes
     """WebP, long edge 320 px."""
-    width_px: int
-    height_px: int
-    dpi: float | None
-    pixels_sha256: str
-    phash: str
-    blank: bool
-    layer_text: str | None
-    """The file's own text layer; None where it has none."""
-    notes: str | None
-    """What the document says beside the page, and not on it: a speaker's notes."""
-    original: OriginalImage
-    exif: dict[str, str]
-    facts: PageFacts
+    hidden: bool = False
+    notes: str | None = None
+    """Text of the document that belongs to the page without being on it: a speaker's notes."""
     rgb: bytes | None = None
-    """Raw RGB pixels, rows top down, only where they were asked for."""
+    """Raw RGB pixels, rows top down, only on request."""
 
     @property
     def kind(self) -> PageKind:

@@ -174,11 +174,11 @@ class ConvertedDocument:
         page = self._opened.render(page_number, with_pixels=with_pixels)
         original = page.original.model_copy(update={"format": self._media_type.name})
         page = replace(page, hidden=page_number in self._conversion.hidden, original=original)
-        told = self._conversion.notes.get(page_number)
-        if told is None or self._media_type is not MediaType.DJVU:
-            return replace(page, notes=told)
-        # The words of a DjVu lie under its pages; nothing of them can be seen in the PDF.
-        return replace(page, layer_text=told, facts=replace(page.facts, layer=LayerState.INVISIBLE))
+        text = self._conversion.notes.get(page_number)
+        if text is None or self._media_type is not MediaType.DJVU:
+            return replace(page, notes=text)
+        # The words of a DjVu are in a hidden layer under its pages; the PDF shows none of them.
+        return replace(page, layer_text=text, facts=replace(page.facts, layer=LayerState.INVISIBLE))
 
     def render_crops(self, page_number: int, bands: int) -> tuple[RenderedCrop, ...]:
         """Render a page as bands; see `OpenDocument.render_crops`."""

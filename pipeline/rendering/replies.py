@@ -17,7 +17,7 @@ from pipeline.core.errors import (
     UnsupportedFormat,
 )
 from pipeline.core.formats import MediaType
-from pipeline.core.models import OriginalImage, PageFacts
+from pipeline.core.models import SHA256, PageProperties, Pixels
 from pipeline.rendering.protocol import BANDS, MEMBERS_TOLD
 
 #: What a child may report about a file; it cannot make a page look as if a service had failed.
@@ -35,7 +35,6 @@ _REPORTABLE: dict[str, type[OutcomeError]] = {
 }
 _MAX_MESSAGE_CHARS = 1_000
 
-Pixels = Annotated[int, Field(ge=1, le=1 << 16)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -98,22 +97,11 @@ class PieceReply(Reply):
 
 
 class PageReply(Reply):
-    """A page; its bytes follow: JPEG, thumbnail, and raw pixels where they were asked for."""
+    """A page. Its bytes follow: JPEG, thumbnail, and on request raw pixels."""
 
     jpeg_bytes: int = Field(ge=1)
     thumbnail_bytes: int = Field(ge=1)
-    label: str | None
-    section: str | None
-    width_px: Pixels
-    height_px: Pixels
-    dpi: float | None
-    pixels_sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    phash: str = Field(pattern="^[0-9a-f]{16}$")
-    blank: bool
-    layer_text: str | None
-    original: OriginalImage
-    exif: dict[str, str]
-    facts: PageFacts
+    page: PageProperties
 
 
 class CropReply(Reply):
@@ -123,7 +111,7 @@ class CropReply(Reply):
     box: tuple[Share, Share, Share, Share]
     width_px: Pixels
     height_px: Pixels
-    pixels_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    pixels_sha256: SHA256
 
     @field_validator("box")
     @classmethod

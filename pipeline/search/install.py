@@ -150,7 +150,7 @@ class _Installed:
     indices: Mapping[str, Any]
     """Our indices, by name."""
     mapped: Mapping[str, str] | None
-    """Analyzer of each language in the live index of pages, or None without such an index."""
+    """Analyzer of each language in the live index of pages, or None if that index is missing."""
     analyzers: Mapping[str, str]
     """Analyzer to install for each language."""
 

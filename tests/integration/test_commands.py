@@ -217,7 +217,7 @@ def test_without_a_model_pages_are_read_here_and_the_loss_is_said_plainly(
     ended = pagesight.index()
     assert ended.code == 0, ended.stderr
     assert "JINA_API_KEY" in ended.stderr
-    assert "nothing is described" in ended.stderr
+    assert "does not describe" in ended.stderr
     assert ended.json["pages"] == {"text_only": 3}
     assert ended.json["model_calls"] == ended.json["tokens"] == 0
     records = pagesight.records()

@@ -158,8 +158,8 @@ def test_status_of_a_batch_that_nobody_works(fleet: Fleet, report: Path):
     assert ended.json["lanes"] == {"control": 0, "urgent": 0, "normal": 1, "backfill": 0}
     assert ended.json["workers"] == []
     shown = fleet.pagesight.run("status", batch).stdout
-    assert "not known before the walk is complete" in shown
-    assert "none alive" in shown
+    assert "not known until all folders are listed" in shown
+    assert "none running" in shown
 
 
 def test_status_shows_fleet_batches_and_index(filled: Fleet):

@@ -165,7 +165,7 @@ def test_commands_about_profiles(pagesight: Pagesight) -> None:
     assert [question["field"] for question in shown.json["questions"]] == ["description", "text"]
 
     checked = pagesight.run("profile", "check", file)
-    assert (checked.code, "survey can be used" in checked.stdout) == (0, True)
+    assert (checked.code, "survey is valid" in checked.stdout) == (0, True)
     file.write_text(SURVEY.replace('kind = "number"', 'kind = "number"\nwhen = "has_txt"'))
     checked = pagesight.run("profile", "check", file)
     assert checked.code == 2

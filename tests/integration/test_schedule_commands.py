@@ -171,7 +171,7 @@ def test_a_schedule_that_is_under_way_or_unknown_is_refused(fleet: Fleet) -> Non
 
     refused = pagesight.run("schedule", "run", "mend")
     assert refused.code == 2
-    assert "under way" in refused.stderr
+    assert "has been running since" in refused.stderr
     assert "another" in refused.stderr
     assert pagesight.archive.runs["mend"].newest() == begun
     assert listed(pagesight)["mend"]["last"]["outcome"] is None

@@ -152,7 +152,7 @@ def test_nothing_else_of_the_archive_can_be_had(archive: Archive, open_server: S
         for path in (quote(name), quote(name, safe=""), name.replace("..", "%2e%2e").replace("\0", "%00")):
             answer = open_server.ask(f"/page-images/{path}")
             assert answer.status == 404, name
-            assert "There is nothing here" in answer.text
+            assert "Page not found" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_page_that_is_none_is_not_found(archive: Archive, open_server: Served,
     for spelled in (path, quote(path, safe="")):
         answer = open_server.ask(f"/view/{spelled}")
         assert answer.status == 404
-        assert "Pages are found by searching" in answer.text
+        assert "Search in Kibana or by" in answer.text
 
 
 # -- who may see it
@@ -283,7 +283,7 @@ def test_a_failed_page_says_why_and_what_can_be_done(archive: Archive, open_serv
     reading = shelve(archive, status=PageStatus.FAILED, error=FAILURE, **nothing)
     html = open_server.ask(page_of(reading)).text
 
-    for words in ("no answer", "Run again.", "2 attempts", "There is no image of this page."):
+    for words in ("no answer", "Run again.", "2 attempts", "This page has no image."):
         assert words in html
 
 

@@ -57,7 +57,9 @@ class SmallDisk:
 
 
 class OnSmallDisk(Pagesight):
-    """`pagesight` with its archive on such a disk."""
+    """`pagesight` with its archive on such a disk, which only processes of another namespace see."""
+
+    in_process = False
 
     def __init__(self, home: Path, disk: SmallDisk, place: Path, *given: object, **settings: object) -> None:
         super().__init__(home, *given, archive=place / "archive", **settings)  # type: ignore[arg-type]

@@ -144,10 +144,10 @@ class FleetLimiter(QueueingLimiter):
         with suppress(PagesightError), translated():
             self._scripts["pause"](keys=[CALLS + "pause"], args=[round(seconds * 1000)])
 
-    def spent(self, tokens: int) -> None:
+    def count_tokens(self, tokens: int) -> None:
         """Count the tokens of a call. While Redis is away they are not counted: the call itself must not fail."""
         with suppress(PagesightError), translated():
-            self._rates.spent(tokens)
+            self._rates.count_tokens(tokens)
 
     def renew(self) -> None:
         """Renew the permits of this process. Called every few seconds, also by idle processes.

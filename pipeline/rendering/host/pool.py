@@ -6,12 +6,13 @@ import itertools
 import queue
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
 from pipeline.core.errors import EncryptedFile, OutcomeError, RenderCrashed, Stopped
 from pipeline.core.formats import Envelope, MediaType
-from pipeline.core.models import RenderedCrop, RenderedPage
+from pipeline.core.models import PageProperties, RenderedCrop, RenderedPage
 from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 from pipeline.rendering.host.process import CHILD_COMMAND, SandboxKilled, SandboxProcess
 from pipeline.rendering.protocol import BANDS, MEMBERS_TOLD, RenderLimits
@@ -30,6 +31,7 @@ from pipeline.rendering.replies import (
 T = TypeVar("T")
 R = TypeVar("R", bound=Reply)
 
+_PROPERTIES = tuple(field.name for field in fields(PageProperties))
 #: Asked for the passwords of a file that turns out to be encrypted: no other file's sandbox gets to know any.
 AskPasswords = Callable[[], Sequence[str]]
 
@@ -308,28 +310,15 @@ def _once_more(work: Callable[[], T]) -> T:
 
 
 def _rendered(page_number: int, reply: PageReply, payload: bytes, with_pixels: bool) -> RenderedPage:
-    pixel_bytes = 3 * reply.width_px * reply.height_px if with_pixels else 0
+    pixel_bytes = 3 * reply.page.width_px * reply.page.height_px if with_pixels else 0
     images = reply.jpeg_bytes + reply.thumbnail_bytes
     if len(payload) != images + pixel_bytes:
         raise ValueError(f"{len(payload)} bytes instead of {images + pixel_bytes}")
     return RenderedPage(
+        **{name: getattr(reply.page, name) for name in _PROPERTIES},
         page_number=page_number,
-        label=reply.label,
-        section=reply.section,
-        hidden=False,
         jpeg=payload[: reply.jpeg_bytes],
         thumbnail=payload[reply.jpeg_bytes : images],
-        width_px=reply.width_px,
-        height_px=reply.height_px,
-        dpi=reply.dpi,
-        pixels_sha256=reply.pixels_sha256,
-        phash=reply.phash,
-        blank=reply.blank,
-        layer_text=reply.layer_text,
-        notes=None,
-        original=reply.original,
-        exif=reply.exif,
-        facts=reply.facts,
         rgb=payload[images:] if with_pixels else None,
     )
 

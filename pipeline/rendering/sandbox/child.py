@@ -243,30 +243,7 @@ def _send_error(connection: socket.socket, error: OutcomeError) -> None:
 
 def _page_reply(page: DecodedPage, with_pixels: bool) -> Reply:
     image = page.image
-    header = {
-        "jpeg_bytes": len(image.jpeg),
-        "thumbnail_bytes": len(image.thumbnail),
-        "label": page.label,
-        "section": page.section,
-        "width_px": image.width_px,
-        "height_px": image.height_px,
-        "dpi": page.dpi,
-        "pixels_sha256": image.pixels_sha256,
-        "phash": image.phash,
-        "blank": image.blank,
-        "layer_text": page.layer_text,
-        "original": page.original,
-        "exif": page.exif,
-        "facts": {
-            "ink_share": image.ink_share,
-            "picture_share": page.picture_share,
-            "colours": image.colours,
-            "is_vector": page.is_vector,
-            "layer": page.layer,
-            "placeholder": page.placeholder,
-            "glyph_px": page.layer_glyph_px or image.glyph_px,
-        },
-    }
+    header = {"jpeg_bytes": len(image.jpeg), "thumbnail_bytes": len(image.thumbnail), "page": page.properties()}
     return header, (image.jpeg, image.thumbnail, *((image.rgb,) if with_pixels else ()))
 
 

@@ -199,7 +199,7 @@ class Asker:
                 raise
             reservation.spent = completion.tokens_in + completion.tokens_out
         self.usage.add(completion.tokens_in, completion.tokens_out)
-        self._limiter.spent(completion.tokens_in + completion.tokens_out)
+        self._limiter.count_tokens(completion.tokens_in + completion.tokens_out)
         return completion
 
     def close(self) -> None:

@@ -152,7 +152,7 @@ class VlmClient:
         except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
             raise SettingsError(
                 f"the HTTP client cannot be set up: {self._endpoint.clean(str(error))}",
-                remedy=f"{PROXY_REMEDY} SSL_CERT_FILE, where it is set, must name a PEM file.",
+                remedy=f"{PROXY_REMEDY} If SSL_CERT_FILE is set, it must name a PEM file.",
             ) from None
 
     def ask(

@@ -52,7 +52,7 @@ SUSPECT_STATUSES = frozenset({408, 500, 504, 524})
 #: The two 4xx after which the same request may be sent again.
 UNAVAILABLE_STATUSES = frozenset({408, 425})
 
-_AGAIN = "Then run the same command again: it goes on where it stopped."
+_AGAIN = "Then run the same command again: it continues where it stopped."
 KEY_REMEDY = f"Set PAGESIGHT_VLM_API_KEY (or JINA_API_KEY) to a valid key. {_AGAIN}"
 BALANCE_REMEDY = f"Top up the balance of the key's account, or set PAGESIGHT_VLM_API_KEY to another key. {_AGAIN}"
 MODEL_REMEDY = f"Set PAGESIGHT_VLM_MODEL to a model that this endpoint serves. {_AGAIN}"
@@ -64,7 +64,7 @@ URL_OR_MODEL_REMEDY = (
 REACH_REMEDY = "Check the network, and that PAGESIGHT_VLM_URL names the right host."
 PROXY_REMEDY = "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."
 TLS_REMEDY = (
-    "Check that PAGESIGHT_VLM_URL names the right host and scheme; where the endpoint's certificate is signed by an "
+    "Check that PAGESIGHT_VLM_URL names the right host and scheme; if the endpoint's certificate is signed by an "
     f"authority of your own, name its bundle in SSL_CERT_FILE. {_AGAIN}"
 )
 

@@ -47,7 +47,7 @@ class Limiter(Protocol):
         """Begin no call for this time. A longer pause under way stays."""
         ...
 
-    def spent(self, tokens: int) -> None:
+    def count_tokens(self, tokens: int) -> None:
         """Count the tokens of a call that has ended."""
         ...
 
@@ -93,7 +93,7 @@ class MinuteRates:
         """Count a call that is about to begin; return False if another caller took the last one."""
         return self._requests is None or self._counter.hit(self._requests, SERVICE, "requests")
 
-    def spent(self, tokens: int) -> None:
+    def count_tokens(self, tokens: int) -> None:
         """Count the tokens of a call, also beyond the limit: `hit` does not count beyond it."""
         if self._tokens is not None and tokens > 0:
             key = self._tokens.key_for(SERVICE, "tokens")
@@ -265,10 +265,10 @@ class LocalLimiter(QueueingLimiter):
         self._rates = MinuteRates(MemoryStorage(), requests_per_minute, tokens_per_minute)
         self._lock = threading.Lock()
 
-    def spent(self, tokens: int) -> None:
+    def count_tokens(self, tokens: int) -> None:
         """Count the tokens of a call that has ended."""
         with self._lock:
-            self._rates.spent(tokens)
+            self._rates.count_tokens(tokens)
 
     def _enter(self, cancel: CancelToken, waited_seconds: float) -> str | Backoff:
         with self._lock:

@@ -136,7 +136,7 @@ class Question(_StrictModel):
         return self.when is None or evaluate(self.when, facts) is not False
 
     @property
-    def decides(self) -> tuple[object, ...]:
+    def revision_parts(self) -> tuple[object, ...]:
         """All values that affect the request or the handling of the answer."""
         sent = (self.name, self.prompt, self.max_tokens)
         rest = self.model_dump(mode="json", include={"kind", "choices", "language", "when"}, exclude_defaults=True)
@@ -182,8 +182,8 @@ class Profile(_StrictModel):
     @property
     def revision(self) -> str:
         """Hash of all values that affect requests and the handling of answers. No revision number is raised by hand."""
-        decisive = [question.decides for question in self.questions]
-        return hashlib.sha256(json.dumps(decisive, ensure_ascii=False).encode()).hexdigest()[:REVISION_DIGITS]
+        parts = [question.revision_parts for question in self.questions]
+        return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:REVISION_DIGITS]
 
     @property
     def own_kinds(self) -> dict[str, AnswerKind]:

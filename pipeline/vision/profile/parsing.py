@@ -12,7 +12,7 @@ from pipeline.vision.profile.definition import Question
 
 Parsed = bool | float | str | tuple[str, ...]
 
-#: A longer list is a loop; nobody searches for a page by its hundredth entry.
+#: A longer list is a loop; no search finds a page by its hundredth entry.
 MAX_ENTRIES = 100
 
 _MARKS = " \t\n\"'`*_.,:;!()[]“”„’‘«»"

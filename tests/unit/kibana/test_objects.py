@@ -15,11 +15,11 @@ import pytest
 
 from pipeline.core.models import DocumentStatus, PageKind, PageStatus, TextSource
 from pipeline.kibana import Bundle
-from pipeline.kibana.building import build, lines
-from pipeline.kibana.bundle import FILES, RULES_FILE, digest
-from pipeline.kibana.fields import mapped_fields
+from pipeline.kibana.bundle import FILES, RULES_FILE, digest, lines
 from support.kibana_linter import lint
 from support.kql import KqlError, fields_of, parse
+from tools.kibana.building import build
+from tools.kibana.fields import mapped_fields
 
 Object = dict[str, Any]
 

@@ -8,7 +8,6 @@ MAX_METHODS = 20
 #: Classes that are still too long, and their methods. This table only gets shorter.
 ALLOWED = {
     "pipeline/batches/local_runner.py:_LocalRun": 21,
-    "pipeline/kibana/client.py:KibanaClient": 22,
     "pipeline/projection/projector.py:Projector": 21,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,8 @@ A4 = (842, 1191)
 
 
 def finished(picture: Image.Image) -> object:
-    return finish_page(picture, picture.tobytes())
+    image = finish_page(picture, picture.tobytes())
+    return SimpleNamespace(**image.properties, **image.facts)
 
 
 def paper(colour: str = "white", noise: int = 0) -> Image.Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from pipeline.core.models import LayerState
-from pipeline.rendering.sandbox.page_image.finish import LayerState as LayerStates
+from pipeline.rendering.sandbox.pdf.text_layer_quality import LayerState as LayerStates
 
 
 def test_layers_have_the_same_states_on_both_sides() -> None:

@@ -225,7 +225,7 @@ DETAIL = {"detail": {"message": "Model is loading", "request_id": "r", "code": "
         (503, {"error": "Model is loading"}, ServiceUnavailable, False, "Model is loading"),
         (503, b"Model is loading", ServiceUnavailable, False, "Model is loading"),
         (503, b"", ServiceUnavailable, False, "503 Service Unavailable"),
-        # A gateway's web page is no message.
+        # The text of a gateway's web page is not a message.
         (502, b"<html><h1>Bad Gateway</h1>", ServiceUnavailable, False, "502 Bad Gateway"),
         # A gateway that gave up on this request: maybe the request's own doing.
         (504, b"", ServiceUnavailable, True, "504"),
@@ -396,7 +396,7 @@ def test_an_answer_that_drips_ends_with_the_read_limit() -> None:
         while True:
             yield b" "
 
-    client_of_no_patience = VlmClient(
+    impatient_client = VlmClient(
         "https://vlm.example/v1",
         None,
         "jina-vlm",
@@ -407,7 +407,7 @@ def test_an_answer_that_drips_ends_with_the_read_limit() -> None:
     )
 
     with pytest.raises(ServiceUnavailable) as caught:
-        client_of_no_patience.ask("Describe", JPEG, max_tokens=10)
+        impatient_client.ask("Describe", JPEG, max_tokens=10)
 
     assert caught.value.suspect_request
 

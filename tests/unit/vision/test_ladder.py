@@ -1,4 +1,4 @@
-"""What is done where an answer cannot be trusted, with an endpoint whose faults depend on how it is asked."""
+"""The attempts after an answer that cannot be trusted, with an endpoint whose faults depend on the request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LOOP = "Sehr geehrter Herr Lund,\n" + "das Papier ist gelblich und alt. " * 60
 ENGLISH = "The picture shows a letter that was typed on yellowish paper and sent from Hamburg in the month of May."
 
 Answers = Callable[[str, float, str], str | httpx.Response]
-"""What an endpoint says to a question (`description` or `text`), at a temperature, about a part of the page."""
+"""The endpoint's answer to a question (`description` or `text`), at a temperature, about a part of the page."""
 
 
 PARTS = {page_image(1): "page"} | {
@@ -47,7 +47,7 @@ PARTS = {page_image(1): "page"} | {
 
 
 class Source:
-    """Shows the page anew, in crops whose images are those of `PARTS`."""
+    """Renders the page again, in crops whose images are in `PARTS`."""
 
     def __init__(self) -> None:
         self.shown: list[int] = []
@@ -87,7 +87,7 @@ class OcrThatReads:
 
 
 class OcrThatFails(OcrThatReads):
-    """Raises the same of every page."""
+    """Raises the same error for every page."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ def crop(number: int, bands: int) -> RenderedCrop:
 
 
 def letter_page(**facts: Any) -> RenderedPage:
-    """A page whose ink is enough for a letter."""
+    """A page with enough ink for a letter."""
     page = rendered_page(1)
     return replace(page, width_px=708, height_px=1000, facts=replace(page.facts, **facts))
 
@@ -120,7 +120,7 @@ def page_with_layer(text: str = LETTER, **facts: Any) -> RenderedPage:
 
 
 class Endpoint:
-    """Answers by what is asked; keeps how it was asked."""
+    """Answers by request, and records the requests."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
@@ -144,12 +144,12 @@ class Endpoint:
 
     @property
     def texts(self) -> list[tuple[float, str]]:
-        """How the text was asked for."""
+        """The requests for the text."""
         return [(temperature, part) for name, temperature, part in self.asked if name == "text"]
 
 
 def by_text(answers: Callable[[float, str], str | httpx.Response]) -> Answers:
-    """An endpoint that describes well, and has these answers to the question for the text."""
+    """An endpoint with a good description and these answers to the question for the text."""
     return lambda name, temperature, part: DESCRIPTION if name == "description" else answers(temperature, part)
 
 
@@ -163,7 +163,7 @@ def read(
     profile: Profile | None = None,
     **policy: Any,
 ) -> tuple[PageAnswers, Endpoint]:
-    """Have a page read in German by the model at this endpoint."""
+    """Read a page in German with the model at this endpoint."""
     endpoint = Endpoint(answers)
     client = VlmClient(
         "https://vlm.example/v1",

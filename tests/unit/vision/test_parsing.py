@@ -75,7 +75,7 @@ def test_one_of_the_choices(answer: str, value: str | None) -> None:
         # Thousands in one country and a fraction in another.
         ("1.234", None),
         ("1,234", None),
-        # Several, none, and what is no number.
+        # Several numbers, none, and other words.
         ("12 of 13", None),
         ("3 4", None),
         ("12.3.2024", None),

@@ -1,4 +1,4 @@
-"""What the probes of an endpoint send, and what they make of its answers: no sockets."""
+"""The requests of the probes and their results from an endpoint's answers: no sockets."""
 
 from __future__ import annotations
 

@@ -220,20 +220,22 @@ def _render(image: Picture, max_pixels: int, keep_gps: bool) -> DecodedPage:
     page = placed(_upright(image, canvas.content, stance.transposition), canvas)
     return DecodedPage(
         image=finish_page(page, page.tobytes()),
-        dpi=dpi and dpi * canvas.content[0] / stance.shown[0],
-        original={
-            "format": image.format,
-            "mode": mode,
-            "width": stance.stored[0],
-            "height": stance.stored[1],
-            "dpi": dpi,
-            "rotation": stance.degrees,
-            "orientation": stance.orientation,
-            "captured_at": exif.captured_at(tags),
-            "camera": exif.camera(tags),
+        own_properties={
+            "dpi": dpi and dpi * canvas.content[0] / stance.shown[0],
+            "original": {
+                "format": image.format,
+                "mode": mode,
+                "width": stance.stored[0],
+                "height": stance.stored[1],
+                "dpi": dpi,
+                "rotation": stance.degrees,
+                "orientation": stance.orientation,
+                "captured_at": exif.captured_at(tags),
+                "camera": exif.camera(tags),
+            },
+            "exif": tags,
         },
-        is_vector=False,
-        exif=tags,
+        own_facts={"is_vector": False, "picture_share": None},
     )
 
 

@@ -6,8 +6,8 @@ import hashlib
 import io
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 
@@ -36,45 +36,36 @@ class Canvas:
     size: tuple[int, int]
 
 
+#: Values by the field names of `models.PageProperties` or `models.PageFacts`, against which the parent checks them. A
+#: new field is set where it is measured; everything between passes it on.
+Fields = dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class PageImage:
-    """The page image and what was measured of it; field names are those of `pipeline.core.models`."""
+    """The page image and everything that was measured of its pixels."""
 
     jpeg: bytes
     thumbnail: bytes
-    width_px: int
-    height_px: int
-    pixels_sha256: str
-    phash: str
-    blank: bool
-    ink_share: float
-    colours: tuple[str, ...]
-    glyph_px: float | None
-    """From the ink; see `pipeline.rendering.sandbox.page_image.glyphs`."""
     rgb: bytes | memoryview
-
-
-#: The values of `models.LayerState`; the sandbox imports no models.
-LayerState = Literal["none", "sound", "garbage", "invisible"]
+    properties: Fields
+    facts: Fields
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedPage:
-    """A page as a decoder hands it to the child's loop. `original` has the fields of `models.OriginalImage`."""
+    """A page as a decoder returns it: its image, and what the file says of it."""
 
     image: PageImage
-    dpi: float | None
-    original: dict[str, Any]
-    is_vector: bool
-    picture_share: float | None = None
-    label: str | None = None
-    section: str | None = None
-    layer_text: str | None = None
-    layer: LayerState = "none"
-    layer_glyph_px: float | None = None
-    """Of a sound layer: see `models.PageFacts.glyph_px`."""
-    placeholder: bool = False
-    exif: dict[str, str] = field(default_factory=dict)
+    own_properties: Fields
+    own_facts: Fields
+    """A fact that is None gives way to the one measured of the pixels."""
+
+    def properties(self) -> Fields:
+        """Return the fields of `models.PageProperties`."""
+        known = {name: value for name, value in self.own_facts.items() if value is not None}
+        facts = {**self.own_facts, **self.image.facts, **known}
+        return {**self.image.properties, **self.own_properties, "facts": facts}
 
 
 def fit(width: float, height: float, *, enlarge: bool) -> Canvas:
@@ -115,15 +106,19 @@ def finish_page(image: Image.Image, rgb: bytes | memoryview) -> PageImage:
         return PageImage(
             jpeg=encoded(image, "JPEG", quality=JPEG_QUALITY),
             thumbnail=_thumbnail(small),
-            width_px=image.width,
-            height_px=image.height,
-            phash=difference_hash(small),
-            blank=is_blank(contrasts),
-            ink_share=ink_share(contrasts),
-            colours=colour_names(small),
-            glyph_px=glyph_px(image),
-            pixels_sha256=digest.result(),
             rgb=rgb,
+            facts={
+                "ink_share": ink_share(contrasts),
+                "colours": colour_names(small),
+                "glyph_px": glyph_px(image),
+            },
+            properties={
+                "width_px": image.width,
+                "height_px": image.height,
+                "phash": difference_hash(small),
+                "blank": is_blank(contrasts),
+                "pixels_sha256": digest.result(),
+            },
         )
 
 

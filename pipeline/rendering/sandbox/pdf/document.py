@@ -14,13 +14,13 @@ from PIL import Image
 from pipeline.core.errors import CorruptFile, EncryptedFile, LimitExceeded
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.page_image.crops import DecodedCrop, cut, page_size
-from pipeline.rendering.sandbox.page_image.finish import Canvas, DecodedPage, LayerState, finish_page, fit
+from pipeline.rendering.sandbox.page_image.finish import Canvas, DecodedPage, finish_page, fit
 from pipeline.rendering.sandbox.pdf.attachments import Attachments, count_attachments
 from pipeline.rendering.sandbox.pdf.encryption import first_that_opens, pdf_forms
 from pipeline.rendering.sandbox.pdf.outline import Outline
 from pipeline.rendering.sandbox.pdf.pictures import picture_share
 from pipeline.rendering.sandbox.pdf.text import inked_share, layer_text, letter_height
-from pipeline.rendering.sandbox.pdf.text_layer_quality import state_of
+from pipeline.rendering.sandbox.pdf.text_layer_quality import LayerState, state_of
 from pipeline.rendering.text import clean_line, utf16
 
 POINTS_PER_INCH = 72
@@ -79,16 +79,20 @@ class PdfFile:
                 scale = canvas.content[0] / width
                 return DecodedPage(
                     image=finish_page(image, pixels),
-                    dpi=scale * POINTS_PER_INCH,
-                    original={"format": "PDF", "rotation": page.get_rotation()},
-                    is_vector=share < _SCANNED_SHARE,
-                    picture_share=share,
-                    label=self._label(page_number - 1),
-                    section=self._outline.section(page_number - 1),
-                    layer_text=text,
-                    layer=layer,
-                    layer_glyph_px=letters * scale if letters else None,
-                    placeholder=self._is_placeholder(annotations),
+                    own_properties={
+                        "dpi": scale * POINTS_PER_INCH,
+                        "original": {"format": "PDF", "rotation": page.get_rotation()},
+                        "label": self._label(page_number - 1),
+                        "section": self._outline.section(page_number - 1),
+                        "layer_text": text,
+                    },
+                    own_facts={
+                        "is_vector": share < _SCANNED_SHARE,
+                        "picture_share": share,
+                        "layer": layer,
+                        "glyph_px": letters * scale if letters else None,
+                        "placeholder": self._is_placeholder(annotations),
+                    },
                 )
 
     def render_crops(self, page_number: int, bands: int) -> tuple[DecodedCrop, ...]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import statistics
 import unicodedata
+from typing import Literal
 
-from pipeline.rendering.sandbox.page_image.finish import LayerState
+#: The values of `models.LayerState`: the sandbox cannot import models, which need pydantic.
+LayerState = Literal["none", "sound", "garbage", "invisible"]
 
 #: With a smaller share of letters on the page that can be seen there, a layer is no evidence: OCR under a scan, or
 #: words that were hidden among others.
