@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError, SettingsError, SourceVanished
@@ -20,10 +21,12 @@ from pipeline.core.models import PageStatus
 from pipeline.core.retry import CancelToken
 from pipeline.core.threads import ContextThreads
 from pipeline.search import Hit
-from pipeline.search.queries import Queries
 from pipeline.vision.endpoint.asking import Asker, ImageInput, PromptRequest
 from pipeline.vision.quality.tokens import letters
 from pipeline.vision.reader import AnswerCache
+
+if TYPE_CHECKING:
+    from pipeline.search.queries import Queries
 
 BEARING_PROMPT = """\
 Does this image show anything that helps to answer the question between the dashes?

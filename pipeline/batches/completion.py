@@ -127,6 +127,6 @@ def _source_outcome(entry: BatchEntry, request: Request, verification: Verificat
         return DELETED, pages
     if len(planned.settled) == source.document.pages:
         verification.document(list(planned.settled))
-    elif entry.pages is not None:  # the record is about the whole document, of which these pages are a part
+    elif entry.pages is not None:  # the record covers the whole document, and these pages are a part
         verification.projector.documents(request.collection, [source.document.id])
     return document_status(statuses, len(planned.settled)).value, pages

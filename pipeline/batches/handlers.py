@@ -60,7 +60,7 @@ OnPage = Callable[[PageStatus], None]
 
 @dataclass(frozen=True, slots=True)
 class BatchContext:
-    """What a handler needs besides its message."""
+    """The context of a handler: the batch, and the services bound to its message."""
 
     batch: Batch
     services: PageServices

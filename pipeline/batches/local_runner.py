@@ -241,7 +241,7 @@ class _LocalRun:
                 self._in_progress[document.id] = _DocumentProgress(document, wanted, statuses)
             else:
                 self._tally.documents[document_status(statuses, wanted)] += 1
-        if not planned.due and pages is not None:  # the record is about the whole document, of which this is a part
+        if not planned.due and pages is not None:  # the record covers the whole document, and this is a part
             self._services.projector.documents(self._request.collection, [document.id])
         return self._within_budget(planned.due)
 

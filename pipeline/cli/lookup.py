@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError, SettingsError
-from pipeline.search.index import Index
+
+if TYPE_CHECKING:
+    from pipeline.search.index import Index
 
 
 def require_collection(archive: Archive, collection: str | None) -> None:

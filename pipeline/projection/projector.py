@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.archive import Archive
 from pipeline.core.errors import RecordRefused, ServiceRefused
@@ -33,7 +33,9 @@ from pipeline.projection.records import (
     source_record_id,
 )
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, State, Write, Written
-from pipeline.search.index import Index, PagesIndex
+
+if TYPE_CHECKING:
+    from pipeline.search.index import Index, PagesIndex
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.core.errors import Overtaken, PagesightError, RecordRefused, ServiceRefused, SettingsError
 from pipeline.core.models import Failure, Reading
@@ -34,7 +34,9 @@ from pipeline.projection.catch_up import Reconciler, ReconcileResult
 from pipeline.projection.projector import CHUNK, Projector
 from pipeline.projection.records import page_id, page_record
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, RUNS, SOURCES, State
-from pipeline.search.generations import Generation, Generations
+
+if TYPE_CHECKING:
+    from pipeline.search.generations import Generation, Generations
 
 T = TypeVar("T")
 #: Told of the step that goes on (`filling`, `comparing`, `following`) and of how many pages were looked at in it.

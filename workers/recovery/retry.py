@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
+from typing import TYPE_CHECKING
 
 from pipeline.archive import Archive, source_id
 from pipeline.core.models import Batch, BatchEntry, Lane
@@ -13,8 +14,10 @@ from pipeline.core.settings import Settings
 from pipeline.maintenance.audit import Batches
 from pipeline.maintenance.staleness import is_there
 from pipeline.search import FailedPage
-from pipeline.search.index import Index
 from workers.client import EnqueueRequest, Fleet
+
+if TYPE_CHECKING:
+    from pipeline.search.index import Index
 
 
 @dataclass(frozen=True, slots=True)
