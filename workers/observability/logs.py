@@ -24,7 +24,7 @@ _MASK = "**********"
 #: Shorter secrets are masked within URLs only, since they could be part of any word.
 _LEAST_SECRET = 8
 #: Libraries that log each request, or each failed one. Pagesight waits for these services, and its metrics show it.
-_LOUD = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "elastic_transport": logging.ERROR}
+_LOUD = {"httpx2": logging.WARNING, "httpcore2": logging.WARNING, "elastic_transport": logging.ERROR}
 
 Event = MutableMapping[str, Any]
 

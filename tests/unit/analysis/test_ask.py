@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from pipeline.analysis.ask import (
@@ -29,7 +29,7 @@ from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.limits import LocalLimiter
 from support.vision import AnswersInMemory, answer_cache, page_image
 
-Answering = Callable[[str, bytes], httpx.Response]
+Answering = Callable[[str, bytes], httpx2.Response]
 
 
 def page(number: int, archive: Archive) -> PageCandidate:
@@ -51,19 +51,19 @@ def page(number: int, archive: Archive) -> PageCandidate:
     return PageCandidate(hit, key, f"{number:064x}")
 
 
-def said(content: str) -> httpx.Response:
+def said(content: str) -> httpx2.Response:
     usage = {"prompt_tokens": 1754, "completion_tokens": 3}
-    return httpx.Response(200, json={"choices": [{"message": {"content": content}}], "usage": usage})
+    return httpx2.Response(200, json={"choices": [{"message": {"content": content}}], "usage": usage})
 
 
 class Model:
     """A model that answers prompts as told, and remembers them."""
 
-    def __init__(self, answer: Callable[[str], httpx.Response]) -> None:
+    def __init__(self, answer: Callable[[str], httpx2.Response]) -> None:
         self._answer = answer
         self.prompts: list[str] = []
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         body: dict[str, Any] = json.loads(request.content)
         prompt = body["messages"][0]["content"][0]["text"]
         self.prompts.append(prompt)
@@ -78,7 +78,7 @@ def enquiry(model: Model, archive: Archive, store: AnswersInMemory | None = None
         connect_seconds=1,
         read_seconds=1,
         concurrency=4,
-        transport=httpx.MockTransport(model),
+        transport=httpx2.MockTransport(model),
     )
     asker = Asker(client, LocalLimiter(4), revision="1", waits_seconds=(0.0,))
     cancel = more.get("cancel", CancelToken())
@@ -133,7 +133,7 @@ def test_answers_are_archived_by_question_language_and_page(archive: Archive) ->
 def test_findings_come_in_the_order_of_the_pages(archive: Archive) -> None:
     late = threading.Event()
 
-    def answer(prompt: str) -> httpx.Response:
+    def answer(prompt: str) -> httpx2.Response:
         if is_closed(prompt) and not late.is_set():
             late.set()
             threading.Event().wait(0.05)
@@ -160,7 +160,7 @@ def test_a_page_whose_image_is_gone_or_refused_does_not_keep_others_from_answeri
 
 
 def test_a_service_that_refuses_ends_it_and_nothing_new_is_asked(archive: Archive) -> None:
-    model = Model(lambda _: httpx.Response(401))
+    model = Model(lambda _: httpx2.Response(401))
     pages = [page(number, archive) for number in range(1, 30)]
 
     with pytest.raises(ServiceRefused):
