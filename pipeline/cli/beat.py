@@ -12,6 +12,7 @@ EXAMPLES = """
 A beat keeps no state and writes no file.
 
 SIGTERM and Ctrl-C stop it.
+
 Exit codes: 0 stopped by a signal, 2 settings, 3 Redis is unreachable or refuses.
 """
 

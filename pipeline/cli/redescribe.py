@@ -39,6 +39,7 @@ EXAMPLES = """
 
 A page is stale if the current settings would read it differently. Archived answers are reused.
 Reasons: failed, fallback, model, revision, profile, language, render, suspect, other.
+
 Exit codes: 0 done (also if nothing is stale), 2 usage or settings, 3 Redis or the archive refuses or is unreachable,
 130 interrupted; with `--local` the codes of `pagesight index`.
 """
@@ -203,7 +204,7 @@ def _found_json(found: Iterable[Stale]) -> dict[str, Any]:
 
 def _print_found(found: list[Stale]) -> None:
     if not found:
-        stdout().print("There are no collections.")
+        stdout().print("No collections yet.")
         return
     grid = table("collection", "pages", "stale", "why")
     lines = [(stale.collection, stale.tally.pages, stale.tally.stale, _why(stale.tally.reasons)) for stale in found]

@@ -26,6 +26,7 @@ EXAMPLES = """
 `pagesight retry --batch 20261124T065448-612691 --collection works`
 
 Only failed pages are processed again, not whole documents.
+
 Exit codes: 0 done (also if nothing failed), 2 usage or settings, 3 Elasticsearch or Redis refuses or is unreachable.
 """
 

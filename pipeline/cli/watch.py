@@ -42,6 +42,7 @@ EXAMPLES = """
 `pagesight watch inbox/ --settle 60 --lane urgent` · for slow uploads that are urgent
 
 Ctrl-C and SIGTERM stop it. At the next start it lists the folder, and so finds files that it missed.
+
 Exit codes: 0 stopped by a signal, 2 usage or settings, 3 the folder is gone, or the archive or Redis refuses.
 """
 #: Time between two attempts while Redis is unreachable.

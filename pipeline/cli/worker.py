@@ -17,6 +17,7 @@ EXAMPLES = """
 `pagesight worker --in-flight 16` · prepare pages for 16 calls at once; a setting limits the calls of the whole fleet
 
 SIGTERM and Ctrl-C finish the calls in flight, return everything else to the queue, and stop the worker.
+
 Exit codes: 0 stopped by a signal, 2 settings, 3 a service refuses, or the clock is wrong.
 """
 
