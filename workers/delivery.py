@@ -84,11 +84,11 @@ class Delivery:
         """Return the token of this message. It ends at the time limit, or when the process, fleet or batch stops."""
         process = self.process
 
-        def is_given_up() -> bool:
+        def is_cancelled() -> bool:
             return not process.fleet.is_running or process.batches.is_stopped(self.message)
 
         urgent = self.lane in ("control", "urgent")
-        return process.cancel.within(process.settings.range_seconds, urgent=urgent, given_up=is_given_up)
+        return process.cancel.within(process.settings.range_seconds, urgent=urgent, cancelled=is_cancelled)
 
     def _gate(self, cancel: CancelToken) -> AbstractContextManager[None]:
         is_suspect = isinstance(self.message, Part | Pages) and self.message.suspect

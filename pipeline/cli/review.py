@@ -118,7 +118,7 @@ def review(
             f"no pages found in {', '.join(paths) if paths else f'collection {name!r}'}",
             remedy="Index files with `pagesight index PATH…`, or name files here.",
         )
-    pages = sorted(found.pages, key=lambda page: (suspect and not page.suspect, *page.place))
+    pages = sorted(found.pages, key=lambda page: (suspect and not page.suspect, *page.sort_key))
     title = ", ".join(paths) if paths else f"collection {name}"
     made = Review(title, pages, found.candidates, seed, datetime.now(UTC), version("pagesight"))
     size = write_review(made, archive, output)

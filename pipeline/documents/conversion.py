@@ -61,7 +61,7 @@ class Converter:
     ) -> tuple[BinaryIO, Conversion]:
         """Convert a document; see `Conversions.get`."""
         while not cancel.stopped:
-            if self.places.take(STOP_POLL_SECONDS, urgent=cancel.urgent):
+            if self.places.acquire(STOP_POLL_SECONDS, urgent=cancel.urgent):
                 break
         else:
             raise Stopped("stopped before the document could be converted")
@@ -69,7 +69,7 @@ class Converter:
         try:
             pdf, told = self._convert(file, media_type, passwords, cancel)
         finally:
-            self.places.give_back()
+            self.places.release()
         conversion = Conversion(
             **told.model_dump(),
             sha256=_sha256(pdf),

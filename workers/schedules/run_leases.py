@@ -46,7 +46,7 @@ class RunLease:
     def __init__(self, run: Run, archive: Archive, cancel: CancelToken) -> None:
         self.run = run
         self.counts = Counter(run.counts)
-        self.cancel = cancel.within(RUN_SECONDS, given_up=self._is_silent)
+        self.cancel = cancel.within(RUN_SECONDS, cancelled=self._is_silent)
         self._archive = archive
         self._last_beat = time.monotonic()
 
