@@ -24,7 +24,6 @@ ALLOWED = {
     "pipeline/pages": 6,
     "pipeline/rendering": 19,
     "pipeline/sources": 26,
-    "workers": 18,
 }
 
 #: Verbs after which a leading "who" is the subject of a sentence rather than a question or a relative clause.
