@@ -30,8 +30,8 @@ demo: $(VENV)/.installed ## Start a local Elasticsearch, index samples/, search 
 test: check system ## Run all checks and all tests, JOBS=4 files at once (each job starts an Elasticsearch of its own)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=10
 
-test-fast: $(VENV)/.developed ## Run the tests that need no service
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=10 $(FAST)
+test-fast: $(VENV)/.developed ## Run the unit tests but the slowest: they need no service
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow" --durations=10 $(FAST)
 
 check: $(VENV)/.developed ## Lint, types, layers, documentation
 	@$(BIN)/ruff check .
