@@ -86,9 +86,9 @@ def open_converter(settings: Settings) -> Converter:
 
 def own_folders(settings: Settings) -> tuple[str, ...]:
     """Return the URLs of the folders that are never walked: Pagesight's own."""
-    from pipeline.sources import place_url
+    from pipeline.sources import argument_url
 
-    return place_url(str(settings.home)), place_url(settings.archive_url)
+    return argument_url(str(settings.home)), argument_url(settings.archive_url)
 
 
 def list_source_folder(walk: Walk, settings: Settings) -> Listing:

@@ -3,7 +3,7 @@
     words of the question ─▶ pages that have them ─▶ "does it bear on the question?" ─▶ "what does it say?"
 
 A call shows the model one page, since it cannot combine several images. The answers of several pages are therefore
-listed side by side, each with its page, and not merged. If no page answers, there is no answer.
+listed side by side, each with its page, and not merged. Without an answering page the result is empty.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def evaluate(folder: Path, archive: Archive, collection: str) -> Evaluation:
     exactly so comes before a page of another one.
 
     Raises:
-        SettingsError: the folder cannot be read, or a file in it is no UTF-8.
+        SettingsError: the folder cannot be read, or a file in it is not valid UTF-8.
     """
     documents = _documents_by_name(archive, collection)
     scored: list[Scored] = []

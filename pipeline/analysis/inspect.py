@@ -148,7 +148,7 @@ class Inspector:
     files: SourceFiles
     max_file_bytes: int
     files_at_once: int
-    """As many as there are sandboxes."""
+    """Number of sandboxes."""
     profile: Profile | None
     """The profile whose questions would be asked; None without a configured model."""
     language: str
@@ -326,7 +326,7 @@ def inspect_below(
                 yield from run.settled(task)
             walking.result()
         finally:
-            run.cancel.stop()  # whoever takes no more leaves nobody at work
+            run.cancel.stop()  # a caller that stops iterating ends the threads too
 
 
 @dataclass(frozen=True, slots=True, order=True)

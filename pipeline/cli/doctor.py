@@ -149,7 +149,7 @@ def _redis(settings: Settings) -> str:
     if not settings.redis_url and LocalRedis(settings.home).status().url is None:
         return "not configured; `pagesight enqueue` needs it, `pagesight index` does not"
     fleet = open_fleet(settings, open_archive(settings), CancelToken())
-    offset = fleet.lanes.clock_offset_seconds()
+    offset = fleet.queues.clock_offset_seconds()
     workers = len(fleet.workers())
     return f"reachable; {workers} workers running; this machine's clock is {abs(offset):.1f} s off"
 

@@ -169,11 +169,11 @@ def _enqueue(
     from workers.recovery.retry import enqueue_any
 
     fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
-    fleet.lanes.epoch()  # fails here if Redis is unreachable, before a batch is created
+    fleet.queues.epoch()  # fails here if Redis is unreachable, before a batch is created
     begun: list[Batch] = []
     for collection, entries in chosen:
         order = EnqueueRequest(collection, None, settings.language, lane)
-        batch = enqueue_any(fleet, order, iter(entries), SHOWN, again=True, chosen=lambda _entry: None)
+        batch = enqueue_any(fleet, order, iter(entries), SHOWN, again=True, on_entry=lambda _entry: None)
         if batch is not None:
             begun.append(batch)
             project_batch(archive, settings, batch)

@@ -172,7 +172,7 @@ def _context(settings: Settings, cancel: CancelToken) -> Iterator[RunContext]:
 
     logs.configure(settings.model_copy(update={"log_level": "warning"}))
     archive = open_archive(settings, cancel)
-    offset = open_fleet(settings, archive, cancel).lanes.clock_offset_seconds()
+    offset = open_fleet(settings, archive, cancel).queues.clock_offset_seconds()
     if abs(offset) > CLOCK_TOLERANCE_SECONDS:
         raise SettingsError(
             f"this machine's clock is {offset:.0f} s off the clock of Redis", remedy="Synchronise it (NTP)."

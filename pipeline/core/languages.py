@@ -109,7 +109,7 @@ def normalise_tag(tag: str) -> str:
         language = None
     if language is None or not language.is_valid() or language.language in _NO_LANGUAGE or _is_private(language):
         raise SettingsError(
-            f"{tag!r} is no language tag", remedy="Use a BCP 47 tag such as en, de, fr, pt-BR or zh-Hant."
+            f"{tag!r} is not a language tag", remedy="Use a BCP 47 tag such as en, de, fr, pt-BR or zh-Hant."
         )
     return str(language.to_tag())
 

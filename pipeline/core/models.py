@@ -47,7 +47,7 @@ class LayerState(StrEnum):
     NONE = "none"
     SOUND = "sound"
     GARBAGE = "garbage"
-    """Its characters differ from those that the page shows."""
+    """Its characters differ from the visible ones."""
     INVISIBLE = "invisible"
     """A large part of it cannot be seen on the page, as with OCR under a scan or hidden words."""
 
@@ -262,7 +262,7 @@ class Trust(Archived):
 
     text_source: TextSource | None = None
     agreement: float | None = None
-    """Overlap of the text's words with the words of a sound layer, 0 to 1; None without such a layer."""
+    """Overlap of the text's words with the words of a sound layer, 0 to 1; None without a sound layer."""
     repetition: float = 0.0
     """The largest share of an answer that repeats itself, 0 to 1."""
     truncated: bool = False
@@ -325,7 +325,7 @@ class Reading(Numbered):
     translation: str | None = None
     """`text` translated to `language`, if it is in another language."""
     values: dict[str, Value] = {}
-    """Answers to the profile's own questions, by name, without those that could not be parsed."""
+    """Answers to the profile's own questions, by name, without unusable ones."""
     layer_text: str | None = None
     image: ImageInfo | None = None
     exif: dict[str, str] = {}
@@ -579,7 +579,7 @@ class WorkUnit:
 
 @dataclass(frozen=True, slots=True)
 class PageFacts:
-    """What the renderer measured of a page, for the local reader and for checks. Shares of the page are 0 to 1."""
+    """Measures of a page by the renderer, for the local reader and for checks. Shares of the page are 0 to 1."""
 
     ink_share: float
     """Pixels that differ clearly from the page's ground colour."""

@@ -32,7 +32,7 @@ TRANSIENT_ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a run waits for, as commands and logs show it."""
+    """A wait for a service, as commands and logs show it."""
 
     service: str
     cause: str

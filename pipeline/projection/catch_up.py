@@ -42,7 +42,7 @@ COLLECT_EVERY = 20_000
 
 @dataclass(frozen=True, slots=True)
 class ReconcileResult:
-    """What was found and written. Results for two parts of an archive can be added."""
+    """Counts of compared and written records. Results for two parts of an archive can be added."""
 
     pages: int = 0
     """Compared pages."""

@@ -81,7 +81,7 @@ class Reindexed:
 
 @dataclass(frozen=True, slots=True)
 class Intended:
-    """What a run would do."""
+    """Effects of a run, without running it."""
 
     live: tuple[str, ...]
     """Live indices."""
@@ -131,7 +131,7 @@ def rollback(projector: Projector, advance: Advance = lambda step, pages: None) 
     """Update the generation that was live before, and switch the aliases back to it. No record is lost.
 
     Raises:
-        SettingsError: there is no such generation.
+        SettingsError: no such generation is kept.
         ServiceRefused: another version of Pagesight made it, Elasticsearch refuses, or it differs from the archive.
         Overtaken: another process changed the indices first.
         Stopped: the run was cancelled.
@@ -373,7 +373,7 @@ def _previous(found: Sequence[Generation]) -> int | None:
 
 
 def _prunable(found: Sequence[Generation], keep: int) -> list[Generation]:
-    """Return the kept generations, without those that `keep` rollbacks would reach."""
+    """Return the kept generations beyond the reach of `keep` rollbacks."""
     kept = {generation.number: generation for generation in found if generation.has(State.KEPT)}
     number = _previous(found)
     for _ in range(keep):

@@ -43,7 +43,7 @@ class Verification:
             self._flush_full()
 
     def flush(self) -> None:
-        """Compare the expected records with the index, and write those that differ.
+        """Compare the expected records with the index, and write the differing ones.
 
         Raises:
             ServiceRefused: Elasticsearch refuses.

@@ -144,7 +144,7 @@ class FileCandidates:
             candidate = SampleCandidate(document.id, number, None, None, suspect=True, revision=None, source=source)
             try:
                 page = opened.render(number)
-            except OutcomeError:  # who reads it meets the same, and says so on the page
+            except OutcomeError:  # reading it fails again, and the review shows the error
                 yield candidate
             else:
                 layer = None if page.facts.layer is LayerState.GARBAGE else page.layer_text

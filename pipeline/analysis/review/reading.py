@@ -99,7 +99,7 @@ def read_pages(
                 tick()
             yield begun.popleft().result()
     finally:
-        ours.stop()  # whoever takes no more leaves nobody at work
+        ours.stop()  # a caller that stops iterating ends the threads too
 
 
 def _start_document(
