@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 #: Rendered, unread pages per call in flight: with 2 the endpoint is busy 0.98 of the time, with 1 only 0.6 (simulated).
 PAGES_IN_HAND = 2
-#: Work units at once, as a multiple of the number that the rendered pages would fill. A work unit whose last pages wait
+#: Units at once, as a multiple of the number that the rendered pages would fill. A unit whose last pages wait
 #: for the model occupies its thread: with 1 too few threads were left to keep 64 calls in flight (0.87 of the rate).
 UNITS_PER_HAND = 2
 #: Pages that the local reader reads at once. OCR is one process; the second place is for pages with a text layer.
@@ -86,9 +86,9 @@ def open_converter(settings: Settings) -> Converter:
 
 def own_folders(settings: Settings) -> tuple[str, ...]:
     """Return the URLs of the folders that are never walked: Pagesight's own."""
-    from pipeline.sources import place_url
+    from pipeline.sources import argument_url
 
-    return place_url(str(settings.home)), place_url(settings.archive_url)
+    return argument_url(str(settings.home)), argument_url(settings.archive_url)
 
 
 def list_source_folder(walk: Walk, settings: Settings) -> Listing:
@@ -311,7 +311,7 @@ def pages_in_hand(settings: Settings) -> int:
 
 
 def units_at_once(settings: Settings) -> int:
-    """Return how many work units a process processes at once."""
+    """Return the number of units of pages that a process runs at once."""
     from pipeline.pages.units import UNIT_PAGES
 
     return UNITS_PER_HAND * (pages_in_hand(settings) // UNIT_PAGES) + 2
@@ -325,7 +325,7 @@ def open_page_services(
     shared: FleetServices | None = None,
     budget: Budget | None = None,
 ) -> Iterator[tuple[PageServices, int]]:
-    """Build the services of a process; yield them with the number of work units that it processes at once.
+    """Build the services of a process; yield them with the number of units that it runs at once.
 
     Raises:
         SettingsError: a setting cannot be used.

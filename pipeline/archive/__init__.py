@@ -1,4 +1,4 @@
-"""The archive: the durable truth, of which Elasticsearch is a projection."""
+"""The archive: the durable truth. Elasticsearch is a projection of it."""
 
 from pipeline.archive.archive import Archive, source_id
 from pipeline.archive.batch_journal import BatchJournal

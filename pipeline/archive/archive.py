@@ -1,4 +1,4 @@
-"""What the archive stores, and under which names.
+"""Values in the archive, and their names.
 
     collections/<collection>/<revision>.json
     batches/<batch>/<revision>.json
@@ -76,7 +76,7 @@ class Archive:
         return Chains(self._store, f"sources/{collection}", Source.model_validate_json)
 
     def documents(self, collection: str) -> list[str]:
-        """Return the ids of all documents of a collection of which a page was read."""
+        """Return the ids of a collection's documents with at least one reading."""
         return self._store.names(f"readings/{collection}")
 
     def readings(self, collection: str, document: str) -> DocumentReadings:
@@ -102,8 +102,8 @@ class Archive:
     def purge_content(self, document: str, pixels_sha256: str | None = None) -> None:
         """Remove the page images of a document, its PDF, and every answer about the images' pixels.
 
-        An image is archived before the model is called, so image names lead to all answers, even to those of a killed
-        writer that no reading names. Documents with the same pixels have to be read again. A writer whose image another
+        An image is archived before the model is called, so image names lead to all answers, even if a killed writer
+        left them without a reading. Documents with the same pixels have to be read again. A writer whose image another
         purge removed before the answer came passes the pixels itself.
         """
         keys = self.images.keys(document)

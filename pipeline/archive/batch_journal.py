@@ -1,4 +1,4 @@
-"""What a queued batch writes to the archive, so that its state can be derived after any crash.
+"""The journal of a queued batch, from which its state can be derived after any crash.
 
     walks/<batch>/folders/<listing>.json           one listing: its chunks and subfolders
     walks/<batch>/members/<listing>.json           files within the sources of a part: the chunks that list them
@@ -80,7 +80,7 @@ class BatchJournal:
         return sorted({int(name.partition(".")[0]) for name in self._begun(chunk).names()})
 
     def chunks_with_ended_parts(self) -> list[str]:
-        """Return the ids of the chunks of which a part has ended."""
+        """Return the ids of the chunks with an ended part."""
         return self._store.names(f"{self._folder}/parts")
 
     def ended_parts(self, chunk: str) -> list[int]:

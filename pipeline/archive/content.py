@@ -1,4 +1,4 @@
-"""What the archive stores by content: page images, answers of models, and documents converted to PDF.
+"""Values that are stored by content: page images, answers of models, and documents converted to PDF.
 
 images/<2 digits>/<document>/<page>.<render revision>.<SHA-256 of the pixels>.jpg and .webp
 answers/<2 digits>/<SHA-256 of the pixels>/<hash of the request>.json
@@ -112,7 +112,7 @@ def image_stem(page_number: int, render_revision: int, pixels_sha256: str) -> st
 
 
 def is_image_key(key: str) -> bool:
-    """Whether `PageImages.save` makes keys of this form: those of page images and thumbnails, and no others."""
+    """Whether a key has the form of a page image's or thumbnail's key, as `PageImages.save` makes it."""
     return _IMAGE_KEY.fullmatch(key) is not None
 
 

@@ -121,9 +121,9 @@ def _ask(
     cancel = CancelToken()
     cache = AnswerCache(archive.answers, open_leases(settings))
     with closing(open_asker(settings, open_limiter(settings))) as asker, interruptible(cancel):
-        enquiry = PageQuestion(question, language, archive, asker, cache, cancel)
+        page_question = PageQuestion(question, language, archive, asker, cache, cancel)
         with AskProgress(len(pages), cancel, stderr()) as progress:
-            return ask_pages(enquiry, pages, settings.vlm_concurrency, progress.asked), asker.usage
+            return ask_pages(page_question, pages, settings.vlm_concurrency, progress.asked), asker.usage
 
 
 def _shown(findings: list[PageAnswer]) -> Iterator[Text]:

@@ -40,7 +40,7 @@ def batches(
         columns = ("batch", "collection", "lane", "state", "documents", "pages", "started", "ended")
         stdout().print(rows(table(*columns), map(_row, found)))
     else:
-        stdout().print("There are no batches.")
+        stdout().print("No batches yet.")
 
 
 def _row(batch: Batch) -> tuple[Any, ...]:

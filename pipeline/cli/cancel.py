@@ -19,6 +19,7 @@ EXAMPLES = """
 `pagesight cancel 20261124T065448-612691` · stops within seconds; finished pages stay
 
 To continue later, enqueue the same files again: only missing pages are processed.
+
 Exit codes: 0 done, 2 no such batch, or it has ended, 3 the archive is unusable.
 """
 

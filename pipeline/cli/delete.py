@@ -30,6 +30,7 @@ EXAMPLES = """
 `pagesight delete letter.pdf --purge` · also from the archive: readings, answers, page images
 
 A deleted document returns only if it is indexed again.
+
 Exit codes: 0 done, 2 usage, or no such document, 3 the cluster or the archive refuses.
 """
 
@@ -61,7 +62,8 @@ def delete(
             target = find_document(index, document, name)["document"]["id"]
         elif archive.collections[name].newest() is None:
             raise SettingsError(
-                f"there is no collection {name!r}", remedy="`pagesight batches` lists collections with their batches."
+                f"collection {name!r} does not exist",
+                remedy="`pagesight batches` lists collections with their batches.",
             )
         _confirm(yes, f"{document} of collection {name}" if document else f"the whole collection {name}", purge)
         index.ensure()

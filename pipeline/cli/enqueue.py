@@ -107,7 +107,7 @@ def _is_inside(url: str, root: str) -> bool:
 
 def _begin(archive: Archive, settings: Settings, roots: list[str], order: EnqueueRequest) -> Batch:
     fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
-    fleet.lanes.epoch()  # fails here if Redis is unreachable, before a batch is created
+    fleet.queues.epoch()  # fails here if Redis is unreachable, before a batch is created
     installed = install_indices(settings, order.profile)
     batch = fleet.enqueue(order, roots, map(display_path, roots))
     if installed:

@@ -33,6 +33,7 @@ EXAMPLES = """
 `pagesight index scans/ --budget-tokens 200000` · stop at this many tokens
 
 Run the same command again to process only missing pages.
+
 Exit codes: 0 every page succeeded, 1 some pages failed, 2 usage or settings, 3 a service refused, 4 the budget is used
 up, 130 interrupted.
 """

@@ -40,6 +40,7 @@ EXAMPLES = """
 `pagesight inspect scans/ --json | jq -r '.files[] | select(.status != "complete") | .path'`
 
 Nothing is indexed, and no model, key or cluster is needed.
+
 Exit codes: 0 every file would succeed, 1 something would fail, 2 usage or settings, 3 a service refused,
 130 interrupted.
 """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError, SettingsError
-from pipeline.search.index import Index
+
+if TYPE_CHECKING:
+    from pipeline.search.index import Index
 
 
 def require_collection(archive: Archive, collection: str | None) -> None:
@@ -17,7 +19,7 @@ def require_collection(archive: Archive, collection: str | None) -> None:
     """
     if collection is not None and archive.collections[collection].newest() is None:
         raise SettingsError(
-            f"there is no collection {collection!r}", remedy=f"There are: {archive.collections.names()}."
+            f"collection {collection!r} does not exist", remedy=f"There are: {archive.collections.names()}."
         )
 
 
@@ -29,7 +31,7 @@ def require_error_class(error: str | None) -> None:
     """
     known = sorted(kind.code for kind in OutcomeError.__subclasses__())
     if error is not None and error not in known:
-        raise SettingsError(f"there is no class of errors {error!r}", remedy=f"Classes: {', '.join(known)}.")
+        raise SettingsError(f"unknown class of errors: {error!r}", remedy=f"Classes: {', '.join(known)}.")
 
 
 def find_document(index: Index, term: str, collection: str | None) -> dict[str, Any]:

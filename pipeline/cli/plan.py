@@ -37,6 +37,7 @@ EXAMPLES = """
 `pagesight plan scans/ --json | jq .totals.calls`
 
 Nothing is indexed and no model is called. Unchanged files are not opened.
+
 Exit codes: 0 done, 1 some files or pages would fail, 2 usage or settings, 3 a service refused, 130 interrupted.
 """
 

@@ -39,6 +39,7 @@ EXAMPLES = """
 
 A page is stale if the current settings would read it differently. Archived answers are reused.
 Reasons: failed, fallback, model, revision, profile, language, render, suspect, other.
+
 Exit codes: 0 done (also if nothing is stale), 2 usage or settings, 3 Redis or the archive refuses or is unreachable,
 130 interrupted; with `--local` the codes of `pagesight index`.
 """
@@ -168,11 +169,11 @@ def _enqueue(
     from workers.recovery.retry import enqueue_any
 
     fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
-    fleet.lanes.epoch()  # fails here if Redis is unreachable, before a batch is created
+    fleet.queues.epoch()  # fails here if Redis is unreachable, before a batch is created
     begun: list[Batch] = []
     for collection, entries in chosen:
         order = EnqueueRequest(collection, None, settings.language, lane)
-        batch = enqueue_any(fleet, order, iter(entries), SHOWN, again=True, chosen=lambda _entry: None)
+        batch = enqueue_any(fleet, order, iter(entries), SHOWN, again=True, on_entry=lambda _entry: None)
         if batch is not None:
             begun.append(batch)
             project_batch(archive, settings, batch)
@@ -203,7 +204,7 @@ def _found_json(found: Iterable[Stale]) -> dict[str, Any]:
 
 def _print_found(found: list[Stale]) -> None:
     if not found:
-        stdout().print("There are no collections.")
+        stdout().print("No collections yet.")
         return
     grid = table("collection", "pages", "stale", "why")
     lines = [(stale.collection, stale.tally.pages, stale.tally.stale, _why(stale.tally.reasons)) for stale in found]

@@ -47,6 +47,7 @@ EXAMPLES = """
 `pagesight reindex --prune --keep 1` · delete all former indices except the newest
 
 No model is called and no file is opened. Searches and workers continue meanwhile.
+
 Exit codes: 0 done, 1 Elasticsearch refused some records, 2 usage, or no former indices, 3 Elasticsearch or the archive
 refuses, or another process changed the indices first, 130 interrupted: the live indices are unchanged.
 """

@@ -35,6 +35,7 @@ EXAMPLES = """
 `pagesight repair --collection works --json | jq .totals`
 
 Pages that a running batch has still to process are not differences.
+
 Exit codes: 0 no differences, 1 differences were found, 2 usage or settings, 3 Elasticsearch or Redis refuses or is
 unreachable.
 """

@@ -62,6 +62,6 @@ def _resume_batch(archive: Archive, settings: Settings, batch_id: str, raised: A
     if unended(archive, batch_id).state == "working":
         return resume_batch(archive, batch_id, raised)
     fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
-    fleet.lanes.epoch()  # fails here if Redis is unreachable, before the batch changes
-    republish(resume_batch(archive, batch_id, raised), archive, fleet.lanes, fleet.publish)
+    fleet.queues.epoch()  # fails here if Redis is unreachable, before the batch changes
+    republish(resume_batch(archive, batch_id, raised), archive, fleet.queues, fleet.publish)
     return unended(archive, batch_id)

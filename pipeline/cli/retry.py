@@ -26,6 +26,7 @@ EXAMPLES = """
 `pagesight retry --batch 20261124T065448-612691 --collection works`
 
 Only failed pages are processed again, not whole documents.
+
 Exit codes: 0 done (also if nothing failed), 2 usage or settings, 3 Elasticsearch or Redis refuses or is unreachable.
 """
 
@@ -48,11 +49,11 @@ def retry(
     archive = open_archive(settings)
     require_collection(archive, collection)
     fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
-    fleet.lanes.epoch()  # fails here if Redis is unreachable, before a batch is created
+    fleet.queues.epoch()  # fails here if Redis is unreachable, before a batch is created
     chosen = _Chosen()
     with closing(open_index(settings)) as index:
         selection = Selection(collection, batch, error, document, page)
-        begun = enqueue_failures(fleet, archive, index, selection, settings, lane=lane, chosen=chosen.add)
+        begun = enqueue_failures(fleet, archive, index, selection, settings, lane=lane, on_entry=chosen.add)
     for new in begun:
         project_batch(archive, settings, new)
     if as_json:

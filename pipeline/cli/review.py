@@ -115,10 +115,10 @@ def review(
         stderr().print(plain(f"skipped: {file.path}: {file.failure.message}", "yellow"))
     if not found.pages:
         raise SettingsError(
-            f"there are no pages in {', '.join(paths) if paths else f'collection {name!r}'}",
+            f"no pages found in {', '.join(paths) if paths else f'collection {name!r}'}",
             remedy="Index files with `pagesight index PATH…`, or name files here.",
         )
-    pages = sorted(found.pages, key=lambda page: (suspect and not page.suspect, *page.place))
+    pages = sorted(found.pages, key=lambda page: (suspect and not page.suspect, *page.sort_key))
     title = ", ".join(paths) if paths else f"collection {name}"
     made = Review(title, pages, found.candidates, seed, datetime.now(UTC), version("pagesight"))
     size = write_review(made, archive, output)
@@ -195,7 +195,7 @@ def _profiles(names: Sequence[str], paths: Sequence[str], settings: Settings) ->
     """Return the profiles with these names.
 
     Raises:
-        SettingsError: a profile does not exist, or there is no file or no model to use it with.
+        SettingsError: a profile does not exist, or needs files or a model that are missing.
     """
     if names and not paths:
         raise SettingsError(

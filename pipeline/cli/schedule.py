@@ -48,6 +48,7 @@ RUN_EXAMPLES = """
 
 It counts as a scheduled run: beats start no second one meanwhile, and it makes up for missed runs. Workers process the
 batches that it enqueues. Ctrl-C interrupts it, and the next tick of a beat continues it.
+
 Exit codes: 0 done, 1 it failed, 2 usage or settings, or it is already running, 3 a service refuses or is unreachable,
 130 interrupted.
 """
@@ -137,7 +138,7 @@ def history(
         print_json({"runs": [_run_json(*one) for one in found]})
         return
     if not found:
-        stdout().print("There are no such runs.")
+        stdout().print("No runs match.")
         return
     stdout().print(rows(_runs_table(), (_run_row(*one) for one in found)))
     for one, _ in found:
@@ -152,7 +153,7 @@ def _schedule(settings: Settings, name: str) -> Schedule:
     if schedule is None:
         near = difflib.get_close_matches(name, settings.schedules, n=1, cutoff=0.5)
         known = f"Schedules: {', '.join(settings.schedules)}. Declare others in {FILE_NAME}."
-        raise SettingsError(f"there is no schedule {name!r}", remedy=f"Did you mean {near[0]}?" if near else known)
+        raise SettingsError(f"unknown schedule: {name!r}", remedy=f"Did you mean {near[0]}?" if near else known)
     return schedule
 
 
@@ -171,7 +172,7 @@ def _context(settings: Settings, cancel: CancelToken) -> Iterator[RunContext]:
 
     logs.configure(settings.model_copy(update={"log_level": "warning"}))
     archive = open_archive(settings, cancel)
-    offset = open_fleet(settings, archive, cancel).lanes.clock_offset_seconds()
+    offset = open_fleet(settings, archive, cancel).queues.clock_offset_seconds()
     if abs(offset) > CLOCK_TOLERANCE_SECONDS:
         raise SettingsError(
             f"this machine's clock is {offset:.0f} s off the clock of Redis", remedy="Synchronise it (NTP)."

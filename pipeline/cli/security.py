@@ -26,6 +26,7 @@ KEY_EXAMPLES = """
 `pagesight security key reindexer --json | jq -r .encoded`
 
 Sign in with the right to manage security: `PAGESIGHT_ELASTICSEARCH_URL=https://elastic:…@search.example.org:9200`.
+
 Exit codes: 0 done, 2 usage or settings, 3 the cluster refuses, has security disabled or is unreachable.
 """
 
@@ -56,7 +57,7 @@ def key(
 ) -> None:
     """Create an API key with the rights of a role, and print it. Store it: the cluster keeps only its hash."""
     if role not in ROLES:
-        raise SettingsError(f"there is no role {role!r}", remedy=f"The roles are {', '.join(ROLES)}.")
+        raise SettingsError(f"unknown role: {role!r}", remedy=f"The roles are {', '.join(ROLES)}.")
     with closing(open_index(load())) as index:
         made = index.security.create_key(role, name or f"pagesight-{role}", expires)
     if as_json:

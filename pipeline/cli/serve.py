@@ -30,6 +30,7 @@ EXAMPLES = """
 `PAGESIGHT_SERVE_SECRET=… PAGESIGHT_SERVE_HOST=0.0.0.0 pagesight serve` · for everyone who has a page URL with its key
 
 It reads only the archive, and needs neither a cluster nor a model. Ctrl-C and SIGTERM stop it.
+
 Exit codes: 0 stopped by a signal, 2 settings, or the address is unavailable, 3 the archive refuses.
 """
 #: Length of the queue of connections to accept.

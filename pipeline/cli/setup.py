@@ -26,6 +26,7 @@ EXAMPLES = """
 `pagesight setup --check --json | jq .differences`
 
 Safe to run again: existing objects are kept. Indices with an older schema need `pagesight reindex`.
+
 Exit codes: 0 everything is up to date, 1 `--check` found differences, 2 usage or settings, 3 Elasticsearch or Kibana
 refuses or is unreachable.
 """

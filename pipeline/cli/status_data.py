@@ -178,8 +178,8 @@ class StatusCollector:
     def _look(self) -> Queues:
         if self._fleet is None:
             self._fleet = open_fleet(self._settings, self._archive, CancelToken())
-        lanes = self._fleet.lanes
-        return Queues(lanes.depths(), lanes.unacked(), self._fleet.workers())
+        queues = self._fleet.queues
+        return Queues(queues.depths(), queues.unacked(), self._fleet.workers())
 
     def _rate(self, batch: Batch, pages: int) -> float:
         """Return the recent rate; the first time, the average since the batch began."""

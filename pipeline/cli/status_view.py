@@ -184,7 +184,7 @@ class StatusView:
             SettingsError: it does not.
         """
         if self._batch_id is not None and self._archive.batches[self._batch_id].newest() is None:
-            raise SettingsError(f"there is no batch {self._batch_id!r}", remedy="`pagesight batches` lists them.")
+            raise SettingsError(f"batch {self._batch_id!r} does not exist", remedy="`pagesight batches` lists them.")
 
     def look(self) -> StatusSnapshot:
         """Return a new snapshot."""

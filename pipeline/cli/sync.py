@@ -133,7 +133,7 @@ def _fleet(comparison: FolderComparison, settings: Settings, archive: Archive, c
     if not (comparison.new or comparison.changed or comparison.moved):
         return None
     fleet = open_fleet(settings, archive, cancel)
-    fleet.lanes.epoch()
+    fleet.queues.epoch()
     return fleet
 
 

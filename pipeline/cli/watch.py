@@ -26,7 +26,7 @@ from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from pipeline.maintenance.folder_watch import Arrivals, Heard, watch_folder
 from pipeline.services import open_archive, own_folders
-from pipeline.sources import display_path, is_local, place_url, source_path
+from pipeline.sources import argument_url, display_path, is_local, source_path
 from pipeline.vision.profile import load_profile
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ EXAMPLES = """
 `pagesight watch inbox/ --settle 60 --lane urgent` · for slow uploads that are urgent
 
 Ctrl-C and SIGTERM stop it. At the next start it lists the folder, and so finds files that it missed.
+
 Exit codes: 0 stopped by a signal, 2 usage or settings, 3 the folder is gone, or the archive or Redis refuses.
 """
 #: Time between two attempts while Redis is unreachable.
@@ -62,7 +63,7 @@ def watch(
     from workers.client import EnqueueRequest
 
     settings = load()
-    url = place_url(folder)
+    url = argument_url(folder)
     if not is_local(url) or not source_path(url).is_dir():
         raise SettingsError(
             f"{display_path(url)} is not a folder on this machine",

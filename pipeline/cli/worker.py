@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Annotated
 
 import typer
@@ -17,9 +16,8 @@ EXAMPLES = """
 
 `pagesight worker --in-flight 16` · prepare pages for 16 calls at once; a setting limits the calls of the whole fleet
 
-`celery -A workers.app worker` does the same.
-
 SIGTERM and Ctrl-C finish the calls in flight, return everything else to the queue, and stop the worker.
+
 Exit codes: 0 stopped by a signal, 2 settings, 3 a service refuses, or the clock is wrong.
 """
 
@@ -43,6 +41,6 @@ def worker(
     for name, value in (("WORKER_CONCURRENCY", concurrency), ("WORKER_IN_FLIGHT", in_flight)):
         if value is not None:
             os.environ[PREFIX + name] = str(value)
-    sys.stdout.flush()
-    arguments = ["-m", "celery", "--app", "workers.app", "--quiet", "worker", "--loglevel", "INFO"]
-    os.execv(sys.executable, [sys.executable, *arguments])
+    from workers.command import run_celery  # reads the settings, so it is imported after they are complete
+
+    run_celery("worker")

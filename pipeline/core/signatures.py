@@ -22,7 +22,7 @@ _PDF_HEADER = b"%PDF-"
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split())
 _AVIF_BRANDS = frozenset(b"avif avis".split())
-#: An object or the trailer of a PDF that lost its first line: readers rebuild such a file. All repetitions are bounded.
+#: An object or the trailer of a PDF that lost its first line: readers rebuild the file. All repetitions are bounded.
 _PDF_BODY = re.compile(rb"(?:^|[\r\n])(?:\d{1,10} \d{1,5} obj\b|trailer\s{0,8}<<)")
 _HTML_ELEMENTS = frozenset("html head body title meta style script table div p a b br h1 h2 h3".split())
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}

@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from pydantic import SecretStr
 
 from pipeline.core.errors import SettingsError
@@ -43,7 +43,7 @@ class Connection:
             headers["Authorization"] = f"ApiKey {api_key.get_secret_value()}"
         base = _base_url(url)
         self._host = base.netloc.decode("ascii")
-        self._client = httpx.Client(
+        self._client = httpx2.Client(
             base_url=base,
             headers=headers,
             timeout=TIMEOUT_SECONDS,
@@ -56,25 +56,25 @@ class Connection:
         """Close the connections."""
         self._client.close()
 
-    def send(self, method: str, path: str, **request: Any) -> httpx.Response:
+    def send(self, method: str, path: str, **request: Any) -> httpx2.Response:
         """Send a request and return the answer, whatever its status."""
         try:
             return self._client.request(method, path, **request)
-        except (httpx.RequestError, httpx.InvalidURL) as error:
+        except (httpx2.RequestError, httpx2.InvalidURL) as error:
             raise from_transport(error, self._host) from error
 
-    def require_success(self, answer: httpx.Response) -> None:
+    def require_success(self, answer: httpx2.Response) -> None:
         """Raise if the status of an answer is not 2xx."""
         if not answer.is_success:
             raise from_status(answer, self._host)
 
-    def checked(self, method: str, path: str, **request: Any) -> httpx.Response:
+    def checked(self, method: str, path: str, **request: Any) -> httpx2.Response:
         """Send a request and return the answer if its status is 2xx."""
         answer = self.send(method, path, **request)
         self.require_success(answer)
         return answer
 
-    def body(self, answer: httpx.Response) -> Object:
+    def body(self, answer: httpx2.Response) -> Object:
         """Return the JSON object in an answer."""
         try:
             body = json.loads(answer.content)
@@ -102,12 +102,12 @@ class Connection:
         return not_kibana(self._host)
 
 
-def _base_url(url: str) -> httpx.URL:
+def _base_url(url: str) -> httpx2.URL:
     try:
-        base = httpx.URL(url)
+        base = httpx2.URL(url)
         if base.scheme not in ("http", "https") or not base.host:
             raise ValueError("scheme and host are missing")
-    except (httpx.InvalidURL, ValueError) as error:
+    except (httpx2.InvalidURL, ValueError) as error:
         raise SettingsError(f"the URL of Kibana cannot be used: {error}", remedy=URL_REMEDY) from None
     return base
 

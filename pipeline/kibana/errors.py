@@ -1,4 +1,4 @@
-"""Translates Kibana's error answers, and errors of httpx, into errors of `pipeline.core.errors`.
+"""Translates Kibana's error answers, and errors of httpx2, into errors of `pipeline.core.errors`.
 
 no connection, 429, 5xx                    ServiceUnavailable
 401, 403, 404, any other status, TLS,
@@ -11,7 +11,7 @@ import json
 import ssl
 from typing import Any
 
-import httpx
+import httpx2
 
 from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable
 
@@ -41,20 +41,20 @@ _REMEDIES = {401: KEY_REMEDY, 403: PRIVILEGE_REMEDY, 404: URL_REMEDY, 413: LARGE
 _PASSING = frozenset({408, 425, 429})
 
 
-def from_transport(error: httpx.RequestError | httpx.InvalidURL, host: str) -> PagesightError:
-    """Return our error for an exception of httpx."""
-    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+def from_transport(error: httpx2.RequestError | httpx2.InvalidURL, host: str) -> PagesightError:
+    """Return our error for an exception of httpx2."""
+    if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
         return ServiceRefused(SERVICE, f"the URL of Kibana cannot be used: {_clean(str(error))}", remedy=URL_REMEDY)
-    if isinstance(error, httpx.DecodingError | httpx.TooManyRedirects):
+    if isinstance(error, httpx2.DecodingError | httpx2.TooManyRedirects):
         return not_kibana(host)
     if tls := _tls_words(error):
         return ServiceRefused(SERVICE, f"Kibana at {host}: TLS fails: {tls}", remedy=TLS_REMEDY)
-    slow = isinstance(error, httpx.TimeoutException)
+    slow = isinstance(error, httpx2.TimeoutException)
     words = "does not answer in time" if slow else f"cannot be reached: {_clean(str(error)) or type(error).__name__}"
     return ServiceUnavailable(SERVICE, f"Kibana at {host} {words}", remedy=AWAY_REMEDY)
 
 
-def from_status(answer: httpx.Response, host: str) -> PagesightError:
+def from_status(answer: httpx2.Response, host: str) -> PagesightError:
     """Return our error for an answer other than 2xx."""
     status = answer.status_code
     words = _clean(str(_message(answer) or answer.reason_phrase))
@@ -95,7 +95,7 @@ def _import_words(error: dict[str, Any]) -> str:
     return f"{error.get('type')} {error.get('id')}: {kind}" + (f" ({detail})" if detail else "")
 
 
-def _message(answer: httpx.Response) -> object:
+def _message(answer: httpx2.Response) -> object:
     try:
         body = json.loads(answer.content)
     except ValueError:

@@ -149,7 +149,7 @@ def _render_pages(
                 try:
                     require_unchanged(file, state)
                 except OutcomeError:
-                    services.in_hand.give_back()
+                    services.in_hand.release()
                     raise
                 yield number, rendered
     except _SOURCE_ERRORS:
@@ -165,7 +165,7 @@ def _render_pages(
 def _take_permit(services: PageServices) -> bool:
     """Wait for a permit for one more rendered page; return False once the cancel token has ended."""
     while not services.cancel.stopped:
-        if services.in_hand.take(STOP_POLL_SECONDS, urgent=services.cancel.urgent):
+        if services.in_hand.acquire(STOP_POLL_SECONDS, urgent=services.cancel.urgent):
             return True
     return False
 
@@ -217,7 +217,7 @@ class _PageFinisher:
             self._clean_up(rendered)
             raise
         finally:
-            services.in_hand.give_back()
+            services.in_hand.release()
         if isinstance(saved, Reading):
             self.on_page(saved.status)
         return _Finished(saved, cached)

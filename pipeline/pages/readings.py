@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
@@ -55,28 +56,25 @@ def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render
     """Archive a page's image; return its reading so far: blank, with everything that is known without a reader."""
     stem = image_stem(page.page_number, render_revision, page.pixels_sha256)
     key, thumbnail_key = archive.images.save(base.document.id, stem, page.jpeg, page.thumbnail)
+    own = {field.name: getattr(page, field.name) for field in fields(page)}
     image = ImageInfo(
+        **{name: value for name, value in own.items() if name in ImageInfo.model_fields},
         width=page.width_px,
         height=page.height_px,
-        bytes=len(page.jpeg),
-        dpi=page.dpi,
         sha256=page.pixels_sha256,
-        phash=page.phash,
-        blank=page.blank,
+        bytes=len(page.jpeg),
         key=key,
         thumbnail_key=thumbnail_key,
-        original=page.original,
     )
     return base.model_copy(
         update={
+            **{name: value for name, value in own.items() if name in Reading.model_fields},
             "page_label": page.label,
-            "page_kind": page.kind,
             "page_section": page.section,
-            "hidden": page.hidden,
+            "page_kind": page.kind,
             # Searchable like a text layer, and never used as evidence of what the page shows.
             "layer_text": "\n\n".join(filter(None, (page.layer_text, page.notes))) or None,
             "image": image,
-            "exif": page.exif,
             "trust": _doubt(page),
         }
     )

@@ -7,13 +7,13 @@ from pipeline.sources.identify import Identified, identify
 from pipeline.sources.members import Containers, MemberFile, Unpacker
 from pipeline.sources.signatures import media_type_of
 from pipeline.sources.urls import (
+    argument_url,
     container_path,
     containers_of,
     display_path,
     is_below,
     is_local,
     is_path_below,
-    place_url,
     root_url,
     source_path,
     source_url,
@@ -29,6 +29,7 @@ __all__ = [
     "SourceCache",
     "SourceFiles",
     "Unpacker",
+    "argument_url",
     "container_path",
     "containers_of",
     "display_path",
@@ -40,7 +41,6 @@ __all__ = [
     "list_folder",
     "media_type_of",
     "open_unchanged",
-    "place_url",
     "require_unchanged",
     "root_url",
     "source_path",

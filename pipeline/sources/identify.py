@@ -1,4 +1,4 @@
-"""Identifying: what a file is, by its bytes and never by its name, and which document it is, by its hash."""
+"""Identifies a file: its format by its first bytes, never by its name, and its document by its hash."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """What reading a file once tells."""
+    """The result of reading a file once."""
 
     document_id: str
     """SHA-256 of all bytes, hex."""
     media_type: HeadType
-    """The format, or what the file is packed in."""
+    """The format, or the envelope around it."""
 
 
 def require_size(state: FileState, max_bytes: int) -> None:
-    """See that a file is worth reading.
+    """Check the size of a file.
 
     Raises:
         EmptyFile: it holds no bytes.
@@ -45,7 +45,7 @@ def identify(file: BinaryIO, state: FileState, max_bytes: int) -> Identified:
     Raises:
         EmptyFile: it holds no bytes.
         LimitExceeded: it holds more than `max_bytes`.
-        UnsupportedFormat: of no kind that becomes pages; only its head was read.
+        UnsupportedFormat: its format becomes no pages; only its first bytes were read.
         SourceChanged: it changed meanwhile.
         SourceUnreadable: the disk fails.
     """

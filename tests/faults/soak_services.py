@@ -127,7 +127,7 @@ def test_a_wrong_key_halts_the_fleet_until_it_is_resumed(sixty_queued: Fleet, st
     sixty_queued.until(lambda: answered(standin) >= 30)
     standin.have("bad_key")
     pagesight = sixty_queued.pagesight
-    sixty_queued.until(lambda: (fleet := pagesight.archive.fleet()) is not None and fleet.state == "halted")
+    sixty_queued.until(lambda: (fleet := pagesight.archive.fleet.newest()) is not None and fleet.state == "halted")
     shown = pagesight.run("status")
     assert "PAGESIGHT_VLM_API_KEY" in shown.stdout
     assert standin.key not in shown.stdout + shown.stderr

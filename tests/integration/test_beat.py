@@ -171,6 +171,22 @@ def test_a_beat_ends_when_told_and_leaves_no_file(home: Pagesight, number: signa
     assert set(home.home.iterdir()) - outputs == set(before)
 
 
+@pytest.mark.parametrize(("command", "sign"), [("worker", "ready"), ("beat", "Ticking")])
+def test_a_folder_with_packages_of_our_names_does_no_harm(home: Pagesight, command: str, sign: str) -> None:
+    for name in ("workers", "pipeline"):
+        (home.home / name).mkdir()
+        for module in ("__init__", "app", "tasks"):
+            (home.home / name / f"{module}.py").write_text("raise SystemExit('this is another package')\n")
+    home.set(log_level="debug")
+    run = home.start(command)
+    run.until(lambda: sign in run.stderr, seconds=60)
+    run.interrupt(signal.SIGTERM)
+    ended = run.ended(60)
+
+    assert ended.code == 0, ended.stderr
+    assert "another package" not in ended.stderr
+
+
 def test_a_beat_without_redis_says_so(home: Pagesight, redis_server: RedisServer) -> None:
     redis_server.stop()
     ended = home.run("beat")

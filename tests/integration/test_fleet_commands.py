@@ -431,8 +431,8 @@ def test_every_record_that_differs_is_found_and_mended(filled: Fleet):
     assert isinstance(first, Reading)
     elsewhere = full_source(failed=False).model_copy(update={"path": "/elsewhere/report.pdf"})
     add_path(archive, first, elsewhere)
-    archive.append_deletion("default", lambda _: _deletion(plate))
-    (picture,) = archive.readings("default", plate)
+    archive.deletions["default"].append(lambda _: _deletion(plate))
+    (picture,) = archive.readings("default", plate).newest()
     bury(archive, "default", plate, 1, picture, _deletion(plate))
 
     listed = repair(filled, "--dry-run")

@@ -75,7 +75,7 @@ def test_where_there_is_no_page_nothing_is_written(make_pagesight: MakePagesight
     for words in (("review",), ("review", pagesight.files)):
         ended = pagesight.run(*words)
         assert ended.code == 2
-        assert "there are no pages in" in ended.stderr
+        assert "no pages found in" in ended.stderr
         assert "remedy:" in ended.stderr
     assert not (pagesight.home / "review.html").exists()
 

@@ -85,7 +85,7 @@ def test_a_server_that_is_no_elasticsearch_is_refused(elasticsearch_url):
     def poses_as_one(request):
         request.reply(200, {"Content-Type": "application/json"}, b"{}")
 
-    with faulty(elasticsearch_url, poses_as_one) as server, pytest.raises(ServiceRefused, match="no Elasticsearch"):
+    with faulty(elasticsearch_url, poses_as_one) as server, pytest.raises(ServiceRefused, match="like Elasticsearch"):
         write_through(server)
 
 

@@ -36,7 +36,7 @@ def run(words: list[str], environment: dict[str, str], folder: Path) -> Ended:
     from pipeline.cli import app
 
     out, err = _Stream(), _Stream()
-    with _state_of_its_own(environment | WIDTH, folder), redirect_stdout(out), redirect_stderr(err):
+    with _state_of_its_own(WIDTH | environment, folder), redirect_stdout(out), redirect_stderr(err):
         before, sys.argv = sys.argv, ["pagesight", *words]
         try:
             app.main()

@@ -1,4 +1,4 @@
-"""DjVu documents made into PDFs by the tools of DjVuLibre."""
+"""Converts DjVu documents to PDFs by the tools of DjVuLibre."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def convert(file: BinaryIO, limits: ConversionLimits, cancel: CancelToken) -> tu
     """Return an open PDF of a DjVu document, with the text of its hidden layer as notes.
 
     Raises:
-        UnsupportedFormat: this machine has no DjVuLibre, or the pages are in other files.
+        UnsupportedFormat: this machine has no DjVuLibre, or the pages are in separate files.
         OutcomeError, Stopped: as `pipeline.rendering.conversion.confinement.run` raises them.
     """
     tools, version = find_tools()
@@ -39,14 +39,14 @@ def convert(file: BinaryIO, limits: ConversionLimits, cancel: CancelToken) -> tu
 
 @cache
 def find_tools() -> tuple[Path, str]:
-    """Return the folder of DjVuLibre's tools, and its name and version. One that was not there is looked for again.
+    """Return the folder of DjVuLibre's tools, and its name and version. If it is missing, the next call looks again.
 
     Raises:
-        UnsupportedFormat: there is none.
+        UnsupportedFormat: DjVuLibre is not installed.
     """
     found = shutil.which("ddjvu")
     if found is None:
         raise UnsupportedFormat("this machine has no DjVuLibre", remedy=REMEDY)
-    told = subprocess.run([found, "--help"], capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
-    version = re.search(r"DjVuLibre-([\d.]+)", told.stderr + told.stdout)
+    printed = subprocess.run([found, "--help"], capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
+    version = re.search(r"DjVuLibre-([\d.]+)", printed.stderr + printed.stdout)
     return Path(found).parent, f"DjVuLibre {version[1]}" if version else "DjVuLibre"

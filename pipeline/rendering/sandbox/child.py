@@ -1,7 +1,7 @@
 """The sandbox process: opens one file at a time and renders its pages, under limits that it cannot lift.
 
-It is started by `pipeline.rendering.host.process`, knows no path, no secret but the passwords of an encrypted file,
-and ends with its parent.
+It is started by `pipeline.rendering.host.process`, knows no path and no secret except the passwords of an
+encrypted file, and ends with its parent.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pipeline.core.child_side import begin, receive, send
 from pipeline.core.errors import OutcomeError, RenderCrashed, RenderOutOfMemory
 from pipeline.core.formats import Envelope, MediaType, Route
 from pipeline.core.memory import release_free_memory
-from pipeline.rendering.protocol import MEMBERS_TOLD, RenderLimits
+from pipeline.rendering.protocol import MEMBERS_PER_REPLY, RenderLimits
+from pipeline.rendering.sandbox.page_image.build import DecodedPage
 from pipeline.rendering.sandbox.page_image.crops import DecodedCrop
-from pipeline.rendering.sandbox.page_image.finish import DecodedPage
 
 if TYPE_CHECKING:
-    from pipeline.rendering.sandbox.containers.archives import Packed
+    from pipeline.rendering.sandbox.containers.archives import Container
     from pipeline.rendering.sandbox.containers.members import Member
 
 Reply = tuple[dict[str, Any], Sequence[bytes | memoryview]]
@@ -33,20 +33,20 @@ _PIECE_BYTES = 1 << 20
 _MAX_DESCRIPTORS = 32
 #: Of threads started here, which only hash: the default of 8 MiB would count against the memory limit.
 _THREAD_STACK_BYTES = 256 << 10
-#: Pages after which free memory goes back to the system. What PDFium keeps of each page of an open document lies
-#: between large buffers that come and go, and holes 60 kB a page remain; one such sweep takes 1 ms.
+#: Pages after which free memory is returned to the system. PDFium keeps small objects of each page between
+#: large buffers that it frees: they leave holes of 60 kB a page. One sweep takes 1 ms.
 _PAGES_BETWEEN_SWEEPS = 16
 
 
 class OpenFile(Protocol):
-    """What every decoder's open file is."""
+    """An open file of any decoder."""
 
     pages: int
     title: str | None
 
     @property
     def members(self) -> int:
-        """How many files are within it."""
+        """Number of files in it."""
         ...
 
     def render(self, page_number: int) -> DecodedPage:
@@ -54,19 +54,19 @@ class OpenFile(Protocol):
         ...
 
     def render_crops(self, page_number: int, bands: int) -> tuple[DecodedCrop, ...]:
-        """Decode a page, 1-based, larger than its page image, and cut it into so many bands."""
+        """Decode a page, 1-based, larger than its page image, and cut it into `bands` bands."""
         ...
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Free its memory."""
         ...
 
 
-class Holding(OpenFile, Protocol):
-    """An open file that may hold others."""
+class ContainerFile(OpenFile, Protocol):
+    """An open file that may contain others."""
 
-    def packed(self) -> Packed:
-        """Return the way to them."""
+    def container(self) -> Container:
+        """Return access to its members."""
         ...
 
 
@@ -115,7 +115,7 @@ def _serve(connection: socket.socket, limits: RenderLimits, keep_gps: bool) -> N
 
 
 class _Session:
-    """The file that is open at present."""
+    """The open file, and the requests about it."""
 
     def __init__(self, connection: socket.socket, limits: RenderLimits, keep_gps: bool) -> None:
         self._connection = connection
@@ -123,7 +123,7 @@ class _Session:
         self._keep_gps = keep_gps
         self._descriptor: int | None = None
         self._file: OpenFile | None = None
-        self._container: Packed | None = None
+        self._container: Container | None = None
         self._rendered = 0
 
     def answer(self, request: dict[str, Any], descriptor: int | None) -> Reply:
@@ -132,7 +132,7 @@ class _Session:
             return {}, ()
         if request["op"] == "open":
             assert descriptor is not None
-            self._close()  # a try without password leaves its descriptor
+            self._close()  # an attempt without a password leaves its descriptor open
             self._descriptor = descriptor
             self._file = self._decoder(descriptor, MediaType(request["media_type"]), request["passwords"])
             return {"pages": self._file.pages, "title": self._file.title, "members": self._file.members}, ()
@@ -141,10 +141,12 @@ class _Session:
             return _identified(descriptor, Envelope(request["media_type"]))
         assert self._file is not None
         if request["op"] == "members":
-            listing = self._packed().listing[request["first"] :][:MEMBERS_TOLD]
+            listing = self._open_members().listing[request["first"] :][:MEMBERS_PER_REPLY]
             return {"members": [_member(member) for member in listing]}, ()
         if request["op"] == "extract":
-            self._packed().extract(request["first"], _Outlet(self._connection, self._limits, request["budget"]))
+            self._open_members().extract(
+                request["first"], _MemberSender(self._connection, self._limits, request["budget"])
+            )
             return {"member": None, "last": True}, ()
         self._rendered += 1
         if self._rendered % _PAGES_BETWEEN_SWEEPS == 0:
@@ -154,7 +156,7 @@ class _Session:
         return _page_reply(self._file.render(request["page_number"]), request["with_pixels"])
 
     def _decoder(self, descriptor: int, media_type: MediaType, passwords: Sequence[str]) -> OpenFile:
-        """Open a file with its decoder, which is only now imported: most sandboxes see PDFs alone."""
+        """Open a file with its decoder. Decoders are imported on first use: most sandboxes open only PDFs."""
         if media_type.route is Route.PDF:
             from pipeline.rendering.sandbox.pdf.document import PdfFile
 
@@ -165,10 +167,10 @@ class _Session:
 
         return ImageFile(descriptor, media_type, self._limits, keep_gps=self._keep_gps)
 
-    def _packed(self) -> Packed:
+    def _open_members(self) -> Container:
         assert self._file is not None
         if self._container is None:
-            self._container = cast(Holding, self._file).packed()
+            self._container = cast(ContainerFile, self._file).container()
         return self._container
 
     def _close(self) -> None:
@@ -182,8 +184,8 @@ class _Session:
             self._descriptor = None
 
 
-class _Outlet:
-    """Sends the bytes of members to the parent, as many as it asked for and what then belongs to the last one."""
+class _MemberSender:
+    """Sends the bytes of members to the parent until the budget is spent and the current member is complete."""
 
     def __init__(self, connection: socket.socket, limits: RenderLimits, budget: int) -> None:
         self._connection = connection
@@ -248,7 +250,7 @@ def _page_reply(page: DecodedPage, with_pixels: bool) -> Reply:
 
 
 def _crops_reply(crops: Sequence[DecodedCrop]) -> Reply:
-    told = [
+    listed = [
         {
             "jpeg_bytes": len(crop.jpeg),
             "box": crop.box,
@@ -258,4 +260,4 @@ def _crops_reply(crops: Sequence[DecodedCrop]) -> Reply:
         }
         for crop in crops
     ]
-    return {"crops": told}, [crop.jpeg for crop in crops]
+    return {"crops": listed}, [crop.jpeg for crop in crops]

