@@ -227,7 +227,7 @@ def inspect_source(
 
     Raises:
         ServiceRefused: no sandbox can be started, or no file of this place can be had.
-        Stopped: the patience has ended meanwhile.
+        Stopped: the run was cancelled.
     """
     seen = Inspected(url=found.url, path=display_path(found.url))
     files = replace(inspector.files, cancel=cancel)
@@ -314,7 +314,7 @@ def inspect_below(
 
     Raises:
         ServiceRefused: a bucket says no to everything, or no sandbox can be started.
-        Stopped: the patience has ended.
+        Stopped: the run was cancelled.
     """
     run = _Inspection(inspector, cancel.within(math.inf), totals, tick)
     with ThreadPoolExecutor(inspector.files_at_once + 1, thread_name_prefix="inspect") as pool:

@@ -84,7 +84,7 @@ def read_pages(
 
     Raises:
         ServiceRefused: no page can be read, or rendered.
-        Stopped: the patience has ended.
+        Stopped: the run was cancelled.
     """
     ours = cancel.within(math.inf)
     begun: deque[Future[ReviewedPage]] = deque()

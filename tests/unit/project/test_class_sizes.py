@@ -6,8 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 MAX_METHODS = 20
 #: Classes that are still too long, and their methods. This table only gets shorter.
-ALLOWED = {
-}
+ALLOWED = {}
 
 
 def class_sizes(path: Path) -> dict[str, int]:
