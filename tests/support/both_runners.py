@@ -26,7 +26,7 @@ from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
 from pipeline.search import DOCUMENTS, PAGES, SOURCES
 from pipeline.services import open_archive, open_leases, open_page_services, own_folders
-from pipeline.sources import display_path, place_url
+from pipeline.sources import argument_url, display_path
 from pipeline.vision.profile import Profile
 from support.fleet_runs import Fleet
 from support.pagesight_runs import Pagesight, make_pdf
@@ -140,7 +140,7 @@ class Runner:
 
     def _normal(self, record: dict[str, Any]) -> str:
         words = json.dumps(_without_own(record), sort_keys=True, indent=1)
-        url = place_url(str(self.root))
+        url = argument_url(str(self.root))
         return words.replace(url, "<root>").replace(display_path(url), "<root>")
 
 
@@ -177,7 +177,7 @@ class LocalRuns(Runner):
                     token.stop()
 
         request = IndexRequest(
-            roots=(place_url(str(order.folder)),),
+            roots=(argument_url(str(order.folder)),),
             excluded=own_folders(self.settings),
             collection=order.collection,
             language=order.language,
@@ -199,7 +199,7 @@ class QueuedRuns(Runner):
         for order in orders:
             request = client.EnqueueRequest(order.collection, order.language, "en", profile=order.profile)
             for _ in range(1 + order.twice):
-                batch = queue.enqueue(request, [place_url(str(order.folder))], [str(order.folder)])
+                batch = queue.enqueue(request, [argument_url(str(order.folder))], [str(order.folder)])
                 batches.append((order, batch))
             if order.once_read or order.stopped:
                 self._until(lambda collection=order.collection: self.is_read(collection))  # type: ignore[misc]
