@@ -141,7 +141,7 @@ def test_the_table_says_what_is_the_matter_and_nothing_steers_the_terminal(
     (paper,) = [line for line in lines if line.endswith("  paper.pdf")]
     assert paper.split() == ["pdf", "4", "1", "1", "1", "1", "en", "paper.pdf"]
     assert "    identical to a file above" in lines
-    assert "    opened by a password" in lines
+    assert "    opened with a password" in lines
     assert "    empty  the file is empty" in lines
     assert "documents    2 complete, 1 failed" in [line.rstrip() for line in lines]
     assert "lighthouse" not in ended.stdout + ended.stderr
