@@ -130,7 +130,7 @@ class Containers:
 
         Raises:
             SourceVanished: the member does not exist.
-            SourceChanged: its bytes are not those of the document.
+            SourceChanged: its bytes are not the bytes of the document.
             UnsupportedFormat: its format becomes no pages.
             OutcomeError, ServiceRefused, Stopped: as its file, or a sandbox, raises them.
         """
@@ -224,7 +224,7 @@ class Containers:
 
 
 def _rest(data: bytes, is_last: bool, pieces: Iterator[tuple[int, bytes, bool]]) -> Iterator[bytes]:
-    """Yield the bytes of a member, of which `data` are the first."""
+    """Yield the bytes of a member; `data` are the first of them."""
     yield data
     if not is_last:
         for _, more, ends in pieces:
