@@ -30,15 +30,16 @@ demo: $(VENV)/.installed ## Start a local Elasticsearch, index samples/, search 
 test: check system ## Run all checks and all tests, JOBS=4 files at once (each job starts an Elasticsearch of its own)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=10
 
-test-fast: $(VENV)/.developed ## Run the tests that need no service
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=10 $(FAST)
+test-fast: $(VENV)/.developed ## Run the unit tests but the slowest: they need no service
+	@$(BIN)/python -m pytest -q -n logical --dist worksteal -m "not slow" --durations=10 $(FAST)
 
-check: $(VENV)/.developed ## Lint, types, layers, documentation
+check: $(VENV)/.developed ## Lint, types, layers, documentation, sizes, plain English
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q tests/unit/project/test_docs.py
+	@$(BIN)/python -m pytest -q tests/unit/project/test_docs.py tests/unit/project/test_imports.py \
+		tests/unit/project/test_class_sizes.py tests/unit/project/test_plain_english.py
 
 system: ## Install LibreOffice, DjVu tools, Tesseract and Chromium with apt-get, where they are missing and you are root
 	@missing=$$(for program in $(SYSTEM_PROGRAMS); do command -v $$program >/dev/null || echo $$program; done); \

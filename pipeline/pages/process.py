@@ -141,6 +141,7 @@ def _render_pages(
             file, document.id, piece.source.path, document.media_type, services.cancel
         )
         with opened_document as opened:
+            require_unchanged(file, state)  # otherwise its pages may be those of another document
             for number in numbers:
                 if not _take_permit(services):
                     return
@@ -154,6 +155,7 @@ def _render_pages(
     except _SOURCE_ERRORS:
         raise
     except OutcomeError as error:  # the file cannot be opened: each of its remaining pages fails with the reason
+        require_unchanged(file, state)
         for number in numbers:
             if not _take_permit(services):
                 return
@@ -286,6 +288,7 @@ class DocumentRerenderer:
             self.files.open_document(source.url, source.state, document.id) as file,
             self.cropper.open(file, document.id, source.path, document.media_type, cancel) as opened,
         ):
+            require_unchanged(file, source.state)
             yield opened
             require_unchanged(file, source.state)
 

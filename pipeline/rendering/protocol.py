@@ -1,6 +1,6 @@
 """Requests and replies between the parent and a sandbox process, and the limits that both keep.
 
-The frames are those of `pipeline.core.child_side`. Requests are JSON objects; `open` and `identify` carry a file
+`pipeline.core.child_side` has the frames. Requests are JSON objects; `open` and `identify` carry a file
 descriptor. A reply is a JSON object, described by a class in `pipeline.rendering.replies`, and raw bytes:
 
     {"op": "open", "media_type": …, "passwords": […]}     -> `OpenedReply`

@@ -158,7 +158,7 @@ def _supported_chunks(objects: Objects, key: str, state: FileState) -> Generator
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Translate errors of objects to those of files."""
+    """Translate errors of objects to errors of files."""
     try:
         yield
     except FileNotFoundError:

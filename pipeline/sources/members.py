@@ -227,7 +227,7 @@ class Containers:
 
 
 def _rest(data: bytes, is_last: bool, pieces: Iterator[tuple[int, bytes, bool]]) -> Iterator[bytes]:
-    """Yield the bytes of a member, of which `data` are the first."""
+    """Yield the bytes of a member; `data` are the first of them."""
     yield data
     if not is_last:
         for _, more, ends in pieces:

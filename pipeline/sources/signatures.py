@@ -9,7 +9,7 @@ from pipeline.core.errors import UnknownFormat, UnsupportedFormat
 from pipeline.core.formats import HeadType, find_format
 from pipeline.core.signatures import is_text, markup
 
-#: Formats that become no pages, by bytes at an offset; the first match counts. Marks are those of each format's
+#: Formats that become no pages, by bytes at an offset; the first match counts. The marks come from each format's
 #: specification, or of the program that writes it.
 _UNSUPPORTED: tuple[tuple[int, bytes, str], ...] = (
     (0, b"II*\x00", "image/x-canon-cr2"),

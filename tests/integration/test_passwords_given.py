@@ -94,7 +94,7 @@ def test_encrypted_files_are_opened_by_what_is_given_and_tried_again_when_that_c
     script.write_text("#!/bin/sh\necho 'unlocking' >&2\nprintf 'guille%s 88\\n' mot\n")
     script.chmod(0o700)
     pagesight.set(passwords_file=lines, passwords_command=script)
-    ended = pagesight.index()
+    ended = pagesight.start_index().ended()  # a process of its own, whose standard error the command inherits
     assert ended.code == 0
     assert ended.json["documents"] == {"complete": 4}
     assert "unlocking" in ended.stderr

@@ -142,7 +142,7 @@ def test_what_vanished_is_deleted_by_schedule_but_not_in_masses(fleet: Fleet) ->
     pagesight.files.mkdir()
     (aside / "plate-4.png").rename(pagesight.files / "plate-4.png")
     refused = run(pagesight, "scans", code=1)
-    assert "18 of 19 known files have vanished" in refused["error"]
+    assert "18 of 19 known files vanished" in refused["error"]
     assert refused["counts"]["vanished"] == 18
     assert len(pagesight.records()) == 19
 

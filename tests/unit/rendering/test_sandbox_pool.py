@@ -153,6 +153,7 @@ def test_a_document_that_is_done_is_closed_in_the_child(pool: SandboxPool) -> No
     assert child.num_fds() < during
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_the_pages_of_one_document() -> None:
     def line(number: int) -> Callable[[Canvas], None]:
         def draw(paper: Canvas) -> None:

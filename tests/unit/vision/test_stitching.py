@@ -76,6 +76,7 @@ def assert_same_lines(merged: str, page: Sequence[str]) -> None:
         assert Indel.normalized_similarity(line, wanted) > 0.5
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     script=st.sampled_from(sorted(SCRIPTS)),
