@@ -23,7 +23,6 @@ BENCHMARKS = (
     "recall",
     "crops",
     "checks",
-    "twins",
 )
 COLUMNS = ("what", "measured", "ratio", "aim")
 

@@ -23,7 +23,6 @@ from pipeline.documents.passwords import Passwords, read_patterned
 from pipeline.local.elasticsearch import LocalNode
 from pipeline.pages.process import UNIT_PAGES, PageServices, recipe_of
 from pipeline.pages.recipe import CurrentRecipe, Request
-from pipeline.pages.twins import Twins
 from pipeline.projection.projector import Projector
 from pipeline.rendering.conversion.confinement import ConversionLimits
 from pipeline.rendering.host.pool import SandboxPool
@@ -34,7 +33,8 @@ from pipeline.vision.budget import Budget
 from pipeline.vision.endpoint.asking import Asker, Model, Models
 from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.limits import Limiter, LocalLimiter
-from pipeline.vision.model.model_reader import EscalationPolicy, ModelReader
+from pipeline.vision.model.conversation import EscalationPolicy
+from pipeline.vision.model.model_reader import ModelReader
 from pipeline.vision.ocr.local_reader import LocalReader
 from pipeline.vision.ocr.process import has_packages
 from pipeline.vision.profile import Profile, kept_profile, load_profile
@@ -220,8 +220,8 @@ def open_reader(
         return LocalReader(cache)
     limiter = shared.limiter if shared else open_limiter(settings)
     asker, text = open_asker(settings, limiter, budget), open_text_asker(settings, limiter, budget)
-    again = EscalationPolicy(settings.vlm_again_tokens, settings.vlm_repetition_penalty or None, _open_ocr(cache))
-    return ModelReader(models_of(settings), asker, cache, profile or load_profile(), text, again)
+    policy = EscalationPolicy(settings.vlm_again_tokens, settings.vlm_repetition_penalty or None, _open_ocr(cache))
+    return ModelReader(models_of(settings), asker, cache, profile or load_profile(), text, policy)
 
 
 def _open_ocr(cache: AnswerCache) -> LocalReader | None:
@@ -304,7 +304,6 @@ def open_page_services(
             in_hand=PrioritySemaphore(pages),
             limits=_limits(settings),
             max_file_bytes=settings.max_file_bytes,
-            twins=Twins(archive, cropper.sandboxes, settings.twin_distance) if settings.twin_distance else None,
         )
         yield tools, ranges
 
@@ -350,7 +349,7 @@ def open_current_recipe(
         profile = kept_profile(kept.profile, kept.own_profile) if kept else load_profile()
     tag = language or (kept.language if kept else settings.language)
     with closing(open_reader(settings, archive, profile)) as reader:
-        recipe = recipe_of(reader, tag, _limits(settings), open_passwords(settings), settings.twin_distance)
+        recipe = recipe_of(reader, tag, _limits(settings), open_passwords(settings))
         return CurrentRecipe(recipe, profile, models_of(settings) if reader.describes else None)
 
 

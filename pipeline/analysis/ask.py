@@ -135,22 +135,22 @@ class PageQuestion:
             ServiceRefused, Stopped: as `Asker.ask` raises them.
         """
         try:
-            return self._ask(page, self._picture(page))
+            return self._ask(page, self._image(page))
         except OutcomeError as error:
             return PageAnswer(page.hit, error=error)
 
-    def _picture(self, page: PageCandidate) -> ImageInput:
+    def _image(self, page: PageCandidate) -> ImageInput:
         jpeg = self._archive.image(page.image_key)
         if jpeg is None:
             raise SourceVanished("the page image is not in the archive any more")
         return ImageInput(page.pixels_sha256, jpeg)
 
-    def _ask(self, page: PageCandidate, picture: ImageInput) -> PageAnswer:
-        with self._cache.about(picture.pixels_sha256, self._cancel) as known:
-            bearing, _ = self._asker.ask(picture, self._bearing, known, self._cancel)
+    def _ask(self, page: PageCandidate, image: ImageInput) -> PageAnswer:
+        with self._cache.for_image(image.pixels_sha256, self._cancel) as answers:
+            bearing, _ = self._asker.ask(image, self._bearing, answers, self._cancel)
             if is_no(bearing.content):
                 return PageAnswer(page.hit)
-            answer, _ = self._asker.ask(picture, self._answer, known, self._cancel)
+            answer, _ = self._asker.ask(image, self._answer, answers, self._cancel)
         return PageAnswer(page.hit, bears=True, answer=what_is_said(answer.content), cut_off=answer.truncated)
 
 

@@ -24,12 +24,12 @@ from pipeline.core.models import Answer, Document, FileState, Reading, RenderedP
 from pipeline.pages.plan import plan
 from pipeline.pages.recipe import Request
 from pipeline.pages.registration import still_holds
-from pipeline.vision.endpoint.asking import Model, Models, PromptRequest, asked_key
+from pipeline.vision.endpoint.asking import Model, Models, PromptRequest, request_key
 from pipeline.vision.endpoint.cost import MAX_IMAGE_TOKENS, NO_COST, Cost, call_cost, first_bands
 from pipeline.vision.profile import Profile, Question
 from pipeline.vision.profile.conditions import page_facts
-from pipeline.vision.profile.parsing import told
-from pipeline.vision.quality.checks import cleaned
+from pipeline.vision.profile.parsing import condition_values
+from pipeline.vision.quality.cleanup import clean_answer
 from pipeline.vision.quality.stitching import merge
 
 #: Documents, and pages of them, whose answers are looked at to measure what these take: they lie evenly among all.
@@ -78,24 +78,24 @@ class ArchiveMemory:
             if not (question.is_asked(known) if complete else question.may_be_asked(known)):
                 continue
             model = self._models.of(question)
-            asked = model.asked(question, language)
-            found = self._first_answers(question, model, asked, page, crops)
+            prompt_request = model.request(question, language)
+            found = self._first_answers(question, model, prompt_request, page, crops)
             there = [answer for answer in found if answer is not None]
             if len(there) == len(found):
-                parts = [cleaned(answer.content, question.empty_answer)[0] for answer in there]
-                known |= told(parts[0] if len(parts) == 1 else merge(parts).text, question)
+                parts = [clean_answer(answer.content, question.empty_answer)[0] for answer in there]
+                known |= condition_values(parts[0] if len(parts) == 1 else merge(parts).text, question)
             else:
                 complete = False
             missing = len(found) - len(there) if is_first else 0
             archived += len(found) - missing
             if missing:
-                each = call_cost(asked.prompt, asked.max_tokens, page.width_px, page.height_px)
+                each = call_cost(prompt_request.prompt, prompt_request.max_tokens, page.width_px, page.height_px)
                 cost = sum([each] * missing, cost)
                 calls[question.name] += missing
         return Asking(cost, archived, calls)
 
     def _first_answers(
-        self, question: Question, model: Model, asked: PromptRequest, page: RenderedPage, crops: Crops
+        self, question: Question, model: Model, prompt_request: PromptRequest, page: RenderedPage, crops: Crops
     ) -> list[Answer | None]:
         """Return the archived answers of the calls with which a question is first asked; None for each that is missing.
 
@@ -108,7 +108,7 @@ class ArchiveMemory:
                 return [None] * bands
             with suppress(OutcomeError):  # one that cannot be shown in parts is asked about as a whole
                 parts = [crop.pixels_sha256 for crop in crops(bands)]
-        keys = (asked_key(model.name, model.revision, page.pixels_sha256, asked, part) for part in parts)
+        keys = (request_key(model.name, model.revision, page.pixels_sha256, prompt_request, part) for part in parts)
         return [self._archive.answer(key) for key in keys]
 
     def _is_first(self, pixels_sha256: str) -> bool:

@@ -8,7 +8,6 @@
     images/<2 digits>/<document>/<page>.<render revision>.<SHA-256 of the pixels>.jpg and .webp
     answers/<2 digits>/<SHA-256 of the pixels>/<hash of what was asked>.json
     conversions/<2 digits>/<document>/<conversion revision>.pdf and .json
-    looks/… and alike/…                             pages by how they look: `pipeline.archive.looks`
     fleet/<revision>.json
     runs/<schedule>/<revision>.json                 all runs of a schedule, one after the other
     heard/<schedule>                                when the process of its last run was last heard of
@@ -33,7 +32,6 @@ from typing import Annotated, BinaryIO, TypeVar
 from pydantic import Field, TypeAdapter
 
 from pipeline.archive.batch_journal import BatchJournal
-from pipeline.archive.looks import Looks
 from pipeline.archive.store import Fetch, Store
 from pipeline.core.errors import RevisionTaken
 from pipeline.core.models import (
@@ -72,7 +70,6 @@ class Archive:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.looks = Looks(store)
         self._walks = lru_cache(_WALKS_KEPT)(partial(BatchJournal, store))
 
     @property

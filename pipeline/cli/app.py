@@ -1,59 +1,82 @@
-"""The command tree."""
+"""The command tree: the table of commands, and the program `pagesight`."""
 
 from __future__ import annotations
 
 import logging
-from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
-from pipeline.cli import (
-    ask,
-    backing_up,
-    beat,
-    delete,
-    doctor,
-    elasticsearch,
-    enqueue,
-    evaluate,
-    failures,
-    fleet,
-    index,
-    inspect,
-    kibana,
-    plan,
-    profile,
-    redescribe,
-    redis,
-    reindex,
-    repair,
-    review,
-    schedule,
-    search,
-    security,
-    serve,
-    setup,
-    status,
-    sync,
-    watch,
-    worker,
-)
-from pipeline.cli.exits import ErrorReportingGroup
+from pipeline.cli.lazy import Entry, LazyGroup
+
+
+class RootGroup(LazyGroup):
+    """Every command, in the sections and the order of `pagesight --help`."""
+
+    sections: ClassVar = {
+        "Index": (
+            Entry("index", "Index files in this process: render, read, archive, index."),
+            Entry("inspect", "Show pages, cost and failures to expect; index nothing."),
+            Entry("plan", "Estimate the calls, tokens and time that are left to spend."),
+            Entry("profile", "List, show and check profiles: the questions about pages."),
+        ),
+        "Queue": (
+            Entry("enqueue", "Queue files for the workers."),
+            Entry("status", "Show the progress of a batch, or of the whole fleet."),
+            Entry("batches", "List batches, newest first."),
+            Entry("cancel", "Cancel a batch."),
+            Entry("pause", "Pause the fleet or a batch."),
+            Entry("resume", "Resume the fleet or a batch."),
+            Entry("failures", "List failed pages and files, with causes and remedies."),
+            Entry("retry", "Enqueue failed pages and files again."),
+        ),
+        "Search": (
+            Entry("search", "Search pages by description and text."),
+            Entry("show", "Show everything known about a document or a page."),
+            Entry("ask", "Answer a question from page images."),
+            Entry("serve", "Serve pages and search in a browser."),
+        ),
+        "Collections and index life": (
+            Entry("sync", "Compare a folder with its collection; enqueue differences."),
+            Entry("watch", "Enqueue files as they arrive in a folder."),
+            Entry("redescribe", "Read stale pages again with the current settings."),
+            Entry("review", "Write an HTML page for judging a sample of readings."),
+            Entry("evaluate", "Score readings against expected texts."),
+            Entry("delete", "Delete a document or a collection."),
+            Entry("reindex", "Rebuild the indices from the archive, or roll back."),
+            Entry("repair", "Compare sources, archive and index; repair differences."),
+            Entry("archive", "Check the archive, or a copy of it."),
+        ),
+        "Operate": (
+            Entry("setup", "Create or update indices, roles and Kibana objects."),
+            Entry("doctor", "Check services, programs and, on request, settings."),
+            Entry("worker", "Run a worker."),
+            Entry("beat", "Run the beat, which triggers scheduled work every minute."),
+            Entry("schedule", "List schedules and their runs, or run one now."),
+            Entry("security", "Create API keys with the rights of a role."),
+            Entry("kibana", "Install or export dashboards, searches and alert rules."),
+            Entry("elasticsearch", "Start or stop a local Elasticsearch node."),
+            Entry("redis", "Start or stop a local Redis."),
+        ),
+    }
+
 
 app = typer.Typer(
     name="pagesight",
-    cls=ErrorReportingGroup,
+    cls=RootGroup,
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # the plain help of the root needs no rich, which takes as long to import as all the rest
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Makes piles of PDFs and scans searchable by what their pages show.",
+    help="Make PDFs, slides and scans searchable by what their pages show.",
+    epilog="`pagesight COMMAND --help` shows options, examples and exit codes.",
 )
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # here, since only this option needs it
+
         typer.echo(version("pagesight"))
         raise typer.Exit
 
@@ -67,45 +90,8 @@ def _root(
     pass
 
 
-app.command("index", epilog=index.EXAMPLES)(index.index)
-app.command("inspect", epilog=inspect.EXAMPLES)(inspect.inspect)
-app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
-app.command("search", epilog=search.SEARCH_EXAMPLES)(search.search)
-app.command("ask", epilog=ask.EXAMPLES)(ask.ask)
-app.command("show", epilog=search.SHOW_EXAMPLES)(search.show)
-app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
-app.command("enqueue", epilog=enqueue.EXAMPLES)(enqueue.enqueue)
-app.command("status", epilog=status.EXAMPLES)(status.status)
-app.command("batches", epilog=fleet.BATCHES_EXAMPLES)(fleet.batches)
-app.command("cancel", epilog=fleet.CANCEL_EXAMPLES)(fleet.cancel)
-app.command("pause", epilog=fleet.PAUSE_EXAMPLES)(fleet.pause)
-app.command("resume", epilog=fleet.RESUME_EXAMPLES)(fleet.resume)
-app.command("failures", epilog=failures.FAILURES_EXAMPLES)(failures.failures)
-app.command("retry", epilog=failures.RETRY_EXAMPLES)(failures.retry)
-app.command("redescribe", epilog=redescribe.EXAMPLES)(redescribe.redescribe)
-app.command("repair", epilog=repair.EXAMPLES)(repair.repair)
-app.command("delete", epilog=delete.DELETE_EXAMPLES)(delete.delete)
-app.command("review", epilog=review.EXAMPLES)(review.review)
-app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
-app.command("setup", epilog=setup.EXAMPLES)(setup.setup)
-app.command("reindex", epilog=reindex.EXAMPLES)(reindex.reindex_command)
-app.command("backup", epilog=backing_up.BACKUP_EXAMPLES)(backing_up.backup)
-app.command("restore", epilog=backing_up.RESTORE_EXAMPLES)(backing_up.restore)
-app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
-app.command("worker", epilog=worker.WORKER_EXAMPLES)(worker.worker)
-app.command("sync", epilog=sync.SYNC_EXAMPLES)(sync.sync)
-app.command("watch", epilog=watch.WATCH_EXAMPLES)(watch.watch)
-app.command("beat", epilog=beat.BEAT_EXAMPLES)(beat.beat)
-app.add_typer(profile.app, name="profile")
-app.add_typer(schedule.app, name="schedule")
-app.add_typer(kibana.app, name="kibana")
-app.add_typer(security.app, name="security")
-app.add_typer(elasticsearch.app, name="elasticsearch")
-app.add_typer(redis.app, name="redis")
-
-
 def main() -> None:
     """Run `pagesight`."""
-    # It warns of every failed connection; those are waited for, and progress says so.
+    # This logger warns about every failed connection. Commands wait for those, and their progress reports the wait.
     logging.getLogger("elastic_transport").setLevel(logging.ERROR)
     app()

@@ -14,10 +14,10 @@ from rich.text import Text
 from pipeline.analysis.ask import PageAnswer, PageCandidate, PageQuestion, ask_pages, candidates, one_line
 from pipeline.archive import Archive
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.index import interruptible
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import plain, print_json, stderr, stdout
 from pipeline.cli.progress import LiveProgress
+from pipeline.cli.signals import interruptible
 from pipeline.core.errors import SettingsError
 from pipeline.core.languages import normalise_tag
 from pipeline.core.retry import CancelToken

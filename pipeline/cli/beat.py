@@ -7,7 +7,7 @@ import sys
 
 from pipeline.core.settings import load
 
-BEAT_EXAMPLES = """
+EXAMPLES = """
 **Examples**
 
 `pagesight beat` · has the workers sweep each minute and do what is due by schedule; several do no harm

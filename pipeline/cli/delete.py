@@ -9,9 +9,9 @@ import typer
 
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.exits import ExitCode
+from pipeline.cli.lookup import find_document
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, stdout
-from pipeline.cli.search import find_document
 from pipeline.core.errors import SettingsError
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
@@ -20,7 +20,7 @@ from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.projection.projector import Projector
 from pipeline.services import open_archive, open_index
 
-DELETE_EXAMPLES = """
+EXAMPLES = """
 **Examples**
 
 `pagesight delete letter.pdf` · one document of the default collection

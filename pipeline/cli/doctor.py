@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.index import LOCAL_READER_NOTE
+from pipeline.cli.local_run import LOCAL_READER_NOTE
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
 from pipeline.core.errors import PagesightError, UnsupportedFormat

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.archive import Archive
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
-from pipeline.cli.fleet import PUBLISH_SECONDS, project_batch
+from pipeline.cli.fleet import PUBLISH_SECONDS, install_indices, open_fleet, project_batch
 from pipeline.cli.options import BudgetTokens, CollectionName, Json, LanguageTag, MaxPages, ProfileName
-from pipeline.cli.output import plain, print_json, stderr
-from pipeline.cli.status import follow_batch
-from pipeline.cli.status_data import StatusCollector, batch_json, open_fleet
-from pipeline.core.errors import ServiceRefused, ServiceUnavailable
+from pipeline.cli.output import batch_json, plain, print_json, stderr
+from pipeline.cli.status_data import StatusCollector
+from pipeline.cli.status_view import follow_batch
 from pipeline.core.languages import normalise_tag
 from pipeline.core.models import Allowance, Batch, Lane
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
-from pipeline.services import open_archive, open_index
+from pipeline.services import open_archive
 from pipeline.sources import display_path, is_local, root_url
-from pipeline.vision.profile import Profile, load_profile
+from pipeline.vision.profile import load_profile
 
 if TYPE_CHECKING:
     from workers.client import EnqueueRequest
@@ -117,26 +115,6 @@ def _begin(archive: Archive, settings: Settings, roots: list[str], order: Enqueu
     if not fleet.workers():
         stderr().print(plain("No worker is alive: start some with `pagesight worker`.", "yellow"))
     return batch
-
-
-def install_indices(settings: Settings, profile: Profile | None = None) -> bool:
-    """Make the indices where they are missing, ready for the answers to a profile's questions.
-
-    Returns False where Elasticsearch is away. Workers wait for it.
-
-    Raises:
-        SettingsError: these answers do not fit into the indices.
-    """
-    try:
-        with closing(open_index(settings)) as index:
-            index.ensure()
-            if profile is not None:
-                index.require_answers(profile.own_kinds)
-    except (ServiceUnavailable, ServiceRefused) as error:
-        words = f"{error}. The batch is queued all the same; what is read is archived, and its records wait."
-        stderr().print(plain(words, "yellow"))
-        return False
-    return True
 
 
 def _tell(batch: Batch, as_json: bool) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from pipeline.cli.output import print_error
 from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable, SettingsError, Stopped
 
 
@@ -50,5 +49,9 @@ class ErrorReportingGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except PagesightError as error:
+            from pipeline.cli.output import (
+                print_error,  # here, since rich is slow to import and most calls print no error
+            )
+
             print_error(error)
             raise typer.Exit(exit_code(error)) from None

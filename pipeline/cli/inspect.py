@@ -15,12 +15,10 @@ from rich.text import Text
 
 from pipeline.analysis.inspect import Encryption, Inspected, Totals, inspect_below
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.failures import csv_cell
-from pipeline.cli.index import interruptible
 from pipeline.cli.options import Json
-from pipeline.cli.output import plain, printable, rows, stderr, stdout, table
+from pipeline.cli.output import csv_cell, plain, printable, ranges, rows, stderr, stdout, table
 from pipeline.cli.progress import InspectionProgress
-from pipeline.cli.repair import ranges
+from pipeline.cli.signals import interruptible
 from pipeline.core.errors import PagesightError, SettingsError, Stopped
 from pipeline.core.models import DocumentStatus, Failure, MediaType, PageKind
 from pipeline.core.retry import CancelToken

@@ -42,3 +42,25 @@ LanguageTag = Annotated[
 CollectionFilter = Annotated[
     str | None, typer.Option("--collection", "-c", help="Only this collection.", show_default="all")
 ]
+BatchFilter = Annotated[
+    str | None, typer.Option("--batch", "-b", help="Only what failed in this batch.", show_default="all")
+]
+ErrorFilter = Annotated[
+    str | None,
+    typer.Option("--error", "-e", metavar="CLASS", help="Only this class, such as `encrypted`.", show_default="all"),
+]
+DocumentFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--document",
+        "-d",
+        help="Only documents with this beginning of an id, or part of a name or path.",
+        show_default="all",
+    ),
+]
+PageFilter = Annotated[
+    int | None, typer.Option("--page", "-p", min=1, help="Only pages of this number.", show_default="all")
+]
+MaybeBatch = Annotated[
+    str | None, typer.Argument(metavar="BATCH", help="A batch's id.", show_default="the whole fleet")
+]

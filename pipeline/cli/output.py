@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.core.errors import PagesightError
-from pipeline.search import Fragment
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pipeline.core.errors import PagesightError
+    from pipeline.core.models import Batch, FleetState
+    from pipeline.search import Fragment
 
 #: Stands for a control character that a page or a file name contained.
 _REPLACEMENT = "\ufffd"
 _KEPT = "\n\t"
+#: Spreadsheets take a cell that begins so for a formula, and run it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 #: Columns of tables that go to a file or a pipe, where nobody's window is the limit.
@@ -89,3 +94,65 @@ def print_error(error: PagesightError) -> None:
     console.print(Text.assemble(("error: ", "bold red"), printable(error)))
     if error.remedy:
         console.print(Text.assemble(("remedy: ", "bold"), printable(error.remedy)))
+
+
+def ranges(pages: tuple[int, ...]) -> str:
+    """Return ascending page numbers as people write them: `1-16, 20`."""
+    spans: list[list[int]] = []
+    for page in pages:
+        if spans and page == spans[-1][1] + 1:
+            spans[-1][1] = page
+        else:
+            spans.append([page, page])
+    return ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in spans)
+
+
+def counted(counts: dict[str, int]) -> str:
+    """Return counts as words."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
+
+
+def csv_cell(value: object) -> str:
+    """Return a value as a cell that no spreadsheet takes for a formula."""
+    text = "" if value is None else str(value)
+    return printable("'" + text if text.startswith(_FORMULA) else text)
+
+
+def batch_json(batch: Batch) -> dict[str, Any]:
+    """Return what `--json` prints of a batch as it is archived."""
+    return {
+        "id": batch.id,
+        "collection": batch.collection,
+        "language": batch.language,
+        "lane": batch.lane,
+        "state": batch.state,
+        "cause": batch.cause,
+        "budget": batch.budget.model_dump(),
+        "sources_named": list(batch.sources),
+        "documents": batch.documents,
+        "pages": batch.pages,
+        "started_at": batch.started_at.isoformat(),
+        "ended_at": batch.ended_at.isoformat() if batch.ended_at else None,
+    }
+
+
+def fleet_json(fleet: FleetState) -> dict[str, Any]:
+    """Return what `--json` prints of the fleet's state."""
+    since = fleet.since.isoformat() if fleet.revision else None
+    return fleet.model_dump(include={"state", "service", "cause", "remedy"}) | {"since": since}
+
+
+def print_batch_state(batch: Batch, as_json: bool) -> None:
+    """Print the state of a batch."""
+    if as_json:
+        print_json(batch_json(batch))
+    else:
+        stdout().print(plain(f"Batch {batch.id} is {batch.state}."))
+
+
+def print_fleet_state(state: FleetState, as_json: bool) -> None:
+    """Print the state of the fleet."""
+    if as_json:
+        print_json(fleet_json(state))
+    else:
+        stdout().print(plain(f"The fleet is {state.state}."))

@@ -13,10 +13,10 @@ from pipeline.analysis.estimate import Forecast, Rates, forecast, measure
 from pipeline.analysis.inspect import Inspected, Totals, inspect_below
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.index import interruptible
 from pipeline.cli.options import CollectionName, Json, LanguageTag, ProfileName
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.cli.progress import InspectionProgress
+from pipeline.cli.signals import interruptible
 from pipeline.core.errors import PagesightError, Stopped
 from pipeline.core.languages import normalise_tag
 from pipeline.core.models import PageKind

@@ -11,12 +11,12 @@ import typer
 from pipeline.archive import Archive
 from pipeline.batches.local_batch import IndexRequest
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.failures import require_collection
-from pipeline.cli.fleet import PUBLISH_SECONDS, project_batch
-from pipeline.cli.index import interruptible, print_summary, summary, work_order
+from pipeline.cli.fleet import PUBLISH_SECONDS, open_fleet, project_batch
+from pipeline.cli.local_run import print_summary, summary, work_order
+from pipeline.cli.lookup import require_collection
 from pipeline.cli.options import BudgetTokens, CollectionFilter, Json, MaxPages
-from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
-from pipeline.cli.status_data import batch_json, open_fleet
+from pipeline.cli.output import batch_json, plain, print_json, rows, stderr, stdout, table
+from pipeline.cli.signals import interruptible
 from pipeline.core.errors import SettingsError
 from pipeline.core.models import Batch, BatchEntry, Lane
 from pipeline.core.retry import CancelToken
@@ -38,7 +38,7 @@ EXAMPLES = """
 `pagesight redescribe --local --budget-tokens 200000` · in this process, for as much as these allow
 
 Only questions are asked whose answers are not archived. Reasons: failed, fallback, model, revision, profile, language,
-render, twin, suspect, other.
+render, suspect, other.
 Exit codes: 0 (also where nothing is stale), 2 usage or settings, 3 Redis or the archive refuses or is away,
 130 interrupted; with `--local` those of `pagesight index`.
 """

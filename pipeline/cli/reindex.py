@@ -11,11 +11,11 @@ from rich.console import Console
 
 from pipeline.archive import Archive
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.failures import require_collection
-from pipeline.cli.index import interruptible
+from pipeline.cli.lookup import require_collection
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import plain, print_json, stderr, stdout
 from pipeline.cli.progress import LiveProgress, Rate
+from pipeline.cli.signals import interruptible
 from pipeline.core.errors import SettingsError
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
@@ -28,9 +28,9 @@ from pipeline.projection.rebuild import (
     intended_prune,
     intended_rollback,
     prune,
-    reindex,
     rollback,
 )
+from pipeline.projection.rebuild import reindex as fill_new_indices
 from pipeline.services import open_archive, open_index
 
 EXAMPLES = """
@@ -52,7 +52,7 @@ refuses, or another process was quicker, 130 interrupted: the live indices are a
 """
 
 
-def reindex_command(
+def reindex(
     collection: CollectionFilter = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     back: Annotated[bool, typer.Option("--rollback", help="Show the former indices again.")] = False,
@@ -82,7 +82,7 @@ def reindex_command(
             intent = intended_rollback(projector, progress.note) if back else intended(projector, names, progress.note)
             _tell_intended(intent, as_json)
             return
-        done = rollback(projector, progress.note) if back else reindex(projector, names, progress.note)
+        done = rollback(projector, progress.note) if back else fill_new_indices(projector, names, progress.note)
     _tell_done(done, as_json)
     raise typer.Exit(ExitCode.SOME_FAILED if done.refused else ExitCode.OK)
 

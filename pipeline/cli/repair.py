@@ -14,11 +14,10 @@ from rich.text import Text
 from pipeline.archive import Archive
 from pipeline.batches.lifecycle import close_killed
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.failures import require_collection
-from pipeline.cli.fleet import PUBLISH_SECONDS
+from pipeline.cli.fleet import PUBLISH_SECONDS, open_fleet
+from pipeline.cli.lookup import require_collection
 from pipeline.cli.options import CollectionFilter, Json
-from pipeline.cli.output import plain, print_json, printable, stderr, stdout
-from pipeline.cli.status_data import open_fleet
+from pipeline.cli.output import plain, print_json, printable, ranges, stderr, stdout
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from pipeline.core.url_signing import Signer
@@ -103,17 +102,6 @@ def _printer(progress: Progress) -> Callable[[Difference], None]:
         stdout().print(line)
 
     return show
-
-
-def ranges(pages: tuple[int, ...]) -> str:
-    """Return ascending page numbers as people write them: `1-16, 20`."""
-    spans: list[list[int]] = []
-    for page in pages:
-        if spans and page == spans[-1][1] + 1:
-            spans[-1][1] = page
-        else:
-            spans.append([page, page])
-    return ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in spans)
 
 
 def _json(difference: Difference) -> dict[str, Any]:

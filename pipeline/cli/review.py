@@ -31,9 +31,9 @@ from pipeline.analysis.review import (
 from pipeline.archive import Archive
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.index import interruptible
 from pipeline.cli.output import plain, stderr, stdout
 from pipeline.cli.progress import LiveProgress
+from pipeline.cli.signals import interruptible
 from pipeline.core.errors import SettingsError
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load

@@ -14,10 +14,10 @@ import typer
 
 from pipeline.archive import Archive
 from pipeline.cli.exits import ErrorReportingGroup, ExitCode
-from pipeline.cli.index import interruptible
+from pipeline.cli.fleet import open_fleet
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
-from pipeline.cli.status_data import open_fleet
+from pipeline.cli.signals import interruptible
 from pipeline.core.errors import SettingsError
 from pipeline.core.models import Run
 from pipeline.core.retry import CancelToken

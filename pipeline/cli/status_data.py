@@ -17,6 +17,8 @@ from pipeline.archive import Archive
 from pipeline.batches.budget import is_out_of_budget
 from pipeline.batches.progress import UNENDED, BatchLedger, BatchProgress
 from pipeline.cli.exits import ExitCode
+from pipeline.cli.fleet import open_fleet
+from pipeline.cli.output import batch_json
 from pipeline.cli.progress import Rate
 from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable
 from pipeline.core.models import Batch, BudgetReservation, DocumentStatus, FleetState, PageStatus
@@ -188,18 +190,6 @@ class StatusCollector:
         return self._rates[batch.id].per_second()
 
 
-def open_fleet(settings: Settings, archive: Archive, cancel: CancelToken) -> Fleet:
-    """Connect to the fleet. Celery is imported here rather than above: that takes longer than most commands do.
-
-    Raises:
-        ServiceRefused: no Redis is configured and the local one does not run.
-        SettingsError: its URL cannot be used.
-    """
-    from workers.client import Fleet
-
-    return Fleet(settings, archive, cancel)
-
-
 def recent_batches(archive: Archive, collection: str | None = None) -> Iterator[Batch]:
     """Yield the batches of the archive, newest first."""
     for name in reversed(archive.batches()):
@@ -230,30 +220,6 @@ def outcome(batch: Batch) -> ExitCode:
         return ExitCode.EXHAUSTED
     failed = batch.pages.get(PageStatus.FAILED, 0) or batch.documents.get(DocumentStatus.FAILED, 0)
     return ExitCode.SOME_FAILED if failed or batch.state != "done" else ExitCode.OK
-
-
-def batch_json(batch: Batch) -> dict[str, Any]:
-    """Return what `--json` prints of a batch as it is archived."""
-    return {
-        "id": batch.id,
-        "collection": batch.collection,
-        "language": batch.language,
-        "lane": batch.lane,
-        "state": batch.state,
-        "cause": batch.cause,
-        "budget": batch.budget.model_dump(),
-        "sources_named": list(batch.sources),
-        "documents": batch.documents,
-        "pages": batch.pages,
-        "started_at": batch.started_at.isoformat(),
-        "ended_at": batch.ended_at.isoformat() if batch.ended_at else None,
-    }
-
-
-def fleet_json(fleet: FleetState) -> dict[str, Any]:
-    """Return what `--json` prints of the fleet's state."""
-    since = fleet.since.isoformat() if fleet.revision else None
-    return fleet.model_dump(include={"state", "service", "cause", "remedy"}) | {"since": since}
 
 
 def queues_json(queues: Queues | None) -> dict[str, Any]:

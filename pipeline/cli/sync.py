@@ -11,11 +11,9 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.archive import Archive
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
-from pipeline.cli.enqueue import install_indices
-from pipeline.cli.fleet import project_batch
+from pipeline.cli.fleet import install_indices, open_fleet, project_batch
 from pipeline.cli.options import CollectionName, Json, ProfileName
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
-from pipeline.cli.status_data import open_fleet
 from pipeline.core.models import Batch
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
@@ -36,7 +34,7 @@ from pipeline.vision.profile import Profile, load_profile
 if TYPE_CHECKING:
     from workers.client import Fleet
 
-SYNC_EXAMPLES = """
+EXAMPLES = """
 **Examples**
 
 `pagesight sync scans/ --dry-run` · what is new, changed, moved or gone

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
-from pipeline.cli.enqueue import install_indices
 from pipeline.cli.exits import ExitCode
+from pipeline.cli.fleet import install_indices, open_fleet
 from pipeline.cli.options import CollectionName, Json, LanguageTag, ProfileName
 from pipeline.cli.output import plain, print_json, stderr, stdout
-from pipeline.cli.status_data import open_fleet
 from pipeline.core.errors import ServiceUnavailable, SettingsError, Stopped
 from pipeline.core.languages import normalise_tag
 from pipeline.core.models import Batch, Lane
@@ -33,7 +32,7 @@ from pipeline.vision.profile import load_profile
 if TYPE_CHECKING:
     from workers.client import EnqueueRequest, Fleet
 
-WATCH_EXAMPLES = """
+EXAMPLES = """
 **Examples**
 
 `pagesight watch inbox/` · enqueues what is there, then what arrives, once it has stopped growing

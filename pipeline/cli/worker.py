@@ -10,7 +10,7 @@ import typer
 
 from pipeline.core.settings import PREFIX, load
 
-WORKER_EXAMPLES = """
+EXAMPLES = """
 **Examples**
 
 `pagesight worker` · works what is queued; as many workers on as many machines as you like

@@ -86,7 +86,7 @@ class ServiceRefused(PagesightError):
 
 
 class Overtaken(ServiceRefused):
-    """The indices are no longer as they were: another process has shown, restored or deleted some meanwhile."""
+    """The indices are no longer as they were: another process has shown or deleted some meanwhile."""
 
 
 class Stopped(PagesightError):

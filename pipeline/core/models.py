@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from pipeline.core.errors import OutcomeError
 
@@ -397,8 +397,12 @@ class Provenance(Archived):
     rungs: tuple[str, ...] = ()
     """How answers that could not be trusted were asked for again: `<question>:<rung>`, in order."""
     described_at: datetime | None = None
-    twin: str | None = None
-    """Id of the page that looks the same, whose answers were taken: this one was not asked about."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_twin(cls, data: Any) -> Any:
+        """Leave out a field that archives of earlier versions have."""
+        return {name: value for name, value in data.items() if name != "twin"} if isinstance(data, dict) else data
 
 
 class Reading(Numbered):
@@ -440,11 +444,6 @@ class Reading(Numbered):
     answers: tuple[str, ...] = ()
     """Keys of the archived answers that this reading rests on."""
     archived_at: datetime
-
-    @property
-    def is_by_twin(self) -> bool:
-        """Whether the answers are those of another page that looks the same."""
-        return self.model is not None and self.model.twin is not None
 
     @property
     def is_in_doubt(self) -> bool:

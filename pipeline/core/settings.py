@@ -95,9 +95,6 @@ class Settings(BaseSettings):
     """What asking again may cost a page, in tokens sent and received, where an answer cannot be trusted."""
     vlm_repetition_penalty: float = Field(default=0, ge=0, le=2)
     """Sent with second and third askings, to endpoints that take it; never when 0."""
-    twin_distance: int = Field(default=0, ge=0, le=3)
-    """In how many bits of 64 the perceptual hashes of a page and its twin, whose answers it takes, may differ; no page
-    takes another's answers when 0."""
     vlm_connect_seconds: float = Field(default=15, gt=0)
     vlm_read_seconds: float = Field(default=180, gt=0)
 

@@ -26,8 +26,6 @@ class Reason(StrEnum):
     """They were asked in another language."""
     RENDER = "render"
     """Its image is made otherwise today."""
-    TWIN = "twin"
-    """Its answers are those of a page that looks the same, and something differs today."""
     SUSPECT = "suspect"
     """It is to be looked at. By itself this makes no page stale."""
     OTHER = "other"

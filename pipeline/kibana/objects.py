@@ -81,7 +81,6 @@ _PAGE_FIELDS = {
         "trust.suspect": "To be looked at",
         "trust.reasons": "Why",
         "trust.text_source": "Text comes from",
-        "model.twin": "Answers of",
         "error.type": "Failure",
         "error.message": "Cause",
         "error.remedy": "Remedy",
@@ -181,23 +180,6 @@ TO_LOOK_AT = Search(
     ("archived_at", "desc"),
     where="trust.suspect: true",
 )
-TWINS = Search(
-    "pages-by-twin",
-    "Pages with the answers of a twin",
-    "Pages that look like another one, whose answers they took without the model being asked.",
-    PAGES,
-    {
-        "view.thumbnail": 240,
-        "view.page": 100,
-        "document.name": 180,
-        "page.number": 70,
-        "model.twin": 220,
-        "description": None,
-        "text": None,
-    },
-    ("archived_at", "desc"),
-    where="model.twin: *",
-)
 FAILURES = Search(
     "failures",
     "Failures",
@@ -264,7 +246,7 @@ RUN_LIST = Search(
     },
     ("due_at", "desc"),
 )
-SEARCHES = (SEARCH_PAGES, PAGES_FOUND, TO_LOOK_AT, TWINS, FAILURES, FAILED_SOURCES, BATCH_LIST, RUN_LIST)
+SEARCHES = (SEARCH_PAGES, PAGES_FOUND, TO_LOOK_AT, FAILURES, FAILED_SOURCES, BATCH_LIST, RUN_LIST)
 
 _LANGUAGE = Terms("language.text", "Language", 20)
 _COLLECTION = Terms("collection", "Collection", 50)

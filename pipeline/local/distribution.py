@@ -1,30 +1,30 @@
-"""Where the local node comes from: a JDK of this machine, and the distribution that Elastic publishes for tests.
+"""The two requirements of the local node: a JDK of this machine, and the distribution that Elastic publishes for tests.
 
-The artifact is a real Elasticsearch without optional modules and without a JDK; Maven brings it, with its own settings.
+The artifact is a real Elasticsearch without optional modules and without a JDK. Maven downloads it, by the user's own
+Maven settings.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.core.errors import ServiceRefused
+from pipeline.local.supervisor import locked
 from pipeline.search.errors import SERVICE
 
 VERSION = "9.5.0"
 ARTIFACT = f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSION}:zip"
-#: Lucene 10 is compiled for it.
+#: Lucene 10 is compiled for this version.
 LEAST_JAVA = 21
-#: Elasticsearch starts with these; runtimes that were cut down lack them.
+#: Modules that Elasticsearch needs at its start. Reduced Java runtimes lack them.
 JAVA_MODULES = frozenset({"jdk.jlink", "jdk.incubator.vector"})
 JVM_FOLDER = Path("/usr/lib/jvm")
-#: The other way to a server on this machine.
+#: Command that runs the same server in Docker.
 DOCKER_LINE = (
     "docker run --rm -p 127.0.0.1:9200:9200 -e discovery.type=single-node -e xpack.security.enabled=false "
     f"elasticsearch:{VERSION}"
@@ -35,10 +35,10 @@ Progress = Callable[[str], None]
 
 
 def find_jdk(environ: Mapping[str, str], jvm_folder: Path = JVM_FOLDER) -> Path:
-    """Return the home of a JDK that can run the node: `ES_JAVA_HOME`, `JAVA_HOME`, then what lies in `jvm_folder`.
+    """Return the home of a JDK that can run the node: `ES_JAVA_HOME`, `JAVA_HOME`, then those in `jvm_folder`.
 
     Raises:
-        ServiceRefused: there is none; the message names those that were looked at.
+        ServiceRefused: no JDK qualifies; the message names each one with its flaw.
     """
     unfit = []
     for home in _java_homes(environ, jvm_folder):
@@ -54,10 +54,10 @@ def find_jdk(environ: Mapping[str, str], jvm_folder: Path = JVM_FOLDER) -> Path:
 
 
 def unpack(folder: Path, environ: Mapping[str, str], progress: Progress) -> Path:
-    """Return the unpacked distribution within `folder`; Maven is asked for it the first time only.
+    """Return the unpacked distribution within `folder`; Maven downloads it the first time only.
 
     Raises:
-        ServiceRefused: there is no `mvn`, or it fails; the message holds its last words.
+        ServiceRefused: `mvn` is missing or fails; the message ends with its output.
     """
     home = folder / f"elasticsearch-{VERSION}"
     with locked(folder / "lock"):
@@ -66,19 +66,11 @@ def unpack(folder: Path, environ: Mapping[str, str], progress: Progress) -> Path
     return home
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of this file; other processes and threads wait for it."""
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _fetch(home: Path, environ: Mapping[str, str], progress: Progress) -> None:
     mvn = shutil.which("mvn", path=environ.get("PATH", os.defpath))
     if mvn is None:
         raise ServiceRefused(
-            SERVICE, "mvn, which brings Elasticsearch, was not found", remedy=f"Install Maven. {OTHER_WAY}"
+            SERVICE, "mvn, which downloads Elasticsearch, was not found", remedy=f"Install Maven. {OTHER_WAY}"
         )
     progress(f"Fetching Elasticsearch {VERSION} (130 MB, the first time only)")
     with tempfile.TemporaryDirectory(dir=home.parent) as partial:
@@ -95,11 +87,11 @@ def _java_homes(environ: Mapping[str, str], jvm_folder: Path) -> Iterator[Path]:
 
 
 def _flaw(home: Path) -> str | None:
-    """Return why a Java home cannot run the node, by its `release` file, or None."""
+    """Return why a Java home cannot run the node, or None. Its `release` file has version and modules."""
     try:
         lines = (home / "release").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return "no JDK"
+        return "not a JDK"
     facts = {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
     version = facts.get("JAVA_VERSION", "")
     major = version.split(".")[0].split("-")[0]
@@ -110,7 +102,7 @@ def _flaw(home: Path) -> str | None:
 
 
 def _run_maven(mvn: str, folder: Path, environ: Mapping[str, str]) -> None:
-    """Let Maven unpack the artifact: outside any project, and readable by the user that the node will run as."""
+    """Let Maven unpack the artifact, outside any project. The node's user can read the files."""
     goal = ["dependency:unpack", f"-Dartifact={ARTIFACT}", f"-DoutputDirectory={folder}"]
     command = [mvn, "--batch-mode", "--quiet", *goal]
     done = subprocess.run(command, cwd=folder, env=dict(environ), capture_output=True, text=True, umask=0o022)
@@ -119,6 +111,6 @@ def _run_maven(mvn: str, folder: Path, environ: Mapping[str, str]) -> None:
         raise ServiceRefused(
             SERVICE,
             f"mvn could not fetch {ARTIFACT}: {words}",
-            remedy=f"Run `mvn dependency:get -Dartifact={ARTIFACT} -Dtransitive=false` and mend what it says. "
+            remedy=f"Run `mvn dependency:get -Dartifact={ARTIFACT} -Dtransitive=false` and fix the error it reports. "
             f"{OTHER_WAY}",
         )

@@ -1,63 +1,40 @@
-"""The local node: a real Elasticsearch of one's own, for demonstration, development and tests.
+"""The local node: a real Elasticsearch on this machine, for demonstration, development and tests.
 
-It listens on the loopback interface only, without security, and takes 512 MB of heap: not a server to keep anything in
-but the projection of an archive. It outlives the process that starts it.
+It listens on the loopback interface only, without security, and has 512 MB of heap. Keep nothing in it but records that
+an archive can restore.
 """
 
 from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import ServiceRefused
-from pipeline.local.distribution import JVM_FOLDER, OTHER_WAY, Progress, find_jdk, locked, unpack
+from pipeline.local.distribution import JVM_FOLDER, OTHER_WAY, Progress, find_jdk, unpack
+from pipeline.local.supervisor import HOST, LocalServer, ServerStatus, Supervisor
 from pipeline.search.errors import SERVICE
 
-HOST = "127.0.0.1"
-#: The first free one is taken.
+#: Ports to try, as Elasticsearch's setting has them; the first free one is taken.
 PORTS = "9200-9299"
 HEAP = "512m"
 #: A start takes 8 to 13 s on two cores; a machine under load several times that.
 START_SECONDS = 180.0
-#: Elasticsearch flushes what it holds before it ends.
+#: Elasticsearch flushes its data before it ends.
 STOP_SECONDS = 30.0
-POLL_SECONDS = 0.1
 #: Elasticsearch refuses to run as root. Files of the node belong to the owner of the project, or to this user.
 UNPRIVILEGED_UID = 1000
-#: Where the node's files lie if that user cannot reach the project's own folder.
+#: Parent of the node's folder if that user cannot reach the project's own folder.
 SHARED_FOLDER = Path("/var/tmp")
-#: Last lines of the node's own words that an error shows, without the frames of stack traces.
-LOG_LINES = 12
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStatus:
-    """How the local node stands."""
-
-    url: str | None
-    """None while it does not run."""
-    pid: int | None
-    folder: Path
-    """Where its data and logs lie."""
-
-    @property
-    def running(self) -> bool:
-        """Whether there is a process."""
-        return self.pid is not None
 
 
 class LocalNode:
-    """The node of one home folder. Any process may start, stop or look at it; starts wait for one another."""
+    """The node of one home folder."""
 
     def __init__(
         self,
@@ -71,11 +48,11 @@ class LocalNode:
         """Name a node; nothing is read or started yet.
 
         Args:
-            home: the state folder of the project; the node's files lie in `elasticsearch` within it.
-            ports: what to listen on, as Elasticsearch takes it: the first free one, after that of last time.
-            distribution: folder that the distribution is unpacked in, which several nodes may share.
-            environ: `ES_JAVA_HOME`, `JAVA_HOME` and `PATH` are looked at.
-            jvm_folder: where JDKs of the system lie.
+            home: state folder of the project; the node's files are in `elasticsearch` within it.
+            ports: ports to try after the one of the last run, as Elasticsearch's setting has them.
+            distribution: folder that the distribution is unpacked in; several nodes may share it.
+            environ: supplies `ES_JAVA_HOME`, `JAVA_HOME` and `PATH`.
+            jvm_folder: folder of the system's JDKs.
         """
         self._home = home.absolute() / "elasticsearch"
         self._uid = _unprivileged_uid(self._home)
@@ -84,86 +61,60 @@ class LocalNode:
         self._range = ports
         self._environ = environ
         self._jvm_folder = jvm_folder
+        self._mark = f"-Dpagesight.node={_digest(self._folder)}"
+        logs = self._folder / "logs"
+        self._supervisor = Supervisor(
+            LocalServer(
+                SERVICE,
+                "the local node",
+                folder=self._folder,
+                pid_file=self._folder / "run" / "pid",
+                url_file=self._home / "node.json",
+                mark=self._mark,
+                logs=(logs / "console.log", logs / "pagesight.log"),
+                start_seconds=START_SECONDS,
+                stop_seconds=STOP_SECONDS,
+                other_way=OTHER_WAY,
+                is_telling=_is_telling,
+            )
+        )
 
     def start(self, progress: Progress = lambda text: None) -> str:
-        """Return the node's URL, having started it if it does not run.
+        """Return the node's URL; fetch and start the node first if it does not run.
 
         Raises:
-            ServiceRefused: something that it needs is missing, or it does not start; the message holds its last words.
+            ServiceRefused: a requirement is missing, or the node does not start; the message ends with its log.
         """
-        _refuse_other_systems()
-        self._home.mkdir(parents=True, exist_ok=True)
-        with locked(self._home / "lock"):
-            pid = self._pid()
-            if pid is None:
-                jdk = find_jdk(self._environ, self._jvm_folder)
-                _make_folder(self._distribution)
-                installation = unpack(self._distribution, self._environ, progress)
-                self._prepare(installation)
-                progress(f"Starting Elasticsearch; its files lie in {self._folder}")
-                self._launch(installation, jdk)
-                self._remember()
-            url = self._url()
-            if url is None:
-                raise self._failed("runs, but nobody noted where")
-            self._await_health(url)
-        return url
+        return self._supervisor.start(lambda: self._launch(progress), _is_healthy)
 
     def stop(self) -> bool:
         """End the node and return whether it ran. Its data stay.
 
         Raises:
-            ServiceRefused: the node belongs to another user.
+            ServiceRefused: the process belongs to another user.
         """
-        if not self._home.is_dir():
-            return False
-        with locked(self._home / "lock"):
-            pid = self._pid()
-            if pid is not None:
-                self._end(pid)
-        return pid is not None
+        return self._supervisor.stop()
 
-    def status(self) -> NodeStatus:
-        """Return whether the node runs, and where."""
-        pid = self._pid()
-        return NodeStatus(self._url() if pid else None, pid, self._folder)
+    def status(self) -> ServerStatus:
+        """Return whether the node runs, and its URL."""
+        return self._supervisor.status()
 
-    @property
-    def _mark(self) -> str:
-        """What stands on the command line of our node and on no other's."""
-        return f"-Dpagesight.node={_digest(self._folder)}"
-
-    def _pid(self) -> int | None:
-        """Return the node's process id, or None. A process that took the number since is not mistaken for it."""
-        try:
-            pid = int((self._folder / "run" / "pid").read_text())
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return None
-        return pid if self._mark.encode() in words else None
-
-    def _remember(self) -> None:
-        """Note for other processes, and for the next start, where the node listens."""
-        url = f"http://{(self._folder / 'logs' / 'http.ports').read_text().split()[0]}"
-        new = self._home / "node.json.new"
-        new.write_text(json.dumps({"url": url, "folder": str(self._folder)}))
-        new.replace(self._home / "node.json")
-
-    def _url(self) -> str | None:
-        """Return where the node listens, or listened when it last ran."""
-        try:
-            return str(json.loads((self._home / "node.json").read_text())["url"])
-        except (OSError, ValueError, KeyError):
-            return None
+    def _launch(self, progress: Progress) -> str:
+        jdk = find_jdk(self._environ, self._jvm_folder)
+        _make_folder(self._distribution)
+        installation = unpack(self._distribution, self._environ, progress)
+        self._prepare(installation)
+        progress(f"Starting Elasticsearch; its files are in {self._folder}")
+        self._run_launcher(installation, jdk)
+        return f"http://{(self._folder / 'logs' / 'http.ports').read_text().split()[0]}"
 
     def _ports(self) -> str:
-        """Return the ports to try, as Elasticsearch takes them. It tries them itself, so that nodes that start at the
-        same time do not meet on one."""
-        url = self._url()
+        """Return the ports to try. Elasticsearch tries them itself, so two nodes that start at once get two ports."""
+        url = self._supervisor.last_url()
         return f"{url.rsplit(':', 1)[1]},{self._range}" if url else self._range
 
     def _prepare(self, installation: Path) -> None:
-        """Make the node's own folders, with the configuration as the distribution has it."""
+        """Make the node's own folders, with the configuration of the distribution."""
         _make_folder(self._folder)
         shutil.rmtree(self._folder / "config", ignore_errors=True)
         (self._folder / "logs" / "http.ports").unlink(missing_ok=True)
@@ -175,8 +126,8 @@ class LocalNode:
             for name in ("run", "config", "data", "logs", "tmp", "snapshots"):
                 _give(self._folder / name, self._uid)
 
-    def _launch(self, installation: Path, jdk: Path) -> None:
-        """Start the node in a session of its own and return once it listens."""
+    def _run_launcher(self, installation: Path, jdk: Path) -> None:
+        """Start the node in a session of its own and return once it listens on its port."""
         command = [*self._as_unprivileged(), str(installation / "bin" / "elasticsearch"), *self._options()]
         with (self._folder / "logs" / "console.log").open("wb") as console:
             launcher = subprocess.Popen(
@@ -193,23 +144,22 @@ class LocalNode:
         except subprocess.TimeoutExpired:
             os.killpg(launcher.pid, signal.SIGKILL)
             launcher.wait()
-            raise self._failed(f"did not start within {START_SECONDS:.0f} s") from None
+            raise self._supervisor.failed(f"did not start within {START_SECONDS:.0f} s") from None
         except BaseException:
             os.killpg(launcher.pid, signal.SIGKILL)
             launcher.wait()
             raise
         if code != 0:
-            raise self._failed(f"did not start (exit code {code})")
+            raise self._supervisor.failed(f"did not start (exit code {code})")
 
     def _as_unprivileged(self) -> list[str]:
         if self._uid is None:
             return []
         setpriv = shutil.which("setpriv")
         if setpriv is None:
-            raise ServiceRefused(
-                SERVICE,
-                "Elasticsearch does not run as root, and there is no setpriv to change the user with",
-                remedy=f"Run Pagesight as an ordinary user, or install util-linux. {OTHER_WAY}",
+            raise self._supervisor.refused(
+                "Elasticsearch does not run as root, and setpriv, which changes the user, was not found",
+                f"Run Pagesight as an ordinary user, or install util-linux. {OTHER_WAY}",
             )
         return [setpriv, f"--reuid={self._uid}", f"--regid={self._uid}", "--clear-groups"]
 
@@ -226,9 +176,9 @@ class LocalNode:
             "node.portsfile": "true",
             "path.data": self._folder / "data",
             "path.logs": self._folder / "logs",
-            # Below it `pagesight backup --location` may have a repository.
+            # A repository for snapshots must be below this folder: docs/operations.md, Backing up.
             "path.repo": self._folder / "snapshots",
-            # Memory of the operating system's file cache counts as used otherwise, and a small heap trips over it.
+            # Otherwise the file cache of the operating system counts as used memory, which a small heap exceeds.
             "indices.breaker.total.use_real_memory": "false",
             # A laptop's disk is often fuller than a server's may be.
             "cluster.routing.allocation.disk.watermark.low": "1b",
@@ -241,7 +191,8 @@ class LocalNode:
     def _environment(self, jdk: Path) -> dict[str, str]:
         inherited = {name: value for name, value in self._environ.items() if not name.startswith(("ES_", "CLI_JAVA_"))}
         temporary = str(self._folder / "tmp")
-        # The launcher leaves a folder behind at each start. Its script splits this option at spaces, quoted or not.
+        # The launcher leaves files in its temporary folder at each start. Its script splits this option at each space,
+        # quoted or not.
         launcher = {} if " " in temporary else {"CLI_JAVA_OPTS": f"-Djava.io.tmpdir={temporary}"}
         return (
             inherited
@@ -254,63 +205,19 @@ class LocalNode:
             }
         )
 
-    def _await_health(self, url: str) -> None:
-        """Wait until the node has recovered its indices."""
-        deadline = time.monotonic() + START_SECONDS
-        while not _is_healthy(url):
-            if self._pid() is None:
-                raise self._failed("ended soon after its start")
-            if time.monotonic() > deadline:
-                raise self._failed(f"is not healthy after {START_SECONDS:.0f} s")
-            time.sleep(POLL_SECONDS)
-
-    def _failed(self, what: str) -> ServiceRefused:
-        words: list[str] = []
-        for name in ("console.log", "pagesight.log"):
-            log = self._folder / "logs" / name
-            if not words and log.exists():
-                lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-                words = [line for line in lines if _says_something(line)][-LOG_LINES:]
-        return ServiceRefused(
-            SERVICE,
-            "\n".join([f"the local node {what}; its last words:", *words]),
-            remedy=f"Look at {self._folder / 'logs'}. {OTHER_WAY}",
-        )
-
-    def _end(self, pid: int) -> None:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                return
-            except PermissionError:
-                raise ServiceRefused(
-                    SERVICE, f"the node (process {pid}) belongs to another user", remedy="Stop it as that user."
-                ) from None
-            deadline = time.monotonic() + STOP_SECONDS
-            while not _has_ended(pid) and time.monotonic() < deadline:
-                time.sleep(POLL_SECONDS)
-            if _has_ended(pid):
-                return
-
-
-def _refuse_other_systems() -> None:
-    if sys.platform != "linux":
-        raise ServiceRefused(SERVICE, "the local node runs on Linux only", remedy=OTHER_WAY)
-
 
 def _unprivileged_uid(folder: Path) -> int | None:
-    """Return the user that the node is to run as, or None for the present one."""
+    """Return the id of the user that the node runs as, or None for the current user."""
     if os.geteuid() != 0:
         return None
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    return there.stat().st_uid or UNPRIVILEGED_UID
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return existing.stat().st_uid or UNPRIVILEGED_UID
 
 
 def within_reach(folder: Path) -> Path:
-    """Return the folder, or one in its stead where a parent of it is closed to the user that the node runs as.
+    """Return the folder, or a folder in `SHARED_FOLDER` where the node's user may not enter a parent of it.
 
-    Root's own home is such a parent.
+    Root's home is closed to other users, for example.
     """
     uid = _unprivileged_uid(folder)
     if uid is None or all(_lets_through(parent, uid) for parent in folder.resolve().parents):
@@ -330,10 +237,10 @@ def _lets_through(folder: Path, uid: int) -> bool:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder that others may pass through.
+    """Make a folder that other users may enter.
 
     Raises:
-        ServiceRefused: somebody else made one of this name in a place that everybody may write to.
+        ServiceRefused: another user made a folder of this name in the shared folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0 and folder.parent == SHARED_FOLDER and (folder.is_symlink() or folder.stat().st_uid != 0):
@@ -344,17 +251,8 @@ def _make_folder(folder: Path) -> None:
 
 def _give(folder: Path, uid: int) -> None:
     os.chown(folder, uid, uid)
-    for place in folder.rglob("*"):
-        os.chown(place, uid, uid, follow_symlinks=False)
-
-
-def _has_ended(pid: int) -> bool:
-    """Whether a process holds no port and no lock any more; its command line vanishes before they do."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return True
-    return state in {"Z", "X"}
+    for path in folder.rglob("*"):
+        os.chown(path, uid, uid, follow_symlinks=False)
 
 
 def _is_healthy(url: str) -> bool:
@@ -368,6 +266,6 @@ def _is_healthy(url: str) -> bool:
         connection.close()
 
 
-def _says_something(line: str) -> bool:
-    """Whether a line of the log is more than the inner life of a Java exception."""
+def _is_telling(line: str) -> bool:
+    """Whether a line of the log is more than a frame of a Java stack trace."""
     return bool(line.strip()) and not line.lstrip().startswith(("at ", "... ", "Suppressed: "))

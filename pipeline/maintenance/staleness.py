@@ -57,8 +57,6 @@ def reasons_of(reading: Reading, recipe: Recipe) -> tuple[Reason, ...]:
     if reading.status is PageStatus.BLANK:  # nobody was asked, so only its image can differ
         return rendered
     found = [*_asked_otherwise(reading, recipe), *rendered]
-    if reading.is_by_twin:
-        found.append(Reason.TWIN)
     if reading.trust.suspect:
         found.append(Reason.SUSPECT)
     return tuple(found) if set(found) - {Reason.SUSPECT} else (Reason.OTHER, *found)

@@ -99,7 +99,6 @@ def _purge(archive: Archive, collection: str, document: str, pixels_sha256: str 
     readings = list(archive.readings(collection, document))
     tombstones = {reading.page_number: reading.revision for reading in readings if isinstance(reading, Tombstone)}
     archive.purge_readings(collection, document, tombstones)
-    archive.looks.forget(collection, document)
     if not any(_is_live(archive, name, document) for name in archive.collections()):
         archive.purge_content(document, pixels_sha256)
 

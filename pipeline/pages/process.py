@@ -42,10 +42,9 @@ from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.opening import Opener, OpenPages
 from pipeline.documents.passwords import Passwords
 from pipeline.pages.deletion import clean_up_behind
-from pipeline.pages.readings import failed_reading, new_reading, read_reading, rendered_reading, twin_reading
+from pipeline.pages.readings import failed_reading, new_reading, read_reading, rendered_reading
 from pipeline.pages.recipe import Recipe
 from pipeline.pages.revisions import is_overtaken, save_reading
-from pipeline.pages.twins import Twins
 from pipeline.projection.projector import Projector
 from pipeline.projection.records import page_id
 from pipeline.rendering.protocol import RENDER_REVISION
@@ -86,8 +85,6 @@ class PageServices:
     limits: str
     """The limits in force, as fingerprints hold them."""
     max_file_bytes: int
-    twins: Twins | None = None
-    """Finds pages that look the same; None where each page is asked about."""
     stage: Callable[[Stage], AbstractContextManager[None]] = _no_stage
     """Told of each stage that is gone through: a worker measures them."""
 
@@ -105,11 +102,10 @@ class PageServices:
 
     def recipe(self, language: str) -> Recipe:
         """Return how pages are read with these tools."""
-        distance = self.twins.distance if self.twins is not None else 0
-        return recipe_of(self.reader, language, self.limits, self.opener.passwords, distance)
+        return recipe_of(self.reader, language, self.limits, self.opener.passwords)
 
 
-def recipe_of(reader: Reader, language: str, limits: str, passwords: Passwords, twin_distance: int = 0) -> Recipe:
+def recipe_of(reader: Reader, language: str, limits: str, passwords: Passwords) -> Recipe:
     """Return how pages are read by a reader, in a language, within limits as fingerprints hold them."""
     return Recipe(
         language=language,
@@ -120,7 +116,6 @@ def recipe_of(reader: Reader, language: str, limits: str, passwords: Passwords, 
         render_revision=RENDER_REVISION,
         limits=limits,
         passwords=passwords,
-        twin_distance=twin_distance,
     )
 
 
@@ -277,8 +272,6 @@ class _PageFinisher:
                 return _Finished(None)  # nobody is asked about what is deleted by now
             known = self._known(number)
             reading, cached = self._read(number, rendered, known)
-            if tools.twins is not None:
-                tools.twins.offer(reading)
             saved = save_reading(tools.archive, reading, known)
             if isinstance(saved, Tombstone):
                 self._clean_up(rendered)
@@ -316,9 +309,6 @@ class _PageFinisher:
             if rendered.blank:
                 return reading, 0
             with tools.stage("read"):
-                twin = tools.twins.find(rendered, reading, recipe, self.cancel) if tools.twins is not None else None
-                if twin is not None:
-                    return twin_reading(reading, twin, recipe), len(twin.answers)
                 files = replace(tools.files, cancel=self.cancel)
                 shown = DocumentRerenderer(self.part, number, files, tools.cropper, tools.stage)
                 found = tools.reader.read(rendered, work.language, self.cancel, shown)
@@ -340,7 +330,7 @@ class DocumentRerenderer:
     stage: Callable[[Stage], AbstractContextManager[None]] = _no_stage
 
     def crops(self, bands: int) -> tuple[RenderedCrop, ...]:
-        """Return the page in bands; see `pipeline.vision.reader.Sharper`."""
+        """Return the page in bands; see `pipeline.vision.reader.Rerenderer`."""
         with self._open() as opened:
             return opened.render_crops(self.number, bands)
 

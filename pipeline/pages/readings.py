@@ -22,7 +22,6 @@ from pipeline.core.models import (
 )
 from pipeline.pages.recipe import Recipe
 from pipeline.pages.revisions import containing
-from pipeline.projection.records import page_id
 from pipeline.vision.reader import PageAnswers, Reader
 
 
@@ -98,36 +97,6 @@ def read_reading(base: Reading, found: PageAnswers, reader: Reader) -> Reading:
             "trust": _trust(base.trust, found),
             "model": _provenance(found, reader),
             "answers": tuple(answer.key for answer in found.answers),
-        }
-    )
-
-
-def twin_reading(base: Reading, twin: Reading, recipe: Recipe) -> Reading:
-    """Return the finished reading of a page that takes the answers of its twin as they are.
-
-    It names none of the archived answers: those belong to the twin, and go with it.
-    """
-    assert twin.model is not None
-    document = twin.document.id
-    taken = {
-        name: getattr(twin, name)
-        for name in (
-            "description",
-            "description_language",
-            "caption",
-            "text",
-            "text_language",
-            "translation",
-            "values",
-        )
-    }
-    return base.model_copy(
-        update=taken
-        | {
-            "status": PageStatus.DESCRIBED,
-            "fingerprint": recipe.fingerprint(base.document.id, base.page_number, by_twin=True),
-            "trust": twin.trust.model_copy(update={"suspect": base.trust.suspect, "reasons": base.trust.reasons}),
-            "model": twin.model.model_copy(update={"twin": page_id(twin.collection, document, twin.page_number)}),
         }
     )
 

@@ -27,12 +27,8 @@ class Recipe:
     """The limits in force; they count only for what one of them stopped."""
     passwords: Passwords
     """Those that were given; they count only for what none of them opened."""
-    twin_distance: int = 0
-    """How near a page's twin has to be; it counts only for pages that took the answers of one."""
 
-    def fingerprint(
-        self, document_id: str, page_number: int, failure: Failure | None = None, *, by_twin: bool = False
-    ) -> str:
+    def fingerprint(self, document_id: str, page_number: int, failure: Failure | None = None) -> str:
         """Return the fingerprint of a page that ended so."""
         parts = {
             "document": document_id,
@@ -47,14 +43,11 @@ class Recipe:
         }
         if failure and failure.type == EncryptedFile.code:
             parts["passwords"] = self.passwords.mark(document_id)
-        if by_twin:
-            parts["twin_distance"] = self.twin_distance
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def fingerprint_of(self, reading: Reading) -> str:
         """Return the fingerprint that a reading would have today, had its page ended as it did."""
-        document = reading.document.id
-        return self.fingerprint(document, reading.page_number, reading.error, by_twin=reading.is_by_twin)
+        return self.fingerprint(reading.document.id, reading.page_number, reading.error)
 
 
 @dataclass(frozen=True, slots=True)

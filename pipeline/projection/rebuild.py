@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import TypeVar
@@ -140,39 +140,6 @@ def rollback(projector: Projector, advance: Advance = lambda step, pages: None) 
     return _reindexed(projector, found, began, former=former)
 
 
-def show_restored(
-    projector: Projector,
-    generation: Generation,
-    advance: Advance = lambda step, pages: None,
-    *,
-    as_it_was: bool = False,
-) -> Reindexed:
-    """Show indices that came from a snapshot in place of the live ones, having brought them up to the archive.
-
-    `as_it_was` shows them without a look at the archive, for one that is lost.
-
-    Raises:
-        ServiceRefused: Elasticsearch refuses, or they are not what the archive says: they are deleted.
-        Overtaken: another process has changed the indices first; likewise.
-        Stopped: the patience has ended; likewise.
-    """
-    began = time.monotonic()
-    generations = projector.index.generations
-    live = _ask(projector, generations.live)
-    found_live = [other.number for other in _ask(projector, generations.all) if other.has(State.LIVE)]
-    generation = replace(generation, previous=max(found_live, default=None))
-    _ask(projector, partial(generations.beat, generation, 0, _made_by()))
-
-    def bring_up_and_show(found: Generation) -> ReconcileResult:
-        if not as_it_was:
-            return _bring_up_and_show(projector, found, State.FILLING, advance)
-        _ask(projector, partial(generations.show, found, State.FILLING, live))
-        return ReconcileResult()
-
-    found = _made(generations, generation, bring_up_and_show)
-    return _reindexed(projector, found, began, former=tuple(sorted(live.values())))
-
-
 def prune(projector: Projector, keep: int) -> tuple[str, ...]:
     """Delete former generations, all but the `keep` that `rollback` would come to first, and what dead runs left.
 
@@ -228,18 +195,12 @@ def _refuse_lost_archive(projector: Projector) -> None:
 
 
 def _fill_and_show(projector: Projector, advance: Advance) -> ReconcileResult:
+    """Fill a new generation and show it; delete it where that fails."""
     generations = projector.index.generations
     generation = _ask(projector, partial(generations.create, _made_by()))
-    return _made(generations, generation, lambda found: _bring_up_and_show(projector, found, State.FILLING, advance))
-
-
-def _made(
-    generations: Generations, generation: Generation, make: Callable[[Generation], ReconcileResult]
-) -> ReconcileResult:
-    """Say that we live while a generation is made; delete it where that fails."""
     try:
         with _beating(generations, generation, _made_by()):
-            return make(generation)
+            return _bring_up_and_show(projector, generation, State.FILLING, advance)
     except BaseException as error:
         if _abandon(generations, generation) and isinstance(error, ServiceRefused):
             raise Overtaken(

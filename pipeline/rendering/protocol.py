@@ -1,37 +1,27 @@
-"""What parent and sandbox process say to each other, and the limits that they keep between them.
+"""Requests and replies between the parent and a sandbox process, and the limits that both keep.
 
-They talk over a stream socket. A request is a length (4 bytes, network order) and a JSON object; an `open`, an
-`identify` or a `compare` request carries the file's descriptor beside its first byte. A reply is two lengths, a JSON
-object and raw bytes:
+The frames are those of `pipeline.core.child_side`. Requests are JSON objects; `open` and `identify` carry a file
+descriptor. A reply is a JSON object, described by a class in `pipeline.rendering.replies`, and raw bytes:
 
-    {"op": "open", "media_type": …, "passwords": […]}     -> `pipeline.rendering.replies.Opened`
-    {"op": "identify", "media_type": …}                   -> `pipeline.rendering.replies.Kind`; nothing is open then
-    {"op": "compare", "first_bytes": …}                   -> `pipeline.rendering.replies.Difference`; likewise
-    {"op": "members", "first": …}                         -> `pipeline.rendering.replies.Members`
-    {"op": "extract", "first": …, "budget": …}            -> several `pipeline.rendering.replies.Piece`, each with bytes
-    {"op": "render", "page_number": …, "with_pixels": …}  -> `pipeline.rendering.replies.PageReply`, then its bytes
-    {"op": "crops", "page_number": …, "bands": …}         -> `pipeline.rendering.replies.CropsReply`, then its bytes
-    {"op": "close"}                                       -> {}
-    anything that failed                                  -> {"error": code of an OutcomeError, "message": …}
+    {"op": "open", "media_type": …, "passwords": […]}     -> `OpenedReply`
+    {"op": "identify", "media_type": …}                   -> `FormatReply`; the file is closed again
+    {"op": "members", "first": …}                         -> `MembersReply`
+    {"op": "extract", "first": …, "budget": …}            -> several `PieceReply`, each with bytes
+    {"op": "render", "page_number": …, "with_pixels": …}  -> `PageReply`, with bytes
+    {"op": "crops", "page_number": …, "bands": …}         -> `CropsReply`, with bytes
+    {"op": "close"}                                       -> `DoneReply`
+    any request that fails                                -> `FailedReply`
 
-The child says `pipeline.rendering.replies.Started` once when it is ready. Standard library only: the child imports this
-module.
+The child sends `StartedReply` once when it is ready. Standard library only: the child imports this module.
 """
 
 from __future__ import annotations
 
-import json
-import socket
-import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 #: Raised by hand whenever the same file would give other pixels or other text.
 RENDER_REVISION = 2
 
-REQUEST_HEAD = struct.Struct("!I")
-REPLY_HEAD = struct.Struct("!II")
 #: JSON of a reply. Its longest part is the text layer, which `pipeline.rendering.sandbox.pdf.document` bounds.
 MAX_HEADER_BYTES = 16 << 20
 #: Page image, thumbnail and raw pixels together, or all crops of a page: a page image is 3 MB raw, and 1.1 MB as JPEG
@@ -58,29 +48,3 @@ class RenderLimits:
     """Files that a container may hold."""
     max_expansion: float
     """How many times its own size the files in a container may have, all together."""
-
-
-def send_request(connection: socket.socket, request: dict[str, Any], descriptor: int | None = None) -> None:
-    """Send a request; a descriptor goes along as a duplicate."""
-    body = json.dumps(request).encode()
-    descriptors = [] if descriptor is None else [descriptor]
-    message = REQUEST_HEAD.pack(len(body)) + body
-    sent = socket.send_fds(connection, [message], descriptors)
-    connection.sendall(message[sent:])
-
-
-def receive_request(connection: socket.socket) -> tuple[dict[str, Any], int | None] | None:
-    """Return the next request and its descriptor, or None when the parent has gone."""
-    head, descriptors, _, _ = socket.recv_fds(connection, REQUEST_HEAD.size, 1)
-    if len(head) < REQUEST_HEAD.size:
-        return None
-    body = connection.recv(REQUEST_HEAD.unpack(head)[0], socket.MSG_WAITALL)
-    return json.loads(body), descriptors[0] if descriptors else None
-
-
-def send_reply(connection: socket.socket, header: dict[str, Any], payloads: Sequence[bytes | memoryview] = ()) -> None:
-    """Send a reply and the bytes that belong to it."""
-    body = json.dumps(header).encode()
-    connection.sendall(REPLY_HEAD.pack(len(body), sum(map(len, payloads))) + body)
-    for payload in payloads:
-        connection.sendall(payload)

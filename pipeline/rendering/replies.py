@@ -69,12 +69,6 @@ class FormatReply(Reply):
     media_type: MediaType
 
 
-class Difference(Reply):
-    """How much two page images differ where they differ most."""
-
-    levels: int = Field(ge=0, le=255)
-
-
 class MemberReply(Reply):
     """A file within a file."""
 

@@ -5,13 +5,11 @@ from pipeline.search.index import Index, PagesIndex
 from pipeline.search.names import State
 from pipeline.search.queries import FailedPage, Fragment, Hit, HitDocument, Queries, SearchResult, Span
 from pipeline.search.security import ROLES, ApiKey
-from pipeline.search.snapshots import DEFAULT_REPOSITORY, Snapshot, Snapshots
 from pipeline.search.templates import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, Layout
 from pipeline.search.write import Write, Written
 
 __all__ = [
     "BATCHES",
-    "DEFAULT_REPOSITORY",
     "DOCUMENTS",
     "PAGES",
     "PAGES_WRITE",
@@ -30,8 +28,6 @@ __all__ = [
     "PagesIndex",
     "Queries",
     "SearchResult",
-    "Snapshot",
-    "Snapshots",
     "Span",
     "State",
     "Write",

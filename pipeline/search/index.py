@@ -30,7 +30,6 @@ from pipeline.search.names import Names, State
 from pipeline.search.queries import Queries
 from pipeline.search.security import ApiKey, create_key, install_roles, left_alone, role_differences
 from pipeline.search.serializer import QuickJsonSerializer
-from pipeline.search.snapshots import Snapshots
 from pipeline.search.templates import PAGES_WRITE, Layout
 from pipeline.search.write import CHUNK_RECORDS, Write, Written, write
 
@@ -140,10 +139,6 @@ class Index:
     def create_key(self, role: str, name: str, expires: str | None = None) -> ApiKey:
         """Make an API key that may do what a role of ours allows; see `pipeline.search.security.create_key`."""
         return create_key(self._client, role, name, self._layout.prefix, expires)
-
-    def snapshots(self, repository: str, cancel: CancelToken) -> Snapshots:
-        """Return our snapshots in a repository of the cluster."""
-        return Snapshots(self._client, self.generations, self._names, repository, cancel)
 
     def roles_left_alone(self) -> str | None:
         """Return why roles are left alone on this server, or None where they are looked after."""

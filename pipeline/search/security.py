@@ -17,7 +17,7 @@ from pipeline.search.errors import SERVICE, translated
 from pipeline.search.templates import Body, load
 
 #: What a process may be, each a file in `mappings/roles/`.
-ROLES = ("reader", "writer", "reindexer", "backup")
+ROLES = ("reader", "writer", "reindexer")
 #: An answer of a server that has no such address: it runs with `xpack.security.enabled: false`.
 _NO_HANDLER = "no handler found for uri [/_security/"
 NO_SECURITY = "the server has no security"

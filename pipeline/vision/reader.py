@@ -1,4 +1,4 @@
-"""What every reader of pages is, and the cache that makes no question be asked twice."""
+"""The interface of all page readers, and the answer cache, which asks each question about an image at most once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,16 +17,16 @@ from pipeline.core.retry import CancelToken, Waiting, retry_until_available
 from pipeline.vision.budget import Budget
 from pipeline.vision.profile import Profile
 
-#: How often one who waits for another's answer looks for it.
+#: Interval at which a caller that waits for another caller's answer looks for it.
 POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class PageAnswers:
-    """What a reader found out about one page."""
+    """The result of reading one page."""
 
     description: str | None
-    """None where it was not asked for; an empty one is "", and so with `caption`, `text` and `translation`."""
+    """None if it was not requested; an empty description is "". The same holds for `caption`, `text`, `translation`."""
     text: str | None
     text_source: TextSource | None
     caption: str | None = None
@@ -34,25 +34,25 @@ class PageAnswers:
     values: Mapping[str, Value] = field(default_factory=dict)
     """Answers to the profile's own questions, by name."""
     answers: tuple[Answer, ...] = ()
-    """The archived answers that all this rests on."""
+    """The archived answers from which this result was made."""
     cached: int = 0
-    """How many of the answers were there already."""
+    """Number of answers that were archived before."""
     description_language: str | None = None
-    """BCP 47 tag of the language that `description` is in, where the reader knows it."""
+    """BCP 47 tag of the description's language, if the reader knows it."""
     read_by: str | None = None
-    """What read this page, with its revision, where the reader has several ways."""
+    """Engine and revision that read this page, if the reader has several engines."""
     doubts: tuple[str, ...] = ()
-    """Why the page is to be looked at, in the words of `Trust.reasons`."""
+    """Reasons to check the page, as in `Trust.reasons`."""
     rungs: tuple[str, ...] = ()
-    """How it was asked again, as `<question>:<rung>`, in order."""
+    """Further attempts, as `<question>:<rung>`, in order."""
     agreement: float | None = None
-    """Overlap of the text's words with those of a sound layer, 0 to 1."""
+    """Overlap of the text's words with the words of a sound text layer, 0 to 1."""
     repetition: float = 0.0
-    """The largest share of an answer that repeats itself, 0 to 1."""
+    """Largest share of an answer that is repetition, 0 to 1."""
     truncated: bool = False
-    """Whether an answer that was kept is cut off."""
+    """Whether a stored answer is cut off."""
     language_ok: bool | None = None
-    """Whether what was to be in the language asked for is; None where nothing was."""
+    """Whether all answers that must be in the requested language are; None if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,13 @@ class OcrText:
 
     text: str
     answers: tuple[Answer, ...]
-    """What it rests on."""
+    """The archived OCR results."""
     cached: int
 
 
 @dataclass(slots=True)
 class Usage:
-    """What a reader has really asked of a model; answers from the archive are not in it. Threads share it."""
+    """Calls that a reader made to a model. Archived answers do not count. Threads share it."""
 
     calls: int = 0
     """Requests that the model answered."""
@@ -81,7 +81,7 @@ class Usage:
         return self.tokens_in + self.tokens_out
 
     def include(self, other: Usage) -> None:
-        """Count what another one has counted."""
+        """Add the counts of another usage."""
         with self._lock:
             self.calls += other.calls
             self.tokens_in += other.tokens_in
@@ -96,60 +96,64 @@ class Usage:
 
 
 class Rerenderer(Protocol):
-    """Shows a page anew, from its source."""
+    """Renders a page again from its source file."""
 
     def crops(self, bands: int) -> tuple[RenderedCrop, ...]:
-        """Return the page in so many overlapping bands, each sharper than the page image.
+        """Return the page as `bands` overlapping bands, each sharper than the page image.
 
         Raises:
-            OutcomeError: its file has changed, or rendering fails.
-            Stopped: the patience has ended meanwhile.
+            OutcomeError: the file has changed, or rendering fails.
+            Stopped: the token was cancelled.
         """
         ...
 
     def pixels(self) -> RenderedPage:
-        """Return the page with its pixels; raises as `crops` does."""
+        """Return the page with its pixels; raises the same errors as `crops`."""
         ...
 
 
 class Reader(Protocol):
-    """Reads one page at a time; threads share one reader."""
+    """Reads one page at a time. Threads share one reader."""
 
     name: str
-    """As records show it: `jina-vlm`, `local-reader`."""
+    """Name in records: `jina-vlm`, `local-reader`."""
     revision: str
     profile: str
     prompt_revision: str
     describes: bool
-    """True where a vision model speaks; False where only text and measurements are had."""
+    """True if a vision model describes pages; False if there are only text and measurements."""
     wants_pixels: bool
     """Whether `RenderedPage.rgb` must be filled."""
 
     @property
     def usage(self) -> Usage:
-        """All zero for a reader that asks no model."""
+        """All zero for a reader without a model."""
         ...
 
     def with_profile(self, profile: Profile) -> Reader:
-        """Return a reader with this one's connections and counts that asks the questions of a profile.
+        """Return a reader that asks the questions of a profile and shares this one's connections and counts.
 
-        The one who closes it is still the one who made this one.
+        Close only the original reader.
         """
         ...
 
     def within(self, budget: Budget) -> Reader:
-        """Return likewise a reader whose calls a budget bounds."""
+        """Return a reader whose calls count against a budget and which shares this one's connections and counts."""
         ...
 
     def read(
-        self, page: RenderedPage, language: str, cancel: CancelToken, sharper: Rerenderer | None = None
+        self, page: RenderedPage, language: str, cancel: CancelToken, rerenderer: Rerenderer | None = None
     ) -> PageAnswers:
-        """Read a page that is not blank, in the language of a BCP 47 tag; `sharper` shows it anew where that helps.
+        """Read a page that is not blank.
+
+        Args:
+            language: BCP 47 tag of the language of descriptions.
+            rerenderer: renders the page again if that helps.
 
         Raises:
             OutcomeError: this page cannot be read.
-            ServiceRefused: no page can.
-            Stopped: the patience has ended meanwhile.
+            ServiceRefused: no page can be read.
+            Stopped: the token was cancelled.
         """
         ...
 
@@ -159,46 +163,46 @@ class Reader(Protocol):
 
 
 class AnswerStore(Protocol):
-    """Where answers are kept: the archive."""
+    """Stores answers: the archive."""
 
     def answer(self, key: str) -> Answer | None:
         """Return the answer of this key, or None."""
         ...
 
     def save_answer(self, answer: Answer) -> None:
-        """Keep an answer; one that is there already stays."""
+        """Store an answer. An answer that is already stored stays."""
         ...
 
 
-def answer_key(pixels_sha256: str, asked: Mapping[str, object]) -> str:
-    """Return the key of an answer: which pixels, and a hash of what was really asked about them.
+def answer_key(pixels_sha256: str, request: Mapping[str, object]) -> str:
+    """Return the key of an answer: the hash of the pixels, and a hash of the request.
 
-    `asked` holds everything that could change the answer: model, revision, prompt text, decoding parameters. The
-    document, its name and its collection are no part of it.
+    `request` holds everything that can change the answer: model, revision, prompt text, decoding parameters. It does
+    not hold the document, its name or its collection.
     """
-    canonical = json.dumps(asked, sort_keys=True, ensure_ascii=False)
+    canonical = json.dumps(request, sort_keys=True, ensure_ascii=False)
     return f"{pixels_sha256}-{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
 class AnswerCache:
-    """Looks in the archive before anything is asked, and lets one ask where several want the same."""
+    """Looks up answers in the archive before a model is called, with a single flight per image."""
 
     def __init__(self, store: AnswerStore, leases: Leases) -> None:
         self._store = store
         self._leases = leases
 
     @contextmanager
-    def about(self, pixels_sha256: str, cancel: CancelToken) -> Iterator[ImageAnswers]:
-        """The answers about one image, for as long as a reader works on it."""
+    def for_image(self, pixels_sha256: str, cancel: CancelToken) -> Iterator[ImageAnswers]:
+        """Yield the answers about one image; its lease, if taken, is released at the end of the block."""
         with ExitStack() as held:
             yield ImageAnswers(self._store, self._leases, pixels_sha256, cancel, held)
 
 
 class ImageAnswers:
-    """The answers about one image. Who first misses one takes the lease on the image, and keeps it to the end.
+    """The answers about one image. The first caller that misses one takes the image's lease and keeps it to the end.
 
-    One lease for all that is asked about an image: its questions follow one another, and a lease for each of them
-    cost a worker a sixteenth of its CPU time.
+    One lease covers all questions about an image, because they follow one another: a lease per question took a
+    sixteenth of a worker's CPU time.
     """
 
     def __init__(
@@ -209,33 +213,33 @@ class ImageAnswers:
         self._image = pixels_sha256
         self._cancel = cancel
         self._held = held
-        self._is_mine = False
+        self._is_leased = False
 
-    def get_or_ask(self, key: str, ask: Callable[[], Answer]) -> tuple[Answer, bool]:
-        """Return the answer of this key, and whether it was there already. What `ask` returns is archived at once.
+    def find(self, key: str) -> Answer | None:
+        """Return the answer of this key, or None: then this caller holds the image's lease, asks, and saves the answer.
 
         Raises:
-            Stopped: the patience has ended while another one asked, or while leases could not be had.
+            Stopped: the token was cancelled while another caller asked, or while the leases were unavailable.
         """
         found = self._store.answer(key)
-        if found is None and not self._is_mine:
-            found = self._take_turn(key)
-        if found is not None:
-            return found, True
-        answer = ask()
-        self._store.save_answer(answer)
-        return answer, False
+        if found is None and not self._is_leased:
+            found = self._wait_for_lease(key)
+        return found
 
-    def _take_turn(self, key: str) -> Answer | None:
-        """Take the lease, unless the answer comes from who holds it."""
-        waiting = Waiting("an answer", "someone else asks about the same image at present", time.time())
+    def save(self, answer: Answer) -> None:
+        """Archive an answer."""
+        self._store.save_answer(answer)
+
+    def _wait_for_lease(self, key: str) -> Answer | None:
+        """Take the lease, or return the answer if the caller that holds it archives that first."""
+        waiting = Waiting("an answer", "another caller asks about the same image at present", time.time())
         while (lease := retry_until_available(self._take, self._cancel, LEASE_WAITS_SECONDS)) is None:
             self._cancel.wait(POLL_SECONDS, waiting)
             if (found := self._store.answer(key)) is not None:
                 return found
         self._held.enter_context(lease)
-        self._is_mine = True
-        return self._store.answer(key)  # it may have come between the look and the lease
+        self._is_leased = True
+        return self._store.answer(key)  # it may have been archived between the look and the lease
 
     def _take(self) -> Lease | None:
         return self._leases.take(self._image)

@@ -171,7 +171,6 @@ def _facts(reading: Reading) -> list[tuple[str, str]]:
         ("read by", f"{by.name}, revision {by.revision}" if by else "nobody"),
         ("profile", f"{by.profile}, prompts {by.prompt_revision[:12]}" if by else None),
         ("asked at", _time(by.described_at) if by else None),
-        ("answers of its twin", by.twin if by else None),
         ("took", _cost(reading)),
         ("language asked for", english_name(reading.language)),
         ("page image", f"{image.width} × {image.height} px, {image.bytes / 1000:.0f} kB" if image else None),

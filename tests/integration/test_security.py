@@ -154,12 +154,6 @@ def test_the_reindexer_manages_our_indices_alone(clients: dict[str, Elasticsearc
         request_it(clients["reindexer"])
 
 
-@cases(NEVER)
-def test_who_makes_backups_reaches_our_indices_alone(clients: dict[str, Elasticsearch], request_it: Request) -> None:
-    with pytest.raises(AuthorizationException):
-        request_it(clients["backup"])
-
-
 def test_a_writer_learns_who_adds_the_fields_of_new_questions(indexed: Ended, secured_node: SecuredNode) -> None:
     kinds = {"document_type": AnswerKind.CHOICE}
     with Index(secured_node.url("writer"), ca_certs=secured_node.ca) as writer:
@@ -174,14 +168,6 @@ def test_a_writer_learns_who_adds_the_fields_of_new_questions(indexed: Ended, se
 def test_the_reindexer_makes_the_indices_anew(indexed: Ended, run_as: Callable[..., Ended], home: Pagesight) -> None:
     made = run_as("reindexer", "reindex", "--json")
     assert made.code == 0, made.stderr
-    assert run_as("reader", "search", "sheet", "--json").json["total"] == 5
-
-
-def test_backups_are_made_and_brought_back_with_their_own_role(indexed: Ended, run_as: Callable[..., Ended]) -> None:
-    made = run_as("backup", "backup", "--location", "ours", "--json")
-    assert made.code == 0, made.stderr
-    restored = run_as("backup", "restore", made.json["snapshot"]["name"], "--json")
-    assert restored.code == 0, restored.stderr
     assert run_as("reader", "search", "sheet", "--json").json["total"] == 5
 
 

@@ -34,7 +34,7 @@ def test_an_ocr_model_that_takes_no_prompt_gets_the_image_alone(standin: Standin
     picture, cache = ImageInput("0" * 64, page_image(1)), answer_cache()
 
     for found_before in (False, True):
-        with cache.about(picture.pixels_sha256, CancelToken()) as known:
+        with cache.for_image(picture.pixels_sha256, CancelToken()) as known:
             answer, found = asker.ask(picture, PromptRequest("text", "", "en", 100), known, CancelToken())
         assert answer.content.startswith("Stand-in text")
         assert found is found_before

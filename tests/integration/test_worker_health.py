@@ -151,11 +151,11 @@ def test_there_is_nothing_else(serve: Serve, path: str) -> None:
     assert path.strip("/") == "" or path not in body
 
 
-@pytest.mark.parametrize("method", ["POST", "DELETE", "CONNECT", "<b>"])
-def test_nothing_can_be_done_to_it(serve: Serve, method: str) -> None:
+@pytest.mark.parametrize(("method", "status"), [("POST", 405), ("DELETE", 405), ("CONNECT", 405), ("<b>", 400)])
+def test_nothing_can_be_done_to_it(serve: Serve, method: str, status: int) -> None:
     client = serve()
 
-    assert client.ask("/livez", method)[0] == 501
+    assert client.ask("/livez", method)[0] == status
     assert client.ask("/livez")[0] == 200
 
 
@@ -184,6 +184,14 @@ def test_what_is_no_request_does_no_harm(serve: Serve, capfd: pytest.CaptureFixt
 
     assert client.ask("/livez")[0] == 200
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_connection_takes_one_request(serve: Serve) -> None:
+    with serve().connect() as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        answers = b"".join(iter(lambda: connection.recv(65_536), b""))
+
+    assert answers.count(b"HTTP/1.1 200") == 1
 
 
 def test_slow_clients_are_cut_off_and_hold_no_more_than_their_number_of_threads(
@@ -232,11 +240,14 @@ def test_a_port_in_use_names_the_setting() -> None:
     assert "PAGESIGHT_WORKER_PORT" in caught.value.remedy
 
 
-def test_after_its_end_the_port_is_free_again() -> None:
+def test_after_its_end_the_port_is_free_again_and_no_thread_is_left() -> None:
     first = Health(Metrics().registry, time.monotonic, {})
     port = first.start("127.0.0.1", 0)
     Client(port).ask("/livez")
-    first.stop()
+    with Client(port).connect() as idle:
+        first.stop()
+        assert idle.recv(1) == b""
+    assert "health" not in {thread.name for thread in threading.enumerate()}
 
     second = Health(Metrics().registry, time.monotonic, {})
     assert second.start("127.0.0.1", port) == port

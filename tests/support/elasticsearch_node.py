@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import ServiceRefused
-from pipeline.local.distribution import find_jdk, locked, unpack
+from pipeline.local.distribution import find_jdk, unpack
 from pipeline.local.elasticsearch import LocalNode, within_reach
+from pipeline.local.supervisor import locked
 from pipeline.search import Index
 
 PLUGIN = Path(__file__).parent / "langs_plugin"

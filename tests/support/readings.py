@@ -115,7 +115,6 @@ def full_reading() -> Reading:
             attempts=2,
             rungs=("text:temperature_0.3",),
             described_at=NOW,
-            twin=f"works:{'e' * 64}:00001",
         ),
         answers=("k1", "k2"),
         archived_at=NOW,

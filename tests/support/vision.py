@@ -94,8 +94,13 @@ def answer_cache(store: AnswersInMemory | None = None) -> AnswerCache:
 
 def get_or_ask(cache: AnswerCache, key: str, ask: Callable[[], Answer], cancel: CancelToken) -> tuple[Answer, bool]:
     """One answer about an image that nothing else is asked about."""
-    with cache.about("image", cancel) as answers:
-        return answers.get_or_ask(key, ask)
+    with cache.for_image("image", cancel) as answers:
+        found = answers.find(key)
+        if found is not None:
+            return found, True
+        asked = ask()
+        answers.save(asked)
+        return asked, False
 
 
 def model_reader(asker: Asker, cache: AnswerCache, profile: Profile) -> ModelReader:

@@ -1,52 +1,53 @@
-"""A worker's small HTTP server: `/livez`, `/readyz` and `/metrics`, on the loopback interface unless set otherwise.
+"""A worker's HTTP server: `/livez`, `/readyz` and `/metrics`, on the loopback interface unless set otherwise.
 
-It tells and takes nothing: whatever is asked, one of three pages or an error is the answer. Who connects and says
-nothing is cut off, and more than a few at once are turned away.
+It is read-only: each request is answered by one of three pages or by an error. Connections are limited in number and
+in time, so that clients cannot use up the worker's file descriptors.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
-from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
-from socketserver import BaseServer, ThreadingTCPServer
 from typing import Any
 
-import structlog
+import uvicorn
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import masked
 
-#: A housekeeping that has not stepped for so long hangs; its longest step is a request to Redis or the archive.
+#: A housekeeping thread without a step for this long hangs. Its longest step is a request to Redis or the archive.
 LIVE_SECONDS = 60.0
-#: A check that takes longer counts as failed, and the page is answered.
+#: A check that takes longer counts as failed.
 CHECK_SECONDS = 3.0
-#: How long the outcome of a check is good for.
+#: How long the outcome of a check is reused.
 CACHE_SECONDS = 5.0
 #: From connecting to the end of the answer.
 CONNECTION_SECONDS = 10.0
 CONNECTIONS = 16
-#: How often is looked for those that take too long.
-_POLL_SECONDS = 0.2
+#: How long `stop` waits for answers under way.
+STOP_SECONDS = 1
 
 Check = Callable[[], str | None]
-"""Returns why it is not fine, or None."""
-
-log = structlog.get_logger()
+"""Returns the cause of a failure, or None."""
 
 
 class Health:
-    """What is told about a worker. `last_beat` is the monotonic time of the housekeeping's last step.
+    """Reports the state of a worker. `last_beat` returns the monotonic time of the housekeeping's last step.
 
-    Each check is one that `/readyz` names. It may hang or raise: that is its outcome then.
+    `/readyz` names each check. A check that hangs or raises counts as failed.
     """
 
     def __init__(
@@ -55,7 +56,10 @@ class Health:
         self._registry = registry
         self._last_beat = last_beat
         self._checks = {name: _CachedCheck(check) for name, check in checks.items()}
-        self._server: _Server | None = None
+        pages = {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._metrics}
+        routes = [Route(path, page) for path, page in pages.items()]
+        self._server = _server(Router(routes, redirect_slashes=False, default=_not_found))
+        self._thread: threading.Thread | None = None
 
     def start(self, host: str, port: int) -> int:
         """Serve in a thread of its own, and return the port; 0 takes a free one.
@@ -64,42 +68,31 @@ class Health:
             SettingsError: the address cannot be used.
         """
         try:
-            self._server = _Server(host, port, self)
+            listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         except OSError as error:
             raise SettingsError(
                 f"worker_port: {host}:{port} cannot be listened on: {error.strerror}",
                 remedy="Give each worker of a machine its own PAGESIGHT_WORKER_PORT, or none with 0.",
             ) from None
-        serve = partial(self._server.serve_forever, _POLL_SECONDS)
-        threading.Thread(target=serve, name="health", daemon=True).start()
-        return int(self._server.server_address[1])
+        # Outside the main thread uvicorn installs no signal handlers.
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="health", daemon=True)
+        self._thread.start()
+        return int(listener.getsockname()[1])
 
     def stop(self) -> None:
-        """Stop serving."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+        """Stop serving; the port is free afterwards."""
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS * 5)
 
-    def page(self, path: str) -> tuple[HTTPStatus, str, bytes]:
-        """Return status, content type and body of a page."""
-        match path.partition("?")[0]:
-            case "/livez":
-                return self._livez()
-            case "/readyz":
-                return self._readyz()
-            case "/metrics":
-                return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._registry)
-            case _:
-                return _json(HTTPStatus.NOT_FOUND, {"pages": ["/livez", "/readyz", "/metrics"]})
-
-    def _livez(self) -> tuple[HTTPStatus, str, bytes]:
+    def _livez(self, _request: Request) -> Response:
         silent = time.monotonic() - self._last_beat()
         if silent < LIVE_SECONDS:
             return _json(HTTPStatus.OK, {"live": True})
         cause = f"the housekeeping thread has not stepped for {silent:.0f} s"
         return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"live": False, "cause": cause})
 
-    def _readyz(self) -> tuple[HTTPStatus, str, bytes]:
+    def _readyz(self, _request: Request) -> Response:
         outcomes = {name: check.begin() for name, check in self._checks.items()}
         wait(outcomes.values(), CHECK_SECONDS)
         causes = {name: _cause(outcome) for name, outcome in outcomes.items()}
@@ -107,9 +100,12 @@ class Health:
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
         return _json(status, {"ready": ready, "checks": {name: cause or "fine" for name, cause in causes.items()}})
 
+    def _metrics(self, _request: Request) -> Response:
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
 
 class _CachedCheck:
-    """A check that is made every few seconds at most, and never twice at once, however often it is asked."""
+    """Runs a check every few seconds at most, and never twice at once, whatever the number of requests."""
 
     def __init__(self, check: Check) -> None:
         self._check = check
@@ -118,17 +114,17 @@ class _CachedCheck:
         self._lock = threading.Lock()
 
     def begin(self) -> Future[str | None]:
-        """Return the outcome of the newest check, which may be still under way."""
+        """Return the outcome of the newest run of the check, which may be unfinished."""
         with self._lock:
             fresh = self._outcome is not None and (
                 not self._outcome.done() or time.monotonic() < self._begun + CACHE_SECONDS
             )
             if self._outcome is None or not fresh:
                 self._outcome, self._begun = Future(), time.monotonic()
-                threading.Thread(target=self._look, args=(self._outcome,), name="check", daemon=True).start()
+                threading.Thread(target=self._run, args=(self._outcome,), name="check", daemon=True).start()
             return self._outcome
 
-    def _look(self, outcome: Future[str | None]) -> None:
+    def _run(self, outcome: Future[str | None]) -> None:
         try:
             outcome.set_result(self._check())
         except Exception as error:
@@ -142,74 +138,44 @@ def _cause(outcome: Future[str | None]) -> str | None:
     return masked(cause) if cause else None
 
 
-def _json(status: HTTPStatus, body: Mapping[str, Any]) -> tuple[HTTPStatus, str, bytes]:
-    return status, "application/json", json.dumps(body).encode() + b"\n"
+def _json(status: HTTPStatus, body: Mapping[str, Any]) -> Response:
+    return Response(json.dumps(body) + "\n", status, media_type="application/json")
 
 
-class _Server(ThreadingTCPServer):
-    """A thread for each connection. Not `http.server`'s own, which asks the name service who this machine is."""
-
-    allow_reuse_address = True
-    daemon_threads = True
-
-    def __init__(self, host: str, port: int, health: Health) -> None:
-        self.health = health
-        self._open: dict[socket.socket, float] = {}
-        self._lock = threading.Lock()
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Turn a connection away where there are too many, else serve it."""
-        with self._lock:
-            full = len(self._open) >= CONNECTIONS
-            if not full:
-                self._open[request] = time.monotonic()
-        if full:
-            self.shutdown_request(request)
-        else:
-            super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Close a connection."""
-        with self._lock:
-            self._open.pop(request, None)
-        super().shutdown_request(request)
-
-    def service_actions(self) -> None:
-        """Cut off who takes too long."""
-        with self._lock:
-            late = [each for each, since in self._open.items() if time.monotonic() > since + CONNECTION_SECONDS]
-            for each in late:
-                _cut(each)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Note that a client left in the middle; the server's own way is a traceback on stderr."""
-        log.debug("a health request was broken off", exc_info=True)
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    answer = _json(HTTPStatus.NOT_FOUND, {"pages": ["/livez", "/readyz", "/metrics"]})
+    await answer(scope, receive, send)
 
 
-def _cut(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # it has left already
+def _server(app: Router) -> uvicorn.Server:
+    """Return a server for this application. It leaves the worker's logging alone and logs no request."""
+    config = uvicorn.Config(
+        app,
+        http=_LimitedConnection,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        headers=[("connection", "close")],
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    return uvicorn.Server(config)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server_version = "pagesight"
-    sys_version = ""
-    error_content_type = "text/plain; charset=utf-8"
-    error_message_format = "%(code)d %(message)s\n"
-    server: BaseServer
+class _LimitedConnection(H11Protocol):
+    """A connection that is closed at once where too many are open, and after `CONNECTION_SECONDS` in any case.
 
-    def do_GET(self) -> None:
-        assert isinstance(self.server, _Server)
-        status, content_type, body = self.server.health.page(self.path)
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    uvicorn has neither limit: its `limit_concurrency` counts requests, and its timeout begins after the first answer.
+    """
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing of requests: they come every few seconds."""
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        seconds = CONNECTION_SECONDS if len(self.connections) <= CONNECTIONS else 0.0
+        self._deadline = self.loop.call_later(seconds, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.cancel()
+        super().connection_lost(exc)

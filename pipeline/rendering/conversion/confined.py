@@ -9,11 +9,11 @@ the system's interpreter.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.child_side import EndCause, begin, end_cause, is_near_limit, receive, send, signal_name
 from pipeline.rendering.conversion import landlock
 
 INPUT = "input"
@@ -36,9 +37,6 @@ _SYSTEM = (
     *("/etc/passwd", "/etc/nsswitch.conf", "/etc/localtime"),
 )
 _MAX_DESCRIPTORS = 1024
-_WATCHDOG_STACK_BYTES = 256 << 10
-#: Share of the memory limit in use from which the end of a program is put down to memory.
-_NEAR_LIMIT = 0.5
 
 Request = dict[str, Any]
 Reply = dict[str, Any]
@@ -104,17 +102,18 @@ class Workspace:
 
 
 def serve(work: Callable[[Workspace, Request], Reply]) -> None:
-    """Do what is asked for, once, and stay until the parent goes."""
-    request = json.loads(sys.stdin.buffer.readline())
-    _set_limits(request)
-    place = Workspace(Path(request["folder"]))
-    threading.stack_size(_WATCHDOG_STACK_BYTES)
-    watchdog = threading.Thread(target=_leave_with_parent, args=(place,), daemon=True)
-    watchdog.start()
-    reply = _reply(place, request, work)
+    """Handle one request, then stay until the parent goes. The last argument is the socket's descriptor."""
+    connection = socket.socket(fileno=int(sys.argv[-1]))
+    received = receive(connection)
+    if received is None:
+        return
+    request, _, document = received
+    assert document is not None
+    os.umask(0o077)
+    workspace = Workspace(Path(request["folder"]))
+    watchdog = begin(connection, _resource_limits(request), workspace.leave)
     with suppress(BrokenPipeError):  # the parent has gone: the watchdog is cleaning up
-        sys.stdout.write(json.dumps(reply) + "\n")
-        sys.stdout.flush()
+        send(connection, _reply(workspace, request, document, work))
     watchdog.join()
 
 
@@ -125,60 +124,48 @@ def remove_traces(folder: Path) -> None:
     digest = hashlib.md5((folder / _PROFILE).as_uri().encode("utf-16-le"), usedforsecurity=False).digest()
     profile = "".join(f"{byte:x}" for byte in digest)
     for name in (folder.name, f"SingleOfficeIPC_{profile}"):
-        for socket in SOCKETS.glob(f"OSL_PIPE_*_{name}"):
+        for path in SOCKETS.glob(f"OSL_PIPE_*_{name}"):
             with suppress(OSError):
-                socket.unlink()
+                path.unlink()
 
 
-def died(name: str, status: int) -> ConversionError:
-    """Return what to tell of a program that ended unasked, by its exit status as `Popen.returncode` has it."""
-    if status == -signal.SIGXCPU:
+def died(name: str, exit_code: int) -> ConversionError:
+    """Return the error for a program that ended unexpectedly, by its exit code as `Popen.returncode` has it."""
+    cause = end_cause(exit_code)
+    if cause is EndCause.CPU_TIME:
         return ConversionError("render_timeout", f"{name} took more CPU time than a conversion may")
-    if status == -signal.SIGXFSZ:
+    if cause is EndCause.FILE_SIZE:
         return ConversionError("limit", f"{name} was about to write a file that is too large")
-    if status >= 0:
-        return ConversionError("render_crashed", f"{name} ended with exit status {status}")
-    return ConversionError("render_crashed", f"{name} crashed with {signal.Signals(-status).name}")
+    if cause is EndCause.EXIT:
+        return ConversionError("render_crashed", f"{name} ended with exit status {exit_code}")
+    return ConversionError("render_crashed", f"{name} crashed with {signal_name(exit_code)}")
 
 
-def _reply(place: Workspace, request: Request, work: Callable[[Workspace, Request], Reply]) -> Reply:
+def _reply(workspace: Workspace, request: Request, document: int, work: Callable[[Workspace, Request], Reply]) -> Reply:
     try:
-        _copy(request["descriptor"], place.folder / (INPUT + request["suffix"]))
-        # This thread, and so what it starts, is restricted; the watchdog stays as it is.
+        _copy(document, workspace.folder / (INPUT + request["suffix"]))
+        # This thread is restricted, and with it every program that it starts; the watchdog is not.
         readable = (*_SYSTEM, sys.prefix, sys.base_prefix, *request["readable"])
-        landlock.restrict(map(Path, readable), place.folder, SOCKETS)
-        return work(place, request)
+        landlock.restrict(map(Path, readable), workspace.folder, SOCKETS)
+        return work(workspace, request)
     except ConversionError as error:
         failed = error
-    except Exception as error:  # the parent tells people; nobody reads this process's stderr
+    except Exception as error:  # the parent reports it; this process has no stderr
         failed = ConversionError("render_crashed", f"the conversion failed: {type(error).__name__}: {error}"[:500])
-    place.end_programs()
+    workspace.end_programs()
     peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    if failed.code in ("corrupt", "render_crashed") and peak_kib >= _NEAR_LIMIT * request["memory_mb"] * 1024:
+    if failed.code in ("corrupt", "render_crashed") and is_near_limit(peak_kib, request["memory_mb"]):
         failed = ConversionError("render_memory", f"more than {request['memory_mb']} MiB of memory were wanted")
     return {"error": failed.code, "message": str(failed)}
 
 
-def _leave_with_parent(place: Workspace) -> None:
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
-    place.leave()
-
-
-def _set_limits(request: Request) -> None:
-    os.umask(0o077)
-    for kind, value in (
-        (resource.RLIMIT_DATA, request["memory_mb"] << 20),
-        (resource.RLIMIT_FSIZE, request["file_bytes"]),
-        (resource.RLIMIT_CPU, request["cpu_seconds"]),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, _MAX_DESCRIPTORS),
-    ):
-        hard = resource.getrlimit(kind)[1]
-        # Where both are equal, too much CPU time ends in SIGKILL, which does not tell what it was.
-        highest = value + 1 if kind == resource.RLIMIT_CPU else value
-        highest = highest if hard == resource.RLIM_INFINITY else min(highest, hard)
-        resource.setrlimit(kind, (min(value, highest), highest))
+def _resource_limits(request: Request) -> dict[int, int]:
+    return {
+        resource.RLIMIT_DATA: request["memory_mb"] << 20,
+        resource.RLIMIT_FSIZE: request["file_bytes"],
+        resource.RLIMIT_CPU: request["cpu_seconds"],
+        resource.RLIMIT_NOFILE: _MAX_DESCRIPTORS,
+    }
 
 
 def _copy(descriptor: int, path: Path) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import selectors
-import signal
 import stat
 import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from io import BufferedReader
@@ -21,7 +17,7 @@ from typing import Any, BinaryIO
 
 from pydantic import Field, ValidationError
 
-import pipeline
+from pipeline.core.child_process import ENVIRONMENT, PACKAGE_HOME, ChildProcess, ReplyBounds, python_command
 from pipeline.core.errors import (
     CorruptFile,
     EncryptedFile,
@@ -33,15 +29,11 @@ from pipeline.core.errors import (
     Stopped,
     UnsupportedFormat,
 )
-from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
+from pipeline.core.retry import CancelToken
 from pipeline.rendering.conversion.confined import OUTPUT, remove_traces
 from pipeline.rendering.replies import Reply
 from pipeline.rendering.text import clean_line, clean_text
 
-#: Isolated as the sandbox is: no `PYTHON*` variables, no user site, no current directory, no bytecode.
-_CODE = "import sys; sys.path.append(sys.argv[1]); from pipeline.rendering.conversion.{module} import main; main()"
-_PACKAGE = Path(pipeline.__path__[0])
-_ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8"}
 #: Namespaces without any network, and whose processes all end with their first one.
 _NAMESPACES = ("unshare", "--user", "--map-root-user", "--net", "--ipc", "--pid", "--fork", "--kill-child")
 #: The largest file that a program may write, besides a copy of the document: its PDF, above all.
@@ -139,59 +131,39 @@ def run(
     request = {
         **job.request,
         "folder": str(folder),
-        "descriptor": file.fileno(),
         "suffix": job.suffix,
-        "readable": [str(_PACKAGE), *job.readable],
+        "readable": [str(PACKAGE_HOME / "pipeline"), *job.readable],
         "memory_mb": limits.memory_mb,
         "file_bytes": _MAX_WRITTEN_BYTES + os.fstat(file.fileno()).st_size,
         "cpu_seconds": int(limits.seconds) + 1,
         "sheet_pages": limits.sheet_pages,
     }
-    process = subprocess.Popen(
-        [*namespaces(), job.interpreter, "-IB", "-c", _CODE.format(module=job.module), str(_PACKAGE.parent)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        pass_fds=[file.fileno()],
-        env=_ENVIRONMENT,
-        cwd="/",
-        # Of its own: what is killed together, and Ctrl-C at the terminal is for the parent alone.
-        process_group=0,
-    )
+    command = python_command(f"pipeline.rendering.conversion.{job.module}", job.interpreter)
+    child = ChildProcess([*namespaces(), *command], ENVIRONMENT, ReplyBounds(_MAX_REPLY_BYTES))
     try:
-        assert process.stdin is not None
-        with suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
-        told = _understood(_reply(process, limits.seconds, cancel))
-        return _opened(folder / OUTPUT), told
+        result = _parse(_ask(child, request, file.fileno(), limits.seconds, cancel))
+        return _open_pdf(folder / OUTPUT), result
     finally:
-        _end(process)
+        # The child ends its programs and cleans up as soon as its socket is closed.
+        child.end(_EXIT_SECONDS)
         remove_traces(folder)
 
 
-def _reply(process: subprocess.Popen[bytes], seconds: float, cancel: CancelToken) -> bytes:
-    """Return the one line that a process prints."""
-    assert process.stdout is not None
+def _ask(child: ChildProcess, request: Mapping[str, Any], document: int, seconds: float, cancel: CancelToken) -> bytes:
+    """Return the JSON of a child's one reply."""
     deadline = time.monotonic() + seconds
-    received = bytearray()
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while not received.endswith(b"\n"):
-            if cancel.stopped:
-                raise Stopped("stopped before the document was converted")
-            if time.monotonic() > deadline:
-                raise _error(RenderTimeout, f"not converted within {seconds:g} seconds")
-            if not selector.select(STOP_POLL_SECONDS):
-                continue
-            part = os.read(process.stdout.fileno(), 1 << 20)
-            received += part
-            if not part or len(received) > _MAX_REPLY_BYTES:
-                raise RenderCrashed("the process that converts documents ended without an answer")
-    return bytes(received)
+    try:
+        child.send(request, descriptor=document, deadline=deadline)
+        return child.receive(deadline, cancel)[0]
+    except Stopped:
+        raise Stopped("stopped before the document was converted") from None
+    except TimeoutError:
+        raise _error(RenderTimeout, f"not converted within {seconds:g} seconds") from None
+    except (OSError, EOFError, ValueError):
+        raise RenderCrashed("the process that converts documents ended without an answer") from None
 
 
-def _understood(reply: bytes) -> ConversionResult:
+def _parse(reply: bytes) -> ConversionResult:
     try:
         if reply.startswith(b'{"error":'):
             failed = _FailedConversion.model_validate_json(reply)
@@ -214,7 +186,7 @@ def _error(kind: type[OutcomeError], message: str) -> OutcomeError:
     return kind(message, remedy=_REMEDIES.get(kind))
 
 
-def _opened(path: Path) -> BufferedReader:
+def _open_pdf(path: Path) -> BufferedReader:
     """Open what a program left as its PDF; one that a document has taken over may have left a link, or a pipe."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -224,20 +196,3 @@ def _opened(path: Path) -> BufferedReader:
         os.close(descriptor)
         raise RenderCrashed("the process that converts documents left something that is no PDF")
     return os.fdopen(descriptor, "rb")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Have a process end and clean up, then kill what is left of its group before its number is free for others."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with suppress(BrokenPipeError):
-        process.stdin.close()
-    deadline = time.monotonic() + _EXIT_SECONDS
-    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.01)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import queue
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +16,6 @@ from pipeline.rendering.host.process import CHILD_COMMAND, SandboxKilled, Sandbo
 from pipeline.rendering.protocol import BANDS, MEMBERS_TOLD, RenderLimits
 from pipeline.rendering.replies import (
     CropsReply,
-    Difference,
     DoneReply,
     FormatReply,
     MemberReply,
@@ -92,19 +90,6 @@ class SandboxPool:
         with self._slot(cancel or CancelToken()) as slot:
             request = {"op": "identify", "media_type": envelope}
             return _once_more(lambda: slot.process()[0].ask(request, FormatReply, file.fileno())[0]).media_type
-
-    def difference(self, first: bytes, second: bytes, cancel: CancelToken | None = None) -> int:
-        """Return by how many levels of 255 two page images (JPEG, one size) differ where they differ most.
-
-        Raises:
-            CorruptFile: they are of two sizes.
-            RenderTimeout, RenderCrashed, RenderOutOfMemory, ServiceRefused, Stopped: as `open` raises them.
-        """
-        request = {"op": "compare", "first_bytes": len(first)}
-        with self._slot(cancel or CancelToken()) as slot, os.fdopen(os.memfd_create("page-images"), "wb") as file:
-            file.write(first + second)
-            file.flush()
-            return _once_more(lambda: slot.process()[0].ask(request, Difference, file.fileno())[0]).levels
 
     def close(self) -> None:
         """Wait for documents that are open, then end all sandboxes."""

@@ -6,26 +6,22 @@ and ends with its parent.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
 import resource
-import select
 import socket
 import sys
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from PIL import Image
-
-from pipeline.core.errors import CorruptFile, OutcomeError, RenderCrashed, RenderOutOfMemory
+from pipeline.core.child_side import begin, receive, send
+from pipeline.core.errors import OutcomeError, RenderCrashed, RenderOutOfMemory
 from pipeline.core.memory import release_free_memory
-from pipeline.rendering.protocol import MEMBERS_TOLD, RenderLimits, receive_request, send_reply
+from pipeline.rendering.protocol import MEMBERS_TOLD, RenderLimits
 from pipeline.rendering.sandbox.page_image.crops import DecodedCrop
-from pipeline.rendering.sandbox.page_image.finish import MAX_PIXELS, DecodedPage
-from pipeline.rendering.sandbox.page_image.measure import largest_difference
+from pipeline.rendering.sandbox.page_image.finish import DecodedPage
 
 if TYPE_CHECKING:
     from pipeline.rendering.sandbox.containers.archives import Packed
@@ -47,7 +43,8 @@ CONTAINERS = (
 )
 _PIECE_BYTES = 1 << 20
 _MAX_DESCRIPTORS = 32
-_WATCHDOG_STACK_BYTES = 256 << 10
+#: Of threads started here, which only hash: the default of 8 MiB would count against the memory limit.
+_THREAD_STACK_BYTES = 256 << 10
 #: Pages after which free memory goes back to the system. What PDFium keeps of each page of an open document lies
 #: between large buffers that come and go, and holes 60 kB a page remain; one such sweep takes 1 ms.
 _PAGES_BETWEEN_SWEEPS = 16
@@ -86,64 +83,46 @@ class Holding(OpenFile, Protocol):
 
 
 def main() -> None:
-    """Serve until the parent goes. Arguments: the socket's descriptor, then limits and options as JSON."""
-    connection = socket.socket(fileno=int(sys.argv[2]))
-    options = json.loads(sys.argv[3])
+    """Serve requests until the parent ends. Arguments: limits and options as JSON, then the socket's descriptor."""
+    *_, encoded, descriptor = sys.argv
+    connection = socket.socket(fileno=int(descriptor))
+    options = json.loads(encoded)
     limits = RenderLimits(**options["limits"])
-    _set_limits(limits)
-    _end_with_parent(connection)
-    send_reply(connection, {"peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss})
+    begin(connection, _resource_limits(limits), lambda: os._exit(0))
+    threading.stack_size(_THREAD_STACK_BYTES)
+    send(connection, {"peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss})
     _serve(connection, limits, options["keep_gps"])
 
 
-def _set_limits(limits: RenderLimits) -> None:
-    """Bound memory, files and dumps for good. Nothing may be written: a file of 0 bytes is the largest."""
-    for kind, value in (
-        (resource.RLIMIT_AS, limits.memory_mb << 20),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, _MAX_DESCRIPTORS),
-    ):
-        hard = resource.getrlimit(kind)[1]
-        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (bound, bound))
+def _resource_limits(limits: RenderLimits) -> dict[int, int]:
+    """Return bounds of memory, files and descriptors. A size of 0 bytes means that no file can be written."""
+    return {
+        resource.RLIMIT_AS: limits.memory_mb << 20,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_NOFILE: _MAX_DESCRIPTORS,
+    }
 
 
 def _allow_cpu(seconds: float) -> None:
-    """Let this request have `seconds` of CPU; the parent's clock is the usual end, this one outlives the parent."""
+    """Allow this request `seconds` of CPU time. Usually the parent's clock ends it; this limit outlives the parent."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     soft = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
-def _end_with_parent(connection: socket.socket) -> None:
-    """Exit when the socket's other end closes, even in the middle of a C call.
-
-    The kernel's parent-death signal would not do: it is sent when the thread that started the child ends.
-    """
-
-    def watch() -> None:
-        hangup = select.poll()
-        hangup.register(connection, 0)
-        hangup.poll()
-        os._exit(0)
-
-    threading.stack_size(_WATCHDOG_STACK_BYTES)
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _serve(connection: socket.socket, limits: RenderLimits, keep_gps: bool) -> None:
     session = _Session(connection, limits, keep_gps)
-    while (received := receive_request(connection)) is not None:
+    while (received := receive(connection)) is not None:
+        request, _, descriptor = received
         _allow_cpu(limits.page_seconds)
         try:
-            send_reply(connection, *session.answer(*received))
+            send(connection, *session.answer(request, descriptor))
         except OutcomeError as error:
             _send_error(connection, error)
         except MemoryError:
             _send_error(connection, RenderOutOfMemory(f"more than {limits.memory_mb} MiB of memory were wanted"))
-        except Exception as error:  # the parent tells people; nobody reads this process's stderr
+        except Exception as error:  # the parent reports it; this process has no stderr
             _send_error(connection, RenderCrashed(f"the decoder failed: {type(error).__name__}: {error}"[:500]))
 
 
@@ -172,9 +151,6 @@ class _Session:
         if request["op"] == "identify":
             assert descriptor is not None
             return _identified(descriptor, request["media_type"])
-        if request["op"] == "compare":
-            assert descriptor is not None
-            return _compared(descriptor, request["first_bytes"])
         assert self._file is not None
         if request["op"] == "members":
             listing = self._packed().listing[request["first"] :][:MEMBERS_TOLD]
@@ -235,13 +211,13 @@ class _Outlet:
         rest = memoryview(data)
         while rest:
             _allow_cpu(self._limits.page_seconds)
-            send_reply(self._connection, {"member": self._index, "last": False}, (rest[:_PIECE_BYTES],))
+            send(self._connection, {"member": self._index, "last": False}, (rest[:_PIECE_BYTES],))
             rest = rest[_PIECE_BYTES:]
         self._left -= len(data)
 
     def end(self) -> None:
         _allow_cpu(self._limits.page_seconds)
-        send_reply(self._connection, {"member": self._index, "last": True})
+        send(self._connection, {"member": self._index, "last": True})
 
 
 def _identified(descriptor: int, envelope: str) -> Reply:
@@ -251,17 +227,6 @@ def _identified(descriptor: int, envelope: str) -> Reply:
         return {"media_type": kind_of(descriptor, envelope)}, ()
     finally:
         os.close(descriptor)
-
-
-def _compared(descriptor: int, first_bytes: int) -> Reply:
-    """Compare two page images, one after the other in a file."""
-    with open(descriptor, "rb") as file:
-        file.seek(0)
-        encoded = file.read(first_bytes), file.read()
-    first, second = (Image.open(io.BytesIO(jpeg), formats=["JPEG"]) for jpeg in encoded)
-    if first.size != second.size or first.width * first.height > MAX_PIXELS:
-        raise CorruptFile(f"page images of {first.size} and {second.size} pixels are not compared")
-    return {"levels": largest_difference(first.convert("RGB"), second.convert("RGB"))}, ()
 
 
 def _open_container(descriptor: int, media_type: str, limits: RenderLimits, passwords: Sequence[str]) -> OpenFile:
@@ -285,7 +250,7 @@ def _member(member: Member) -> dict[str, Any]:
 
 
 def _send_error(connection: socket.socket, error: OutcomeError) -> None:
-    send_reply(connection, {"error": error.code, "message": str(error)})
+    send(connection, {"error": error.code, "message": str(error)})
 
 
 def _page_reply(page: DecodedPage, with_pixels: bool) -> Reply:

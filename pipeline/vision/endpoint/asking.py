@@ -1,8 +1,7 @@
-"""Asks a vision model one thing about one image, at most once for the same pixels."""
+"""Calls a model with one prompt and one image, and archives the answer: one call for equal pixels and prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,23 +17,23 @@ from pipeline.vision.endpoint.limits import Limiter
 from pipeline.vision.profile import TEXT_QUESTION, Question
 from pipeline.vision.reader import ImageAnswers, Usage, answer_key
 
-#: An answer that cannot be understood is asked for again at once, so often in all.
+#: Attempts in all, without a wait, if the answer cannot be parsed.
 UNUSABLE_ATTEMPTS = 3
 #: The most likely answer, and the same one each time.
 TEMPERATURE = 0.0
 
-#: A white square of 64 pixels, the smallest that Jina's own services describe, asked about where no other page is left
-#: that could tell a page that cannot be answered from a model that is away.
+#: A white square of 64 pixels, the smallest image that Jina's own services describe. It is sent if no other page shows
+#: whether the model is unavailable or a single page cannot be answered.
 CANARY_IMAGE = files("pipeline.vision.endpoint") / "canary.jpg"
 CANARY_PROMPT = "Is this image blank? Answer yes or no."
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """What a question is about: a page image, or a part of one."""
+    """The image of a request: a page image, or a part of one."""
 
     pixels_sha256: str
-    """Of the whole page: its answers lie, are leased and are purged together."""
+    """Of the whole page. All answers about a page are stored, leased and purged under this hash."""
     jpeg: bytes
     crop_sha256: str | None = None
     """Of the raw pixels of a part; None for the page image."""
@@ -42,62 +41,62 @@ class ImageInput:
 
 @dataclass(frozen=True, slots=True)
 class PromptRequest:
-    """What is sent beside the picture: everything that could change the answer."""
+    """The request without the image: everything else that can change the answer."""
 
     question: str
-    """The question's name, for people; no part of the key."""
+    """The question's name, for people. It is not part of the key."""
     prompt: str
     language: str
-    """BCP 47 tag that the prompt names."""
+    """BCP 47 tag of the language that the prompt names."""
     max_tokens: int
     temperature: float = TEMPERATURE
     repetition_penalty: float | None = None
 
     @property
     def most_tokens(self) -> int:
-        """The most that a call may cost, sent and received: a token is a byte at least."""
+        """Upper bound of a call's tokens, sent and received. A token is at least one byte."""
         return MAX_IMAGE_TOKENS + len(self.prompt.encode()) + self.max_tokens
-
-
-def asked_key(
-    model: str, revision: str, pixels_sha256: str, asked: PromptRequest, crop_sha256: str | None = None
-) -> str:
-    """Return the key under which what a model says to this, about these pixels or a part of them, is archived."""
-    what = {
-        "model": model,
-        "revision": revision,
-        "prompt": asked.prompt,
-        "language": asked.language,
-        "max_tokens": asked.max_tokens,
-        "temperature": asked.temperature,
-    }
-    if asked.repetition_penalty is not None:
-        what["repetition_penalty"] = asked.repetition_penalty
-    if crop_sha256 is not None:
-        what["crop"] = crop_sha256
-    return answer_key(pixels_sha256, what)
 
 
 CANARY = PromptRequest("canary", CANARY_PROMPT, language="", max_tokens=8)
 
 
+def request_key(
+    model: str, revision: str, pixels_sha256: str, request: PromptRequest, crop_sha256: str | None = None
+) -> str:
+    """Return the key under which the answer to a request about these pixels, or a part of them, is archived."""
+    sent: dict[str, object] = {
+        "model": model,
+        "revision": revision,
+        "prompt": request.prompt,
+        "language": request.language,
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+    }
+    if request.repetition_penalty is not None:
+        sent["repetition_penalty"] = request.repetition_penalty
+    if crop_sha256 is not None:
+        sent["crop"] = crop_sha256
+    return answer_key(pixels_sha256, sent)
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that answers, and whether it is told what is asked: one that only transcribes takes the image alone."""
+    """A model, and whether it takes a prompt. A model that only transcribes gets the image alone."""
 
     name: str
     revision: str
     takes_prompt: bool = True
 
-    def asked(self, question: Question, language: str) -> PromptRequest:
-        """Return what this model is sent for a question."""
+    def request(self, question: Question, language: str) -> PromptRequest:
+        """Return the request that this model gets for a question."""
         prompt = question.prompt_in(language) if self.takes_prompt else ""
         return PromptRequest(question.name, prompt, question.language_in(language), question.max_tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Who is asked what: the vision model, or for the text of a page a model of its own."""
+    """The models of a reader: the vision model and, if configured, a separate model for the text of a page."""
 
     vision: Model
     text: Model | None = None
@@ -108,12 +107,12 @@ class Models:
 
     @property
     def names(self) -> frozenset[str]:
-        """Their names, as answers hold them."""
+        """Their names as stored with answers."""
         return frozenset(model.name for model in (self.vision, self.text) if model is not None)
 
     @property
     def revision(self) -> str:
-        """What readings name: another revision of either makes them stale."""
+        """The revision stored with readings. A new revision of either model makes them stale."""
         if self.text is None:
             return self.vision.revision
         alone = "" if self.text.takes_prompt else ", image alone"
@@ -121,12 +120,12 @@ class Models:
 
 
 class Asker:
-    """One for a process; its threads share it.
+    """Calls one model within limits and budget, with retries. One for a process; its threads share it.
 
     Args:
         revision: the name given to the model's present weights (`vlm_model_revision`).
-        waits_seconds: the schedule of `pipeline.core.retry.persist`.
-        budget: what all calls together may cost; any number of tokens when None.
+        waits_seconds: the schedule of `pipeline.core.retry.retry_until_available`.
+        budget: bounds the tokens of all calls together; without a bound if None.
     """
 
     def __init__(
@@ -147,84 +146,53 @@ class Asker:
         self._budget = budget or Budget()
 
     def within(self, budget: Budget) -> Asker:
-        """Return this asker, with its connections and counts, for calls that a budget bounds."""
+        """Return an asker whose calls count against a budget, with this one's connections and counts."""
         bounded = copy(self)
         bounded._budget = budget
         return bounded
 
-    def key(self, picture: ImageInput, asked: PromptRequest) -> str:
+    def key(self, image: ImageInput, request: PromptRequest) -> str:
         """Return the key under which the answer is archived."""
-        return asked_key(self.model, self.revision, picture.pixels_sha256, asked, picture.crop_sha256)
+        return request_key(self.model, self.revision, image.pixels_sha256, request, image.crop_sha256)
 
     def ask(
-        self, picture: ImageInput, asked: PromptRequest, known: ImageAnswers, cancel: CancelToken
+        self, image: ImageInput, request: PromptRequest, answers: ImageAnswers, cancel: CancelToken
     ) -> tuple[Answer, bool]:
         """Return the answer, and whether it was archived already.
 
         Raises:
-            AnswerTimeout: the model answers others, but not this.
-            AnswerUnusable: its answers cannot be understood.
-            AnswerRefused: it refuses this picture.
-            ServiceRefused: it refuses every one.
-            Stopped: the patience has ended meanwhile.
+            AnswerTimeout: the model answers other requests, but not this one.
+            AnswerUnusable: its answers cannot be parsed.
+            AnswerRefused: it refuses this image.
+            ServiceRefused: it refuses every image.
+            Stopped: the token was cancelled.
         """
-        key = self.key(picture, asked)
-        return known.get_or_ask(key, lambda: self._ask(key, picture.jpeg, asked, cancel))
+        key = self.key(image, request)
+        found = answers.find(key)
+        if found is not None:
+            return found, True
+        call = _Call(self, request, image.jpeg, cancel)
+        answer = _answer(key, request, self.model, call.complete(self._waits_seconds), call.attempts)
+        answers.save(answer)
+        return answer, False
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
+    def send(self, request: PromptRequest, jpeg: bytes, attempt: int, cancel: CancelToken) -> Completion:
+        """Make one HTTP request within the limits and the budget, and count its tokens.
 
-    def _ask(self, key: str, jpeg: bytes, asked: PromptRequest, cancel: CancelToken) -> Answer:
-        answered_before = self.usage.calls
-        attempts = 0
+        `attempt`, 1-based, decides for how long all callers pause if the service throttles them.
 
-        def attempt() -> Completion:
-            nonlocal attempts
-            attempts += 1
-            return self._call(asked, jpeg, attempts, cancel)
-
-        try:
-            completion = retry_until_available(
-                lambda: _until_understood(attempt),
-                cancel,
-                self._waits_seconds,
-                others_answered=lambda: self._answers_others(answered_before, cancel),
-            )
-        except ServiceUnavailable as error:
-            raise AnswerTimeout(f"{error}; tried {attempts} times while others were answered") from error
-        return Answer(
-            key=key,
-            question=asked.question,
-            model=self.model,
-            content=completion.content,
-            truncated=completion.truncated,
-            tokens_in=completion.tokens_in,
-            tokens_out=completion.tokens_out,
-            seconds=completion.seconds,
-            attempts=attempts,
-            asked_at=datetime.now(UTC),
-        )
-
-    def _answers_others(self, answered_before: int, cancel: CancelToken) -> bool:
-        """Whether the model answers anyone: another page meanwhile, or, where this is the last one, a trivial one."""
-        if self.usage.calls > answered_before:
-            return True
-        try:
-            self._call(CANARY, CANARY_IMAGE.read_bytes(), 1, cancel)
-        except ServiceUnavailable:
-            return False
-        return True
-
-    def _call(self, asked: PromptRequest, jpeg: bytes, attempt: int, cancel: CancelToken) -> Completion:
-        with self._limiter.slot(cancel), self._budget.share(asked.most_tokens, cancel) as share:
+        Raises:
+            ServiceUnavailable, ServiceRefused, AnswerRefused, AnswerUnusable: as `VlmClient.ask` raises them.
+            Stopped: the token was cancelled, or the budget is used up.
+        """
+        with self._limiter.slot(cancel), self._budget.share(request.most_tokens, cancel) as share:
             try:
                 completion = self._client.ask(
-                    asked.prompt,
+                    request.prompt,
                     jpeg,
-                    max_tokens=asked.max_tokens,
-                    temperature=asked.temperature,
-                    repetition_penalty=asked.repetition_penalty,
+                    max_tokens=request.max_tokens,
+                    temperature=request.temperature,
+                    repetition_penalty=request.repetition_penalty,
                 )
             except ServiceThrottled as error:
                 self._limiter.pause(wait_seconds(error, attempt, self._waits_seconds, jitter=0.0))
@@ -234,11 +202,63 @@ class Asker:
         self._limiter.spent(completion.tokens_in + completion.tokens_out)
         return completion
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
 
-def _until_understood(attempt: Callable[[], Completion]) -> Completion:
-    for _ in range(UNUSABLE_ATTEMPTS - 1):
+
+class _Call:
+    """One request and its attempts."""
+
+    def __init__(self, asker: Asker, request: PromptRequest, jpeg: bytes, cancel: CancelToken) -> None:
+        self.attempts = 0
+        self._asker = asker
+        self._request = request
+        self._jpeg = jpeg
+        self._cancel = cancel
+        self._answered_before = asker.usage.calls
+
+    def complete(self, waits_seconds: tuple[float, ...]) -> Completion:
+        """Return the completion. Retry while the service is unavailable."""
         try:
-            return attempt()
-        except AnswerUnusable:
-            continue
-    return attempt()
+            return retry_until_available(
+                self._try, self._cancel, waits_seconds, others_answered=self._are_others_answered
+            )
+        except ServiceUnavailable as error:
+            raise AnswerTimeout(f"{error}; tried {self.attempts} times while others were answered") from error
+
+    def _try(self) -> Completion:
+        """Send until an answer can be parsed, at most `UNUSABLE_ATTEMPTS` times."""
+        last = self.attempts + UNUSABLE_ATTEMPTS
+        while True:
+            self.attempts += 1
+            try:
+                return self._asker.send(self._request, self._jpeg, self.attempts, self._cancel)
+            except AnswerUnusable:
+                if self.attempts == last:
+                    raise
+
+    def _are_others_answered(self) -> bool:
+        """Whether the model answered another page meanwhile or, if this is the last page, answers the canary."""
+        if self._asker.usage.calls > self._answered_before:
+            return True
+        try:
+            self._asker.send(CANARY, CANARY_IMAGE.read_bytes(), 1, self._cancel)
+        except ServiceUnavailable:
+            return False
+        return True
+
+
+def _answer(key: str, request: PromptRequest, model: str, completion: Completion, attempts: int) -> Answer:
+    return Answer(
+        key=key,
+        question=request.question,
+        model=model,
+        content=completion.content,
+        truncated=completion.truncated,
+        tokens_in=completion.tokens_in,
+        tokens_out=completion.tokens_out,
+        seconds=completion.seconds,
+        attempts=attempts,
+        asked_at=datetime.now(UTC),
+    )

@@ -66,7 +66,7 @@ class LocalReader:
         self.revision = "-".join((str(TEXT_REVISION), *(engine.revision for engine in engines)))
 
     def read(
-        self, page: RenderedPage, language: str, cancel: CancelToken, sharper: Rerenderer | None = None
+        self, page: RenderedPage, language: str, cancel: CancelToken, rerenderer: Rerenderer | None = None
     ) -> PageAnswers:
         """Return the page's text, from its layer or by OCR, and a description of what was measured.
 
@@ -109,7 +109,7 @@ class LocalReader:
 
     def _read_pixels(self, page: RenderedPage, cancel: CancelToken) -> _OcrReading:
         """Have a page read by the engine that knows its script, or keep of it what was legible."""
-        with self._cache.about(page.pixels_sha256, cancel) as answers:
+        with self._cache.for_image(page.pixels_sha256, cancel) as answers:
             return self._read_with(page, answers)
 
     def _read_with(self, page: RenderedPage, answers: ImageAnswers) -> _OcrReading:
@@ -137,7 +137,12 @@ class _OcrReading:
 
 def _answer(engine: Ocr, page: RenderedPage, answers: ImageAnswers) -> tuple[Answer, bool]:
     key = answer_key(page.pixels_sha256, {"model": NAME, "revision": engine.revision, "question": QUESTION})
-    return answers.get_or_ask(key, lambda: _ask(engine, key, page))
+    found = answers.find(key)
+    if found is not None:
+        return found, True
+    answer = _ask(engine, key, page)
+    answers.save(answer)
+    return answer, False
 
 
 def _ask(engine: Ocr, key: str, page: RenderedPage) -> Answer:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -15,9 +12,9 @@ from typing import Protocol
 
 from pydantic import BaseModel
 
+from pipeline.core.child_process import ENVIRONMENT, ChildProcess, ReplyBounds, python_command
 from pipeline.core.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, SettingsError
 from pipeline.vision.ocr.rapidocr_child import OCR_REVISION
-from pipeline.vision.ocr.serving import REPLY_HEAD, REQUEST_HEAD
 from pipeline.vision.ocr.text_lines import FoundLines, TextLine
 
 SERVICE = "local reader"
@@ -27,9 +24,11 @@ PACKAGES = ("rapidocr", "onnxruntime", "cv2", "numpy")
 PAGE_SECONDS = 120.0
 #: A page of 3,000 lines has less than half of it.
 MAX_REPLY_BYTES = 4 << 20
-RAPIDOCR = (sys.executable, "-P", "-m", "pipeline.vision.ocr.rapidocr_child")
-#: Besides these the child's environment is made here: no key or token reaches it.
-_INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR", "TESSDATA_PREFIX")
+RAPIDOCR = python_command("pipeline.vision.ocr.rapidocr_child")
+#: Seconds that a child which has crashed gets to end, so that its exit status can be reported.
+_EXIT_SECONDS = 1
+#: Only these variables of our environment are passed on: no key or token reaches the child.
+_INHERITED = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TESSDATA_PREFIX")
 #: One arena keeps freed memory in one place: 0.25 GB less at the peak, and no slower (measured).
 #: onnxruntime's official builds report every session to Microsoft unless they are told not to, and leave an identifier
 #: in ~/.cache and the temporary folder.
@@ -118,7 +117,7 @@ class OcrProcess:
         self._page_seconds = page_seconds
         self._command = tuple(command)
         self._turn = threading.Lock()
-        self._child: _Child | None = None
+        self._child: ChildProcess | None = None
 
     def find_lines(self, rgb: bytes, width: int, height: int) -> FoundLines:
         """Return the lines of a picture given as raw RGB, rows top down.
@@ -130,9 +129,11 @@ class OcrProcess:
         """
         with self._turn:
             try:
-                self._child = self._child or _Child(self._command)
-                reply = self._child.ask(REQUEST_HEAD.pack(width, height), rgb, seconds=self._page_seconds)
-            except (OSError, ValueError) as error:
+                self._child = self._child or _start(self._command)
+                deadline = time.monotonic() + self._page_seconds
+                self._child.send({"width": width, "height": height}, (rgb,), deadline=deadline)
+                reply = OcrReply.model_validate_json(self._child.receive(deadline)[0])
+            except (OSError, EOFError, ValueError) as error:
                 raise self._failure(error, self._end_child()) from error
         return self._found(reply)
 
@@ -143,7 +144,8 @@ class OcrProcess:
 
     def _end_child(self) -> int | None:
         child, self._child = self._child, None
-        return child.end() if child else None
+        # A child that still runs ends itself as soon as its socket is closed.
+        return child.end(_EXIT_SECONDS).exit_code if child else None
 
     def _failure(self, error: Exception, status: int | None) -> AnswerTimeout | AnswerUnusable:
         remedy = "Run the same command again; if it stays so, the page is beyond the local reader."
@@ -167,62 +169,6 @@ class OcrProcess:
         return FoundLines(f"{self.engine}-{reply.model}" if reply.model else self.engine, reply.lines)
 
 
-class _Child:
-    """A running child and the socket to it."""
-
-    def __init__(self, command: Sequence[str]) -> None:
-        self._connection, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [*command, str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                env={name: os.environ[name] for name in _INHERITED if name in os.environ} | _OWN,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the run, which ends the child in its own time
-            )
-
-    def ask(self, *parts: bytes, seconds: float) -> OcrReply:
-        """Send a request and return the reply.
-
-        Raises:
-            TimeoutError: none came in time.
-            OSError: the child has gone.
-            ValueError: the reply makes no sense.
-        """
-        deadline = time.monotonic() + seconds
-        for part in parts:
-            self._connection.settimeout(_left(deadline))
-            self._connection.sendall(part)
-        (length,) = REPLY_HEAD.unpack(self._receive(REPLY_HEAD.size, deadline))
-        if length > MAX_REPLY_BYTES:
-            raise ValueError(f"a reply of {length} bytes")
-        return OcrReply.model_validate_json(self._receive(length, deadline))
-
-    def end(self) -> int:
-        """Kill the process if it lives, and return its exit status."""
-        self._connection.close()
-        try:
-            # One that has crashed is given a moment to say how; a closed socket ends one that lives.
-            return self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
-
-    def _receive(self, size: int, deadline: float) -> bytes:
-        received = bytearray()
-        while len(received) < size:
-            self._connection.settimeout(_left(deadline))
-            chunk = self._connection.recv(size - len(received))
-            if not chunk:
-                raise ConnectionResetError("the child has gone")
-            received += chunk
-        return bytes(received)
-
-
-def _left(deadline: float) -> float:
-    seconds = deadline - time.monotonic()
-    if seconds <= 0:
-        raise TimeoutError
-    return seconds
+def _start(command: Sequence[str]) -> ChildProcess:
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return ChildProcess(command, {**ENVIRONMENT, **inherited, **_OWN}, ReplyBounds(MAX_REPLY_BYTES))

@@ -33,7 +33,7 @@ _TURNED_SHARE = 0.5
 
 def main() -> None:
     """Serve until the parent goes. The argument is the socket's descriptor."""
-    serve(int(sys.argv[1]), load_reader, _MEMORY_MB)
+    serve(int(sys.argv[-1]), load_reader, _MEMORY_MB)
 
 
 def load_reader() -> FindLines:

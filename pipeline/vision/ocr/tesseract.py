@@ -6,15 +6,15 @@ It is a program of the system rather than a package: `apt-get install tesseract-
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from shutil import which
 
+from pipeline.core.child_process import python_command
 from pipeline.vision.ocr.process import OcrProcess
 from pipeline.vision.ocr.tesseract_child import MODELS, TESSERACT_REVISION, models_for
 
-COMMAND = (sys.executable, "-P", "-m", "pipeline.vision.ocr.tesseract_child")
+COMMAND = python_command("pipeline.vision.ocr.tesseract_child")
 _ASK_SECONDS = 20
 
 

@@ -86,8 +86,7 @@ _MARKS = dict.fromkeys(map(ord, "\u200e\u200f\u202a\u202b\u202c"))
 def main() -> None:
     """Serve until the parent goes."""
     program, *installed, descriptor = sys.argv[1:]
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    serve(int(descriptor), partial(_load, program, installed), _MEMORY_MB)
+    serve(int(descriptor), partial(_load, program, installed), _MEMORY_MB, {resource.RLIMIT_FSIZE: 0})
 
 
 def models_for(installed: Iterable[str]) -> dict[str, str]:

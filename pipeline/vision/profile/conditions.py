@@ -1,29 +1,32 @@
-"""Conditions of a profile's questions: which expressions may be written, and what they come to.
+"""The condition of a question: a small expression over facts of the page and earlier answers.
 
-What is not known is None, as in SQL: a comparison with it is not known either, and a question whose condition is not
-known is not asked. `text.language != requested` therefore holds only where the text's language could be told.
+Unknown values are None, as in SQL: a comparison with an unknown value is unknown, and a question whose condition is
+unknown is not asked. For example, `text.language != requested` holds only if the language of the text was detected.
 """
 
 from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
-
-from simpleeval import SimpleEval
 
 from pipeline.core.languages import base, detect_language
 from pipeline.core.models import LayerState, PageKind, RenderedPage
 
-#: A value that a condition can name; None where it is not known.
+#: A value that a condition can name; None if it is unknown.
 Known = str | bool | float | tuple[str, ...] | None
-#: What a name may be: a value that stands for all of its type, and, where there are only so many, all of them.
+#: The possible values of a name: one example of its type and, if there is a fixed set, all of them.
 Sample = tuple[Known, tuple[str, ...]]
 
+#: Bounds of a condition. Parsing and evaluation recurse, and the text comes from users' files.
+MAX_CHARACTERS = 2000
+MAX_DEPTH = 32
+
 REQUESTED = "requested"
-#: What is known of a page before anything is asked.
+#: Facts of a page that are known before the first question is asked.
 PAGE_NAMES: Mapping[str, Sample] = {
     "page.kind": ("scanned", tuple(kind.value for kind in PageKind)),
     "page.layer": ("none", tuple(state.value for state in LayerState)),
@@ -34,29 +37,29 @@ PAGE_NAMES: Mapping[str, Sample] = {
 
 
 def page_facts(page: RenderedPage, language: str) -> dict[str, Known]:
-    """Return the value of each of `PAGE_NAMES` for a page that is read in the language of a BCP 47 tag."""
+    """Return the value of each of `PAGE_NAMES` for a page and a requested language (BCP 47 tag)."""
     return {
         "page.kind": page.kind.value,
         "page.layer": page.facts.layer.value,
         "page.ink_share": page.facts.ink_share,
         "page.picture_share": page.facts.picture_share,
-        REQUESTED: _written(base(language)),
+        REQUESTED: _detected_name(base(language)),
     }
 
 
 def language_of(text: str) -> str | None:
-    """Return the language of an answer, as conditions compare it with `requested`; None where it cannot be told."""
+    """Return the language of an answer in the form in which conditions compare it with `requested`, or None."""
     found = detect_language(text)
-    return _written(found) if found else None
+    return _detected_name(found) if found else None
 
 
 def check_condition(expression: str, names: Mapping[str, Sample]) -> None:
-    """See to it that a condition can be evaluated, whatever its names will stand for.
+    """Check that a condition can be evaluated for all values of its names.
 
     Raises:
-        ValueError: it cannot; the message says what is wrong and, of a name, which ones are known.
+        ValueError: it cannot. The message gives the reason; for an unknown name it lists the known ones.
     """
-    tree = _parsed(expression)
+    tree = _parse(expression)
     for name in _names(tree):
         if name not in names:
             raise ValueError(f"the condition names {name!r}, which is not known there; known are {', '.join(names)}")
@@ -66,80 +69,121 @@ def check_condition(expression: str, names: Mapping[str, Sample]) -> None:
 
 
 def evaluate(expression: str, values: Mapping[str, Known]) -> bool | None:
-    """Return whether a checked condition holds; None where that cannot be told from what is known."""
-    found = _Evaluator(values).eval(expression, _parsed(expression))
+    """Return whether a checked condition holds, or None if the known values do not decide it."""
+    found = _value(_parse(expression), values)
     return None if found is None else bool(found)
 
 
-class _Evaluator(SimpleEval):  # type: ignore[misc]  # simpleeval has no types
-    """Names, constants, lists, comparisons, `and`, `or`, `not`; no calls, no arithmetic, no attributes of objects."""
-
-    def __init__(self, values: Mapping[str, Known]) -> None:
-        super().__init__(operators=_OPERATORS, functions={}, names={})
-        self._values = values
-        self.nodes: dict[type[ast.AST], Callable[[Any], object]] = {
-            ast.Expr: self._eval_expr,
-            ast.Constant: self._eval_constant,
-            ast.UnaryOp: self._eval_unaryop,
-            ast.Compare: self._eval_compare,
-            ast.BoolOp: self._eval_either,
-            ast.Name: self._eval_dotted,
-            ast.Attribute: self._eval_dotted,
-            ast.List: self._eval_several,
-            ast.Tuple: self._eval_several,
-        }
-
-    def _eval_dotted(self, node: ast.Name | ast.Attribute) -> Known:
-        return self._values.get(ast.unparse(node))
-
-    def _eval_several(self, node: ast.List | ast.Tuple) -> list[object]:
-        return [self._eval(element) for element in node.elts]
-
-    def _eval_either(self, node: ast.BoolOp) -> bool | None:
-        """What decides wins; else what is not known makes the whole unknown."""
-        decisive = isinstance(node.op, ast.Or)
-        found = [self._eval(value) for value in node.values]
-        if any(value is not None and bool(value) is decisive for value in found):
-            return decisive
-        return None if None in found else not decisive
+def _value(node: ast.expr, values: Mapping[str, Known]) -> object:
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.Name() | ast.Attribute():
+            return values.get(ast.unparse(node))
+        case ast.List(elts=elements) | ast.Tuple(elts=elements):
+            return [_value(element, values) for element in elements]
+        case ast.UnaryOp(operand=operand):
+            return _negate(_value(operand, values))
+        case ast.BoolOp(op=operation, values=operands):
+            return _combine([_value(part, values) for part in operands], decisive=isinstance(operation, ast.Or))
+        case ast.Compare():
+            return _compare(node, values)
+    raise AssertionError(f"{type(node).__name__} is in _ALLOWED and is not evaluated")
 
 
-def _written(language: str) -> str:
+def _negate(value: object) -> bool | None:
+    return None if value is None else not value
+
+
+def _combine(values: Sequence[object], *, decisive: bool) -> bool | None:
+    """Combine by `or` (decisive: True) or `and` (False). A decisive value wins over unknown ones."""
+    if any(value is not None and bool(value) is decisive for value in values):
+        return decisive
+    return None if None in values else not decisive
+
+
+def _compare(node: ast.Compare, values: Mapping[str, Known]) -> bool | None:
+    """Evaluate a comparison. A chain such as `0 < x <= 1` is the `and` of its pairs."""
+    sides = pairwise(_value(side, values) for side in (node.left, *node.comparators))
+    results = [
+        None if left is None or right is None else _COMPARISONS[type(operation)](left, right)
+        for operation, (left, right) in zip(node.ops, sides, strict=True)
+    ]
+    return _combine(results, decisive=False)
+
+
+_COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda left, right: left in right,
+    ast.NotIn: lambda left, right: left not in right,
+}
+_ALLOWED = (
+    *(ast.Expr, ast.Name, ast.Attribute, ast.List, ast.Tuple, ast.Load),
+    *(ast.UnaryOp, ast.Not, ast.BoolOp, ast.boolop, ast.Compare, *_COMPARISONS),
+)
+#: Names of common parts that are refused. The others are named by their class in `ast`.
+_REFUSED: Mapping[type[ast.AST], str] = {
+    ast.Call: "a call",
+    ast.BinOp: "arithmetic",
+    ast.USub: "a minus sign",
+    ast.Subscript: "an index",
+    ast.JoinedStr: "an f-string",
+    ast.IfExp: "if … else",
+    ast.Lambda: "lambda",
+    ast.ListComp: "a comprehension",
+    ast.SetComp: "a comprehension",
+    ast.DictComp: "a comprehension",
+    ast.GeneratorExp: "a comprehension",
+    ast.NamedExpr: "an assignment",
+    ast.Assign: "an assignment",
+    ast.Is: "is",
+    ast.IsNot: "is not",
+}
+#: The language detector reports both written forms of Norwegian as one language.
+_NORWEGIAN = {"nb": "no", "nn": "no"}
+
+
+def _detected_name(language: str) -> str:
     return _NORWEGIAN.get(language, language)
 
 
-def _known(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool | None]:
-    return lambda left, right: None if left is None or right is None else compare(left, right)
-
-
-_OPERATORS = {
-    ast.Eq: _known(operator.eq),
-    ast.NotEq: _known(operator.ne),
-    ast.Lt: _known(operator.lt),
-    ast.LtE: _known(operator.le),
-    ast.Gt: _known(operator.gt),
-    ast.GtE: _known(operator.ge),
-    ast.In: _known(lambda left, right: left in right),
-    ast.NotIn: _known(lambda left, right: left not in right),
-    ast.Not: lambda value: None if value is None else not value,
-}
-#: The detector calls most of both by the name of the two together.
-_NORWEGIAN = {"nb": "no", "nn": "no"}
-_NODES = (*_Evaluator({}).nodes, ast.Load, ast.boolop, ast.unaryop, ast.cmpop)
-
-
 @lru_cache(maxsize=256)
-def _parsed(expression: str) -> ast.Expr:
+def _parse(expression: str) -> ast.expr:
+    """Return the tree of a condition that consists of allowed parts only."""
+    if len(expression) > MAX_CHARACTERS:
+        raise ValueError(f"the condition has {len(expression)} characters; at most {MAX_CHARACTERS} are allowed")
     try:
         (statement,) = ast.parse(expression.strip()).body
-    except (SyntaxError, ValueError):
-        raise ValueError(f"the condition {expression!r} is no expression") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ValueError(f"the condition {expression!r} is not an expression") from None
+    if _depth(statement) > MAX_DEPTH:
+        raise ValueError(f"the condition {expression!r} is nested more than {MAX_DEPTH} levels deep")
     for node in ast.walk(statement):
-        unfit = isinstance(node, ast.unaryop | ast.cmpop) and type(node) not in _OPERATORS
-        if unfit or not isinstance(node, _NODES):
-            raise ValueError(f"the condition {expression!r} may compare, and use and, or, not; nothing else")
+        if not _is_allowed(node):
+            refused = _REFUSED.get(type(node), type(node).__name__)
+            allowed = "may compare, and use and, or, not; nothing else"
+            raise ValueError(f"the condition {expression!r} {allowed}: {refused} is not allowed")
     assert isinstance(statement, ast.Expr)
-    return statement
+    return statement.value
+
+
+def _is_allowed(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant):
+        return node.value is None or isinstance(node.value, str | int | float)
+    return isinstance(node, _ALLOWED)
+
+
+def _depth(tree: ast.AST) -> int:
+    """Return the number of levels of a tree, without recursion."""
+    depth, level = 0, [tree]
+    while level:
+        depth, level = depth + 1, [child for node in level for child in ast.iter_child_nodes(node)]
+    return depth
 
 
 def _names(node: ast.AST) -> Iterator[str]:
@@ -151,9 +195,9 @@ def _names(node: ast.AST) -> Iterator[str]:
 
 
 def _require_comparable(node: ast.Compare, names: Mapping[str, Sample]) -> None:
-    """Refuse what would never hold: values of different types, and words that a name is never equal to."""
+    """Refuse a comparison that never holds: of different types, or with a word outside a name's fixed set."""
     try:
-        _Evaluator({name: sample for name, (sample, _) in names.items()}).eval("", node)
+        _compare(node, {name: sample for name, (sample, _) in names.items()})
     except TypeError as error:
         raise ValueError(f"{ast.unparse(node)!r} cannot be compared: {error}") from None
     words = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)]

@@ -27,8 +27,8 @@ def parse_answer(text: str, question: Question) -> Parsed | None:
     return _PARSERS[question.kind](text, question)
 
 
-def told(text: str, question: Question) -> dict[str, Known]:
-    """Return what conditions can name of a question, by what it was answered with."""
+def condition_values(text: str, question: Question) -> dict[str, Known]:
+    """Return the values that an answer gives to the names of conditions."""
     if question.kind is AnswerKind.TEXT:
         return {question.name: text, f"{question.name}.language": language_of(text)}
     return {question.name: parse_answer(text, question)}

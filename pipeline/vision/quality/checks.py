@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from pipeline.core.languages import SCRIPT_MIN_SHARE, is_in_language, script_share
-from pipeline.vision.quality.cleanup import without_wrapping
+from pipeline.vision.quality.cleanup import clean_answer
 from pipeline.vision.quality.refusals import is_refusal
 from pipeline.vision.quality.repetition import repetition
 from pipeline.vision.quality.tokens import TOKEN, letters, terms
@@ -116,7 +116,7 @@ class Checked:
 
 def check(content: str, context: Context) -> Checked:
     """Clean an answer and look at it in every way that its kind allows."""
-    text, said_empty = cleaned(content, context.empty_answer, context.layer_text)
+    text, said_empty = clean_answer(content, context.empty_answer, context.layer_text)
     verbatim = context.kind is AnswerType.VERBATIM
     agreement = overlap(text, context.layer_text) if verbatim and context.layer_text is not None else None
     disagrees = agreement is not None and disagrees_with_layer(text, context.layer_text or "", agreement)
@@ -147,16 +147,6 @@ def check(content: str, context: Context) -> Checked:
         repetition=0.0 if repeats is None else repeats.share,
         agreement=agreement,
     )
-
-
-def cleaned(content: str, empty_answer: str | None, layer_text: str | None = None) -> tuple[str, bool]:
-    """Return an answer without what models put around it, and whether it is the agreed word for nothing, then "".
-
-    Small models add a full stop, quotes or capitals of their own to that word.
-    """
-    text = without_wrapping(content, layer_text)
-    said_empty = empty_answer is not None and letters(text) == letters(empty_answer)
-    return "" if said_empty else text, said_empty
 
 
 def is_cut_off(context: Context) -> bool:

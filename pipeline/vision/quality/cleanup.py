@@ -1,4 +1,4 @@
-"""Takes off what models put around an answer: code fences, and preambles such as "Here is the text:"."""
+"""Removes the wrapping of an answer: code fences, and preambles such as "Here is the text:"."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CONSENT = re.compile(
     r"|물론(?:입니다|이죠)?|네)[!.,。！，、،]\s*",
     re.IGNORECASE,
 )
-#: One line that says what comes next: a word that points, the name of what was asked for, a colon.
+#: One line that announces the answer: a pointing word, the name of the requested content, a colon.
 _PREAMBLE = re.compile(
     r"\A(?=[^\n:：]{0,40}?(?:\bhere(?:'s|’s| is| are)|\bbelow is|\bthe following|\bthis is the"
     r"|\bthe (?:full )?text (?:in|from|of|on)"
@@ -35,13 +35,23 @@ _PREAMBLE = re.compile(
 )
 
 
-def without_wrapping(content: str, layer_text: str | None = None) -> str:
-    """Return an answer without a code fence around it and without a preamble such as "Here is the text:".
+def clean_answer(content: str, empty_answer: str | None, layer_text: str | None = None) -> tuple[str, bool]:
+    """Return an answer without fence and preamble, and whether it is the agreed word for an empty answer, then "".
 
-    What reads like a preamble and is in the page's layer is the page's own.
+    Small models add a full stop, quotes or capitals of their own to that word.
+    """
+    text = _strip_wrapping(content, layer_text)
+    is_empty = empty_answer is not None and letters(text) == letters(empty_answer)
+    return "" if is_empty else text, is_empty
+
+
+def _strip_wrapping(content: str, layer_text: str | None) -> str:
+    """Remove a code fence around an answer and a preamble such as "Here is the text:".
+
+    A beginning that also occurs in the page's text layer is part of the page and stays.
     """
     text = content.strip()
-    rest = _without_preamble(text)
+    rest = _strip_preamble(text)
     if rest != text and not _is_in(text[: len(text) - len(rest)], layer_text):
         text = rest
     if fenced := _FENCED.match(text):
@@ -49,7 +59,7 @@ def without_wrapping(content: str, layer_text: str | None = None) -> str:
     return text
 
 
-def _without_preamble(text: str) -> str:
+def _strip_preamble(text: str) -> str:
     consent = _CONSENT.match(text)
     rest = text[consent.end() :] if consent else text
     if preamble := _PREAMBLE.match(rest):

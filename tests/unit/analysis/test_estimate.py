@@ -15,7 +15,7 @@ from pipeline.core.errors import RenderTimeout
 from pipeline.core.models import Answer, Collection, RenderedCrop, RenderedPage
 from pipeline.documents.passwords import Passwords
 from pipeline.pages.recipe import Recipe, Request
-from pipeline.vision.endpoint.asking import Model, Models, PromptRequest, asked_key
+from pipeline.vision.endpoint.asking import Model, Models, PromptRequest, request_key
 from pipeline.vision.endpoint.cost import NO_COST, Cost
 from pipeline.vision.profile import Profile, load_profile, parse_profile
 from support.readings import NOW, full_reading
@@ -65,7 +65,7 @@ def no_crops(_bands: int) -> tuple[RenderedCrop, ...]:
 def answer(archive: Archive, page: RenderedPage, name: str, content: str, model: Model = MODEL) -> None:
     (question,) = [question for question in TREE.questions if question.name == name]
     asked = PromptRequest(name, question.prompt_in("en"), question.language_in("en"), question.max_tokens)
-    key = asked_key(model.name, model.revision, page.pixels_sha256, asked)
+    key = request_key(model.name, model.revision, page.pixels_sha256, asked)
     archive.save_answer(Answer(key=key, question=name, model=model.name, content=content, asked_at=NOW))
 
 
@@ -106,9 +106,9 @@ def test_of_a_dense_page_those_parts_are_asked_for_that_are_missing(
     page = rendered_page(1)
     page = replace(page, facts=replace(page.facts, glyph_px=3.5))
     parts = {1: "1" * 64, 2: "2" * 64}
-    asked = MODEL.asked(question, "en")
+    asked = MODEL.request(question, "en")
     for number in answered:
-        key = asked_key(MODEL.name, MODEL.revision, page.pixels_sha256, asked, parts[number])
+        key = request_key(MODEL.name, MODEL.revision, page.pixels_sha256, asked, parts[number])
         archive.save_answer(Answer(key=key, question="text", model=MODEL.name, content="a line", asked_at=NOW))
 
     def crops(bands: int) -> tuple[RenderedCrop, ...]:
@@ -124,7 +124,7 @@ def test_a_dense_page_that_cannot_be_shown_in_parts_is_asked_about_as_a_whole(ar
     page = rendered_page(1)
     page = replace(page, facts=replace(page.facts, glyph_px=3.5))
     description = next(question for question in profile.questions if question.name == "description")
-    key = asked_key(MODEL.name, MODEL.revision, page.pixels_sha256, MODEL.asked(description, "en"))
+    key = request_key(MODEL.name, MODEL.revision, page.pixels_sha256, MODEL.request(description, "en"))
     archive.save_answer(Answer(key=key, question="description", model=MODEL.name, content="A page.", asked_at=NOW))
 
     def crops(_bands: int) -> tuple[RenderedCrop, ...]:

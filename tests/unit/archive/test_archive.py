@@ -1,3 +1,4 @@
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ import pytest
 from pipeline.archive import Archive, Store
 from pipeline.core.errors import RevisionTaken, ServiceRefused
 from pipeline.core.models import Answer, Collection, Deletion
+from support.readings import full_reading
 
 LOCATIONS = ["local", "memory"]
 
@@ -134,3 +136,13 @@ def test_an_answer_that_is_there_stays(store: Store) -> None:
 
     assert archive.answer("ab12-0f") == first
     assert archive.answer("ffff-0f") is None
+
+
+def test_a_reading_of_an_earlier_version_is_read_without_the_field_that_is_gone(store: Store) -> None:
+    reading = full_reading()
+    assert reading.model is not None
+    archived = reading.model_dump(mode="json")
+    archived["model"]["twin"] = "works:d:00001"
+    store.put(f"readings/works/{'d' * 64}/2.1.json", json.dumps(archived).encode())
+
+    assert Archive(store).reading("works", "d" * 64, 2, 1) == reading

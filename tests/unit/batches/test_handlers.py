@@ -67,7 +67,7 @@ class InstantReader:
         self._lock = threading.Lock()
 
     def read(
-        self, page: RenderedPage, language: str, cancel: CancelToken, sharper: Rerenderer | None = None
+        self, page: RenderedPage, language: str, cancel: CancelToken, rerenderer: Rerenderer | None = None
     ) -> PageAnswers:
         with self._lock:
             self.read_pages[page.pixels_sha256] += 1

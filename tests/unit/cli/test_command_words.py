@@ -10,8 +10,8 @@ import pytest
 from pipeline.batches.progress import BatchProgress
 from pipeline.cli.enqueue import outermost
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.failures import csv_cell, write_csv
-from pipeline.cli.repair import ranges
+from pipeline.cli.failures import write_csv
+from pipeline.cli.output import csv_cell, ranges
 from pipeline.cli.status_data import outcome, pages_left
 from pipeline.search import FailedPage
 from support.readings import full_batch

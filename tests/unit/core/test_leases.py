@@ -112,7 +112,7 @@ def test_a_wait_for_anothers_answer_can_be_stopped(tmp_path: Path) -> None:
     assert lease is not None
     with lease:
         threading.Timer(0.1, cancel.stop).start()
-        with pytest.raises(Stopped, match="someone else asks about the same image"):
+        with pytest.raises(Stopped, match="another caller asks about the same image"):
             get_or_ask(AnswerCache(AnswersInMemory(), FileLeases(tmp_path)), "key", answer, cancel)
 
 
@@ -147,8 +147,12 @@ def test_all_that_is_asked_about_an_image_needs_one_lease_and_what_is_there_none
     cache = AnswerCache(AnswersInMemory(), leases)
 
     def ask_twice() -> list[bool]:
-        with cache.about("image", CancelToken()) as answers:
-            return [answers.get_or_ask(key, lambda key=key: answer(key=key))[1] for key in ("first", "second")]
+        found = []
+        with cache.for_image("image", CancelToken()) as answers:
+            for key in ("first", "second"):
+                found.append(answers.find(key) is not None)
+                answers.save(answer(key=key))
+        return found
 
     assert ask_twice() == [False, False]
     assert leases.taken == 1

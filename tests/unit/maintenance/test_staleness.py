@@ -83,20 +83,6 @@ def test_a_page_without_a_model_is_a_fallback_only_where_there_is_one_now() -> N
     assert reasons_of(read, local) == ()
 
 
-def test_a_page_by_its_twin_is_stale_where_the_distance_is_another_now_and_others_are_not() -> None:
-    near = replace(TODAY, twin_distance=3)
-    by = reading().model
-    assert by is not None
-    taken = reading(
-        model=by.model_copy(update={"twin": "works:d:00001"}), fingerprint=near.fingerprint("d" * 64, 2, by_twin=True)
-    )
-
-    assert reasons_of(taken, near) == ()
-    assert reasons_of(taken, TODAY) == (Reason.TWIN,)
-    assert reasons_of(taken, replace(near, language="de")) == (Reason.LANGUAGE, Reason.TWIN)
-    assert reasons_of(reading(), near) == ()
-
-
 def test_a_failed_page_is_stale_whatever_it_failed_for() -> None:
     assert reasons_of(reading(status=PageStatus.FAILED, model=None), TODAY) == (Reason.FAILED,)
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
-from pipeline.cli.app import app
+from pipeline.cli.app import RootGroup
 from pipeline.cli.exits import ExitCode
+from pipeline.cli.lazy import load_command
 from pipeline.core.errors import OutcomeError
 from pipeline.core.settings import PREFIX, Settings
 from support.mappings import mapped
@@ -26,7 +26,8 @@ def commands() -> Iterator[tuple[str, object]]:
         for word, sub in (inner or {}).items():
             yield from below(f"{name} {word}", sub)
 
-    yield from below("pagesight", get_command(app))
+    for entry in RootGroup.entries():
+        yield from below(f"pagesight {entry.name}", load_command(entry.name))
 
 
 COMMANDS = sorted(commands(), key=lambda named: named[0])

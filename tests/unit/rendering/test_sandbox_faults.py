@@ -184,7 +184,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 LIAR = """
 import json, os, socket, struct, sys
-s = socket.socket(fileno=int(sys.argv[2]))
+s = socket.socket(fileno=int(sys.argv[-1]))
 def reply(header, payload=b"", size=None):
     s.sendall(struct.pack("!II", len(header), len(payload) if size is None else size) + header + payload)
 def wait():

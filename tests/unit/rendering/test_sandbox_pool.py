@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
-from pipeline.core.errors import CorruptFile, RenderCrashed, Stopped
+from pipeline.core.errors import CorruptFile, Stopped
 from pipeline.core.models import MediaType
 from pipeline.core.retry import CancelToken
 from pipeline.rendering.host.pool import SandboxPool
@@ -69,21 +69,6 @@ def test_a_closed_pool_opens_nothing(pool: SandboxPool) -> None:
     pool.close()
     with pytest.raises(ValueError, match="closed"):
         render(pool, hello(), MediaType.PDF)
-
-
-def test_page_images_are_compared_where_they_differ_most(pool: SandboxPool) -> None:
-    plain = Image.new("RGB", (300, 400), "white")
-    marked = plain.copy()
-    marked.paste("#d01020", (150, 200, 156, 206))
-    first, second = (encoded(picture, "JPEG", quality=90) for picture in (plain, marked))
-
-    assert pool.difference(first, first) == 0
-    assert pool.difference(first, second) > 200
-    with pytest.raises(CorruptFile, match="pixels"):
-        pool.difference(first, encoded(plain.resize((301, 400)), "JPEG"))
-    with pytest.raises(RenderCrashed):
-        pool.difference(first, second[: len(second) // 2])
-    assert pool.difference(second, first) == pool.difference(first, second)
 
 
 def test_threads_share_the_pool_and_wait_for_their_turn(pool: SandboxPool) -> None:

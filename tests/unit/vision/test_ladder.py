@@ -18,7 +18,8 @@ from pipeline.core.retry import CancelToken
 from pipeline.vision.endpoint.asking import Asker, Model, Models
 from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.limits import LocalLimiter
-from pipeline.vision.model.model_reader import EscalationPolicy, ModelReader
+from pipeline.vision.model.conversation import EscalationPolicy
+from pipeline.vision.model.model_reader import ModelReader
 from pipeline.vision.ocr.local_reader import LocalReader
 from pipeline.vision.ocr.process import SERVICE as OCR_SERVICE
 from pipeline.vision.ocr.text_lines import FoundLines, TextLine
@@ -160,7 +161,7 @@ def read(
     store: AnswersInMemory | None = None,
     ocr: OcrThatReads | None = None,
     profile: Profile | None = None,
-    **again: Any,
+    **policy: Any,
 ) -> tuple[PageAnswers, Endpoint]:
     """Have a page read in German by the model at this endpoint."""
     endpoint = Endpoint(answers)
@@ -179,7 +180,7 @@ def read(
         Asker(client, LocalLimiter(4), revision="1", waits_seconds=(0.0,)),
         cache,
         profile or load_profile(),
-        again=EscalationPolicy(ocr=LocalReader(cache, ocr) if ocr else None, **again),
+        policy=EscalationPolicy(ocr=LocalReader(cache, ocr) if ocr else None, **policy),
     )
     return reader.read(page or letter_page(), "de", CancelToken(), source or Source()), endpoint
 

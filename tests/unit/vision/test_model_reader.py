@@ -20,7 +20,7 @@ from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.limits import LocalLimiter
 from pipeline.vision.model.model_reader import ModelReader
 from pipeline.vision.profile import Profile, load_profile
-from pipeline.vision.quality.checks import cleaned
+from pipeline.vision.quality.cleanup import clean_answer
 from support.vision import AnswersInMemory, answer_cache, model_reader, rendered_page
 
 Reply = httpx.Response | type[httpx.RequestError]
@@ -292,7 +292,7 @@ def test_threads_that_want_the_same_ask_once() -> None:
     ],
 )
 def test_an_answer_is_cleaned_of_fences_and_of_the_word_for_nothing(content: str, text: str) -> None:
-    assert cleaned(content, "NO TEXT")[0] == text
+    assert clean_answer(content, "NO TEXT")[0] == text
 
 
 def test_what_answers_have_cost_counts_towards_the_minute() -> None:

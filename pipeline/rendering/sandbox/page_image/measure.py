@@ -1,6 +1,6 @@
 """What can be told of a page image without understanding it: ink, blankness, colours, a perceptual hash.
 
-All functions but `largest_difference` take the page image reduced to about a third of its sides; none needs numpy.
+All functions take the page image reduced to about a third of its sides; none needs numpy.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import colorsys
 import math
 from functools import lru_cache
-from typing import cast
 
 from PIL import Image, ImageChops, ImageFilter
 
@@ -74,15 +73,6 @@ def difference_hash(small: Image.Image) -> str:
     cells = small.resize((9, 8), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L").tobytes()
     bits = (cells[9 * row + column] > cells[9 * row + column + 1] for row in range(8) for column in range(8))
     return f"{sum(1 << (63 - place) for place, bit in enumerate(bits) if bit):016x}"
-
-
-def largest_difference(first: Image.Image, second: Image.Image) -> int:
-    """Return by how many levels of 255 two pictures of one size and mode RGB differ where they differ most.
-
-    Averaged over 3 x 3 pixels, so that grain counts less than the stroke of a letter.
-    """
-    blurred = ImageChops.difference(first, second).filter(ImageFilter.BoxBlur(1))
-    return max(highest for _, highest in cast(tuple[tuple[int, int], ...], blurred.getextrema()))
 
 
 def colour_names(small: Image.Image) -> tuple[str, ...]:

@@ -1,0 +1,100 @@
+"""`pagesight archive`: check whether the archive, or a copy of it, is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from pipeline.cli.exits import ErrorReportingGroup, ExitCode
+from pipeline.cli.options import Json
+from pipeline.cli.output import plain, print_json, printable, stderr, stdout
+from pipeline.core.settings import load
+from pipeline.maintenance.archive_check import ArchiveCounts, ArchiveFinding, findings
+from pipeline.services import open_archive
+
+CHECK_EXAMPLES = """
+**Examples**
+
+`pagesight archive check` · list every file that is missing or damaged
+
+`pagesight archive check --copy /mnt/backup/archive` · check a backup before you need it
+
+`pagesight archive check --json | jq '.findings[].name'`
+
+Exit codes: 0 complete, 1 something is missing or damaged, 2 usage or settings, 3 the archive cannot be read.
+"""
+
+app = typer.Typer(
+    cls=ErrorReportingGroup,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="The archive: page images, answers and readings.",
+)
+
+
+@app.callback()
+def _root() -> None:
+    pass
+
+
+@app.command("check", epilog=CHECK_EXAMPLES)
+def check(
+    copy: Annotated[
+        str | None,
+        typer.Option(
+            "--copy",
+            metavar="URL",
+            help="Check a copy of the archive: a folder, or the URL of a bucket.",
+            show_default="PAGESIGHT_ARCHIVE",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check that the archive is complete: every reading is readable, and every file that a reading names exists."""
+    settings = load()
+    archive = open_archive(settings.model_copy(update={"archive": copy}) if copy else settings)
+    counts = ArchiveCounts()
+    with _progress() as progress:
+        task = progress.add_task("archive", total=None)
+        found = findings(archive, counts, lambda: progress.advance(task))
+        if as_json:
+            listed = [asdict(finding) for finding in found]
+            print_json({"archive": {"location": archive.url, **asdict(counts)}, "findings": listed})
+        else:
+            _print(found, counts)
+    raise typer.Exit(ExitCode.SOME_FAILED if counts.findings else ExitCode.OK)
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("archive"), TextColumn("{task.completed} documents and sources"), TimeElapsedColumn())
+    return Progress(*columns, console=stderr(), disable=not stderr().is_terminal)
+
+
+def _print(found: Iterator[ArchiveFinding], counts: ArchiveCounts) -> None:
+    """Print each finding as soon as it is found, then the totals."""
+    for finding in found:
+        stdout().print(_line(finding))
+    stdout().print(
+        plain(
+            f"Checked {counts.documents} documents, {counts.pages} pages and {counts.sources} sources: "
+            f"{_outcome(counts)}."
+        )
+    )
+
+
+def _line(finding: ArchiveFinding) -> Text:
+    page = f"  page {finding.page} of {finding.document}" if finding.document else ""
+    return Text.assemble(
+        (f"{finding.flaw}  ", "yellow"), printable(finding.name), (f"  {printable(finding.collection)}{page}", "dim")
+    )
+
+
+def _outcome(counts: ArchiveCounts) -> str:
+    if not counts.collections:
+        return "the archive is empty"
+    return f"{counts.findings} missing or damaged" if counts.findings else "the archive is complete"

@@ -1,0 +1,79 @@
+"""`pagesight retry`: enqueue again what failed."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.fleet import PUBLISH_SECONDS, open_fleet, project_batch
+from pipeline.cli.lookup import require_collection, require_error_class
+from pipeline.cli.options import BatchFilter, CollectionFilter, DocumentFilter, ErrorFilter, Json, PageFilter
+from pipeline.cli.output import batch_json, plain, print_json, stderr, stdout
+from pipeline.core.models import BatchEntry, Lane
+from pipeline.core.retry import CancelToken
+from pipeline.core.settings import load
+from pipeline.services import open_archive, open_index
+
+EXAMPLES = """
+**Examples**
+
+`pagesight retry` · everything that failed, whatever the reason
+
+`pagesight retry --error quarantined --lane backfill`
+
+`pagesight retry --batch 20261124T065448-612691 --collection works`
+
+Only the pages that failed are worked again, not their documents.
+Exit codes: 0 (also where nothing failed), 2 usage or settings, 3 Elasticsearch or Redis refuses or is away.
+"""
+
+
+def retry(
+    collection: CollectionFilter = None,
+    batch: BatchFilter = None,
+    error: ErrorFilter = None,
+    document: DocumentFilter = None,
+    page: PageFilter = None,
+    lane: Annotated[Lane, typer.Option("--lane", help="How soon, among what else is queued.")] = Lane.NORMAL,
+    as_json: Json = False,
+) -> None:
+    """Enqueue the pages and files that failed, in a batch for each collection."""
+    from workers.recovery.retry import Selection
+    from workers.recovery.retry import retry as enqueue_failures
+
+    require_error_class(error)
+    settings = load()
+    archive = open_archive(settings)
+    require_collection(archive, collection)
+    fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
+    fleet.lanes.epoch()  # a Redis that is away is noticed before anything is begun
+    chosen = _Chosen()
+    with closing(open_index(settings)) as index:
+        selection = Selection(collection, batch, error, document, page)
+        begun = enqueue_failures(fleet, archive, index, selection, settings, lane=lane, chosen=chosen.add)
+    for new in begun:
+        project_batch(archive, settings, new)
+    if as_json:
+        print_json({"batches": [batch_json(new) for new in begun], "pages": chosen.pages, "files": chosen.files})
+        return
+    if not begun:
+        stdout().print("Nothing that failed matches.")
+        return
+    stdout().print(plain(f"{chosen.pages} pages and {chosen.files} whole files are tried again:"))
+    for new in begun:
+        stdout().print(plain(f"{new.id}  {new.collection}"))
+        stderr().print(plain(f"Follow it with `pagesight status {new.id} --watch`.", "dim"))
+
+
+class _Chosen:
+    """Counts what is tried again."""
+
+    def __init__(self) -> None:
+        self.pages = 0
+        self.files = 0
+
+    def add(self, entry: BatchEntry) -> None:
+        self.pages += len(entry.pages or ())
+        self.files += entry.pages is None

@@ -1,0 +1,116 @@
+"""`pagesight show`: a document or a page, with everything that is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from pipeline.archive import Archive
+from pipeline.cli.lookup import find_document
+from pipeline.cli.options import CollectionFilter, Json
+from pipeline.cli.output import one_line, plain, print_json, rows, stdout, table
+from pipeline.core.errors import SettingsError
+from pipeline.core.settings import load
+from pipeline.services import open_archive, open_index
+
+EXAMPLES = """
+**Examples**
+
+`pagesight show annual-report.pdf` · a document by a part of its name
+
+`pagesight show annual-report.pdf:3` · one page, with everything that is known of it
+
+`pagesight show 9f86d081 --json` · by the beginning of its id
+
+Exit codes: 0, 2 no or more than one such document, 3 the cluster refuses or is away.
+"""
+
+
+def show(
+    place: Annotated[
+        str, typer.Argument(metavar="DOCUMENT[:PAGE]", help="The beginning of an id, or a part of a name or path.")
+    ],
+    collection: CollectionFilter = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is known of a document or a page, and where the page image lies."""
+    settings = load()
+    term, page = _split(place)
+    archive = open_archive(settings)
+    with closing(open_index(settings)) as index:
+        document = find_document(index, term, collection)
+        pages = index.queries.document_pages(
+            document["document"]["id"], collection=document["collection"], page_number=page
+        )
+        records = [_with_location(record, archive) for record in pages]
+    if page is not None and not records:
+        raise SettingsError(
+            f"the document has no page {page}", remedy="Page numbers begin with 1; see `pagesight show`."
+        )
+    if as_json:
+        print_json({"document": document, "pages": records})
+    elif page is None:
+        _print_document(document, records)
+    else:
+        for key, value in _flattened(records[0]):
+            stdout().print(Text.assemble((f"{key}: ", "bold"), plain(value)))
+
+
+def _split(place: str) -> tuple[str, int | None]:
+    term, colon, page = place.rpartition(":")
+    return (term, int(page)) if colon and term and page.isdecimal() else (place, None)
+
+
+def _with_location(record: dict[str, Any], archive: Archive) -> dict[str, Any]:
+    image = record.get("image")
+    if image is None:
+        return record
+    locations = {
+        "location": archive.image_location(image["key"]),
+        "thumbnail_location": archive.image_location(image["thumbnail_key"]),
+    }
+    return record | {"image": image | locations}
+
+
+def _print_document(document: dict[str, Any], records: list[dict[str, Any]]) -> None:
+    facts = document["document"]
+    console = stdout()
+    console.print(
+        Text.assemble((plain(facts["name"]).plain, "bold"), f"  {document['collection']}  {document['status']}")
+    )
+    for path in facts.get("path", ()):
+        console.print(plain(f"  {path}", "dim"))
+    console.print(plain(f"  id {facts['id']}", "dim"))
+    grid = table("page", "status", "read by", "description or text")
+    console.print(
+        rows(
+            grid,
+            (
+                (
+                    record["page"]["number"],
+                    record["status"],
+                    record.get("model", {}).get("name"),
+                    one_line(_first_words(record), 90),
+                )
+                for record in records
+            ),
+        )
+    )
+
+
+def _first_words(record: dict[str, Any]) -> str:
+    error = record.get("error")
+    return str(error["message"] if error else record.get("description") or record.get("text") or "")
+
+
+def _flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, object]]:
+    if not isinstance(value, dict):
+        yield prefix, value
+        return
+    for key, entry in value.items():
+        if not (prefix == "" and key == "i18n"):  # copies for the analyzers
+            yield from _flattened(entry, f"{prefix}.{key}" if prefix else key)

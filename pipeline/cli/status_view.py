@@ -1,0 +1,357 @@
+"""What `status` shows: one snapshot as tables, as a line or as JSON, once or until everything has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from pipeline.archive import Archive
+from pipeline.batches.budget import is_out_of_budget, remedy
+from pipeline.cli.exits import ExitCode
+from pipeline.cli.output import (
+    batch_json,
+    counted,
+    fleet_json,
+    one_line,
+    plain,
+    print_error,
+    printable,
+    rows,
+    stderr,
+    table,
+)
+from pipeline.cli.progress import LINE_SECONDS
+from pipeline.cli.status_data import (
+    RECENT_BATCHES,
+    BatchStatus,
+    Indexed,
+    Queues,
+    StatusCollector,
+    Unreachable,
+    outcome,
+    queues_json,
+    recent_batches,
+    seconds_since,
+)
+from pipeline.core.errors import ServiceRefused, SettingsError
+from pipeline.core.models import Allowance, Batch, BudgetReservation, DocumentStatus, FleetState, PageStatus
+
+if TYPE_CHECKING:
+    from workers.redis.heartbeats import WorkerInfo
+
+
+#: How often `--watch` looks, and the most of its time that it looks: batches of a million files take longer to read.
+WATCH_SECONDS = 1.0
+
+WATCH_SHARE = 0.2
+
+#: How often `--watch` asks Elasticsearch for its totals.
+INDEXED_SECONDS = 10.0
+
+#: Characters of a service's own words in a table.
+CAUSE_CHARACTERS = 160
+
+
+def follow_batch(archive: Archive, onlooker: StatusCollector, batch_id: str) -> ExitCode:
+    """Show how a batch stands until it has ended, and return the exit code of its outcome."""
+    view = StatusView(archive, onlooker, batch_id, None)
+    return follow(view) or view.look().code()
+
+
+@dataclass(frozen=True, slots=True)
+class StatusSnapshot:
+    """Everything that `status` shows, at one moment."""
+
+    batch: BatchStatus | None
+    """The one that was asked for."""
+    open: list[BatchStatus]
+    recent: list[Batch]
+    fleet: FleetState
+    queues: Queues | None
+    indexed: Indexed | None
+    away: Unreachable
+    archive_url: str
+
+    @property
+    def standings(self) -> list[BatchStatus]:
+        """The batches that are looked at."""
+        return [self.batch] if self.batch else self.open
+
+    def code(self) -> ExitCode:
+        """Return the exit code of who saw this."""
+        if self.batch is not None and self.batch.ended:
+            return outcome(self.batch.batch)
+        if self.fleet.state == "halted" or self.away.errors:
+            return ExitCode.REFUSED
+        return ExitCode.OK
+
+    def json(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        shared = {"fleet": fleet_json(self.fleet), **queues_json(self.queues), "away": self.away.json()}
+        if self.batch is not None:
+            return self.batch.json() | shared
+        indexed = self.indexed
+        return {
+            "elasticsearch": indexed.health if indexed else None,
+            "archive": self.archive_url,
+            **shared,
+            "documents": indexed.documents if indexed else None,
+            "pages": indexed.pages if indexed else None,
+            "open": [standing.json() for standing in self.open],
+            "batches": [batch_json(batch) for batch in self.recent],
+        }
+
+    def shown(self) -> Iterator[RenderableType]:
+        """Yield tables for people."""
+        if self.batch is not None:
+            yield rows(table("batch " + self.batch.batch.id, ""), [*_batch_facts(self.batch), *self._fleet_facts()])
+            return
+        indexed = self.indexed
+        facts: list[tuple[object, object]] = [
+            ("elasticsearch", indexed.health if indexed else Text("away", "bold red")),
+            ("archive", self.archive_url),
+            *self._fleet_facts(),
+        ]
+        if indexed:
+            facts += [("documents", counted(indexed.documents)), ("pages", counted(indexed.pages))]
+        yield rows(table("status", ""), facts)
+        if self.queues and self.queues.workers:
+            yield Text()
+            yield rows(table("worker", "state", "slots busy", "waits for"), map(_worker_row, self.queues.workers))
+        for standing in self.open:
+            yield Text()
+            yield rows(table("batch " + standing.batch.id, ""), _batch_facts(standing))
+        if self.recent:
+            yield Text()
+            columns = ("last batches", "collection", "state", "documents", "pages")
+            yield rows(table(*columns), map(_recent_row, self.recent))
+
+    def _fleet_facts(self) -> Iterator[tuple[object, object]]:
+        yield "fleet", _fleet_words(self.fleet)
+        if self.fleet.remedy and self.fleet.state == "halted":
+            yield "remedy", f"{self.fleet.remedy} Then run `pagesight resume`."
+        if self.queues is None:
+            return
+        workers = self.queues.workers
+        busy, slots = sum(worker.busy for worker in workers), sum(worker.slots for worker in workers)
+        alive = f"{len(workers)} alive, {busy} of {slots} slots busy"
+        yield "workers", alive if workers else Text("none alive: start some with `pagesight worker`", "yellow")
+        yield "queued", f"{counted(self.queues.depths)}; {self.queues.in_hand} in hand"
+        for wait in self.queues.waits():
+            since = timedelta(seconds=seconds_since(wait.since))
+            yield "waiting", one_line(f"{since} for {wait.service}: {wait.cause}", CAUSE_CHARACTERS)
+
+    def line(self) -> str:
+        """Return the same on one line, for a log."""
+        parts = [_line(standing) for standing in self.standings]
+        if self.fleet.state != "running":
+            parts.append(f"the fleet is {self.fleet.state}")
+        parts += [f"{getattr(error, 'service', 'a service')} is away" for error in self.away.errors]
+        for wait in self.queues.waits() if self.queues else ():
+            parts.append(
+                f"waiting {timedelta(seconds=seconds_since(wait.since))} for {wait.service}: {wait.cause[:80]}"
+            )
+        return printable("  ".join(parts) or "no batch is open")
+
+
+class StatusView:
+    """What one run of the command looks at, again and again."""
+
+    def __init__(
+        self, archive: Archive, onlooker: StatusCollector, batch_id: str | None, collection: str | None
+    ) -> None:
+        self._archive = archive
+        self._onlooker = onlooker
+        self._batch_id = batch_id
+        self._collection = collection
+        self._indexed: Indexed | None = None
+        self._indexed_away = Unreachable()
+        self._next_indexed = 0.0
+        self.watched: list[str] = [batch_id] if batch_id else onlooker.open_batches(collection)
+
+    def require(self) -> None:
+        """Make sure that there is what was asked for.
+
+        Raises:
+            SettingsError: there is not.
+        """
+        if self._batch_id is not None and self._archive.batch(self._batch_id) is None:
+            raise SettingsError(f"there is no batch {self._batch_id!r}", remedy="`pagesight batches` lists them.")
+
+    def look(self) -> StatusSnapshot:
+        """Look once."""
+        away = Unreachable()
+        named = self._onlooker.batch(self._batch_id) if self._batch_id else None
+        ids = [] if named else self._onlooker.open_batches(self._collection)
+        standings = [standing for name in ids if (standing := self._onlooker.batch(name)) is not None]
+        indexed = None if named else self._look_at_index(away)
+        return StatusSnapshot(
+            batch=named,
+            open=standings,
+            recent=[] if named else self._recent(),
+            fleet=self._onlooker.fleet(),
+            queues=self._onlooker.queues(away),
+            indexed=indexed,
+            away=away,
+            archive_url=self._archive.url,
+        )
+
+    def outcomes(self) -> list[ExitCode]:
+        """Return how the batches ended that are watched; empty while one of them has not."""
+        standings = [self._onlooker.batch(name) for name in self.watched]
+        ended = [standing.batch for standing in standings if standing is not None and standing.ended]
+        return [outcome(batch) for batch in ended] if len(ended) == len(self.watched) else []
+
+    def tell_remedies(self) -> None:
+        """Tell what has those batches go on that are watched and whose budget is used up."""
+        for name in self.watched:
+            standing = self._onlooker.batch(name)
+            if standing is not None and is_out_of_budget(standing.batch):
+                stderr().print(plain(f"Batch {name} rests since {standing.batch.cause}. {remedy(standing.batch)}"))
+
+    def _recent(self) -> list[Batch]:
+        found = recent_batches(self._archive, self._collection)
+        return [batch for batch, _ in zip(found, range(RECENT_BATCHES), strict=False)]
+
+    def _look_at_index(self, away: Unreachable) -> Indexed | None:
+        if time.monotonic() >= self._next_indexed:
+            self._indexed_away = Unreachable()
+            self._indexed = self._onlooker.indexed(self._collection, self._indexed_away)
+            self._next_indexed = time.monotonic() + INDEXED_SECONDS
+        away.errors += self._indexed_away.errors
+        return self._indexed
+
+
+def follow(view: StatusView) -> ExitCode:
+    """Show what a view shows until everything in it has ended, the fleet halts, or a person has seen enough."""
+    try:
+        with _Screen(stderr(), view.look) as screen:
+            while True:
+                began = time.monotonic()
+                picture = screen.draw()
+                outcomes = view.outcomes()
+                if outcomes or not view.watched:
+                    view.tell_remedies()
+                    return max(outcomes, default=ExitCode.OK)
+                if picture.fleet.state == "halted":
+                    break
+                time.sleep(max(WATCH_SECONDS, (time.monotonic() - began) / WATCH_SHARE))
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    fleet = picture.fleet
+    print_error(
+        ServiceRefused(fleet.service or "fleet", f"the fleet is halted: {fleet.cause}", remedy=fleet.remedy or "")
+    )
+    return ExitCode.REFUSED
+
+
+class _Screen:
+    """Draws pictures on a terminal, one over the other; elsewhere a line now and then."""
+
+    def __init__(self, console: Console, look: Callable[[], StatusSnapshot]) -> None:
+        self._console = console
+        self._look = look
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._next_line = 0.0
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def draw(self) -> StatusSnapshot:
+        """Look, and show it."""
+        picture = self._look()
+        if self._console.is_terminal:
+            self._live.update(Group(*picture.shown()), refresh=True)
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LINE_SECONDS
+            self._console.print(plain(picture.line()))
+        return picture
+
+
+def _batch_facts(standing: BatchStatus) -> Iterator[tuple[object, object]]:
+    batch, progress = standing.batch, standing.progress
+    lane = f", lane {batch.lane}" if batch.lane else ", in one process"
+    yield "state", f"{batch.state}{lane}, collection {batch.collection}"
+    if batch.cause is not None:
+        yield "cause", one_line(batch.cause, CAUSE_CHARACTERS)
+    if is_out_of_budget(batch):
+        yield "remedy", remedy(batch)
+    if standing.drawn is not None:
+        yield "drawn", _drawn_words(batch.budget, standing.drawn)
+    if progress is None:
+        return
+    more = "" if progress.walked else " so far, the walk goes on"
+    yield "files", f"{progress.sources_done} of {progress.sources_found} ended{more}"
+    yield "documents", counted(progress.documents)
+    yield "pages", counted(progress.pages)
+    if progress.pages_under_way:
+        files = progress.sources_under_way
+        yield "under way", f"{progress.pages_read} of {progress.pages_under_way} pages of {files} larger documents"
+    yield "rate", f"{standing.rate:.1f} pages/s"
+    if not standing.ended:
+        yield "left", _left(standing, progress.walked)
+
+
+def _drawn_words(budget: Allowance, drawn: BudgetReservation) -> str:
+    kinds = (("tokens", drawn.tokens, budget.tokens), ("pages", drawn.pages, budget.pages))
+    return ", ".join(f"{number:,} of {bound:,} {kind}" for kind, number, bound in kinds if bound is not None)
+
+
+def _left(standing: BatchStatus, walked: bool) -> str:
+    eta = standing.eta_seconds
+    if eta is not None:
+        return f"about {timedelta(seconds=round(eta))}"
+    return "not known yet" if walked else "not known before the walk is complete"
+
+
+def _line(standing: BatchStatus) -> str:
+    batch, progress = standing.batch, standing.progress
+    parts = [f"batch {batch.id} {batch.state}" + (f": {batch.cause}" if batch.cause else "")]
+    if progress is not None:
+        more = "" if progress.walked else "+"
+        parts.append(f"{progress.sources_done}/{progress.sources_found}{more} files")
+        parts.append(f"{progress.pages_done} pages")
+        failed = progress.pages.get(PageStatus.FAILED, 0), progress.documents.get(DocumentStatus.FAILED, 0)
+        parts.append(f"{failed[0]} failed" + (f", {failed[1]} files failed" if failed[1] else ""))
+        parts.append(f"{standing.rate:.1f}/s")
+    if standing.eta_seconds is not None:
+        parts.append(f"ETA {timedelta(seconds=round(standing.eta_seconds))}")
+    return "  ".join(parts)
+
+
+def _fleet_words(fleet: FleetState) -> Text:
+    if not fleet.revision:
+        return Text("running")
+    since = f"{fleet.since:%Y-%m-%d %H:%M:%S} UTC"
+    if fleet.state == "halted":
+        return Text.assemble(("HALTED", "bold red"), f" since {since}: {printable(fleet.cause)}")
+    return Text(f"{fleet.state} since {since}", "yellow" if fleet.state == "paused" else "")
+
+
+def _worker_row(worker: WorkerInfo) -> tuple[object, ...]:
+    wait = worker.waiting
+    waits = (
+        one_line(f"{timedelta(seconds=seconds_since(wait.since))} for {wait.service}: {wait.cause}", 100)
+        if wait
+        else ""
+    )
+    state = Text("its clock is wrong", "bold red") if worker.state == "clock" else worker.state
+    return f"{worker.host}:{worker.pid}", state, f"{worker.busy} of {worker.slots}", waits
+
+
+def _recent_row(batch: Batch) -> tuple[object, ...]:
+    return batch.id, batch.collection, batch.state, counted(batch.documents), counted(batch.pages)
