@@ -2,11 +2,15 @@
 FROM python:3.11.13-slim-bookworm AS build
 
 WORKDIR /source
+# The locked versions, by their hashes; what builds Pagesight is among them.
+COPY requirements requirements
+RUN pip wheel --no-cache-dir --wheel-dir /wheels --require-hashes --requirement requirements/run.txt \
+    && pip install --no-cache-dir --no-index --find-links /wheels hatchling
 COPY pyproject.toml README.md LICENSE ./
 COPY mappings mappings
 COPY pipeline pipeline
 COPY workers workers
-RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[local,s3]'
+RUN pip wheel --no-cache-dir --wheel-dir /wheels --no-deps --no-build-isolation .
 
 FROM python:3.11.13-slim-bookworm
 

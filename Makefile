@@ -3,17 +3,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COMPOSE ?= docker compose
-JOBS ?= 3
+JOBS ?= 4
 
 .DEFAULT_GOAL := help
 #: What converts office files and DjVu, and reads scripts that RapidOCR does not. Without them such files end as
-#: `unsupported`, by name; `make test` installs them where it may. Chromium is for tests of the viewer.
+#: `unsupported`, by name; `make test` installs them where it may. Redis is for the fleet's tests, Chromium for the viewer's.
 SYSTEM_PACKAGES := libreoffice-impress libreoffice-writer libreoffice-calc libreoffice-draw python3-uno djvulibre-bin \
-	chromium tesseract-ocr tesseract-ocr-osd tesseract-ocr-ara tesseract-ocr-heb tesseract-ocr-hin tesseract-ocr-tha \
-	fonts-noto-core fonts-noto-cjk fonts-liberation fonts-crosextra-carlito fonts-crosextra-caladea
-SYSTEM_PROGRAMS := soffice ddjvu tesseract chromium
+	chromium redis-server tesseract-ocr tesseract-ocr-osd tesseract-ocr-ara tesseract-ocr-heb tesseract-ocr-hin \
+	tesseract-ocr-tha fonts-noto-core fonts-noto-cjk fonts-liberation fonts-crosextra-carlito fonts-crosextra-caladea
+SYSTEM_PROGRAMS := soffice ddjvu tesseract chromium redis-server
+#: Writes a lock: versions and hashes for every platform and Python that is supported, and no address of an index.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url pyproject.toml --extra local --extra s3 --group build
+#: Folders of tests that need no service, no browser and no office suite.
+FAST := tests/unit
 
-.PHONY: help demo test check system compose-check format soak bench samples kibana dashboard-data contact-sheet clean
+.PHONY: help demo test test-fast check lock system compose-check format soak bench samples kibana dashboard-data contact-sheet clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -22,15 +27,19 @@ demo: $(VENV)/.installed ## Start a local Elasticsearch, index samples/, search 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash docs/demo.sh
 
 #: Tests of one file share what is dear to make, so a file is one job's; in the order of folders the long ones come first.
-test: check system ## Run all checks and all tests, JOBS=3 files at once (each job starts an Elasticsearch of its own)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+test: check system ## Run all checks and all tests, JOBS=4 files at once (each job starts an Elasticsearch of its own)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=10
 
-check: $(VENV)/.developed ## Lint, types, layers, documentation
+test-fast: $(VENV)/.developed ## Run the unit tests but the slowest: they need no service
+	@$(BIN)/python -m pytest -q -n logical --dist worksteal -m "not slow" --durations=10 $(FAST)
+
+check: $(VENV)/.developed ## Lint, types, layers, documentation, sizes, plain English
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q tests/unit/project/test_docs.py
+	@$(BIN)/python -m pytest -q tests/unit/project/test_docs.py tests/unit/project/test_imports.py \
+		tests/unit/project/test_class_sizes.py tests/unit/project/test_plain_english.py
 
 system: ## Install LibreOffice, DjVu tools, Tesseract and Chromium with apt-get, where they are missing and you are root
 	@missing=$$(for program in $(SYSTEM_PROGRAMS); do command -v $$program >/dev/null || echo $$program; done); \
@@ -46,6 +55,11 @@ compose-check: ## Hold the Compose files against `docker compose config`; needs 
 		$(COMPOSE) --env-file /dev/null -f docker-compose.yml -f docker-compose.secure.yml config --quiet
 	@echo "docker-compose.yml and docker-compose.secure.yml are sound."
 
+lock: $(VENV)/bin/python ## Write requirements/ again from pyproject.toml: UPGRADE=1 takes newer versions
+	@$(BIN)/python -m pip install --quiet 'uv>=0.9'
+	@$(LOCK) $(if $(UPGRADE),--upgrade) --output-file requirements/run.txt
+	@$(LOCK) $(if $(UPGRADE),--upgrade) --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
+
 format: $(VENV)/.developed ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -53,6 +67,7 @@ format: $(VENV)/.developed ## Format the code
 soak: $(VENV)/.developed ## Random faults, damaged files, very many documents: ROUNDS=… SEED=… MINUTES=10 DOCUMENTS=100000
 	@$(BIN)/python -m pytest tests/faults/soak_random_faults.py
 	@$(BIN)/python -m pytest tests/faults/soak_fuzzing.py
+	@$(BIN)/python -m pytest tests/faults/soak_services.py
 	@$(BIN)/python -m pytest tests/faults/soak_reindex.py
 	@$(BIN)/python -m pytest tests/faults/soak_fleet.py
 	@$(BIN)/python bench/run.py soak_fleet
@@ -64,8 +79,8 @@ samples: $(VENV)/.developed ## Make samples/ anew
 	@$(BIN)/python tests/samples_maker/make_samples.py
 	@$(BIN)/python tests/samples_maker/contact_sheet.py
 
-kibana: $(VENV)/.developed ## Make mappings/kibana/ anew from its declarations
-	@$(BIN)/python -m pipeline.kibana
+kibana: $(VENV)/.developed ## Build mappings/kibana/ from the declarations in tools/kibana/
+	@$(BIN)/python -m tools.kibana
 
 dashboard-data: $(VENV)/.developed ## Draw docs/dashboard-data.jpg from the configured cluster (needs Chromium)
 	@$(BIN)/python tests/samples_maker/dashboard_data.py
@@ -81,10 +96,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[local]'
+# `--editable` after the locked packages adds Pagesight alone; what builds it is in the lock, too.
+$(VENV)/.installed: pyproject.toml requirements/run.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/run.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.developed: pyproject.toml $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --group dev
+$(VENV)/.developed: requirements/dev.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
 	@touch $@

@@ -30,8 +30,8 @@ from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
 from pipeline.local.elasticsearch import LocalNode
 from pipeline.local.redis import find_redis_server
-from pipeline.pages.recipe import Request
-from pipeline.search import Index
+from pipeline.pages.recipe import request_of
+from pipeline.search.index import Index
 from pipeline.services import open_page_services
 from pipeline.sources import source_url
 from pipeline.vision.profile import Profile, load_profile
@@ -128,7 +128,7 @@ def index(chosen: Settings, roots: list[Path], profile: Profile | None = None) -
     with open_page_services(chosen, cancel, profile) as (tools, units_at_once):
         tools.projector.index.install()
         batch = begin_batch(tools.archive, "bench", None, "en", [])
-        request = Request(batch.collection, batch.id, batch.deletions_seen, tools.recipe(batch.language))
+        request = request_of(batch, tools.recipe(batch.language))
         began = time.monotonic()
         urls = [source_url(root.absolute()) for root in roots]
         run_batch(urls, [], request, tools, units_at_once, tally, lambda: None)

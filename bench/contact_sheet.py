@@ -20,10 +20,11 @@ from pydantic import SecretStr
 from pipeline.core.errors import OutcomeError
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
+from pipeline.core.signatures import HEAD_BYTES
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords, Patterned
 from pipeline.services import open_inspector
-from pipeline.sources import HEAD_BYTES, media_type_of
+from pipeline.sources import media_type_of
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = ROOT.parent / "shared" / "corpus"

@@ -18,7 +18,8 @@ from pipeline.core.url_signing import Signer
 from pipeline.projection.projector import Projector
 from pipeline.projection.rebuild import reindex
 from pipeline.projection.records import page_id, page_record
-from pipeline.search import PAGES_WRITE, Index
+from pipeline.search import PAGES_WRITE
+from pipeline.search.index import Index
 from support.page_archives import COLLECTION, PAGES, begin, fill
 from support.readings import full_reading
 
@@ -95,7 +96,7 @@ def write_bare(client: Elasticsearch, projector: Projector) -> Spent:
             "_source": page_record(reading, index.languages, projector.signer, reading.archived_at),
         }
         for document in archive.documents(COLLECTION)
-        for reading in archive.readings(COLLECTION, document)
+        for reading in archive.readings(COLLECTION, document).newest()
         if isinstance(reading, Reading)
     ]
     client.indices.put_settings(index=PAGES_WRITE, settings={"index": {"refresh_interval": "-1"}})

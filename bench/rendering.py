@@ -12,7 +12,7 @@ from pathlib import Path
 import pypdfium2 as pdfium
 from common import Row, make_pdf, workplace
 
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.rendering.host.pool import SandboxPool
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.pdf.document import PdfFile

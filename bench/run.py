@@ -13,6 +13,7 @@ from dataclasses import astuple
 from common import machine
 
 BENCHMARKS = (
+    "commands",
     "rendering",
     "throughput",
     "writing",

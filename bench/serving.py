@@ -83,7 +83,7 @@ def rows() -> Iterator[Row]:
 def make_thumbnails(archive: Archive) -> list[str]:
     data = bytes(number % 251 for number in range(THUMBNAIL_BYTES))
     return [
-        archive.save_image(DOCUMENT, image_stem(page, 1, "c" * 64), b"", data + page.to_bytes(4, "big"))[1]
+        archive.images.save(DOCUMENT, image_stem(page, 1, "c" * 64), b"", data + page.to_bytes(4, "big"))[1]
         for page in range(1, THUMBNAILS + 1)
     ]
 
@@ -95,7 +95,7 @@ def make_pages(archive: Archive, pages: int, signer: Signer) -> list[str]:
     info = model.document.model_copy(update={"id": document, "pages": pages})
     for page in range(1, pages + 1):
         reading = model.model_copy(update={"document": info, "page_number": page, "revision": 1})
-        archive.append_reading("works", document, page, None, lambda _, made=reading: made)
+        archive.readings("works", document).page(page).create(reading)
     middle = range(pages // 2 - 14, pages // 2 + 16)
     return [
         f"/{UrlPrefix.PAGES.value}/{signer.signed(UrlPrefix.PAGES, page_path('works', document, page))}"

@@ -16,7 +16,8 @@ from pipeline.core.retry import CancelToken
 from pipeline.core.url_signing import Signer
 from pipeline.projection.projector import Projector
 from pipeline.projection.records import page_id, page_record
-from pipeline.search import PAGES_WRITE, Index, Write
+from pipeline.search import PAGES_WRITE, Write
+from pipeline.search.index import Index
 from support.readings import NOW, full_reading
 
 RECORDS = 5000
@@ -41,7 +42,9 @@ def rows() -> Iterator[Row]:
                     written = index.write(writes(readings, index), CancelToken())
                     assert written.written == RECORDS
                 else:
-                    Projector(archive, index, CancelToken(), Signer()).pages(archive.readings("works", "d" * 64))
+                    Projector(archive, index, CancelToken(), Signer()).pages(
+                        archive.readings("works", "d" * 64).newest()
+                    )
                 rate.append(RECORDS / (time.monotonic() - began))
     for name, what in (
         ("writer", "the writer, records from memory"),
@@ -60,7 +63,7 @@ def make_readings(archive: Archive) -> Iterator[Reading]:
     model = full_reading().model_copy(update={"text": TEXT, "revision": 1, "archived_at": NOW})
     for number in range(1, RECORDS + 1):
         reading = model.model_copy(update={"page_number": number})
-        archive.append_reading("works", "d" * 64, number, None, lambda _, made=reading: made)
+        archive.readings("works", "d" * 64).page(number).create(reading)
         yield reading
 
 

@@ -1,4 +1,7 @@
-"""The composition root: what a process works with, built once from the settings and closed at the end."""
+"""The composition root: open what a process needs, built once from the settings and closed at the end.
+
+Each function imports what it opens. A command that only searches therefore loads no renderer, model client or OCR.
+"""
 
 from __future__ import annotations
 
@@ -6,101 +9,115 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from pipeline.analysis.estimate import ArchiveMemory, Pace
-from pipeline.analysis.inspect import Inspector
-from pipeline.archive import Archive, Store
-from pipeline.batches.messages import Walk
 from pipeline.core.errors import ServiceRefused
-from pipeline.core.leases import FileLeases, Leases
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
-from pipeline.core.threads import ContextThreads, PrioritySemaphore
-from pipeline.core.url_signing import Signer
-from pipeline.documents.conversion import ArchivedConversions, Converter
-from pipeline.documents.opening import Opener
-from pipeline.documents.passwords import Passwords, read_patterned
-from pipeline.local.elasticsearch import LocalNode
-from pipeline.pages.process import UNIT_PAGES, PageServices, recipe_of
-from pipeline.pages.recipe import CurrentRecipe, Request
-from pipeline.projection.projector import Projector
-from pipeline.rendering.conversion.confinement import ConversionLimits
-from pipeline.rendering.host.pool import SandboxPool
-from pipeline.rendering.protocol import RenderLimits
-from pipeline.search import Index, Layout
-from pipeline.sources import Containers, Listing, SourceCache, SourceFiles, list_folder, place_url
-from pipeline.vision.budget import Budget
-from pipeline.vision.endpoint.asking import Asker, Model, Models
-from pipeline.vision.endpoint.client import VlmClient
-from pipeline.vision.endpoint.limits import Limiter, LocalLimiter
-from pipeline.vision.model.conversation import EscalationPolicy
-from pipeline.vision.model.model_reader import ModelReader
-from pipeline.vision.ocr.local_reader import LocalReader
-from pipeline.vision.ocr.process import has_packages
-from pipeline.vision.profile import Profile, kept_profile, load_profile
-from pipeline.vision.reader import AnswerCache, Reader
 
-#: Pages in hand for each call in flight: with 2 the endpoint is kept 0.98 busy, with 1 only 0.6 (simulated).
+if TYPE_CHECKING:
+    from pipeline.analysis.estimate import Pace
+    from pipeline.analysis.inspect import Inspector
+    from pipeline.archive import Archive
+    from pipeline.batches.messages import Walk
+    from pipeline.core.leases import FileLeases, Leases
+    from pipeline.documents.conversion import Converter
+    from pipeline.documents.opening import Opener
+    from pipeline.documents.passwords import Passwords
+    from pipeline.pages.page_services import PageServices
+    from pipeline.pages.recipe import CurrentRecipe
+    from pipeline.rendering.protocol import RenderLimits
+    from pipeline.search.index import Index
+    from pipeline.sources import Listing, SourceCache, SourceFiles
+    from pipeline.vision.budget import Budget
+    from pipeline.vision.endpoint.asking import Asker, Models
+    from pipeline.vision.endpoint.client import VlmClient
+    from pipeline.vision.endpoint.limits import Limiter, LocalLimiter
+    from pipeline.vision.ocr.local_reader import LocalReader
+    from pipeline.vision.profile import Profile
+    from pipeline.vision.reader import AnswerCache, Reader
+
+
+#: Rendered, unread pages per call in flight: with 2 the endpoint is busy 0.98 of the time, with 1 only 0.6 (simulated).
 PAGES_IN_HAND = 2
-#: Ranges worked at once, as a multiple of those that the pages in hand would fill. A range whose last pages wait for
-#: their turn occupies its thread: with 1 there were too few left to keep 64 calls in flight (0.87 of the rate).
+#: Units at once, as a multiple of the number that the rendered pages would fill. A unit whose last pages wait
+#: for the model occupies its thread: with 1 too few threads were left to keep 64 calls in flight (0.87 of the rate).
 UNITS_PER_HAND = 2
-#: Pages that the local reader works at once. OCR is one process: the second page is for those with a text layer.
+#: Pages that the local reader reads at once. OCR is one process; the second place is for pages with a text layer.
 LOCAL_READINGS = 2
 
 
 def open_archive(settings: Settings, cancel: CancelToken | None = None) -> Archive:
-    """Open the archive. One in a bucket that is away is waited for with the patience, where there is one.
+    """Open the archive. With a cancel token, every call waits for a bucket that is away.
 
     Raises:
         ServiceRefused: its location cannot be used.
-        SettingsError: no installed package speaks its protocol.
+        SettingsError: no installed package supports its protocol.
     """
+    from pipeline.archive import Archive, Store
+
     return Archive(Store(settings.archive_url, cancel))
 
 
 def open_files(settings: Settings, cancel: CancelToken, opener: Opener, cache: SourceCache) -> SourceFiles:
-    """Return the way to the bytes of sources; the opener looks into containers."""
+    """Return the access to the bytes of sources; the opener opens containers."""
+    from pipeline.sources import Containers, SourceFiles
+
     containers = Containers(opener, cache, settings.max_container_depth)
     return SourceFiles(cache, settings.max_file_bytes, cancel, containers)
 
 
 def open_cache(settings: Settings) -> SourceCache:
-    """Return the cache of what lies in buckets and in containers."""
+    """Return the cache of objects and of files within containers."""
+    from pipeline.sources import SourceCache
+
     return SourceCache(settings.home / "cache" / "sources", settings.source_cache_mb << 20)
 
 
 def open_converter(settings: Settings) -> Converter:
-    """Return what makes PDFs of slides, office files and the like, as many at once as there are processors."""
+    """Return the converter of slides, office files and similar formats to PDF: one conversion per processor at once."""
+    from pipeline.core.threads import PrioritySemaphore
+    from pipeline.documents.conversion import Converter
+    from pipeline.rendering.conversion.confinement import ConversionLimits
+
     limits = ConversionLimits(settings.conversion_seconds, settings.conversion_memory_mb, settings.max_sheet_pages)
     return Converter(limits, PrioritySemaphore(os.cpu_count() or 1))
 
 
 def own_folders(settings: Settings) -> tuple[str, ...]:
-    """Return the URLs of the folders that are never walked: our own."""
-    return place_url(str(settings.home)), place_url(settings.archive_url)
+    """Return the URLs of the folders that are never walked: Pagesight's own."""
+    from pipeline.sources import argument_url
+
+    return argument_url(str(settings.home)), argument_url(settings.archive_url)
 
 
 def list_source_folder(walk: Walk, settings: Settings) -> Listing:
-    """List what a message names.
+    """List the directory of a message.
 
     Raises:
-        ServiceUnavailable, ServiceRefused: its bucket cannot be listed now, or not at all.
+        ServiceUnavailable: its bucket cannot be listed now.
+        ServiceRefused: its bucket refuses.
     """
+    from pipeline.sources import list_folder
+
     return list_folder(walk.url, walk.root, walk.cursor, own_folders(settings))
 
 
 def open_leases(settings: Settings) -> FileLeases:
     """Return the leases that the processes of this machine share."""
+    from pipeline.core.leases import FileLeases
+
     return FileLeases(settings.home / "leases")
 
 
 def elasticsearch_url(settings: Settings) -> str:
-    """Return the URL of the cluster: the one that is set, else the local node's.
+    """Return the URL of the cluster: the configured one, else the local node's.
 
     Raises:
-        ServiceRefused: none is set and the local node does not run.
+        ServiceRefused: no URL is configured and the local node does not run.
     """
+    from pipeline.local.elasticsearch import LocalNode
+
     url = settings.elasticsearch_url or LocalNode(settings.home).status().url
     if url is None:
         raise ServiceRefused(
@@ -112,12 +129,15 @@ def elasticsearch_url(settings: Settings) -> str:
 
 
 def open_index(settings: Settings) -> Index:
-    """Connect to the cluster; nothing is asked yet.
+    """Return the client of the cluster; it makes no request yet.
 
     Raises:
-        ServiceRefused: there is none.
+        ServiceRefused: no cluster is configured and the local node does not run.
         SettingsError: its URL cannot be used.
     """
+    from pipeline.search import Layout
+    from pipeline.search.index import Index
+
     key = settings.elasticsearch_api_key
     return Index(
         elasticsearch_url(settings),
@@ -133,6 +153,8 @@ def open_vlm(settings: Settings) -> VlmClient:
     Raises:
         SettingsError: its URL or key cannot be used.
     """
+    from pipeline.vision.endpoint.client import VlmClient
+
     return VlmClient(
         settings.vlm_url,
         settings.vlm_api_key,
@@ -144,11 +166,13 @@ def open_vlm(settings: Settings) -> VlmClient:
 
 
 def open_text_vlm(settings: Settings) -> VlmClient:
-    """Make the client of the endpoint that is asked for a page's text, where one is set.
+    """Make the client of the separate endpoint for a page's text. One has to be configured.
 
     Raises:
         SettingsError: its URL or key cannot be used.
     """
+    from pipeline.vision.endpoint.client import VlmClient
+
     text = models_of(settings).text
     assert text is not None
     return VlmClient(
@@ -163,26 +187,32 @@ def open_text_vlm(settings: Settings) -> VlmClient:
 
 
 def open_asker(settings: Settings, limiter: Limiter, budget: Budget | None = None) -> Asker:
-    """Make what asks the vision model; `budget` bounds what its calls cost.
+    """Make the asker of the vision model; `budget` bounds the tokens of its calls.
 
     Raises:
         SettingsError: its URL or key cannot be used.
     """
+    from pipeline.vision.endpoint.asking import Asker
+
     return Asker(open_vlm(settings), limiter, revision=settings.vlm_model_revision, budget=budget)
 
 
 def open_text_asker(settings: Settings, limiter: Limiter, budget: Budget | None = None) -> Asker | None:
-    """Make what asks the endpoint for a page's text, within the same limits; None where that is the vision model's.
+    """Make the asker of the separate endpoint for a page's text, with the same limits; None if none is configured.
 
     Raises:
         SettingsError: its URL or key cannot be used.
     """
+    from pipeline.vision.endpoint.asking import Asker
+
     text = models_of(settings).text
     return Asker(open_text_vlm(settings), limiter, revision=text.revision, budget=budget) if text else None
 
 
 def models_of(settings: Settings) -> Models:
-    """Return who is asked what."""
+    """Return the models: one for descriptions, and one for texts if it is configured."""
+    from pipeline.vision.endpoint.asking import Model, Models
+
     vision = Model(settings.vlm_model, settings.vlm_model_revision)
     if not settings.text_url:
         return Models(vision)
@@ -191,13 +221,15 @@ def models_of(settings: Settings) -> Models:
 
 
 def open_limiter(settings: Settings) -> LocalLimiter:
-    """Return the limits of a process that works alone."""
+    """Return the limiter of a process without a fleet."""
+    from pipeline.vision.endpoint.limits import LocalLimiter
+
     return LocalLimiter(settings.vlm_concurrency, settings.vlm_requests_per_minute, settings.vlm_tokens_per_minute)
 
 
 @dataclass(frozen=True, slots=True)
 class FleetServices:
-    """What the processes of a fleet share among them."""
+    """The services that the processes of a fleet share."""
 
     leases: Leases
     limiter: Limiter
@@ -210,12 +242,23 @@ def open_reader(
     shared: FleetServices | None = None,
     budget: Budget | None = None,
 ) -> Reader:
-    """Make the reader of pages: the vision model where one is configured, else the local one.
+    """Make the reader of pages: the vision model if one is configured, else the local reader.
 
-    `profile` holds the questions asked of the model, the standard ones when None. Without a fleet, leases are shared by
-    the processes of this machine, and the limits are those of this process. `budget` bounds what its calls cost.
+    Args:
+        settings: endpoint, keys and limits.
+        archive: stores the answers.
+        profile: the questions for the model; the standard profile when None.
+        shared: leases and limits of a fleet. When None, leases are shared by the processes of this machine, and the
+            limits apply to this process alone.
+        budget: bounds the tokens of the model's calls.
     """
-    cache = AnswerCache(archive, shared.leases if shared else open_leases(settings))
+    from pipeline.vision.model.conversation import EscalationPolicy
+    from pipeline.vision.model.model_reader import ModelReader
+    from pipeline.vision.ocr.local_reader import LocalReader
+    from pipeline.vision.profile import load_profile
+    from pipeline.vision.reader import AnswerCache
+
+    cache = AnswerCache(archive.answers, shared.leases if shared else open_leases(settings))
     if not settings.uses_model:
         return LocalReader(cache)
     limiter = shared.limiter if shared else open_limiter(settings)
@@ -225,23 +268,32 @@ def open_reader(
 
 
 def _open_ocr(cache: AnswerCache) -> LocalReader | None:
-    """Return what reads a page that the model cannot; its process starts with the first one. None where the extra
-    `local` is not installed."""
+    """Return the reader of pages that the model fails to read; None if the extra `local` is not installed.
+
+    Its process starts with the first such page.
+    """
+    from pipeline.vision.ocr.local_reader import LocalReader
+    from pipeline.vision.ocr.process import has_packages
+
     return LocalReader(cache) if has_packages() else None
 
 
 def open_passwords(settings: Settings) -> Passwords:
-    """Return the passwords of encrypted files; the command for them does not run yet.
+    """Return the passwords of encrypted files. The password command is not run yet.
 
     Raises:
-        SettingsError: their file cannot be read.
+        SettingsError: the password file cannot be read.
     """
+    from pipeline.documents.passwords import Passwords, read_patterned
+
     patterned = read_patterned(settings.passwords_file) if settings.passwords_file else ()
     return Passwords(patterned, settings.passwords, settings.passwords_command)
 
 
 def render_limits(settings: Settings) -> RenderLimits:
     """Return the limits of the sandbox."""
+    from pipeline.rendering.protocol import RenderLimits
+
     return RenderLimits(
         page_seconds=settings.page_seconds,
         memory_mb=settings.sandbox_memory_mb,
@@ -253,13 +305,15 @@ def render_limits(settings: Settings) -> RenderLimits:
 
 
 def pages_in_hand(settings: Settings) -> int:
-    """Return how many pages a process may have rendered and not yet read."""
+    """Return how many rendered, unread pages a process may have."""
     calls = (settings.worker_in_flight or settings.vlm_concurrency) if settings.uses_model else LOCAL_READINGS
     return PAGES_IN_HAND * calls
 
 
 def units_at_once(settings: Settings) -> int:
-    """Return how many ranges a process works at once."""
+    """Return the number of units of pages that a process runs at once."""
+    from pipeline.pages.units import UNIT_PAGES
+
     return UNITS_PER_HAND * (pages_in_hand(settings) // UNIT_PAGES) + 2
 
 
@@ -271,20 +325,28 @@ def open_page_services(
     shared: FleetServices | None = None,
     budget: Budget | None = None,
 ) -> Iterator[tuple[PageServices, int]]:
-    """Build the tools of a process, and say how many ranges it works at once.
+    """Build the services of a process; yield them with the number of units that it runs at once.
 
     Raises:
         SettingsError: a setting cannot be used.
         ServiceRefused: the archive or the cluster cannot be used.
     """
+    from pipeline.core.threads import ContextThreads, PrioritySemaphore
+    from pipeline.core.url_signing import Signer
+    from pipeline.documents.conversion import ArchivedConversions
+    from pipeline.documents.opening import Opener
+    from pipeline.pages.page_services import PageServices
+    from pipeline.projection.projector import Projector
+    from pipeline.rendering.host.pool import SandboxPool
+
     pages = pages_in_hand(settings)
-    ranges = settings.worker_concurrency or units_at_once(settings)
+    units = settings.worker_concurrency or units_at_once(settings)
     passwords = open_passwords(settings)
     with ExitStack() as stack:
         archive = open_archive(settings, cancel)
         index = stack.enter_context(closing(open_index(settings)))
         reader = stack.enter_context(closing(open_reader(settings, archive, profile, shared, budget)))
-        sandboxes = SandboxPool(min(ranges, os.cpu_count() or 1), render_limits(settings), keep_gps=settings.gps)
+        sandboxes = SandboxPool(min(units, os.cpu_count() or 1), render_limits(settings), keep_gps=settings.gps)
         stack.enter_context(closing(sandboxes))
         executor = stack.enter_context(ContextThreads(pages, thread_name_prefix="pages"))
         leases = shared.leases if shared else open_leases(settings)
@@ -292,7 +354,7 @@ def open_page_services(
         conversions = ArchivedConversions(archive, leases, cache, open_converter(settings))
         opener = Opener(sandboxes, passwords, conversions)
         cropper = stack.enter_context(open_cropper(settings, opener))
-        tools = PageServices(
+        services = PageServices(
             archive=archive,
             projector=Projector(archive, index, cancel, Signer(settings.serve_secret)),
             opener=opener,
@@ -305,26 +367,32 @@ def open_page_services(
             limits=_limits(settings),
             max_file_bytes=settings.max_file_bytes,
         )
-        yield tools, ranges
+        yield services, units
 
 
 @contextmanager
 def open_cropper(settings: Settings, opener: Opener) -> Iterator[Opener]:
-    """Build what shows pages anew, otherwise like an opener, with a sandbox of its own.
+    """Build the opener that renders pages again, with a sandbox of its own.
 
-    Those of the opener are held by documents whose pages wait to be read, and so for these.
+    The sandboxes of the other opener are held by documents whose pages wait for the model, and these pages may wait
+    for a second rendering: with shared sandboxes they would wait for each other.
     """
+    from pipeline.rendering.host.pool import SandboxPool
+
     with closing(SandboxPool(1, render_limits(settings))) as sandboxes:
         yield replace(opener, sandboxes=sandboxes)
 
 
 @contextmanager
 def open_looker(settings: Settings, cancel: CancelToken) -> Iterator[SourceFiles]:
-    """Build the way to the bytes of sources for a process that makes no pages; a sandbox starts at the first container.
+    """Build the access to the bytes of sources for a process without pages. A sandbox starts at the first container.
 
     Raises:
         SettingsError: a setting cannot be used.
     """
+    from pipeline.documents.opening import Opener
+    from pipeline.rendering.host.pool import SandboxPool
+
     with closing(SandboxPool(1, render_limits(settings))) as sandboxes:
         opener = Opener(sandboxes, open_passwords(settings), open_converter(settings))
         yield open_files(settings, cancel, opener, open_cache(settings))
@@ -337,14 +405,18 @@ def open_current_recipe(
     language: str | None = None,
     profile: Profile | None = None,
 ) -> CurrentRecipe:
-    """Return how the pages of a collection are read today; nobody is asked, and there need be no such collection.
+    """Return the current recipe of a collection, which may not exist yet. No service is called.
 
-    Language and profile are those named, else the collection's own, else the default.
+    Language and profile are the named ones, else the collection's own, else the default.
 
     Raises:
         SettingsError: a setting, or the collection's profile, cannot be used.
     """
-    kept = archive.collection(collection)
+    from pipeline.pages.page_services import recipe_of
+    from pipeline.pages.recipe import CurrentRecipe
+    from pipeline.vision.profile import kept_profile, load_profile
+
+    kept = archive.collections[collection].newest()
     if profile is None:
         profile = kept_profile(kept.profile, kept.own_profile) if kept else load_profile()
     tag = language or (kept.language if kept else settings.language)
@@ -357,31 +429,41 @@ def open_current_recipe(
 def open_planner(
     settings: Settings, cancel: CancelToken, archive: Archive, collection: str, today: CurrentRecipe
 ) -> Iterator[Inspector]:
-    """Build what files are looked at with where the archive tells what need not be looked at.
+    """Build the inspector that uses the archive to leave out known files.
 
     Raises:
         SettingsError: a setting cannot be used.
     """
-    request = Request(collection, "", archive.newest_deletion(collection), today.recipe)
+    from pipeline.analysis.estimate import ArchiveMemory
+    from pipeline.pages.recipe import Request
+
+    request = Request(collection, "", archive.deletions[collection].newest_revision(), today.recipe)
     memory = ArchiveMemory(archive, request, today.profile, today.models)
     with open_inspector(settings, cancel, today.profile) as inspector:
         yield replace(inspector, language=today.recipe.language, memory=memory)
 
 
 def pace(settings: Settings) -> Pace:
-    """Return what bounds how fast the vision model is asked."""
+    """Return the limits on the rate of the vision model's calls."""
+    from pipeline.analysis.estimate import Pace
+
     return Pace(settings.vlm_concurrency, settings.vlm_requests_per_minute, settings.vlm_tokens_per_minute)
 
 
 @contextmanager
 def open_inspector(settings: Settings, cancel: CancelToken, profile: Profile | None = None) -> Iterator[Inspector]:
-    """Build what files are looked at with: neither a model nor a cluster is asked.
+    """Build the inspector of files. It calls neither a model nor a cluster.
 
-    `profile` holds the questions that would be asked of the model, the standard ones when None.
+    `profile` has the questions for the model; the standard profile when None.
 
     Raises:
         SettingsError: a setting cannot be used.
     """
+    from pipeline.analysis.inspect import Inspector
+    from pipeline.documents.opening import Opener
+    from pipeline.rendering.host.pool import SandboxPool
+    from pipeline.vision.profile import load_profile
+
     processors = os.cpu_count() or 1
     passwords = open_passwords(settings)
     with closing(SandboxPool(processors, render_limits(settings))) as sandboxes:
@@ -397,7 +479,7 @@ def open_inspector(settings: Settings, cancel: CancelToken, profile: Profile | N
 
 
 def _limits(settings: Settings) -> str:
-    """Return the limits as one word: a page that one of them stopped is tried again when it changes."""
+    """Return the limits as one string: a page that one of them stopped is tried again when the string changes."""
     names = (
         "max_file_bytes",
         "max_pages",

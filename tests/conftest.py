@@ -6,6 +6,7 @@ import pytest
 pytest.register_assert_rewrite("support")
 
 pytest_plugins = [
+    "support.guardian",
     "support.elasticsearch_node",
     "support.object_store",
     "support.standin",

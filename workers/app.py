@@ -1,7 +1,7 @@
-"""The Celery application: what is delivered how. `celery -A workers.app worker` and `pagesight worker` start it.
+"""The Celery application and its settings. `pagesight worker` and `pagesight beat` run it.
 
-Decided by experiment on Celery 5.7 and Redis, see docs/design.md: a pool of threads, late acknowledgement, nothing
-prefetched, no delayed messages anywhere, and a visibility timeout that is derived rather than set.
+Experiments on Celery 5.7 and Redis decided them, see docs/design.md: a pool of threads, late acknowledgement, no
+prefetching, no delayed messages, and a visibility timeout that is derived from other settings.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from celery import Celery
 from kombu.entity import Queue
 
 from pipeline.core.settings import Settings, load
-from pipeline.search.write import BULK_TIMEOUT_SECONDS
+from pipeline.search import BULK_TIMEOUT_SECONDS
 from pipeline.services import units_at_once
-from workers.redis.connection import broker_url
+from workers.redis.connection import ANSWER_SECONDS, CONNECT_SECONDS, broker_url
 from workers.redis.queues import KEY_PREFIX, LANES
 
-#: Between the last thing that a range may do and the moment when its message counts as lost.
+#: Time between the latest end of a message's handling and the visibility timeout.
 SLACK_SECONDS = 60.0
 
 
 def visibility_timeout_seconds(settings: Settings) -> float:
-    """Return how long a message may be with a worker before Redis hands it to another one.
+    """Return how long a worker may hold a message before Redis hands it to another one.
 
-    No call begins after a range's budget; the last one may take as long as reading it may, and a bulk request after it.
+    No call begins after `range_seconds`. The last call may take `vlm_read_seconds`, and a bulk request follows it.
     """
     return settings.range_seconds + settings.vlm_read_seconds + BULK_TIMEOUT_SECONDS + SLACK_SECONDS
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
-    """Return Celery's settings."""
+    """Return Celery's settings, as far as they differ from its defaults."""
     return {
         "broker_url": broker_url(settings),
         "broker_transport": "workers.transport:Transport",
@@ -41,37 +41,31 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "queue_order_strategy": "priority",
             "priority_steps": [0],
             "visibility_timeout": visibility_timeout_seconds(settings),
-            "socket_connect_timeout": 5,
-            "socket_timeout": 15,
+            "socket_connect_timeout": CONNECT_SECONDS,
+            "socket_timeout": ANSWER_SECONDS,
             "socket_keepalive": True,
         },
         "task_queues": [Queue(lane, routing_key=lane) for lane in LANES],  # type: ignore[no-untyped-call]
         "task_default_queue": "normal",
         "task_create_missing_queues": False,
-        "task_serializer": "json",
-        "accept_content": ["json"],
         "task_ignore_result": True,
         "task_acks_late": True,
-        "task_reject_on_worker_lost": True,
         "task_publish_retry": False,
         "worker_prefetch_multiplier": 1,
         "worker_pool": "threads",
         "worker_concurrency": settings.worker_concurrency or units_at_once(settings),
-        "worker_hijack_root_logger": False,
-        # They cost a twentieth of the CPU of small documents; Flower switches them on while it looks on.
-        "worker_send_task_events": False,
+        # The default of Celery 5; the next major version is announced to cancel the running tasks instead.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "beat_scheduler": "celery.beat:Scheduler",
         "beat_schedule": {
-            # A tick that was not taken before the next one is superfluous.
+            # A tick that no worker took before the next one is superfluous.
             "tick": {"task": "pagesight.tick", "schedule": TICK_SECONDS, "options": {"queue": "control", "expires": 55}}
         },
         "imports": ["workers.tasks"],
-        "timezone": "UTC",
     }
 
 
-#: How often a beat asks what is due.
+#: How often a beat sends a tick.
 TICK_SECONDS = 60.0
 
 app = Celery("pagesight")

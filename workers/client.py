@@ -1,4 +1,4 @@
-"""The fleet as those see it who give it work: batches begun, messages published, nothing waited for but Redis."""
+"""The client side of the fleet: begin batches and publish messages. Redis is the only service that it waits for."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from pipeline.core.models import UNBOUNDED, Allowance, Batch, BatchEntry, Lane
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
 from pipeline.vision.profile import Profile
-from workers.app import app
-from workers.publishing import publish
 from workers.redis.connection import connect
 from workers.redis.heartbeats import WorkerInfo, living_workers
 from workers.redis.queues import RedisQueues
@@ -22,29 +20,29 @@ from workers.redis.queues import RedisQueues
 
 @dataclass(frozen=True, slots=True)
 class EnqueueRequest:
-    """What a person asked to be processed."""
+    """A batch that a person or a schedule asks for."""
 
     collection: str
     language: str | None
-    """The language asked for; the collection's own when None."""
+    """Language to describe pages in; the collection's own when None."""
     default_language: str
     lane: Lane = Lane.NORMAL
     profile: Profile | None = None
-    """The profile named; the collection's own when None."""
+    """Profile with the questions; the collection's own when None."""
     budget: Allowance = UNBOUNDED
 
 
 class Fleet:
-    """The queues and the workers, seen from outside. Cheap to make; nothing is asked yet."""
+    """The queues and the workers, seen from outside. Making one sends no request."""
 
     def __init__(self, settings: Settings, archive: Archive, cancel: CancelToken) -> None:
         self._archive = archive
         self._cancel = cancel
         self.redis = connect(settings)
-        self.lanes = RedisQueues(self.redis)
+        self.queues = RedisQueues(self.redis)
 
     def workers(self) -> list[WorkerInfo]:
-        """Return the workers that live.
+        """Return the living workers.
 
         Raises:
             ServiceUnavailable: Redis is away.
@@ -52,30 +50,36 @@ class Fleet:
         return living_workers(self.redis)
 
     def publish(self, messages: Iterable[Message], lane: Lane | str) -> int:
-        """Put messages into a lane, waiting while Redis is away; return their number."""
+        """Put messages into a lane, and return their number. Wait while Redis is away."""
+        # Celery is slow to import, and `pagesight status` publishes no message.
+        from workers.app import app
+        from workers.publishing import publish
+
         return publish(app, messages, lane, self._cancel)
 
-    def enqueue(self, order: EnqueueRequest, roots: Iterable[str], shown: Iterable[str]) -> Batch:
-        """Begin a batch that walks these root URLs; no file is looked at. `shown` are the roots as people know them.
+    def enqueue(self, request: EnqueueRequest, roots: Iterable[str], shown: Iterable[str]) -> Batch:
+        """Begin a batch that walks these root URLs; no file is opened. `shown` are the roots as people know them.
 
         Raises:
             ServiceUnavailable: Redis is away; no batch was begun.
         """
-        return self._begin(order, shown, roots=roots)
+        return self._begin(request, shown, roots=roots)
 
     def enqueue_sources(
-        self, order: EnqueueRequest, entries: Iterable[BatchEntry], shown: Iterable[str], *, again: bool = False
+        self, request: EnqueueRequest, entries: Iterable[BatchEntry], shown: Iterable[str], *, again: bool = False
     ) -> Batch:
-        """Begin a batch that processes just these sources. With `again` what failed is tried whatever the reason.
+        """Begin a batch of exactly these sources. With `again`, failures are tried again whatever their reason.
 
         Raises:
             ServiceUnavailable: Redis is away; no batch was begun.
         """
-        return self._begin(order, shown, again=again, name=lambda batch: name_sources(self._archive, batch.id, entries))
+        return self._begin(
+            request, shown, again=again, name=lambda batch: name_sources(self._archive, batch.id, entries)
+        )
 
     def _begin(
         self,
-        order: EnqueueRequest,
+        request: EnqueueRequest,
         shown: Iterable[str],
         *,
         roots: Iterable[str] = (),
@@ -84,17 +88,17 @@ class Fleet:
     ) -> Batch:
         batch = begin_batch(
             self._archive,
-            order.collection,
-            order.language,
-            order.default_language,
+            request.collection,
+            request.language,
+            request.default_language,
             shown,
-            profile=order.profile,
-            lane=order.lane,
+            profile=request.profile,
+            lane=request.lane,
             roots=roots,
             again=again,
-            epoch=self.lanes.epoch(),
-            budget=order.budget,
+            epoch=self.queues.epoch(),
+            budget=request.budget,
             name=name,
         )
-        self.publish(first_messages(batch), order.lane)
+        self.publish(first_messages(batch), request.lane)
         return batch

@@ -1,7 +1,7 @@
-"""The gate of a process: most ranges go in together, a suspect one only alone.
+"""The gate of a process: a shared-exclusive lock. Most messages pass it together, a suspect one passes it alone.
 
-What kills its process takes everybody in it along. So one that may be poison is worked while no other is in hand, and
-the next death names it and no innocent one.
+A poison message takes the process down, with every message in it. So a suspect message is handled while no other one
+is, and the next death names the guilty message and no innocent one.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pipeline.core.retry import CancelToken, Waiting
 
 SERVICE = "gate"
-#: How often one who waits looks whether it may go in.
+#: How often a waiting thread tries again.
 POLL_SECONDS = 0.05
 
 
 class Gate:
-    """Shared by the threads of a process. Nobody goes in any more once somebody waits to be alone."""
+    """Shared by the threads of a process. While a thread waits for exclusive passage, no other thread enters."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -29,12 +29,12 @@ class Gate:
 
     @contextmanager
     def shared(self, cancel: CancelToken) -> Iterator[None]:
-        """Be in with others.
+        """Pass together with others.
 
         Raises:
-            Stopped: the patience ended while a suspect was in, or waited.
+            Stopped: the token ended while a suspect message was inside, or waited.
         """
-        _until(self._enter_shared, cancel, "a suspect is to be worked alone in this process")
+        _until(self._enter_shared, cancel, "a suspect message is handled alone in this process")
         try:
             yield
         finally:
@@ -43,15 +43,15 @@ class Gate:
 
     @contextmanager
     def alone(self, cancel: CancelToken) -> Iterator[None]:
-        """Be in alone.
+        """Pass alone.
 
         Raises:
-            Stopped: the patience ended while others were in.
+            Stopped: the token ended while others were inside.
         """
         with self._lock:
             self._want_alone += 1
         try:
-            _until(self._enter_alone, cancel, "a suspect waits until it is alone in this process")
+            _until(self._enter_alone, cancel, "a suspect message waits until it is alone in this process")
         finally:
             with self._lock:
                 self._want_alone -= 1
@@ -63,15 +63,15 @@ class Gate:
 
     def _enter_shared(self) -> bool:
         with self._lock:
-            may = not self._alone and not self._want_alone
-            self._inside += may
-        return may
+            admitted = not self._alone and not self._want_alone
+            self._inside += admitted
+        return admitted
 
     def _enter_alone(self) -> bool:
         with self._lock:
-            may = not self._alone and not self._inside
-            self._alone = self._alone or may
-        return may
+            admitted = not self._alone and not self._inside
+            self._alone = self._alone or admitted
+        return admitted
 
 
 def _until(enter: Callable[[], bool], cancel: CancelToken, cause: str) -> None:

@@ -1,7 +1,7 @@
-"""What a worker process does beside its tasks, in a thread of its own, a step at a time.
+"""The housekeeping thread of a worker process.
 
-It tells that it lives and renews what it holds, looks whether the fleet and its batches are to go on, whether urgent
-work waits and whether its clock is right, and hands back the messages of workers that died.
+Every few seconds it sends a heartbeat, renews leases, follows the state of the fleet and of the running batches, lets
+urgent messages preempt others, compares the clock with that of Redis, and hands back the messages of dead workers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from workers.redis.heartbeats import WorkerInfo
 from workers.redis.queues import CONTROL, LANES
 
 STEP_SECONDS = 1.0
-#: A clock that is further off than this would make Kombu hand out messages that are being worked on.
+#: With a clock that is further off, Kombu would hand out messages that other workers still handle.
 CLOCK_TOLERANCE_SECONDS = 30.0
 
 log = structlog.get_logger()
@@ -40,39 +40,39 @@ class Housekeeping:
         self._started = time.time()
         self._consumed: tuple[str, ...] = LANES
         self._ending = threading.Event()
-        # Several of what is told and renewed may get lost before this worker is taken for dead.
-        tell_seconds = process.settings.worker_silence_seconds / 5
+        # Several heartbeats and renewals may get lost before other workers take this one for dead.
+        beat_seconds = process.settings.worker_silence_seconds / 5
         self._steps: tuple[tuple[float, Callable[[], None]], ...] = (
-            (1.0, self._look_at_lanes),
-            (2.0, self._look_at_states),
-            (tell_seconds, self._process.limiter.renew),
-            (tell_seconds, self._process.leases.renew),
-            (tell_seconds, self._tell),
-            (10.0, self._look_at_clock),
-            (2.5 * tell_seconds, self._restore_orphans),
+            (1.0, self._measure_queues),
+            (2.0, self._follow_states),
+            (beat_seconds, self._process.limiter.renew),
+            (beat_seconds, self._process.leases.renew),
+            (beat_seconds, self._beat),
+            (10.0, self.compare_clocks),
+            (2.5 * beat_seconds, self._restore_orphans),
             (60.0, release_free_memory),
         )
         self._due = {step: 0.0 for _, step in self._steps}
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
     def start(self, consumer: Consumer) -> None:
-        """Begin, once the worker consumes."""
+        """Start the thread, once the worker consumes."""
         self._consumer = consumer
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and tell that this worker has left."""
+        """End the thread and remove this worker's heartbeat."""
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join(STEP_SECONDS * 5)
         try:
-            self._process.registry.leave()
+            self._process.heartbeats.leave()
         except ServiceUnavailable:
             log.warning("redis is away: this worker is taken for alive until its entry expires")
 
-    def look_at_clock(self) -> None:
+    def compare_clocks(self) -> None:
         """Compare this machine's clock with that of Redis."""
-        self._look_at_clock()
+        self.clock_offset_seconds = self._process.queues.clock_offset_seconds()
 
     @property
     def clock_is_right(self) -> bool:
@@ -95,31 +95,29 @@ class Housekeeping:
         except Exception:
             log.exception("housekeeping failed", step=step.__name__.strip("_"))
 
-    def _look_at_lanes(self) -> None:
-        depths = self._process.lanes.depths()
-        self._process.metrics.depths(depths)
-        self._process.hand_back(depths["control"] + depths["urgent"])
-
-    def _look_at_states(self) -> None:
+    def _measure_queues(self) -> None:
         process = self._process
-        process.look_at_fleet()
-        process.metrics.fleet(process.fleet.state if process.fleet else "running")
+        depths = process.queues.depths()
+        process.metrics.depths(depths)
+        process.running.preempt(depths["control"] + depths["urgent"], process.slots)
+
+    def _follow_states(self) -> None:
+        process = self._process
+        process.fleet.refresh()
+        process.metrics.fleet(process.fleet.state)
         self._consume(self._wanted_lanes())
-        process.look_at_batches()
+        process.batches.refresh()
 
-    def _tell(self) -> None:
+    def _beat(self) -> None:
         process = self._process
-        running = process.snapshot()
+        busy = len(process.running)
         waiting = process.waiting
-        usage = process.tools.reader.usage
+        usage = process.services.reader.usage
         process.metrics.usage(usage.calls, usage.tokens_in, usage.tokens_out)
-        process.metrics.busy(len(running), process.slots)
+        process.metrics.busy(busy, process.slots)
         process.metrics.waiting(waiting)
-        process.metrics.unacknowledged(process.lanes.unacked())
-        process.registry.beat(self._info(len(running)))
-
-    def _look_at_clock(self) -> None:
-        self.clock_offset_seconds = self._process.lanes.clock_offset_seconds()
+        process.metrics.unacknowledged(process.queues.unacked())
+        process.heartbeats.beat(self._info(busy))
 
     def _restore_orphans(self) -> None:
         with app.connection_for_write() as connection, connection.channel() as channel:
@@ -130,7 +128,7 @@ class Housekeeping:
     def _wanted_lanes(self) -> tuple[str, ...]:
         if not self.clock_is_right:
             return ()
-        return LANES if self._process.goes_on() else (CONTROL,)
+        return LANES if self._process.fleet.is_running else (CONTROL,)
 
     def _consume(self, lanes: tuple[str, ...]) -> None:
         """Have the worker consume these lanes, in this order."""
@@ -142,9 +140,9 @@ class Housekeeping:
 
     def _info(self, busy: int) -> WorkerInfo:
         process = self._process
-        usage = process.tools.reader.usage
+        usage = process.services.reader.usage
         return WorkerInfo(
-            id=process.registry.worker_id,
+            id=process.heartbeats.worker_id,
             host=socket.gethostname(),
             pid=os.getpid(),
             started=self._started,
@@ -160,12 +158,11 @@ class Housekeeping:
     def _state(self) -> str:
         if not self.clock_is_right:
             return "clock"
-        fleet = self._process.fleet
-        return "consuming" if fleet is None or fleet.state == "running" else fleet.state
+        return "consuming" if self._process.fleet.is_running else self._process.fleet.state
 
 
 def _consume_only(consumer: Consumer, lanes: tuple[str, ...]) -> None:
     for lane in LANES:
         consumer.cancel_task_queue(lane)
-    for lane in lanes:  # one after the other: the order is their precedence
+    for lane in lanes:  # the order of these calls is the precedence of the queues
         consumer.add_task_queue(lane)

@@ -1,6 +1,7 @@
-"""From Celery's signals to the process: made before the first task, told when it is to end, closed after the last.
+"""The life of the worker process, driven by Celery's signals: made before the first task, closed after the last.
 
-On SIGTERM Celery's warm shutdown waits for the tasks; these stop beginning pages, publish their rest and return.
+On SIGTERM Celery's warm shutdown waits for the tasks. Each task begins no further page, publishes the rest of its
+message and returns.
 """
 
 from __future__ import annotations
@@ -20,23 +21,23 @@ from workers.housekeeping import CLOCK_TOLERANCE_SECONDS, Housekeeping
 from workers.observability.health import Check, Health
 from workers.process import WorkerProcess
 
-#: The exit codes of the command line, for a worker that cannot begin.
+#: Exit codes of the command line, for a worker that cannot start.
 _USAGE, _REFUSED = 2, 3
-#: How long a worker that begins waits for Elasticsearch; after that it works, and what it writes waits.
+#: How long a worker waits for Elasticsearch at its start. After that it starts, and its writes wait.
 INSTALL_SECONDS = 10.0
 
 log = structlog.get_logger()
 
 
 class _Life:
-    """What a worker has besides its process."""
+    """The parts of a worker that only this module uses."""
 
     housekeeping: Housekeeping
     health: Health | None = None
 
 
 def _begin(**_: Any) -> None:
-    """Make the process. A worker that cannot work ends at once and says why; Celery would only log it."""
+    """Make the process. A worker that cannot start ends at once with the cause; Celery would only log it."""
     try:
         process = WorkerProcess.begin()
         _Life.housekeeping = Housekeeping(process)
@@ -49,7 +50,7 @@ def _begin(**_: Any) -> None:
 
 
 def _require_clock(housekeeping: Housekeeping) -> None:
-    housekeeping.look_at_clock()
+    housekeeping.compare_clocks()
     if not housekeeping.clock_is_right:
         raise ServiceRefused(
             "clock",
@@ -60,22 +61,22 @@ def _require_clock(housekeeping: Housekeeping) -> None:
 
 
 def _install(process: WorkerProcess) -> None:
-    """Make the indices where they are missing; who queued the first batch may have found Elasticsearch away."""
-    index = process.tools.projector.index
+    """Make the indices where they are missing: the first batch may have been queued while Elasticsearch was away."""
+    index = process.services.projector.index
     try:
         retry_until_available(index.install, process.cancel.within(INSTALL_SECONDS), ELASTICSEARCH_WAITS_SECONDS)
     except Stopped:
-        log.warning("elasticsearch is away: its indices were not looked at")
+        log.warning("elasticsearch is away: its indices were not checked")
 
 
 def _ready(sender: Consumer, **_: Any) -> None:
     process = WorkerProcess.current()
     _Life.housekeeping.start(sender)
-    threading.Thread(target=process.close_batches, name="closing", daemon=True).start()
+    threading.Thread(target=process.batches.close_until, args=(process.ending,), name="closing", daemon=True).start()
 
 
 def _serve(process: WorkerProcess) -> None:
-    """Answer who asks how this worker is, where that is wanted."""
+    """Serve health and metrics where a port is set."""
     settings = process.settings
     if settings.worker_port:
         _Life.health = Health(process.metrics.registry, lambda: _Life.housekeeping.last_step, _checks(process))
@@ -83,7 +84,7 @@ def _serve(process: WorkerProcess) -> None:
 
 
 def _checks(process: WorkerProcess) -> dict[str, Check]:
-    """Return what must be fine for this worker to be of use."""
+    """Return the checks that a ready worker passes."""
 
     def answers(ask: Callable[[], object]) -> str | None:
         try:
@@ -94,15 +95,15 @@ def _checks(process: WorkerProcess) -> dict[str, Check]:
 
     def fleet() -> str | None:
         state = process.fleet
-        return None if state is None or state.state == "running" else f"{state.state}: {state.cause or 'by a person'}"
+        return None if state.is_running else f"{state.state}: {state.cause or 'by a person'}"
 
     def clock() -> str | None:
         housekeeping = _Life.housekeeping
         return None if housekeeping.clock_is_right else f"{housekeeping.clock_offset_seconds:.0f} s off"
 
     return {
-        "redis": lambda: answers(process.lanes.depths),
-        "elasticsearch": lambda: answers(process.tools.projector.index.health),
+        "redis": lambda: answers(process.queues.depths),
+        "elasticsearch": lambda: answers(process.services.projector.index.health),
         "archive": lambda: answers(process.archive.check),
         "fleet": fleet,
         "clock": clock,
@@ -110,7 +111,7 @@ def _checks(process: WorkerProcess) -> dict[str, Check]:
 
 
 def _ending(**_: Any) -> None:
-    """Let the ranges come to an end: they publish their rest, and the warm shutdown waits for them."""
+    """Let the messages end: each publishes its rest, and the warm shutdown waits for them."""
     WorkerProcess.current().cancel.stop()
 
 

@@ -18,10 +18,10 @@ TASK = "pagesight.{kind}"
 
 
 def publish(app: Celery, messages: Iterable[Message], lane: str, cancel: CancelToken) -> int:
-    """Put messages into a lane, waiting while Redis is away; return their number. Memory stays flat.
+    """Put messages into a lane, and return their number. Wait while Redis is away. Memory stays flat.
 
     Raises:
-        Stopped: the patience has ended while Redis was away. Some messages may be in the queue.
+        Stopped: the token ended while Redis was away. Some messages may be in the queue.
     """
     published = count()
     with app.producer_pool.acquire(block=True) as producer:

@@ -1,6 +1,6 @@
-"""The tasks: a message parsed, a function of the pipeline called, what follows published. No stage logic.
+"""The tasks, without stage logic: each parses its message and hands it to a `Delivery`.
 
-A message is acknowledged when its task returns, and before that everything that must follow is in the queue.
+A message is acknowledged when its task returns. By then the messages that follow from it are in the queue.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pipeline.batches.messages import from_json
 from pipeline.core.errors import Stopped
 from workers import lifecycle  # noqa: F401  its receivers of Celery's signals
 from workers.app import app
+from workers.delivery import Delivery
 from workers.observability import logs  # noqa: F401  its receivers of Celery's signals
 from workers.process import WorkerProcess
 from workers.schedules import beat
@@ -22,13 +23,13 @@ from workers.schedules import beat
 def _deliver(task: Task, kind: str, fields: dict[str, Any]) -> None:
     delivery = task.request.delivery_info
     try:
-        WorkerProcess.current().work(from_json(kind, fields), delivery["routing_key"], delivery_tag(task))
-    except Stopped as error:  # Redis is away: should it be back by now, the message goes back as it came
+        Delivery(WorkerProcess.current(), from_json(kind, fields), delivery["routing_key"], delivery_tag(task)).handle()
+    except Stopped as error:  # Redis was away; if it is back, the message returns to its queue unchanged
         raise Reject(str(error), requeue=True) from error
 
 
 def delivery_tag(task: Task) -> str:
-    """Return the tag under which Redis keeps the message that a task is working on."""
+    """Return the tag under which Redis keeps the message of a task."""
     return str(task.request.properties["delivery_tag"])
 
 
@@ -40,23 +41,23 @@ def walk(task: Task, **fields: Any) -> None:
 
 @app.task(name="pagesight.part", bind=True)
 def part(task: Task, **fields: Any) -> None:
-    """Register up to 16 sources, and work those whose pages fit."""
+    """Register up to 16 sources, and process the pages of small ones."""
     _deliver(task, "part", fields)
 
 
 @app.task(name="pagesight.pages", bind=True)
 def pages(task: Task, **fields: Any) -> None:
-    """Work up to 16 pages of a document."""
+    """Process up to 16 pages of a document."""
     _deliver(task, "pages", fields)
 
 
 @app.task(name="pagesight.project", bind=True)
 def project(task: Task, **fields: Any) -> None:
-    """Bring records up to date."""
+    """Bring records up to date with the archive."""
     _deliver(task, "project", fields)
 
 
 @app.task(name="pagesight.tick")
 def tick() -> None:
-    """Do what is due."""
+    """Sweep, and run the schedules that are due."""
     beat.tick(WorkerProcess.current())

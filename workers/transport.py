@@ -1,8 +1,8 @@
-"""Kombu's Redis transport, mended in what happens when its connection is lost.
+"""Kombu's Redis transport, corrected for lost connections.
 
-Kombu 5.7 puts the messages of a channel that closes back into their queues, also those that are being worked on: they
-would be worked twice. And it asks Redis for that while Redis is away, or, when such a message is acknowledged later,
-through the channel that is closed; either ended the worker (seen: `'NoneType' object has no attribute 'client'`).
+When a channel closes, Kombu 5.7 puts its messages back into their queues, also while a thread still handles them: they
+would be handled twice. It also does so while Redis is away, and later acknowledges such messages through the closed
+channel. Both ended the worker (`'NoneType' object has no attribute 'client'`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class Channel(redis.Channel):
-    """A channel that gives back what it holds when its worker ends, and only then."""
+    """A channel that gives back its messages when the worker ends, and only then."""
 
     @property
     def do_restore(self) -> bool:  # type: ignore[override]
@@ -28,21 +28,21 @@ class Channel(redis.Channel):
         return state.should_stop is not None or state.should_terminate is not None
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
-        """Acknowledge a message, also one that came before the connection was lost."""
+        """Acknowledge a message, also one that was delivered before the connection was lost."""
         if self.closed:
-            _forget(delivery_tag)
+            _remove(delivery_tag)
         else:
             super().basic_ack(delivery_tag, multiple)  # type: ignore[no-untyped-call]
 
 
 class Transport(redis.Transport):
-    """What `broker_transport` names."""
+    """The transport that the setting `broker_transport` names."""
 
     Channel = Channel
 
 
-def _forget(delivery_tag: str) -> None:
-    """Take a message out of the hands of workers. Where Redis is away, the message comes once more, which is safe."""
+def _remove(delivery_tag: str) -> None:
+    """Remove a message from Kombu's deliveries. If Redis is away, it is delivered again later, which is safe."""
     try:
         with translated(), connect(load()) as client, client.pipeline() as pipe:
             pipe.zrem(UNACKED_INDEX, delivery_tag)

@@ -1,9 +1,9 @@
-"""Planning: what a run would ask and what that would take, with nothing indexed and nobody asked.
+"""Estimates the calls, tokens and time of a run, without indexing and without calling a model.
 
-    inspect, with what the archive knows ──▶ pages to be worked ──▶ answers that are missing ──▶ tokens and time
+    inspect with the archive's knowledge ──▶ pages to process ──▶ missing answers ──▶ tokens and time
 
-The sums are those of the measured answers of the model. A question whose condition names an answer that is not there
-yet may be asked, and counts.
+Tokens and time are computed from archived answers of the model. A question whose condition depends on a missing answer
+counts, since it may be asked.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from pipeline.vision.profile.parsing import condition_values
 from pipeline.vision.quality.cleanup import clean_answer
 from pipeline.vision.quality.stitching import merge
 
-#: Documents, and pages of them, whose answers are looked at to measure what these take: they lie evenly among all.
+#: Documents, evenly distributed among all, and pages of them whose answers are measured.
 SAMPLE_DOCUMENTS = 60
 SAMPLE_PAGES = 180
-#: Of their answers, so many of the newest count: an endpoint is not always equally quick.
+#: Newest answers among them that count, since an endpoint's speed changes.
 SAMPLE_ANSWERS = 300
 _MINUTE_SECONDS = 60.0
 
 
 class ArchiveMemory:
-    """What the archive knows of files, pages and answers; see `pipeline.analysis.inspect.Memory`. Threads share it.
+    """The archive's knowledge of files, pages and answers, as `pipeline.analysis.inspect.Memory`. Threads share it.
 
     Args:
-        request: what would be asked for; its batch is none that there is.
-        profile: the questions; they are those of the request's recipe.
-        models: who would be asked; nobody when None.
+        request: what would be requested; its batch does not exist.
+        profile: the profile of the request's recipe.
+        models: the models that would be called; None without one.
     """
 
     def __init__(self, archive: Archive, request: Request, profile: Profile, models: Models | None) -> None:
@@ -58,16 +58,16 @@ class ArchiveMemory:
         self._lock = threading.Lock()
 
     def source(self, url: str, state: FileState) -> Source | None:
-        """Return what was archived of a place, where that still holds."""
-        known = self._archive.source(self._request.collection, source_id(url))
+        """Return the archived source of a URL, if it is still valid."""
+        known = self._archive.sources(self._request.collection)[source_id(url)].newest()
         return known if known is not None and still_holds(known, state, self._request) else None
 
     def due(self, document: Document) -> Collection[int]:
-        """Return the numbers of the pages that would be worked."""
+        """Return the numbers of the pages that would be processed."""
         return plan(document, self._request, self._archive).due
 
     def asking(self, page: RenderedPage, crops: Crops) -> Asking:
-        """Return what would be asked about a page. Of pages with the same image, the first one is asked about."""
+        """Return the calls for a page. Of pages with the same image, only the first one costs calls."""
         if self._models is None:
             return Asking()
         is_first = self._is_first(page.pixels_sha256)
@@ -80,13 +80,13 @@ class ArchiveMemory:
             model = self._models.of(question)
             prompt_request = model.request(question, language)
             found = self._first_answers(question, model, prompt_request, page, crops)
-            there = [answer for answer in found if answer is not None]
-            if len(there) == len(found):
-                parts = [clean_answer(answer.content, question.empty_answer)[0] for answer in there]
+            archived_answers = [answer for answer in found if answer is not None]
+            if len(archived_answers) == len(found):
+                parts = [clean_answer(answer.content, question.empty_answer)[0] for answer in archived_answers]
                 known |= condition_values(parts[0] if len(parts) == 1 else merge(parts).text, question)
             else:
                 complete = False
-            missing = len(found) - len(there) if is_first else 0
+            missing = len(found) - len(archived_answers) if is_first else 0
             archived += len(found) - missing
             if missing:
                 each = call_cost(prompt_request.prompt, prompt_request.max_tokens, page.width_px, page.height_px)
@@ -97,19 +97,19 @@ class ArchiveMemory:
     def _first_answers(
         self, question: Question, model: Model, prompt_request: PromptRequest, page: RenderedPage, crops: Crops
     ) -> list[Answer | None]:
-        """Return the archived answers of the calls with which a question is first asked; None for each that is missing.
+        """Return the archived answers to the first calls of a question, with None for each missing one.
 
-        The crops of a dense page are made only where something was asked about the page before.
+        The crops of a dense page are rendered only if the archive has any answer about the page.
         """
         bands = first_bands(question, page)
         parts: list[str | None] = [None]
         if bands > 1:
-            if not self._archive.answer_keys(page.pixels_sha256):
+            if not self._archive.answers.keys(page.pixels_sha256):
                 return [None] * bands
-            with suppress(OutcomeError):  # one that cannot be shown in parts is asked about as a whole
+            with suppress(OutcomeError):  # a page that cannot be cropped is sent as a whole
                 parts = [crop.pixels_sha256 for crop in crops(bands)]
         keys = (request_key(model.name, model.revision, page.pixels_sha256, prompt_request, part) for part in parts)
-        return [self._archive.answer(key) for key in keys]
+        return [self._archive.answers.get(key) for key in keys]
 
     def _is_first(self, pixels_sha256: str) -> bool:
         identifier = int(pixels_sha256[:15], 16)
@@ -121,10 +121,10 @@ class ArchiveMemory:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What an answer took on average."""
+    """Average cost of an answer."""
 
     answers: int
-    """How many were measured."""
+    """Number of measured answers."""
     seconds: float
     tokens_in: float
     tokens_out: float
@@ -132,21 +132,21 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What archived answers took."""
+    """Average costs of archived answers."""
 
     overall: Measured
     by_question: Mapping[str, Measured]
     newest: datetime
-    """When the last one of them was asked for."""
+    """When the newest one of them was requested."""
 
     def of(self, question: str) -> Measured:
-        """Return what the answers to a question took, or all where none to it was measured."""
+        """Return the average for a question; the overall one if that question was not measured."""
         return self.by_question.get(question, self.overall)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What bounds how fast calls follow one another. A rate of 0 is no limit."""
+    """Limits of the rate of calls. 0 means unlimited."""
 
     in_flight: int
     requests_per_minute: int
@@ -155,18 +155,18 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What calls will take."""
+    """Expected cost of calls."""
 
     calls: int
     tokens_in: int
     tokens_out: int | None
-    """None where nothing was measured: only a bound is known, `Cost.tokens_out_max`."""
+    """None without measured answers; then only the bound `Cost.tokens_out_max` is known."""
     seconds: float | None
-    """Of calls, at the rate that the limits allow; likewise."""
+    """Duration at the rate that the limits allow; None without measured answers."""
 
 
 def forecast(calls: Counter[str], cost: Cost, rates: Rates | None, pace: Pace) -> Forecast:
-    """Return what calls, counted by question, will take."""
+    """Return the expected cost of calls, which are counted by question."""
     count = calls.total()
     if not count:
         return Forecast(0, 0, 0, 0.0)
@@ -183,9 +183,9 @@ def forecast(calls: Counter[str], cost: Cost, rates: Rates | None, pace: Pace) -
 
 
 def page_tokens(profile: Profile, language: str, rates: Rates | None) -> int:
-    """Return the tokens of a page that is asked every question of a profile.
+    """Return the tokens of a page for which every question of a profile is asked.
 
-    Where nothing was measured, those of the largest image and the longest answers.
+    Without measured answers, assume the largest image and the longest answers.
     """
     if rates is None:
         bounds = (call_cost(question.prompt_in(language), question.max_tokens, 1, 1) for question in profile.questions)
@@ -195,8 +195,8 @@ def page_tokens(profile: Profile, language: str, rates: Rates | None) -> int:
 
 
 def measure(archive: Archive, collection: str, models: Models) -> Rates | None:
-    """Return what answers of these models took in a collection, else anywhere; None where there are none."""
-    answers = _sample(archive, [collection], models) or _sample(archive, archive.collections(), models)
+    """Return the average costs of the models' answers in a collection, else in all; None without answers."""
+    answers = _sample(archive, [collection], models) or _sample(archive, archive.collections.names(), models)
     if not answers:
         return None
     questions: dict[str, list[Answer]] = {}
@@ -210,20 +210,20 @@ def measure(archive: Archive, collection: str, models: Models) -> Rates | None:
 
 
 def _sample(archive: Archive, collections: Iterable[str], models: Models) -> list[Answer]:
-    """Return answers of these models in these collections, oldest first."""
+    """Return a sample of the models' answers in some collections, oldest first."""
     names = [(name, document) for name in collections for document in archive.documents(name)]
     chosen = names[:: max(1, len(names) // SAMPLE_DOCUMENTS)][:SAMPLE_DOCUMENTS]
     pages = SAMPLE_PAGES // max(1, len(chosen))
     keys = chain.from_iterable(_keys(archive, *document, pages) for document in chosen)
-    answers = (archive.answer(key) for key in dict.fromkeys(keys))
+    answers = (archive.answers.get(key) for key in dict.fromkeys(keys))
     found = [answer for answer in answers if answer is not None and answer.model in models.names]
     return sorted(found, key=lambda answer: answer.asked_at)[-SAMPLE_ANSWERS:]
 
 
 def _keys(archive: Archive, collection: str, document: str, pages: int) -> Iterator[str]:
-    """Yield the keys of the answers that the last pages of a document rest on."""
-    numbers = sorted(archive.revisions(collection, document))[-pages:]
-    for reading in archive.readings(collection, document, numbers):
+    """Yield the keys of the answers behind the last pages of a document."""
+    numbers = sorted(archive.readings(collection, document).newest_revisions())[-pages:]
+    for reading in archive.readings(collection, document).newest(numbers):
         if isinstance(reading, Reading):
             yield from reading.answers
 

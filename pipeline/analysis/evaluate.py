@@ -1,4 +1,4 @@
-"""Scores a collection's newest readings against expected texts that people wrote down.
+"""Scores a collection's newest readings against texts that people transcribed.
 
 folder of texts ─▶ match by the documents' names ─▶ read the archive ─▶ score ─▶ by language and format
 """
@@ -15,15 +15,16 @@ from pathlib import Path
 from pipeline.analysis.text_metrics import character_error_rate, word_recall
 from pipeline.archive import Archive
 from pipeline.core.errors import SettingsError
+from pipeline.core.formats import MediaType
 from pipeline.core.languages import base, detect_language
-from pipeline.core.models import MediaType, PageStatus, Reading
+from pipeline.core.models import PageStatus, Reading
 
 SUFFIX = ".txt"
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """How a text that was read stands to the expected one."""
+    """Score of a text that was read against the expected one."""
 
     file: str
     """Name of the file with the expected text."""
@@ -32,23 +33,23 @@ class Scored:
     document_id: str
     media_type: MediaType
     page: int | None
-    """None: the whole document."""
+    """None for the whole document."""
     pages: int
     """Pages whose text was scored."""
     failed: int
-    """How many of them failed: nothing was read there."""
+    """Number of them that failed, and so have no text."""
     language: str | None
-    """That of the expected text, where it can be told."""
+    """Language of the expected text, if it can be detected."""
     language_read: str | None
-    """That of the text that was read."""
+    """Language of the text that was read."""
     recall: float | None
-    """Share of the expected words; None where none are expected."""
+    """Share of the expected words that were read; None without expected words."""
     error_rate: float | None
-    """Of characters; None where none are expected."""
+    """Character error rate; None without expected characters."""
 
     @property
     def language_agrees(self) -> bool | None:
-        """Whether both languages are the same; None where that of the expected text cannot be told."""
+        """Whether both languages are the same; None if the expected one cannot be detected."""
         if self.language is None:
             return None
         return self.language_read is not None and base(self.language) == base(self.language_read)
@@ -56,7 +57,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Unmatched:
-    """An expected text that no reading belongs to."""
+    """An expected text without a reading."""
 
     file: str
     reason: str
@@ -64,30 +65,30 @@ class Unmatched:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Means over some of the texts; each text counts the same."""
+    """Means over some texts with equal weight."""
 
     language: str | None
-    """None where it cannot be told, and in the sum of all."""
+    """None if it cannot be detected, and for all texts."""
     media_type: MediaType | None
-    """None in the sum of all."""
+    """None for all texts."""
     texts: int
     pages: int
     recall: float | None
     error_rate: float | None
     language_agrees: float | None
-    """Share of the texts whose language can be told and was read."""
+    """Share of texts whose language was read, among those with a detected language."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What came of a folder."""
+    """Scores of a folder."""
 
     scored: tuple[Scored, ...]
     unmatched: tuple[Unmatched, ...]
 
     @property
     def groups(self) -> list[Group]:
-        """Means by language and format, by name."""
+        """Means by language and format, sorted by name."""
         members: dict[tuple[str | None, MediaType], list[Scored]] = defaultdict(list)
         for one in self.scored:
             members[one.language, one.media_type].append(one)
@@ -96,7 +97,7 @@ class Evaluation:
 
     @property
     def total(self) -> Group:
-        """Means over all."""
+        """Means over all texts."""
         return _group(None, None, self.scored)
 
 
@@ -107,7 +108,7 @@ def evaluate(folder: Path, archive: Archive, collection: str) -> Evaluation:
     exactly so comes before a page of another one.
 
     Raises:
-        SettingsError: the folder cannot be read, or a file in it is no UTF-8.
+        SettingsError: the folder cannot be read, or a file in it is not valid UTF-8.
     """
     documents = _documents_by_name(archive, collection)
     scored: list[Scored] = []
@@ -151,7 +152,7 @@ def _documents_by_name(archive: Archive, collection: str) -> dict[str, list[str]
 def _match(
     file: str, documents: dict[str, list[str]], archive: Archive, collection: str
 ) -> tuple[int | None, list[Reading]] | Unmatched:
-    """Return the page that is meant, None for all, and its newest readings."""
+    """Return the page, None for all pages, and the newest readings."""
     name, page = file.removesuffix(SUFFIX), None
     if _key(name) not in documents:
         stem, _, number = name.rpartition(".")
@@ -166,7 +167,7 @@ def _match(
 
 def _live(archive: Archive, collection: str, document: str) -> Iterator[Reading]:
     """Yield the newest readings of a document's pages that were not deleted, by page number."""
-    return (reading for reading in archive.readings(collection, document) if isinstance(reading, Reading))
+    return (reading for reading in archive.readings(collection, document).newest() if isinstance(reading, Reading))
 
 
 def _score(file: str, expected: str, page: int | None, readings: list[Reading]) -> Scored:
@@ -206,5 +207,5 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _key(name: str) -> str:
-    """File systems differ in how they keep an accent: composed or not, it is the same name."""
+    """Normalise a name: file systems store accents composed or decomposed."""
     return unicodedata.normalize("NFC", name)

@@ -1,10 +1,9 @@
-"""Inspecting: what indexing would make of files, by the same doors, with nothing archived and nobody asked.
+"""Shows what indexing would make of files, by the same functions, without archiving and without calling a model.
 
-    walk ─▶ identify ─▶ open ─▶ render each page, look at it, and let it go
+    walk ─▶ identify ─▶ open ─▶ render each page, count it and drop it
 
-An inspector without a memory looks at everything, as if nothing had ever been indexed; one that has one leaves out what
-indexing would leave out. Several files are looked at at once, one a sandbox; what was seen comes in the order of the
-walk.
+Without a memory the inspector inspects every file, as if it were new; with a memory it skips what indexing would skip.
+Several files are inspected at once, one per sandbox. Results come in the order of the listing.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from functools import partial
 from typing import BinaryIO, Protocol
 
 from pipeline.core.errors import EncryptedFile, OutcomeError, Stopped
+from pipeline.core.formats import MediaType
 from pipeline.core.languages import DETECT_MAX_CHARACTERS, detect_language
 from pipeline.core.models import (
     Document,
@@ -28,7 +28,6 @@ from pipeline.core.models import (
     Failure,
     FileState,
     LayerState,
-    MediaType,
     PageKind,
     PageStatus,
     RenderedCrop,
@@ -43,48 +42,48 @@ from pipeline.sources import FoundFile, SourceFiles, display_path, require_uncha
 from pipeline.vision.endpoint.cost import NO_COST, Cost, page_cost
 from pipeline.vision.profile import Profile
 
-#: Files that the walk may be ahead of what was seen: it makes their number, and so the ETA, known early.
+#: Files that the listing may be ahead of the inspection, so that their number, and the ETA, is known early.
 FILES_AHEAD = 1_000
 _TICK_SECONDS = 0.25
 
-#: Returns a page in so many overlapping bands; raises OutcomeError where it cannot be rendered.
+#: Returns a page in a number of overlapping bands; raises OutcomeError if it cannot be rendered.
 Crops = Callable[[int], tuple[RenderedCrop, ...]]
 
 
 class Encryption(StrEnum):
-    """How a file stands to passwords."""
+    """Whether a file needs a password."""
 
     NONE = "none"
-    """It opens without one."""
+    """It opens without a password."""
     OPENED = "opened"
-    """It wants one, and one of those given opens it."""
+    """One of the given passwords opens it."""
     LOCKED = "locked"
-    """It wants one, and none of those given opens it."""
+    """None of the given passwords opens it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageCounts:
-    """What was seen of a document's pages."""
+    """Counts of a document's pages."""
 
     kinds: Counter[PageKind] = field(default_factory=Counter)
-    """Counts of those that can be had."""
+    """Kinds of the pages that can be rendered."""
     hidden: int = 0
     language: str | None = None
-    """That of their text layers, where it can be told."""
+    """Language of their text layers, if it can be detected."""
     cost: Cost = NO_COST
     failed: dict[Failure, tuple[int, ...]] = field(default_factory=dict)
-    """Numbers of the pages that cannot be had, by what would be said of them."""
+    """Numbers of the pages that fail, by failure."""
     settled: int = 0
-    """Those that were worked before and need not be again: nothing else here counts them."""
+    """Pages that were processed before and would be skipped. The other counts leave them out."""
     archived: int = 0
-    """Answers about the others that need not be asked for."""
+    """Archived answers about the other pages."""
     calls: Counter[str] = field(default_factory=Counter)
-    """Those that must be, by question."""
+    """Missing answers, by question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What indexing would make of the file at a place."""
+    """What indexing would make of one file."""
 
     url: str
     path: str
@@ -92,24 +91,24 @@ class Inspected:
     media_type: MediaType | None = None
     document: Document | None = None
     encryption: Encryption | None = None
-    """None where it was not come so far."""
+    """None if the file failed earlier."""
     pages: PageCounts = PageCounts()
     error: Failure | None = None
-    """Why the file as a whole cannot be had."""
+    """Why the file as a whole fails."""
     repeated: bool = False
-    """Whether it was seen before in the same walk, here or elsewhere: its pages are looked at once."""
+    """Whether the same document came before in the listing. Its pages are inspected once."""
 
     @property
     def failures(self) -> tuple[tuple[Failure, tuple[int, ...]], ...]:
-        """What would be said of the file, without page numbers, or of pages of it."""
+        """Failures of the file, without page numbers, or of its pages."""
         return ((self.error, ()),) if self.error else tuple(self.pages.failed.items())
 
     @property
     def status(self) -> DocumentStatus:
-        """How the document would end, as far as its pages can be had."""
+        """Status that the document would get, judged by its failed pages."""
         if self.error is not None or self.document is None:
             return DocumentStatus.FAILED
-        # Its failed pages tell; that the model reads the others is taken for granted.
+        # The model is assumed to read the other pages.
         failed = sum(map(len, self.pages.failed.values()))
         counts = Counter({PageStatus.FAILED: failed, PageStatus.DESCRIBED: self.document.pages - failed})
         return document_status(counts, self.document.pages)
@@ -117,47 +116,47 @@ class Inspected:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What reading a page comes to: calls, and answers that are there."""
+    """Cost of reading a page: calls, and archived answers."""
 
     cost: Cost = NO_COST
     archived: int = 0
     calls: Counter[str] = field(default_factory=Counter)
-    """By question."""
+    """Calls by question."""
 
 
 class Memory(Protocol):
-    """What the archive knows. Threads share it."""
+    """The archive's knowledge of files and pages. Threads share it."""
 
     def source(self, url: str, state: FileState) -> Source | None:
-        """Return what was archived of a place, where that still holds; else the file is opened."""
+        """Return the archived source of a URL if it is still valid; otherwise the file is opened."""
         ...
 
     def due(self, document: Document) -> Collection[int]:
-        """Return the numbers of the pages that would be worked."""
+        """Return the numbers of the pages that would be processed."""
         ...
 
     def asking(self, page: RenderedPage, crops: Crops) -> Asking:
-        """Return what reading a page would come to."""
+        """Return the cost of reading a page."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Inspector:
-    """What files are looked at with: built once per process, shared by its threads."""
+    """Inspects files. Built once per process, shared by its threads."""
 
     opener: Opener
     files: SourceFiles
     max_file_bytes: int
     files_at_once: int
-    """One a sandbox."""
+    """Number of sandboxes."""
     profile: Profile | None
-    """The questions that a model would be asked; None where no model is configured."""
+    """The profile whose questions would be asked; None without a configured model."""
     language: str
-    """BCP 47 tag of the language that they would be asked in."""
+    """BCP 47 tag of the requested language."""
     memory: Memory | None = None
 
     def asking(self, page: RenderedPage, crops: Crops) -> Asking:
-        """Return what it would come to to read a page, which `crops` shows in parts."""
+        """Return the cost of reading a page; `crops` renders it in parts."""
         if page.blank or self.profile is None:
             return Asking()
         if self.memory is not None:
@@ -165,18 +164,18 @@ class Inspector:
         return Asking(page_cost(self.profile, self.language, page))
 
     def due(self, document: Document) -> Collection[int]:
-        """Return the numbers of the pages that are to be looked at, in order."""
+        """Return the numbers of the pages to inspect, in order."""
         return range(1, document.pages + 1) if self.memory is None else self.memory.due(document)
 
 
 @dataclass(slots=True)
 class Totals:
-    """What the files that were seen so far come to. Those that repeat others count as nothing but that."""
+    """Sums over the inspected files. Repeated files are counted only as repeated."""
 
     found: int = 0
-    """Files that the walk has come to."""
+    """Files that the listing has found."""
     walked: bool = False
-    """True once it has come to all of them."""
+    """Whether the listing is complete."""
     files: int = 0
     repeated: int = 0
     bytes: int = 0
@@ -187,14 +186,14 @@ class Totals:
     pages_failed: int = 0
     hidden: int = 0
     failures: Counter[str] = field(default_factory=Counter)
-    """Files and pages that cannot be had, by class of error."""
+    """Failed files and pages, by error code."""
     cost: Cost = NO_COST
     settled: int = 0
-    """Pages that need not be worked again."""
+    """Pages that would be skipped."""
     archived: int = 0
-    """Answers that need not be asked for."""
+    """Archived answers."""
     calls: Counter[str] = field(default_factory=Counter)
-    """Those that must be, by question."""
+    """Missing answers, by question."""
 
     def add(self, seen: Inspected) -> None:
         """Count a file."""
@@ -221,14 +220,14 @@ class Totals:
 def inspect_source(
     found: FoundFile, inspector: Inspector, cancel: CancelToken, is_new: Callable[[str], bool] = lambda _id: True
 ) -> Inspected:
-    """Look at what lies at a place; every way this can end is a value.
+    """Inspect one file; every outcome is a value.
 
     Args:
-        is_new: told the document's id, says whether its pages are to be looked at.
+        is_new: returns whether the pages of a document are to be inspected, by its id.
 
     Raises:
         ServiceRefused: no sandbox can be started, or no file of this place can be had.
-        Stopped: the patience has ended meanwhile.
+        Stopped: the run was cancelled.
     """
     seen = Inspected(url=found.url, path=display_path(found.url))
     files = replace(inspector.files, cancel=cancel)
@@ -256,7 +255,7 @@ def inspect_source(
 
 
 def _as_known(seen: Inspected, known: Source, is_new: Callable[[str], bool]) -> Inspected:
-    """Return what is archived of a place that needs no work."""
+    """Return the result for a file that would be skipped, from the archive."""
     document = known.document
     if document is None:
         return replace(seen, error=known.error)
@@ -267,10 +266,10 @@ def _as_known(seen: Inspected, known: Source, is_new: Callable[[str], bool]) -> 
 def _look_at(
     opened: OpenPages, file: BinaryIO, state: FileState, document: Document, inspector: Inspector, cancel: CancelToken
 ) -> PageCounts:
-    """Render page after page, as `process_unit` does, and keep nothing of them but counts.
+    """Render page after page, as `process_unit` does, and keep only counts.
 
     Raises:
-        SourceChanged: the file is not the one that was identified.
+        SourceChanged: the file changed after it was identified.
         ServiceRefused, Stopped: as `inspect_source` raises them.
     """
     kinds: Counter[PageKind] = Counter()
@@ -280,7 +279,7 @@ def _look_at(
     due = inspector.due(document)
     for number in due:
         if cancel.stopped:
-            raise Stopped("stopped while pages were looked at")
+            raise Stopped("stopped while pages were inspected")
         try:
             page = opened.render(number)
         except OutcomeError as error:
@@ -308,14 +307,14 @@ def inspect_below(
     totals: Totals,
     tick: Callable[[], None],
 ) -> Iterator[Inspected]:
-    """Yield what indexing would make of every file below the roots, given by their URLs, in the order of the walk.
+    """Yield what indexing would make of each file below the roots' URLs, in the order of the listing.
 
-    What lies in a container follows it. `totals` holds what was yielded so far; `tick` is called a few times a second
-    while the next file is waited for.
+    The members of a container follow it. `totals` sums up the yielded files. `tick` is called a few times a second
+    during waits.
 
     Raises:
         ServiceRefused: a bucket says no to everything, or no sandbox can be started.
-        Stopped: the patience has ended.
+        Stopped: the run was cancelled.
     """
     run = _Inspection(inspector, cancel.within(math.inf), totals, tick)
     with ThreadPoolExecutor(inspector.files_at_once + 1, thread_name_prefix="inspect") as pool:
@@ -327,25 +326,25 @@ def inspect_below(
                 yield from run.settled(task)
             walking.result()
         finally:
-            run.cancel.stop()  # whoever takes no more leaves nobody at work
+            run.cancel.stop()  # a caller that stops iterating ends the threads too
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Task:
-    """A file to be looked at."""
+    """A file to inspect."""
 
-    place: tuple[int, ...]
-    """Its number in the walk, or in its container, behind the place of that: so places sort as files are met."""
+    position: tuple[int, ...]
+    """Number in the listing; for a member, the container's position and its number there."""
     found: FoundFile = field(compare=False)
     seen: Future[Inspected] = field(compare=False, default_factory=Future)
 
 
-#: A place before all others, that of documents which were yielded.
+#: A position before all others, for documents that were yielded.
 _BEFORE = ()
 
 
 class _Inspection:
-    """Files on their way, and which documents and failures were seen."""
+    """Files in progress, and the documents and failures so far."""
 
     def __init__(self, inspector: Inspector, cancel: CancelToken, totals: Totals, tick: Callable[[], None]) -> None:
         self.cancel = cancel
@@ -354,15 +353,15 @@ class _Inspection:
         self._totals = totals
         self._tick = tick
         self._walked: queue.Queue[_Task | None] = queue.Queue(FILES_AHEAD)
-        # The first in the order of the walk is the next to be looked at: a container's members go before other files.
+        # Files are inspected in the order of the listing: a container's members come before other files.
         self._due: queue.PriorityQueue[_Task] = queue.PriorityQueue()
         self._first: dict[bytes, tuple[int, ...]] = {}
-        """Place of the first file that is a document, by the document's id."""
+        """Position of the first file of a document, by the document's id."""
         self._failed: set[str] = set()
         self._lock = threading.Lock()
 
     def walk(self, roots: tuple[str, ...], excluded: tuple[str, ...]) -> None:
-        """Find files, as far ahead as may be."""
+        """List files, up to `FILES_AHEAD` ahead."""
         try:
             for number, found in enumerate(walk(roots, excluded, self.cancel)):
                 self._put(self._begin((number,), found))
@@ -371,7 +370,7 @@ class _Inspection:
             self._put(None)
 
     def work(self) -> None:
-        """Look at one file after the other, until the patience ends."""
+        """Inspect one file after the other, until cancelled."""
         while not self.cancel.stopped:
             try:
                 task = self._due.get(timeout=STOP_POLL_SECONDS)
@@ -383,10 +382,10 @@ class _Inspection:
                 task.seen.set_exception(error)
 
     def next(self) -> _Task | None:
-        """Return the next file that was found; None at the end.
+        """Return the next listed file; None at the end.
 
         Raises:
-            Stopped: the patience has ended.
+            Stopped: the run was cancelled.
         """
         while True:
             self._go_on()
@@ -396,7 +395,7 @@ class _Inspection:
                 continue
 
     def settled(self, task: _Task) -> Iterator[Inspected]:
-        """Yield what was seen of a file, then of those in it."""
+        """Yield the result for a file, then for its members."""
         seen = self._settle(task, self._wait_for(task))
         self._totals.add(seen)
         yield seen
@@ -404,7 +403,7 @@ class _Inspection:
             return
         assert seen.state is not None
         members = self._files.members(seen.url, seen.state)
-        for inside in [self._begin((*task.place, number), found) for number, found in enumerate(members)]:
+        for inside in [self._begin((*task.position, number), found) for number, found in enumerate(members)]:
             yield from self.settled(inside)
 
     def _begin(self, place: tuple[int, ...], found: FoundFile) -> _Task:
@@ -415,10 +414,10 @@ class _Inspection:
         return task
 
     def _settle(self, task: _Task, seen: Inspected) -> Inspected:
-        """Return what was seen, now that every file before it was: only those are what it can repeat."""
+        """Return the final result: all earlier files are done, and only those can it repeat."""
         if seen.document is not None and seen.error is None:
             identifier = bytes.fromhex(seen.document.id)
-            if self._first[identifier] < task.place:
+            if self._first[identifier] < task.position:
                 return replace(seen, repeated=True, pages=PageCounts())
             self._first[identifier] = _BEFORE
             return seen
@@ -428,11 +427,11 @@ class _Inspection:
 
     def _inspect(self, task: _Task) -> Inspected:
         return inspect_source(
-            task.found, self._inspector, self.cancel, lambda document: self._is_first(document, task.place)
+            task.found, self._inspector, self.cancel, lambda document: self._is_first(document, task.position)
         )
 
     def _is_first(self, document: str, place: tuple[int, ...]) -> bool:
-        """Whether no file before this one is known to be the same document."""
+        """Whether no earlier file is known to be the same document."""
         identifier = bytes.fromhex(document)
         with self._lock:
             self._first[identifier] = min(self._first.get(identifier, place), place)
@@ -455,4 +454,4 @@ class _Inspection:
     def _go_on(self) -> None:
         self._tick()
         if self.cancel.stopped:
-            raise Stopped("stopped while files were looked at")
+            raise Stopped("stopped while files were inspected")

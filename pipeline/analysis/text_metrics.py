@@ -1,4 +1,4 @@
-"""How much of an expected text is in a text that was read, as figures. Pure functions, for people and benchmarks."""
+"""Measures how much of an expected text was read. Pure functions, used by `evaluate` and benchmarks."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _SPACELESS = re.compile(f"([{SPACELESS}])")
 
 
 def word_recall(expected: str, text: str) -> float | None:
-    """Return the share of the expected words that are in the text, as often as expected; their order is of no account.
+    """Return the share of the expected words that are in the text, counting repeated words and ignoring the order.
 
-    None where no words are expected: there is nothing to be missed.
+    None without expected words.
     """
     wanted, found = Counter(words(expected)), Counter(words(text))
     return (wanted & found).total() / wanted.total() if wanted else None
 
 
 def line_recall(expected: str, text: str) -> float | None:
-    """Return the share of the expected lines that are in the text word for word, wherever its own lines break.
+    """Return the share of the expected lines that are in the text word for word, regardless of its line breaks.
 
-    None where no line has a word.
+    None without expected words.
     """
     found = f" {' '.join(words(text))} "
     wanted = [line for line in map(words, expected.splitlines()) if line]
@@ -35,17 +35,17 @@ def line_recall(expected: str, text: str) -> float | None:
 
 
 def character_error_rate(expected: str, text: str) -> float | None:
-    """Return the characters to insert, delete or replace, for each expected one: 0 is right, and more than 1 may be.
+    """Return the number of edits (insert, delete, replace) per expected character: 0 is perfect, and it may exceed 1.
 
-    Characters are those of Unicode's composed form, and every run of blanks and line ends counts as one blank. The
-    order counts: a text whose columns are read in another order is full of errors. None where nothing is expected.
+    Characters are compared in Unicode's composed form, and each run of blanks and line ends counts as one blank. The
+    order matters: columns that are read in another order count as errors. None without expected characters.
     """
     wanted = _composed(expected)
     return Levenshtein.distance(wanted, _composed(text)) / len(wanted) if wanted else None
 
 
 def words(text: str) -> list[str]:
-    """Return a text's words: letters, marks and numbers, without regard to case and to compatibility forms."""
+    """Return a text's words of letters, marks and numbers, without differences of case and compatibility forms."""
     plain = unicodedata.normalize("NFKC", text).casefold()
     kept = (character if unicodedata.category(character)[0] in "LMN" else " " for character in plain)
     return _SPACELESS.sub(r" \1 ", "".join(kept)).split()

@@ -1,20 +1,18 @@
-"""The archive: the durable truth, of which Elasticsearch is a projection."""
+"""The archive: the durable truth. Elasticsearch is a projection of it."""
 
-from pipeline.archive.archive import (
-    Archive,
-    answer_name,
-    image_stem,
-    is_image_key,
-    reading_name,
-    render_revision_of,
-    source_id,
-)
+from pipeline.archive.archive import Archive, source_id
 from pipeline.archive.batch_journal import BatchJournal
+from pipeline.archive.chain import Chain, Chains, Records
+from pipeline.archive.content import answer_name, image_stem, is_image_key, render_revision_of
+from pipeline.archive.readings import reading_name
 from pipeline.archive.store import Store
 
 __all__ = [
     "Archive",
     "BatchJournal",
+    "Chain",
+    "Chains",
+    "Records",
     "Store",
     "answer_name",
     "image_stem",

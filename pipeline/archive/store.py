@@ -1,4 +1,4 @@
-"""Bytes by name, in a directory, a bucket or wherever fsspec leads. Nothing half-written is ever seen under a name."""
+"""Stores bytes by name, in a directory, a bucket or another fsspec location. A name never shows half-written bytes."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from pipeline.core.models import FileState
 from pipeline.core.objects import LIST_KEYS, OBJECT_WAITS_SECONDS, Location, open_objects, parse_location
 from pipeline.core.retry import CancelToken, retry_until_available
 
-#: Temporary files of writers that died; a living one needs seconds.
+#: Age of temporary files after which their writer counts as dead; a live one needs seconds.
 STALE_SECONDS = 24 * 3600
 _TEMPORARY = "tmp"
 _COPY_BYTES = 1 << 20
 
 T = TypeVar("T")
-#: Makes a file of an object, given where it lies, its state, and the way to its bytes.
+#: Makes a file of an object, given its location, its state, and a function that yields its bytes.
 Fetch = Callable[[str, FileState, Callable[[], Generator[bytes]]], BinaryIO]
 
 
 class Store:
     """Flat access to an archive location; names use `/`. Threads and processes share it.
 
-    A bucket that is away is waited for with `cancel`; without one nobody waits. A directory is never away.
+    With a cancel token, calls wait while a bucket is unavailable; without one they do not.
 
     Raises, from every method:
-        ServiceRefused: the location cannot be used (no right, no space, no such bucket).
-        ServiceUnavailable: the bucket is away, and there is no patience.
-        Stopped: the patience has ended while the bucket was away.
+        ServiceRefused: the location cannot be used: permission, space or the bucket is missing.
+        ServiceUnavailable: the bucket is unavailable, without a cancel token to wait by.
+        Stopped: the token was cancelled while the bucket was unavailable.
     """
 
     def __init__(self, url: str, cancel: CancelToken | None = None) -> None:
@@ -49,11 +49,11 @@ class Store:
             )
 
     def location(self, name: str) -> str:
-        """Return where a name lies, as a path or a URL."""
+        """Return the path or URL of a name."""
         return self._place.location(name)
 
     def create(self, name: str, data: bytes) -> None:
-        """Write under a name that must be free: of several writers exactly one succeeds.
+        """Write to a name that must be free; of several writers exactly one succeeds.
 
         Raises:
             RevisionTaken: the name exists.
@@ -65,31 +65,31 @@ class Store:
             raise RevisionTaken(name) from None
 
     def put(self, name: str, data: bytes) -> None:
-        """Write under a name, replacing at one stroke what was there."""
+        """Write to a name, replacing its content atomically."""
         self._do(lambda: self._place.put(name, data))
 
     def put_file(self, name: str, file: BinaryIO) -> None:
-        """Write the whole of a file under a name, replacing at one stroke what was there."""
+        """Write a whole file to a name, replacing its content atomically."""
         self._do(lambda: self._place.put_file(name, file))
 
     def open(self, name: str, fetch: Fetch) -> BinaryIO | None:
-        """Open what lies under a name, or return None. `fetch` makes a file of what is none on this machine.
+        """Open the content of a name, None without it. `fetch` makes a local file of an object.
 
         Raises:
-            Exception: whatever `fetch` raises.
+            Exception: `fetch` raised it.
         """
         return self._do(lambda: self._place.open(name, fetch))
 
     def get(self, name: str) -> bytes | None:
-        """Return what lies under a name, or None."""
+        """Return the content of a name, None without it."""
         return self.get_many([name])[0]
 
     def get_many(self, names: Sequence[str]) -> list[bytes | None]:
-        """Return what lies under several names; from a bucket they come all at once."""
+        """Return the content of several names; a bucket is read concurrently."""
         return self._do(lambda: self._place.get_many(names))
 
     def check(self) -> None:
-        """Write something and remove it again, and see that one name is not given to two writers."""
+        """Write something and remove it again, and check that a name is created only once."""
         name = f"{_TEMPORARY}/{uuid.uuid4().hex}"
         self.create(name, b"")
         try:
@@ -100,16 +100,16 @@ class Store:
             self.delete(name)
         raise ServiceRefused(
             "archive",
-            f"{self.url} gives one name to two writers",
-            remedy="Keep the archive in a directory, or in a bucket that knows conditional writes (`If-None-Match`).",
+            f"{self.url} lets two writers create the same name",
+            remedy="Keep the archive in a directory, or in a bucket with conditional writes (`If-None-Match`).",
         )
 
     def names(self, folder: str) -> list[str]:
-        """Return the last parts of the names in a folder, sorted; an absent folder is empty."""
+        """Return the last parts of the names in a folder, sorted; a missing folder is empty."""
         return sorted(self._do(lambda: self._place.names(folder)))
 
     def delete(self, name: str) -> None:
-        """Remove a name; an absent one is removed already."""
+        """Remove a name; a missing one is ignored."""
         self._do(lambda: self._place.delete(name))
 
     def _do(self, call: Callable[[], T]) -> T:
@@ -197,7 +197,7 @@ class _Bucket:
 
 
 class _Directory:
-    """A directory. A complete temporary file gets its name by a hard link, which fails where the name exists."""
+    """A directory. A complete temporary file gets its name by a hard link, which fails if the name exists."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -237,7 +237,7 @@ class _Directory:
 
     def _get(self, name: str) -> bytes | None:
         try:
-            # Very many small files are read: `Path.read_bytes` takes twice as long.
+            # Many small files are read, and `Path.read_bytes` takes twice as long.
             with open(f"{self._directory}/{name}", "rb", buffering=0) as file:  # noqa: PTH123
                 return file.read()
         except FileNotFoundError:
@@ -265,7 +265,7 @@ class _Directory:
             try:
                 if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
                     leftover.unlink(missing_ok=True)
-            except OSError:  # it is gone, or this process may only read
+            except OSError:  # it was removed, or this process may only read
                 continue
 
 

@@ -1,9 +1,9 @@
-"""What a queued batch may spend: each process that works on it draws from its budget, and gives back what is left.
+"""The budget of a queued batch: each process reserves a part of it, and returns what it did not use.
 
-    budget ──draw──▶ purse of a process ──share──▶ a call, the pages of a range
+    budget ──reserve──▶ reservation of a process ──share──▶ a model call, the pages of a work unit
 
-What is drawn lies in the archive, and counts as spent until it is given back. So no budget is ever passed, whichever
-process dies and whatever Redis forgets; a process that is killed has spent what it had drawn.
+Reservations are archived, and count as spent until they are returned. So the budget is never exceeded when a process
+dies or Redis loses its memory; a killed process has spent its reservation.
 """
 
 from __future__ import annotations
@@ -19,31 +19,32 @@ from pipeline.core.errors import RevisionTaken, SettingsError
 from pipeline.core.models import Allowance, Batch, BudgetReservation, PageStatus
 from pipeline.vision.budget import Budget
 
-#: A process draws this part of what is left, or what it needs if that is more: some hundreds of times in all.
-PART_DRAWN = 64
+#: A process reserves this fraction of the remaining budget, or what it needs if that is more: several hundred
+#: reservations per batch.
+RESERVED_FRACTION = 64
 
 Kind = Literal["tokens", "pages"]
 
 
 @dataclass(slots=True)
 class PageShare:
-    """Pages that a range may work, and how many it has. Its threads share it."""
+    """The pages that a work unit may process, and how many have ended. Its threads share it."""
 
     room: int
-    worked: int = 0
+    ended: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def count(self, _status: PageStatus) -> None:
         """Count a page that has ended."""
         with self._lock:
-            self.worked += 1
+            self.ended += 1
 
 
 class BatchBudget:
-    """What one process may spend of one batch's budget. Its threads share it.
+    """The budget of one batch in one process. Its threads share it.
 
-    Where the budget has no room for what is asked for, the batch is paused, with the cause; what is at work then ends
-    as far as the budget goes.
+    When the budget has no room for a request, the batch is paused, with the cause. Pages in flight then end as far as
+    the reservation allows.
     """
 
     def __init__(self, archive: Archive, batch: Batch) -> None:
@@ -52,12 +53,12 @@ class BatchBudget:
         self._pages = 0
         self._lock = threading.Lock()
         no_tokens = None if batch.budget.tokens is None else 0
-        self.budget = Budget(no_tokens, lambda _words: self._pause("tokens"), self._draw_tokens)
-        """What calls may cost."""
+        self.tokens = Budget(no_tokens, lambda _words: self._pause("tokens"), self._reserve_tokens)
+        """Bounds the tokens of the model's calls."""
 
     @contextmanager
     def pages(self, wanted: int) -> Iterator[PageShare]:
-        """Take so many pages, or as many as there are; those that did not end go back."""
+        """Share out up to `wanted` pages; pages that have not ended are returned afterwards."""
         if self._batch.budget.pages is None:
             yield PageShare(wanted)
             return
@@ -66,67 +67,73 @@ class BatchBudget:
             yield share
         finally:
             with self._lock:
-                self._pages += share.room - share.worked
+                self._pages += share.room - share.ended
 
     def close(self) -> None:
-        """Give back what is left, once nothing of the batch is at work in this process."""
-        tokens = self.budget.give_back()
+        """Return what is left, once this process has nothing of the batch in flight."""
+        tokens = self.tokens.give_back()
         with self._lock:
             pages, self._pages = self._pages, 0
         if tokens or pages:
-            self._archive.append_drawn(self._batch.id, lambda newest: _more(newest, tokens=-tokens, pages=-pages))
+            self._append(tokens=-tokens, pages=-pages)
+
+    def _append(self, *, tokens: int, pages: int) -> None:
+        self._archive.reservations[self._batch.id].append(lambda newest: _changed(newest, tokens=tokens, pages=pages))
 
     def _take_pages(self, wanted: int) -> int:
         with self._lock:
             if self._pages < wanted:
-                self._pages += self._draw("pages", wanted - self._pages, at_least=1)
+                self._pages += self._reserve("pages", wanted - self._pages, at_least=1)
             taken = min(wanted, self._pages)
             self._pages -= taken
         if not taken:
             self._pause("pages")
         return taken
 
-    def _draw_tokens(self, lacking: int) -> int:
-        return self._draw("tokens", lacking, at_least=lacking)
+    def _reserve_tokens(self, lacking: int) -> int:
+        return self._reserve("tokens", lacking, at_least=lacking)
 
-    def _draw(self, kind: Kind, wanted: int, *, at_least: int) -> int:
-        """Draw so much or more of what is left, or all of it; nothing where there is less than `at_least`."""
-        batch = self._archive.batch(self._batch.id) or self._batch
+    def _reserve(self, kind: Kind, wanted: int, *, at_least: int) -> int:
+        """Reserve `wanted` or more of the remaining budget, or all of it; nothing where less than `at_least` remains.
+
+        Return the amount reserved.
+        """
+        batch = self._archive.batches[self._batch.id].newest() or self._batch
         limit = getattr(batch.budget, kind)
-        drawn = 0
+        reserved = 0
 
         def successor(newest: BudgetReservation | None) -> BudgetReservation | None:
-            nonlocal drawn
+            nonlocal reserved
             left = limit - (getattr(newest, kind) if newest else 0)
-            drawn = min(left, max(wanted, left // PART_DRAWN)) if left >= at_least else 0
-            return _more(newest, **{kind: drawn}) if drawn or newest is None else None
+            reserved = min(left, max(wanted, left // RESERVED_FRACTION)) if left >= at_least else 0
+            return _changed(newest, **{kind: reserved}) if reserved or newest is None else None
 
-        self._archive.append_drawn(batch.id, successor)
-        if drawn < wanted:
-            self._batch = batch  # as it was when its budget had no room
-        return drawn
+        self._archive.reservations[batch.id].append(successor)
+        if reserved < wanted:
+            self._batch = batch  # the revision of the batch whose budget had no room: `_pause` succeeds only this one
+        return reserved
 
     def _pause(self, kind: Kind) -> None:
-        """Archive that the batch rests. Where somebody changed it meanwhile, whoever goes on will see."""
+        """Archive that the batch is paused. If it was changed meanwhile, the change stays."""
         batch = self._batch
         if batch.state != "working":
             return
         cause = f"the budget of {getattr(batch.budget, kind):,} {kind} is used up"
         changed = {"revision": batch.revision + 1, "state": "paused", "cause": cause}
         with suppress(RevisionTaken):
-            self._archive.append_batch(batch.model_copy(update=changed))
+            self._archive.batches[batch.id].create(batch.model_copy(update=changed))
 
 
 def is_out_of_budget(batch: Batch) -> bool:
-    """Whether a queued batch rests since its budget is used up."""
+    """Whether a queued batch is paused because its budget is used up."""
     return batch.state == "paused" and batch.cause is not None
 
 
 def raised_budget(batch: Batch, raised: Allowance) -> Allowance:
-    """Return a batch's budget with what is named of another one in its place.
+    """Return a batch's budget with the numbers of another one where that names any.
 
     Raises:
-        SettingsError: the batch has no such budget, or a larger one, or rests since its own is used up.
+        SettingsError: the batch has no such budget, has a larger one, or is paused because its own is used up.
     """
     for kind, number in raised.model_dump(exclude_none=True).items():
         now = getattr(batch.budget, kind)
@@ -147,10 +154,10 @@ def raised_budget(batch: Batch, raised: Allowance) -> Allowance:
 
 
 def remedy(batch: Batch) -> str:
-    """Return what has a batch go on that rests since its budget is used up."""
+    """Return the command that resumes a batch whose budget is used up."""
     return f"Raise it: `pagesight resume {batch.id}` with a larger `--budget-tokens` or `--max-pages`."
 
 
-def _more(newest: BudgetReservation | None, *, tokens: int = 0, pages: int = 0) -> BudgetReservation:
+def _changed(newest: BudgetReservation | None, *, tokens: int = 0, pages: int = 0) -> BudgetReservation:
     before = newest or BudgetReservation(revision=0)
     return BudgetReservation(revision=before.revision + 1, tokens=before.tokens + tokens, pages=before.pages + pages)

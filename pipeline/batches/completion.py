@@ -1,8 +1,8 @@
-"""How queued batches end: nobody counts along, the end of each part is derived from what the archive holds.
+"""The completion of queued batches. No process counts: each part's end is derived from the archive.
 
-    part: each of its sources is terminal ──▶ chunk: each of its parts has ended ──▶ batch: walk and chunks complete
+    part: each of its sources has ended ──▶ chunk: each of its parts has ended ──▶ batch: walk and chunks have ended
 
-A source is terminal when it has an error, or a document whose newest readings cover its pages and are in the index.
+A source has ended when it has an error, or a document whose newest readings cover its pages and are in the index.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DELETED = "deleted"
 
 
 def is_quiet(records: BatchJournal, chunk: str, part: int, request: Request, archive: Archive) -> bool:
-    """Whether a part may have ended, as far as names tell: registered, and each due page was read or deleted."""
+    """Whether a part may have ended: it is registered, and each due page was read or deleted. Only names are read."""
     begun = _begun(records, chunk, part)
     if begun is None:
         return False
@@ -34,40 +34,40 @@ def is_quiet(records: BatchJournal, chunk: str, part: int, request: Request, arc
 def complete_part(
     chunk: str, part: int, request: Request, verification: Verification, *, registered: bool = False
 ) -> Outcome | None:
-    """Archive how a part ended, and its chunk where that has ended with it; return None where it has not.
+    """Archive the outcome of a part, and of its chunk if it was the last part; return None if the part has not ended.
 
-    `registered` is true for a caller who has registered all of its sources himself; otherwise the archive must say so.
+    `registered` is true for a caller that has registered all sources of the part; otherwise the archive has to say so.
 
     Raises:
         ServiceRefused: Elasticsearch refuses.
-        Stopped: the patience has ended while it was away.
+        Stopped: the cancel token ended while Elasticsearch was away.
     """
     archive = verification.projector.archive
-    records = archive.walk(request.batch)
+    records = archive.journal(request.batch)
     if not registered and _begun(records, chunk, part) is None:
         return None
     documents: Counter[str] = Counter()
     pages: Counter[str] = Counter()
     for entry in _entries(records, chunk, part):
-        ended = _end_of(entry, request, verification)
+        ended = _source_outcome(entry, request, verification)
         if ended is None:
             return None
         documents[ended[0]] += 1
         pages += ended[1]
     verification.flush()
     outcome = records.close_part(chunk, part, Outcome(documents=dict(documents), pages=dict(pages)))
-    close_chunk(records, chunk)
+    complete_chunk(records, chunk)
     return outcome
 
 
-def close_chunk(records: BatchJournal, chunk: str) -> Outcome | None:
-    """Archive how a chunk ended; return None where one of its parts has not."""
+def complete_chunk(records: BatchJournal, chunk: str) -> Outcome | None:
+    """Archive the outcome of a chunk; return None if one of its parts has not ended."""
     archived = records.chunk(chunk)
     assert archived is not None
     numbers = parts_of(len(archived.entries))
-    if len(records.parts(chunk)) < len(numbers):
+    if len(records.ended_parts(chunk)) < len(numbers):
         return None
-    return records.close_chunk(chunk, total(filter(None, (records.part(chunk, part) for part in numbers))))
+    return records.closed.add(chunk, total(filter(None, (records.part(chunk, part) for part in numbers))))
 
 
 def total(outcomes: Iterable[Outcome]) -> Outcome:
@@ -87,7 +87,7 @@ def _entries(records: BatchJournal, chunk: str, part: int) -> tuple[BatchEntry, 
 
 
 def _begun(records: BatchJournal, chunk: str, part: int) -> list[PendingDocument] | None:
-    """Return the documents of a part that are worked in messages of their own; None where it is not all registered."""
+    """Return the documents of a part that have messages of their own; None if the part is not fully registered."""
     begun = records.begun(chunk, part)
     if begun is not None:
         return list(begun.documents)
@@ -98,19 +98,19 @@ def _begun(records: BatchJournal, chunk: str, part: int) -> list[PendingDocument
 
 
 def _is_read(begun: PendingDocument, entry: BatchEntry, request: Request, archive: Archive) -> bool:
-    source = archive.source(request.collection, source_id(entry.url))
+    source = archive.sources(request.collection)[source_id(entry.url)].newest()
     if source is None or source.document is None or source.document.id != begun.document:
-        return True  # another document lies there by now, and has its own messages
-    newest = archive.revisions(request.collection, begun.document)
+        return True  # another document is at this path now, and has messages of its own
+    newest = archive.readings(request.collection, begun.document).newest_revisions()
     if all(newest.get(page, 0) > begun.known.get(page, 0) for page in begun.due):
         return True
     return is_overtaken(archive, request.collection, begun.document, request.deletions_seen)
 
 
-def _end_of(entry: BatchEntry, request: Request, verification: Verification) -> tuple[str, Counter[str]] | None:
-    """Return how a source ended, and its pages; None where it has not."""
+def _source_outcome(entry: BatchEntry, request: Request, verification: Verification) -> tuple[str, Counter[str]] | None:
+    """Return the status of a source and its pages by status; None if the source has not ended."""
     archive = verification.projector.archive
-    source = archive.source(request.collection, source_id(entry.url))
+    source = archive.sources(request.collection)[source_id(entry.url)].newest()
     if source is None:
         return None
     verification.source(source)
@@ -127,6 +127,6 @@ def _end_of(entry: BatchEntry, request: Request, verification: Verification) -> 
         return DELETED, pages
     if len(planned.settled) == source.document.pages:
         verification.document(list(planned.settled))
-    elif entry.pages is not None:  # the rest of the document was not looked at, and its record is about all of it
+    elif entry.pages is not None:  # the record covers the whole document, and these pages are a part
         verification.projector.documents(request.collection, [source.document.id])
     return document_status(statuses, len(planned.settled)).value, pages

@@ -1,4 +1,4 @@
-"""Whether the workers may work: a numbered state in the archive, so that it outlives every queue and process."""
+"""The state of the fleet: whether workers may process messages. Numbered in the archive, it outlives every process."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pipeline.core.models import FleetState
 
 
 def halt(archive: Archive, error: ServiceRefused) -> FleetState:
-    """Archive that no worker is to go on before a person says so. The first cause stays."""
+    """Archive that the fleet is halted until a person resumes it. The first cause stays."""
     return _change(archive, "halted", error)
 
 
 def halted(error: ServiceRefused) -> FleetState:
-    """Return the same for a single process, where the archive cannot take it: its disk is full."""
+    """Return the halted state for one process, where the archive cannot store it because its disk is full."""
     return _state(0, "halted", error)
 
 
 def pause(archive: Archive) -> FleetState:
-    """Archive that the workers are to rest."""
+    """Archive that the fleet is paused."""
     return _change(archive, "paused", None)
 
 
 def resume(archive: Archive) -> FleetState:
-    """Archive that the workers may work, also where they may already: one may have halted that could not archive it."""
+    """Archive that the fleet runs, also where it runs already: a worker may have halted without archiving it."""
     return _change(archive, "running", None)
 
 
@@ -38,7 +38,7 @@ def _change(
             return None
         return _state(newest.revision + 1 if newest else 1, state, error)
 
-    return archive.append_fleet(successor)
+    return archive.fleet.append(successor)
 
 
 def _state(

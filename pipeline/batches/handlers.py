@@ -1,10 +1,10 @@
-"""What a message of the queue leads to: the stages called in their order, and the messages that are to follow.
+"""The handlers of the queue's messages: each calls the stages in their order, and returns the messages that follow.
 
-    Part   ──▶ register 16 sources ──▶ work those that fit ──▶ Pages for the others
-    Pages  ──▶ work up to 16 pages of a document
+    Part   ──▶ take in 16 sources ──▶ process the small documents ──▶ Pages for the large ones
+    Pages  ──▶ process up to 16 pages of a document
 
-Each function returns what is still to be published; whoever delivers messages publishes that before it acknowledges.
-The same message may come twice, or half-done: what is settled is left out, so nothing is asked or written twice.
+The caller publishes the returned messages before it acknowledges the handled one. A message may be delivered twice, or
+again after half of it was handled: settled pages are left out, so nothing is asked or written twice.
 """
 
 from __future__ import annotations
@@ -28,26 +28,27 @@ from pipeline.core.models import (
     PageStatus,
     PartState,
     PendingDocument,
+    Reading,
     Source,
-    Tombstone,
-    WorkUnit,
 )
 from pipeline.core.retry import CancelToken
-from pipeline.pages.paths import leave, with_place
-from pipeline.pages.plan import Plan, plan
-from pipeline.pages.process import UNIT_PAGES, PageServices, UnitOutcome, process_unit
+from pipeline.pages.intake import Intake, due_slices
+from pipeline.pages.page_services import PageServices
+from pipeline.pages.paths import remove_path
+from pipeline.pages.plan import Plan
+from pipeline.pages.process import UnitOutcome, process_unit
 from pipeline.pages.readings import failed_reading, new_reading
-from pipeline.pages.recipe import Request
-from pipeline.pages.registration import members_of, quarantine_source, register, source_failed
+from pipeline.pages.recipe import Request, request_of
+from pipeline.pages.registration import quarantine_source
 from pipeline.pages.revisions import save_reading
-from pipeline.projection.projector import Projector
+from pipeline.pages.units import UNIT_PAGES, divide, pack, pages_in, work_unit
 from pipeline.projection.verify import Verification
 from pipeline.sources import FoundFile
 
 
 @dataclass(slots=True)
 class MessageReport:
-    """What working a message came to, for logs and metrics. It decides nothing."""
+    """Counts of one handled message, for logs and metrics. Nothing depends on them."""
 
     pages: Counter[PageStatus] = field(default_factory=Counter)
     cached_answers: int = 0
@@ -59,216 +60,207 @@ OnPage = Callable[[PageStatus], None]
 
 @dataclass(frozen=True, slots=True)
 class BatchContext:
-    """What every message of a batch is worked with."""
+    """The context of a handler: the batch, and the services bound to its message."""
 
     batch: Batch
-    tools: PageServices
-    cancel: CancelToken
+    services: PageServices
+    """Bound to the batch, the message's cancel token and the budget."""
     report: MessageReport
-    purse: BatchBudget
-    """What this process may spend of the batch's budgets; `tools` ask within it."""
+    budget: BatchBudget
 
     @property
     def request(self) -> Request:
-        """What the batch asks for."""
-        recipe = self.tools.recipe(self.batch.language)
-        return Request(self.batch.collection, self.batch.id, self.batch.deletions_seen, recipe, self.batch.again)
+        """The request of the batch."""
+        return request_of(self.batch, self.services.recipe(self.batch.language))
+
+    def intake(self) -> Intake:
+        """Return an intake for one message."""
+        return Intake(self.services, self.request)
+
+    def complete_if_quiet(self, message: Part | Pages) -> None:
+        """Archive the end of a message's part if all of its pages have ended."""
+        archive, request = self.services.archive, self.request
+        if is_quiet(archive.journal(message.batch), message.chunk, message.part, request, archive):
+            complete_part(message.chunk, message.part, request, Verification(self.services.projector))
 
 
-def handle_part(message: Part, job: BatchContext) -> list[Message]:
-    """Register the sources of a part, and work those whose pages fit into a range."""
-    records = job.tools.archive.walk(message.batch)
+def handle_part(message: Part, context: BatchContext) -> list[Message]:
+    """Take in the sources of a part, and process the documents whose pages fit into a work unit."""
+    archive = context.services.archive
+    records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
     if chunk is None:
         return []
     if records.part(message.chunk, message.part) is not None:
-        return add_members(message, (), job.tools.archive)  # those that were found when it was worked
-    return _PartHandler(message, _entries_of(message, chunk.entries), job).work()
+        return add_members(message, (), archive)  # the members that were found before the part ended
+    return _PartHandler(message, _entries_of(message, chunk.entries), context).handle()
 
 
-def handle_pages(message: Pages, job: BatchContext) -> list[Message]:
-    """Work pages of a document that an earlier message registered."""
-    archive = job.tools.archive
-    records = archive.walk(message.batch)
+def handle_pages(message: Pages, context: BatchContext) -> list[Message]:
+    """Process pages of a document that an earlier message registered."""
+    archive = context.services.archive
+    records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
     if chunk is None or records.part(message.chunk, message.part) is not None:
         return []
     entry = chunk.entries[message.part * PART_SOURCES + message.entry]
-    source = archive.source(job.batch.collection, source_id(entry.url))
+    source = archive.sources(context.batch.collection)[source_id(entry.url)].newest()
     if source is not None and source.document is not None and source.document.id == message.document:
-        follow = _work_document(message, entry, source, source.document, job)
+        follow = _process_pages(message, source, source.document, context)
     else:
-        follow = []  # another document lies there now, and who archived that has queued it; or all of it was deleted
-    if not follow and is_quiet(records, message.chunk, message.part, job.request, archive):
-        complete_part(message.chunk, message.part, job.request, _verification(job))
+        follow = []  # the document was deleted, or replaced: the message that registered the new one queued its pages
+    if not follow:
+        context.complete_if_quiet(message)
     return follow
 
 
-def project(message: Project, tools: PageServices, cancel: CancelToken) -> None:
-    """Bring the index to what the archive holds of documents and sources.
+def handle_project(message: Project, services: PageServices, cancel: CancelToken) -> None:
+    """Bring the index up to date with the archive for some documents and sources.
 
     Raises:
-        Stopped: the patience has ended while Elasticsearch was away.
+        Stopped: the cancel token ended while Elasticsearch was away.
     """
-    projector = replace(tools.projector, cancel=cancel)
-    archive = tools.archive
+    archive, projector = services.archive, services.with_cancel(cancel).projector
     for document in message.documents:
-        projector.pages(archive.readings(message.collection, document))
+        projector.pages(archive.readings(message.collection, document).newest())
     projector.documents(message.collection, message.documents)
-    sources = (archive.source(message.collection, identifier) for identifier in message.sources)
+    sources = (archive.sources(message.collection)[identifier].newest() for identifier in message.sources)
     projector.sources(source for source in sources if source is not None)
 
 
-def quarantine(message: Part | Pages, evidence: str, job: BatchContext) -> list[Message]:
-    """End a page, or a source of which no page is known, that killed its process each time it was worked alone."""
-    archive = job.tools.archive
-    records = archive.walk(message.batch)
+def quarantine(message: Part | Pages, evidence: str, context: BatchContext) -> list[Message]:
+    """Fail a page that killed its process each time it was processed alone, or a source that did when it was opened."""
+    archive = context.services.archive
+    records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
     assert chunk is not None
     assert message.entry is not None
     entry = chunk.entries[message.part * PART_SOURCES + message.entry]
     error = Quarantined(evidence)
     if isinstance(message, Part):
-        files = replace(job.tools.files, cancel=job.cancel)
-        failed = quarantine_source(archive, entry.url, job.request, Failure.of(error), files)
-        _projector(job).sources([failed])
+        files = context.services.files
+        failed = quarantine_source(archive, entry.url, context.request, Failure.of(error), files)
+        context.services.projector.sources([failed])
         records.begin(message.chunk, message.part, message.entry, PartState(documents=()))
     else:
-        source = archive.source(job.batch.collection, source_id(entry.url))
+        source = archive.sources(context.batch.collection)[source_id(entry.url)].newest()
         if source is not None and source.document is not None and source.document.id == message.document:
-            _quarantine_pages(message, source, error, job)
-    if is_quiet(records, message.chunk, message.part, job.request, archive):
-        complete_part(message.chunk, message.part, job.request, _verification(job))
+            _quarantine_pages(message, PageSlice(source, source.document, message.pages), error, context)
+    context.complete_if_quiet(message)
     return []
 
 
 @dataclass(slots=True)
-class _Registered:
+class _PlannedSource:
     entry: int
     source: Source
-    planned: Plan | None
-    """None where there is no document."""
+    plan: Plan | None
+    """None without a document."""
+
+    @property
+    def is_due(self) -> bool:
+        return self.plan is not None and bool(self.plan.due)
 
 
 class _PartHandler:
-    """A part at work."""
+    """Handles one part."""
 
-    def __init__(self, message: Part, entries: dict[int, BatchEntry], job: BatchContext) -> None:
+    def __init__(self, message: Part, entries: dict[int, BatchEntry], context: BatchContext) -> None:
         self._message = message
         self._entries = entries
-        self._job = job
-        self._request = job.request
-        self._verification = _verification(job)
+        self._context = context
+        self._services = context.services
+        self._intake = context.intake()
 
-    def work(self) -> list[Message]:
-        registered = []
-        for number, entry in self._entries.items():
-            if self._job.cancel.stopped:
+    def handle(self) -> list[Message]:
+        planned = []
+        for number in self._entries:
+            if self._services.cancel.stopped:
                 return [self._message]
-            registered.append(self._register(number, entry))
-        self._project(registered)
+            planned.append(self._take_in(number))
+        self._intake.verify()
         try:
-            members = self._members(registered)
+            members = self._members(planned)
         except Stopped:
             return [self._message]
-        due = [found for found in registered if found.planned and found.planned.due]
-        large = [found for found in due if self._is_large(found)]
-        begun = PartState(documents=tuple(map(self._begun, large)))
-        if large or self._message.suspect:
-            message = self._message
-            records = self._job.tools.archive.walk(message.batch)
-            records.begin(message.chunk, message.part, message.entry, begun)
-        left = self._work_here([found for found in due if not self._is_large(found)], again=True)
-        if left:
-            return [self._message]  # which brings the members as well
-        follow: list[Message] = [message for found in large for message in self._messages(found)]
+        large = [found for found in planned if found.is_due and self._is_large(found)]
+        self._begin(large)
+        if self._is_left([found for found in planned if found.is_due and not self._is_large(found)]):
+            return [self._message]  # handling it again returns the members as well
+        follow: list[Message] = [message for found in large for message in self._page_messages(found)]
         if not follow:
-            self._settle()
+            self._complete()
         return [*members, *follow]
 
-    def _members(self, registered: list[_Registered]) -> list[Message]:
-        """Archive what lies within the sources, where all of it is wanted; return what is to be done about it."""
-        files = replace(self._job.tools.files, cancel=self._job.cancel)
-        whole = (found.source for found in registered if self._entries[found.entry].pages is None)
-        inside = (member for source in whole for member in members_of(source, files))
-        return add_members(self._message, inside, self._job.tools.archive)
+    def _take_in(self, number: int) -> _PlannedSource:
+        entry = self._entries[number]
+        error = outcome_error(entry.error.type, entry.error.message) if entry.error else None
+        source = self._intake.register(FoundFile(entry.url, error))
+        self._context.report.sources += 1
+        return _PlannedSource(number, source, self._intake.plan(source, entry.pages))
 
-    def _register(self, number: int, entry: BatchEntry) -> _Registered:
-        source = _register(entry, self._job)
-        archive = self._job.tools.archive
-        planned = plan(source.document, self._request, archive, entry.pages) if source.document else None
-        return _Registered(number, source, planned)
+    def _members(self, planned: list[_PlannedSource]) -> list[Message]:
+        """Archive the files within the sources that are wanted whole; return the messages about these files."""
+        whole = (found.source for found in planned if self._entries[found.entry].pages is None)
+        inside = (member for source in whole for member in self._intake.members(source))
+        return add_members(self._message, inside, self._services.archive)
 
-    def _project(self, registered: list[_Registered]) -> None:
-        """Bring the index to what is known already: the sources, and the pages that need no work."""
-        _projector(self._job).sources(found.source for found in registered)
-        for found in registered:
-            if found.planned is not None:
-                _add_settled(found.planned, found.source, self._verification, self._job)
-        self._verification.flush()
+    def _is_large(self, found: _PlannedSource) -> bool:
+        """Whether its pages get messages of their own: more than a work unit, or suspected to kill their process."""
+        assert found.plan is not None
+        return len(found.plan.due) > UNIT_PAGES or self._message.suspect
 
-    def _is_large(self, found: _Registered) -> bool:
-        """Whether its pages go into messages of their own: too many, or suspected to kill their process."""
-        assert found.planned is not None
-        return len(found.planned.due) > UNIT_PAGES or self._message.suspect
+    def _begin(self, large: list[_PlannedSource]) -> None:
+        """Archive which documents of the part are processed in messages of their own."""
+        message = self._message
+        if large or message.suspect:
+            records = self._services.archive.journal(message.batch)
+            begun = PartState(documents=tuple(map(_pending, large)))
+            records.begin(message.chunk, message.part, message.entry, begun)
 
-    def _begun(self, found: _Registered) -> PendingDocument:
-        document, planned = found.source.document, found.planned
+    def _page_messages(self, found: _PlannedSource) -> Iterator[Pages]:
+        document, message = found.source.document, self._message
         assert document is not None
-        assert planned is not None
-        return PendingDocument(
-            entry=found.entry,
-            document=document.id,
-            pages=document.pages,
-            due=planned.due,
-            known=planned.known,
-        )
-
-    def _messages(self, found: _Registered) -> Iterator[Pages]:
-        document, planned, message = found.source.document, found.planned, self._message
-        assert document is not None
-        assert planned is not None
+        assert found.plan is not None
         step = 1 if message.suspect else UNIT_PAGES
-        for start in range(0, len(planned.due), step):
-            pages = planned.due[start : start + step]
+        for start in range(0, len(found.plan.due), step):
+            pages = found.plan.due[start : start + step]
             yield Pages(
                 message.batch, message.chunk, message.part, found.entry, document.id, pages, suspect=message.suspect
             )
 
-    def _work_here(self, due: list[_Registered], *, again: bool) -> bool:
-        """Work small documents, several of them in one range; return whether something is left to do.
+    def _is_left(self, due: list[_PlannedSource]) -> bool:
+        """Process small documents, several in a work unit; return whether any of them is left.
 
-        A file that was replaced meanwhile is identified anew, once; then it counts as `changed`.
+        A document whose file was replaced is processed as it is now. That ends: `resolve` does so once per source.
         """
-        broken: set[str] = set()
+        broken: list[tuple[Source, Failure]] = []
         documents: set[str] = set()
-        for slices in _ranges(due):
-            outcome = _process(slices, self._job)
+        for slices in pack(piece for found in due for piece in due_slices(found.source, found.plan)):
+            outcome = _process(slices, self._context)
             if outcome.rest:
                 return True
             documents |= outcome.pages.keys()
-            for source, failure in outcome.broken:
-                broken.add(source.url)
-                assert source.document is not None
-                leave(_projector(self._job), self._request.collection, source.document.id, source.path)
-                _projector(self._job).sources([source_failed(self._job.tools.archive, source, failure)])
-        _projector(self._job).documents(self._request.collection, sorted(documents))
+            broken += outcome.broken
+        self._services.projector.documents(self._context.batch.collection, sorted(documents))
         if not broken:
             return False
-        anew = [
-            self._register(number, entry) for number, entry in self._entries.items() if entry.url in broken and again
-        ]
-        if any(found.planned and found.planned.due and self._is_large(found) for found in anew):
-            return True
-        self._project(anew)
-        return self._work_here([found for found in anew if found.planned and found.planned.due], again=False)
+        again = self._plan_again({source.url for source in _resolve(broken, self._intake, self._context)})
+        return any(map(self._is_large, again)) or self._is_left(again)
 
-    def _settle(self) -> None:
-        message, archive = self._message, self._job.tools.archive
+    def _plan_again(self, urls: set[str]) -> list[_PlannedSource]:
+        """Take in the entries with these URLs again; return the ones that are due."""
+        again = [self._take_in(number) for number, entry in self._entries.items() if entry.url in urls]
+        self._intake.verify()
+        return [found for found in again if found.is_due]
+
+    def _complete(self) -> None:
+        message, request = self._message, self._context.request
         if message.entry is None:
-            complete_part(message.chunk, message.part, self._request, self._verification, registered=True)
-        elif is_quiet(archive.walk(message.batch), message.chunk, message.part, self._request, archive):
-            complete_part(message.chunk, message.part, self._request, self._verification)
+            verification = Verification(self._services.projector)
+            complete_part(message.chunk, message.part, request, verification, registered=True)
+        else:
+            self._context.complete_if_quiet(message)
 
 
 def _entries_of(message: Part, entries: tuple[BatchEntry, ...]) -> dict[int, BatchEntry]:
@@ -277,117 +269,84 @@ def _entries_of(message: Part, entries: tuple[BatchEntry, ...]) -> dict[int, Bat
     return part if message.entry is None else {message.entry: part[message.entry]}
 
 
-def _ranges(due: Iterable[_Registered]) -> Iterator[list[PageSlice]]:
-    """Put documents together into ranges; one that does not fit any more begins the next."""
-    slices: list[PageSlice] = []
-    pages = 0
-    for found in due:
-        assert found.planned is not None
-        assert found.source.document is not None
-        if pages + len(found.planned.due) > UNIT_PAGES:
-            yield slices
-            slices, pages = [], 0
-        slices.append(PageSlice(found.source, found.source.document, found.planned.due))
-        pages += len(found.planned.due)
-    if slices:
-        yield slices
+def _pending(found: _PlannedSource) -> PendingDocument:
+    document, planned = found.source.document, found.plan
+    assert document is not None
+    assert planned is not None
+    return PendingDocument(
+        entry=found.entry,
+        document=document.id,
+        pages=document.pages,
+        due=planned.due,
+        known=planned.known,
+    )
 
 
-def divide(slices: Iterable[PageSlice], pages: int) -> tuple[list[PageSlice], list[PageSlice]]:
-    """Return the first so many pages of some slices, and the others."""
-    first, others = [], []
-    for part in slices:
-        now, later = part.page_numbers[:pages], part.page_numbers[pages:]
-        pages -= len(now)
-        first += [replace(part, page_numbers=now)] if now else []
-        others += [replace(part, page_numbers=later)] if later else []
-    return first, others
-
-
-def _process(slices: list[PageSlice], job: BatchContext) -> UnitOutcome:
-    """Work as many of the pages as the batch's budget has room for; the others are a rest like any other."""
-    batch = job.batch
-    with job.purse.pages(sum(len(part.page_numbers) for part in slices)) as share:
+def _process(slices: list[PageSlice], context: BatchContext) -> UnitOutcome:
+    """Process as many of the pages as the batch's budget has room for; the others are part of the rest."""
+    with context.budget.pages(pages_in(slices)) as share:
         now, later = divide(slices, share.room)
-        work = WorkUnit(batch.collection, batch.id, batch.language, batch.deletions_seen, tuple(now))
-        outcome = process_unit(work, job.tools, job.cancel, share.count)
+        outcome = process_unit(work_unit(context.request, now), context.services, share.count)
     for statuses in outcome.pages.values():
-        job.report.pages.update(statuses)
-    job.report.cached_answers += outcome.cached_answers
+        context.report.pages.update(statuses)
+    context.report.cached_answers += outcome.cached_answers
     return replace(outcome, rest=(*outcome.rest, *later))
 
 
-def _register(entry: BatchEntry, job: BatchContext) -> Source:
-    """Look at a place; pages of a document that lay there before lose it."""
-    tools = job.tools
-    found = FoundFile(entry.url, outcome_error(entry.error.type, entry.error.message) if entry.error else None)
-    with tools.stage("register"):
-        files = replace(tools.files, cancel=job.cancel)
-        source, before = register(found, job.request, tools.archive, tools.opener, files, tools.max_file_bytes)
-    job.report.sources += 1
-    if before is not None and before.document is not None:
-        leave(_projector(job), job.batch.collection, before.document.id, before.path)
-    return source
+def _resolve(broken: Iterable[tuple[Source, Failure]], intake: Intake, context: BatchContext) -> list[Source]:
+    """Resolve sources whose file is not the one that was identified; return the ones that have a document now.
+
+    The journal stores the first replaced state of each source. So a redelivered message resolves the same replacement
+    in the same way, and a second replacement is recognised by its other state.
+    """
+    records = context.services.archive.journal(context.batch.id)
+    resolved = []
+    for source, failure in broken:
+        assert source.state is not None
+        first = records.replaced.add(source_id(source.url), source.state) == source.state
+        resolved.append(intake.resolve(source, failure, first=first))
+    intake.verify()
+    return [source for source in resolved if source.document is not None]
 
 
-def _work_document(
-    message: Pages, entry: BatchEntry, source: Source, document: Document, job: BatchContext
-) -> list[Message]:
-    """Work those pages of a message that are due; return what is left of it."""
-    planned = plan(document, job.request, job.tools.archive, message.pages)
-    _verify(planned, source, job)
+def _process_pages(message: Pages, source: Source, document: Document, context: BatchContext) -> list[Message]:
+    """Process the due pages of a message; return the messages for what is left."""
+    intake = context.intake()
+    planned = intake.plan(source, message.pages)
+    intake.verify()
+    assert planned is not None
     if not planned.due:
         return []
-    outcome = _process([PageSlice(source, document, planned.due)], job)
-    _leave_if_replaced(source, document, job)
-    if outcome.broken:  # another file lies there by now: the part is registered and planned again
-        _projector(job).sources([_register(entry, job)])
+    outcome = _process([PageSlice(source, document, planned.due)], context)
+    _remove_path_if_replaced(source, document, context)
+    if _resolve(outcome.broken, intake, context):  # the part takes the new document in
         return [Part(message.batch, message.chunk, message.part)]
     return [replace(message, pages=left.page_numbers) for left in outcome.rest]
 
 
-def _leave_if_replaced(source: Source, document: Document, job: BatchContext) -> None:
-    """Take a place from pages that were read while another document came to lie there: who saw that came too early."""
-    now = job.tools.archive.source(source.collection, source_id(source.url))
+def _remove_path_if_replaced(source: Source, document: Document, context: BatchContext) -> None:
+    """Remove the path from pages that were read while another message registered another document at it.
+
+    The other message could not do so: the pages were not in the archive yet.
+    """
+    services = context.services
+    now = services.archive.sources(source.collection)[source_id(source.url)].newest()
     if now is None or now.document is None or now.document.id != document.id:
-        leave(_projector(job), source.collection, document.id, source.path)
+        remove_path(services.projector, source.collection, document.id, source.path)
 
 
-def _quarantine_pages(message: Pages, source: Source, error: Quarantined, job: BatchContext) -> None:
-    archive, request = job.tools.archive, job.request
-    document = source.document
-    assert document is not None
-    part = PageSlice(source, document, message.pages)
-    work = WorkUnit(request.collection, request.batch, job.batch.language, request.deletions_seen, (part,))
+def _quarantine_pages(message: Pages, piece: PageSlice, error: Quarantined, context: BatchContext) -> None:
+    archive, request = context.services.archive, context.request
+    unit = work_unit(request, [piece])
     known = {
-        reading.page_number: reading for reading in archive.readings(request.collection, document.id, message.pages)
+        reading.page_number: reading
+        for reading in archive.readings(request.collection, piece.document.id).newest(message.pages)
     }
-    saved = []
+    saved: list[Reading] = []
     for page in message.pages:
-        base = new_reading(part, page, work, request.recipe)
-        newest = save_reading(archive, failed_reading(base, request.recipe, error, None), known.get(page))
-        if newest is not None and not isinstance(newest, Tombstone):
+        failed = failed_reading(new_reading(piece, page, unit, request.recipe), request.recipe, error, None)
+        newest = save_reading(archive, failed, known.get(page))
+        if isinstance(newest, Reading):
             saved.append(newest)
-    job.report.pages[PageStatus.FAILED] += len(saved)
-    _projector(job).pages(saved)
-
-
-def _verify(planned: Plan, source: Source, job: BatchContext) -> None:
-    verification = _verification(job)
-    _add_settled(planned, source, verification, job)
-    verification.flush()
-
-
-def _add_settled(planned: Plan, source: Source, verification: Verification, job: BatchContext) -> None:
-    settled = [with_place(job.tools.archive, reading, source) for reading in planned.settled]
-    verification.pages(settled)
-    if not planned.due and not planned.deleted and source.document and len(settled) == source.document.pages:
-        verification.document(settled)
-
-
-def _projector(job: BatchContext) -> Projector:
-    return replace(job.tools.projector, cancel=job.cancel)
-
-
-def _verification(job: BatchContext) -> Verification:
-    return Verification(_projector(job))
+    context.report.pages[PageStatus.FAILED] += len(saved)
+    context.services.projector.pages(saved)

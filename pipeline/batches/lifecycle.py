@@ -1,4 +1,4 @@
-"""Batches: one request to process sources, from its beginning to its end, as the archive keeps it."""
+"""The life of a batch in the archive: its beginning, the lease on it, and the end of a killed one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LEASE = "batch-"
 
 
 def collection_name(name: str) -> str:
-    """Return a collection's name as it is.
+    """Return a collection's name unchanged.
 
     Raises:
-        SettingsError: it is no slug, and so unfit for ids, folders and URLs.
+        SettingsError: it is not a slug, so ids, folders and URLs cannot contain it.
     """
     if not re.fullmatch(SLUG, name):
         raise SettingsError(
@@ -46,11 +46,11 @@ def begin_batch(
     budget: Allowance = UNBOUNDED,
     name: Callable[[Batch], None] = lambda _batch: None,
 ) -> Batch:
-    """Archive the beginning of a batch, and its collection where it is new or gets another language or profile.
+    """Archive the beginning of a batch, and its collection if it is new or gets another language or profile.
 
-    The language is the one named, else the collection's own, else the default; so is the profile. `collection_name` and
-    `normalise_tag` have seen to it that name and tags are fit. A queued batch has a lane; `name` archives the sources
-    that it names itself, before it begins.
+    Language and profile are the ones named, else the collection's own, else the default. The caller has checked the
+    name with `collection_name` and the tags with `normalise_tag`. A queued batch has a lane. `name` archives the
+    sources that the batch names itself; it is called before the batch is.
     """
     kept = _collection(archive, collection, language, default_language, profile)
     now = datetime.now(UTC)
@@ -61,7 +61,7 @@ def begin_batch(
         profile=kept.profile,
         own_profile=kept.own_profile,
         sources=tuple(sources),
-        deletions_seen=archive.newest_deletion(kept.name),
+        deletions_seen=archive.deletions[kept.name].newest_revision(),
         revision=1,
         state="working",
         started_at=now,
@@ -74,25 +74,25 @@ def begin_batch(
     name(batch)
     if lane is not None:
         archive.open_batch(batch.id)
-    archive.append_batch(batch)
+    archive.batches[batch.id].create(batch)
     return batch
 
 
 def hold_batch(leases: FileLeases, batch: Batch) -> Lease:
-    """Return a lease that says, for as long as it is held, that a process works on this batch."""
+    """Take the lease on a batch: while it is held, a live process runs the batch."""
     lease = leases.take(f"{_LEASE}{batch.id}")
     assert lease is not None  # the id is new
     return lease
 
 
 def close_killed(archive: Archive, leases: FileLeases) -> list[Batch]:
-    """Archive the end of those batches of this machine whose process was killed, and return them."""
+    """Archive the end of the batches of this machine whose process was killed, and return them."""
     closed = []
     for key in leases.abandoned():
-        batch = archive.batch(key.removeprefix(_LEASE)) if key.startswith(_LEASE) else None
+        batch = archive.batches[key.removeprefix(_LEASE)].newest() if key.startswith(_LEASE) else None
         if batch is not None and batch.state == "working":
             closed.append(batch.model_copy(update={"revision": batch.revision + 1, "state": "killed"}))
-            archive.append_batch(closed[-1])
+            archive.batches[closed[-1].id].create(closed[-1])
     return closed
 
 
@@ -112,4 +112,4 @@ def _collection(
         changed = newest.model_copy(update=asked)
         return None if changed == newest else changed.model_copy(update={"revision": newest.revision + 1})
 
-    return archive.append_collection(name, successor)
+    return archive.collections[name].append(successor)

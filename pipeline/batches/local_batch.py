@@ -1,4 +1,4 @@
-"""One batch in this process, from its beginning to its end: what `pagesight index` does."""
+"""One batch in this process, from its beginning to its end: the work of `pagesight index`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pipeline.batches.local_runner import RunTally, run_batch
 from pipeline.core.errors import PagesightError, ServiceRefused, Stopped
 from pipeline.core.leases import FileLeases
 from pipeline.core.models import Batch, BatchEntry, DocumentStatus, PageStatus
-from pipeline.pages.process import PageServices
-from pipeline.pages.recipe import Request
+from pipeline.pages.page_services import PageServices
+from pipeline.pages.recipe import request_of
 from pipeline.sources import display_path
 from pipeline.vision.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
 class IndexRequest:
-    """What a person asked to be indexed."""
+    """A person's request to index files in this process."""
 
     roots: tuple[str, ...]
     """URLs of files, folders and buckets."""
@@ -28,95 +28,112 @@ class IndexRequest:
     """URLs of folders that are never walked: the archive's own."""
     collection: str
     language: str | None
-    """The language asked for; the collection's own when None."""
+    """The language requested; None for the collection's own."""
     default_language: str
     profile: Profile | None = None
-    """The profile named; the collection's own when None."""
+    """The profile named; None for the collection's own."""
     entries: tuple[BatchEntry, ...] = ()
-    """Sources that are worked besides what lies below the roots, or some of their pages."""
+    """Further sources, or some of their pages."""
     shown: tuple[str, ...] = ()
-    """What these are, for people."""
+    """Names of these entries, for people."""
     again: bool = False
     """Whether failures of earlier batches are tried again whatever their reason."""
     max_pages: int | None = None
-    """How many pages may be worked; any number when None."""
+    """How many pages may be processed; any number when None."""
 
 
 def index_batch(
     order: IndexRequest,
-    tools: PageServices,
+    services: PageServices,
     leases: FileLeases,
     units_at_once: int,
     tally: RunTally,
     tick: Callable[[], None],
 ) -> tuple[Batch, PagesightError | None]:
-    """Work a batch; return it as it ended, and what halted it. `tick` is called a few times a second."""
-    for killed in close_killed(tools.archive, leases):
-        tools.projector.batch(killed)
+    """Process a batch; return it as it ended, and the error that halted it. `tick` is called a few times a second."""
+    for killed in close_killed(services.archive, leases):
+        services.projector.batch(killed)
     sources = [*map(display_path, order.roots), *order.shown]
     batch = begin_batch(
-        tools.archive, order.collection, order.language, order.default_language, sources, profile=order.profile
+        services.archive,
+        order.collection,
+        order.language,
+        order.default_language,
+        sources,
+        profile=order.profile,
+        again=order.again,
     )
-    tools = tools.of_batch(batch)
-    tools.projector.batch(batch)
-    request = Request(batch.collection, batch.id, batch.deletions_seen, tools.recipe(batch.language), order.again)
-    halted: PagesightError | None = None
+    services = services.for_message(batch, services.cancel)
+    services.projector.batch(batch)
     with hold_batch(leases, batch):
-        try:
-            run_batch(
-                order.roots,
-                order.excluded,
-                request,
-                tools,
-                units_at_once,
-                tally,
-                tick,
-                entries=order.entries,
-                max_pages=order.max_pages,
-            )
-        except PagesightError as error:
-            halted = error
-        ended = _end(batch, tools, tally, halted)
-        tools.archive.append_batch(ended)
-    refused = _project(ended, tools)
+        halted = _run(order, batch, services, units_at_once, tally, tick)
+        ended = _ended_batch(batch, services, tally, halted)
+        services.archive.batches[ended.id].create(ended)
+    refused = _project(ended, services)
     return ended, halted or refused
 
 
-def _project(batch: Batch, tools: PageServices) -> PagesightError | None:
-    """Write the record of a batch that ended, and let searches see everything; return what refuses it."""
+def _run(
+    order: IndexRequest,
+    batch: Batch,
+    services: PageServices,
+    units_at_once: int,
+    tally: RunTally,
+    tick: Callable[[], None],
+) -> PagesightError | None:
+    """Run a batch; return the error that halted it."""
+    request = request_of(batch, services.recipe(batch.language))
     try:
-        tools.projector.batch(batch)
-        tools.projector.refresh()
+        run_batch(
+            order.roots,
+            order.excluded,
+            request,
+            services,
+            units_at_once,
+            tally,
+            tick,
+            entries=order.entries,
+            max_pages=order.max_pages,
+        )
+    except PagesightError as error:
+        return error
+    return None
+
+
+def _project(batch: Batch, services: PageServices) -> PagesightError | None:
+    """Write the record of an ended batch and refresh the indices; return the error if Elasticsearch refuses."""
+    try:
+        services.projector.batch(batch)
+        services.projector.refresh()
     except Stopped:
-        return None  # the archive has it; who interrupts a run does not wait for a cluster
+        return None  # an interrupted run does not wait for Elasticsearch: the record is in the archive
     except ServiceRefused as error:
         return error
     return None
 
 
-def _end(batch: Batch, tools: PageServices, tally: RunTally, halted: PagesightError | None) -> Batch:
+def _ended_batch(batch: Batch, services: PageServices, tally: RunTally, halted: PagesightError | None) -> Batch:
     now = datetime.now(UTC)
-    state = "halted" if halted else _state(tools, tally)
     return batch.model_copy(
         update={
             "revision": batch.revision + 1,
-            "state": state,
+            "state": "halted" if halted else _state(services, tally),
             "cause": str(halted) if halted else tally.used_up or None,
             "ended_at": now,
             "documents": _counts(tally.documents),
             "pages": _counts(tally.pages),
-            "model_calls": tools.reader.usage.calls,
+            "model_calls": services.reader.usage.calls,
             "cached_answers": tally.cached_answers,
-            "tokens": tools.reader.usage.tokens,
+            "tokens": services.reader.usage.tokens,
             "seconds": round((now - batch.started_at).total_seconds(), 3),
         }
     )
 
 
-def _state(tools: PageServices, tally: RunTally) -> str:
+def _state(services: PageServices, tally: RunTally) -> str:
     if tally.used_up:
         return "exhausted"
-    return "interrupted" if tools.cancel.stopped else "done"
+    return "interrupted" if services.cancel.stopped else "done"
 
 
 def _counts(counter: Counter[PageStatus] | Counter[DocumentStatus]) -> dict[str, int]:

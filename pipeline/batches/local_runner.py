@@ -1,9 +1,10 @@
-"""The runner without a broker: one process walks, registers and works.
+"""The runner without a broker: one process walks, registers and processes.
 
-    walk ─▶ register ─▶ plan ─▶ (queue of ranges) ─▶ process_unit, several at a time
+    walk ─▶ intake ─▶ (queue of work units) ─▶ process_unit, several at a time
 
-One thread walks and registers, several process work units; the threads of `PageServices.pages` read their pages.
-The queue between them is bounded, so that memory stays flat however long the walk is.
+One thread runs the intake and several process work units; the threads of `PageServices.pages` read their pages. The
+queue between them is bounded, so memory stays flat however long the walk is. Files that were replaced during the run
+are processed in a second round, after everything else.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from pipeline.archive import source_id
 from pipeline.core.errors import ServiceRefused, Stopped
 from pipeline.core.models import (
     BatchEntry,
@@ -28,24 +28,25 @@ from pipeline.core.models import (
     Source,
     WorkUnit,
 )
-from pipeline.pages.paths import leave, with_place
-from pipeline.pages.plan import plan
-from pipeline.pages.process import UNIT_PAGES, PageServices, UnitOutcome, process_unit
+from pipeline.pages.intake import Intake
+from pipeline.pages.page_services import PageServices
+from pipeline.pages.paths import with_path
+from pipeline.pages.process import UnitOutcome, process_unit
 from pipeline.pages.recipe import Request
-from pipeline.pages.registration import members_of, register, source_failed, vanished_sources
-from pipeline.pages.revisions import forget_source
+from pipeline.pages.units import pack, slices_of, work_unit
+from pipeline.pages.vanished import FoundUrls, forget_vanished
 from pipeline.projection.records import document_status
 from pipeline.projection.verify import Verification
 from pipeline.sources import FoundFile, walk
 
-#: Ranges that registration may be ahead of the work: it makes the total, and so the ETA, known early.
+#: Work units that the intake may be ahead of their processing: it makes the total, and so the ETA, known early.
 UNITS_AHEAD = 1000
 _TICK_SECONDS = 0.25
 
 
 @dataclass(slots=True)
 class RunTally:
-    """What a run has come to so far. Written by the run's threads, read by whoever shows it."""
+    """Counts of a run so far. The run's threads write them, and the progress display reads them."""
 
     pages_found: int = 0
     pages_unchanged: int = 0
@@ -55,16 +56,16 @@ class RunTally:
     walked: bool = False
     """True once every source is known, and with it the number of pages."""
     used_up: str = ""
-    """Which budget of the run has no room for more, in words; empty where none was met."""
+    """The budget of the run that has no room left, in words; empty while every budget has room."""
 
     @property
     def pages_done(self) -> int:
-        """Pages that ended, or had ended before."""
+        """Pages that ended, in this run or before."""
         return self.pages.total()
 
     @property
     def pages_unfinished(self) -> int:
-        """Pages found and not ended."""
+        """Pages that were found and have not ended."""
         return self.pages_found - self.pages_done
 
 
@@ -72,7 +73,7 @@ def run_batch(
     roots: Iterable[str],
     excluded: Iterable[str],
     request: Request,
-    tools: PageServices,
+    services: PageServices,
     units_at_once: int,
     tally: RunTally,
     tick: Callable[[], None],
@@ -80,212 +81,212 @@ def run_batch(
     entries: Iterable[BatchEntry] = (),
     max_pages: int | None = None,
 ) -> None:
-    """Work everything below the roots, given by their URLs; `tick` is called a few times a second, in this thread.
+    """Process everything below the roots, given by their URLs. `tick` is called a few times a second, in this thread.
 
-    A stop (`PageServices.cancel`) lets what is in flight end; the rest is counted as unfinished. So is the rest once
-    `max_pages` pages are on their way: nothing is looked for any further, and `tally.used_up` says so.
+    After a stop (`PageServices.cancel`) pages in flight end, and the rest counts as unfinished. The same happens once
+    `max_pages` pages were started: the walk ends, and `tally.used_up` gives the reason.
 
     Args:
-        entries: sources that are worked besides, or some of their pages, and not what lies within them.
-        max_pages: how many pages may be worked; any number when None.
+        roots: files, folders and buckets.
+        excluded: folders that are never walked.
+        request: what the batch asks for.
+        services: bound to the batch.
+        units_at_once: work units that are processed at once.
+        tally: counts the run.
+        tick: shows the progress.
+        entries: further sources, or some of their pages, without the files within them.
+        max_pages: how many pages may be processed; any number when None.
 
     Raises:
-        ServiceRefused: a service says no to everything. What was finished is archived.
+        ServiceRefused: a service refuses everything. Finished pages are archived.
     """
-    run = _LocalRun(request, tools, tally, units_at_once, max_pages)
+    run = _LocalRun(request, services, tally, max_pages)
     with ThreadPoolExecutor(units_at_once + 1, thread_name_prefix="pagesight") as pool:
-        pending = {pool.submit(run.discover, roots, tuple(excluded), entries)}
-        pending |= {pool.submit(run.work) for _ in range(units_at_once)}
-        while pending:
-            _, pending = wait(pending, _TICK_SECONDS, FIRST_EXCEPTION)
-            tick()
+
+        def process_all(sources: Iterator[PageSlice]) -> None:
+            pending = {pool.submit(run.take_in, sources, units_at_once)}
+            pending |= {pool.submit(run.process_queue) for _ in range(units_at_once)}
+            while pending:
+                _, pending = wait(pending, _TICK_SECONDS, FIRST_EXCEPTION)
+                tick()
+
+        process_all(run.discover(roots, tuple(excluded), entries))
+        while run.has_broken:
+            process_all(run.resolve_broken())
     run.close()
 
 
 @dataclass(slots=True)
 class _DocumentProgress:
-    """A document on its way."""
+    """A document whose pages are being processed."""
 
     document: Document
     wanted: int
-    """How many of its pages are to end."""
+    """Number of its pages that have to end."""
     pages: Counter[PageStatus] = field(default_factory=Counter)
-    broken: bool = False
 
 
 class _LocalRun:
-    """One batch at work. Its lock guards the tally and the documents on their way."""
+    """One batch in this process. Its lock guards the tally and the documents in progress."""
 
-    def __init__(
-        self, request: Request, tools: PageServices, tally: RunTally, workers: int, max_pages: int | None
-    ) -> None:
+    def __init__(self, request: Request, services: PageServices, tally: RunTally, max_pages: int | None) -> None:
         self._request = request
-        self._tools = tools
+        self._services = services
         self._tally = tally
-        self._workers = workers
         self._max_pages = max_pages
         self._pages_begun = 0
+        self._intake = Intake(services, request)
         self._queue: queue.Queue[WorkUnit | None] = queue.Queue(UNITS_AHEAD)
         self._lock = threading.Lock()
         self._error: BaseException | None = None
-        self._slices: list[PageSlice] = []
+        self._found = FoundUrls()
         self._claimed: set[bytes] = set()
         self._failed: set[str] = set()
         self._repeated: list[Source] = []
-        self._broken: list[Source] = []
-        self._on_their_way: dict[str, _DocumentProgress] = {}
-        self._verification = Verification(tools.projector)
+        self._broken: list[tuple[Source, Failure]] = []
+        self._resolved: set[str] = set()
+        self._in_progress: dict[str, _DocumentProgress] = {}
 
-    # -- registration: one thread
+    # -- the intake: one thread
 
-    def discover(self, roots: Iterable[str], excluded: tuple[str, ...], entries: Iterable[BatchEntry]) -> None:
-        """Register what lies below the roots, and what is named besides, and queue what is to be worked."""
+    def take_in(self, slices: Iterator[PageSlice], workers: int) -> None:
+        """Queue the work units of these slices, and end the queue for `workers` threads."""
         try:
-            for root in roots:
-                self._discover_below(root, excluded)
-            for entry in entries:
-                if self._is_over:
-                    break
-                source, before = self._look_at(FoundFile(entry.url))
-                self._take(source, before, entry.pages)
-            self._flush()
-            self._verification.flush()
+            for packed in pack(slices):
+                self._queue.put(work_unit(self._request, packed))
+            self._intake.verify()
         except Stopped:
             pass
         except BaseException as error:
             self._halt(error)
         finally:
             self._tally.walked = True
-            for _ in range(self._workers):
+            for _ in range(workers):
                 self._queue.put(None)
 
-    def _discover_below(self, root: str, excluded: tuple[str, ...]) -> None:
-        seen: set[str] = set()
-        for place in walk([root], excluded, self._tools.cancel):
+    def discover(
+        self, roots: Iterable[str], excluded: tuple[str, ...], entries: Iterable[BatchEntry]
+    ) -> Iterator[PageSlice]:
+        """Register what is below the roots, and the entries; yield what is due."""
+        for root in roots:
+            yield from self._discover_below(root, excluded)
+        for entry in entries:
             if self._is_over:
                 return
-            self._discover(place, seen)
-        if seen and not self._is_over:  # an empty folder is a disk that is not mounted rather than everything removed
-            self._forget_vanished(root, seen)
+            yield from self._plan(self._intake.register(FoundFile(entry.url)), entry.pages)
 
-    def _discover(self, place: FoundFile, seen: set[str]) -> None:
-        """Register what lies at a place, then what lies within that."""
-        source, before = self._look_at(place)
-        seen.add(source_id(source.url))
-        self._take(source, before)
-        for member in members_of(source, self._tools.files):
+    def resolve_broken(self) -> Iterator[PageSlice]:
+        """Resolve the sources whose file is not the one that was identified; yield what is due of the new ones."""
+        broken = {source.url: (source, failure) for source, failure in reversed(self._broken)}
+        self._broken = []
+        for source, failure in broken.values():
             if self._is_over:
                 return
-            self._discover(member, seen)
+            yield from self._drop(source)
+            first = source.url not in self._resolved
+            self._resolved.add(source.url)
+            yield from self._plan(self._intake.resolve(source, failure, first=first))
+
+    @property
+    def has_broken(self) -> bool:
+        """Whether sources are left for `resolve_broken`, and the run goes on."""
+        return bool(self._broken) and not self._is_over
 
     @property
     def _is_over(self) -> bool:
-        """Whether nothing more is to be looked for."""
-        return self._tools.cancel.stopped or bool(self._tally.used_up)
+        """Whether the intake has to end."""
+        return self._services.cancel.stopped or bool(self._tally.used_up)
 
-    def _look_at(self, place: FoundFile) -> tuple[Source, Source | None]:
-        tools = self._tools
-        return register(place, self._request, tools.archive, tools.opener, tools.files, tools.max_file_bytes)
+    def _discover_below(self, root: str, excluded: tuple[str, ...]) -> Iterator[PageSlice]:
+        is_any_found = False
+        for found in walk([root], excluded, self._services.cancel):
+            if self._is_over:
+                return
+            is_any_found = is_any_found or found.error is None
+            yield from self._discover(found)
+        if is_any_found and not self._is_over:
+            forget_vanished(root, self._found, self._request.collection, self._services)
 
-    def _take(self, source: Source, before: Source | None, pages: tuple[int, ...] | None = None) -> None:
-        """Plan the work on a source's document, or on some of its pages; `before` is what lay there before."""
-        self._verification.source(source)
-        if before is not None and before.document is not None:
-            leave(self._tools.projector, self._request.collection, before.document.id, before.path)
-        if source.document is None and source.error is None:
-            return  # its collection was deleted meanwhile
-        if source.document is None:
+    def _discover(self, found: FoundFile) -> Iterator[PageSlice]:
+        """Register a file, then the files within it."""
+        self._found.add(found.url)
+        source = self._intake.register(found)
+        yield from self._plan(source)
+        for member in self._intake.members(source):
+            if self._is_over:
+                return
+            yield from self._discover(member)
+
+    def _plan(self, source: Source, pages: tuple[int, ...] | None = None) -> Iterator[PageSlice]:
+        """Plan a source's document, or some of its pages; yield what is due. A document is planned once."""
+        document = source.document
+        if document is None:
             self._count_failed(source)
-            return
-        identifier = bytes.fromhex(source.document.id)
-        if identifier in self._claimed:
+        elif bytes.fromhex(document.id) in self._claimed:
             self._repeated.append(source)
-            return
-        self._claimed.add(identifier)
-        self._plan(source, source.document, pages)
+        else:
+            self._claimed.add(bytes.fromhex(document.id))
+            yield from slices_of(source, document, self._due_pages(source, document, pages))
+
+    def _due_pages(self, source: Source, document: Document, pages: tuple[int, ...] | None) -> tuple[int, ...]:
+        planned = self._intake.plan(source, pages)
+        assert planned is not None
+        statuses = Counter(reading.status for reading in planned.settled)
+        wanted = document.pages if pages is None else len(planned.settled) + len(planned.due)
+        with self._lock:
+            self._tally.pages_found += wanted
+            self._tally.pages_unchanged += len(planned.settled)
+            self._tally.pages.update(statuses)
+            if planned.due:
+                self._in_progress[document.id] = _DocumentProgress(document, wanted, statuses)
+            else:
+                self._tally.documents[document_status(statuses, wanted)] += 1
+        if not planned.due and pages is not None:  # the record covers the whole document, and this is a part
+            self._services.projector.documents(self._request.collection, [document.id])
+        return self._within_budget(planned.due)
 
     def _count_failed(self, source: Source) -> None:
-        if source.url in self._failed:
-            return  # two of the roots lead to it
+        if source.error is None or source.url in self._failed:
+            return  # its collection was deleted meanwhile, or two of the roots contain it
         self._failed.add(source.url)
         with self._lock:
             self._tally.documents[DocumentStatus.FAILED] += 1
 
-    def _forget_vanished(self, root: str, seen: set[str]) -> None:
-        """Take a place from the document that lay there, where the whole walk found nothing there any more.
-
-        The index tells which places it knows below the root: a hint, which costs little however large the collection.
-        """
-        archive, collection = self._tools.archive, self._request.collection
-        known = self._tools.projector.source_urls_below(root, collection)
-        for source in vanished_sources(archive, self._tools.files, collection, known, seen):
-            if source.document is not None:
-                leave(self._tools.projector, self._request.collection, source.document.id, source.path)
-            self._verification.source(forget_source(archive, source))
-
-    def _plan(self, source: Source, document: Document, pages: tuple[int, ...] | None) -> None:
-        planned = plan(document, self._request, self._tools.archive, pages)
-        settled = [with_place(self._tools.archive, reading, source) for reading in planned.settled]
-        self._verification.pages(settled)
-        statuses = Counter(reading.status for reading in settled)
-        wanted = document.pages if pages is None else len(settled) + len(planned.due)
-        with self._lock:
-            self._tally.pages_found += wanted
-            self._tally.pages_unchanged += len(settled)
-            self._tally.pages.update(statuses)
-            if not planned.due:
-                self._tally.documents[document_status(statuses, wanted)] += 1
-            else:
-                self._on_their_way[document.id] = _DocumentProgress(document, wanted, statuses)
-        if planned.due:
-            self._cut(source, document, self._within_budget(planned.due))
-        elif pages is None:
-            self._verification.document(settled)
-        else:  # the rest of the document was not looked at, and its record is about all of it
-            self._tools.projector.documents(self._request.collection, [document.id])
-
     def _within_budget(self, due: tuple[int, ...]) -> tuple[int, ...]:
-        """Return those of the pages that may still be worked, and note where that is not all of them."""
+        """Return the pages that the page budget covers; set `used_up` if it does not cover all of them."""
         left = len(due) if self._max_pages is None else self._max_pages - self._pages_begun
         if left < len(due):
             self._tally.used_up = f"the budget of {self._max_pages:,} pages is used up"
         self._pages_begun += len(due[:left])
         return due[:left]
 
-    def _cut(self, source: Source, document: Document, due: tuple[int, ...]) -> None:
-        """Cut a document into ranges; small documents share one."""
-        while due:
-            room = UNIT_PAGES - sum(len(part.page_numbers) for part in self._slices)
-            self._slices.append(PageSlice(source, document, due[:room]))
-            due = due[room:]
-            if room <= len(self._slices[-1].page_numbers):
-                self._flush()
+    def _drop(self, broken: Source) -> Iterator[PageSlice]:
+        """Take a document whose file was replaced out of the tally; yield what is due if it has another path."""
+        document = broken.document
+        assert document is not None
+        progress = self._in_progress.pop(document.id, None)
+        if progress is None:
+            return  # another of its sources took it over
+        with self._lock:
+            self._tally.pages_found -= progress.wanted
+            self._tally.pages.subtract(progress.pages)
+        self._claimed.discard(bytes.fromhex(document.id))
+        copies = [source for source in self._repeated if source.document and source.document.id == document.id]
+        self._repeated = [source for source in self._repeated if source not in copies]
+        for copy in copies:
+            yield from self._plan(copy)
 
-    def _flush(self) -> None:
-        if self._slices:
-            request = self._request
-            self._queue.put(
-                WorkUnit(
-                    collection=request.collection,
-                    batch=request.batch,
-                    language=request.recipe.language,
-                    deletions_seen=request.deletions_seen,
-                    slices=tuple(self._slices),
-                )
-            )
-            self._slices = []
+    # -- processing: several threads
 
-    # -- work: several threads
+    def process_queue(self) -> None:
+        """Process work units until the queue ends. After a stop they are discarded, so that the intake never blocks."""
+        while (unit := self._queue.get()) is not None:
+            if not self._services.cancel.stopped:
+                self._process(unit)
 
-    def work(self) -> None:
-        """Work ranges until there are none. After a stop they are let pass, so that registration never blocks."""
-        while (work := self._queue.get()) is not None:
-            if not self._tools.cancel.stopped:
-                self._process(work)
-
-    def _process(self, work: WorkUnit) -> None:
+    def _process(self, unit: WorkUnit) -> None:
         try:
-            self._record(process_unit(work, self._tools, self._tools.cancel, self._count_page))
+            self._record(process_unit(unit, self._services, self._count_page))
         except Stopped:
             return
         except BaseException as error:
@@ -296,70 +297,53 @@ class _LocalRun:
             self._tally.pages[status] += 1
 
     def _record(self, outcome: UnitOutcome) -> None:
-        for source, failure in outcome.broken:
-            self._break(source, failure)
         done = []
         with self._lock:
+            self._broken += outcome.broken
             self._tally.cached_answers += outcome.cached_answers
             self._tally.pages.subtract(outcome.refused)
             self._tally.pages[PageStatus.FAILED] += outcome.refused.total()
             for identifier, statuses in outcome.pages.items():
-                progress = self._on_their_way[identifier]
+                progress = self._in_progress[identifier]
                 progress.pages.update(statuses)
                 if progress.pages.total() == progress.wanted:
-                    done.append(self._on_their_way.pop(identifier))
-        self._tools.projector.documents(self._request.collection, [progress.document.id for progress in done])
+                    done.append(self._in_progress.pop(identifier))
+        self._services.projector.documents(self._request.collection, [progress.document.id for progress in done])
         for progress in done:
             with self._lock:
                 self._tally.documents[document_status(progress.pages, progress.wanted)] += 1
 
-    def _break(self, source: Source, failure: Failure) -> None:
-        """Archive that a source's file is no longer the one that was identified."""
-        broken = source_failed(self._tools.archive, source, failure)
-        self._tools.projector.sources([broken])
-        with self._lock:
-            self._broken.append(source)
-            if source.document is not None and source.document.id in self._on_their_way:
-                self._on_their_way[source.document.id].broken = True
-
     def _halt(self, error: BaseException) -> None:
         with self._lock:
             self._error = self._error or error
-        self._tools.cancel.stop()
+        self._services.cancel.stop()
 
     # -- the end
 
     def close(self) -> None:
-        """Finish what needs all ranges to be done, as far as a run that was halted still can.
+        """Finish what needs all work units to be done, as far as a halted run still can.
 
         Raises:
-            ServiceRefused: what halted the run.
+            ServiceRefused: the refusal that halted the run.
         """
         try:
-            for source in self._broken:
-                # Pages that were read before the file changed; the archived source no longer tells of them.
-                assert source.document is not None
-                leave(self._tools.projector, self._request.collection, source.document.id, source.path)
-            for source in self._repeated:
-                self._repeat(source)
-            self._verification.flush()
-            self._tools.projector.documents(self._request.collection, self._on_their_way)
+            self._add_repeated_paths()
+            self._services.projector.documents(self._request.collection, self._in_progress)
         except Stopped:
-            pass  # the next run finds what the index lacks
+            pass  # the next run brings the index up to date
         except ServiceRefused as error:
             self._error = self._error or error
-        for progress in self._on_their_way.values():
-            status = DocumentStatus.FAILED if progress.broken else DocumentStatus.WORKING
-            self._tally.documents[status] += 1
+        self._tally.documents[DocumentStatus.WORKING] += len(self._in_progress)
         if self._error is not None:
             raise self._error
 
-    def _repeat(self, source: Source) -> None:
-        """Add a second place to a document that was worked in this run already."""
-        assert source.document is not None
-        readings = self._tools.archive.readings(self._request.collection, source.document.id)
-        live = [
-            with_place(self._tools.archive, reading, source) for reading in readings if isinstance(reading, Reading)
-        ]
-        self._verification.pages(live)
-        self._verification.document(live)
+    def _add_repeated_paths(self) -> None:
+        """Add the second and further paths of the documents that this run processed."""
+        archive, verification = self._services.archive, Verification(self._services.projector)
+        for source in self._repeated:
+            assert source.document is not None
+            readings = archive.readings(self._request.collection, source.document.id).newest()
+            live = [with_path(archive, reading, source) for reading in readings if isinstance(reading, Reading)]
+            verification.pages(live)
+            verification.document(live)
+        verification.flush()

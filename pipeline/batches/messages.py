@@ -1,4 +1,4 @@
-"""What the queue carries: identifiers and locations only, a few hundred bytes each, as JSON."""
+"""The messages of the queue: identifiers and URLs, a few hundred bytes each, as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-#: Sources that one message registers, and works where their pages fit.
+#: Sources that one message registers, and processes if their pages fit.
 PART_SOURCES = 16
 
 
@@ -23,34 +23,34 @@ class Walk:
 
     @property
     def id(self) -> str:
-        """What the message is about, the same whenever it is sent again."""
+        """The same each time the message is sent."""
         return f"{self.batch}/walk/{folder_id(self.root, self.url, self.cursor)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Register up to 16 sources of a chunk, and work those whose pages fit into one range."""
+    """Register up to 16 sources of a chunk, and process the documents whose pages fit into a work unit."""
 
     batch: str
     chunk: str
     part: int
     entry: int | None = None
-    """Only this source of the part, alone in its process: registering the part has killed workers."""
+    """Only this source of the part, alone in its process, because registering the part has killed workers."""
 
     @property
     def id(self) -> str:
-        """What the message is about."""
+        """The same each time the message is sent."""
         return f"{self.batch}/{self.chunk}/{self.part}" + ("" if self.entry is None else f"/{self.entry}")
 
     @property
     def suspect(self) -> bool:
-        """Whether it is to be worked alone in its process."""
+        """Whether it is handled alone in its process."""
         return self.entry is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Work up to 16 pages of one document."""
+    """Process up to 16 pages of one document."""
 
     batch: str
     chunk: str
@@ -62,14 +62,14 @@ class Pages:
 
     @property
     def id(self) -> str:
-        """What the message is about."""
+        """The same each time the message is sent."""
         numbers = ",".join(map(str, self.pages))
         return f"{self.batch}/{self.chunk}/{self.part}/{self.entry}/{self.document}/{numbers}" + "!" * self.suspect
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """Bring the index to what the archive holds of these documents and sources of a collection."""
+    """Bring the index up to date with the archive for some documents and sources of a collection."""
 
     collection: str
     documents: tuple[str, ...]
@@ -77,7 +77,7 @@ class Project:
 
     @property
     def id(self) -> str:
-        """What the message is about."""
+        """The same each time the message is sent."""
         named = "\0".join((self.collection, *self.documents, "", *self.sources))
         return f"project/{hashlib.sha256(named.encode()).hexdigest()[:32]}"
 
@@ -89,15 +89,15 @@ _KINDS: dict[str, TypeAdapter[Message]] = {
 
 
 def to_json(message: Message) -> dict[str, Any]:
-    """Return a message as the queue carries it."""
+    """Return a message as JSON fields."""
     return asdict(message)
 
 
 def from_json(kind: str, fields: dict[str, Any]) -> Message:
-    """Return the message that `to_json` made.
+    """Return the message with these JSON fields.
 
     Raises:
-        ValueError: it is none of ours.
+        ValueError: they are not the fields of this kind of message.
     """
     return _KINDS[kind].validate_python(fields)
 
@@ -108,27 +108,27 @@ def kind_of(message: Message) -> str:
 
 
 def folder_id(root: str, url: str, cursor: str) -> str:
-    """Return the id of a listing within its batch; sources that a batch names itself lie in `folder_id("", "", "")`."""
+    """Return the id of a listing within its batch. Sources that a batch names itself are in `folder_id("", "", "")`."""
     return hashlib.sha256("\0".join((root, url, cursor)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def members_id(part: Part) -> str:
-    """Return the id of the listing of what lies within the sources that a message registers."""
+    """Return the id of the listing of the files within the sources that a message registers."""
     return folder_id("members", part.chunk, f"{part.part}" if part.entry is None else f"{part.part}.{part.entry}")
 
 
 def chunk_id(folder: str, number: int) -> str:
-    """Return the id of a chunk: the listing that it comes from, and its number there."""
+    """Return the id of a chunk: its listing, and its number there."""
     return f"{folder}.{number}"
 
 
 def parts_of(entries: int) -> range:
-    """Return the numbers of the parts of a chunk of so many entries."""
+    """Return the numbers of the parts of a chunk with `entries` entries."""
     return range(-(-entries // PART_SOURCES))
 
 
 def split(message: Part | Pages, entries: int) -> list[Part | Pages]:
-    """Cut a message that kills its workers into such that are worked alone, one source or one page each.
+    """Split a message that kills its workers into messages that are handled alone, with one source or one page each.
 
     `entries` is the number of entries of the part's chunk.
     """

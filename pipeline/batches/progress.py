@@ -1,4 +1,4 @@
-"""How a queued batch stands, read from the archive: exact for what has ended, by names for what is under way."""
+"""The progress of a queued batch, read from the archive: exact for ended parts, by file names for parts in progress."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from pipeline.batches.messages import folder_id
 from pipeline.core.errors import RevisionTaken, SettingsError
 from pipeline.core.models import UNBOUNDED, Allowance, Batch, Folder, Outcome, PartState, PendingDocument
 
-#: States from which a queued batch can still go on.
+#: States of a queued batch that has not ended.
 UNENDED = ("working", "paused")
 
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
-    """How a batch stands."""
+    """The progress of a batch."""
 
     sources_found: int
     walked: bool
-    """True once every directory was listed; what lies within files is found as these are opened."""
+    """True once every directory was listed. Files within containers are found as the containers are opened."""
     documents: dict[str, int]
     """Sources that ended, by `DocumentStatus`, or `deleted`."""
     pages: dict[str, int]
     """Pages of sources that ended, by status."""
     sources_under_way: int
-    """Sources that have not ended and whose pages are worked in messages of their own."""
+    """Sources that have not ended and whose pages have messages of their own."""
     pages_under_way: int
-    """Pages of these."""
+    """Pages of these sources."""
     pages_read: int
-    """Of those, how many have been read."""
+    """The number of these pages that are read."""
     ended: bool
 
     @property
@@ -45,15 +45,15 @@ class BatchProgress:
 
     @property
     def pages_done(self) -> int:
-        """Pages that have ended, those of unfinished documents included."""
+        """Pages that have ended, including pages of unfinished documents."""
         return sum(self.pages.values()) + self.pages_read
 
 
 @dataclass(slots=True)
 class BatchLedger:
-    """The records of one batch as read so far; for one thread.
+    """The records of one batch that were read so far; for one thread.
 
-    None of them ever changes, so each is read once; those of suspects, which are few and soon gone, at each look.
+    A record never changes, so each is read once. Only the few records of suspects are read at each call.
     """
 
     archive: Archive
@@ -61,18 +61,18 @@ class BatchLedger:
     _records: BatchJournal = field(init=False)
     _folders: dict[str, Folder] = field(default_factory=dict)
     _members: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Number of sources and of chunks in each listing of what lies within sources: a million mails have 60,000."""
+    """Number of sources and of chunks in each listing of the files within sources: a million mails have 60,000."""
     _closed: set[str] = field(default_factory=set)
     _closed_sum: Outcome = field(default_factory=lambda: Outcome(documents={}, pages={}))
     _parts: dict[tuple[str, int], Outcome] = field(default_factory=dict)
     _begun: dict[tuple[str, int], PartState] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._records = self.archive.walk(self.batch.id)
+        self._records = self.archive.journal(self.batch.id)
 
     def progress(self) -> BatchProgress:
-        """Read what is new, and return how the batch stands."""
-        # First what has ended: what lay within its sources was listed before, and is seen by whoever looks after.
+        """Read the new records, and return the progress of the batch."""
+        # Ended chunks first: the files within their sources were listed before they ended, so no listing is missed.
         self._read_closed()
         self._read_folders()
         walked = self._is_walked()
@@ -102,7 +102,7 @@ class BatchLedger:
         )
 
     def open_parts(self) -> list[tuple[str, int]]:
-        """Return chunk and number of the parts that are registered and have not ended, as of the last `progress`."""
+        """Return chunk and number of the parts that are registered and had not ended at the last call of `progress`."""
         return [
             (chunk, part)
             for chunk in self._records.begun_chunks()
@@ -112,14 +112,14 @@ class BatchLedger:
         ]
 
     def _read_folders(self) -> None:
-        for identifier in self._records.folder_ids():
+        for identifier in self._records.folders.names():
             if identifier not in self._folders:
-                folder = self._records.folder(identifier)
+                folder = self._records.folders.get(identifier)
                 assert folder is not None
                 self._folders[identifier] = folder
-        for identifier in self._records.member_listing_ids():
+        for identifier in self._records.members.names():
             if identifier not in self._members:
-                listing = self._records.members(identifier)
+                listing = self._records.members.get(identifier)
                 assert listing is not None
                 self._members[identifier] = (sum(listing.sources), len(listing.sources))
 
@@ -128,28 +128,28 @@ class BatchLedger:
         if any(root not in self._folders for root in roots):
             return False
         return all(
-            folder_id(folder.root, *place) in self._folders
+            folder_id(folder.root, *listing) in self._folders
             for folder in self._folders.values()
-            for place in following(folder)
+            for listing in following(folder)
         )
 
     def _read_closed(self) -> None:
-        for chunk in self._records.closed_ids():
+        for chunk in self._records.closed.names():
             if chunk not in self._closed:
-                outcome = self._records.closed(chunk)
+                outcome = self._records.closed.get(chunk)
                 assert outcome is not None
                 self._closed.add(chunk)
                 self._closed_sum = total((self._closed_sum, outcome))
                 self._forget_parts(chunk)
 
     def _forget_parts(self, chunk: str) -> None:
-        """Let go of what the end of a chunk sums up: a million documents have 60,000 parts."""
+        """Drop the parts that the outcome of a chunk sums up: a million documents have 60,000 parts."""
         for read in (self._parts, self._begun):
             for key in [key for key in read if key[0] == chunk]:
                 del read[key]
 
     def _read_parts(self, chunk: str) -> list[int]:
-        ended = self._records.parts(chunk)
+        ended = self._records.ended_parts(chunk)
         for part in ended:
             if (chunk, part) not in self._parts:
                 outcome = self._records.part(chunk, part)
@@ -158,11 +158,11 @@ class BatchLedger:
         return ended
 
     def _under_way(self, chunk: str, part: int) -> tuple[int, int, int]:
-        """Return how many documents of an unfinished part are known, their pages, and how many of these were read."""
+        """Return the number of documents of an unfinished part, of their pages, and of the pages that are read."""
         documents = found = done = 0
         for document in self._documents(chunk, part):
             documents += 1
-            newest = self.archive.revisions(self.batch.collection, document.document)
+            newest = self.archive.readings(self.batch.collection, document.document).newest_revisions()
             left = sum(newest.get(page, 0) <= document.known.get(page, 0) for page in document.due)
             found += document.pages
             done += document.pages - left
@@ -181,17 +181,9 @@ class BatchLedger:
         return self._begun[chunk, part].documents
 
 
-def end_if_done(archive: Archive, book: BatchLedger) -> Batch | None:
-    """Archive the end of a batch of which everything has ended, and return it; None where something has not."""
-    progress = book.progress()
-    if not progress.ended:
-        return None
-    return end_batch(archive, book.batch.id, "done", progress)
-
-
 def end_batch(archive: Archive, batch_id: str, state: str, progress: BatchProgress) -> Batch | None:
-    """Archive that a batch has ended so; None where it had ended before."""
-    batch = archive.batch(batch_id)
+    """Archive the end of a batch in a state; return None if it had ended before."""
+    batch = archive.batches[batch_id].newest()
     if batch is None or batch.state not in UNENDED:
         archive.close_batch(batch_id)
         return None
@@ -208,7 +200,7 @@ def end_batch(archive: Archive, batch_id: str, state: str, progress: BatchProgre
         }
     )
     try:
-        archive.append_batch(ended)
+        archive.batches[ended.id].create(ended)
     except RevisionTaken:
         return None
     archive.close_batch(batch_id)
@@ -216,19 +208,19 @@ def end_batch(archive: Archive, batch_id: str, state: str, progress: BatchProgre
 
 
 def pause(archive: Archive, batch_id: str) -> Batch:
-    """Archive that an unended batch is to rest.
+    """Archive that an unended batch is paused.
 
     Raises:
-        SettingsError: there is no such batch, or it has ended.
+        SettingsError: no batch has this id, or it has ended.
     """
     return _change(archive, batch_id, lambda batch: {"state": "paused"})
 
 
 def resume(archive: Archive, batch_id: str, raised: Allowance = UNBOUNDED) -> Batch:
-    """Archive that an unended batch is to go on, with whatever of its budget is named as it is from now on.
+    """Archive that an unended batch goes on, with a raised budget if one is named.
 
     Raises:
-        SettingsError: there is no such batch, it has ended, or its budget cannot be that or has to be raised.
+        SettingsError: no batch has this id, it has ended, or its budget has to be raised or cannot be.
     """
     return _change(
         archive,
@@ -245,17 +237,17 @@ def _change(archive: Archive, batch_id: str, changes: Callable[[Batch], dict[str
             return batch
         changed = changed.model_copy(update={"revision": batch.revision + 1})
         try:
-            archive.append_batch(changed)
+            archive.batches[changed.id].create(changed)
         except RevisionTaken:
             continue
         return changed
 
 
 def cancel(archive: Archive, batch_id: str) -> Batch:
-    """Archive that a batch is cancelled; what is done stays.
+    """Archive that a batch is cancelled; its finished pages stay.
 
     Raises:
-        SettingsError: there is no such batch, or it has ended.
+        SettingsError: no batch has this id, or it has ended.
     """
     while True:
         progress = BatchLedger(archive, unended(archive, batch_id)).progress()
@@ -268,14 +260,14 @@ def unended(archive: Archive, batch_id: str) -> Batch:
     """Return a queued batch that has not ended.
 
     Raises:
-        SettingsError: there is no such batch, or it has ended.
+        SettingsError: no batch has this id, or it has ended.
     """
-    batch = archive.batch(batch_id)
+    batch = archive.batches[batch_id].newest()
     if batch is None:
         raise SettingsError(f"there is no batch {batch_id!r}", remedy="`pagesight batches` lists them.")
     if batch.lane is None or batch.state not in UNENDED:
         raise SettingsError(
-            f"batch {batch_id} is {batch.state}" + ("" if batch.lane else " and was no queued one"),
+            f"batch {batch_id} is {batch.state}" + ("" if batch.lane else " and was not queued"),
             remedy="Only a queued batch that has not ended can be paused, resumed or cancelled.",
         )
     return batch

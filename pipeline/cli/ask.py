@@ -1,4 +1,4 @@
-"""`pagesight ask`: a question, answered from page images, each answer with its page."""
+"""`pagesight ask`: answer a question from page images; each answer names its page."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ EXAMPLES = """
 
 `pagesight ask "Wer hat unterschrieben?" --collection contracts --language de --pages 20`
 
-Exit codes: 0 answered, 1 no page answers, or one could not be asked, 2 usage or settings, 3 a service refuses or is
-away, 130 interrupted.
+Exit codes: 0 answered, 1 no page has an answer, or the question failed on a page, 2 usage or settings, 3 a service
+refuses or is unreachable, 130 interrupted.
 """
 
 PAGES = 8
@@ -43,16 +43,18 @@ PAGES = 8
 def ask(
     question: Annotated[str, typer.Argument(help="One question, in quotes.")],
     collection: CollectionFilter = None,
-    pages: Annotated[int, typer.Option("--pages", "-n", min=1, max=1000, help="Pages to ask, at most.")] = PAGES,
+    pages: Annotated[
+        int, typer.Option("--pages", "-n", min=1, max=1000, help="Maximum number of pages to ask.")
+    ] = PAGES,
     language: Annotated[
         str | None,
         typer.Option(
-            "--language", "-l", help="BCP 47 tag of the language to answer in.", show_default="PAGESIGHT_LANGUAGE"
+            "--language", "-l", help="Language of the answers, as a BCP 47 tag.", show_default="PAGESIGHT_LANGUAGE"
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Answer a question from what pages show; each answer names its page."""
+    """Answer a question from page images; each answer names its page."""
     settings = load()
     asked = one_line(question)
     tag = normalise_tag(language) if language else settings.language
@@ -71,7 +73,7 @@ def ask(
 
 
 class AskProgress(LiveProgress):
-    """Shows how many of the pages have been asked."""
+    """Shows how many pages have been asked."""
 
     unit = "pages"
 
@@ -81,23 +83,23 @@ class AskProgress(LiveProgress):
         self._asked = 0
 
     def asked(self, pages: int) -> None:
-        """Show that so many have been asked by now."""
+        """Show the number of pages asked so far."""
         self._asked = pages
         self.tick()
 
     @property
     def done(self) -> int:
-        """Pages that were asked."""
+        """Pages asked so far."""
         return self._asked
 
     @property
     def found(self) -> int:
-        """Pages that are asked."""
+        """Pages to ask."""
         return self._pages
 
     @property
     def total(self) -> int:
-        """The same: all are known from the beginning."""
+        """Pages to ask: known from the beginning."""
         return self._pages
 
     def _outcome(self) -> str:
@@ -107,9 +109,9 @@ class AskProgress(LiveProgress):
 def _refuse_without_model(settings: Settings) -> None:
     if not settings.uses_model:
         raise SettingsError(
-            "a vision model is needed to answer questions, and none is configured",
-            remedy="Set JINA_API_KEY, or PAGESIGHT_VLM_URL and PAGESIGHT_VLM_MODEL to an endpoint of your own; "
-            "`pagesight search` finds pages without one.",
+            "answering questions needs a vision model, and none is configured",
+            remedy="Set JINA_API_KEY, or PAGESIGHT_VLM_URL and PAGESIGHT_VLM_MODEL for your own endpoint. "
+            "`pagesight search` works without a model.",
         )
 
 
@@ -117,31 +119,31 @@ def _ask(
     settings: Settings, archive: Archive, question: str, language: str, pages: list[PageCandidate]
 ) -> tuple[list[PageAnswer], Usage]:
     cancel = CancelToken()
-    cache = AnswerCache(archive, open_leases(settings))
+    cache = AnswerCache(archive.answers, open_leases(settings))
     with closing(open_asker(settings, open_limiter(settings))) as asker, interruptible(cancel):
-        enquiry = PageQuestion(question, language, archive, asker, cache, cancel)
+        page_question = PageQuestion(question, language, archive, asker, cache, cancel)
         with AskProgress(len(pages), cancel, stderr()) as progress:
-            return ask_pages(enquiry, pages, settings.vlm_concurrency, progress.asked), asker.usage
+            return ask_pages(page_question, pages, settings.vlm_concurrency, progress.asked), asker.usage
 
 
 def _shown(findings: list[PageAnswer]) -> Iterator[Text]:
     answers = [finding for finding in findings if finding.answer is not None]
     for number, finding in enumerate(answers, 1):
         yield Text(f"{number:>2}. ") + plain(finding.answer) + plain(" … (cut off)" if finding.cut_off else "", "dim")
-        yield Text("    ") + plain(_place(finding.hit), "bold") + plain(f"  {finding.hit.collection}", "dim")
+        yield Text("    ") + plain(_page_name(finding.hit), "bold") + plain(f"  {finding.hit.collection}", "dim")
     if not answers:
-        yield plain("No page answers this." if findings else "No page answers this: none has a word of it.")
+        yield plain("No page answers this." if findings else "No page answers this: no page contains any of its words.")
     bearing = sum(finding.bears for finding in findings)
-    yield plain(f"pages asked: {len(findings)}, bearing on it: {bearing}, answering it: {len(answers)}", "dim")
+    yield plain(f"pages asked: {len(findings)}, relevant: {bearing}, with an answer: {len(answers)}", "dim")
 
 
 def _failed(findings: list[PageAnswer]) -> Iterator[Text]:
     for finding in findings:
         if finding.error is not None:
-            yield plain(f"{_place(finding.hit)} could not be asked: {finding.error}", "yellow")
+            yield plain(f"{_page_name(finding.hit)} failed: {finding.error}", "yellow")
 
 
-def _place(hit: Hit) -> str:
+def _page_name(hit: Hit) -> str:
     label = hit.page_label
     known_as = f" ({label})" if label and label != str(hit.page_number) else ""
     return f"{hit.document.name}, page {hit.page_number}{known_as}"
@@ -178,7 +180,7 @@ def _page_json(hit: Hit, archive: Archive) -> dict[str, Any]:
         "document": asdict(hit.document),
         "page": hit.page_number,
         "label": hit.page_label,
-        "image": archive.image_location(hit.image_key) if hit.image_key else None,
+        "image": archive.images.location(hit.image_key) if hit.image_key else None,
     }
 
 

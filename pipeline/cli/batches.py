@@ -16,19 +16,19 @@ from pipeline.services import open_archive
 EXAMPLES = """
 **Examples**
 
-`pagesight batches` · the last batches, newest first
+`pagesight batches` · the latest batches, newest first
 
 `pagesight batches --collection works --limit 100`
 
 `pagesight batches --json | jq -r '.batches[] | select(.state == "working") | .id'`
 
-Exit codes: 0, 2 usage or settings, 3 the archive cannot be used.
+Exit codes: 0 done, 2 usage or settings, 3 the archive is unusable.
 """
 
 
 def batches(
     collection: CollectionFilter = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Batches to show.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of batches to show.")] = 20,
     as_json: Json = False,
 ) -> None:
     """List batches, newest first."""
@@ -40,7 +40,7 @@ def batches(
         columns = ("batch", "collection", "lane", "state", "documents", "pages", "started", "ended")
         stdout().print(rows(table(*columns), map(_row, found)))
     else:
-        stdout().print("There are no batches.")
+        stdout().print("No batches yet.")
 
 
 def _row(batch: Batch) -> tuple[Any, ...]:

@@ -16,20 +16,21 @@ from pipeline.services import open_archive
 EXAMPLES = """
 **Examples**
 
-`pagesight cancel 20261124T065448-612691` · stops within seconds; what is done stays
+`pagesight cancel 20261124T065448-612691` · stops within seconds; finished pages stay
 
-To go on later, enqueue the same files again: only what is missing is done.
-Exit codes: 0, 2 there is no such batch or it has ended, 3 the archive cannot be used.
+To continue later, enqueue the same files again: only missing pages are processed.
+
+Exit codes: 0 done, 2 no such batch, or it has ended, 3 the archive is unusable.
 """
 
-BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="A batch's id, as `enqueue` and `batches` print it.")]
+BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="Batch id, as printed by `enqueue` and `batches`.")]
 
 
 def cancel(batch: BatchId, as_json: Json = False) -> None:
-    """End a batch: workers leave it within seconds. What is done stays, and nothing revives the rest by itself."""
+    """Cancel a batch: workers stop it within seconds. Finished pages stay, and the rest never restarts by itself."""
     settings = load()
     archive = open_archive(settings)
-    cancelled = archive.batch(batch)
+    cancelled = archive.batches[batch].newest()
     if cancelled is None or cancelled.state != "cancelled":
         cancelled = cancel_batch(archive, batch)
     project_batch(archive, settings, cancelled)

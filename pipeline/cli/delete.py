@@ -1,4 +1,4 @@
-"""`pagesight delete`."""
+"""`pagesight delete`: delete a document or a collection."""
 
 from __future__ import annotations
 
@@ -25,31 +25,34 @@ EXAMPLES = """
 
 `pagesight delete letter.pdf` · one document of the default collection
 
-`pagesight delete --collection works --yes` · a whole collection, without asking
+`pagesight delete --collection works --yes` · a whole collection, without confirmation
 
-`pagesight delete letter.pdf --purge` · from the archive as well: readings, answers, page images
+`pagesight delete letter.pdf --purge` · also from the archive: readings, answers, page images
 
-A deleted document comes back only when someone indexes it again.
-Exit codes: 0, 2 usage or no such document, 3 the cluster or the archive refuses.
+A deleted document returns only if it is indexed again.
+
+Exit codes: 0 done, 2 usage, or no such document, 3 the cluster or the archive refuses.
 """
 
 
 def delete(
     document: Annotated[
         str | None,
-        typer.Argument(help="The beginning of an id, or a part of a name or path; the whole collection when left out."),
+        typer.Argument(help="Start of an id, or part of a name or path. Without it, the whole collection is deleted."),
     ] = None,
     collection: Annotated[
         str | None,
-        typer.Option("--collection", "-c", help="The collection to delete from, or to delete.", show_default="default"),
+        typer.Option("--collection", "-c", help="Collection to delete from, or to delete.", show_default="default"),
     ] = None,
-    purge: Annotated[bool, typer.Option("--purge", help="Remove from the archive as well.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Also remove from the archive.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Skip the confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete a document or a collection: its pages are found no more, and nothing brings them back by itself."""
+    """Delete a document or a collection: its pages leave the index, and only a new indexing brings them back."""
     if document is None and collection is None:
-        raise SettingsError("nothing is named", remedy="Name a document, or a collection by --collection.")
+        raise SettingsError(
+            "no document or collection was named", remedy="Name a document, or a collection with --collection."
+        )
     settings = load()
     archive = open_archive(settings)
     name = collection_name(collection or DEFAULT_COLLECTION)
@@ -57,9 +60,12 @@ def delete(
         target = None
         if document is not None:
             target = find_document(index, document, name)["document"]["id"]
-        elif archive.collection(name) is None:
-            raise SettingsError(f"there is no collection {name!r}", remedy="`pagesight status` shows what there is.")
-        _ask(yes, f"{document} of collection {name}" if document else f"the whole collection {name}", purge)
+        elif archive.collections[name].newest() is None:
+            raise SettingsError(
+                f"collection {name!r} does not exist",
+                remedy="`pagesight batches` lists collections with their batches.",
+            )
+        _confirm(yes, f"{document} of collection {name}" if document else f"the whole collection {name}", purge)
         index.ensure()
         deletion = request_deletion(archive, name, target, purge)
         pages = carry_out(deletion, Projector(archive, index, CancelToken(), Signer(settings.serve_secret)))
@@ -71,7 +77,7 @@ def delete(
         stdout().print(plain(f"{pages} pages deleted" + (" and purged" if purge else "") + "."))
 
 
-def _ask(yes: bool, what: str, purge: bool) -> None:
-    extent = ", from the archive as well" if purge else ""
+def _confirm(yes: bool, what: str, purge: bool) -> None:
+    extent = ", also from the archive" if purge else ""
     if not yes and not typer.confirm(f"Delete {plain(what).plain}{extent}?", err=True):
         raise typer.Exit(ExitCode.OK)

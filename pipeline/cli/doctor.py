@@ -1,4 +1,4 @@
-"""`pagesight doctor`: each setting and service, fine or what to do."""
+"""`pagesight doctor`: check services, programs and, on request, settings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from pipeline.cli.exits import ExitCode
+from pipeline.cli.fleet import open_fleet
 from pipeline.cli.local_run import LOCAL_READER_NOTE
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
@@ -33,24 +34,26 @@ from pipeline.services import (
 )
 from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.probing import probe
-from pipeline.vision.ocr.tesseract import scripts_told
+from pipeline.vision.ocr.tesseract import describe_scripts
 
 EXAMPLES = """
 **Examples**
 
-`pagesight doctor` · each setting and service: fine, or what to do
+`pagesight doctor` · check every service and program, with remedies
 
-`pagesight doctor --endpoint` · besides, what the model's endpoint takes: five calls of a few tokens
+`pagesight doctor --settings` · also list the settings that differ from their defaults
+
+`pagesight doctor --endpoint` · also test what the model's endpoint supports: five calls of a few tokens
 
 `pagesight doctor --json | jq '.checks[] | select(.fine | not)'`
 
-Exit codes: 0 all fine, 2 a setting is wrong, 3 a service is not fine.
+Exit codes: 0 every check passed, 2 a setting is wrong, 3 a check failed.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at, and what was found."""
+    """Result of a check, or a setting with its value."""
 
     name: str
     fine: bool
@@ -59,28 +62,41 @@ class Check:
 
 
 def doctor(
+    show_settings: Annotated[
+        bool, typer.Option("--settings", help="Also list the settings that differ from their defaults.")
+    ] = False,
+    all_settings: Annotated[bool, typer.Option("--all-settings", help="Also list all settings.")] = False,
     endpoint: Annotated[
-        bool, typer.Option("--endpoint", help="Also try what the model's endpoint takes, by five small calls.")
+        bool, typer.Option("--endpoint", help="Also test what the model's endpoint supports, with five small calls.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check every setting and service."""
+    """Check every service and program. The JSON object also has every setting."""
     settings = load()
     checks = list(examine(settings))
     if endpoint:
         checks += examine_endpoints(settings)
     if as_json:
-        print_json({"checks": [asdict(check) for check in checks]})
+        print_json({"checks": [asdict(check) for check in (*checks, *list_settings(settings, changed=False))]})
     else:
-        stdout().print(rows(table("", "check", "found"), map(_row, checks)))
+        stdout().print(rows(table("", "check", "result"), map(_row, checks)))
+        if show_settings or all_settings:
+            _print_settings(list(list_settings(settings, changed=not all_settings)))
     raise typer.Exit(ExitCode.OK if all(check.fine for check in checks) else ExitCode.REFUSED)
 
 
-def examine(settings: Settings) -> Iterator[Check]:
-    """Yield the outcome of every check."""
+def list_settings(settings: Settings, *, changed: bool) -> Iterator[Check]:
+    """Yield every setting, or only settings with another value than their default. Secrets are masked."""
     for name, value in settings.shown().items():
-        shown = value or "not set"
-        yield Check(name, True, shown if name in settings.model_fields_set else f"{shown} (default)")
+        field = type(settings).model_fields[name]
+        is_set = name in settings.model_fields_set
+        if changed and not (is_set and getattr(settings, name) != field.get_default(call_default_factory=True)):
+            continue
+        yield Check(name, True, (value or "not set") + ("" if is_set else " (default)"))
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """Yield the result of each check of a service or a program."""
     yield _checked("archive", lambda: f"{_archive(settings)} can be written")
     yield _checked("elasticsearch", lambda: _elasticsearch(settings))
     yield _checked("reader", lambda: _reader(settings))
@@ -89,11 +105,11 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _checked("passwords of files", lambda: _passwords(settings))
     yield Check("slides and office files", True, _program(lambda: f"LibreOffice in {find_office().program}"))
     yield Check("DjVu", True, _program(lambda: find_tools()[1]))
-    yield Check("programs kept from", True, _kept_from())
+    yield Check("access of converters", True, _converter_access())
 
 
 def examine_endpoints(settings: Settings) -> Iterator[Check]:
-    """Yield what the configured endpoints take: what one refuses is a finding and no fault."""
+    """Yield the features that the configured endpoints support. An unsupported feature is not a failed check."""
     if not settings.uses_model:
         yield Check("endpoint", True, "no vision model is configured")
         return
@@ -106,7 +122,7 @@ def _probed(name: str, open_client: Callable[[], VlmClient]) -> Iterator[Check]:
     try:
         with closing(open_client()) as client:
             for probed in probe(client):
-                yield Check(f"{name}: {probed.what}", True, probed.found)
+                yield Check(f"{name}: {probed.feature}", True, probed.result)
     except PagesightError as error:
         yield Check(name, False, str(error), error.remedy)
 
@@ -131,13 +147,11 @@ def _elasticsearch(settings: Settings) -> str:
 
 def _redis(settings: Settings) -> str:
     if not settings.redis_url and LocalRedis(settings.home).status().url is None:
-        return "not configured; `pagesight index` needs none, `pagesight enqueue` does"
-    from workers.client import Fleet  # Celery is slow to import
-
-    fleet = Fleet(settings, open_archive(settings), CancelToken())
-    offset = fleet.lanes.clock_offset_seconds()
+        return "not configured; `pagesight enqueue` needs it, `pagesight index` does not"
+    fleet = open_fleet(settings, open_archive(settings), CancelToken())
+    offset = fleet.queues.clock_offset_seconds()
     workers = len(fleet.workers())
-    return f"answers; {workers} workers alive; this machine's clock is {abs(offset):.1f} s off"
+    return f"reachable; {workers} workers running; this machine's clock is {abs(offset):.1f} s off"
 
 
 def _passwords(settings: Settings) -> str:
@@ -146,34 +160,43 @@ def _passwords(settings: Settings) -> str:
 
 
 def _program(find: Callable[[], str]) -> str:
-    """Return what is there; nothing has to be."""
+    """Return what was found. A missing program is not a failed check."""
     try:
         return find()
     except UnsupportedFormat as error:
-        return f"{error}: such files end as `unsupported`. {error.remedy}"
+        return f"{error}: such files fail as `unsupported`. {error.remedy}"
 
 
-def _kept_from() -> str:
-    files = "all files but theirs and the system's" if landlock.version() else "no file: the kernel has no Landlock"
-    network = "the network" if namespaces() else "the network by their settings only: no user namespaces here"
+def _converter_access() -> str:
+    files = "their own and system files only" if landlock.version() else "all files: the kernel has no Landlock"
+    network = "no network" if namespaces() else "no network by their settings only: user namespaces are unavailable"
     return f"{files}; {network}"
 
 
 def _reader(settings: Settings) -> str:
     if not settings.uses_model:
         with closing(open_reader(settings, open_archive(settings))):
-            return f"{LOCAL_READER_NOTE} It reads {scripts_told()}."
+            return f"{LOCAL_READER_NOTE} It reads {describe_scripts()}."
     with closing(open_vlm(settings)) as vlm:
         return vlm.check()
 
 
 def _text_endpoint(settings: Settings) -> str:
     if not settings.text_url:
-        return "not configured; the vision model is asked for the text as well"
+        return "not configured; the vision model also reads the text"
     if not settings.uses_model:
-        return "not asked: no vision model is configured"
+        return "not used: no vision model is configured"
     with closing(open_text_vlm(settings)) as vlm:
         return vlm.check()
+
+
+def _print_settings(found: list[Check]) -> None:
+    console = stdout()
+    console.print()
+    if found:
+        console.print(rows(table("setting", "value"), ((setting.name, setting.found) for setting in found)))
+    else:
+        console.print("Every setting has its default value.")
 
 
 def _row(check: Check) -> tuple[object, ...]:

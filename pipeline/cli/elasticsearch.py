@@ -1,4 +1,4 @@
-"""`pagesight elasticsearch`: the local node."""
+"""`pagesight elasticsearch`: start, stop and inspect the local node."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from pipeline.local.elasticsearch import LocalNode
 START_EXAMPLES = """
 **Examples**
 
-`pagesight elasticsearch start` · get it (the first time: Maven and a JDK 21 or newer are needed), start it
+`pagesight elasticsearch start` · downloads it the first time (needs Maven and JDK 21 or newer), then starts it
 
-Exit codes: 0 it runs, 3 it cannot be had or does not start.
+Exit codes: 0 it runs, 3 the download or the start failed.
 """
 STOP_EXAMPLES = """
 **Examples**
 
-`pagesight elasticsearch stop` · its data stay
+`pagesight elasticsearch stop` · its data is kept
 
-Exit codes: 0 it does not run any more, 3 it cannot be stopped.
+Exit codes: 0 it has stopped, 3 it cannot be stopped.
 """
 STATUS_EXAMPLES = """
 **Examples**
 
 `pagesight elasticsearch status --json`
 
-Exit codes: 0, 2 usage or settings.
+Exit codes: 0 done, 2 usage or settings.
 """
 
 app = typer.Typer(
     cls=ErrorReportingGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="The local Elasticsearch node, for demonstration and development.",
+    help="Start and stop a local Elasticsearch node, for demonstration and development.",
 )
 
 
 @app.command(epilog=START_EXAMPLES)
 def start(as_json: Json = False) -> None:
-    """Start the local node, and get it first if it is not there."""
+    """Start the local node; download it first if necessary."""
     console = stderr()
     url = LocalNode(load().home).start(lambda words: console.print(plain(words, "dim")))
     if as_json:
@@ -53,17 +53,17 @@ def start(as_json: Json = False) -> None:
 
 @app.command(epilog=STOP_EXAMPLES)
 def stop(as_json: Json = False) -> None:
-    """Stop the local node; its data stay."""
+    """Stop the local node; its data is kept."""
     ran = LocalNode(load().home).stop()
     if as_json:
         print_json({"stopped": ran})
     else:
-        stdout().print("Stopped." if ran else "It did not run.")
+        stdout().print("Stopped." if ran else "It was not running.")
 
 
 @app.command(epilog=STATUS_EXAMPLES)
 def status(as_json: Json = False) -> None:
-    """Tell whether the local node runs, and where."""
+    """Show whether the local node runs, and its URL."""
     node = LocalNode(load().home).status()
     facts = {"running": node.running, "url": node.url, "pid": node.pid, "folder": str(node.folder)}
     if as_json:

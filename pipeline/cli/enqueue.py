@@ -1,4 +1,4 @@
-"""`pagesight enqueue`."""
+"""`pagesight enqueue`: queue files for the workers."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 EXAMPLES = """
 **Examples**
 
-`pagesight enqueue scans/` · everything below a folder, worked by whatever workers there are
+`pagesight enqueue scans/` · a folder with everything below it
 
 `pagesight enqueue s3://scans/2026/ --collection works --language de --lane backfill`
 
-`pagesight enqueue photos/ --profile visual` · other questions
+`pagesight enqueue photos/ --profile visual` · with another profile of questions
 
-`pagesight enqueue scans/ --budget-tokens 2000000` · for as much as these allow, whatever number of workers there is
+`pagesight enqueue scans/ --budget-tokens 2000000` · at most this many tokens, however many workers run
 
-`pagesight enqueue letter.pdf --lane urgent --wait` · and show how it goes until it has ended
+`pagesight enqueue letter.pdf --lane urgent --wait` · first in the queue, and show progress to the end
 
-`batch=$(pagesight enqueue scans/)` · the batch's id is all that goes to standard output
+`batch=$(pagesight enqueue scans/)` · standard output is the batch id and nothing else
 
-Exit codes: 0 it is queued (with `--wait`: all pages fine), 1 with `--wait`: some failed, 2 usage or settings,
-3 Redis refuses or is away and nothing is begun (with `--wait` also: the fleet is halted), 4 with `--wait`: a budget is
-used up, 130 interrupted while waiting (the batch goes on).
+Exit codes: 0 queued (with `--wait`: every page succeeded), 1 with `--wait`: some pages failed, 2 usage or settings,
+3 Redis refuses or is unreachable, and no batch was created (with `--wait` also: the fleet is halted), 4 with `--wait`:
+the budget is used up, 130 interrupted while waiting (the batch continues).
 """
 
 
@@ -55,11 +55,11 @@ def enqueue(
     profile: ProfileName = None,
     budget_tokens: BudgetTokens = None,
     max_pages: MaxPages = None,
-    lane: Annotated[Lane, typer.Option("--lane", help="How soon, among what else is queued.")] = Lane.NORMAL,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Show how it goes until it has ended.")] = False,
+    lane: Annotated[Lane, typer.Option("--lane", help="Priority in the queue.")] = Lane.NORMAL,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Show progress until the batch has ended.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Queue files for the workers: the batch's id is there at once, and they do everything else."""
+    """Queue files for the workers. The batch id is printed at once; the workers list, render and index the files."""
     from workers.client import EnqueueRequest
 
     settings = load()
@@ -79,26 +79,26 @@ def enqueue(
         return
     if not as_json:
         _tell(batch, as_json)
-    onlooker = StatusCollector(settings, archive)
-    code = follow_batch(archive, onlooker, batch.id)
+    collector = StatusCollector(settings, archive)
+    code = follow_batch(archive, collector, batch.id)
     if as_json:
-        standing = onlooker.batch(batch.id)
-        assert standing is not None
-        print_json({"batch": batch.id} | standing.json())
+        status = collector.batch(batch.id)
+        assert status is not None
+        print_json({"batch": batch.id} | status.json())
     raise typer.Exit(code)
 
 
 def outermost(roots: Iterable[str]) -> list[str]:
-    """Return root URLs without those that are, or lie below, another one."""
+    """Return root URLs without duplicates and without roots inside another root."""
     kept: list[str] = []
-    # Sorted by their parts, what lies below a folder comes right after it.
+    # Sorted by path segments, everything below a folder follows directly after it.
     for root in sorted(set(roots), key=lambda url: (url.rstrip("/").split("/"), url)):
-        if not kept or not _lies_below(root, kept[-1]):
+        if not kept or not _is_inside(root, kept[-1]):
             kept.append(root)
     return kept
 
 
-def _lies_below(url: str, root: str) -> bool:
+def _is_inside(url: str, root: str) -> bool:
     if is_local(root):
         return url.startswith(root.rstrip("/") + "/")
     # The URLs of folders in a bucket end with a slash; an object may have the same name without it.
@@ -107,13 +107,13 @@ def _lies_below(url: str, root: str) -> bool:
 
 def _begin(archive: Archive, settings: Settings, roots: list[str], order: EnqueueRequest) -> Batch:
     fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
-    fleet.lanes.epoch()  # a Redis that is away is noticed before anything is begun
+    fleet.queues.epoch()  # fails here if Redis is unreachable, before a batch is created
     installed = install_indices(settings, order.profile)
     batch = fleet.enqueue(order, roots, map(display_path, roots))
     if installed:
         project_batch(archive, settings, batch)
     if not fleet.workers():
-        stderr().print(plain("No worker is alive: start some with `pagesight worker`.", "yellow"))
+        stderr().print(plain("No worker is running: start one with `pagesight worker`.", "yellow"))
     return batch
 
 

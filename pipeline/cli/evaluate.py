@@ -1,4 +1,4 @@
-"""`pagesight evaluate`: what was read, held against what people know to be there."""
+"""`pagesight evaluate`: score readings against expected texts."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from pipeline.services import open_archive
 EXAMPLES = """
 **Examples**
 
-`pagesight evaluate expected/` · every text in the folder against the newest readings of the collection `default`
+`pagesight evaluate expected/` · every text in the folder, against the newest readings of the collection `default`
 
 `pagesight evaluate expected/ --collection works --json | jq .total.recall`
 
-`expected/report.pdf.txt` holds the expected text of all pages of the document named report.pdf,
-`expected/report.pdf.3.txt` that of its third page.
+`expected/report.pdf.txt` has the expected text of all pages of report.pdf, `expected/report.pdf.3.txt` the text of its
+third page.
 
-Exit codes: 0 every file was scored, 1 some match no document or page, 2 usage, or none matches, 3 the archive refuses.
+Exit codes: 0 every text was scored, 1 some texts match no document or page, 2 usage, or no text matches, 3 the archive
+refuses.
 """
 
 _NAMING = (
-    "Name each file as its document with .txt behind it (report.pdf.txt), or with the page's number before that "
-    "(report.pdf.3.txt); `pagesight show` and --collection help."
+    "Name each text after its document with .txt added (report.pdf.txt), or with a page number before .txt "
+    "(report.pdf.3.txt). Check the collection with --collection, and document names with `pagesight show`."
 )
 
 
@@ -44,11 +45,11 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="EXPECTED_FOLDER",
-            help="Folder of UTF-8 texts, named as the documents with `.txt` behind, or `.PAGE.txt` for one page.",
+            help="Folder of UTF-8 texts, named DOCUMENT.txt, or DOCUMENT.PAGE.txt for one page.",
         ),
     ],
     collection: Annotated[
-        str, typer.Option("--collection", "-c", help="The collection whose readings are scored.")
+        str, typer.Option("--collection", "-c", help="Collection whose readings are scored.")
     ] = DEFAULT_COLLECTION,
     as_json: Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Exit codes, and errors turned into them: the cause, the remedy, never a traceback."""
+"""Exit codes, and how an error becomes one: print cause and remedy, never a traceback."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavaila
 
 
 class ExitCode(IntEnum):
-    """Exit codes of every command; the README shows this table."""
+    """Exit codes of all commands. The README has this table."""
 
     OK = 0
-    """All that was asked is done, and every page is fine."""
+    """Everything succeeded."""
     SOME_FAILED = 1
-    """Done, but some pages or files failed: `pagesight failures` names them."""
+    """Finished, but some pages or files failed: `pagesight failures` lists them."""
     USAGE = 2
-    """A word on the command line or a setting is wrong."""
+    """An argument, an option or a setting is wrong."""
     REFUSED = 3
-    """A service refuses or is away: key, balance, model, cluster, archive."""
+    """A service refuses or is unreachable: key, balance, model, cluster, archive."""
     EXHAUSTED = 4
-    """A budget of tokens or pages is used up; the same command with another one goes on."""
+    """The budget of tokens or pages is used up. The same command with a larger budget continues."""
     INTERRUPTED = 130
-    """Stopped by Ctrl-C or SIGTERM; the same command goes on."""
+    """Stopped by Ctrl-C or SIGTERM. The same command continues."""
 
 
 def exit_code(error: PagesightError) -> ExitCode:
-    """Return the exit code of a command that ended by this error."""
+    """Return the exit code of a command that this error ended."""
     match error:
         case SettingsError():
             return ExitCode.USAGE
@@ -42,7 +42,7 @@ def exit_code(error: PagesightError) -> ExitCode:
 
 
 class ErrorReportingGroup(TyperGroup):
-    """A group of commands whose expected errors are printed as cause and remedy."""
+    """A group of commands that prints expected errors as cause and remedy."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""

@@ -1,4 +1,4 @@
-"""`pagesight failures` and `retry`: what failed, why, and once more."""
+"""`pagesight failures`: list failed pages and files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipeline.services import open_index
 EXAMPLES = """
 **Examples**
 
-`pagesight failures` · every page and file that failed, why, and what to do
+`pagesight failures` · every failed page and file, with cause and remedy
 
 `pagesight failures --error encrypted --format csv > encrypted.csv` · for a spreadsheet
 
@@ -32,12 +32,12 @@ EXAMPLES = """
 
 `pagesight failures --json | jq '.failures[].path'`
 
-Exit codes: 0, 2 usage or settings, 3 the cluster refuses or is away.
+Exit codes: 0 done, 2 usage or settings, 3 the cluster refuses or is unreachable.
 """
 
 
 class Format(StrEnum):
-    """How failures are listed."""
+    """Output format of the list."""
 
     TABLE = "table"
     CSV = "csv"
@@ -50,10 +50,10 @@ def failures(
     error: ErrorFilter = None,
     document: DocumentFilter = None,
     page: PageFilter = None,
-    form: Annotated[Format, typer.Option("--format", help="How to list them.")] = Format.TABLE,
+    form: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.TABLE,
     as_json: Json = False,
 ) -> None:
-    """List every page and file that failed, why, and what to do."""
+    """List failed pages and files, with causes and remedies."""
     require_error_class(error)
     with closing(open_index(load())) as index:
         found = index.queries.failures(
@@ -68,7 +68,7 @@ def failures(
 
 
 def write_csv(found: Iterable[FailedPage]) -> None:
-    """Print failures as CSV. Nothing in it steers a terminal, or is a formula to a spreadsheet."""
+    """Print failures as CSV, without terminal escapes and without cells that a spreadsheet would run as formulas."""
     names = [field.name for field in fields(FailedPage)]
     writer = csv.writer(sys.stdout)
     writer.writerow(names)
@@ -87,7 +87,7 @@ def _failure_lines(found: list[FailedPage]) -> Iterator[Text]:
     for failed in found:
         page = f" page {failed.page_number}" if failed.page_number else ""
         yield Text.assemble((printable(failed.path) + page, "bold"), f"  {failed.collection}  ", (failed.type, "red"))
-        again = " The next run tries again by itself." if failed.transient else ""
+        again = " The next run retries it automatically." if failed.transient else ""
         yield plain(f"    {failed.message}")
         yield plain(f"    {failed.remedy}{again}", "dim")
     yield plain(f"{len(found)} failed", "dim")

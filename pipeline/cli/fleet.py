@@ -1,4 +1,4 @@
-"""What the commands for the queue share: the connection, time limits, indices, and records of batches."""
+"""Helpers of the commands that use the queue: connection, time limits, indices, batch records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PUBLISH_SECONDS = 30.0
 
 
 def open_fleet(settings: Settings, archive: Archive, cancel: CancelToken) -> Fleet:
-    """Connect to the fleet. Celery is imported here rather than above: that takes longer than most commands do.
+    """Connect to the fleet. Nothing is sent yet.
 
     Raises:
         ServiceRefused: no Redis is configured and the local one does not run.
@@ -37,12 +37,12 @@ def open_fleet(settings: Settings, archive: Archive, cancel: CancelToken) -> Fle
 
 
 def install_indices(settings: Settings, profile: Profile | None = None) -> bool:
-    """Make the indices where they are missing, ready for the answers to a profile's questions.
+    """Create missing indices, and fields for the answers to a profile's questions.
 
-    Returns False where Elasticsearch is away. Workers wait for it.
+    Returns False if Elasticsearch refuses or is unreachable: workers wait for it.
 
     Raises:
-        SettingsError: these answers do not fit into the indices.
+        SettingsError: the answers do not fit the mapping of the indices.
     """
     try:
         with closing(open_index(settings)) as index:
@@ -50,18 +50,18 @@ def install_indices(settings: Settings, profile: Profile | None = None) -> bool:
             if profile is not None:
                 index.require_answers(profile.own_kinds)
     except (ServiceUnavailable, ServiceRefused) as error:
-        words = f"{error}. The batch is queued all the same; what is read is archived, and its records wait."
+        words = f"{error}. The batch is queued anyway: pages are archived, and their records are written later."
         stderr().print(plain(words, "yellow"))
         return False
     return True
 
 
 def project_batch(archive: Archive, settings: Settings, batch: Batch) -> None:
-    """Write the record of a batch. Where Elasticsearch cannot take it now, it is said: the archive has it already."""
+    """Write the record of a batch. If Elasticsearch cannot take it now, print a note: the archive already has it."""
     try:
         with closing(open_index(settings)) as index:
             cancel = CancelToken().within(RECORD_SECONDS)
             Projector(archive, index, cancel, Signer(settings.serve_secret)).batch(batch)
     except PagesightError as error:
-        cause = "Elasticsearch is away" if isinstance(error, Stopped) else str(error)
-        stderr().print(plain(f"The batch's record is not in the index yet ({cause}); the workers bring it.", "dim"))
+        cause = "Elasticsearch is unreachable" if isinstance(error, Stopped) else str(error)
+        stderr().print(plain(f"The batch is not in the index yet ({cause}); the workers add it later.", "dim"))

@@ -1,4 +1,4 @@
-"""`pagesight index`."""
+"""`pagesight index`: index files in this process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.batches.local_batch import IndexRequest
-from pipeline.cli.local_run import print_summary, summary, work_order
+from pipeline.cli.local_run import print_summary, run_here, summary
 from pipeline.cli.options import BudgetTokens, CollectionName, Json, LanguageTag, MaxPages, ProfileName
 from pipeline.cli.output import print_json
 from pipeline.core.languages import normalise_tag
@@ -22,25 +22,29 @@ EXAMPLES = """
 
 `pagesight index scans/` · everything below a folder
 
-`pagesight index report.pdf plan.tif --collection works` · into a collection of its own
+`pagesight index report.pdf plan.tif --collection works` · into the collection `works`
 
-`pagesight index s3://archive/1987/` · what lies in a bucket (`pip install 'pagesight[s3]'`)
+`pagesight index s3://archive/1987/` · a folder in a bucket (`pip install 'pagesight[s3]'`)
 
 `pagesight index scans/ --language de` · descriptions in German
 
-`pagesight index photos/ --profile visual` · other questions
+`pagesight index photos/ --profile visual` · with another profile of questions
 
-`pagesight index scans/ --budget-tokens 200000` · for as much as these allow
+`pagesight index scans/ --budget-tokens 200000` · stop at this many tokens
 
-The same command again does only what is missing.
-Exit codes: 0 all pages fine, 1 some failed, 2 usage or settings, 3 a service refused, 4 a budget is used up,
-130 interrupted.
+Run the same command again to process only missing pages.
+
+Exit codes: 0 every page succeeded, 1 some pages failed, 2 usage or settings, 3 a service refused, 4 the budget is used
+up, 130 interrupted.
 """
 
 
 def index(
     paths: Annotated[
-        list[str], typer.Argument(help="Files and folders, here or in a bucket (`s3://…`); folders are walked.")
+        list[str],
+        typer.Argument(
+            help="Files and folders, local or in a bucket (`s3://…`). Folders include everything below them."
+        ),
     ],
     collection: CollectionName = DEFAULT_COLLECTION,
     language: LanguageTag = None,
@@ -49,7 +53,7 @@ def index(
     max_pages: MaxPages = None,
     as_json: Json = False,
 ) -> None:
-    """Make files searchable by what their pages show: render, read, archive and index every page."""
+    """Index files in this process: render, read, archive and index every page."""
     settings = load()
     order = IndexRequest(
         roots=tuple(map(root_url, paths)),
@@ -60,7 +64,7 @@ def index(
         profile=load_profile(profile, settings.profiles_folder) if profile else None,
         max_pages=max_pages,
     )
-    ran = work_order(order, settings, budget_tokens)
+    ran = run_here(order, settings, budget_tokens)
     if as_json:
         print_json(summary(ran.batch))
     else:

@@ -1,4 +1,4 @@
-"""`pagesight inspect`: what indexing would make of files, without indexing them."""
+"""`pagesight inspect`: show what indexing would make of files, without indexing them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from pipeline.cli.output import csv_cell, plain, printable, ranges, rows, stderr
 from pipeline.cli.progress import InspectionProgress
 from pipeline.cli.signals import interruptible
 from pipeline.core.errors import PagesightError, SettingsError, Stopped
-from pipeline.core.models import DocumentStatus, Failure, MediaType, PageKind
+from pipeline.core.formats import MediaType
+from pipeline.core.models import DocumentStatus, Failure, PageKind
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from pipeline.services import open_inspector, own_folders
@@ -30,19 +31,21 @@ from pipeline.vision.profile import load_profile
 EXAMPLES = """
 **Examples**
 
-`pagesight inspect scans/` · every file: its pages, what they cost, what would fail and why
+`pagesight inspect scans/` · every file: its pages, their cost, and expected failures
 
-`pagesight inspect report.pdf s3://archive/1987/` · here and in a bucket
+`pagesight inspect report.pdf s3://archive/1987/` · local and in a bucket
 
 `pagesight inspect scans/ --csv > scans.csv` · for a spreadsheet
 
 `pagesight inspect scans/ --json | jq -r '.files[] | select(.status != "complete") | .path'`
 
 Nothing is indexed, and no model, key or cluster is needed.
-Exit codes: 0 all would become pages, 1 something would fail, 2 usage or settings, 3 a service refused, 130 interrupted.
+
+Exit codes: 0 every file would succeed, 1 something would fail, 2 usage or settings, 3 a service refused,
+130 interrupted.
 """
 
-#: Columns of the table and their widths. The name comes last: where it is longer than the line, nothing breaks it.
+#: Column widths of the table. The name comes last, so that a long one is never broken.
 _WIDTHS = {"kind": 8, "pages": 5, "digital": 7, "scan": 5, "mixed": 5, "blank": 5, "lang": 4, "calls": 6}
 _LEFT = ("kind", "lang")
 _SHORT = {MediaType.PROTECTED_OOXML: "ooxml", MediaType.SEVEN_ZIP: "7z"}
@@ -52,30 +55,34 @@ _UNKNOWN = "unknown"
 
 
 class Printer(Protocol):
-    """Prints files as they are seen, so that memory stays flat however many there are."""
+    """Prints each file as soon as it is inspected, so that memory use does not grow with their number."""
 
     def file(self, seen: Inspected) -> None:
         """Print one file."""
         ...
 
     def end(self, totals: Totals, *, complete: bool) -> None:
-        """Print what they come to; `complete` where none is left to be seen."""
+        """Print the totals; `complete` if every file was inspected."""
         ...
 
 
 def inspect(
     paths: Annotated[
-        list[str], typer.Argument(help="Files and folders, here or in a bucket (`s3://…`); folders are walked.")
+        list[str],
+        typer.Argument(
+            help="Files and folders, local or in a bucket (`s3://…`). Folders include everything below them."
+        ),
     ],
     profile: Annotated[
-        str | None, typer.Option("--profile", "-p", help="The questions that would be asked.", show_default="standard")
+        str | None,
+        typer.Option("--profile", "-p", help="Profile of questions to estimate for.", show_default="standard"),
     ] = None,
     as_json: Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row for each file, instead of tables.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with one row per file instead of tables.")] = False,
 ) -> None:
-    """Tell what indexing would make of files: their pages, what these cost, and what would fail and why."""
+    """Show what indexing would make of files: pages, cost, and expected failures with causes. Nothing is indexed."""
     if as_json and as_csv:
-        raise SettingsError("--json and --csv exclude each other", remedy="Give one of them.")
+        raise SettingsError("--json and --csv cannot be combined", remedy="Use one of them.")
     settings = load()
     chosen = load_profile(profile, settings.profiles_folder) if profile else None
     roots = tuple(map(root_url, paths))
@@ -107,18 +114,18 @@ def inspect(
 
 
 def _progress_console(results: Console, printer: Printer) -> Console:
-    """Return where progress is shown: on a terminal below the rows of a table, and not where it would mar others."""
+    """Return the console for progress: below a table on a terminal, and none between lines of CSV or JSON there."""
     if not results.is_terminal:
         return stderr()
     return results if isinstance(printer, TablePrinter) else Console(quiet=True)
 
 
 class TablePrinter:
-    """A table whose rows come one by one: so its columns have fixed widths.
+    """A table printed row by row, and therefore with fixed column widths.
 
     Args:
-        roots: the URLs that were named; below a single one, names are shown without its path.
-        uses_model: whether a model would be asked.
+        roots: URLs given on the command line. With a single one, names are shown relative to it.
+        uses_model: whether a vision model is configured.
     """
 
     def __init__(self, console: Console, roots: tuple[str, ...], *, uses_model: bool) -> None:
@@ -129,7 +136,7 @@ class TablePrinter:
         self._remedies: set[str] = set()
 
     def file(self, seen: Inspected) -> None:
-        """Print a row, and below it what is to be said besides."""
+        """Print a row, with notes and failures below it."""
         if not self._begun:
             self._console.print(_line(*_WIDTHS) + plain("file"), style="bold")
         self._begun = True
@@ -153,7 +160,7 @@ class TablePrinter:
         return _line(_kind(seen.media_type), pages, *kinds, seen.pages.language or "", calls) + name
 
     def _failure(self, failure: Failure, numbers: tuple[int, ...]) -> Text:
-        """Return what would fail, and what to do about it where that was not yet said."""
+        """Return an expected failure, with its remedy the first time that this remedy is printed."""
         pages = f"page{'s' * (len(numbers) > 1)} {ranges(numbers)}: " if numbers else ""
         line = Text.assemble("    " + pages, (failure.type, "red"), f"  {printable(failure.message)}")
         if failure.remedy not in self._remedies:
@@ -163,7 +170,7 @@ class TablePrinter:
 
 
 class CsvPrinter:
-    """A row for each file. Nothing in it steers a terminal, or is a formula to a spreadsheet."""
+    """One row per file, without terminal escapes and without cells that a spreadsheet would run as formulas."""
 
     def __init__(self) -> None:
         self._writer = csv.writer(sys.stdout)
@@ -187,11 +194,11 @@ class CsvPrinter:
         self._writer.writerow(map(csv_cell, row.values()))
 
     def end(self, totals: Totals, *, complete: bool) -> None:
-        """Print nothing: sums are a spreadsheet's own business."""
+        """Print nothing: a spreadsheet computes its own totals."""
 
 
 class JsonPrinter:
-    """One object, written as it grows: a line for each file, then the totals."""
+    """One JSON object, written in parts: a line per file, then the totals."""
 
     def __init__(self) -> None:
         self._before = '{"files": [\n'
@@ -202,13 +209,13 @@ class JsonPrinter:
         self._before = ",\n"
 
     def end(self, totals: Totals, *, complete: bool) -> None:
-        """Print the totals, and the object's end."""
+        """Print the totals and close the object."""
         opening = self._before.removeprefix(",")
         sys.stdout.write(f'{opening}], "totals": {json.dumps(_sums(totals, complete))}}}\n')
 
 
 def _record(seen: Inspected) -> dict[str, Any]:
-    """Return what programs are told of a file."""
+    """Return the JSON object of a file."""
     document, pages = seen.document, seen.pages
     return {
         "path": seen.path,
@@ -238,7 +245,7 @@ def _failure(failure: Failure, pages: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _sums(totals: Totals, complete: bool) -> dict[str, Any]:
-    """Return what programs are told of all files."""
+    """Return the JSON object of the totals."""
     return {
         "complete": complete,
         "files": totals.files,
@@ -267,12 +274,12 @@ def _outcome(seen: Inspected) -> str:
 
 
 def _kind(media_type: MediaType | None) -> str:
-    """Return a format as people call it."""
+    """Return the usual name of a format."""
     return _SHORT.get(media_type, media_type.name.lower()) if media_type else _UNKNOWN
 
 
 def _line(*cells: object) -> Text:
-    """Return all of a row but the name."""
+    """Return a row without its last column, the name."""
     words = (
         str(cell).ljust(width) if name in _LEFT else str(cell).rjust(width)
         for cell, (name, width) in zip(cells, _WIDTHS.items(), strict=True)
@@ -282,17 +289,17 @@ def _line(*cells: object) -> Text:
 
 def _notes(seen: Inspected) -> Iterator[str]:
     if seen.repeated:
-        yield "the same as a file above"
+        yield "identical to a file above"
     if seen.encryption is Encryption.OPENED:
-        yield "opened by a password"
+        yield "opened with a password"
     if seen.pages.hidden:
         yield f"{seen.pages.hidden} pages hidden"
     if seen.document and seen.document.members:
         yield f"{seen.document.members} files in it"
     if seen.document and seen.document.pages_left_out:
-        yield f"{seen.document.pages_left_out} printed pages beyond PAGESIGHT_MAX_SHEET_PAGES left out"
+        yield f"{seen.document.pages_left_out} printed pages above PAGESIGHT_MAX_SHEET_PAGES skipped"
     if seen.document and seen.document.substituted_fonts:
-        yield f"fonts that are not here: {', '.join(seen.document.substituted_fonts)}"
+        yield f"missing fonts: {', '.join(seen.document.substituted_fonts)}"
 
 
 def _by_kind(totals: Totals) -> Table:
@@ -313,7 +320,7 @@ def _by_kind(totals: Totals) -> Table:
 
 
 def _facts(totals: Totals, uses_model: bool) -> Iterator[tuple[str, str]]:
-    again = f", {totals.repeated} of them the same as others" if totals.repeated else ""
+    again = f", {totals.repeated} of them identical to others" if totals.repeated else ""
     yield "files", f"{totals.files}{again}; {totals.bytes / 1e6:,.1f} MB"
     yield "documents", _counted({status: totals.documents[status] for status in _STATUSES})
     hidden = f"; {totals.hidden} of them hidden" if totals.hidden else ""
@@ -321,10 +328,10 @@ def _facts(totals: Totals, uses_model: bool) -> Iterator[tuple[str, str]]:
     yield "would fail", _counted(dict(totals.failures.most_common()))
     cost = totals.cost
     if uses_model:
-        yield "model calls", f"{cost.calls:,} at most: what was answered before is not asked again"
+        yield "model calls", f"{cost.calls:,} at most: archived answers are reused"
         yield "tokens", f"about {cost.tokens_in:,} to send, {cost.tokens_out_max:,} to receive at most"
     else:
-        yield "model calls", "none: without a model, pages are read on this machine"
+        yield "model calls", "none: without a model, pages are read locally"
 
 
 def _counted(counts: Mapping[Any, int]) -> str:

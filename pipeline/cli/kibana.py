@@ -1,4 +1,4 @@
-"""`pagesight kibana`: Pagesight's objects in Kibana."""
+"""`pagesight kibana`: install or export Pagesight's objects in Kibana."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ INSTALL_EXAMPLES = """
 
 `pagesight kibana install` · data views, saved searches, charts, dashboards and alert rules; safe to run again
 
-`pagesight kibana install --space archive` · into another space, which is made where it is missing
+`pagesight kibana install --space archive` · into another space, which is created if missing
 
-`pagesight kibana install --check` · only say what differs
+`pagesight kibana install --check` · only list differences
 
-Exit codes: 0, 1 something differs (`--check`), 2 usage or no Kibana configured, 3 Kibana refuses or is away.
+Exit codes: 0 done, 1 something differs (`--check`), 2 usage, or no Kibana is configured, 3 Kibana refuses or is
+unreachable.
 """
 EXPORT_EXAMPLES = """
 **Examples**
 
 `pagesight kibana export pagesight.ndjson` · for Stack Management → Saved Objects → Import
 
-Exit codes: 0, 2 usage, or the file cannot be written.
+Exit codes: 0 done, 2 usage, or the file cannot be written.
 """
 
 app = typer.Typer(
@@ -43,17 +44,17 @@ app = typer.Typer(
 )
 
 Space = Annotated[
-    str | None, typer.Option("--space", "-s", help="Id of the space.", show_default="that of PAGESIGHT_KIBANA_SPACE")
+    str | None, typer.Option("--space", "-s", help="Id of the space.", show_default="PAGESIGHT_KIBANA_SPACE")
 ]
 
 
 @app.command(epilog=INSTALL_EXAMPLES)
 def install(
     space: Space = None,
-    check: Annotated[bool, typer.Option("--check", help="Change nothing; say what differs.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only list differences; change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make what is missing or differs, and say what that was."""
+    """Create missing objects, update changed ones, and list the changes."""
     settings = load()
     name = _space(space, settings)
     found = differences(settings, name) if check else install_objects(settings, name)
@@ -71,10 +72,10 @@ def export(
     space: Space = None,
     as_json: Json = False,
 ) -> None:
-    """Write the objects that `install` would import, for importing them by hand. Alert rules are not among them."""
+    """Write the objects to a file for importing by hand. Alert rules are not included."""
     settings = load()
     if file.suffix != ".ndjson":
-        raise SettingsError(f"{file} does not end in .ndjson", remedy="Kibana imports files by that name only.")
+        raise SettingsError(f"{file} does not end in .ndjson", remedy="Kibana only imports files with this ending.")
     ndjson = bundle(settings, _space(space, settings)).ndjson()
     try:
         file.write_text(ndjson, encoding="utf-8")
@@ -88,9 +89,13 @@ def export(
 
 
 def _space(given: str | None, settings: Settings) -> str:
-    """Return the space that is meant; Kibana's own rule for ids holds."""
+    """Return the space to use.
+
+    Raises:
+        SettingsError: Kibana does not allow this id.
+    """
     if given is None:
         return settings.kibana_space
     if not re.fullmatch(r"[a-z0-9_-]+", given):
-        raise SettingsError(f"{given!r} is no id of a space", remedy="Use small letters, digits, `-` and `_`.")
+        raise SettingsError(f"{given!r} is not a valid space id", remedy="Use lower-case letters, digits, `-` and `_`.")
     return given

@@ -19,33 +19,33 @@ from pipeline.services import open_leases, open_page_services
 from pipeline.vision.budget import Budget
 
 LOCAL_READER_NOTE = (
-    "No vision model is configured: pages are read by the local reader. Text is found, but nothing is described beyond "
-    "what can be measured. Set JINA_API_KEY to have jina-vlm describe them."
+    "No vision model is configured: the local reader extracts text and measures pages, but does not describe "
+    "pictures. Set JINA_API_KEY to have jina-vlm describe them."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """How a batch in this process ended."""
+class RunResult:
+    """Result of a batch that ran in this process."""
 
     batch: Batch
     error: PagesightError | None
-    """What halted it."""
+    """The error that stopped it, if any."""
     tally: RunTally
     interrupted: bool
 
     def code(self) -> ExitCode:
-        """Print what a person is to know of the end, and return the exit code."""
+        """Print why the batch ended early, if it did, and return the exit code."""
         if self.error is not None:
             print_error(self.error)
             return ExitCode.REFUSED
         return _ended(self.batch, self.tally, self.interrupted)
 
 
-def work_order(order: IndexRequest, settings: Settings, budget_tokens: int | None) -> Ran:
-    """Work what was asked for in this process, and show how it goes.
+def run_here(order: IndexRequest, settings: Settings, budget_tokens: int | None) -> RunResult:
+    """Run a batch in this process and show its progress.
 
-    `budget_tokens` is what the calls may cost; any number when None.
+    `budget_tokens` is the maximum number of tokens for all calls; None means no limit.
     """
     cancel = CancelToken()
     tally = RunTally()
@@ -60,15 +60,15 @@ def work_order(order: IndexRequest, settings: Settings, budget_tokens: int | Non
         if not tools.reader.describes:
             stderr().print(plain(LOCAL_READER_NOTE, "yellow"))
         tools.projector.index.ensure()
-        if order.profile is not None:  # a conflict is told before anything is begun
+        if order.profile is not None:  # report a conflict before the batch begins
             tools.projector.index.require_answers(order.profile.own_kinds)
         with RunProgress(tally, cancel, stderr()) as progress:
             batch, error = index_batch(order, tools, open_leases(settings), units_at_once, tally, progress.tick)
-    return Ran(batch, error, tally, bool(interrupted))
+    return RunResult(batch, error, tally, bool(interrupted))
 
 
 def summary(batch: Batch) -> dict[str, Any]:
-    """Return what `--json` prints of a batch."""
+    """Return the JSON object of a finished batch."""
     return {
         "batch": batch.id,
         "collection": batch.collection,
@@ -85,12 +85,12 @@ def summary(batch: Batch) -> dict[str, Any]:
 
 
 def print_summary(batch: Batch) -> None:
-    """Print what came of a batch."""
+    """Print the result of a batch as a table."""
     grid = table("batch " + batch.id, "")
     facts = [
         ("documents", _words(batch.documents)),
         ("pages", _words(batch.pages)),
-        ("model calls", f"{batch.model_calls} ({batch.cached_answers} answers were there already)"),
+        ("model calls", f"{batch.model_calls} ({batch.cached_answers} answers came from the cache)"),
         ("tokens", batch.tokens),
         ("seconds", f"{batch.seconds:.1f}"),
     ]
@@ -104,17 +104,17 @@ def _words(counts: dict[str, int]) -> str:
 def _ended(batch: Batch, tally: RunTally, interrupted: bool) -> ExitCode:
     if interrupted:
         left = tally.pages_unfinished
-        stderr().print(plain(f"Interrupted with {left} known pages to go. Run the same command again to go on."))
+        stderr().print(plain(f"Interrupted: {left} known pages are left. Run the same command again to continue."))
         return ExitCode.INTERRUPTED
     if tally.used_up:
         left = tally.pages_unfinished
-        words = f"Ended since {tally.used_up}, with {left} known pages to go. The same command goes on from here."
+        words = f"Stopped: {tally.used_up}; {left} known pages are left. Run the same command again to continue."
         stderr().print(plain(words))
         return ExitCode.EXHAUSTED
     if tally.pages[PageStatus.FAILED] or tally.documents[DocumentStatus.FAILED]:
-        stderr().print(plain("Some pages or files failed: `pagesight failures` says why and what to do."))
+        stderr().print(plain("Some pages or files failed: `pagesight failures` lists causes and remedies."))
         return ExitCode.SOME_FAILED
     if tally.pages_unfinished:
-        stderr().print(plain(f"{tally.pages_unfinished} pages were left out: they were deleted during the run."))
+        stderr().print(plain(f"{tally.pages_unfinished} pages were skipped: they were deleted during the run."))
         return ExitCode.SOME_FAILED
     return ExitCode.OK

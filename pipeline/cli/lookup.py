@@ -1,22 +1,26 @@
-"""Look up what a person names on the command line: a collection, a document, a class of errors."""
+"""Look up names from the command line: a collection, a document, a class of errors."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError, SettingsError
-from pipeline.search import Index
+
+if TYPE_CHECKING:
+    from pipeline.search.index import Index
 
 
 def require_collection(archive: Archive, collection: str | None) -> None:
-    """Make sure that there is a collection, where one is named.
+    """Check that a collection exists, if one is named.
 
     Raises:
-        SettingsError: there is not.
+        SettingsError: it does not.
     """
-    if collection is not None and archive.collection(collection) is None:
-        raise SettingsError(f"there is no collection {collection!r}", remedy=f"There are: {archive.collections()}.")
+    if collection is not None and archive.collections[collection].newest() is None:
+        raise SettingsError(
+            f"collection {collection!r} does not exist", remedy=f"There are: {archive.collections.names()}."
+        )
 
 
 def require_error_class(error: str | None) -> None:
@@ -27,20 +31,22 @@ def require_error_class(error: str | None) -> None:
     """
     known = sorted(kind.code for kind in OutcomeError.__subclasses__())
     if error is not None and error not in known:
-        raise SettingsError(f"there is no class of errors {error!r}", remedy=f"There are: {', '.join(known)}.")
+        raise SettingsError(f"unknown class of errors: {error!r}", remedy=f"Classes: {', '.join(known)}.")
 
 
 def find_document(index: Index, term: str, collection: str | None) -> dict[str, Any]:
-    """Return the one document record that a person means.
+    """Return the record of the one document that a name, a path or the start of an id matches.
 
     Raises:
-        SettingsError: there is none, or more than one.
+        SettingsError: no document matches, or several do.
     """
     found = index.queries.find_documents(term, collection=collection)
     exact = [record for record in found if term in (record["document"]["name"], *record["document"].get("path", ()))]
     if len(exact or found) == 1:
         return dict((exact or found)[0])
     if not found:
-        raise SettingsError(f"no document is called {term!r}", remedy="`pagesight search` and `pagesight status` help.")
+        raise SettingsError(f"no document matches {term!r}", remedy="Find its name with `pagesight search`.")
     names = ", ".join(f"{record['document']['name']} ({record['document']['id'][:12]})" for record in found[:5])
-    raise SettingsError(f"{term!r} could be {names} …", remedy="Give the whole name, the id, or --collection.")
+    raise SettingsError(
+        f"{term!r} matches several documents: {names} …", remedy="Give the full name, the id, or --collection."
+    )

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -13,37 +13,35 @@ BudgetTokens = Annotated[
         "--budget-tokens",
         min=1,
         metavar="N",
-        help="End before more tokens are sent and received than so many.",
-        show_default="any number",
+        help="Stop before the run uses more than N tokens (sent plus received).",
+        show_default="no limit",
     ),
 ]
 MaxPages = Annotated[
     int | None,
-    typer.Option(
-        "--max-pages", min=1, metavar="N", help="End once so many pages were worked.", show_default="any number"
-    ),
+    typer.Option("--max-pages", min=1, metavar="N", help="Stop after N pages.", show_default="no limit"),
 ]
 ProfileName = Annotated[
     str | None,
     typer.Option(
         "--profile",
         "-p",
-        help="The questions asked of a page: see `pagesight profile list`.",
+        help="Profile of questions: see `pagesight profile list`.",
         show_default="the collection's",
     ),
 ]
-CollectionName = Annotated[str, typer.Option("--collection", "-c", help="The named set that the documents belong to.")]
+CollectionName = Annotated[str, typer.Option("--collection", "-c", help="Collection of the documents.")]
 LanguageTag = Annotated[
     str | None,
     typer.Option(
-        "--language", "-l", help="BCP 47 tag of the language to describe pages in.", show_default="the collection's"
+        "--language", "-l", help="Language of the descriptions, as a BCP 47 tag.", show_default="the collection's"
     ),
 ]
 CollectionFilter = Annotated[
     str | None, typer.Option("--collection", "-c", help="Only this collection.", show_default="all")
 ]
 BatchFilter = Annotated[
-    str | None, typer.Option("--batch", "-b", help="Only what failed in this batch.", show_default="all")
+    str | None, typer.Option("--batch", "-b", help="Only failures of this batch.", show_default="all")
 ]
 ErrorFilter = Annotated[
     str | None,
@@ -54,13 +52,11 @@ DocumentFilter = Annotated[
     typer.Option(
         "--document",
         "-d",
-        help="Only documents with this beginning of an id, or part of a name or path.",
+        help="Only documents with this start of an id, or part of a name or path.",
         show_default="all",
     ),
 ]
 PageFilter = Annotated[
-    int | None, typer.Option("--page", "-p", min=1, help="Only pages of this number.", show_default="all")
+    int | None, typer.Option("--page", "-p", min=1, help="Only pages with this number.", show_default="all")
 ]
-MaybeBatch = Annotated[
-    str | None, typer.Argument(metavar="BATCH", help="A batch's id.", show_default="the whole fleet")
-]
+MaybeBatch = Annotated[str | None, typer.Argument(metavar="BATCH", help="Batch id.", show_default="the whole fleet")]

@@ -1,4 +1,4 @@
-"""Printing: for people to a terminal, for programs as JSON. Text from pages never reaches a terminal raw."""
+"""Print for people on a terminal, and for programs as JSON. Text from pages is always made safe for a terminal."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from pipeline.core.models import Batch, FleetState
     from pipeline.search import Fragment
 
-#: Stands for a control character that a page or a file name contained.
+#: Replaces control characters from pages and file names.
 _REPLACEMENT = "\ufffd"
 _KEPT = "\n\t"
-#: Spreadsheets take a cell that begins so for a formula, and run it.
+#: A spreadsheet runs a cell with one of these first characters as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-#: Columns of tables that go to a file or a pipe, where nobody's window is the limit.
+#: Width of tables written to a file or a pipe, in characters.
 PIPE_COLUMNS = 160
 
 
@@ -40,7 +40,7 @@ def stderr() -> Console:
 
 
 def printable(text: object) -> str:
-    """Return text that cannot steer a terminal: control and format characters (escapes, bidi marks) are replaced."""
+    """Return text that is safe for a terminal: control and format characters (escapes, bidi marks) are replaced."""
     return "".join(
         _REPLACEMENT if unicodedata.category(character) in ("Cc", "Cf", "Cs") and character not in _KEPT else character
         for character in str(text)
@@ -48,18 +48,18 @@ def printable(text: object) -> str:
 
 
 def plain(text: object, style: str = "") -> Text:
-    """Return text without markup, fit for a terminal."""
+    """Return text without markup, safe for a terminal."""
     return Text(printable(text), style=style)
 
 
 def one_line(text: object, limit: int) -> Text:
-    """Return text on one line, cut with an ellipsis where it is longer than `limit` characters."""
+    """Return text on one line, cut with an ellipsis after `limit` characters."""
     line = " ".join(printable(text).split())
     return Text(line if len(line) <= limit else line[: limit - 1] + "…")
 
 
 def marked(fragments: Iterable[Fragment]) -> Text:
-    """Return highlighted fragments: what matched is bold."""
+    """Return fragments with their matches in bold."""
     line = Text()
     for number, fragment in enumerate(fragments):
         line.append(" … " if number else "")
@@ -77,19 +77,19 @@ def table(*columns: str) -> Table:
 
 
 def rows(grid: Table, values: Iterable[Sequence[object]]) -> Table:
-    """Fill a table; what is not a `Text` yet is made fit for a terminal."""
+    """Fill a table. Values other than `Text` are made safe for a terminal."""
     for row in values:
         grid.add_row(*(value if isinstance(value, Text) else plain("" if value is None else value) for value in row))
     return grid
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object. Non-ASCII is escaped, so that no locale and no terminal gets in its way."""
+    """Print one JSON object. Non-ASCII is escaped, so that output does not depend on locale or terminal."""
     sys.stdout.write(json.dumps(value, indent=2 if sys.stdout.isatty() else None) + "\n")
 
 
 def print_error(error: PagesightError) -> None:
-    """Print what went wrong and what can be done about it."""
+    """Print cause and remedy of an error."""
     console = stderr()
     console.print(Text.assemble(("error: ", "bold red"), printable(error)))
     if error.remedy:
@@ -97,7 +97,7 @@ def print_error(error: PagesightError) -> None:
 
 
 def ranges(pages: tuple[int, ...]) -> str:
-    """Return ascending page numbers as people write them: `1-16, 20`."""
+    """Return ascending page numbers in short form: `1-16, 20`."""
     spans: list[list[int]] = []
     for page in pages:
         if spans and page == spans[-1][1] + 1:
@@ -108,18 +108,18 @@ def ranges(pages: tuple[int, ...]) -> str:
 
 
 def counted(counts: dict[str, int]) -> str:
-    """Return counts as words."""
+    """Return counts as text: `3 complete, 1 failed`; zeros are left out."""
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
 
 
 def csv_cell(value: object) -> str:
-    """Return a value as a cell that no spreadsheet takes for a formula."""
+    """Return a value as a CSV cell that a spreadsheet never runs as a formula."""
     text = "" if value is None else str(value)
     return printable("'" + text if text.startswith(_FORMULA) else text)
 
 
 def batch_json(batch: Batch) -> dict[str, Any]:
-    """Return what `--json` prints of a batch as it is archived."""
+    """Return the JSON object of an archived batch."""
     return {
         "id": batch.id,
         "collection": batch.collection,
@@ -137,7 +137,7 @@ def batch_json(batch: Batch) -> dict[str, Any]:
 
 
 def fleet_json(fleet: FleetState) -> dict[str, Any]:
-    """Return what `--json` prints of the fleet's state."""
+    """Return the JSON object of the fleet's state."""
     since = fleet.since.isoformat() if fleet.revision else None
     return fleet.model_dump(include={"state", "service", "cause", "remedy"}) | {"since": since}
 

@@ -1,4 +1,4 @@
-"""`pagesight pause`: let the fleet or a batch rest."""
+"""`pagesight pause`: pause the fleet or a batch."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pipeline.services import open_archive
 EXAMPLES = """
 **Examples**
 
-`pagesight pause` · all workers rest, and the queue keeps its work
+`pagesight pause` · pauses all workers; the queue keeps its messages
 
 `pagesight pause 20261124T065448-612691` · one batch
 
-Exit codes: 0, 2 there is no such batch or it has ended, 3 the archive cannot be used.
+Exit codes: 0 done, 2 no such batch, or it has ended, 3 the archive is unusable.
 """
 
 
 def pause(batch: MaybeBatch = None, as_json: Json = False) -> None:
-    """Let the fleet, or a batch, rest: calls in flight end, nothing new begins, and nothing is lost."""
+    """Pause the fleet or a batch: calls in flight finish, no new ones start, and nothing is lost."""
     settings = load()
     archive = open_archive(settings)
     if batch is None:

@@ -1,4 +1,4 @@
-"""`pagesight plan`: what indexing would ask, and what that would take, without asking or indexing anything."""
+"""`pagesight plan`: estimate what indexing would still cost, without calling a model or indexing anything."""
 
 from __future__ import annotations
 
@@ -30,37 +30,41 @@ from pipeline.vision.profile import load_profile
 EXAMPLES = """
 **Examples**
 
-`pagesight plan scans/` · what `pagesight index scans/` would still ask, and how long that would take
+`pagesight plan scans/` · the calls and the time that `pagesight index scans/` would still take
 
-`pagesight plan scans/ letters/ --collection works --language de` · a row for each path
+`pagesight plan scans/ letters/ --collection works --language de` · one row per path
 
 `pagesight plan scans/ --json | jq .totals.calls`
 
-Nothing is indexed and nobody is asked. Files that are as they were are not opened.
-Exit codes: 0, 1 some files or pages would fail, 2 usage or settings, 3 a service refused, 130 interrupted.
+Nothing is indexed and no model is called. Unchanged files are not opened.
+
+Exit codes: 0 done, 1 some files or pages would fail, 2 usage or settings, 3 a service refused, 130 interrupted.
 """
 
 
 def plan(
     paths: Annotated[
-        list[str], typer.Argument(help="Files and folders, here or in a bucket (`s3://…`); folders are walked.")
+        list[str],
+        typer.Argument(
+            help="Files and folders, local or in a bucket (`s3://…`). Folders include everything below them."
+        ),
     ],
     collection: CollectionName = DEFAULT_COLLECTION,
     language: LanguageTag = None,
     profile: ProfileName = None,
     as_json: Json = False,
 ) -> None:
-    """Tell what indexing would still ask: pages by kind, answers that are there, calls, tokens and time to come."""
+    """Estimate what indexing would still cost: pages by kind, archived answers, calls, tokens and time."""
     settings = load()
     name = collection_name(collection)
     roots = tuple(dict.fromkeys(map(root_url, paths)))
     archive = open_archive(settings)
     named = load_profile(profile, settings.profiles_folder) if profile else None
-    today = open_current_recipe(settings, archive, name, normalise_tag(language) if language else None, named)
+    current = open_current_recipe(settings, archive, name, normalise_tag(language) if language else None, named)
     cancel, sums = CancelToken(), Sums(roots)
     refusal: PagesightError | None = None
     with (
-        open_planner(settings, cancel, archive, name, today) as inspector,
+        open_planner(settings, cancel, archive, name, current) as inspector,
         interruptible(cancel) as interrupted,
         InspectionProgress(sums.all, cancel, stderr()) as progress,
     ):
@@ -71,8 +75,8 @@ def plan(
             pass
         except PagesightError as error:
             refusal = error
-    rates = measure(archive, name, today.models) if today.models else None
-    report = PlanReport(settings, name, today, sums, rates)
+    rates = measure(archive, name, current.models) if current.models else None
+    report = PlanReport(settings, name, current, sums, rates)
     if as_json:
         print_json(report.json())
     else:
@@ -85,7 +89,7 @@ def plan(
 
 
 class Sums:
-    """What was seen, of each root and of all of them."""
+    """Totals of each root, and of all roots."""
 
     def __init__(self, roots: tuple[str, ...]) -> None:
         self.roots = {root: Totals() for root in roots}
@@ -94,30 +98,30 @@ class Sums:
 
     @property
     def complete(self) -> bool:
-        """Whether none is left to be seen."""
+        """Whether every file was inspected."""
         return self.all.walked and self.all.files == self.all.found
 
     def add(self, seen: Inspected) -> None:
-        """Count a file for its root: of several the longest, as that is the nearest one."""
+        """Count a file for its root. If several roots contain it, the longest counts."""
         root = max((root for root in self.roots if is_below(seen.url, root)), key=len)
         self.roots[root].add(seen)
 
 
 class PlanReport:
-    """What is told of a plan."""
+    """Prints a plan."""
 
     def __init__(
-        self, settings: Settings, collection: str, today: CurrentRecipe, sums: Sums, rates: Rates | None
+        self, settings: Settings, collection: str, current: CurrentRecipe, sums: Sums, rates: Rates | None
     ) -> None:
         self._pace = pace(settings)
         self._collection = collection
-        self._today = today
+        self._current = current
         self._sums = sums
         self._rates = rates
 
     def json(self) -> dict[str, Any]:
-        """Return what programs are told."""
-        rates, recipe = self._rates, self._today.recipe
+        """Return the JSON object of the plan."""
+        rates, recipe = self._rates, self._current.recipe
         return {
             "collection": self._collection,
             "language": recipe.language,
@@ -134,7 +138,7 @@ class PlanReport:
         }
 
     def print(self) -> None:
-        """Print a row for each path, and their sum."""
+        """Print one row per path, and the totals."""
         names = ("files", "digital", "scan", "mixed", "blank", "up to date", "fail", "there", "calls", "tokens", "time")
         grid = table(*names, "path")
         for column in grid.columns[:-1]:
@@ -180,11 +184,11 @@ class PlanReport:
 
     def _notes(self) -> Iterator[str]:
         if not self._sums.complete:
-            yield "Not all files were looked at."
-        if self._today.models is None:
-            yield "No vision model is configured: pages are read on this machine, and nobody is asked."
+            yield "Not every file was inspected."
+        if self._current.models is None:
+            yield "No vision model is configured: pages are read locally, without calls."
         elif self._rates is None:
-            yield "Nothing was asked yet: tokens are a bound, and there is nothing to measure the time by."
+            yield "No call was made yet: tokens are an upper bound, and the time is unknown."
         else:
             mean = self._rates.overall
             yield (

@@ -1,4 +1,4 @@
-"""`pagesight profile`: the questions that are asked of pages."""
+"""`pagesight profile`: list, show and check profiles, which are sets of questions about pages."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from pipeline.vision.profile import RECORD_FIELDS, Profile, Question, built_in_n
 LIST_EXAMPLES = """
 **Examples**
 
-`pagesight profile list` · those that come with Pagesight, and your own
+`pagesight profile list` · built-in profiles and your own
 
-Exit codes: 0, 2 usage or settings.
+Exit codes: 0 done, 2 usage or settings.
 """
 SHOW_EXAMPLES = """
 **Examples**
 
-`pagesight profile show visual` · each question: when it is asked, and what is sent
+`pagesight profile show visual` · each question, its condition and its prompt
 
-`pagesight profile show mine --language de` · as it is sent for descriptions in German
+`pagesight profile show mine --language de` · the prompts for descriptions in German
 
-Exit codes: 0, 2 usage or settings, or there is no such profile.
+Exit codes: 0 done, 2 usage or settings, or no such profile.
 """
 CHECK_EXAMPLES = """
 **Examples**
 
-`pagesight profile check invoices.toml` · before it is put among your profiles
+`pagesight profile check invoices.toml` · before you add it to your profiles
 
-Exit codes: 0 it can be used, 2 it cannot: what is wrong is said.
+Exit codes: 0 valid, 2 invalid; the error names the problem.
 """
 
 app = typer.Typer(
     cls=ErrorReportingGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="The questions that are asked of pages.",
+    help="List, show and check profiles: the questions about pages.",
 )
 
 
 @app.command("list", epilog=LIST_EXAMPLES)
 def list_profiles(as_json: Json = False) -> None:
-    """List the profiles that come with Pagesight, and your own."""
+    """List the built-in profiles and your own."""
     folder = load().profiles_folder
     entries = [_entry(name, folder) for name in (*built_in_names(), *own_names(folder))]
     if as_json:
@@ -63,14 +63,16 @@ def list_profiles(as_json: Json = False) -> None:
 
 @app.command(epilog=SHOW_EXAMPLES)
 def show(
-    name: Annotated[str, typer.Argument(help="As `pagesight profile list` has it.")],
+    name: Annotated[str, typer.Argument(help="Profile name, as printed by `pagesight profile list`.")],
     language: Annotated[
         str | None,
-        typer.Option("--language", "-l", help="BCP 47 tag of a language to ask for.", show_default="the setting"),
+        typer.Option(
+            "--language", "-l", help="Language of the prompts, as a BCP 47 tag.", show_default="PAGESIGHT_LANGUAGE"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the questions of a profile, in the words that are sent."""
+    """Show the questions of a profile, with the prompts as they are sent."""
     settings = load()
     profile = load_profile(name, settings.profiles_folder)
     tag = normalise_tag(language) if language else settings.language
@@ -88,16 +90,16 @@ def check(
     file: Annotated[Path, typer.Argument(help="A TOML file.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Tell whether a file can be used as a profile."""
+    """Check whether a file is a valid profile."""
     profile = read_own(file)
     if as_json:
         print_json({"name": profile.name, "revision": profile.revision, "questions": _names(profile)})
     else:
-        stdout().print(plain(f"{profile.name} can be used: {', '.join(_names(profile))}."))
+        stdout().print(plain(f"{profile.name} is valid: {', '.join(_names(profile))}."))
 
 
 def _entry(name: str, folder: Path) -> dict[str, Any]:
-    """A profile that cannot be used is listed with what is wrong: the others are no less there."""
+    """Return the row of a profile. An invalid profile has its error in place of questions."""
     own = name not in built_in_names()
     try:
         profile = read_own(folder / f"{name}.toml") if own else load_profile(name)

@@ -1,4 +1,4 @@
-"""How a run is shown while it goes on: a live line on a terminal, a plain line now and then elsewhere."""
+"""Progress of a run: a live line on a terminal, elsewhere a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -6,28 +6,31 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from datetime import timedelta
-from types import TracebackType
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from pipeline.analysis.inspect import Totals
-from pipeline.batches.local_runner import RunTally
 from pipeline.cli.output import plain, printable
 from pipeline.core.models import DocumentStatus, PageStatus
-from pipeline.core.retry import CancelToken
+
+if TYPE_CHECKING:  # `status` shows a rate, and opens no documents
+    from types import TracebackType
+
+    from pipeline.analysis.inspect import Totals
+    from pipeline.batches.local_runner import RunTally
+    from pipeline.core.retry import CancelToken
 
 #: Seconds between plain lines.
 LINE_SECONDS = 10.0
-#: The rate is that of the last so many seconds.
+#: The rate is measured over this many seconds.
 RATE_WINDOW_SECONDS = 60.0
 
 
 class LiveProgress(ABC):
-    """Shows how something goes on: subclasses say how it stands.
+    """Base of progress displays: subclasses provide the counts.
 
-    with RunProgress(tally, patience, console) as progress:
+    with RunProgress(tally, cancel, console) as progress:
         run_batch(…, tick=progress.tick)
     """
 
@@ -41,10 +44,10 @@ class LiveProgress(ABC):
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
-            # Without markup: the words hold what a server said.
+            # Without markup: the text may quote a server.
             TextColumn("{task.fields[words]}", markup=False),
             console=console,
-            redirect_stdout=False,  # results may go elsewhere than what is shown here
+            redirect_stdout=False,  # results may be redirected while progress stays on the terminal
         )
         self._task: TaskID = self._bar.add_task(self.unit, total=None, words="")
 
@@ -56,10 +59,10 @@ class LiveProgress(ABC):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.tick()
         if self._console.is_terminal:
-            self._bar.stop()  # a bar that was never started would print an empty line
+            self._bar.stop()  # stopping a bar that never started prints an empty line
 
     def tick(self) -> None:
-        """Show how things stand."""
+        """Show the current counts."""
         self._rate.note(self.worked)
         if self._console.is_terminal:
             self._bar.update(self._task, completed=self.done, total=self.total, words=self._words())
@@ -70,26 +73,26 @@ class LiveProgress(ABC):
     @property
     @abstractmethod
     def done(self) -> int:
-        """How many have ended."""
+        """Number finished."""
 
     @property
     @abstractmethod
     def found(self) -> int:
-        """How many there are, as far as is known."""
+        """Number known so far."""
 
     @property
     @abstractmethod
     def total(self) -> int | None:
-        """How many there are, once that is known."""
+        """Final number, once it is known."""
 
     @property
     def worked(self) -> int:
-        """How many have ended that took work: these make the rate."""
+        """Number finished that needed work: the rate counts these."""
         return self.done
 
     @abstractmethod
     def _outcome(self) -> str:
-        """Return what came of those that ended."""
+        """Return the outcome of finished items as text."""
 
     def _words(self) -> str:
         parts = [f"{self.done}/{self.found}{'+' if self.total is None else ''} {self.unit}"]
@@ -107,7 +110,7 @@ class LiveProgress(ABC):
 
 
 class RunProgress(LiveProgress):
-    """Shows a tally of pages as it grows."""
+    """Shows the page counts of a run."""
 
     unit = "pages"
 
@@ -117,22 +120,22 @@ class RunProgress(LiveProgress):
 
     @property
     def done(self) -> int:
-        """Pages that ended, or had ended before."""
+        """Pages finished in this run or before it."""
         return self._tally.pages_done
 
     @property
     def found(self) -> int:
-        """Pages of the documents that were found."""
+        """Pages of the documents found so far."""
         return self._tally.pages_found
 
     @property
     def total(self) -> int | None:
-        """The same, once the walk is complete."""
+        """The same, once every folder is listed."""
         return self._tally.pages_found if self._tally.walked else None
 
     @property
     def worked(self) -> int:
-        """Pages that this run worked."""
+        """Pages processed by this run."""
         return self._tally.pages_done - self._tally.pages_unchanged
 
     def _outcome(self) -> str:
@@ -142,7 +145,7 @@ class RunProgress(LiveProgress):
 
 
 class InspectionProgress(LiveProgress):
-    """Shows the totals of an inspection as they grow."""
+    """Shows the totals of an inspection."""
 
     unit = "files"
 
@@ -152,17 +155,17 @@ class InspectionProgress(LiveProgress):
 
     @property
     def done(self) -> int:
-        """Files that were looked at."""
+        """Files inspected so far."""
         return self._totals.files
 
     @property
     def found(self) -> int:
-        """Files that the walk has come to."""
+        """Files found so far."""
         return self._totals.found
 
     @property
     def total(self) -> int | None:
-        """The same, once the walk is complete."""
+        """The same, once every folder is listed."""
         return self._totals.found if self._totals.walked else None
 
     def _outcome(self) -> str:
@@ -170,19 +173,19 @@ class InspectionProgress(LiveProgress):
 
 
 class Rate:
-    """Pages a second over a sliding window, from `count` pages on."""
+    """Pages per second over a sliding window. Counting starts at `count` pages."""
 
     def __init__(self, count: int = 0) -> None:
         self._points: deque[tuple[float, int]] = deque([(time.monotonic(), count)])
 
     def note(self, count: int) -> None:
-        """Note how many pages there are by now."""
+        """Record the current number of pages."""
         now = time.monotonic()
         self._points.append((now, count))
         while len(self._points) > 2 and now - self._points[0][0] > RATE_WINDOW_SECONDS:
             self._points.popleft()
 
     def per_second(self) -> float:
-        """Return the rate within the window."""
+        """Return the rate within the window, in pages per second."""
         (start, before), (end, after) = self._points[0], self._points[-1]
         return (after - before) / (end - start) if end > start else 0.0

@@ -1,4 +1,4 @@
-"""`pagesight redescribe`: pages that were read otherwise than they would be today, read anew."""
+"""`pagesight redescribe`: read stale pages again, with the current settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.archive import Archive
 from pipeline.batches.local_batch import IndexRequest
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.fleet import PUBLISH_SECONDS, open_fleet, project_batch
-from pipeline.cli.local_run import print_summary, summary, work_order
+from pipeline.cli.local_run import print_summary, run_here, summary
 from pipeline.cli.lookup import require_collection
 from pipeline.cli.options import BudgetTokens, CollectionFilter, Json, MaxPages
 from pipeline.cli.output import batch_json, plain, print_json, rows, stderr, stdout, table
@@ -29,18 +29,19 @@ from pipeline.services import open_archive, open_current_recipe
 EXAMPLES = """
 **Examples**
 
-`pagesight redescribe --dry-run` · how many pages are not as they would be read today, and why
+`pagesight redescribe --dry-run` · how many pages are stale, and why
 
-`pagesight redescribe --where reason=fallback` · those that were read without a model
+`pagesight redescribe --where reason=fallback` · pages that were read without a model
 
 `pagesight redescribe --collection works --where reason=profile --where reason=language --max-pages 500`
 
-`pagesight redescribe --local --budget-tokens 200000` · in this process, for as much as these allow
+`pagesight redescribe --local --budget-tokens 200000` · in this process, at most this many tokens
 
-Only questions are asked whose answers are not archived. Reasons: failed, fallback, model, revision, profile, language,
-render, suspect, other.
-Exit codes: 0 (also where nothing is stale), 2 usage or settings, 3 Redis or the archive refuses or is away,
-130 interrupted; with `--local` those of `pagesight index`.
+A page is stale if the current settings would read it differently. Archived answers are reused.
+Reasons: failed, fallback, model, revision, profile, language, render, suspect, other.
+
+Exit codes: 0 done (also if nothing is stale), 2 usage or settings, 3 Redis or the archive refuses or is unreachable,
+130 interrupted; with `--local` the codes of `pagesight index`.
 """
 
 
@@ -52,23 +53,23 @@ def redescribe(
             "--where",
             "-w",
             metavar="CONDITION",
-            help="Only pages that meet it: `reason=`, `collection=`, `document=` (beginning of an id, or part of a "
-            "path), `language=` (as read). Of one field any of several, of several fields each.",
+            help="Only pages that match: `reason=`, `collection=`, `document=` (start of an id, or part of a path), "
+            "`language=` (as read). Repeat a field for alternatives; different fields must all match.",
             show_default="all",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only tell what is stale.")] = False,
-    local: Annotated[bool, typer.Option("--local", help="Work in this process rather than by the workers.")] = False,
-    lane: Annotated[Lane, typer.Option("--lane", help="How soon, among what else is queued.")] = Lane.BACKFILL,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what is stale.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="Run in this process instead of the workers.")] = False,
+    lane: Annotated[Lane, typer.Option("--lane", help="Priority in the queue.")] = Lane.BACKFILL,
     budget_tokens: BudgetTokens = None,
     max_pages: MaxPages = None,
     as_json: Json = False,
 ) -> None:
-    """Read pages anew that were read otherwise than they would be today, the newest first."""
+    """Read stale pages again with the current settings, newest first."""
     if budget_tokens is not None and not (local or dry_run):
         raise SettingsError(
-            "--budget-tokens bounds the calls of one process, not those of workers",
-            remedy="Give --local with it, or bound the pages with --max-pages.",
+            "--budget-tokens limits the calls of one process, not of workers",
+            remedy="Add --local, or limit the pages with --max-pages.",
         )
     settings = load()
     conditions = parse_conditions(where or ())
@@ -85,7 +86,7 @@ def redescribe(
                 cancel,
                 _is_here if local else _is_anywhere,
             )
-            for name in ([collection] if collection else archive.collections())
+            for name in ([collection] if collection else archive.collections.names())
         ]
     chosen = list(_bounded(found, max_pages))
     if not as_json:
@@ -95,26 +96,26 @@ def redescribe(
             print_json(_found_json(found) | {"batches": []})
         return
     if local:
-        raise typer.Exit(_work_here(chosen, found, settings, budget_tokens, as_json))
+        raise typer.Exit(_process_here(chosen, found, settings, budget_tokens, as_json))
     _enqueue(chosen, found, archive, settings, lane, as_json)
 
 
 def _is_here(document: StaleDocument) -> bool:
-    """Whether this process sees its file: a disk may not be mounted."""
+    """Return whether this process can see the file: its disk may not be mounted."""
     return is_there(document.url)
 
 
 def _is_anywhere(_document: StaleDocument) -> bool:
-    """Workers on other machines may see what this one does not."""
+    """Return True: workers on other machines may see files that this one does not."""
     return True
 
 
-#: A collection, and what is to be worked of it.
+#: A collection, and its pages to process.
 Chosen = tuple[str, tuple[BatchEntry, ...]]
 
 
 def _bounded(found: Iterable[Stale], max_pages: int | None) -> Iterator[Chosen]:
-    """Yield each collection with what is to be worked of it; the bound is on all of them together."""
+    """Yield each collection with its pages to process. The limit applies to all collections together."""
     left = max_pages
     for stale in found:
         entries = tuple(first_pages(stale.documents, left))
@@ -127,10 +128,10 @@ def _pages(entries: Iterable[BatchEntry]) -> int:
     return sum(len(entry.pages or ()) for entry in entries)
 
 
-def _work_here(
+def _process_here(
     chosen: Iterable[Chosen], found: list[Stale], settings: Settings, budget_tokens: int | None, as_json: bool
 ) -> ExitCode:
-    """Work the pages in this process, one collection after the other; return the first code that is not OK."""
+    """Process the pages in this process, one collection after another; return the first code other than OK."""
     batches: list[Batch] = []
     code, left = ExitCode.OK, budget_tokens
     for collection, entries in chosen:
@@ -146,7 +147,7 @@ def _work_here(
             shown=(SHOWN,),
             again=True,
         )
-        ran = work_order(order, settings, left)
+        ran = run_here(order, settings, left)
         batches.append(ran.batch)
         if not as_json:
             print_summary(ran.batch)
@@ -168,11 +169,11 @@ def _enqueue(
     from workers.recovery.retry import enqueue_any
 
     fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
-    fleet.lanes.epoch()  # a Redis that is away is noticed before anything is begun
+    fleet.queues.epoch()  # fails here if Redis is unreachable, before a batch is created
     begun: list[Batch] = []
     for collection, entries in chosen:
         order = EnqueueRequest(collection, None, settings.language, lane)
-        batch = enqueue_any(fleet, order, iter(entries), SHOWN, again=True, chosen=lambda _entry: None)
+        batch = enqueue_any(fleet, order, iter(entries), SHOWN, again=True, on_entry=lambda _entry: None)
         if batch is not None:
             begun.append(batch)
             project_batch(archive, settings, batch)
@@ -203,7 +204,7 @@ def _found_json(found: Iterable[Stale]) -> dict[str, Any]:
 
 def _print_found(found: list[Stale]) -> None:
     if not found:
-        stdout().print("There are no collections.")
+        stdout().print("No collections yet.")
         return
     grid = table("collection", "pages", "stale", "why")
     lines = [(stale.collection, stale.tally.pages, stale.tally.stale, _why(stale.tally.reasons)) for stale in found]
@@ -211,13 +212,13 @@ def _print_found(found: list[Stale]) -> None:
     suspect = sum(stale.tally.suspect_left for stale in found)
     described = sum(stale.tally.described_left for stale in found)
     if suspect:
-        words = f"{suspect} pages are suspect, and nothing has changed: left, since the same answers would come again."
+        words = f"{suspect} suspect pages are skipped: nothing has changed, so the model would answer the same."
         stdout().print(plain(words, "dim"))
     away = sum(stale.left_out for stale in found)
     if away:
-        stdout().print(plain(f"{away} stale pages are left: their files are not seen from here.", "dim"))
+        stdout().print(plain(f"{away} stale pages are skipped: this machine cannot see their files.", "dim"))
     if described:
-        words = f"{described} pages that a model has described are left: none is configured."
+        words = f"{described} pages described by a model are skipped: no model is configured now."
         stdout().print(plain(words, "dim"))
 
 

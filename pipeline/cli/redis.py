@@ -1,4 +1,4 @@
-"""`pagesight redis`: the local Redis."""
+"""`pagesight redis`: start, stop and inspect the local Redis."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ START_EXAMPLES = """
 
 `pagesight redis start` · start the system's `redis-server`; without one, `apt-get install redis-server`
 
-Exit codes: 0 it runs, 3 it cannot be had or does not start.
+Exit codes: 0 it runs, 3 no server program was found, or it does not start.
 """
 STOP_EXAMPLES = """
 **Examples**
 
-`pagesight redis stop` · what is queued stays
+`pagesight redis stop` · queued messages are kept
 
-Exit codes: 0 it does not run any more, 3 it cannot be stopped.
+Exit codes: 0 it has stopped, 3 it cannot be stopped.
 """
 STATUS_EXAMPLES = """
 **Examples**
 
 `pagesight redis status --json`
 
-Exit codes: 0, 2 usage or settings.
+Exit codes: 0 done, 2 usage or settings.
 """
 
 app = typer.Typer(
     cls=ErrorReportingGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="The local Redis, for demonstration and development.",
+    help="Start and stop a local Redis, for demonstration and development.",
 )
 
 
@@ -52,17 +52,17 @@ def start(as_json: Json = False) -> None:
 
 @app.command(epilog=STOP_EXAMPLES)
 def stop(as_json: Json = False) -> None:
-    """Stop the local Redis; what it holds stays."""
+    """Stop the local Redis; its data is kept."""
     ran = LocalRedis(load().home).stop()
     if as_json:
         print_json({"stopped": ran})
     else:
-        stdout().print("Stopped." if ran else "It did not run.")
+        stdout().print("Stopped." if ran else "It was not running.")
 
 
 @app.command(epilog=STATUS_EXAMPLES)
 def status(as_json: Json = False) -> None:
-    """Tell whether the local Redis runs, and where."""
+    """Show whether the local Redis runs, and its URL."""
     redis = LocalRedis(load().home).status()
     facts = {"running": redis.running, "url": redis.url, "pid": redis.pid, "folder": str(redis.folder)}
     if as_json:

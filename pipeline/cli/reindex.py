@@ -1,4 +1,4 @@
-"""`pagesight reindex`."""
+"""`pagesight reindex`: rebuild the indices from the archive."""
 
 from __future__ import annotations
 
@@ -36,33 +36,36 @@ from pipeline.services import open_archive, open_index
 EXAMPLES = """
 **Examples**
 
-`pagesight reindex` · new indices from the archive, shown in place of the live ones once they are whole
+`pagesight reindex` · build new indices from the archive, and switch to them when they are complete
 
-`pagesight reindex --collection works` · only what differs in one collection, in the live indices
+`pagesight reindex --collection works` · repair one collection in the live indices
 
-`pagesight reindex --dry-run` · what would be done
+`pagesight reindex --dry-run` · show what would be done
 
-`pagesight reindex --rollback` · the former indices again, brought up to date
+`pagesight reindex --rollback` · switch back to the former indices, after updating them
 
-`pagesight reindex --prune --keep 1` · deletes all former indices but the last
+`pagesight reindex --prune --keep 1` · delete all former indices except the newest
 
-No model is asked and no file is opened; searches and workers go on meanwhile.
-Exit codes: 0, 1 Elasticsearch refused some records, 2 usage or no former indices, 3 Elasticsearch or the archive
-refuses, or another process was quicker, 130 interrupted: the live indices are as they were.
+No model is called and no file is opened. Searches and workers continue meanwhile.
+
+Exit codes: 0 done, 1 Elasticsearch refused some records, 2 usage, or no former indices, 3 Elasticsearch or the archive
+refuses, or another process changed the indices first, 130 interrupted: the live indices are unchanged.
 """
 
 
 def reindex(
     collection: CollectionFilter = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    back: Annotated[bool, typer.Option("--rollback", help="Show the former indices again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    back: Annotated[bool, typer.Option("--rollback", help="Switch back to the former indices.")] = False,
     prunes: Annotated[bool, typer.Option("--prune", help="Delete former indices.")] = False,
-    keep: Annotated[int, typer.Option("--keep", min=0, metavar="N", help="Former ones that --prune leaves.")] = 1,
+    keep: Annotated[
+        int, typer.Option("--keep", min=0, metavar="N", help="Number of former indices that --prune keeps.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
-    """Fill new indices from the archive and show them in place of the live ones, or go back."""
+    """Build new indices from the archive and switch to them, or switch back."""
     if back + prunes + (collection is not None) > 1:
-        raise SettingsError("--collection, --rollback and --prune exclude one another", remedy="Name one of them.")
+        raise SettingsError("--collection, --rollback and --prune cannot be combined", remedy="Use one of them.")
     settings = load()
     archive = open_archive(settings)
     require_collection(archive, collection)
@@ -73,7 +76,7 @@ def reindex(
         interruptible(cancel),
         ReindexProgress(archive, names, cancel, stderr()) as progress,
     ):
-        index.health()  # a cluster that is away is an error here, and nothing to be waited for
+        index.health()  # fails at once if the cluster is unreachable, instead of waiting
         projector = Projector(archive, index, cancel, Signer(settings.serve_secret))
         if prunes:
             _tell_deleted(*_pruned(projector, keep, dry_run), as_json)
@@ -88,7 +91,7 @@ def reindex(
 
 
 class ReindexProgress(LiveProgress):
-    """Shows how many pages of the archive were looked at in the step that goes on."""
+    """Shows how many pages of the archive the current step has read."""
 
     unit = "pages"
 
@@ -99,7 +102,7 @@ class ReindexProgress(LiveProgress):
         self._all: int | None = None
 
     def note(self, step: str, pages: int) -> None:
-        """Note that so many pages more were looked at in a step."""
+        """Add pages read in a step."""
         if self._all is None:
             self._all = _pages(self._archive, self._names)
         if step != self._step or self._done >= self._all:
@@ -110,7 +113,7 @@ class ReindexProgress(LiveProgress):
 
     @property
     def done(self) -> int:
-        """Pages that were looked at in this step."""
+        """Pages read in this step."""
         return self._done
 
     @property
@@ -120,7 +123,7 @@ class ReindexProgress(LiveProgress):
 
     @property
     def total(self) -> int | None:
-        """The same."""
+        """Pages in the archive, once counted."""
         return self._all
 
     def _outcome(self) -> str:
@@ -128,9 +131,13 @@ class ReindexProgress(LiveProgress):
 
 
 def _pages(archive: Archive, names: list[str] | None) -> int:
-    """Return how many pages the archive has readings of. Only names are read."""
-    collections = archive.collections() if names is None else names
-    return sum(len(archive.revisions(name, document)) for name in collections for document in archive.documents(name))
+    """Return the number of pages with readings in the archive. Only names are read."""
+    collections = archive.collections.names() if names is None else names
+    return sum(
+        len(archive.readings(name, document).newest_revisions())
+        for name in collections
+        for document in archive.documents(name)
+    )
 
 
 def _pruned(projector: Projector, keep: int, dry_run: bool) -> tuple[tuple[str, ...], bool]:

@@ -1,4 +1,4 @@
-"""`pagesight repair`."""
+"""`pagesight repair`: compare sources, archive and index, and repair the differences."""
 
 from __future__ import annotations
 
@@ -28,29 +28,31 @@ from pipeline.services import open_archive, open_index, open_leases
 EXAMPLES = """
 **Examples**
 
-`pagesight repair --dry-run` · what differs between sources, archive and index
+`pagesight repair --dry-run` · list the differences between sources, archive and index
 
-`pagesight repair` · the same, and enqueue exactly what is missing
+`pagesight repair` · list them, and enqueue missing pages and records
 
 `pagesight repair --collection works --json | jq .totals`
 
-While a batch is being worked, what it has not come to yet is no difference.
-Exit codes: 0 no difference, 1 there were differences, 2 usage or settings, 3 Elasticsearch or Redis refuses or is away.
+Pages that a running batch has still to process are not differences.
+
+Exit codes: 0 no differences, 1 differences were found, 2 usage or settings, 3 Elasticsearch or Redis refuses or is
+unreachable.
 """
 
 
 def repair(
     collection: CollectionFilter = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what differs.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the differences.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare sources, archive and index page by page, and enqueue exactly what is missing."""
-    from workers.recovery.repair import repair as compare_and_mend
+    """Compare sources, archive and index page by page, and repair the differences through the queue."""
+    from workers.recovery.repair import repair as compare_and_repair
 
     settings = load()
     archive = open_archive(settings)
     require_collection(archive, collection)
-    close_killed(archive, open_leases(settings))  # else the pages of a run that was killed here count as being worked
+    close_killed(archive, open_leases(settings))  # otherwise pages of a run killed on this machine count as in progress
     names = [collection] if collection else None
     fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
     found: list[Difference] = []
@@ -59,11 +61,11 @@ def repair(
         closing(open_index(settings)) as index,
         Progress(*columns, console=stderr(), disable=not stderr().is_terminal) as progress,
     ):
-        index.health()  # a cluster that is away is an error here, and nothing to be waited for
+        index.health()  # fails at once if the cluster is unreachable, instead of waiting
         if not dry_run:
             index.ensure()
-        task = progress.add_task("compared", total=_things(archive, names) if stderr().is_terminal else None)
-        comparison = compare_and_mend(
+        task = progress.add_task("compared", total=_total(archive, names) if stderr().is_terminal else None)
+        comparison = compare_and_repair(
             archive,
             Projector(archive, index, CancelToken(), Signer(settings.serve_secret)),
             fleet,
@@ -83,11 +85,11 @@ def repair(
     raise typer.Exit(ExitCode.SOME_FAILED if comparison.differences else ExitCode.OK)
 
 
-def _things(archive: Archive, names: list[str] | None) -> int:
-    """Return how many documents, sources and batches there are to be looked at. Only names are read."""
-    collections = archive.collections() if names is None else names
-    inside = sum(len(archive.documents(name)) + len(archive.source_ids(name)) for name in collections)
-    return inside + len(archive.batches())
+def _total(archive: Archive, names: list[str] | None) -> int:
+    """Return the number of documents, sources and batches to compare. Only names are read."""
+    collections = archive.collections.names() if names is None else names
+    inside = sum(len(archive.documents(name)) + len(archive.sources(name).names()) for name in collections)
+    return inside + len(archive.batches.names())
 
 
 def _printer(progress: Progress) -> Callable[[Difference], None]:
@@ -114,8 +116,8 @@ def _totals(comparison: Any, dry_run: bool) -> list[Text]:
     lines = [plain(f"{count} {kind}") for kind, count in sorted(comparison.totals.items())]
     left = sum(comparison.totals.get(kind, 0) for kind in ONLY_REPORTED)
     if left:
-        lines.append(plain(f"{left} of them are only reported: see `pagesight repair --help` and docs/commands.md."))
+        lines.append(plain(f"{left} of them are only reported: docs/commands.md says why and what to do."))
     if dry_run:
         return [*lines, plain("Nothing was done: this was a dry run.", "dim")]
-    lines.append(plain(f"{comparison.published} messages published, {len(comparison.batches)} batches begun."))
+    lines.append(plain(f"{comparison.published} messages published, {len(comparison.batches)} batches started."))
     return lines + [plain(f"Follow it with `pagesight status {name} --watch`.", "dim") for name in comparison.batches]

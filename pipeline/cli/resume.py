@@ -1,4 +1,4 @@
-"""`pagesight resume`: let the fleet or a batch go on."""
+"""`pagesight resume`: resume the fleet or a batch."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from pipeline.services import open_archive
 EXAMPLES = """
 **Examples**
 
-`pagesight resume` · the workers go on, also after a halt whose cause was mended
+`pagesight resume` · resumes the workers, also after a halt once its cause is fixed
 
 `pagesight resume 20261124T065448-612691` · one batch
 
-`pagesight resume 20261124T065448-612691 --budget-tokens 4000000` · one whose budget is used up, with a larger one,
-counted from its beginning on
+`pagesight resume 20261124T065448-612691 --budget-tokens 4000000` · one whose budget is used up, with a
+larger budget, counted from the start of the batch
 
-Exit codes: 0, 2 there is no such batch, it has ended or its budget is to be raised, 3 Redis or the archive refuses or
-is away.
+Exit codes: 0 done, 2 no such batch, it has ended, or its budget must be raised, 3 Redis or the archive refuses or is
+unreachable.
 """
 
 
@@ -36,19 +36,17 @@ def resume(
     max_pages: MaxPages = None,
     as_json: Json = False,
 ) -> None:
-    """Let the fleet, or a batch, go on; a batch whose budget is used up with a larger one."""
+    """Resume the fleet or a batch. A batch whose budget is used up needs a larger one."""
     settings = load()
     archive = open_archive(settings)
     raised = Allowance(tokens=budget_tokens, pages=max_pages)
     if batch is None and raised != UNBOUNDED:
-        raise SettingsError("a budget is that of one batch", remedy="Name the batch: `pagesight batches` lists them.")
+        raise SettingsError("a budget belongs to a batch", remedy="Name the batch: `pagesight batches` lists them.")
     if batch is None:
-        before = archive.fleet()
+        before = archive.fleet.newest()
         state = states.resume(archive)
         if before is not None and before.state == "halted":
-            words = (
-                f"It was halted: {before.cause}. {before.remedy or ''} If the cause is not mended, it will halt again."
-            )
+            words = f"It was halted: {before.cause}. {before.remedy or ''} It halts again if the cause is not fixed."
             stderr().print(plain(words, "yellow"))
         print_fleet_state(state, as_json)
         return
@@ -58,12 +56,12 @@ def resume(
 
 
 def _resume_batch(archive: Archive, settings: Settings, batch_id: str, raised: Allowance) -> Batch:
-    """Have a batch go on. Its messages were dropped while it was paused, so what it still needs is published anew."""
+    """Resume a batch. Its messages were dropped while it was paused, so the missing ones are published again."""
     from workers.recovery.sweep import republish
 
     if unended(archive, batch_id).state == "working":
         return resume_batch(archive, batch_id, raised)
     fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
-    fleet.lanes.epoch()  # a Redis that is away is noticed before anything is changed
-    republish(resume_batch(archive, batch_id, raised), archive, fleet.lanes, fleet.publish)
+    fleet.queues.epoch()  # fails here if Redis is unreachable, before the batch changes
+    republish(resume_batch(archive, batch_id, raised), archive, fleet.queues, fleet.publish)
     return unended(archive, batch_id)

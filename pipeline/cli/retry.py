@@ -19,14 +19,15 @@ from pipeline.services import open_archive, open_index
 EXAMPLES = """
 **Examples**
 
-`pagesight retry` · everything that failed, whatever the reason
+`pagesight retry` · everything that failed, for any reason
 
 `pagesight retry --error quarantined --lane backfill`
 
 `pagesight retry --batch 20261124T065448-612691 --collection works`
 
-Only the pages that failed are worked again, not their documents.
-Exit codes: 0 (also where nothing failed), 2 usage or settings, 3 Elasticsearch or Redis refuses or is away.
+Only failed pages are processed again, not whole documents.
+
+Exit codes: 0 done (also if nothing failed), 2 usage or settings, 3 Elasticsearch or Redis refuses or is unreachable.
 """
 
 
@@ -36,10 +37,10 @@ def retry(
     error: ErrorFilter = None,
     document: DocumentFilter = None,
     page: PageFilter = None,
-    lane: Annotated[Lane, typer.Option("--lane", help="How soon, among what else is queued.")] = Lane.NORMAL,
+    lane: Annotated[Lane, typer.Option("--lane", help="Priority in the queue.")] = Lane.NORMAL,
     as_json: Json = False,
 ) -> None:
-    """Enqueue the pages and files that failed, in a batch for each collection."""
+    """Enqueue failed pages and files again, as one batch per collection."""
     from workers.recovery.retry import Selection
     from workers.recovery.retry import retry as enqueue_failures
 
@@ -48,11 +49,11 @@ def retry(
     archive = open_archive(settings)
     require_collection(archive, collection)
     fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
-    fleet.lanes.epoch()  # a Redis that is away is noticed before anything is begun
+    fleet.queues.epoch()  # fails here if Redis is unreachable, before a batch is created
     chosen = _Chosen()
     with closing(open_index(settings)) as index:
         selection = Selection(collection, batch, error, document, page)
-        begun = enqueue_failures(fleet, archive, index, selection, settings, lane=lane, chosen=chosen.add)
+        begun = enqueue_failures(fleet, archive, index, selection, settings, lane=lane, on_entry=chosen.add)
     for new in begun:
         project_batch(archive, settings, new)
     if as_json:
@@ -61,14 +62,14 @@ def retry(
     if not begun:
         stdout().print("Nothing that failed matches.")
         return
-    stdout().print(plain(f"{chosen.pages} pages and {chosen.files} whole files are tried again:"))
+    stdout().print(plain(f"{chosen.pages} pages and {chosen.files} whole files are enqueued again:"))
     for new in begun:
         stdout().print(plain(f"{new.id}  {new.collection}"))
         stderr().print(plain(f"Follow it with `pagesight status {new.id} --watch`.", "dim"))
 
 
 class _Chosen:
-    """Counts what is tried again."""
+    """Counts the pages and files that are enqueued again."""
 
     def __init__(self) -> None:
         self.pages = 0

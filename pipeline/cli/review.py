@@ -1,4 +1,4 @@
-"""`pagesight review`: a sample of pages beside what was read of them, for a person to judge."""
+"""`pagesight review`: write an HTML page for judging a sample of readings."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ from pipeline.vision.profile import Profile, kept_profile, load_profile
 EXAMPLES = """
 **Examples**
 
-`pagesight review` · 50 pages of the collection `default`, of every kind and language, as review.html
+`pagesight review` · 50 pages of the collection `default`, of all kinds and languages, as review.html
 
 `pagesight review --collection works --suspect --sample 200` · suspect pages first
 
-`pagesight review scans/` · of these files; what is not indexed is read now, and not indexed
+`pagesight review scans/` · pages of these files; unindexed files are read now, without indexing them
 
 `pagesight review scans/ --profile standard --profile accessible` · two profiles side by side
 
-The page holds everything: open it in a browser, mark pages by `a` and `r`, export the marks.
+The HTML page is self-contained: open it in a browser, accept or reject pages with `a` and `r`, export the marks.
 
-Exit codes: 0 written, 1 written without some files, 2 usage or no page, 3 a service refused, 130 interrupted.
+Exit codes: 0 written, 1 written without some files, 2 usage, or no pages, 3 a service refused, 130 interrupted.
 """
 
-#: Side by side there is room for so many.
+#: The page has room for two columns.
 _MAX_PROFILES = 2
 
 
@@ -77,29 +77,29 @@ def review(
         list[str] | None,
         typer.Argument(
             metavar="PATH",
-            help="Files and folders, here or in a bucket (`s3://…`); the whole collection when left out.",
+            help="Files and folders, local or in a bucket (`s3://…`). Without any, the whole collection.",
             show_default=False,
         ),
     ] = None,
     collection: Annotated[
-        str, typer.Option("--collection", "-c", help="The collection whose readings are looked at.")
+        str, typer.Option("--collection", "-c", help="Collection whose readings are shown.")
     ] = DEFAULT_COLLECTION,
     profiles: Annotated[
         list[str] | None,
         typer.Option(
             "--profile",
-            help="Read the pages of PATH… now, by this profile; give two to see them side by side.",
-            show_default="readings as they are",
+            help="Read the pages of PATH… now with this profile; repeat it to compare two.",
+            show_default="archived readings",
         ),
     ] = None,
-    sample: Annotated[int, typer.Option("--sample", min=1, max=5000, help="Pages to draw at the most.")] = 50,
-    seed: Annotated[int, typer.Option("--seed", help="Another one draws another sample.")] = 0,
-    suspect: Annotated[bool, typer.Option("--suspect", help="Suspect and failed pages before all others.")] = False,
+    sample: Annotated[int, typer.Option("--sample", min=1, max=5000, help="Maximum number of pages.")] = 50,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random sample.")] = 0,
+    suspect: Annotated[bool, typer.Option("--suspect", help="Show suspect and failed pages first.")] = False,
     output: Annotated[
-        Path, typer.Option("--output", "-o", dir_okay=False, help="The HTML file to write.", show_default=True)
+        Path, typer.Option("--output", "-o", dir_okay=False, help="HTML file to write.", show_default=True)
     ] = Path("review.html"),
 ) -> None:
-    """Write an HTML page that shows a sample of pages beside what was read of them, to be judged by a person."""
+    """Write an HTML page that shows a sample of pages next to their readings, for judging by eye."""
     settings = load()
     name = collection_name(collection)
     chosen = _profiles(profiles or [], paths or [], settings)
@@ -112,13 +112,13 @@ def review(
         else:
             found = _from_collection(archive, name, choice, cancel, progress)
     for file in found.unreadable:
-        stderr().print(plain(f"left out: {file.path}: {file.failure.message}", "yellow"))
+        stderr().print(plain(f"skipped: {file.path}: {file.failure.message}", "yellow"))
     if not found.pages:
         raise SettingsError(
-            f"there is no page to look at in {', '.join(paths) if paths else f'collection {name!r}'}",
-            remedy="Index files by `pagesight index PATH…`, or name some here; `pagesight status` shows what there is.",
+            f"no pages found in {', '.join(paths) if paths else f'collection {name!r}'}",
+            remedy="Index files with `pagesight index PATH…`, or name files here.",
         )
-    pages = sorted(found.pages, key=lambda page: (suspect and not page.suspect, *page.place))
+    pages = sorted(found.pages, key=lambda page: (suspect and not page.suspect, *page.sort_key))
     title = ", ".join(paths) if paths else f"collection {name}"
     made = Review(title, pages, found.candidates, seed, datetime.now(UTC), version("pagesight"))
     size = write_review(made, archive, output)
@@ -128,7 +128,7 @@ def review(
 
 @dataclass(frozen=True, slots=True)
 class _ReviewChoice:
-    """How the sample is drawn."""
+    """How to draw the sample."""
 
     size: int
     seed: int
@@ -140,7 +140,7 @@ class _ReviewChoice:
 
 @dataclass(frozen=True, slots=True)
 class _ReviewSources:
-    """The pages that were drawn, and what they were drawn from."""
+    """The sample, and the number of candidates that it was drawn from."""
 
     pages: list[ReviewedPage]
     candidates: int
@@ -148,7 +148,7 @@ class _ReviewSources:
 
 
 class ReviewProgress(LiveProgress):
-    """Shows how many pages there are, then how many of those that were drawn are there to be looked at."""
+    """Shows the number of candidates, then how many pages of the sample are ready."""
 
     unit = "pages"
 
@@ -159,27 +159,27 @@ class ReviewProgress(LiveProgress):
         super().__init__(cancel, console)
 
     def saw(self) -> None:
-        """Count a page that may be drawn."""
+        """Count a candidate."""
         self._found += 1
         self.tick()
 
     def drew(self, pages: int) -> None:
-        """Note how many were drawn."""
+        """Set the size of the sample."""
         self._drawn = pages
 
     def got(self) -> None:
-        """Count one of those, with all that is shown of it."""
+        """Count a page of the sample that is ready."""
         self._ready += 1
         self.tick()
 
     @property
     def done(self) -> int:
-        """Pages of the sample that are there."""
+        """Pages of the sample that are ready."""
         return self._ready
 
     @property
     def found(self) -> int:
-        """Pages of the sample, or before it is drawn those that it may be drawn from."""
+        """Pages of the sample; before it is drawn, candidates."""
         return self._found if self._drawn is None else self._drawn
 
     @property
@@ -188,27 +188,27 @@ class ReviewProgress(LiveProgress):
         return self._drawn
 
     def _outcome(self) -> str:
-        return f"of {self._found} looked at"
+        return f"of {self._found} candidates"
 
 
 def _profiles(names: Sequence[str], paths: Sequence[str], settings: Settings) -> list[Profile]:
-    """Return the profiles of these names.
+    """Return the profiles with these names.
 
     Raises:
-        SettingsError: there is none of a name, or nothing that it could be asked of.
+        SettingsError: a profile does not exist, or needs files or a model that are missing.
     """
     if names and not paths:
         raise SettingsError(
-            "--profile is for pages that are read now",
+            "--profile needs files to read",
             remedy="Name the files: `pagesight review PATH… --profile NAME`.",
         )
     if names and not settings.uses_model:
         raise SettingsError(
-            "--profile holds questions to a vision model, and none is configured",
+            "--profile needs a vision model, and none is configured",
             remedy="Set JINA_API_KEY or PAGESIGHT_VLM_URL.",
         )
     if len(set(names)) != len(names) or len(names) > _MAX_PROFILES:
-        raise SettingsError("--profile takes one name, or two that differ", remedy="Leave the others out.")
+        raise SettingsError("--profile takes one name, or two different names", remedy="Remove the others.")
     return [load_profile(name, settings.profiles_folder) for name in names]
 
 
@@ -271,9 +271,9 @@ def _archived(
 def _page_readers(
     settings: Settings, archive: Archive, collection: str, profiles: Sequence[Profile], inspector: Inspector
 ) -> Iterator[PageReaders]:
-    """Make a reader for each profile, by default for the collection's. They share the limits of the endpoint."""
+    """Open one reader per profile, by default for the collection's profile. They share the limits of the endpoint."""
     shared = FleetServices(open_leases(settings), open_limiter(settings))
-    known = archive.collection(collection)
+    known = archive.collections[collection].newest()
     pages = pages_in_hand(settings)
     with ExitStack() as stack:
         usual = kept_profile(known.profile, known.own_profile) if known else load_profile()

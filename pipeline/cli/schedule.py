@@ -1,4 +1,4 @@
-"""`pagesight schedule`: what is done by schedule, when it ran and runs next, and a run at once."""
+"""`pagesight schedule`: list schedules and their runs, or run one now."""
 
 from __future__ import annotations
 
@@ -33,54 +33,55 @@ if TYPE_CHECKING:
 LIST_EXAMPLES = """
 **Examples**
 
-`pagesight schedule list` · every schedule, its last run and its next one
+`pagesight schedule list` · every schedule with its last and its next run
 
 `pagesight schedule list --json | jq -r '.schedules[] | select(.last.outcome == "failed") | .name'`
 
-Exit codes: 0, 2 usage or settings, 3 the archive cannot be used.
+Exit codes: 0 done, 2 usage or settings, 3 the archive is unusable.
 """
 RUN_EXAMPLES = """
 **Examples**
 
-`pagesight schedule run repair` · now, in this process, and tell what came of it
+`pagesight schedule run repair` · run it now, in this process, and show the result
 
 `pagesight schedule run scans --json | jq .counts`
 
-It is a run like any other: beats begin no other one beside it, and it counts for the times that were missed. What it
-enqueues is worked by the workers. Ctrl-C interrupts it, and the next tick of a beat takes it up again.
-Exit codes: 0 done, 1 it failed, 2 usage, settings, or it is under way already, 3 a service refuses or is away,
+It counts as a scheduled run: beats start no second one meanwhile, and it makes up for missed runs. Workers process the
+batches that it enqueues. Ctrl-C interrupts it, and the next tick of a beat continues it.
+
+Exit codes: 0 done, 1 it failed, 2 usage or settings, or it is already running, 3 a service refuses or is unreachable,
 130 interrupted.
 """
 HISTORY_EXAMPLES = """
 **Examples**
 
-`pagesight schedule history` · the last runs of all schedules, the newest first
+`pagesight schedule history` · the latest runs of all schedules, newest first
 
-`pagesight schedule history scans --failed --limit 5` · with causes and remedies
+`pagesight schedule history scans --failed --limit 5` · failed runs with causes and remedies
 
-`pagesight schedule history sweep` · what the sweeps of the ticks closed and published
+`pagesight schedule history sweep` · the sweep of each tick: closed and published work
 
-Exit codes: 0, 2 usage or settings, 3 the archive cannot be used.
+Exit codes: 0 done, 2 usage or settings, 3 the archive is unusable.
 """
-#: The records of sweeps come by the minute: they are shown where they are asked for.
+#: Sweeps run every minute, so their records are only shown if this name is given.
 SWEEP = "sweep"
-#: What a run is called that is under way by the archive and whose process is not heard of.
+#: Outcome shown for a run without an end in the archive whose process sends no heartbeats.
 DIED = "died"
 
 app = typer.Typer(
     cls=ErrorReportingGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="What beats have done by schedule: `[schedules.NAME]` in `pagesight.toml`.",
+    help="List schedules and their runs, or run one now. They are declared as `[schedules.NAME]` in `pagesight.toml`.",
 )
 
 
 @app.command("list", epilog=LIST_EXAMPLES)
 def list_schedules(as_json: Json = False) -> None:
-    """List schedules, with their last and their next run."""
+    """List schedules with their last and next runs."""
     settings = load()
     archive, now = open_archive(settings), datetime.now(UTC)
-    found = [(schedule, archive.newest_run(name)) for name, schedule in settings.schedules.items()]
+    found = [(schedule, archive.runs[name].newest()) for name, schedule in settings.schedules.items()]
     if as_json:
         print_json({"schedules": [_schedule_json(schedule, last, archive, now) for schedule, last in found]})
         return
@@ -90,60 +91,58 @@ def list_schedules(as_json: Json = False) -> None:
 
 @app.command("run", epilog=RUN_EXAMPLES)
 def run(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A schedule's name, as `list` prints it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Schedule name, as printed by `list`.")],
     as_json: Json = False,
 ) -> None:
-    """Carry out a schedule now, in this process."""
+    """Run a schedule now, in this process."""
     settings = load()
     schedule = _schedule(settings, name)
     from workers.schedules import runs
 
     cancel = CancelToken()
     with (
-        _means(settings, cancel) as means,
+        _context(settings, cancel) as context,
         interruptible(cancel),
         stderr().status(f"{name}: {schedule.action}"),
     ):
-        ended = runs.carry_out(_claim(schedule, means), schedule, means)
+        ended = runs.carry_out(_claim(schedule, context), schedule, context)
     if ended is None:
-        raise SettingsError(
-            f"{name} was taken up by another process", remedy=f"See `pagesight schedule history {name}`."
-        )
+        raise SettingsError(f"another process has started {name}", remedy=f"See `pagesight schedule history {name}`.")
     if as_json:
         print_json(_run_json(ended, ended.outcome))
     else:
         stdout().print(rows(_runs_table(), [_run_row(ended, ended.outcome)]))
-        _tell_why(ended)
+        _print_error(ended)
     raise typer.Exit(_CODES[ended.outcome])
 
 
 @app.command("history", epilog=HISTORY_EXAMPLES)
 def history(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Only this schedule's.", show_default="all but the sweeps'")
+        str | None, typer.Argument(metavar="NAME", help="Only runs of this schedule.", show_default="all except sweeps")
     ] = None,
-    failed: Annotated[bool, typer.Option("--failed", "-f", help="Only what did not come to its end.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Runs to show.")] = 20,
+    failed: Annotated[bool, typer.Option("--failed", "-f", help="Only runs that did not finish.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of runs to show.")] = 20,
     as_json: Json = False,
 ) -> None:
     """List the runs of schedules, newest first."""
     settings = load()
     archive, now = open_archive(settings), datetime.now(UTC)
-    names = [name] if name else [known for known in archive.schedules() if known != SWEEP]
-    if name and name != SWEEP and name not in archive.schedules():
+    names = [name] if name else [known for known in archive.runs.names() if known != SWEEP]
+    if name and name != SWEEP and name not in archive.runs.names():
         _schedule(settings, name)
-    runs = heapq.merge(*map(archive.runs_of, names), key=lambda one: one.started_at, reverse=True)
+    runs = heapq.merge(*map(archive.runs.latest_of, names), key=lambda one: one.started_at, reverse=True)
     shown = ((one, _outcome(one, archive, now)) for one in runs)
     found = list(islice(((one, outcome) for one, outcome in shown if not failed or _is_bad(outcome)), limit))
     if as_json:
         print_json({"runs": [_run_json(*one) for one in found]})
         return
     if not found:
-        stdout().print("There are no such runs.")
+        stdout().print("No runs match.")
         return
     stdout().print(rows(_runs_table(), (_run_row(*one) for one in found)))
     for one, _ in found:
-        _tell_why(one)
+        _print_error(one)
 
 
 _CODES = {"done": ExitCode.OK, "failed": ExitCode.SOME_FAILED, "interrupted": ExitCode.INTERRUPTED, None: ExitCode.OK}
@@ -153,18 +152,18 @@ def _schedule(settings: Settings, name: str) -> Schedule:
     schedule = settings.schedules.get(name)
     if schedule is None:
         near = difflib.get_close_matches(name, settings.schedules, n=1, cutoff=0.5)
-        known = f"There are: {', '.join(settings.schedules)}; others are declared in {FILE_NAME}."
-        raise SettingsError(f"there is no schedule {name!r}", remedy=f"Did you mean {near[0]}?" if near else known)
+        known = f"Schedules: {', '.join(settings.schedules)}. Declare others in {FILE_NAME}."
+        raise SettingsError(f"unknown schedule: {name!r}", remedy=f"Did you mean {near[0]}?" if near else known)
     return schedule
 
 
 @contextmanager
-def _means(settings: Settings, cancel: CancelToken) -> Iterator[RunContext]:
-    """Yield what a run is carried out with in this process.
+def _context(settings: Settings, cancel: CancelToken) -> Iterator[RunContext]:
+    """Open everything that a run in this process needs.
 
     Raises:
-        SettingsError: this machine's clock is wrong: others would take the run for dead.
-        ServiceRefused, ServiceUnavailable: a service refuses or is away.
+        SettingsError: this machine's clock is wrong, so others would consider the run dead.
+        ServiceRefused, ServiceUnavailable: a service refuses or is unreachable.
     """
     from workers.housekeeping import CLOCK_TOLERANCE_SECONDS
     from workers.observability import logs
@@ -173,9 +172,11 @@ def _means(settings: Settings, cancel: CancelToken) -> Iterator[RunContext]:
 
     logs.configure(settings.model_copy(update={"log_level": "warning"}))
     archive = open_archive(settings, cancel)
-    offset = open_fleet(settings, archive, cancel).lanes.clock_offset_seconds()
+    offset = open_fleet(settings, archive, cancel).queues.clock_offset_seconds()
     if abs(offset) > CLOCK_TOLERANCE_SECONDS:
-        raise SettingsError(f"this machine's clock is {offset:.0f} s off that of Redis", remedy="Set it (NTP).")
+        raise SettingsError(
+            f"this machine's clock is {offset:.0f} s off the clock of Redis", remedy="Synchronise it (NTP)."
+        )
     with ExitStack() as stack:
         index = stack.enter_context(closing(open_index(settings)))
         files = stack.enter_context(open_looker(settings, cancel))
@@ -183,26 +184,26 @@ def _means(settings: Settings, cancel: CancelToken) -> Iterator[RunContext]:
         yield RunContext(settings, archive, projector, files, cancel, worker_id())
 
 
-def _claim(schedule: Schedule, means: RunContext) -> Run:
-    """Return the claim of a run that is due this second.
+def _claim(schedule: Schedule, context: RunContext) -> Run:
+    """Claim a run that is due now.
 
     Raises:
-        SettingsError: one is under way.
+        SettingsError: a run of this schedule is in progress.
     """
     from workers.schedules.runs import last_run
 
-    last, now = last_run(means, schedule.name), datetime.now(UTC)
+    last, now = last_run(context, schedule.name), datetime.now(UTC)
     if last is not None and last.outcome is None:
         raise SettingsError(
-            f"{schedule.name} is under way since {last.started_at:%Y-%m-%d %H:%M:%S} UTC, by {last.worker}",
-            remedy="A schedule never runs beside itself: wait for its end, see `pagesight schedule list`.",
+            f"{schedule.name} has been running since {last.started_at:%Y-%m-%d %H:%M:%S} UTC, on {last.worker}",
+            remedy="A schedule never runs twice at once. Wait for its end: `pagesight schedule list` shows it.",
         )
-    return claim(schedule, last, now.replace(microsecond=0), now, means.worker)
+    return claim(schedule, last, now.replace(microsecond=0), now, context.worker)
 
 
 def _outcome(run: Run, archive: Archive, now: datetime) -> str | None:
-    """Return how a run ended; None while it goes on."""
-    if run.outcome is None and has_died(run, archive.heard_of(run.schedule), now):
+    """Return the outcome of a run; None while it is running."""
+    if run.outcome is None and has_died(run, archive.runs.heartbeat(run.schedule), now):
         return DIED
     return run.outcome
 
@@ -223,7 +224,7 @@ def _schedule_row(schedule: Schedule, last: Run | None, archive: Archive, now: d
 
 
 def _next(schedule: Schedule, last: Run | None, archive: Archive, now: datetime) -> datetime | None:
-    """Return when a schedule runs next; a run that has died is ended by the next tick."""
+    """Return when a schedule runs next. The next tick ends a dead run."""
     if last is not None and _outcome(last, archive, now) == DIED:
         last = ended_by_death(last, None)
     return next_start(schedule, last, now)
@@ -235,7 +236,7 @@ def _local(schedule: Schedule) -> Callable[[datetime], str]:
 
 def _took(run: Run, outcome: str | None, now: datetime) -> str:
     if outcome == DIED:
-        return ""  # nobody knows when
+        return ""  # the end is unknown
     seconds = run.seconds if outcome else (now - run.started_at).total_seconds()
     return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
 
@@ -258,7 +259,7 @@ def _run_row(run: Run, outcome: str | None) -> tuple[Any, ...]:
     )
 
 
-def _tell_why(run: Run) -> None:
+def _print_error(run: Run) -> None:
     if run.error:
         stdout().print(plain(f"{run.schedule}, due {run.due_at:%Y-%m-%d %H:%M}: {run.error}", "red"))
         if run.remedy:

@@ -1,4 +1,4 @@
-"""`pagesight search` and `show`: what the index knows."""
+"""`pagesight search`: search pages by description and text."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ EXAMPLES = """
 
 `pagesight search "harbour dues"` · pages with both words, best first
 
-`pagesight search '"harbour dues" -ledger'` · the phrase, without another word
+`pagesight search '"harbour dues" -ledger'` · a phrase, excluding a word
 
 `pagesight search Hafen --language de --size 3`
 
-Exit codes: 0 (also where nothing is found), 2 usage or settings, 3 the cluster refuses or is away.
+Exit codes: 0 done (also if nothing is found), 2 usage or settings, 3 the cluster refuses or is unreachable.
 """
 
 
@@ -39,10 +39,10 @@ def search(
         str | None,
         typer.Option("--language", "-l", help="Only pages whose text or description is in this language."),
     ] = None,
-    size: Annotated[int, typer.Option("--size", "-n", min=1, max=1000, help="Hits to show.")] = 10,
+    size: Annotated[int, typer.Option("--size", "-n", min=1, max=1000, help="Number of hits to show.")] = 10,
     as_json: Json = False,
 ) -> None:
-    """Find pages by what they show and say."""
+    """Search pages by description and text."""
     settings = load()
     tag = normalise_tag(language) if language else None
     with closing(open_index(settings)) as index:
@@ -59,7 +59,7 @@ def _found(found: SearchResult) -> Iterator[Text]:
         yield plain("Nothing found.")
         return
     if not found.all_words:
-        yield plain("No page has all the words; these have most of them.", "yellow")
+        yield plain("No page has all the words; these pages have most of them.", "yellow")
     for number, hit in enumerate(found.hits, 1):
         yield Text.assemble(
             f"{number:>2}. ",
@@ -74,7 +74,7 @@ def _found(found: SearchResult) -> Iterator[Text]:
 
 
 def _highlights(hit: Hit) -> Iterator[tuple[str, Text]]:
-    """Yield the highlights by field, each once: a text that was taken from the layer stands in both."""
+    """Yield highlights by field, without duplicates: text from the text layer is in two fields."""
     shown: list[str] = []
     for field, fragments in hit.highlights.items():
         line = marked(fragments)
@@ -94,10 +94,10 @@ def _hit_json(hit: Hit, archive: Archive) -> dict[str, Any]:
         "score": hit.score,
         "description": hit.description,
         "highlights": {field: [_emphasised(part) for part in parts] for field, parts in hit.highlights.items()},
-        "image": archive.image_location(hit.image_key) if hit.image_key else None,
+        "image": archive.images.location(hit.image_key) if hit.image_key else None,
     }
 
 
 def _emphasised(fragment: Fragment) -> list[dict[str, Any]]:
-    """Return a fragment as pieces: marks inside the text could be part of the page."""
+    """Return a fragment as pieces. Marks inside one string could be confused with page text."""
     return [{"text": span.text, "match": span.is_match} for span in fragment]

@@ -1,4 +1,4 @@
-"""`pagesight security`: API keys that may do no more than a role."""
+"""`pagesight security`: create API keys with the rights of a role."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from pipeline.services import open_index
 KEY_EXAMPLES = """
 **Examples**
 
-`pagesight security key writer` · for workers: their PAGESIGHT_ELASTICSEARCH_API_KEY
+`pagesight security key writer` · for workers, as PAGESIGHT_ELASTICSEARCH_API_KEY
 
 `pagesight security key reader --name "archive search" --expires 365d`
 
 `pagesight security key reindexer --json | jq -r .encoded`
 
-Sign in as a user who may manage security: `PAGESIGHT_ELASTICSEARCH_URL=https://elastic:…@search.example.org:9200`.
-Exit codes: 0, 2 usage or settings, 3 the cluster refuses, has no security or is away.
+Sign in with the right to manage security: `PAGESIGHT_ELASTICSEARCH_URL=https://elastic:…@search.example.org:9200`.
+
+Exit codes: 0 done, 2 usage or settings, 3 the cluster refuses, has security disabled or is unreachable.
 """
 
 app = typer.Typer(
     cls=ErrorReportingGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="API keys that may do no more than a role.",
+    help="Create API keys with the rights of a role.",
 )
 
 
@@ -46,21 +47,21 @@ def _root() -> None:
 def key(
     role: Annotated[str, typer.Argument(help=f"One of: {', '.join(ROLES)}.")],
     name: Annotated[
-        str | None, typer.Option("--name", help="What it is called in the cluster.", show_default="pagesight-ROLE")
+        str | None, typer.Option("--name", help="Name of the key in the cluster.", show_default="pagesight-ROLE")
     ] = None,
     expires: Annotated[
         str | None,
-        typer.Option("--expires", metavar="TIME", help="After what time, such as 90d.", show_default="never"),
+        typer.Option("--expires", metavar="TIME", help="Lifetime of the key, such as 90d.", show_default="never"),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make an API key with a role's rights and print it: this once, since the cluster keeps only its hash."""
+    """Create an API key with the rights of a role, and print it. Store it: the cluster keeps only its hash."""
     if role not in ROLES:
-        raise SettingsError(f"there is no role {role!r}", remedy=f"The roles are {', '.join(ROLES)}.")
+        raise SettingsError(f"unknown role: {role!r}", remedy=f"The roles are {', '.join(ROLES)}.")
     with closing(open_index(load())) as index:
-        made = index.create_key(role, name or f"pagesight-{role}", expires)
+        made = index.security.create_key(role, name or f"pagesight-{role}", expires)
     if as_json:
         print_json(asdict(made))
     else:
-        stderr().print(plain(f"The key {made.name} ({made.id}), which nobody can show again:", "dim"))
+        stderr().print(plain(f"The key {made.name} ({made.id}), which cannot be shown again:", "dim"))
         stdout().print(plain(made.encoded))

@@ -1,4 +1,4 @@
-"""`pagesight serve`: pages and their images in a browser."""
+"""`pagesight serve`: serve pages and search in a browser."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ if TYPE_CHECKING:
 EXAMPLES = """
 **Examples**
 
-`pagesight serve` · to this machine alone; `pagesight show report.pdf:3` names a page's address
+`pagesight serve` · for this machine only; `pagesight show report.pdf:3` prints the URL of a page
 
-`PAGESIGHT_SERVE_SECRET=… PAGESIGHT_SERVE_HOST=0.0.0.0 pagesight serve` · to whoever has a page's address with its key
+`PAGESIGHT_SERVE_SECRET=… PAGESIGHT_SERVE_HOST=0.0.0.0 pagesight serve` · for everyone who has a page URL with its key
 
-It reads the archive alone, so it needs neither the cluster nor a model. Ctrl-C and SIGTERM end it.
-Exit codes: 0 ended by a signal, 2 settings or an address that cannot be had, 3 the archive refuses.
+It reads only the archive, and needs neither a cluster nor a model. Ctrl-C and SIGTERM stop it.
+
+Exit codes: 0 stopped by a signal, 2 settings, or the address is unavailable, 3 the archive refuses.
 """
-#: Connections that wait to be accepted.
+#: Length of the queue of connections to accept.
 BACKLOG = 1024
-#: What is being sent may end.
+#: Time for responses in progress to finish.
 GRACE_SECONDS = 5
 
 
 def serve(as_json: Json = False) -> None:
-    """Show pages and their images in a browser, until told to stop."""
+    """Serve pages and their images in a browser until stopped."""
     import uvicorn
 
     from pipeline.web import Access, make_app
@@ -49,7 +50,7 @@ def serve(as_json: Json = False) -> None:
     listener = _listen(settings, access)
     url = _url(listener)
     app = make_app(open_archive(settings), access)
-    # No access log: keys stand in URLs. Whoever claims by a header to come by TLS has the cookie sent by TLS only.
+    # No access log: URLs contain keys. A request with a header that claims TLS only gets a cookie limited to TLS.
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -65,34 +66,38 @@ def serve(as_json: Json = False) -> None:
     def end(_number: int, _frame: FrameType | None) -> None:
         server.should_exit = True
 
-    # For signals before uvicorn has its own handlers, and for the one that ended it: that it raises once more.
+    # Handles signals before uvicorn installs its own handlers, and the signal that uvicorn raises again at its end.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     if as_json:
         print_json({"url": url, "access": _rule(access)})
     else:
-        stdout().print(plain(f"Pages are shown at {url}, {_rule(access)}. Ctrl-C ends it."))
+        stdout().print(plain(f"Pages are shown at {url}, {_rule(access)}. Ctrl-C stops the server."))
     sys.stdout.flush()
     server.run(sockets=[listener])
     raise typer.Exit(ExitCode.OK)
 
 
 def _listen(settings: Settings, access: Access) -> socket.socket:
-    """Return a socket that listens; to other machines only where URLs need a key or a token."""
+    """Return a listening socket. It accepts other machines only if URLs need a key or a token.
+
+    Raises:
+        SettingsError: the address is invalid, unprotected or in use.
+    """
     host, port = settings.serve_host, settings.serve_port
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise SettingsError(
-            f"serve_host: {host!r} is no address: {error.strerror}",
-            remedy="Set PAGESIGHT_SERVE_HOST to one of this machine.",
+            f"serve_host: {host!r} is not an address: {error.strerror}",
+            remedy="Set PAGESIGHT_SERVE_HOST to an address of this machine.",
         ) from None
     if access.is_open and not ipaddress.ip_address(address[0]).is_loopback:
         raise SettingsError(
             f"serve_host: on {host} other machines could see every page",
             remedy="Set PAGESIGHT_SERVE_SECRET or PAGESIGHT_SERVE_TOKEN, or leave PAGESIGHT_SERVE_HOST at 127.0.0.1.",
         )
-    # With the protocol named asyncio sets TCP_NODELAY, without which an answer waits 40 ms for an acknowledgement.
+    # asyncio sets TCP_NODELAY only if the protocol is given. Without it, a response waits 40 ms for an acknowledgement.
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -101,8 +106,8 @@ def _listen(settings: Settings, access: Access) -> socket.socket:
     except OSError as error:
         listener.close()
         raise SettingsError(
-            f"serve_port: {host}:{port} cannot be listened on: {error.strerror}",
-            remedy="Set PAGESIGHT_SERVE_PORT to a free one, or end what listens there.",
+            f"serve_port: cannot listen on {host}:{port}: {error.strerror}",
+            remedy="Set PAGESIGHT_SERVE_PORT to a free port, or stop the program that uses this one.",
         ) from None
     return listener
 

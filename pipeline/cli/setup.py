@@ -1,4 +1,4 @@
-"""`pagesight setup`."""
+"""`pagesight setup`: create or update indices, roles and Kibana objects."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from pipeline.cli.output import plain, print_json, stdout
 from pipeline.core.settings import Settings, load
 from pipeline.kibana import differences as kibana_differences
 from pipeline.kibana import install as install_kibana
-from pipeline.search import Index
+from pipeline.search.index import Index
 from pipeline.services import open_index
 
 EXAMPLES = """
 **Examples**
 
-`pagesight setup` · templates, indices, languages, roles and, where PAGESIGHT_KIBANA_URL is set, Kibana's objects
+`pagesight setup` · templates, indices, languages, roles and, if PAGESIGHT_KIBANA_URL is set, Kibana objects
 
-`pagesight setup --check` · only say what differs
+`pagesight setup --check` · only list differences
 
 `pagesight setup --check --json | jq .differences`
 
-Run it as often as you like: what is there stays. Indices of another schema are `pagesight reindex`'s.
-Exit codes: 0 all is as it should be, 1 `--check` found differences, 2 usage or settings, 3 Elasticsearch or Kibana
-refuses or is away.
+Safe to run again: existing objects are kept. Indices with an older schema need `pagesight reindex`.
+
+Exit codes: 0 everything is up to date, 1 `--check` found differences, 2 usage or settings, 3 Elasticsearch or Kibana
+refuses or is unreachable.
 """
 
 
 def setup(
-    check: Annotated[bool, typer.Option("--check", help="Change nothing; say what differs.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only list differences; change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring a cluster, and Kibana, to what this version of Pagesight needs."""
+    """Create or update indices, roles and Kibana objects for this version of Pagesight."""
     settings = load()
     with closing(open_index(settings)) as index:
-        left_alone = index.roles_left_alone()
+        left_alone = index.security.roles_left_alone()
         changes = _differences(index, settings) if check else _install(index, settings)
     if as_json:
         print_json({"differences" if check else "changed": changes, "roles_left_alone": left_alone})
@@ -48,12 +49,12 @@ def setup(
 
 
 def _install(index: Index, settings: Settings) -> list[str]:
-    changes = [*index.install(), *index.install_roles()]
+    changes = [*index.install(), *index.security.install_roles()]
     return changes + list(install_kibana(settings, settings.kibana_space) if settings.kibana_url else ())
 
 
 def _differences(index: Index, settings: Settings) -> list[str]:
-    found = [*index.differences(), *index.role_differences()]
+    found = [*index.differences(), *index.security.role_differences()]
     return found + list(kibana_differences(settings, settings.kibana_space) if settings.kibana_url else ())
 
 
@@ -63,7 +64,7 @@ def _print(changes: list[str], left_alone: str | None, check: bool) -> None:
     if left_alone is not None:
         stdout().print(plain(f"Roles are left alone: {left_alone}.", "dim"))
     if not changes:
-        stdout().print(plain("Nothing differs." if check else "Nothing was changed: all is as it should be."))
+        stdout().print(plain("Nothing differs." if check else "Nothing was changed: everything is up to date."))
     elif check:
         stdout().print(plain(f"{len(changes)} things differ: `pagesight setup` changes them."))
     else:

@@ -1,4 +1,4 @@
-"""`pagesight show`: a document or a page, with everything that is known of it."""
+"""`pagesight show`: show everything known about a document or a page."""
 
 from __future__ import annotations
 
@@ -20,24 +20,22 @@ from pipeline.services import open_archive, open_index
 EXAMPLES = """
 **Examples**
 
-`pagesight show annual-report.pdf` · a document by a part of its name
+`pagesight show annual-report.pdf` · a document, by part of its name
 
-`pagesight show annual-report.pdf:3` · one page, with everything that is known of it
+`pagesight show annual-report.pdf:3` · one page, with all its fields
 
-`pagesight show 9f86d081 --json` · by the beginning of its id
+`pagesight show 9f86d081 --json` · by the start of its id
 
-Exit codes: 0, 2 no or more than one such document, 3 the cluster refuses or is away.
+Exit codes: 0 done, 2 no document matches, or several do, 3 the cluster refuses or is unreachable.
 """
 
 
 def show(
-    place: Annotated[
-        str, typer.Argument(metavar="DOCUMENT[:PAGE]", help="The beginning of an id, or a part of a name or path.")
-    ],
+    place: Annotated[str, typer.Argument(metavar="DOCUMENT[:PAGE]", help="Start of an id, or part of a name or path.")],
     collection: CollectionFilter = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is known of a document or a page, and where the page image lies."""
+    """Show everything known about a document or a page, and where its page image is stored."""
     settings = load()
     term, page = _split(place)
     archive = open_archive(settings)
@@ -49,7 +47,8 @@ def show(
         records = [_with_location(record, archive) for record in pages]
     if page is not None and not records:
         raise SettingsError(
-            f"the document has no page {page}", remedy="Page numbers begin with 1; see `pagesight show`."
+            f"the document has no page {page}",
+            remedy="Page numbers start at 1. `pagesight show DOCUMENT` lists the pages.",
         )
     if as_json:
         print_json({"document": document, "pages": records})
@@ -70,8 +69,8 @@ def _with_location(record: dict[str, Any], archive: Archive) -> dict[str, Any]:
     if image is None:
         return record
     locations = {
-        "location": archive.image_location(image["key"]),
-        "thumbnail_location": archive.image_location(image["thumbnail_key"]),
+        "location": archive.images.location(image["key"]),
+        "thumbnail_location": archive.images.location(image["thumbnail_key"]),
     }
     return record | {"image": image | locations}
 

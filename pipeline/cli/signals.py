@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command in two steps: first finish what is in flight, then stop at once."""
+"""Ctrl-C and SIGTERM stop a command in two steps: the first finishes pages in flight, the second stops at once."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pipeline.core.retry import CancelToken
 
 @contextmanager
 def interruptible(cancel: CancelToken) -> Iterator[list[int]]:
-    """Turn the first Ctrl-C or SIGTERM into a stop; a second one ends the process at once. Yields the signals got."""
-    got: list[int] = []
+    """Stop the run at the first Ctrl-C or SIGTERM, the process at the second. Yields the list of received signals."""
+    received: list[int] = []
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        if got:
+        if received:
             os._exit(ExitCode.INTERRUPTED)
-        got.append(number)
+        received.append(number)
         cancel.stop()
-        stderr().print(plain("Finishing the pages in flight; once more to stop at once."))
+        stderr().print(plain("Finishing the pages in flight; press Ctrl-C again to stop at once."))
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield got
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

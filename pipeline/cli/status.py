@@ -1,4 +1,4 @@
-"""`pagesight status`: what is done, what is waited for, what failed, and when it will be finished."""
+"""`pagesight status`: show the progress of a batch, or of the whole fleet."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from pipeline.services import open_archive
 EXAMPLES = """
 **Examples**
 
-`pagesight status` · the fleet, what it is at, what waits and why, documents and pages by status
+`pagesight status` · fleet, workers, open batches, and pages by status
 
-`pagesight status 20261124T065448-612691 --watch` · one batch, until it has ended
+`pagesight status 20261124T065448-612691 --watch` · follow one batch to its end
 
 `pagesight status --json | jq '.workers[].waiting'`
 
-Exit codes: 0, 1 a batch that was named or watched has ended, and something of it failed or was not done, 2 usage or
-settings, 3 the fleet is halted or a service is away, 4 the budget of a batch that was named or watched is used up,
-130 interrupted (the batch goes on).
+Exit codes: 0 done, 1 the named or watched batch has ended with failures or unfinished pages, 2 usage or settings, 3 the
+fleet is halted or a service is unreachable, 4 the budget of the named or watched batch is used up, 130 interrupted (the
+batch continues).
 """
 
 
 BatchId = Annotated[
     str | None,
-    typer.Argument(metavar="BATCH", help="A batch's id, as `enqueue` and `batches` print it.", show_default="all"),
+    typer.Argument(metavar="BATCH", help="Batch id, as printed by `enqueue` and `batches`.", show_default="all"),
 ]
-Watch = Annotated[bool, typer.Option("--watch", "-w", help="Show it anew until it has ended.")]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Refresh until the batch has ended.")]
 
 
 def status(
     batch: BatchId = None, collection: CollectionFilter = None, watch: Watch = False, as_json: Json = False
 ) -> None:
-    """Show how a batch stands, or the fleet, its batches and the index."""
+    """Show the progress of a batch, or of the fleet, its open batches and the index."""
     settings = load()
     archive = open_archive(settings)
-    onlooker = StatusCollector(settings, archive)
-    view = StatusView(archive, onlooker, batch, collection)
+    collector = StatusCollector(settings, archive)
+    view = StatusView(archive, collector, batch, collection)
     view.require()
     code = follow(view) if watch else ExitCode.OK
-    picture = view.look()
+    snapshot = view.look()
     if as_json:
-        print_json(picture.json())
+        print_json(snapshot.json())
     else:
-        stdout().print(Group(*picture.shown()))
-    for error in picture.away.errors:
+        stdout().print(Group(*snapshot.shown()))
+    for error in snapshot.away.errors:
         print_error(error)
-    raise typer.Exit(code or picture.code())
+    raise typer.Exit(code or snapshot.code())

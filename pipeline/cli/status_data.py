@@ -1,7 +1,7 @@
-"""How fleet, batches and index stand, as `status` shows it: values, gathered wherever somebody still answers.
+"""Collect the status of fleet, batches and index.
 
-The archive tells of batches and of the fleet's state, Redis of queues and workers, Elasticsearch of what can be found.
-People look here most when something is away, so each is asked by itself and what is away is named.
+The archive has batches and the state of the fleet, Redis has queues and workers, Elasticsearch has searchable pages.
+Status matters most when a service is down. Each service is therefore queried separately, and errors are collected.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ if TYPE_CHECKING:
     from workers.client import Fleet
     from workers.redis.heartbeats import WorkerInfo
 
-#: Batches that `status` shows besides those that have not ended.
+#: Ended batches that `status` shows.
 RECENT_BATCHES = 5
 RUNNING = FleetState(revision=0, state="running", since=datetime.fromtimestamp(0, UTC))
 
 
 @dataclass(frozen=True, slots=True)
 class BatchStatus:
-    """How a batch stands."""
+    """Progress of a batch."""
 
     batch: Batch
     progress: BatchProgress | None
-    """None for a run of another process that has not ended: only that process knows."""
+    """None for a running `pagesight index`: only its own process knows."""
     rate: float
-    """Pages a second."""
+    """Pages per second."""
     drawn: BudgetReservation | None = None
-    """What its workers have drawn of its budget; None where it has none, or nothing yet."""
+    """Budget reserved by its workers; None without a budget, or before the first reservation."""
 
     @property
     def eta_seconds(self) -> float | None:
-        """How long it will take yet, where that can be told."""
+        """Estimated seconds to the end; None if unknown."""
         left = None if self.progress is None or self.progress.ended else pages_left(self.progress)
         return left / self.rate if left is not None and self.rate > 0 else None
 
     @property
     def ended(self) -> bool:
-        """Whether it has, or goes no further before its budget is raised."""
+        """Whether it has ended, or stopped until its budget is raised."""
         return self.batch.state not in UNENDED or is_out_of_budget(self.batch)
 
     def json(self) -> dict[str, Any]:
-        """Return what `--json` prints of it."""
+        """Return the JSON object."""
         eta = self.eta_seconds
         shown = batch_json(self.batch) | {
             "rate": round(self.rate, 3),
@@ -71,15 +71,15 @@ class BatchStatus:
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """What Redis tells."""
+    """State of the queues and workers, from Redis."""
 
     depths: dict[str, int]
     in_hand: int
-    """Messages that workers have taken and not acknowledged."""
+    """Messages that workers have received and not acknowledged."""
     workers: list[WorkerInfo]
 
     def waits(self) -> list[Waiting]:
-        """Return what workers wait for, the longest wait of each service."""
+        """Return the longest wait of the workers for each service, oldest first."""
         longest: dict[str, Waiting] = {}
         for worker in self.workers:
             wait = worker.waiting
@@ -90,7 +90,7 @@ class Queues:
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """What Elasticsearch tells."""
+    """Totals in the index, from Elasticsearch."""
 
     health: str
     documents: dict[str, int]
@@ -99,12 +99,12 @@ class Indexed:
 
 @dataclass(slots=True)
 class Unreachable:
-    """Who did not answer, and why."""
+    """Services that did not answer, with their errors."""
 
     errors: list[PagesightError] = field(default_factory=list)
 
     def json(self) -> list[dict[str, str]]:
-        """Return what `--json` prints of it."""
+        """Return the JSON object."""
         return [
             {"service": getattr(error, "service", ""), "cause": str(error), "remedy": error.remedy}
             for error in self.errors
@@ -112,7 +112,7 @@ class Unreachable:
 
 
 class StatusCollector:
-    """Looks again and again at batches and queues; each record is read once, each connection made once."""
+    """Collects the status of batches and queues. Records are read once, connections are opened once."""
 
     def __init__(self, settings: Settings, archive: Archive) -> None:
         self._settings = settings
@@ -122,12 +122,12 @@ class StatusCollector:
         self._fleet: Fleet | None = None
 
     def fleet(self) -> FleetState:
-        """Return whether the workers may work."""
-        return self._archive.fleet() or RUNNING
+        """Return the state of the fleet."""
+        return self._archive.fleet.newest() or RUNNING
 
     def open_batches(self, collection: str | None = None) -> list[str]:
-        """Return the ids of the queued batches that have not ended, oldest first."""
-        found = (self._archive.batch(name) for name in self._archive.open_batches())
+        """Return the ids of queued batches that have not ended, oldest first."""
+        found = (self._archive.batches[name].newest() for name in self._archive.open_batches())
         return [
             batch.id
             for batch in found
@@ -135,8 +135,8 @@ class StatusCollector:
         ]
 
     def batch(self, batch_id: str) -> BatchStatus | None:
-        """Return how a batch stands; None where there is none."""
-        batch = self._archive.batch(batch_id)
+        """Return the status of a batch; None if it does not exist."""
+        batch = self._archive.batches[batch_id].newest()
         if batch is None:
             return None
         if batch.lane is None and batch.state in UNENDED:
@@ -146,19 +146,21 @@ class StatusCollector:
                 batch, _ended_progress(batch), _average(batch, sum(batch.pages.values()), batch.ended_at)
             )
         progress = self._books.setdefault(batch_id, BatchLedger(self._archive, batch)).progress()
-        return BatchStatus(batch, progress, self._rate(batch, progress.pages_done), self._archive.drawn(batch.id))
+        return BatchStatus(
+            batch, progress, self._rate(batch, progress.pages_done), self._archive.reservations[batch.id].newest()
+        )
 
     def queues(self, away: Unreachable) -> Queues | None:
-        """Return what Redis tells; None where it does not, or where nobody has ever needed one."""
+        """Return the state of the queues; None if Redis does not answer, an error only if the queue is in use."""
         try:
             return self._look()
         except (ServiceRefused, ServiceUnavailable) as error:
-            if self._settings.redis_url or self._archive.open_batches() or self._archive.fleet() is not None:
+            if self._settings.redis_url or self._archive.open_batches() or self._archive.fleet.newest() is not None:
                 away.errors.append(error)
             return None
 
     def indexed(self, collection: str | None, away: Unreachable) -> Indexed | None:
-        """Return what Elasticsearch tells; None where it does not."""
+        """Return the totals in the index; None if Elasticsearch does not answer."""
         try:
             with closing(open_index(self._settings)) as index:
                 health = index.health()
@@ -176,11 +178,11 @@ class StatusCollector:
     def _look(self) -> Queues:
         if self._fleet is None:
             self._fleet = open_fleet(self._settings, self._archive, CancelToken())
-        lanes = self._fleet.lanes
-        return Queues(lanes.depths(), lanes.unacked(), self._fleet.workers())
+        queues = self._fleet.queues
+        return Queues(queues.depths(), queues.unacked(), self._fleet.workers())
 
     def _rate(self, batch: Batch, pages: int) -> float:
-        """Return the rate of late; at the first look that since the batch began."""
+        """Return the recent rate; the first time, the average since the batch began."""
         if batch.state not in UNENDED:
             return _average(batch, pages, batch.ended_at)
         if batch.id not in self._rates:
@@ -192,16 +194,16 @@ class StatusCollector:
 
 def recent_batches(archive: Archive, collection: str | None = None) -> Iterator[Batch]:
     """Yield the batches of the archive, newest first."""
-    for name in reversed(archive.batches()):
-        batch = archive.batch(name)
+    for name in reversed(archive.batches.names()):
+        batch = archive.batches[name].newest()
         if batch is not None and collection in (None, batch.collection):
             yield batch
 
 
 def pages_left(progress: BatchProgress) -> float | None:
-    """Return how many pages are still to be done; None where nobody can know.
+    """Return the number of pages left; None if unknown.
 
-    Of files that nobody has opened yet it is assumed that they have as many pages as those before them.
+    Unopened files are assumed to have the average number of pages of finished files.
     """
     if not progress.walked:
         return None
@@ -215,7 +217,7 @@ def pages_left(progress: BatchProgress) -> float | None:
 
 
 def outcome(batch: Batch) -> ExitCode:
-    """Return the exit code of who waited for a batch that has ended, or whose budget is used up."""
+    """Return the exit code for a batch that has ended, or whose budget is used up."""
     if is_out_of_budget(batch):
         return ExitCode.EXHAUSTED
     failed = batch.pages.get(PageStatus.FAILED, 0) or batch.documents.get(DocumentStatus.FAILED, 0)
@@ -223,7 +225,7 @@ def outcome(batch: Batch) -> ExitCode:
 
 
 def queues_json(queues: Queues | None) -> dict[str, Any]:
-    """Return what `--json` prints of queues and workers."""
+    """Return the JSON object of queues and workers."""
     if queues is None:
         return {"lanes": None, "in_hand": None, "workers": None}
     return {
@@ -268,6 +270,6 @@ def _ended_progress(batch: Batch) -> BatchProgress:
 
 
 def _average(batch: Batch, pages: int, until: datetime | None) -> float:
-    """Return the pages a second since a batch began, until a time; 0 where nobody knows when it ended."""
+    """Return the average pages per second from the start of a batch to a time; 0 without that time."""
     seconds = (until - batch.started_at).total_seconds() if until else 0.0
     return pages / seconds if seconds > 0 else 0.0

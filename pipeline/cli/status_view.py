@@ -1,4 +1,4 @@
-"""What `status` shows: one snapshot as tables, as a line or as JSON, once or until everything has ended."""
+"""Views of the status: a snapshot as tables, as one line or as JSON, shown once or refreshed until batches end."""
 
 from __future__ import annotations
 
@@ -48,30 +48,30 @@ if TYPE_CHECKING:
     from workers.redis.heartbeats import WorkerInfo
 
 
-#: How often `--watch` looks, and the most of its time that it looks: batches of a million files take longer to read.
+#: Seconds between refreshes, and the maximum share of time spent on reading: a batch of a million files takes longer.
 WATCH_SECONDS = 1.0
 
 WATCH_SHARE = 0.2
 
-#: How often `--watch` asks Elasticsearch for its totals.
+#: Seconds between queries for the totals in Elasticsearch.
 INDEXED_SECONDS = 10.0
 
-#: Characters of a service's own words in a table.
+#: Maximum length of the cause in a table, in characters.
 CAUSE_CHARACTERS = 160
 
 
-def follow_batch(archive: Archive, onlooker: StatusCollector, batch_id: str) -> ExitCode:
-    """Show how a batch stands until it has ended, and return the exit code of its outcome."""
-    view = StatusView(archive, onlooker, batch_id, None)
+def follow_batch(archive: Archive, collector: StatusCollector, batch_id: str) -> ExitCode:
+    """Show the progress of a batch until it has ended; return the exit code of its outcome."""
+    view = StatusView(archive, collector, batch_id, None)
     return follow(view) or view.look().code()
 
 
 @dataclass(frozen=True, slots=True)
 class StatusSnapshot:
-    """Everything that `status` shows, at one moment."""
+    """Everything that `status` shows, at one point in time."""
 
     batch: BatchStatus | None
-    """The one that was asked for."""
+    """The named batch."""
     open: list[BatchStatus]
     recent: list[Batch]
     fleet: FleetState
@@ -81,12 +81,12 @@ class StatusSnapshot:
     archive_url: str
 
     @property
-    def standings(self) -> list[BatchStatus]:
-        """The batches that are looked at."""
+    def statuses(self) -> list[BatchStatus]:
+        """The named batch, or all open batches."""
         return [self.batch] if self.batch else self.open
 
     def code(self) -> ExitCode:
-        """Return the exit code of who saw this."""
+        """Return the exit code of `status` for this snapshot."""
         if self.batch is not None and self.batch.ended:
             return outcome(self.batch.batch)
         if self.fleet.state == "halted" or self.away.errors:
@@ -94,7 +94,7 @@ class StatusSnapshot:
         return ExitCode.OK
 
     def json(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return the JSON object."""
         shared = {"fleet": fleet_json(self.fleet), **queues_json(self.queues), "away": self.away.json()}
         if self.batch is not None:
             return self.batch.json() | shared
@@ -105,18 +105,18 @@ class StatusSnapshot:
             **shared,
             "documents": indexed.documents if indexed else None,
             "pages": indexed.pages if indexed else None,
-            "open": [standing.json() for standing in self.open],
+            "open": [status.json() for status in self.open],
             "batches": [batch_json(batch) for batch in self.recent],
         }
 
     def shown(self) -> Iterator[RenderableType]:
-        """Yield tables for people."""
+        """Yield tables for a terminal."""
         if self.batch is not None:
             yield rows(table("batch " + self.batch.batch.id, ""), [*_batch_facts(self.batch), *self._fleet_facts()])
             return
         indexed = self.indexed
         facts: list[tuple[object, object]] = [
-            ("elasticsearch", indexed.health if indexed else Text("away", "bold red")),
+            ("elasticsearch", indexed.health if indexed else Text("unreachable", "bold red")),
             ("archive", self.archive_url),
             *self._fleet_facts(),
         ]
@@ -126,9 +126,9 @@ class StatusSnapshot:
         if self.queues and self.queues.workers:
             yield Text()
             yield rows(table("worker", "state", "slots busy", "waits for"), map(_worker_row, self.queues.workers))
-        for standing in self.open:
+        for status in self.open:
             yield Text()
-            yield rows(table("batch " + standing.batch.id, ""), _batch_facts(standing))
+            yield rows(table("batch " + status.batch.id, ""), _batch_facts(status))
         if self.recent:
             yield Text()
             columns = ("last batches", "collection", "state", "documents", "pages")
@@ -143,18 +143,18 @@ class StatusSnapshot:
         workers = self.queues.workers
         busy, slots = sum(worker.busy for worker in workers), sum(worker.slots for worker in workers)
         alive = f"{len(workers)} alive, {busy} of {slots} slots busy"
-        yield "workers", alive if workers else Text("none alive: start some with `pagesight worker`", "yellow")
-        yield "queued", f"{counted(self.queues.depths)}; {self.queues.in_hand} in hand"
+        yield "workers", alive if workers else Text("none running: start one with `pagesight worker`", "yellow")
+        yield "queued", f"{counted(self.queues.depths)}; {self.queues.in_hand} in progress"
         for wait in self.queues.waits():
             since = timedelta(seconds=seconds_since(wait.since))
             yield "waiting", one_line(f"{since} for {wait.service}: {wait.cause}", CAUSE_CHARACTERS)
 
     def line(self) -> str:
-        """Return the same on one line, for a log."""
-        parts = [_line(standing) for standing in self.standings]
+        """Return the snapshot as one line, for a log."""
+        parts = [_line(status) for status in self.statuses]
         if self.fleet.state != "running":
             parts.append(f"the fleet is {self.fleet.state}")
-        parts += [f"{getattr(error, 'service', 'a service')} is away" for error in self.away.errors]
+        parts += [f"{getattr(error, 'service', 'a service')} is unreachable" for error in self.away.errors]
         for wait in self.queues.waits() if self.queues else ():
             parts.append(
                 f"waiting {timedelta(seconds=seconds_since(wait.since))} for {wait.service}: {wait.cause[:80]}"
@@ -163,59 +163,59 @@ class StatusSnapshot:
 
 
 class StatusView:
-    """What one run of the command looks at, again and again."""
+    """Collects snapshots of a batch, or of the fleet."""
 
     def __init__(
-        self, archive: Archive, onlooker: StatusCollector, batch_id: str | None, collection: str | None
+        self, archive: Archive, collector: StatusCollector, batch_id: str | None, collection: str | None
     ) -> None:
         self._archive = archive
-        self._onlooker = onlooker
+        self._collector = collector
         self._batch_id = batch_id
         self._collection = collection
         self._indexed: Indexed | None = None
         self._indexed_away = Unreachable()
         self._next_indexed = 0.0
-        self.watched: list[str] = [batch_id] if batch_id else onlooker.open_batches(collection)
+        self.watched: list[str] = [batch_id] if batch_id else collector.open_batches(collection)
 
     def require(self) -> None:
-        """Make sure that there is what was asked for.
+        """Check that the named batch exists.
 
         Raises:
-            SettingsError: there is not.
+            SettingsError: it does not.
         """
-        if self._batch_id is not None and self._archive.batch(self._batch_id) is None:
-            raise SettingsError(f"there is no batch {self._batch_id!r}", remedy="`pagesight batches` lists them.")
+        if self._batch_id is not None and self._archive.batches[self._batch_id].newest() is None:
+            raise SettingsError(f"batch {self._batch_id!r} does not exist", remedy="`pagesight batches` lists them.")
 
     def look(self) -> StatusSnapshot:
-        """Look once."""
+        """Return a new snapshot."""
         away = Unreachable()
-        named = self._onlooker.batch(self._batch_id) if self._batch_id else None
-        ids = [] if named else self._onlooker.open_batches(self._collection)
-        standings = [standing for name in ids if (standing := self._onlooker.batch(name)) is not None]
+        named = self._collector.batch(self._batch_id) if self._batch_id else None
+        ids = [] if named else self._collector.open_batches(self._collection)
+        statuses = [status for name in ids if (status := self._collector.batch(name)) is not None]
         indexed = None if named else self._look_at_index(away)
         return StatusSnapshot(
             batch=named,
-            open=standings,
+            open=statuses,
             recent=[] if named else self._recent(),
-            fleet=self._onlooker.fleet(),
-            queues=self._onlooker.queues(away),
+            fleet=self._collector.fleet(),
+            queues=self._collector.queues(away),
             indexed=indexed,
             away=away,
             archive_url=self._archive.url,
         )
 
     def outcomes(self) -> list[ExitCode]:
-        """Return how the batches ended that are watched; empty while one of them has not."""
-        standings = [self._onlooker.batch(name) for name in self.watched]
-        ended = [standing.batch for standing in standings if standing is not None and standing.ended]
+        """Return the outcomes of the watched batches; empty until all have ended."""
+        statuses = [self._collector.batch(name) for name in self.watched]
+        ended = [status.batch for status in statuses if status is not None and status.ended]
         return [outcome(batch) for batch in ended] if len(ended) == len(self.watched) else []
 
-    def tell_remedies(self) -> None:
-        """Tell what has those batches go on that are watched and whose budget is used up."""
+    def print_remedies(self) -> None:
+        """Print a remedy for each watched batch whose budget is used up."""
         for name in self.watched:
-            standing = self._onlooker.batch(name)
-            if standing is not None and is_out_of_budget(standing.batch):
-                stderr().print(plain(f"Batch {name} rests since {standing.batch.cause}. {remedy(standing.batch)}"))
+            status = self._collector.batch(name)
+            if status is not None and is_out_of_budget(status.batch):
+                stderr().print(plain(f"Batch {name} stopped: {status.batch.cause}. {remedy(status.batch)}"))
 
     def _recent(self) -> list[Batch]:
         found = recent_batches(self._archive, self._collection)
@@ -224,29 +224,29 @@ class StatusView:
     def _look_at_index(self, away: Unreachable) -> Indexed | None:
         if time.monotonic() >= self._next_indexed:
             self._indexed_away = Unreachable()
-            self._indexed = self._onlooker.indexed(self._collection, self._indexed_away)
+            self._indexed = self._collector.indexed(self._collection, self._indexed_away)
             self._next_indexed = time.monotonic() + INDEXED_SECONDS
         away.errors += self._indexed_away.errors
         return self._indexed
 
 
 def follow(view: StatusView) -> ExitCode:
-    """Show what a view shows until everything in it has ended, the fleet halts, or a person has seen enough."""
+    """Refresh a view until its batches have ended, the fleet halts, or Ctrl-C."""
     try:
         with _Screen(stderr(), view.look) as screen:
             while True:
                 began = time.monotonic()
-                picture = screen.draw()
+                snapshot = screen.draw()
                 outcomes = view.outcomes()
                 if outcomes or not view.watched:
-                    view.tell_remedies()
+                    view.print_remedies()
                     return max(outcomes, default=ExitCode.OK)
-                if picture.fleet.state == "halted":
+                if snapshot.fleet.state == "halted":
                     break
                 time.sleep(max(WATCH_SECONDS, (time.monotonic() - began) / WATCH_SHARE))
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    fleet = picture.fleet
+    fleet = snapshot.fleet
     print_error(
         ServiceRefused(fleet.service or "fleet", f"the fleet is halted: {fleet.cause}", remedy=fleet.remedy or "")
     )
@@ -254,7 +254,7 @@ def follow(view: StatusView) -> ExitCode:
 
 
 class _Screen:
-    """Draws pictures on a terminal, one over the other; elsewhere a line now and then."""
+    """Draws snapshots over one another on a terminal; elsewhere prints a line every few seconds."""
 
     def __init__(self, console: Console, look: Callable[[], StatusSnapshot]) -> None:
         self._console = console
@@ -272,38 +272,38 @@ class _Screen:
             self._live.stop()
 
     def draw(self) -> StatusSnapshot:
-        """Look, and show it."""
-        picture = self._look()
+        """Take a snapshot and show it."""
+        snapshot = self._look()
         if self._console.is_terminal:
-            self._live.update(Group(*picture.shown()), refresh=True)
+            self._live.update(Group(*snapshot.shown()), refresh=True)
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_SECONDS
-            self._console.print(plain(picture.line()))
-        return picture
+            self._console.print(plain(snapshot.line()))
+        return snapshot
 
 
-def _batch_facts(standing: BatchStatus) -> Iterator[tuple[object, object]]:
-    batch, progress = standing.batch, standing.progress
+def _batch_facts(status: BatchStatus) -> Iterator[tuple[object, object]]:
+    batch, progress = status.batch, status.progress
     lane = f", lane {batch.lane}" if batch.lane else ", in one process"
     yield "state", f"{batch.state}{lane}, collection {batch.collection}"
     if batch.cause is not None:
         yield "cause", one_line(batch.cause, CAUSE_CHARACTERS)
     if is_out_of_budget(batch):
         yield "remedy", remedy(batch)
-    if standing.drawn is not None:
-        yield "drawn", _drawn_words(batch.budget, standing.drawn)
+    if status.drawn is not None:
+        yield "drawn", _drawn_words(batch.budget, status.drawn)
     if progress is None:
         return
-    more = "" if progress.walked else " so far, the walk goes on"
+    more = "" if progress.walked else " so far, still listing folders"
     yield "files", f"{progress.sources_done} of {progress.sources_found} ended{more}"
     yield "documents", counted(progress.documents)
     yield "pages", counted(progress.pages)
     if progress.pages_under_way:
         files = progress.sources_under_way
         yield "under way", f"{progress.pages_read} of {progress.pages_under_way} pages of {files} larger documents"
-    yield "rate", f"{standing.rate:.1f} pages/s"
-    if not standing.ended:
-        yield "left", _left(standing, progress.walked)
+    yield "rate", f"{status.rate:.1f} pages/s"
+    if not status.ended:
+        yield "left", _left(status, progress.walked)
 
 
 def _drawn_words(budget: Allowance, drawn: BudgetReservation) -> str:
@@ -311,15 +311,15 @@ def _drawn_words(budget: Allowance, drawn: BudgetReservation) -> str:
     return ", ".join(f"{number:,} of {bound:,} {kind}" for kind, number, bound in kinds if bound is not None)
 
 
-def _left(standing: BatchStatus, walked: bool) -> str:
-    eta = standing.eta_seconds
+def _left(status: BatchStatus, walked: bool) -> str:
+    eta = status.eta_seconds
     if eta is not None:
         return f"about {timedelta(seconds=round(eta))}"
-    return "not known yet" if walked else "not known before the walk is complete"
+    return "not known yet" if walked else "not known until all folders are listed"
 
 
-def _line(standing: BatchStatus) -> str:
-    batch, progress = standing.batch, standing.progress
+def _line(status: BatchStatus) -> str:
+    batch, progress = status.batch, status.progress
     parts = [f"batch {batch.id} {batch.state}" + (f": {batch.cause}" if batch.cause else "")]
     if progress is not None:
         more = "" if progress.walked else "+"
@@ -327,9 +327,9 @@ def _line(standing: BatchStatus) -> str:
         parts.append(f"{progress.pages_done} pages")
         failed = progress.pages.get(PageStatus.FAILED, 0), progress.documents.get(DocumentStatus.FAILED, 0)
         parts.append(f"{failed[0]} failed" + (f", {failed[1]} files failed" if failed[1] else ""))
-        parts.append(f"{standing.rate:.1f}/s")
-    if standing.eta_seconds is not None:
-        parts.append(f"ETA {timedelta(seconds=round(standing.eta_seconds))}")
+        parts.append(f"{status.rate:.1f}/s")
+    if status.eta_seconds is not None:
+        parts.append(f"ETA {timedelta(seconds=round(status.eta_seconds))}")
     return "  ".join(parts)
 
 
@@ -349,7 +349,7 @@ def _worker_row(worker: WorkerInfo) -> tuple[object, ...]:
         if wait
         else ""
     )
-    state = Text("its clock is wrong", "bold red") if worker.state == "clock" else worker.state
+    state = Text("wrong clock", "bold red") if worker.state == "clock" else worker.state
     return f"{worker.host}:{worker.pid}", state, f"{worker.busy} of {worker.slots}", waits
 
 

@@ -1,4 +1,4 @@
-"""`pagesight sync`: a folder against what is known of it."""
+"""`pagesight sync`: compare a folder with its collection, and enqueue the differences."""
 
 from __future__ import annotations
 
@@ -37,30 +37,33 @@ if TYPE_CHECKING:
 EXAMPLES = """
 **Examples**
 
-`pagesight sync scans/ --dry-run` · what is new, changed, moved or gone
+`pagesight sync scans/ --dry-run` · list new, changed, moved and vanished files
 
-`pagesight sync scans/` · enqueues what is new, changed or moved; what is gone is listed and stays
+`pagesight sync scans/` · enqueue new, changed and moved files; list vanished ones and keep them
 
-`pagesight sync scans/ --delete` · the records of what is gone go as well
+`pagesight sync scans/ --delete` · also delete the records of vanished files
 
 `pagesight sync s3://bucket/scans/ --collection works`
 
-Exit codes: 0 done, 2 usage, an empty folder, or too much to delete without --force, 3 a service refuses or is away.
+Exit codes: 0 done, 2 usage, an empty folder, or too many deletions without --force, 3 a service refuses or is
+unreachable.
 """
-#: Lines of each kind that are shown; `--json` has them all.
+#: Lines shown of each kind; `--json` lists all.
 SHOWN = 50
 
 
 def sync(
-    folder: Annotated[str, typer.Argument(help="A folder, or the URL of one in a bucket.")],
+    folder: Annotated[str, typer.Argument(help="Folder, or URL of a folder in a bucket.")],
     collection: CollectionName = DEFAULT_COLLECTION,
     profile: ProfileName = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete what vanished.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Even if the folder is empty, or much is to go.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete records of vanished files.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the differences.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Continue even if the folder is empty, or many files vanished.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare a folder with what is known of it, and enqueue the difference."""
+    """Compare a folder with its collection, and enqueue the differences."""
     settings = load()
     name = collection_name(collection)
     named = load_profile(profile, settings.profiles_folder) if profile else None
@@ -85,7 +88,7 @@ def sync(
 
 def _compare(settings: Settings, archive: Archive, collection: str, url: str, cancel: CancelToken) -> FolderComparison:
     found = walk([url], own_folders(settings), cancel)
-    columns = (TextColumn("{task.completed} files looked at"), TimeElapsedColumn())
+    columns = (TextColumn("{task.completed} files compared"), TimeElapsedColumn())
     with (
         open_looker(settings, cancel) as files,
         Progress(*columns, console=stderr(), disable=not stderr().is_terminal, transient=True) as progress,
@@ -104,7 +107,7 @@ def _carry_out(
     cancel: CancelToken,
     delete: bool,
 ) -> tuple[TakenAway, Batch | None]:
-    """Take away first: a batch knows of the deletions before it, and brings back what it finds at another place."""
+    """Delete first, then enqueue: the batch then restores a document that it finds at another path."""
     fleet = _fleet(comparison, settings, archive, cancel)
     taken = TakenAway(0, 0, 0)
     if comparison.moved or (delete and comparison.vanished):
@@ -126,16 +129,16 @@ def _carry_out(
 
 
 def _fleet(comparison: FolderComparison, settings: Settings, archive: Archive, cancel: CancelToken) -> Fleet | None:
-    """Return the fleet where there is something for it; that it can be reached is seen before anything is changed."""
+    """Return the fleet if there is something to enqueue. An unreachable Redis fails here, before changes."""
     if not (comparison.new or comparison.changed or comparison.moved):
         return None
     fleet = open_fleet(settings, archive, cancel)
-    fleet.lanes.epoch()
+    fleet.queues.epoch()
     return fleet
 
 
 def _lines(comparison: FolderComparison) -> Iterator[tuple[str, Sequence[tuple[str, str]]]]:
-    """Yield each kind of difference with its places: where it is, and where it was."""
+    """Yield each kind of difference with its paths: current path, former path."""
     yield "new", [(display_path(found.url), "") for found in comparison.new]
     yield "changed", [(display_path(found.url), "") for found in comparison.changed]
     yield "moved", [(display_path(move.url), move.source.path) for move in comparison.moved]
@@ -160,7 +163,7 @@ def _print_outcome(comparison: FolderComparison, taken: TakenAway, batch: Batch 
     if delete:
         stdout().print(plain(f"{taken.documents} documents deleted, with {taken.pages} pages."))
     elif comparison.vanished:
-        stderr().print("What vanished stays findable; with --delete it goes.")
+        stderr().print("Vanished files stay searchable; --delete removes them.")
 
 
 def _as_json(comparison: FolderComparison, taken: TakenAway, batch: Batch | None) -> dict[str, Any]:

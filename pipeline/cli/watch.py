@@ -1,4 +1,4 @@
-"""`pagesight watch`: what arrives in a folder is enqueued."""
+"""`pagesight watch`: enqueue files as they arrive in a folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from pipeline.maintenance.folder_watch import Arrivals, Heard, watch_folder
 from pipeline.services import open_archive, own_folders
-from pipeline.sources import display_path, is_local, place_url, source_path
+from pipeline.sources import argument_url, display_path, is_local, source_path
 from pipeline.vision.profile import load_profile
 
 if TYPE_CHECKING:
@@ -35,38 +35,39 @@ if TYPE_CHECKING:
 EXAMPLES = """
 **Examples**
 
-`pagesight watch inbox/` · enqueues what is there, then what arrives, once it has stopped growing
+`pagesight watch inbox/` · enqueue existing files, then new ones once they stop growing
 
-`pagesight watch /mnt/share/scans --poll` · on a network file system, which does not tell of what other machines do
+`pagesight watch /mnt/share/scans --poll` · for network file systems, which do not report changes by other machines
 
-`pagesight watch inbox/ --settle 60 --lane urgent` · for slow uploads that are wanted soon
+`pagesight watch inbox/ --settle 60 --lane urgent` · for slow uploads that are urgent
 
-Ctrl-C and SIGTERM end it. What it missed while it was off is found by the walk that it begins with.
-Exit codes: 0 ended by a signal, 2 usage or settings, 3 the folder is gone, or the archive or Redis refuses.
+Ctrl-C and SIGTERM stop it. At the next start it lists the folder, and so finds files that it missed.
+
+Exit codes: 0 stopped by a signal, 2 usage or settings, 3 the folder is gone, or the archive or Redis refuses.
 """
-#: Between two attempts while Redis is away.
+#: Time between two attempts while Redis is unreachable.
 RETRY_SECONDS = 2.0
 
 
 def watch(
-    folder: Annotated[str, typer.Argument(help="A folder of this machine.")],
+    folder: Annotated[str, typer.Argument(help="Folder on this machine.")],
     collection: CollectionName = DEFAULT_COLLECTION,
     language: LanguageTag = None,
     profile: ProfileName = None,
-    lane: Annotated[Lane, typer.Option("--lane", help="Which queue the files go into.")] = Lane.NORMAL,
-    settle: Annotated[float, typer.Option("--settle", min=0.1, help="Seconds that a file must stay as it is.")] = 5.0,
-    poll: Annotated[bool, typer.Option("--poll", help="Look at intervals: for network file systems.")] = False,
+    lane: Annotated[Lane, typer.Option("--lane", help="Priority in the queue.")] = Lane.NORMAL,
+    settle: Annotated[float, typer.Option("--settle", min=0.1, help="Seconds that a file must stay unchanged.")] = 5.0,
+    poll: Annotated[bool, typer.Option("--poll", help="Check at intervals: for network file systems.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Enqueue what arrives in a folder, until told to stop."""
+    """Enqueue files as they arrive in a folder, until stopped."""
     from workers.client import EnqueueRequest
 
     settings = load()
-    url = place_url(folder)
+    url = argument_url(folder)
     if not is_local(url) or not source_path(url).is_dir():
         raise SettingsError(
-            f"{display_path(url)} is no folder of this machine",
-            remedy="Watch a folder; run `pagesight sync` now and then for a bucket.",
+            f"{display_path(url)} is not a folder on this machine",
+            remedy="Watch a local folder. For a bucket, run `pagesight sync` regularly.",
         )
     order = EnqueueRequest(
         collection=collection_name(collection),
@@ -81,7 +82,7 @@ def watch(
     fleet = open_fleet(settings, open_archive(settings, cancel), cancel)
     install_indices(settings, order.profile)
     watching = _Watching(url, arrivals, fleet, order, settle, quiet=as_json)
-    with _until_told(cancel) as ended:
+    with _until_stopped(cancel) as ended:
         try:
             for heard in watch_folder(path, arrivals, ended, poll=poll):
                 watching.step(heard)
@@ -96,7 +97,7 @@ def watch(
 
 @dataclass(slots=True)
 class _Watching:
-    """What has been enqueued, and what is still to be: nothing is forgotten while Redis is away."""
+    """Counts enqueued files, and keeps the pending ones while Redis is unreachable."""
 
     url: str
     arrivals: Arrivals
@@ -106,7 +107,7 @@ class _Watching:
     quiet: bool
     batches: int = 0
     files: int = 0
-    """Files that arrived and were enqueued; those that a walk finds are not among them."""
+    """Files that arrived and were enqueued. Files found by listing the folder are not counted."""
     gone: int = 0
     _walk_at: float | None = None
     _try_at: float = 0.0
@@ -117,13 +118,13 @@ class _Watching:
         self._shown = [display_path(self.url)]
 
     def step(self, heard: Heard) -> None:
-        """Enqueue what is due, if Redis is there."""
+        """Enqueue due files, if Redis is reachable."""
         now = time.monotonic()
         if heard.gone:
             self.gone += heard.gone
-            self._say(f"{heard.gone} files or folders are gone; `pagesight sync` says which.")
+            self._say(f"{heard.gone} files or folders are gone; `pagesight sync` lists them.")
         if heard.walk:
-            # Where it is not the first one, something is going on that could not be told of, and may not be at rest.
+            # After the first time, a walk means that changes were lost. Wait, since files may still be growing.
             self._walk_at = now + (self.settle_seconds if self.batches else 0)
         if now < self._try_at:
             return
@@ -136,16 +137,18 @@ class _Watching:
             self._say(f"  {len(entries)} files arrived")
 
     def print_summary(self) -> None:
-        """Print what it came to."""
+        """Print the totals."""
         left = len(self.arrivals)
-        rest = f" {left} were not at rest, or not taken yet: the next walk finds them." if left else ""
-        stdout().print(plain(f"{self.files} files arrived, in {self.batches} batches with the walk.{rest}"))
+        rest = f" {left} were still growing or not enqueued yet: the next start finds them." if left else ""
+        stdout().print(
+            plain(f"{self.files} files arrived, in {self.batches} batches, including the first listing.{rest}")
+        )
 
     def _begin_walk(self) -> Batch:
         return self.fleet.enqueue(self.order, [self.url], self._shown)
 
     def _enqueue(self, begin: Callable[[], Batch]) -> bool:
-        """Begin a batch; return False where Redis is away, and say so once."""
+        """Begin a batch. If Redis is unreachable, print that once and return False."""
         try:
             batch = begin()
         except ServiceUnavailable as error:
@@ -165,8 +168,8 @@ class _Watching:
 
 
 @contextmanager
-def _until_told(cancel: CancelToken) -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into an end; a second one ends the process at once."""
+def _until_stopped(cancel: CancelToken) -> Iterator[threading.Event]:
+    """Set the event at the first Ctrl-C or SIGTERM; the second stops the process at once."""
     ended = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:

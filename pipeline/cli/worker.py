@@ -1,9 +1,8 @@
-"""`pagesight worker`: a Celery worker as an operator runs it."""
+"""`pagesight worker`: run a Celery worker."""
 
 from __future__ import annotations
 
 import os
-import sys
 from typing import Annotated
 
 import typer
@@ -13,14 +12,13 @@ from pipeline.core.settings import PREFIX, load
 EXAMPLES = """
 **Examples**
 
-`pagesight worker` · works what is queued; as many workers on as many machines as you like
+`pagesight worker` · process queued messages; run any number of workers on any number of machines
 
-`pagesight worker --in-flight 16` · prepares pages for 16 calls at once; what the fleet may have in flight is a setting
+`pagesight worker --in-flight 16` · prepare pages for 16 calls at once; a setting limits the calls of the whole fleet
 
-`celery -A workers.app worker` does the same.
+SIGTERM and Ctrl-C finish the calls in flight, return everything else to the queue, and stop the worker.
 
-SIGTERM and Ctrl-C let the calls in flight end, hand everything else back to the queue, and end the worker.
-Exit codes: 0 ended by a signal, 2 settings, 3 a service refuses or the clock is wrong.
+Exit codes: 0 stopped by a signal, 2 settings, 3 a service refuses, or the clock is wrong.
 """
 
 
@@ -28,21 +26,21 @@ def worker(
     concurrency: Annotated[
         int | None,
         typer.Option(
-            "--concurrency", min=1, max=1024, help="Messages worked at once.", show_default="what its calls need"
+            "--concurrency", min=1, max=1024, help="Messages processed at once.", show_default="enough for its calls"
         ),
     ] = None,
     in_flight: Annotated[
         int | None,
         typer.Option(
-            "--in-flight", min=1, max=1024, help="Calls to prepare pages for.", show_default="what the fleet may have"
+            "--in-flight", min=1, max=1024, help="Calls to prepare pages for.", show_default="the limit of the fleet"
         ),
     ] = None,
 ) -> None:
-    """Work what is queued, until told to stop."""
-    load()  # a wrong setting is told before Celery begins
+    """Process queued messages until stopped."""
+    load()  # report a wrong setting before Celery starts
     for name, value in (("WORKER_CONCURRENCY", concurrency), ("WORKER_IN_FLIGHT", in_flight)):
         if value is not None:
             os.environ[PREFIX + name] = str(value)
-    sys.stdout.flush()
-    arguments = ["-m", "celery", "--app", "workers.app", "--quiet", "worker", "--loglevel", "INFO"]
-    os.execv(sys.executable, [sys.executable, *arguments])
+    from workers.command import run_celery  # reads the settings, so it is imported after they are complete
+
+    run_celery("worker")

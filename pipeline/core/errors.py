@@ -2,13 +2,13 @@
 
     PagesightError
     ├── SettingsError                 a setting or an argument is wrong             exit 2
-    ├── ServiceUnavailable            a service is away: wait, nothing has failed
-    │   └── ServiceThrottled          it limits its callers: everyone pauses
-    ├── ServiceRefused                a service says no: stop loudly                exit 3
+    ├── ServiceUnavailable            a service is unavailable: wait, nothing has failed
+    │   └── ServiceThrottled          it limits its callers: all callers pause
+    ├── ServiceRefused                a service refuses every request: stop         exit 3
     │   └── Overtaken                 another process changed the indices first
     ├── Stopped                       the run was asked to stop
     ├── RevisionTaken                 another writer archived this revision first
-    └── OutcomeError                  why one file or one page ends as `failed`
+    └── OutcomeError                  one file or one page ends as `failed`
         ├── UnsupportedFormat         unsupported
         │   └── UnknownFormat
         ├── EmptyFile                 empty
@@ -28,7 +28,7 @@
         ├── AnswerRefused             answer_refused
         └── RecordRefused             record_refused
 
-The `code` of an `OutcomeError` is what records and `pagesight failures` show as `error.type`.
+Records and `pagesight failures` show the `code` of an `OutcomeError` as `error.type`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from typing import ClassVar
 
 
 class PagesightError(Exception):
-    """Root of the tree. `str(error)` names the cause in one line, `error.remedy` what a person can do about it."""
+    """Root of the tree. `str(error)` names the cause in one line; `error.remedy` says what to do about it."""
 
     remedy: str = ""
 
@@ -52,10 +52,10 @@ class SettingsError(PagesightError):
 
 
 class ServiceUnavailable(PagesightError):
-    """A service is cold, busy or away. Callers wait as `pipeline.core.retry` says; nothing is marked failed.
+    """A service is cold, busy or unavailable. Callers wait as `pipeline.core.retry` says; nothing is marked as failed.
 
-    `retry_after_seconds` is what the service itself asked for, where it did. `suspect_request` is true where the
-    request rather than the service may be at fault: a timeout, or a connection closed in the middle of an answer.
+    `retry_after_seconds` is the service's `Retry-After`, if it sent one. `suspect_request` is true where the request
+    may be at fault rather than the service: after a timeout, or a connection closed in the middle of an answer.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class ServiceUnavailable(PagesightError):
 
 
 class ServiceThrottled(ServiceUnavailable):
-    """A service is asked too much at once. Not only this caller waits, but all of them."""
+    """A service gets too many requests at once (backpressure). All callers wait, not only this one."""
 
 
 class ServiceRefused(PagesightError):
-    """A service answers, and says no to everything we could ask: bad key, no balance, unknown model, missing alias."""
+    """A service refuses every request: the key is bad, the balance is used up, the model or alias is unknown."""
 
     def __init__(self, service: str, message: str, *, remedy: str) -> None:
         super().__init__(message, remedy=remedy)
@@ -86,7 +86,7 @@ class ServiceRefused(PagesightError):
 
 
 class Overtaken(ServiceRefused):
-    """The indices are no longer as they were: another process has shown or deleted some meanwhile."""
+    """Another process switched or deleted indices in the meantime."""
 
 
 class Stopped(PagesightError):
@@ -94,49 +94,49 @@ class Stopped(PagesightError):
 
 
 class RevisionTaken(PagesightError):
-    """The revision to be archived exists already. Read it, then stop or take the next number."""
+    """The revision already exists in the archive. Read it, then stop or take the next number."""
 
 
 class OutcomeError(PagesightError):
-    """Why one file or one page ends as `failed`; the rest of the run goes on.
+    """One file or one page ends as `failed`; the rest of the run continues.
 
-    `transient` errors are tried again by the next run, five times at most; the others are final until their input
-    or the limit that stopped them changes.
+    The next run retries `transient` errors, five times at most. Other errors are final until their input changes, or
+    the limit that caused them.
     """
 
     code: ClassVar[str]
     transient: ClassVar[bool] = False
-    #: True where a limit of the settings decided: another limit makes another attempt worth while.
+    #: True if a limit in the settings caused the error, so that another limit may lead to another result.
     by_limit: ClassVar[bool] = False
 
 
 class UnsupportedFormat(OutcomeError):
-    """The bytes are of a kind that this version does not turn into pages."""
+    """This version does not make pages of this format."""
 
     code = "unsupported"
     remedy = "Convert the file to PDF, PNG, JPEG or TIFF and index that."
 
 
 class UnknownFormat(UnsupportedFormat):
-    """The bytes are of no kind that is known at all."""
+    """The format of the bytes is unknown."""
 
 
 class EmptyFile(OutcomeError):
-    """The file holds no bytes."""
+    """The file is empty."""
 
     code = "empty"
-    remedy = "Copy the file again from where it came from."
+    remedy = "Copy the file again from its origin."
 
 
 class CorruptFile(OutcomeError):
-    """The bytes claim a format and do not keep to it."""
+    """The bytes begin like a format and violate it."""
 
     code = "corrupt"
-    remedy = "Open the file in its own program and save it anew, or copy it again from where it came from."
+    remedy = "Open the file in its own program and save it again, or copy it again from its origin."
 
 
 class EncryptedFile(OutcomeError):
-    """The file wants a password, and none that was given opens it."""
+    """The file needs a password, and none of the given ones opens it."""
 
     code = "encrypted"
     remedy = (
@@ -146,11 +146,11 @@ class EncryptedFile(OutcomeError):
 
 
 class SourceVanished(OutcomeError):
-    """The file was there when its folder was listed and is there no more."""
+    """The file was listed with its folder, and does not exist now."""
 
     code = "vanished"
     transient = True
-    remedy = "Index the folder again once its files are at rest."
+    remedy = "Index the folder again when its files no longer change."
 
 
 class SourceChanged(OutcomeError):
@@ -158,11 +158,11 @@ class SourceChanged(OutcomeError):
 
     code = "changed"
     transient = True
-    remedy = "Index the file again once nothing writes to it."
+    remedy = "Index the file again when no program writes to it."
 
 
 class SourceUnreadable(OutcomeError):
-    """The file or folder may not be read, or its disk fails."""
+    """Access to the file or folder is denied, or its disk fails."""
 
     code = "unreadable"
     transient = True
@@ -170,14 +170,14 @@ class SourceUnreadable(OutcomeError):
 
 
 class LinkOutOfTree(OutcomeError):
-    """A symbolic link leads out of the folder that is indexed, or nowhere."""
+    """A symbolic link leads out of the indexed folder, or to no file."""
 
     code = "outside_link"
-    remedy = "Name the link's target on the command line if its content is wanted."
+    remedy = "To index the content, name the link's target on the command line."
 
 
 class LimitExceeded(OutcomeError):
-    """The file is beyond a limit of the settings: bytes, pages, pixels, or what a container may hold."""
+    """The file exceeds a limit in the settings: bytes, pages, pixels, or the content of a container."""
 
     code = "limit"
     by_limit = True
@@ -189,7 +189,7 @@ class RenderTimeout(OutcomeError):
 
     code = "render_timeout"
     by_limit = True
-    remedy = "Raise PAGESIGHT_PAGE_SECONDS if the page is a genuine one."
+    remedy = "Raise PAGESIGHT_PAGE_SECONDS if the page is genuine."
 
 
 class RenderCrashed(OutcomeError):
@@ -197,30 +197,30 @@ class RenderCrashed(OutcomeError):
 
     code = "render_crashed"
     transient = True
-    remedy = "Run the same command again; if it stays so, open the file in its own program and save it anew."
+    remedy = "Run the same command again; if the error remains, open the file in its own program and save it again."
 
 
 class RenderOutOfMemory(OutcomeError):
-    """Rendering the page wanted more memory than the limit allows."""
+    """Rendering the page needed more memory than the limit allows."""
 
     code = "render_memory"
     by_limit = True
-    remedy = "Raise PAGESIGHT_SANDBOX_MEMORY_MB if the page is a genuine one."
+    remedy = "Raise PAGESIGHT_SANDBOX_MEMORY_MB if the page is genuine."
 
 
 class Quarantined(OutcomeError):
-    """The process that worked on it alone died, several times over."""
+    """The process that handled it died several times, with no other work in hand."""
 
     code = "quarantined"
-    remedy = "See the evidence in the message and the workers' logs; `pagesight retry --error quarantined` tries again."
+    remedy = "Read the message and the workers' logs; `pagesight retry --error quarantined` tries again."
 
 
 class AnswerUnusable(OutcomeError):
-    """The model's answer could not be understood, several times over."""
+    """The model's answer was unusable, several times in a row."""
 
     code = "answer_unusable"
     transient = True
-    remedy = "Run the same command again; if it stays so, look at the endpoint's own log."
+    remedy = "Run the same command again; if the error remains, look at the endpoint's own log."
 
 
 class AnswerTimeout(OutcomeError):
@@ -232,20 +232,20 @@ class AnswerTimeout(OutcomeError):
 
 
 class AnswerRefused(OutcomeError):
-    """The model's endpoint refuses this one request."""
+    """The model's endpoint refuses this request, and answers others."""
 
     code = "answer_refused"
-    remedy = "Look at the endpoint's words in the message."
+    remedy = "Read the endpoint's answer in the message."
 
 
 class RecordRefused(OutcomeError):
-    """Elasticsearch refuses this one record. The reading is safe in the archive."""
+    """Elasticsearch refuses this record, and accepts others. The reading is safe in the archive."""
 
     code = "record_refused"
-    remedy = "Compare the index's mapping with `mappings/`; after mending it run `pagesight reindex`."
+    remedy = "Compare the index's mapping with `mappings/`; after correcting it run `pagesight reindex`."
 
 
 def outcome_error(code: str, message: str) -> OutcomeError:
-    """Return the error of this code, as it was before it became a record."""
+    """Return the error with this code, as it was before it was recorded."""
     (kind,) = (kind for kind in OutcomeError.__subclasses__() if kind.code == code)
     return kind(message)

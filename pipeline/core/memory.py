@@ -1,4 +1,4 @@
-"""What the C library keeps of memory that was given back, returned to the system."""
+"""Returns free memory from the C library to the system."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import ctypes
 
 
 def release_free_memory() -> None:
-    """Have glibc return what is free anywhere in its heaps; other C libraries have no need or no way.
+    """Let glibc return free memory from anywhere in its heaps; do nothing with other C libraries.
 
-    Buffers that come and go beside small things that stay leave holes, which glibc by itself returns only at a heap's
-    end. It takes about a millisecond.
+    Large short-lived buffers between small long-lived ones leave holes, and glibc by itself returns only the end of a
+    heap. The call takes about a millisecond.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -1,6 +1,6 @@
-"""The one place where it is decided whether something is tried again, and when.
+"""Decides whether a failed call is retried, and when. No other module does.
 
-Clients do not retry by themselves. They raise `ServiceUnavailable`, and whoever called them goes through `persist`.
+Clients do not retry by themselves. They raise `ServiceUnavailable`, and their callers use `retry_until_available`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from pipeline.core.errors import ServiceUnavailable, Stopped
 
 T = TypeVar("T")
 
-#: Seconds before the next attempt after the 1st, 2nd, … failure; the last one repeats. A cold jina-vlm needs 30 to
+#: Seconds before the next attempt, after the 1st, 2nd, … failure; the last value repeats. A cold jina-vlm needs 30 to
 #: 60 s.
 MODEL_WAITS_SECONDS = (15.0, 30.0, 60.0)
-#: Elasticsearch restarts within seconds and takes probes cheaply.
+#: The same for Elasticsearch, which restarts within seconds. Probes cost it little.
 ELASTICSEARCH_WAITS_SECONDS = (1.0, 2.0, 5.0, 10.0)
-#: A request that fails this often while the service answers others is itself to blame.
+#: Failures after which a request is suspect, if the service answers other requests.
 SUSPECT_ATTEMPTS = 3
-#: How often one who waits looks whether its patience has ended.
+#: Seconds between two checks of a cancel token while a caller waits.
 STOP_POLL_SECONDS = 0.2
-#: Runs in which a page with a transient failure is tried again.
+#: Runs that retry a page with a transient failure.
 TRANSIENT_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a run waits for, for people to see."""
+    """A wait for a service, as commands and logs show it."""
 
     service: str
     cause: str
@@ -41,10 +41,10 @@ class Waiting:
 
 
 def wait_seconds(error: ServiceUnavailable, attempt: int, waits: tuple[float, ...], jitter: float) -> float:
-    """Seconds to wait after the `attempt`-th failure in a row (1-based).
+    """Return the seconds to wait after the `attempt`-th failure in a row (1-based).
 
-    `jitter`, 0 to 1, spreads callers over the upper half of the wait, so that they do not come back all at once. What
-    the service asked for in `Retry-After` is the least that is waited.
+    `jitter`, 0 to 1, spreads callers over the upper half of the wait, so that they do not all return at once. The wait
+    is never shorter than the service's `Retry-After`.
     """
     planned = waits[min(attempt, len(waits)) - 1] * (0.5 + jitter / 2)
     if error.retry_after_seconds is None:
@@ -53,74 +53,74 @@ def wait_seconds(error: ServiceUnavailable, attempt: int, waits: tuple[float, ..
 
 
 def is_suspect(error: ServiceUnavailable, suspect_failures: int) -> bool:
-    """Whether the request rather than its service may be at fault, having failed so often in a way that it could cause.
+    """Whether the request may be at fault rather than its service.
 
-    A service that is away fails everyone. A request that times out again and again while others are answered is
-    poison, and only that may end as a failed page: so the caller has to look whether others are.
+    It is suspect after `SUSPECT_ATTEMPTS` failures of a kind that a request can cause. An unavailable service fails all
+    requests alike, so the caller must also check that other requests are answered: only then may the page fail.
     """
     return error.suspect_request and suspect_failures >= SUSPECT_ATTEMPTS
 
 
 class CancelToken:
-    """How long callers may wait, and who hears of it. One for a process, shared by its threads.
+    """Cancels work: by a signal, at a deadline, or on a condition. A process has one, which its threads share.
 
-    A signal handler calls `stop()`: every wait then ends with `Stopped`. `within` gives a part of the work less
-    patience than the whole has: it stops with the whole, or alone.
+    A signal handler calls `stop()`: every wait then raises `Stopped`. `within` returns a token with a deadline for a
+    part of the work. That token is cancelled with its parent, or alone.
     """
 
     def __init__(self) -> None:
         self.urgent = False
-        """Whether its callers go before others where there is a queue."""
+        """Whether its callers are served first in queues."""
         self._stop = threading.Event()
         self._parent: CancelToken | None = None
         self._deadline = math.inf
-        self._given_up: Callable[[], bool] = lambda: False
+        self._cancelled: Callable[[], bool] = lambda: False
         self._waits: dict[int, Waiting] = {}
         self._lock = threading.Lock()
 
     def within(
-        self, seconds: float, *, urgent: bool = False, given_up: Callable[[], bool] = lambda: False
+        self, seconds: float, *, urgent: bool = False, cancelled: Callable[[], bool] = lambda: False
     ) -> CancelToken:
-        """Return a patience that ends with this one, after so many seconds, or once `given_up` says so.
+        """Return a token that is cancelled with this one, after `seconds`, or once `cancelled` returns true.
 
-        Its waits are seen here too.
+        `waiting` of this token includes the waits of the returned one.
         """
         part = CancelToken()
         part.urgent = urgent
         part._parent = self
         part._deadline = time.monotonic() + seconds
-        part._given_up = given_up
+        part._cancelled = cancelled
         part._waits, part._lock = self._waits, self._lock
         return part
 
     def stop(self) -> None:
-        """End every wait, now and to come."""
+        """Cancel: every present and future wait raises `Stopped`."""
         self._stop.set()
 
     @property
     def stopped(self) -> bool:
-        """True once it has ended; nothing new may be begun."""
+        """Whether the token is cancelled or past its deadline. Callers then begin nothing new."""
         if self._stop.is_set():
             return True
         if (
             time.monotonic() >= self._deadline
             or (self._parent is not None and self._parent.stopped)
-            or self._given_up()
+            or self._cancelled()
         ):
             self._stop.set()
         return self._stop.is_set()
 
     @property
     def waiting(self) -> Waiting | None:
-        """The longest of the waits under way, or None."""
+        """The longest wait in progress, None without one."""
         with self._lock:
             return min(self._waits.values(), key=lambda wait: wait.since, default=None)
 
     def wait(self, seconds: float, waiting: Waiting) -> None:
-        """Sleep.
+        """Sleep for some seconds, and show `waiting` meanwhile.
 
         Raises:
-            Stopped: the patience has ended.
+            Stopped: the token was cancelled, or its deadline passed.
         """
         thread = threading.get_ident()
         end = time.monotonic() + seconds
@@ -143,13 +143,13 @@ def retry_until_available(
     *,
     others_answered: Callable[[], bool] = lambda: False,
 ) -> T:
-    """Return what `call` returns, waiting for as long as its service is away.
+    """Return the result of `call`; while its service is unavailable, wait and call again.
 
-    `others_answered` is asked where the request itself is suspect.
+    `others_answered` returns whether the service answers other requests. It is called for a suspect request.
 
     Raises:
         ServiceUnavailable: the request itself is at fault.
-        Stopped: the run was asked to stop meanwhile.
+        Stopped: the token was cancelled, or its deadline passed.
     """
     since = time.time()
     attempt = suspect_failures = 0

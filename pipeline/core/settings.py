@@ -1,8 +1,8 @@
 """Settings: one typed, closed model, read from `pagesight.toml` and `PAGESIGHT_*`.
 
-The environment wins over the file. Unknown names are refused with the nearest known one; secrets are `SecretStr`, so
-that no `repr`, log line or error shows them. `docs/settings.md` holds the table for people, and a test holds it to
-this model.
+The environment overrides the file. Unknown names are refused, with the nearest known one as a hint. Secrets are
+`SecretStr`, so that no `repr`, log line or error shows them. A test compares the table in `docs/settings.md` with this
+model.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from pipeline.core.schedules import Schedule, parse_schedules
 
 PREFIX = "PAGESIGHT_"
 FILE_NAME = "pagesight.toml"
-#: The other names a secret is known by; Jina's own tools use the first.
+#: Other names of the model's key; Jina's own tools use the first.
 KEY_ALIASES = ("JINA_API_KEY",)
-#: What `serve_secret` and `serve_token` must have at least.
+#: Least length of `serve_secret` and `serve_token`.
 SERVE_SECRET_CHARACTERS = 32
 _USER_INFO = re.compile(r"//[^/@\s]+@")
 
 
 class Settings(BaseSettings):
-    """Every setting, with its default. `Settings` is built by `load` only."""
+    """Every setting, with its default. Only `load` makes one."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, populate_by_name=True
     )
 
     home: Path = Path(".pagesight")
-    """Where the local node, the archive and other state of this machine lie."""
+    """Folder of the local node, the archive and other state of this machine."""
     archive: str = ""
     """Directory or fsspec URL of the archive; `<home>/archive` when empty."""
     language: str = "en"
-    """BCP 47 tag of the language that pages are described in, for collections that name none."""
+    """BCP 47 tag of the language of descriptions, for collections without their own."""
 
     profiles: Path | None = None
     """Folder of your own profiles; `<home>/profiles` when empty."""
@@ -62,19 +62,19 @@ class Settings(BaseSettings):
     elasticsearch_ca_certs: Path | None = None
     """CA bundle (PEM) that signed the cluster's certificate."""
     elasticsearch_prefix: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9._-]*)?$")
-    """What every name of an index, alias, template or role begins with: several installations share a cluster so."""
+    """Prefix of the names of indices, aliases, templates and roles: several installations can share a cluster."""
     elasticsearch_shards: int = Field(default=1, ge=1, le=1024)
-    """Shards of each index, set when it is made."""
+    """Shards of each index, set when it is created."""
     elasticsearch_replicas: int = Field(default=0, ge=0)
-    """Copies of each shard, set when an index is made."""
+    """Copies of each shard, set when an index is created."""
 
     kibana_url: str = ""
     """URL of Kibana; no objects are installed when empty. It may hold a user name and a password."""
     kibana_api_key: SecretStr | None = None
     kibana_space: str = Field(default="default", pattern=r"^[a-z0-9_-]+$")
-    """The space that Kibana's objects are installed into."""
+    """Kibana space for the installed objects."""
     pages_url: str = Field(default="http://127.0.0.1:8765", pattern=r"^https?://[^\s\"\\{}?#]+$")
-    """Base URL under which people reach `pagesight serve`: links to pages begin so."""
+    """Base URL of `pagesight serve` for browsers; links to pages begin with it."""
 
     vlm_url: str = "https://api-beta-vlm.jina.ai/v1"
     """Base URL of an OpenAI-compatible endpoint that serves jina-vlm."""
@@ -84,91 +84,91 @@ class Settings(BaseSettings):
     """Without a key, and with `vlm_url` as it is, pages are read by the local reader."""
     vlm_model: str = "jina-vlm"
     vlm_model_revision: str = "1"
-    """Name you give to the model's present weights: another one makes every answer be asked anew."""
+    """Your name for the model's current weights. After a change every question is asked again."""
     vlm_concurrency: int = Field(default=5, ge=1, le=1024)
-    """Calls in flight at once. Jina's free tier allows 5."""
+    """Concurrent calls. Jina's free tier allows 5."""
     vlm_requests_per_minute: int = Field(default=500, ge=0)
-    """Calls that may begin in a minute; any number when 0. Jina's free tier allows 500."""
+    """Calls per minute; unlimited when 0. Jina's free tier allows 500."""
     vlm_tokens_per_minute: int = Field(default=1_000_000, ge=0)
-    """Tokens, sent and received, that a minute's calls may cost; any number when 0. Jina's free tier allows 1 M."""
+    """Tokens, sent and received, per minute; unlimited when 0. Jina's free tier allows 1 M."""
     vlm_again_tokens: int = Field(default=50_000, ge=0)
-    """What asking again may cost a page, in tokens sent and received, where an answer cannot be trusted."""
+    """Tokens, sent and received, that further attempts after doubtful answers may cost per page."""
     vlm_repetition_penalty: float = Field(default=0, ge=0, le=2)
-    """Sent with second and third askings, to endpoints that take it; never when 0."""
+    """Sent with second and third attempts, to endpoints that accept it; never when 0."""
     vlm_connect_seconds: float = Field(default=15, gt=0)
     vlm_read_seconds: float = Field(default=180, gt=0)
 
     text_url: str = ""
-    """Base URL of another OpenAI-compatible endpoint, to which the question for a page's text goes; none when empty."""
+    """Base URL of another OpenAI-compatible endpoint for the question about a page's text; unused when empty."""
     text_api_key: SecretStr | None = None
-    """Its key. That of `vlm_url` is never sent there."""
+    """Its key. The key of `vlm_url` is never sent there."""
     text_model: str = ""
     """Model name sent to it; `vlm_model` when empty."""
     text_model_revision: str = "1"
-    """As `vlm_model_revision`, for the model there."""
+    """Like `vlm_model_revision`, for that model."""
     text_prompt: Literal["profile", "none"] = "profile"
-    """`none` for an OCR model that takes no prompt: it is sent the image alone."""
+    """`none` for an OCR model without prompts, which is sent only the image."""
 
     redis_url: str = ""
-    """Broker of the workers; the local Redis when empty. `pagesight index` needs none."""
+    """Broker of the workers; the local Redis when empty. `pagesight index` does not use it."""
     worker_concurrency: int = Field(default=0, ge=0, le=1024)
-    """Messages that a worker works at once; as many as its calls need when 0."""
+    """Messages that a worker handles at once; chosen by its calls when 0."""
     worker_in_flight: int = Field(default=0, ge=0, le=1024)
-    """Calls that a worker prepares pages for; those that the whole fleet may have in flight when 0."""
+    """Concurrent calls for which a worker prepares pages; the limit of the whole fleet when 0."""
     range_seconds: float = Field(default=600, gt=0)
-    """How long a worker stays with one message before it hands back the rest."""
+    """Time after which a worker returns the rest of a message to the queue."""
     worker_silence_seconds: float = Field(default=20, ge=5)
-    """How long a worker may be silent before its messages and calls are taken to be free again."""
+    """Time without a heartbeat after which a worker's messages and calls are released."""
     worker_host: str = "127.0.0.1"
-    """Address on which a worker serves its health and metrics."""
+    """Address at which a worker serves its health and metrics."""
     worker_port: int = Field(default=0, ge=0, le=65_535)
-    """Port of these; none are served when 0."""
+    """Port for health and metrics; they are not served when 0."""
     serve_host: str = "127.0.0.1"
-    """Address on which `pagesight serve` shows pages."""
+    """Address of `pagesight serve`."""
     serve_port: int = Field(default=8765, ge=0, le=65_535)
-    """Its port; any that is free when 0."""
+    """Its port; any free port when 0."""
     serve_secret: SecretStr | None = None
-    """What the keys of its URLs are made with; without one they have none."""
+    """Secret that makes the keys of its URLs; without it, URLs have no keys."""
     serve_token: SecretStr | None = None
-    """A word that opens everything that it shows."""
+    """Token that gives access to everything it shows."""
     log_format: Literal["auto", "json", "text"] = "auto"
-    """How worker and beat log; `auto` is text on a terminal and JSON elsewhere."""
+    """Log format of worker and beat; `auto` is text on a terminal and JSON elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     schedules: Annotated[dict[str, Schedule], NoDecode] = Field(default_factory=dict)
-    """What is done again and again, by name: tables in the file, one JSON object in the environment."""
+    """Repeated actions by name: tables in the file, one JSON object in the environment."""
 
     gps: bool = False
-    """Keep the position that a photograph's EXIF names. It is personal data."""
+    """Keep the GPS position in a photograph's EXIF data. It is personal data."""
     max_file_bytes: int = Field(default=2 << 30, ge=1)
     max_pages: int = Field(default=20_000, ge=1)
-    """Pages a document may have."""
+    """Most pages of a document."""
     max_pixels: int = Field(default=300_000_000, ge=1)
-    """Pixels that the picture of an image file may have."""
+    """Most pixels of the picture in an image file."""
     max_members: int = Field(default=10_000, ge=1)
-    """Files that an archive, a message or a PDF may hold."""
+    """Most files in an archive, a message or a PDF."""
     max_container_depth: int = Field(default=3, ge=1)
-    """How many containers a file may lie in, each in the next."""
+    """Most levels of nested containers."""
     max_expansion: float = Field(default=100, ge=1)
-    """How many times its own size a container's files may have, all together; 64 MiB they may always have."""
+    """Largest ratio of the size of a container's files to its own size; 64 MiB are always allowed."""
     max_sheet_pages: int = Field(default=200, ge=1)
-    """Printed pages that are made of a spreadsheet."""
+    """Most printed pages of a spreadsheet."""
     page_seconds: float = Field(default=60, gt=0)
     """Wall-clock seconds for rendering one page, or for opening a file."""
     sandbox_memory_mb: int = Field(default=2048, ge=256)
     """Address space of one sandbox process, in MiB."""
     conversion_seconds: float = Field(default=180, gt=0)
-    """Wall-clock seconds for making a PDF of a document."""
+    """Wall-clock seconds for converting a document to PDF."""
     conversion_memory_mb: int = Field(default=2048, ge=256)
-    """What a program that makes PDFs may allocate, in MiB."""
+    """Memory that a converting program may allocate, in MiB."""
     source_cache_mb: int = Field(default=4096, ge=1)
-    """What `<home>/cache/sources` may hold of files from buckets and out of containers, in MiB."""
+    """Size of `<home>/cache/sources`, the cache of files from buckets and containers, in MiB."""
 
     passwords: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Of encrypted files: a list in the file, one a line in the environment."""
+    """Passwords of encrypted files: a list in the file, one per line in the environment."""
     passwords_file: Path | None = None
     """A file of `pattern: password` lines."""
     passwords_command: str = ""
-    """A program and its arguments, as in a shell, which prints passwords, one a line."""
+    """A program with arguments, quoted as in a shell, that prints passwords, one per line."""
 
     @field_validator("passwords", mode="before")
     @classmethod
@@ -184,7 +184,7 @@ class Settings(BaseSettings):
     @field_validator("serve_secret", "serve_token")
     @classmethod
     def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
-        # Who has one URL with its key could try short secrets on it at leisure.
+        # With one URL and its key, an attacker can try short secrets offline.
         if secret is not None and len(secret) < SERVE_SECRET_CHARACTERS:
             raise ValueError(f"write {SERVE_SECRET_CHARACTERS} characters or more: `openssl rand -hex 24` makes 48")
         return secret
@@ -192,7 +192,8 @@ class Settings(BaseSettings):
     @field_validator("language")
     @classmethod
     def _known_language(cls, tag: str) -> str:
-        return normalise_tag(tag)
+        # The default needs no check. The tables of languages are slow to import, and most commands never use them.
+        return tag if tag == cls.model_fields["language"].default else normalise_tag(tag)
 
     @field_validator("schedules", mode="before")
     @classmethod
@@ -211,11 +212,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment, then the file; no `.env`, which other tools of the folder may own."""
+        """Read the environment, then the file. `.env` is not read, since other tools in the folder may own it."""
         return env_settings, TomlConfigSettingsSource(settings_cls, Path(FILE_NAME))
 
     def shown(self) -> dict[str, str]:
-        """Return every setting as it may be shown: secrets, and passwords within URLs, are masked."""
+        """Return every setting for display, with secrets and passwords within URLs masked."""
         return {name: masked(_text(value)) for name, value in self}
 
     def __repr_args__(self) -> Iterable[tuple[str, str]]:
@@ -223,17 +224,17 @@ class Settings(BaseSettings):
 
     @property
     def archive_url(self) -> str:
-        """Where the archive lies."""
+        """Path or URL of the archive."""
         return self.archive or str((self.home / "archive").absolute())
 
     @property
     def profiles_folder(self) -> Path:
-        """Where profiles of one's own lie; it need not exist."""
+        """Folder of your own profiles; it may be missing."""
         return self.profiles or self.home / "profiles"
 
     @property
     def uses_model(self) -> bool:
-        """Whether a vision model is configured: a key, or an endpoint of one's own that needs none."""
+        """Whether a vision model is configured: a key, or another endpoint, which may need none."""
         return self.vlm_api_key is not None or self.vlm_url != Settings.model_fields["vlm_url"].default
 
 
@@ -248,7 +249,7 @@ def _text(value: object) -> str:
 
 
 def masked(text: str) -> str:
-    """Return text in which user names and passwords within URLs cannot be read."""
+    """Return a text with user names and passwords within URLs masked."""
     return _USER_INFO.sub("//**********@", text)
 
 
@@ -256,7 +257,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings of this process.
 
     Raises:
-        SettingsError: an unknown name or a value that does not fit, with what to write instead.
+        SettingsError: a name is unknown or a value is invalid; the message says what to write instead.
     """
     environ = os.environ if environ is None else environ
     known = tuple(Settings.model_fields)
@@ -285,7 +286,7 @@ def _refuse_unknown(names: list[str], known: tuple[str, ...], prefix: str) -> No
     for name in names:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"Did you mean {spelled(nearest[0])}?" if nearest else "See docs/settings.md for all of them."
+            hint = f"Did you mean {spelled(nearest[0])}?" if nearest else "docs/settings.md lists all settings."
             where = "environment variable" if prefix else f"key in {FILE_NAME}:"
             raise SettingsError(f"unknown {where} {spelled(name)}", remedy=hint)
 

@@ -1,4 +1,4 @@
-"""Which stale pages a person means, as `pagesight redescribe --where` and schedules have it: `reason=fallback`."""
+"""Filters stale pages by the conditions of `pagesight redescribe --where` and of schedules, as `reason=fallback`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class Reason(StrEnum):
 
     FAILED = "failed"
     FALLBACK = "fallback"
-    """It was read without a vision model, and there is one now."""
+    """The page was read without a vision model, and one is configured now."""
     MODEL = "model"
-    """Another model read it."""
+    """Another model read the page."""
     REVISION = "revision"
-    """Other weights of the same one did."""
+    """Another revision of the same model read the page."""
     PROFILE = "profile"
-    """Other questions were asked."""
+    """The page was read with another profile or other prompts."""
     LANGUAGE = "language"
-    """They were asked in another language."""
+    """The page was read in another language."""
     RENDER = "render"
-    """Its image is made otherwise today."""
+    """The page image was rendered by another revision of the renderer."""
     SUSPECT = "suspect"
-    """It is to be looked at. By itself this makes no page stale."""
+    """The reading is doubtful. By itself this does not make a page stale."""
     OTHER = "other"
-    """The recipe differs in what the reading does not tell."""
+    """The recipe differs in a part that the reading does not record."""
 
 
 #: Fields that a condition can name.
@@ -38,7 +38,7 @@ FIELDS = ("reason", "collection", "document", "language")
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Which stale pages are meant: of each field any of the values, where there are some."""
+    """Which stale pages match: for each field with values, any one of them."""
 
     values: tuple[tuple[str, str], ...] = ()
 
@@ -47,7 +47,7 @@ class Conditions:
         return tuple(value for field_name, value in self.values if field_name == name)
 
     def meet(self, reading: Reading, reasons: Iterable[Reason]) -> bool:
-        """Whether a page is meant that is stale for these reasons."""
+        """Whether a page that is stale for these reasons matches."""
         wanted = self.of("reason")
         if wanted and not set(wanted) & set(reasons):
             return False
@@ -55,7 +55,7 @@ class Conditions:
         return not languages or reading.language in languages
 
     def meet_source(self, source: Source) -> bool:
-        """Whether pages of a source's document can be meant, by its collection, its id or its path."""
+        """Whether pages of a source's document can match, by its collection, its id or its path."""
         assert source.document is not None
         collections, documents = self.of("collection"), self.of("document")
         if collections and source.collection not in collections:
@@ -65,18 +65,18 @@ class Conditions:
 
 
 def parse_conditions(words: Iterable[str]) -> Conditions:
-    """Return the conditions that people write as `field=value`.
+    """Parse conditions of the form `field=value`.
 
     Raises:
-        SettingsError: there is no such field, or no such reason.
+        SettingsError: the field or the reason is unknown.
     """
     values = []
     for word in words:
         name, mark, value = word.partition("=")
         if not mark or not value or name not in FIELDS:
             known = ", ".join(f"{field_name}=…" for field_name in FIELDS)
-            raise SettingsError(f"{word!r} is no condition", remedy=f"There are: {known}.")
+            raise SettingsError(f"{word!r} is not a condition", remedy=f"Use one of {known}.")
         if name == "reason" and value not in set(Reason):
-            raise SettingsError(f"there is no reason {value!r}", remedy=f"There are: {', '.join(Reason)}.")
+            raise SettingsError(f"unknown reason {value!r}", remedy=f"Use one of {', '.join(Reason)}.")
         values.append((name, value))
     return Conditions(tuple(values))

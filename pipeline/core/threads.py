@@ -1,4 +1,4 @@
-"""What threads share: a pool whose threads know what they work for, places that urgent ones get first, a heartbeat."""
+"""Tools for threads: a pool that keeps context variables, a semaphore with priorities, a heartbeat."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ T = TypeVar("T")
 
 
 class ContextThreads(ThreadPoolExecutor):
-    """Runs each call in a copy of the context variables of whoever submitted it.
+    """Runs each call with the context variables of the thread that submitted it.
 
-    So log lines of a page name its task, though another thread works it.
+    Log lines about a page then name its task, although another thread processes the page.
     """
 
     def submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run a call in one of the threads."""
+        """Run a call in one of the threads, with a copy of the current context."""
         context = copy_context()
         return super().submit(lambda: context.run(call, *args, **kwargs))
 
 
 class PrioritySemaphore:
-    """So many places. One that comes free goes to an urgent caller first."""
+    """A semaphore that gives a released permit to urgent callers first."""
 
-    def __init__(self, number: int) -> None:
-        self._free = number
+    def __init__(self, permits: int) -> None:
+        self._free = permits
         self._urgent = 0
         self._changed = threading.Condition()
 
-    def take(self, seconds: float, *, urgent: bool = False) -> bool:
-        """Take a place, waiting for so long at the most; return whether there was one."""
+    def acquire(self, seconds: float, *, urgent: bool = False) -> bool:
+        """Take a permit, waiting at most `seconds`; return whether one was free."""
         with self._changed:
             self._urgent += urgent
             try:
-                taken = self._changed.wait_for(lambda: self._free > 0 and (urgent or not self._urgent), seconds)
-                self._free -= taken
+                acquired = self._changed.wait_for(lambda: self._free > 0 and (urgent or not self._urgent), seconds)
+                self._free -= acquired
             finally:
                 self._urgent -= urgent
                 self._changed.notify_all()
-        return taken
+        return acquired
 
-    def give_back(self) -> None:
-        """Give a place back."""
+    def release(self) -> None:
+        """Return a permit."""
         with self._changed:
             self._free += 1
             self._changed.notify_all()
@@ -54,7 +54,7 @@ class PrioritySemaphore:
 
 @contextmanager
 def repeating(call: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Call every so many seconds, in a thread of its own, for as long as the block runs. The call may raise nothing."""
+    """Call every `seconds`, in a thread of its own, until the block ends. The call must not raise."""
     ended = threading.Event()
 
     def repeat() -> None:

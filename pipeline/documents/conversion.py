@@ -1,4 +1,4 @@
-"""Documents that are made into PDFs first: slides, office files, DjVu, drawings, HTML. Once for the fleet."""
+"""Converts slides, office files, DjVu, drawings and HTML to PDFs, each document once per fleet."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import BinaryIO, Protocol
 
 from pipeline.archive import Archive
 from pipeline.core.errors import EncryptedFile, SourceChanged, Stopped
+from pipeline.core.formats import DJVULIBRE, MediaType
 from pipeline.core.leases import Leases, find_or_make
-from pipeline.core.models import Conversion, FileState, LayerState, MediaType, RenderedCrop, RenderedPage
+from pipeline.core.models import Conversion, FileState, LayerState, RenderedCrop, RenderedPage
 from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 from pipeline.core.threads import PrioritySemaphore
 from pipeline.rendering.conversion import djvu, office
@@ -21,28 +22,28 @@ from pipeline.rendering.conversion.confinement import ConversionLimits, Conversi
 from pipeline.rendering.host.pool import AskPasswords, OpenDocument
 from pipeline.sources import SourceCache
 
-#: Raised by hand whenever the same document would give another PDF or other notes.
+#: Raise it by hand when the same document gives another PDF or other notes.
 CONVERSION_REVISION = 1
-#: How often one who waits for another's conversion looks for it.
+#: Interval at which a worker looks for a conversion that another worker makes.
 POLL_SECONDS = 0.5
 _PIECE_BYTES = 1 << 20
 
 
 class Conversions(Protocol):
-    """The way from a document to its PDF."""
+    """Returns PDFs of documents."""
 
     def get(
         self, document_id: str, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, cancel: CancelToken
     ) -> tuple[BinaryIO, Conversion]:
-        """Return a document's PDF, open, and what making it told. The passwords are asked for where it is encrypted.
+        """Return a document's PDF, open, and the conversion's report. `passwords` is called if it is encrypted.
 
         Raises:
             UnsupportedFormat: this machine cannot convert it.
-            CorruptFile, EncryptedFile, LimitExceeded: what is wrong with it.
-            RenderTimeout, RenderCrashed, RenderOutOfMemory: what it did to the program that was to convert it.
-            ServiceRefused: the passwords cannot be had, or the archive cannot be used.
+            CorruptFile, EncryptedFile, LimitExceeded: the document is at fault.
+            RenderTimeout, RenderCrashed, RenderOutOfMemory: the program failed on it.
+            ServiceRefused: the passwords cannot be read, or the archive cannot be used.
             SourceChanged: it was written to meanwhile.
-            Stopped: the patience has ended.
+            Stopped: `cancel` was stopped.
         """
         ...
 
@@ -52,25 +53,25 @@ class Converter:
     """Converts each time. Built once per process, its threads share it."""
 
     limits: ConversionLimits
-    places: PrioritySemaphore
-    """So many conversions at once."""
+    permits: PrioritySemaphore
+    """Bounds the conversions that run at once."""
 
     def get(
         self, document_id: str, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, cancel: CancelToken
     ) -> tuple[BinaryIO, Conversion]:
         """Convert a document; see `Conversions.get`."""
         while not cancel.stopped:
-            if self.places.take(STOP_POLL_SECONDS, urgent=cancel.urgent):
+            if self.permits.acquire(STOP_POLL_SECONDS, urgent=cancel.urgent):
                 break
         else:
             raise Stopped("stopped before the document could be converted")
         started = time.monotonic()
         try:
-            pdf, told = self._convert(file, media_type, passwords, cancel)
+            pdf, reported = self._convert(file, media_type, passwords, cancel)
         finally:
-            self.places.give_back()
+            self.permits.release()
         conversion = Conversion(
-            **told.model_dump(),
+            **reported.model_dump(),
             sha256=_sha256(pdf),
             seconds=round(time.monotonic() - started, 3),
             converted_at=datetime.now(UTC),
@@ -80,7 +81,7 @@ class Converter:
     def _convert(
         self, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, cancel: CancelToken
     ) -> tuple[BufferedReader, ConversionResult]:
-        if media_type is MediaType.DJVU:
+        if media_type.row.decoder == DJVULIBRE:
             return djvu.convert(file, self.limits, cancel)
         try:
             return office.convert(file, media_type, (), self.limits, cancel)
@@ -93,25 +94,25 @@ class Converter:
 
 @dataclass(frozen=True, slots=True)
 class ArchivedConversions:
-    """Looks in the archive before anything is converted, and lets one convert where several want the same."""
+    """Looks for the PDF in the archive first. Of several workers that need the same one, only one converts."""
 
     archive: Archive
     leases: Leases
     cache: SourceCache
-    """Holds the PDFs of an archive in a bucket."""
+    """Local copies of PDFs, if the archive is in a bucket."""
     converter: Converter
 
     def get(
         self, document_id: str, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, cancel: CancelToken
     ) -> tuple[BinaryIO, Conversion]:
-        """Return a document's PDF from the archive, or convert it for everyone; see `Conversions.get`."""
+        """Return a document's PDF from the archive, or convert it and archive the PDF; see `Conversions.get`."""
 
         def make() -> tuple[BinaryIO, Conversion]:
             pdf, conversion = self.converter.get(document_id, file, media_type, passwords, cancel)
             file.seek(0)
             if _sha256(file) != document_id:
                 raise SourceChanged("the file changed while it was converted")
-            self.archive.save_conversion(document_id, CONVERSION_REVISION, pdf, conversion)
+            self.archive.conversions.save(document_id, CONVERSION_REVISION, pdf, conversion)
             return pdf, conversion
 
         return find_or_make(
@@ -120,12 +121,12 @@ class ArchivedConversions:
             lambda: self._find(document_id, cancel),
             make,
             cancel,
-            ("a conversion", "someone else converts the same document at present"),
+            ("a conversion", "another worker converts the same document at present"),
             POLL_SECONDS,
         )[0]
 
     def _find(self, document_id: str, cancel: CancelToken) -> tuple[BinaryIO, Conversion] | None:
-        conversion = self.archive.conversion(document_id, CONVERSION_REVISION)
+        conversion = self.archive.conversions.get(document_id, CONVERSION_REVISION)
         if conversion is None or self._is_cut_short(conversion):
             return None
 
@@ -134,18 +135,18 @@ class ArchivedConversions:
             return held or self.cache.fetch(name, state, conversion.sha256, chunks, cancel)
 
         try:
-            pdf = self.archive.open_conversion(document_id, CONVERSION_REVISION, fetch)
-        except SourceChanged:  # two converted it, and one has written over the other's PDF just now
+            pdf = self.archive.conversions.open(document_id, CONVERSION_REVISION, fetch)
+        except SourceChanged:  # two workers converted it, and one has just replaced the other's PDF
             return None
         return None if pdf is None else (pdf, conversion)
 
     def _is_cut_short(self, conversion: Conversion) -> bool:
-        """Whether today's limit would leave out less of a spreadsheet."""
+        """Whether the current limit allows more pages of a spreadsheet than its archived PDF has."""
         return bool(conversion.pages_left_out) and conversion.pages < self.converter.limits.sheet_pages
 
 
 def _sha256(file: BinaryIO) -> str:
-    """Return the hash of a file from where it is read next."""
+    """Return the hash of a file from its current position on."""
     digest = hashlib.sha256()
     while piece := file.read(_PIECE_BYTES):
         digest.update(piece)
@@ -153,7 +154,7 @@ def _sha256(file: BinaryIO) -> str:
 
 
 class ConvertedDocument:
-    """A converted document, open in a sandbox: its PDF's pages, and what the document itself says of them."""
+    """A converted document whose PDF is open in a sandbox; notes and flags come from the document itself."""
 
     unlocked: bool
     members = 0
@@ -173,11 +174,11 @@ class ConvertedDocument:
         page = self._opened.render(page_number, with_pixels=with_pixels)
         original = page.original.model_copy(update={"format": self._media_type.name})
         page = replace(page, hidden=page_number in self._conversion.hidden, original=original)
-        told = self._conversion.notes.get(page_number)
-        if told is None or self._media_type is not MediaType.DJVU:
-            return replace(page, notes=told)
-        # The words of a DjVu lie under its pages; nothing of them can be seen in the PDF.
-        return replace(page, layer_text=told, facts=replace(page.facts, layer=LayerState.INVISIBLE))
+        text = self._conversion.notes.get(page_number)
+        if text is None or self._media_type is not MediaType.DJVU:
+            return replace(page, notes=text)
+        # The words of a DjVu are in a hidden layer under its pages; the PDF shows none of them.
+        return replace(page, layer_text=text, facts=replace(page.facts, layer=LayerState.INVISIBLE))
 
     def render_crops(self, page_number: int, bands: int) -> tuple[RenderedCrop, ...]:
         """Render a page as bands; see `OpenDocument.render_crops`."""

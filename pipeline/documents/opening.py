@@ -1,4 +1,4 @@
-"""From a document's bytes to its pages: the one way to open a file, whatever its format."""
+"""Opens a document of any format: the only way from its bytes to its pages."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, Protocol
 
-from pipeline.core.models import Envelope, MediaType, RenderedCrop, RenderedPage, Route
+from pipeline.core.formats import Envelope, HeadType, MediaType, Route
+from pipeline.core.models import RenderedCrop, RenderedPage
 from pipeline.core.retry import CancelToken
+from pipeline.core.signatures import HEAD_BYTES
 from pipeline.documents.conversion import Conversions, ConvertedDocument
 from pipeline.documents.passwords import Passwords
 from pipeline.rendering.host.pool import OpenDocument, SandboxPool
-from pipeline.sources import HEAD_BYTES, MemberFile, media_type_of
-from pipeline.sources.signatures import HeadType
+from pipeline.sources import MemberFile, media_type_of
 
-#: What is done with files that may hold others.
-_HOLDING = (Route.CONTAINER, Route.PDF)
+#: Routes of files that may contain others.
+_WITH_MEMBERS = (Route.CONTAINER, Route.PDF)
 
 
 class OpenPages(Protocol):
@@ -26,11 +27,11 @@ class OpenPages(Protocol):
     pages: int
     title: str | None
     members: int
-    """Files within it."""
+    """Number of files in it."""
     unlocked: bool
     """Whether one of the passwords opened it."""
     substituted_fonts: tuple[str, ...]
-    """Fonts that it names and that were not there when it was converted."""
+    """Fonts that it names and that were not installed when it was converted."""
     pages_left_out: int
     """Printed pages of a spreadsheet beyond the limit."""
 
@@ -52,22 +53,22 @@ class Opener:
     conversions: Conversions
 
     def refine(self, file: BinaryIO, media_type: HeadType, cancel: CancelToken) -> MediaType:
-        """Return the format of a file whose head tells only what it is packed in.
+        """Return the format of a file whose first bytes may show only an envelope.
 
         Raises:
-            UnsupportedFormat: of no kind that becomes pages.
+            UnsupportedFormat: files of this format become no pages.
             OutcomeError: as `open` raises them.
         """
         return self.sandboxes.identify(file, media_type, cancel) if isinstance(media_type, Envelope) else media_type
 
     def members(self, file: BinaryIO, path: str, cancel: CancelToken) -> tuple[MemberFile, ...]:
-        """Return what lies within a file, as it lies there; nothing where it is no container.
+        """Return the members of a file in their stored order; none if it is not a container.
 
         Raises:
             OutcomeError, ServiceRefused, Stopped: as `open` raises them.
         """
         media_type = self._media_type(file, cancel)
-        if media_type.route not in _HOLDING:
+        if media_type.route not in _WITH_MEMBERS:
             return ()
         with self._open(file, path, media_type, cancel) as opened:
             return tuple(MemberFile(member.name, member.bytes, member.as_error()) for member in opened.list_members())
@@ -77,7 +78,7 @@ class Opener:
     ) -> Generator[tuple[int, bytes, bool]]:
         """Yield number, bytes, and whether these are its last ones, of a container's members from number `first` on.
 
-        What is raised is about the member that was begun last, or the first one where none was.
+        An error is about the member that began last, or about the first one if none began.
 
         Raises:
             OutcomeError, ServiceRefused, Stopped: as `open` raises them.
@@ -100,7 +101,7 @@ class Opener:
     ) -> Iterator[OpenPages]:
         """Open a document's pages, and keep a sandbox to the end of the block.
 
-        `path` is where it lies, for people: it chooses the passwords, which are asked for where the file is encrypted.
+        `path` is the displayed path; passwords are chosen by it if the file is encrypted.
 
         Raises:
             OutcomeError, ServiceRefused, Stopped: as `Conversions.get` and `SandboxPool.open` raise them.

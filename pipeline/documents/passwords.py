@@ -1,4 +1,4 @@
-"""Passwords of encrypted files. They are tried in the sandbox, and stand in no log, message, record or argument."""
+"""Passwords of encrypted files. They are tried in the sandbox, and are never in a log, message, record or argument."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class Patterned:
     """A password for the files that a pattern names."""
 
     pattern: str
-    """As a shell's, `*` also across `/`. Without a `/` it is for the file's name, else for the end of its path."""
+    """A shell pattern; `*` also matches `/`. Without a `/` it applies to the name, else to the end of the path."""
     password: SecretStr
 
     def matches(self, path: str) -> bool:
-        """Whether it is for the file at this path."""
+        """Whether the pattern matches the file at this path."""
         if "/" not in self.pattern:
             return fnmatch.fnmatchcase(PurePosixPath(path).name, self.pattern)
         return any(fnmatch.fnmatchcase(path, pattern) for pattern in (self.pattern, f"*/{self.pattern}"))
 
     @property
     def literal_chars(self) -> int:
-        """How closely it names its files: the characters that stand for themselves."""
+        """Number of characters other than wildcards: the more, the more specific."""
         return len(self.pattern) - sum(map(self.pattern.count, "*?"))
 
 
@@ -52,8 +52,8 @@ class Passwords:
     Args:
         patterned: those for files that a pattern names.
         general: those for all files.
-        command: a program and its arguments, which prints further ones for all files, one a line. It runs once, when
-            the first encrypted file is met; what it says on stderr is shown.
+        command: a program and its arguments, which prints further ones for all files, one a line. It runs once, for
+            the first encrypted file; its stderr is shown.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Passwords:
         self._key: bytes | None = None
 
     def of(self, path: str) -> tuple[str, ...]:
-        """Return those that may open the file at a path, the likeliest first, `MAX_TRIED` at most.
+        """Return the passwords that may open the file at a path, most specific first, at most `MAX_TRIED`.
 
         Raises:
             ServiceRefused: the command fails.
@@ -77,12 +77,12 @@ class Passwords:
         return tuple(dict.fromkeys(every))[:MAX_TRIED]
 
     def mark(self, identifier: str) -> str | None:
-        """Return a mark that changes when other passwords are given, None where there are none.
+        """Return a mark that changes when other passwords are given, None if no password is given.
 
-        It may be stored: a guess at all of the passwords together costs one run of scrypt.
+        It may be stored: each guess at all of the passwords together costs one run of scrypt.
 
         Args:
-            identifier: of what it is kept with; two things never have the same mark.
+            identifier: of the object that the mark is stored with; marks of two objects differ.
 
         Raises:
             ServiceRefused: the command fails.
@@ -99,7 +99,7 @@ class Passwords:
         return hmac.digest(self._key, identifier.encode(), "sha256").hex()
 
     def count(self) -> dict[str, int]:
-        """Return how many there are, by where they come from.
+        """Return the number of passwords by their origin.
 
         Raises:
             ServiceRefused: the command fails.
@@ -118,12 +118,12 @@ class Passwords:
 
 
 def read_patterned(path: Path) -> tuple[Patterned, ...]:
-    """Read a file of `pattern: password` lines; empty lines and those that begin with `#` say nothing.
+    """Read a file of `pattern: password` lines; empty lines and lines that begin with `#` are ignored.
 
     The password is all that follows the first `: ` of its line, spaces included.
 
     Raises:
-        SettingsError: it cannot be read, or a line is none; the message names the line's number and nothing of it.
+        SettingsError: it cannot be read, or a line is invalid; the message gives only the number of the line.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -141,7 +141,7 @@ def _patterned(lines: Sequence[str], path: Path) -> Iterator[Patterned]:
         pattern, separator, password = line.removesuffix("\r").partition(_SEPARATOR)
         if not (pattern.strip() and separator and password):
             raise SettingsError(
-                f"line {number} of the passwords file {path} is no `pattern: password`",
+                f"line {number} of the passwords file {path} is not a `pattern: password`",
                 remedy="Write a pattern, a colon, a space, and the password; `*` is the pattern of all files.",
             )
         yield Patterned(pattern.strip(), SecretStr(password))
@@ -152,7 +152,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _output(command: str) -> str:
-    """Run the command. Nothing of what it printed is part of an error, nor does one hang on to it."""
+    """Run the command and return its output. Errors neither quote the output nor refer to it."""
     remedy = "Mend PAGESIGHT_PASSWORDS_COMMAND, or take it out of the settings."
     try:
         ended = subprocess.run(
@@ -164,7 +164,7 @@ def _output(command: str) -> str:
     except subprocess.TimeoutExpired:
         problem = f"was not done within {COMMAND_SECONDS} seconds"
     except UnicodeDecodeError:
-        problem = "printed something that is no UTF-8"
+        problem = "printed bytes that are not UTF-8"
     else:
         if ended.returncode == 0:
             return output

@@ -1,4 +1,4 @@
-"""Pagesight's objects in Kibana: declared, built into `mappings/kibana/`, installed."""
+"""Installs Pagesight's objects in Kibana. `tools/kibana` builds them into `mappings/kibana/`."""
 
 from pipeline.kibana.bundle import Bundle
 from pipeline.kibana.install import bundle, differences, install

@@ -1,4 +1,4 @@
-"""The shipped objects, made ready for one installation: its space, the prefix of its indices, where its pages are."""
+"""The objects in `mappings/kibana/`, adapted to one installation: its space, its index prefix, the URL of its pages."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
-from pipeline.kibana.building import ID_PREFIX, lines
-from pipeline.kibana.objects import PAGES_URL
-
 Object = dict[str, Any]
 
+#: Prefix of every id in the files. Installations put their space before it.
+ID_PREFIX = "pagesight-"
+#: Placeholder in the files for an installation's `pages_url`.
+PAGES_URL = "{pages_url}"
 #: In the order of an import.
 FILES = ("data-views.ndjson", "searches.ndjson", "charts.ndjson", "dashboards.ndjson")
 RULES_FILE = "rules.ndjson"
 DEFAULT_SPACE = "default"
 DEFAULT_VIEW = ID_PREFIX + "pages"
 _ID = re.compile(f'(?<="){ID_PREFIX}')
-#: Alert rules may have UUIDs only for ids; ours follow from space and name in this one's namespace.
+#: The id of an alert rule must be a UUID. Ours are derived from space and name in this namespace.
 _RULES_NAMESPACE = uuid.UUID("6f0b7a0e-8d1c-4c57-9f35-0a3d5f8b9b21")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What one installation of Pagesight has in one space of Kibana."""
+    """The objects of one installation of Pagesight in one space of Kibana."""
 
     space: str
     index_prefix: str
@@ -37,17 +38,17 @@ class Bundle:
 
     @cached_property
     def tag(self) -> Object:
-        """The object by which the others are found, and which keeps what state they were installed in."""
+        """The tag of all objects. Its description records the installed state."""
         return next(entry for entry in self._all() if entry["type"] == "tag")
 
     @cached_property
     def objects(self) -> tuple[Object, ...]:
-        """Every object but the tag."""
+        """Every object except the tag."""
         return tuple(entry for entry in self._all() if entry["type"] != "tag")
 
     @cached_property
     def rules(self) -> tuple[Object, ...]:
-        """Alert rules, as a request that makes one wants them, with their ids."""
+        """Alert rules with their ids, in the form of the request that creates one."""
         return tuple(map(self._rule, _shipped(RULES_FILE, self.space)))
 
     @property
@@ -57,11 +58,11 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """What changes whenever one of the objects does."""
+        """Digest of the objects."""
         return digest(self.objects)
 
     def ndjson(self) -> str:
-        """Return the objects as Kibana imports them."""
+        """Return tag and objects in Kibana's import format."""
         return lines([self.tag, *self.objects])
 
     def _all(self) -> Iterator[Object]:
@@ -79,16 +80,26 @@ class Bundle:
     def _rule(self, rule: Object) -> Object:
         indices = [self.index_prefix + index for index in rule["params"]["index"]]
         return rule | {
-            # Kibana takes version 4 only; this one is not random, so that a second installation finds it.
+            # Kibana accepts version 4 only. This id is not random, so a second installation finds the rule.
             "id": str(uuid.UUID(bytes=uuid.uuid5(_RULES_NAMESPACE, rule["id"]).bytes, version=4)),
             "params": rule["params"] | {"index": indices},
         }
 
 
-def digest(objects: Iterable[Object]) -> str:
-    """Return a digest of objects' types, ids, attributes and references, whatever their order.
+def lines(objects: Iterable[Object]) -> str:
+    """Return objects as NDJSON. Keys are sorted, so equal objects give equal lines."""
+    return "".join(compact_json(entry) + "\n" for entry in objects)
 
-    How often Kibana's users chose a field is left out: Kibana counts that within its data views.
+
+def compact_json(value: object) -> str:
+    """Return JSON without spaces and with sorted keys."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def digest(objects: Iterable[Object]) -> str:
+    """Return a digest of types, ids, attributes and references, independent of their order.
+
+    The popularity of fields, which Kibana counts within its data views, is left out.
     """
     kept = sorted(map(_comparable, objects), key=lambda entry: (entry["type"], entry["id"]))
     return hashlib.sha256(lines(kept).encode()).hexdigest()[:16]
@@ -110,6 +121,8 @@ def _shipped(name: str, space: str) -> list[Object]:
 
 
 def _in_space(id: str, space: str) -> str:
-    """Return an id, or its beginning, as it is in a space. Ids are unique in the whole of Kibana: where another space
-    has one, an import would put a random one in its place."""
+    """Return an id, or the prefix of one, for a space.
+
+    Ids are unique in the whole of Kibana. If another space had the same id, an import would assign a random one.
+    """
     return id if space == DEFAULT_SPACE else f"{space}-{id}"

@@ -1,4 +1,4 @@
-"""The one place where Kibana's answers, and the errors of httpx on the way to it, become ours.
+"""Translates Kibana's error answers, and errors of httpx2, into errors of `pipeline.core.errors`.
 
 no connection, 429, 5xx                    ServiceUnavailable
 401, 403, 404, any other status, TLS,
@@ -11,7 +11,7 @@ import json
 import ssl
 from typing import Any
 
-import httpx
+import httpx2
 
 from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable
 
@@ -29,7 +29,7 @@ PRIVILEGE_REMEDY = (
 TLS_REMEDY = "Set PAGESIGHT_ELASTICSEARCH_CA_CERTS to the bundle (PEM) that signed Kibana's certificate too."
 OLD_REMEDY = "Pagesight's objects need Kibana 9: upgrade Kibana."
 LARGE_REMEDY = "Raise savedObjects.maxImportPayloadBytes in kibana.yml, or the limit of the proxy before Kibana."
-OTHER_REMEDY = "See Kibana's own words in the message, and its log."
+OTHER_REMEDY = "Read Kibana's message above, and its log."
 ENCRYPTION_REMEDY = (
     "Set xpack.encryptedSavedObjects.encryptionKey (32 characters or more) in kibana.yml, restart Kibana, and run the "
     "same command again. All other objects are installed."
@@ -37,25 +37,25 @@ ENCRYPTION_REMEDY = (
 IMPORT_REMEDY = "Delete the named objects in Kibana's Saved Objects and run the same command again."
 
 _REMEDIES = {401: KEY_REMEDY, 403: PRIVILEGE_REMEDY, 404: URL_REMEDY, 413: LARGE_REMEDY, 422: OLD_REMEDY}
-#: What passes by itself.
+#: Statuses that may pass.
 _PASSING = frozenset({408, 425, 429})
 
 
-def from_transport(error: httpx.RequestError | httpx.InvalidURL, host: str) -> PagesightError:
-    """Return what an exception of httpx means."""
-    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+def from_transport(error: httpx2.RequestError | httpx2.InvalidURL, host: str) -> PagesightError:
+    """Return our error for an exception of httpx2."""
+    if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
         return ServiceRefused(SERVICE, f"the URL of Kibana cannot be used: {_clean(str(error))}", remedy=URL_REMEDY)
-    if isinstance(error, httpx.DecodingError | httpx.TooManyRedirects):
+    if isinstance(error, httpx2.DecodingError | httpx2.TooManyRedirects):
         return not_kibana(host)
     if tls := _tls_words(error):
         return ServiceRefused(SERVICE, f"Kibana at {host}: TLS fails: {tls}", remedy=TLS_REMEDY)
-    slow = isinstance(error, httpx.TimeoutException)
+    slow = isinstance(error, httpx2.TimeoutException)
     words = "does not answer in time" if slow else f"cannot be reached: {_clean(str(error)) or type(error).__name__}"
     return ServiceUnavailable(SERVICE, f"Kibana at {host} {words}", remedy=AWAY_REMEDY)
 
 
-def from_status(answer: httpx.Response, host: str) -> PagesightError:
-    """Return what an answer other than 2xx means."""
+def from_status(answer: httpx2.Response, host: str) -> PagesightError:
+    """Return our error for an answer other than 2xx."""
     status = answer.status_code
     words = _clean(str(_message(answer) or answer.reason_phrase))
     said = f"Kibana at {host} answers {status}: {words}"
@@ -67,20 +67,20 @@ def from_status(answer: httpx.Response, host: str) -> PagesightError:
 
 
 def not_kibana(host: str) -> ServiceRefused:
-    """Return the refusal of an answer that no Kibana gives."""
-    return ServiceRefused(SERVICE, f"what answers at {host} is no Kibana", remedy=URL_REMEDY)
+    """Return the error for an answer that Kibana would not give."""
+    return ServiceRefused(SERVICE, f"the server at {host} does not answer like Kibana", remedy=URL_REMEDY)
 
 
 def from_import(errors: list[dict[str, Any]]) -> ServiceRefused:
-    """Return what an import that Kibana answered with 200 failed of."""
+    """Return the error for an import that Kibana answered with 200 and a list of errors."""
     first = "; ".join(_import_words(error) for error in errors[:3])
     more = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""
-    return ServiceRefused(SERVICE, f"Kibana imported not all objects: {_clean(first + more)}", remedy=IMPORT_REMEDY)
+    return ServiceRefused(SERVICE, f"Kibana did not import every object: {_clean(first + more)}", remedy=IMPORT_REMEDY)
 
 
 def no_encryption_key() -> ServiceRefused:
-    """Return the refusal of a Kibana that could not keep its alert rules' keys over a restart."""
-    words = "Kibana has no lasting encryption key, without which there are no alert rules"
+    """Return the error for a Kibana that would lose the API keys of alert rules at a restart."""
+    words = "Kibana has no permanent encryption key, which alert rules need"
     return ServiceRefused(SERVICE, words, remedy=ENCRYPTION_REMEDY)
 
 
@@ -95,7 +95,7 @@ def _import_words(error: dict[str, Any]) -> str:
     return f"{error.get('type')} {error.get('id')}: {kind}" + (f" ({detail})" if detail else "")
 
 
-def _message(answer: httpx.Response) -> object:
+def _message(answer: httpx2.Response) -> object:
     try:
         body = json.loads(answer.content)
     except ValueError:

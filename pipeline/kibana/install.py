@@ -1,8 +1,8 @@
-"""Bring a space of Kibana to what `mappings/kibana/` says. A second call changes nothing.
+"""Install `mappings/kibana/` into a space of Kibana. A second call changes nothing.
 
-What Kibana keeps of an object is not what was sent: it brings it up to its own version. So the tag of our objects keeps
-two digests in its description, of what was sent and of what Kibana made of that; an object of another version of
-Pagesight shows by the first, one that was changed in Kibana by the second.
+Kibana migrates each imported object to its own version, so the stored object differs from the sent one. The description
+of our tag therefore records two digests: one of the objects as sent, one of the objects as stored. The first changes
+with the version of Pagesight, the second if somebody edits an object in Kibana.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from typing import Any
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import Settings
-from pipeline.kibana.building import lines
-from pipeline.kibana.bundle import Bundle, digest
+from pipeline.kibana.bundle import Bundle, digest, lines
 from pipeline.kibana.client import KibanaClient
 from pipeline.kibana.errors import no_encryption_key
-from pipeline.search.security import kibana_reader
+from pipeline.search.roles import kibana_reader
 
 Object = dict[str, Any]
 
-#: What people set in their own way, like intervals and actions, and an installation leaves as they did.
+#: Parameters that people adjust; an installation keeps their values, as it keeps intervals and actions.
 _THEIR_PARAMETERS = frozenset({"threshold", "thresholdComparator", "timeWindowSize", "timeWindowUnit", "size"})
 _KINDS = {
     "index-pattern": "data view",
@@ -34,18 +33,18 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A difference, in words, and what ends it."""
+    """One difference: its description, and the action that removes it."""
 
     words: tuple[str, ...]
     take: Callable[[], None]
 
 
 def install(settings: Settings, space: str) -> tuple[str, ...]:
-    """Make the space, objects, default data view and alert rules that are missing or differ; return them in words.
+    """Create or update space, objects, default data view, role and alert rules; return a description of each change.
 
     Raises:
         SettingsError: no Kibana is configured, or a setting cannot be used.
-        ServiceRefused: Kibana does not take the objects, or the key may not do it.
+        ServiceRefused: Kibana does not accept the objects, or the key may not do it.
         ServiceUnavailable: Kibana is away.
     """
     changes: list[str] = []
@@ -57,7 +56,7 @@ def install(settings: Settings, space: str) -> tuple[str, ...]:
 
 
 def differences(settings: Settings, space: str) -> tuple[str, ...]:
-    """Return, in words, what `install` would change.
+    """Return the changes that `install` would make, in the same words.
 
     Raises:
         SettingsError, ServiceRefused, ServiceUnavailable: as `install`.
@@ -85,7 +84,7 @@ def _open(settings: Settings, space: str) -> KibanaClient:
 
 
 def _steps(kibana: KibanaClient, wanted: Bundle) -> Iterator[Step]:
-    """Yield what differs. Each step is taken, or not, before the next one is looked for."""
+    """Yield the differences. The caller may take each step before the next comparison starts."""
     if not kibana.has_space():
         yield Step((f"space {wanted.space}",), kibana.make_space)
     yield from _object_steps(kibana, wanted)
@@ -118,7 +117,7 @@ def _stored(kibana: KibanaClient, wanted: Bundle) -> tuple[Object | None, list[O
 
 
 def _import(kibana: KibanaClient, wanted: Bundle) -> None:
-    """Import everything, then note on the tag what became of it; who dies in between leaves a tag that says nothing."""
+    """Import every object, then record both digests on the tag. Before that the tag has none, so a crash is noticed."""
     kibana.import_objects(wanted.ndjson())
     _, objects = _stored(kibana, wanted)
     tag = wanted.tag
@@ -127,7 +126,7 @@ def _import(kibana: KibanaClient, wanted: Bundle) -> None:
 
 
 def _state(tag: Object | None) -> str:
-    """Return both digests, as the tag has them."""
+    """Return both digests from the tag's description."""
     return tag["attributes"].get("description", "").partition(": ")[2] if tag else ""
 
 
@@ -136,14 +135,14 @@ def _name(entry: Object) -> str:
 
 
 def _role_steps(kibana: KibanaClient, wanted: Bundle) -> Iterator[Step]:
-    """Bring the role of those who search to what it should be; where we may not look after roles, others do."""
+    """Yield the step that updates the role of people who search, if the key may manage roles."""
     name, role = kibana_reader(wanted.space, wanted.index_prefix)
     roles = kibana.roles()
     if roles is None:
         return
     (rights,) = role["kibana"]
     found = roles.get(name, {"elasticsearch": {}, "kibana": []})
-    # One role for every space that has our objects.
+    # The role covers every space that has our objects.
     spaces = {space for entry in found["kibana"] if entry["feature"] == rights["feature"] for space in entry["spaces"]}
     same = _indices(found) == _indices(role) and wanted.space in spaces
     if not same:
@@ -169,7 +168,7 @@ def _rule_steps(kibana: KibanaClient, wanted: Bundle) -> Iterator[Step]:
 
 
 def _changed_rule(found: Object, wanted: Object) -> Object | None:
-    """Return the change that makes a rule ours again, or None where it is one. What people set stays."""
+    """Return the request that restores a rule, or None if it needs none. Settings that people adjust are kept."""
     ours = {name: value for name, value in wanted["params"].items() if name not in _THEIR_PARAMETERS}
     same = all(found["params"].get(name) == value for name, value in ours.items())
     if same and found["name"] == wanted["name"]:
@@ -184,5 +183,5 @@ def _changed_rule(found: Object, wanted: Object) -> Object | None:
 
 
 def _action(action: Object) -> Object:
-    """Return an action as Kibana takes it: it tells the type of the connector and does not want to be told."""
+    """Return an action for a request. Kibana returns the connector's type, but refuses it in requests."""
     return {name: value for name, value in action.items() if name != "connector_type_id"}

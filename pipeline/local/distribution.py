@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline.core.errors import ServiceRefused
 from pipeline.local.supervisor import locked
-from pipeline.search.errors import SERVICE
+from pipeline.search.names import SERVICE
 
 VERSION = "9.5.0"
 ARTIFACT = f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSION}:zip"

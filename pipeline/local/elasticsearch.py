@@ -18,7 +18,7 @@ from pathlib import Path
 from pipeline.core.errors import ServiceRefused
 from pipeline.local.distribution import JVM_FOLDER, OTHER_WAY, Progress, find_jdk, unpack
 from pipeline.local.supervisor import HOST, LocalServer, ServerStatus, Supervisor
-from pipeline.search.errors import SERVICE
+from pipeline.search.names import SERVICE
 
 #: Ports to try, as Elasticsearch's setting has them; the first free one is taken.
 PORTS = "9200-9299"

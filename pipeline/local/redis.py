@@ -97,7 +97,7 @@ class LocalRedis:
         """Return the server's URL; start the server first if it does not run.
 
         Raises:
-            ServiceRefused: there is no executable, or the server does not start; the message ends with its log.
+            ServiceRefused: the executable is missing, or the server does not start; the message ends with its log.
         """
         return self._supervisor.start(self._launch, lambda url: answers(_port(url)))
 

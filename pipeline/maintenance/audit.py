@@ -1,11 +1,11 @@
-"""Is everything where it should be? Sources, archive and indices compared page by page, by name and revision.
+"""Compares sources, archive and indices, page by page, by name and revision. It repairs nothing.
 
-    archive ──▶ index      a record is missing, behind, or there although its page was deleted
-    index ──▶ archive      a record that the archive knows nothing of
-    source ──▶ archive     a page of a source's document was never read, and nobody is going to
+    archive ──▶ index      a record is missing, older, or exists although its page was deleted
+    index ──▶ archive      a record that is unknown to the archive
+    source ──▶ archive     a page of a source's document was never read, and no batch will read it
 
-Names tell almost everything; a reading is opened only where something differs. Nothing is mended here. What a
-queued batch that has not ended brings is no difference, since it sees to that itself.
+Names are enough for most comparisons; a reading is read only where something differs. Pages of an open queued batch are
+not reported, since that batch still writes their records.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ from pipeline.sources import containers_of, is_below, is_path_below
 
 
 class DifferenceKind(StrEnum):
-    """How two places differ."""
+    """Kind of a difference."""
 
     RECORD_MISSING = "record_missing"
-    """What is archived has no record."""
+    """An archived revision has no record."""
     RECORD_BEHIND = "record_behind"
-    """The record is that of an older revision."""
+    """The record is of an older revision."""
     RECORD_AHEAD = "record_ahead"
-    """The record is that of a revision which the archive has lost. Only reported: no write could replace it."""
+    """The record is of a revision that the archive lost. Only reported, since no write could replace it."""
     RECORD_OF_DELETED = "record_of_deleted"
-    """What was deleted still has a record."""
+    """A deleted page or document still has a record."""
     RECORD_UNKNOWN = "record_unknown"
-    """The archive knows nothing of it. Only reported: it may be that the archive is not the one it was."""
+    """The record is unknown to the archive. Only reported, since this may be another archive than before."""
     PAGE_MISSING = "page_missing"
-    """Pages of a source's document were never read, and no batch is going to."""
+    """Pages of a source's document were never read, and no batch will read them."""
     BATCH_LOST = "batch_lost"
-    """A batch that has not ended, and no queue holds what it still needs."""
+    """An open batch whose remaining messages are in no queue."""
 
 
-#: What is told, and left to a person.
+#: Differences that are reported and not repaired.
 ONLY_REPORTED = frozenset({DifferenceKind.RECORD_AHEAD, DifferenceKind.RECORD_UNKNOWN})
-#: States in which a batch was ended by a person, or by a budget of theirs: they are not to be overruled.
+#: States of batches that a person or a budget ended. They are not revived.
 _GIVEN_UP = ("cancelled", "interrupted", "exhausted")
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference. `id` is that of a record, else of a document or batch."""
+    """One difference. `id` is the id of a record, else of a document or batch."""
 
     kind: DifferenceKind
     what: str
@@ -63,44 +63,46 @@ class Difference:
     id: str
     why: str
     collection: str | None = None
-    """None where not even that is known."""
+    """None if unknown."""
     document: str | None = None
     pages: tuple[int, ...] = ()
     source: str | None = None
     """URL."""
     path: str | None = None
-    """The same, or one of the document's places, for people."""
+    """The same for display, or a path of the document."""
     batch: str | None = None
-    """The batch that brought it, as far as the archive tells."""
+    """The batch that archived it, if known."""
 
 
 class Batches:
-    """The archive's batches as they were when this was made, and what they are to work."""
+    """A snapshot of the archive's batches, and what they process."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._batches = {name: batch for name in archive.batches() if (batch := archive.batch(name)) is not None}
+        self._batches = {
+            name: batch for name in archive.batches.names() if (batch := archive.batches[name].newest()) is not None
+        }
         self._open = {name: batch for name, batch in self._batches.items() if batch.lane and batch.state in UNENDED}
         self._named: dict[str, frozenset[int]] = {}
 
     def all(self) -> list[Batch]:
-        """Return them, oldest first."""
+        """Return all batches, oldest first."""
         return list(self._batches.values())
 
     def lane(self, batch_id: str | None) -> Lane:
-        """Return the lane that what a batch brought belongs into."""
+        """Return the lane for repairs of a batch's pages."""
         batch = self._batches.get(batch_id or "")
         return (batch.lane if batch else None) or Lane.BACKFILL
 
-    def is_at(self, batch_id: str) -> bool:
-        """Whether a queued batch has not ended: it sees to the records of what it brings as well."""
+    def is_open(self, batch_id: str) -> bool:
+        """Whether a queued batch is open; it then still writes the records of its pages."""
         return batch_id in self._open
 
     def leaves_out(self, source: Source) -> bool:
-        """Whether the pages of a source's document that were never read are to stay so, for now or for good.
+        """Whether the missing pages of a source's document are to stay missing, for now or for good.
 
-        The newest batch that was to work the source decides: while it has not ended it is still at them, and one that a
-        person ended is not revived. So does a deletion that this batch did not know of.
+        The newest batch with the source decides: an open batch may still read them, and a batch that a person ended is
+        not revived. A deletion that this batch did not know also leaves them out.
         """
         batch = self._newest_for(source)
         if batch is not None and batch.state in (*UNENDED, *_GIVEN_UP):
@@ -110,13 +112,13 @@ class Batches:
         return is_overtaken(self._archive, source.collection, source.document.id, seen)
 
     def is_claimed(self, source: Source) -> bool:
-        """Whether a queued batch that has not ended is to work a source, or has done so."""
+        """Whether an open queued batch contains a source."""
         return any(
             batch.collection == source.collection and self._covers(batch, source) for batch in self._open.values()
         )
 
     def is_queued(self, collection: str, url: str) -> bool:
-        """Whether a queued batch that has not ended is to look at a place, known or not."""
+        """Whether an open queued batch will reach a URL, known or not."""
         return any(batch.collection == collection and self._reaches(batch, url) for batch in self._open.values())
 
     def _newest_for(self, source: Source) -> Batch | None:
@@ -126,8 +128,8 @@ class Batches:
                 break
             if batch.collection == source.collection and self._covers(batch, source):
                 return batch
-        # One that began after this was made has not been ended by anybody.
-        return self._batches.get(source.batch) or self._archive.batch(source.batch)
+        # A batch that began after the snapshot was not ended by a person.
+        return self._batches.get(source.batch) or self._archive.batches[source.batch].newest()
 
     def _covers(self, batch: Batch, source: Source) -> bool:
         if batch.id == source.batch:
@@ -137,32 +139,32 @@ class Batches:
         return self._reaches(batch, source.url)
 
     def _reaches(self, batch: Batch, url: str) -> bool:
-        """Whether a queued batch walks to a place, or names it or a container that it lies in."""
+        """Whether a queued batch lists a URL, or names it or a container around it."""
         if batch.roots:
             return any(is_below(url, root) for root in batch.roots)
         names = self._names(batch.id)
-        return any(hash(place) in names for place in (url, *containers_of(url)))
+        return any(hash(one) in names for one in (url, *containers_of(url)))
 
     def _names(self, batch_id: str) -> frozenset[int]:
-        """Return hashes of the URLs that a batch names itself: a million URLs would be a hundred megabytes."""
+        """Return hashes of the URLs that a batch names. The URLs themselves would take 100 MB per million."""
         if batch_id not in self._named:
-            records = self._archive.walk(batch_id)
+            journal = self._archive.journal(batch_id)
             identifier = folder_id("", "", "")
-            folder = records.folder(identifier)
+            folder = journal.folders.get(identifier)
             numbers = range(len(folder.sources) if folder else 0)
-            chunks = (records.chunk(chunk_id(identifier, number)) for number in numbers)
+            chunks = (journal.chunk(chunk_id(identifier, number)) for number in numbers)
             self._named[batch_id] = frozenset(hash(entry.url) for chunk in chunks if chunk for entry in chunk.entries)
         return self._named[batch_id]
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Compares a collection at a time. Memory is that of the names in one folder of the archive."""
+    """Compares one collection at a time. It holds the names of one archive folder in memory."""
 
     projector: Projector
     batches: Batches
     advance: Callable[[], None] = field(default=lambda: None)
-    """Called for each document, source and batch that was looked at."""
+    """Called for each compared document, source and batch."""
 
     @property
     def _archive(self) -> Archive:
@@ -173,21 +175,23 @@ class Audit:
 
         Raises, as every method here:
             ServiceRefused: Elasticsearch refuses.
-            ServiceUnavailable: it went away while records were listed.
-            Stopped: the patience has ended while it was away.
+            ServiceUnavailable: it became unavailable while records were listed.
+            Stopped: the run was cancelled while it was unavailable.
         """
         some: dict[str, dict[int, int]] = {}
         for document in self._archive.documents(collection):
-            some[document] = self._archive.revisions(collection, document)
+            some[document] = self._archive.readings(collection, document).newest_revisions()
             if sum(map(len, some.values())) >= CHUNK:
                 yield from self._documents(collection, some)
                 some = {}
         yield from self._documents(collection, some)
 
     def sources(self, collection: str) -> Iterator[Difference]:
-        """Yield how the records of a collection's sources differ, and which pages nobody has read or is going to."""
-        for names in batched(self._archive.source_ids(collection), CHUNK):
-            sources = [source for name in names if (source := self._archive.source(collection, name)) is not None]
+        """Yield how the records of a collection's sources differ, and which pages were never read."""
+        for names in batched(self._archive.sources(collection).names(), CHUNK):
+            sources = [
+                source for name in names if (source := self._archive.sources(collection)[name].newest()) is not None
+            ]
             versions = self._versions(SOURCES, [source_record_id(source) for source in sources])
             for source in sources:
                 self.advance()
@@ -195,20 +199,20 @@ class Audit:
                 yield from self._missing_pages(source)
 
     def batch_records(self, collections: Iterable[str]) -> Iterator[Difference]:
-        """Yield how the records of the batches of these collections differ from the archive."""
+        """Yield how the records of batches of some collections differ from the archive."""
         wanted = set(collections)
         for some in batched((batch for batch in self.batches.all() if batch.collection in wanted), CHUNK):
             versions = self._versions(BATCHES, [batch.id for batch in some])
             for batch in some:
                 self.advance()
-                newest = self._archive.batch(batch.id) or batch
-                kind = _compared(newest.revision, versions.get(batch.id))
+                newest = self._archive.batches[batch.id].newest() or batch
+                kind = _difference_of(newest.revision, versions.get(batch.id))
                 if kind is not None:
                     why = _why(newest.revision, versions.get(batch.id))
                     yield Difference(kind, "batch", batch.id, why, batch.collection, batch=batch.id)
 
     def unknown(self, collection: str | None) -> Iterator[Difference]:
-        """Yield the records of which the archive knows nothing, in one collection or in all."""
+        """Yield the records that are unknown to the archive, in one collection or in all."""
         yield from self._unknown_pages(collection)
         yield from self._unknown_records(DOCUMENTS, "document", collection, self._is_document)
         yield from self._unknown_records(SOURCES, "source", collection, self._is_source)
@@ -229,8 +233,8 @@ class Audit:
     def _document(
         self, collection: str, document: str, versions: Mapping[int, int | None], version: int | None
     ) -> Iterator[Difference]:
-        """Look at a document of which some name differs, as the archive is now: it may have gone on since."""
-        revisions = self._archive.revisions(collection, document)
+        """Compare a differing document again with the archive, which may have changed since the listing."""
+        revisions = self._archive.readings(collection, document).newest_revisions()
         for page, revision in sorted(revisions.items()):
             if versions.get(page) != revision:
                 yield from self._page(collection, document, page, revision, versions.get(page))
@@ -241,9 +245,13 @@ class Audit:
     def _page(
         self, collection: str, document: str, page: int, revision: int, version: int | None
     ) -> Iterator[Difference]:
-        reading = self._archive.reading(collection, document, page, revision)
-        kind = _compared(reading.revision, version) if isinstance(reading, Reading) else _of_deleted(version)
-        if kind is None or (isinstance(reading, Reading) and self.batches.is_at(reading.batch)):
+        reading = self._archive.readings(collection, document).page(page).revision(revision)
+        kind = (
+            _difference_of(reading.revision, version)
+            if isinstance(reading, Reading)
+            else _difference_of_deleted(version)
+        )
+        if kind is None or (isinstance(reading, Reading) and self.batches.is_open(reading.batch)):
             return
         path, batch = _origin(reading)
         name, why = page_id(collection, document, page), _why(reading.revision, version)
@@ -251,12 +259,12 @@ class Audit:
 
     def _document_record(self, collection: str, document: str, total: int, version: int | None) -> Iterator[Difference]:
         live: Reading | None = None
-        for reading in self._archive.readings(collection, document):
+        for reading in self._archive.readings(collection, document).newest():
             if isinstance(reading, Reading):
                 live = reading
-                if self.batches.is_at(reading.batch):
+                if self.batches.is_open(reading.batch):
                     return
-        kind = _compared(total, version) if live else _of_deleted(version)
+        kind = _difference_of(total, version) if live else _difference_of_deleted(version)
         if kind is not None:
             path, batch = _origin(live) if live else (None, None)
             name, why = document_record_id(collection, document), _why(total, version)
@@ -264,8 +272,8 @@ class Audit:
 
     def _source(self, source: Source, version: int | None) -> Iterator[Difference]:
         known = source.document is not None or source.error is not None
-        kind = _compared(source.revision, version) if known else _of_deleted(version)
-        if kind is not None and not self.batches.is_at(source.batch):
+        kind = _difference_of(source.revision, version) if known else _difference_of_deleted(version)
+        if kind is not None and not self.batches.is_open(source.batch):
             yield Difference(
                 kind,
                 "source",
@@ -283,7 +291,7 @@ class Audit:
         document = source.document
         if document is None:
             return
-        read = self._archive.revisions(source.collection, document.id)
+        read = self._archive.readings(source.collection, document.id).newest_revisions()
         missing = tuple(page for page in range(1, document.pages + 1) if page not in read)
         if missing and not self.batches.leaves_out(source):
             yield Difference(
@@ -304,7 +312,7 @@ class Audit:
     def _unknown_pages(self, collection: str | None) -> Iterator[Difference]:
         ids = self.projector.index.queries.record_ids(PAGES, collection=collection)
         for (name, document), some in groupby(ids, key=_document_of):
-            revisions = self._archive.revisions(name, document)
+            revisions = self._archive.readings(name, document).newest_revisions()
             for identifier in some:
                 page = int(identifier.rpartition(":")[2])
                 if page not in revisions:
@@ -327,13 +335,14 @@ class Audit:
                 yield Difference(DifferenceKind.RECORD_UNKNOWN, what, identifier, _UNKNOWN, of)
 
     def _is_document(self, identifier: str) -> bool:
-        return bool(self._archive.revisions(*identifier.split(":")))
+        return bool(self._archive.readings(*identifier.split(":")).newest_revisions())
 
     def _is_source(self, identifier: str) -> bool:
-        return self._archive.source(*identifier.split(":")) is not None
+        collection, source = identifier.split(":")
+        return self._archive.sources(collection)[source].newest() is not None
 
     def _is_batch(self, identifier: str) -> bool:
-        return self._archive.batch(identifier) is not None
+        return self._archive.batches[identifier].newest() is not None
 
     def _versions(self, alias: str, ids: list[str]) -> dict[str, int]:
         projector = self.projector
@@ -342,16 +351,16 @@ class Audit:
         )
 
 
-_UNKNOWN = "the archive knows nothing of it"
+_UNKNOWN = "it is unknown to the archive"
 
 
 def source_of(difference: Difference) -> str:
-    """Return the id of the source that a difference is about."""
+    """Return the id of a difference's source."""
     assert difference.source is not None
     return source_id(difference.source)
 
 
-def _compared(revision: int, version: int | None) -> DifferenceKind | None:
+def _difference_of(revision: int, version: int | None) -> DifferenceKind | None:
     if version is None:
         return DifferenceKind.RECORD_MISSING
     if version == revision:
@@ -359,12 +368,12 @@ def _compared(revision: int, version: int | None) -> DifferenceKind | None:
     return DifferenceKind.RECORD_BEHIND if version < revision else DifferenceKind.RECORD_AHEAD
 
 
-def _of_deleted(version: int | None) -> DifferenceKind | None:
+def _difference_of_deleted(version: int | None) -> DifferenceKind | None:
     return None if version is None else DifferenceKind.RECORD_OF_DELETED
 
 
 def _origin(reading: Reading | Tombstone) -> tuple[str | None, str | None]:
-    """Return a place of a page's document, and the batch that brought the page."""
+    """Return a path of a page's document, and the batch that archived the page."""
     if isinstance(reading, Tombstone):
         return None, None
     return next(iter(reading.document.path), reading.document.name), reading.batch

@@ -1,11 +1,11 @@
-"""What the archive knows of a folder against what lies there: new, changed, moved, vanished.
+"""Compares a folder with the archive: new, changed, moved and vanished files.
 
     archive: sources below the folder ┐
                                       ├─ compare ──▶ Comparison ──▶ take_away (moved, vanished); the others are enqueued
     walk: files below the folder      ┘
 
-By path first, then by size, time and inode (or ETag); bytes are read only to tell a moved file from a new one, and only
-where the size is that of a document that vanished.
+Files are compared by path, then by size, time and inode (or ETag). Bytes are read only to tell a moved file from a new
+one, and only if the size equals that of a vanished document.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError, SettingsError
 from pipeline.core.models import BatchEntry, Failure, FileState, Reading, Source
 from pipeline.pages.deletion import carry_out, request_deletion
-from pipeline.pages.paths import leave
+from pipeline.pages.paths import remove_path
 from pipeline.pages.revisions import forget_source
 from pipeline.projection.projector import Projector
 from pipeline.sources import FoundFile, SourceFiles, containers_of, display_path, identify, is_below
 
-#: As many vanished sources are never too many to delete; nor is this share of those known below the folder.
+#: Vanished sources that may always be deleted: this number, or this share of the known sources below the folder.
 FEW = 10
 SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A file that lies at another place now."""
+    """A file with a new path."""
 
     source: Source
-    """The place where it lay."""
+    """Its former source."""
     url: str
-    """The place where it lies."""
+    """Its current URL."""
 
 
 @dataclass(slots=True)
 class FolderComparison:
-    """How a folder differs from what is known of it."""
+    """How a folder differs from the archive."""
 
     known: int = 0
-    """Sources that the archive knows below the folder."""
+    """Archived sources below the folder."""
     unchanged: int = 0
     new: list[FoundFile] = field(default_factory=list)
     changed: list[FoundFile] = field(default_factory=list)
@@ -52,21 +52,21 @@ class FolderComparison:
 
     @property
     def entries(self) -> Iterator[BatchEntry]:
-        """What is to be enqueued."""
+        """Files to enqueue."""
         for found in (*self.new, *self.changed):
             yield BatchEntry(url=found.url, error=Failure.of(found.error) if found.error else None)
         for move in self.moved:
-            if not containers_of(move.url):  # what lies in a container is found with it
+            if not containers_of(move.url):  # a member is found with its container
                 yield BatchEntry(url=move.url)
 
 
 @dataclass(frozen=True, slots=True)
 class TakenAway:
-    """What went."""
+    """Counts of what was removed."""
 
     sources: int
     documents: int
-    """Of those, documents that lay nowhere else and were deleted."""
+    """Deleted documents, which had no other path."""
     pages: int
 
 
@@ -78,13 +78,13 @@ def compare(
     found: Iterable[FoundFile],
     advance: Callable[[int], None] = lambda _files: None,
 ) -> FolderComparison:
-    """Compare what lies below a folder, `found` there, with what the archive knows of it; nothing is changed.
+    """Compare the files that were `found` below a folder with the archive. Nothing is changed.
 
-    `folder` is its URL. `advance` hears how many files were looked at.
+    `folder` is its URL. `advance` gets the number of compared files.
 
     Raises:
         ServiceRefused: the archive or a bucket refuses.
-        Stopped: the patience has ended while a bucket was away.
+        Stopped: the run was cancelled while a bucket was unavailable.
     """
     known = {source.url: source for source in _known(archive, collection) if is_below(source.url, folder)}
     comparison = FolderComparison(known=len(known))
@@ -100,28 +100,28 @@ def compare(
         else:
             comparison.changed.append(one)
         advance(1)
-    # In order, so that those of one container are asked for together.
+    # Sorted, so that each container is opened once for all its members.
     comparison.vanished = [known[url] for url in sorted(known) if _outermost(url) not in at_rest and files.is_gone(url)]
-    comparison.unchanged += len(known) - len(comparison.vanished)  # there, but out of the walk's sight
+    comparison.unchanged += len(known) - len(comparison.vanished)  # they exist, but the listing does not include them
     _find_moves(comparison, files)
     return comparison
 
 
 def require_folder(comparison: FolderComparison, folder: str) -> None:
-    """Refuse a folder in which nothing lies although something did.
+    """Refuse an empty folder with known files.
 
     Raises:
-        SettingsError: more likely it is not mounted than that somebody has removed everything.
+        SettingsError: all known files vanished; more likely the folder is not mounted.
     """
     if comparison.known and len(comparison.vanished) == comparison.known and not comparison.new:
         raise SettingsError(
             f"{display_path(folder)} is empty, and {comparison.known} files are known there",
-            remedy="Look whether it is mounted. If all of it was removed on purpose, say --force.",
+            remedy="Check whether it is mounted. If all files were removed on purpose, use --force.",
         )
 
 
 def require_few(comparison: FolderComparison) -> None:
-    """Refuse to delete more than a person is likely to mean.
+    """Refuse to delete an unusual number of files.
 
     Raises:
         SettingsError: too many have vanished.
@@ -129,36 +129,36 @@ def require_few(comparison: FolderComparison) -> None:
     vanished = len(comparison.vanished)
     if vanished > max(FEW, SHARE * comparison.known):
         raise SettingsError(
-            f"{vanished} of {comparison.known} known files have vanished; at most {SHARE:.0%} are deleted unasked",
-            remedy="Look at them with --dry-run, then say --force if they are to go.",
+            f"{vanished} of {comparison.known} known files vanished; at most {SHARE:.0%} are deleted without asking",
+            remedy="List them with --dry-run, then use --force to delete them.",
         )
 
 
 def take_away(comparison: FolderComparison, projector: Projector, *, delete: bool) -> TakenAway:
-    """Take the old places of moved files away, and with `delete` those that vanished.
+    """Remove the former paths of moved files and, with `delete`, vanished files.
 
-    A document that then lies nowhere in the collection is deleted. One whose file has moved stays: it lies at its new
-    place as soon as that is enqueued. Killed in between, the same comparison finds what is left.
+    A document without a remaining path in the collection is deleted. The document of a moved file stays, since it gets
+    its new path when that is enqueued. If the process is killed in between, the next comparison finds the rest.
 
     Raises:
         ServiceRefused: Elasticsearch or the archive refuses.
-        Stopped: the patience has ended while one of them was away.
+        Stopped: the run was cancelled while one of them was unavailable.
     """
     vanished = comparison.vanished if delete else []
     going = [*(move.source for move in comparison.moved), *vanished]
     if not going:
         return TakenAway(0, 0, 0)
     moved = {move.source.document.id for move in comparison.moved if move.source.document}
-    places = _places(projector.archive, going[0].collection) if vanished else Counter[str]()
+    paths = _count_paths(projector.archive, going[0].collection) if vanished else Counter[str]()
     pages = documents = 0
     for source in going:
         document = source.document
         projector.sources([forget_source(projector.archive, source)])
         if document is None:
             continue
-        leave(projector, source.collection, document.id, source.path)
-        places[document.id] -= 1
-        if document.id not in moved and _lies_nowhere(projector.archive, source.collection, document.id, places):
+        remove_path(projector, source.collection, document.id, source.path)
+        paths[document.id] -= 1
+        if document.id not in moved and _has_no_path(projector.archive, source.collection, document.id, paths):
             deletion = request_deletion(projector.archive, source.collection, document.id, purge=False)
             pages += carry_out(deletion, projector)
             documents += 1
@@ -166,27 +166,27 @@ def take_away(comparison: FolderComparison, projector: Projector, *, delete: boo
 
 
 def _known(archive: Archive, collection: str) -> Iterator[Source]:
-    """Yield the sources of a collection of which something is known."""
-    for identifier in archive.source_ids(collection):
-        source = archive.source(collection, identifier)
+    """Yield the sources of a collection with a document or an error."""
+    for identifier in archive.sources(collection).names():
+        source = archive.sources(collection)[identifier].newest()
         if source is not None and (source.document or source.error):
             yield source
 
 
-def _places(archive: Archive, collection: str) -> Counter[str]:
-    """Return how many places each document of a collection lies at."""
+def _count_paths(archive: Archive, collection: str) -> Counter[str]:
+    """Return the number of sources of each document of a collection."""
     return Counter(source.document.id for source in _known(archive, collection) if source.document)
 
 
-def _lies_nowhere(archive: Archive, collection: str, document: str, places: Counter[str]) -> bool:
-    if places[document] > 0:
+def _has_no_path(archive: Archive, collection: str, document: str, paths: Counter[str]) -> bool:
+    if paths[document] > 0:
         return False
-    readings = (reading for reading in archive.readings(collection, document) if isinstance(reading, Reading))
+    readings = (reading for reading in archive.readings(collection, document).newest() if isinstance(reading, Reading))
     return not any(reading.document.path for reading in readings)
 
 
 def _is_unchanged(before: Source, found: FoundFile, files: SourceFiles) -> bool:
-    """Whether a place is as it was: the same reason why nothing can be had, or the same size, time and inode."""
+    """Whether a file is unchanged: the same error, or the same size, time and inode."""
     try:
         if found.error:
             raise found.error
@@ -196,7 +196,7 @@ def _is_unchanged(before: Source, found: FoundFile, files: SourceFiles) -> bool:
 
 
 def _find_moves(comparison: FolderComparison, files: SourceFiles) -> None:
-    """Tell moved files from new ones: of the size of a document that vanished, and of its bytes."""
+    """Tell moved files from new ones, by the size and then the bytes of vanished documents."""
     gone: dict[str, list[Source]] = {}
     for source in comparison.vanished:
         if source.document:
@@ -210,28 +210,28 @@ def _find_moves(comparison: FolderComparison, files: SourceFiles) -> None:
         else:
             new.append(found)
     comparison.new = new
-    comparison.moved += _along(comparison)
+    comparison.moved += _moves_of_members(comparison)
     moved = {move.source.url for move in comparison.moved}
     comparison.vanished = [source for source in comparison.vanished if source.url not in moved]
 
 
-def _along(comparison: FolderComparison) -> list[Move]:
-    """Return the moves of what lies in containers that moved."""
-    places = {move.source.url: move.url for move in comparison.moved}
+def _moves_of_members(comparison: FolderComparison) -> list[Move]:
+    """Return the moves of members of moved containers."""
+    new_urls = {move.source.url: move.url for move in comparison.moved}
     return [
-        Move(source, places[container] + source.url.removeprefix(container))
+        Move(source, new_urls[container] + source.url.removeprefix(container))
         for source in comparison.vanished
-        if (container := _outermost(source.url)) != source.url and container in places
+        if (container := _outermost(source.url)) != source.url and container in new_urls
     ]
 
 
 def _outermost(url: str) -> str:
-    """Return the URL of the file that something lies in, or is."""
+    """Return the URL of the outermost container, or the file's own URL."""
     return next(reversed(containers_of(url)), url)
 
 
 def _document_id(found: FoundFile, sizes: set[int], files: SourceFiles) -> str | None:
-    """Return which document lies at a place, if it is of one of these sizes."""
+    """Return the id of a file's document, if the file has one of the sizes."""
     if found.error or not sizes:
         return None
     try:

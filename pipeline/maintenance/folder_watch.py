@@ -1,9 +1,9 @@
-"""What arrives in a folder, once it is at rest. A hint only: who watches begins with a walk, which finds all there is.
+"""Watches a folder for files that arrive and no longer change. Its caller lists the whole folder first.
 
     inotify ──▶ Arrivals.note ──▶ unchanged for the settling time ──▶ Arrivals.burst ──▶ one batch
 
-A file is at rest when its size, time and inode have stayed the same for the settling time. There are no lists of names
-that do not count: what stays lying at rest is a file like any other, and a name that was temporary is gone by then.
+A file is at rest when its size, time and inode have stayed the same for the settling time. Names are not filtered: a
+temporary file is gone by then, and every file that stays is processed.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from pipeline.core.errors import OutcomeError, ServiceRefused, SourceVanished
 from pipeline.core.models import BatchEntry, Failure, FileState
 from pipeline.sources import FoundFile, display_path, file_state, list_folder, source_path, source_url
 
-#: How long what is at rest waits for others of its burst that are not.
+#: Longest time that files at rest wait for the other files of their burst.
 HOLD_SECONDS = 30.0
-#: How often one looks whether files are at rest.
+#: Seconds between two checks whether files are at rest.
 TICK_SECONDS = 0.5
-#: Between two looks at everything where the system does not tell of changes.
+#: Seconds between two listings where the system does not report changes.
 POLL_SECONDS = 5.0
 _GONE = "the folder is gone"
 
 
 class Ended(Protocol):
-    """Says when to stop; an event of `threading` is one."""
+    """Tells when to stop; `threading.Event` is one."""
 
     def is_set(self) -> bool:
         """Whether to stop."""
@@ -40,24 +40,24 @@ class Ended(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What the system told of within half a second."""
+    """Changes that the system reported within `TICK_SECONDS`."""
 
     gone: int
-    """Places, not among the arrivals, at which nothing lies any more."""
+    """Number of removed files that were not among the arrivals."""
     walk: bool
-    """Whether only from here on everything is heard of, so that the folder is to be walked."""
+    """Whether changes are reported only from now on, so that the folder has to be listed."""
 
 
 @dataclass(slots=True)
 class _Seen:
     state: FileState | None
-    """None where it may not be looked at."""
+    """None without permission to read it."""
     since: float
     found: FoundFile
 
 
 class Arrivals:
-    """Files of which something was heard, until they are at rest and somebody has taken them."""
+    """Changed files, until they are at rest and enqueued."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Arrivals:
         settle_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take what is heard of an absolute folder; `excluded` are URLs of folders that do not count."""
+        """Collect changes below an absolute folder, except in the folders whose URLs are `excluded`."""
         self._folder = folder
         self._root = source_url(folder)
         self._real_root = Path(os.path.realpath(folder))
@@ -82,7 +82,7 @@ class Arrivals:
         return len(self._moving) + len(self._resting)
 
     def note(self, path: Path) -> None:
-        """Hear that something happened at a path. A folder stands for all that is in it."""
+        """Add a changed path. A folder adds all files in it."""
         if not self._counts(path):
             return
         url = source_url(path)
@@ -91,25 +91,25 @@ class Arrivals:
             self._note_all(found for found in parent.found if found.url == url)
         elif path.is_dir():
             self._list(url)
-            # What came into a new folder before the system watched it is heard of by nobody: it is listed once more.
+            # Files that came into a new folder before it was watched are not reported, so it is listed again.
             self._folders[url] = self._clock() + self._settle_seconds
         elif os.path.lexists(path):
             self._note_all([FoundFile(url)])
 
     def forget(self, path: Path) -> bool:
-        """Hear that nothing lies at a path any more; return whether it was one of those not taken yet."""
+        """Drop a removed path; return whether it was among the arrivals."""
         url = source_url(path)
         self._folders.pop(url, None)
         return self._moving.pop(url, None) is not None or self._resting.pop(url, None) is not None
 
     def burst(self) -> list[BatchEntry]:
-        """Return what is at rest, once all of it is or the first has waited long enough; `taken` ends its story."""
+        """Return the files at rest, once all are or the first has waited `HOLD_SECONDS`; call `taken` afterwards."""
         now = self._clock()
         for url in [url for url, at in self._folders.items() if now >= at]:
             del self._folders[url]
             self._list(url)
         for url, seen in list(self._moving.items()):
-            self._look(url, seen, now)
+            self._update(url, seen, now)
         oldest = min((since for since, _ in self._resting.values()), default=now)
         if (self._moving or self._folders) and now - oldest < HOLD_SECONDS:
             return []
@@ -119,12 +119,12 @@ class Arrivals:
         ]
 
     def taken(self, entries: Iterable[BatchEntry]) -> None:
-        """Forget what somebody has enqueued."""
+        """Drop enqueued files."""
         for entry in entries:
             self._resting.pop(entry.url, None)
 
     def _counts(self, path: Path) -> bool:
-        """Whether a walk would come by here: not through a link, and not within the archive."""
+        """Whether a listing would include a path: not through a link, and not in an excluded folder."""
         try:
             relative = path.parent.relative_to(self._folder)
         except ValueError:  # the folder itself
@@ -151,7 +151,7 @@ class Arrivals:
             if seen is None or resting is not None or seen.state != state:
                 self._moving[one.url] = _Seen(state, self._clock(), one)
 
-    def _look(self, url: str, seen: _Seen, now: float) -> None:
+    def _update(self, url: str, seen: _Seen, now: float) -> None:
         try:
             state = _state(seen.found)
         except SourceVanished:
@@ -176,7 +176,7 @@ def _state(found: FoundFile) -> FileState | None:
 
 
 def watch_folder(folder: Path, arrivals: Arrivals, ended: Ended, *, poll: bool) -> Iterator[Heard]:
-    """Tell `arrivals` of what happens below a folder, and yield twice a second what came of it.
+    """Add changes below a folder to `arrivals`, and yield a summary every `TICK_SECONDS`.
 
     Raises:
         ServiceRefused: the folder is gone, or cannot be watched.
@@ -187,7 +187,7 @@ def watch_folder(folder: Path, arrivals: Arrivals, ended: Ended, *, poll: bool) 
             try:
                 yield from _watch(folder, here, arrivals, ended, poll)
             except WatchfilesRustInternalError:
-                # A name that is no UTF-8 ends the watcher (watchfiles 1.3); the next one begins with a walk, as always.
+                # A name with invalid UTF-8 ends the watcher (watchfiles 1.3); the next one begins with a listing.
                 continue
     except OSError as error:
         raise _refused(folder, str(error)) from error
@@ -207,11 +207,11 @@ def _watch(folder: Path, here: tuple[int, int] | None, arrivals: Arrivals, ended
     ):
         if _identity(folder) != here:
             raise _refused(folder, _GONE)
-        yield Heard(_hear(changes, arrivals), walk=not begun)
+        yield Heard(_apply(changes, arrivals), walk=not begun)
         begun = True
 
 
-def _hear(changes: Iterable[tuple[Change, str]], arrivals: Arrivals) -> int:
+def _apply(changes: Iterable[tuple[Change, str]], arrivals: Arrivals) -> int:
     gone = 0
     for change, name in changes:
         path = Path(name)
@@ -233,7 +233,9 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def _refused(folder: Path, cause: str) -> ServiceRefused:
-    remedy = "See that it is mounted and may be listed, then start again: the first walk finds what came meanwhile."
+    remedy = (
+        "Check that it is mounted and readable, then start again: the first listing finds the files of the meantime."
+    )
     if cause != _GONE:
-        remedy = "Raise the system's limit (fs.inotify.max_user_watches), or look at intervals with --poll."
+        remedy = "Raise the system's limit (fs.inotify.max_user_watches), or list it at intervals with --poll."
     return ServiceRefused("folder", f"{display_path(source_url(folder))} cannot be watched: {cause}", remedy=remedy)

@@ -1,4 +1,4 @@
-"""Stale pages of whole collections, found and cut to what is to be worked: `pagesight redescribe` and its schedules."""
+"""Finds the stale pages of whole collections, for `pagesight redescribe` and its schedules."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pipeline.core.stale_filter import Conditions
 from pipeline.maintenance.staleness import StaleDocument, StaleTally, stale_documents
 from pipeline.pages.recipe import CurrentRecipe
 
-#: What batches of such pages are called, where others name files.
+#: Name of batches of stale pages, in place of the names of files.
 SHOWN = "stale pages"
 
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """What is stale in a collection."""
+    """Stale pages of a collection."""
 
     collection: str
     documents: list[StaleDocument]
-    """Those that are to be worked."""
+    """Documents that are to be processed."""
     tally: StaleTally
     left_out: int
-    """Stale pages of documents that are not."""
+    """Stale pages of other documents."""
     current: CurrentRecipe
 
 
@@ -37,10 +37,10 @@ def find_stale(
     cancel: CancelToken,
     wanted: Callable[[StaleDocument], bool],
 ) -> Stale:
-    """Return what is stale in a collection, the newest first; `wanted` says of each document whether it is worked.
+    """Return the stale pages of a collection, newest first; `wanted` selects the documents to process.
 
     Raises:
-        Stopped: the patience has ended.
+        Stopped: the run was cancelled.
     """
     tally = StaleTally()
     found = stale_documents(
@@ -52,7 +52,7 @@ def find_stale(
 
 
 def tokens_of_page(archive: Archive, stale: Stale) -> int:
-    """Return what a page of a collection costs at most, by what its answers took before; 0 where no model is asked."""
+    """Return the most tokens that a page of a collection costs, measured on earlier answers; 0 without a model."""
     current = stale.current
     if current.models is None:
         return 0

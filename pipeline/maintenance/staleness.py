@@ -1,9 +1,9 @@
-"""Which pages were read otherwise than they would be read today, and why: decided by the archive alone.
+"""Decides which pages would be read differently today, and why, from the archive alone.
 
     sources ──▶ newest readings of their documents ──▶ fingerprint, then what differs ──▶ stale pages, newest first
 
-A reading whose fingerprint is that of today's recipe is up to date. It may still have failed; and where it is suspect,
-asking once more would give the same archived answers, so that it is left.
+A reading whose fingerprint equals that of today's recipe is current, unless it failed. A current reading that is
+suspect is left alone, since reading the page again would use the same archived answers.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ class StaleDocument:
     """Stale pages of one document. `newest` is when the newest of them was archived, in Unix seconds."""
 
     url: str
-    """Of several places one that this machine sees, if there is one."""
+    """One of the document's URLs; a file that this machine can see, if there is one."""
     pages: tuple[int, ...]
     newest: float
 
 
 @dataclass(slots=True)
 class StaleTally:
-    """What was seen of the pages of a collection."""
+    """Counts of a collection's pages."""
 
     pages: int = 0
     stale: int = 0
-    """Those that are meant."""
+    """Stale pages that match the conditions."""
     reasons: Counter[Reason] = field(default_factory=Counter)
-    """Why these are; a page may have several reasons."""
+    """Their reasons; a page may have several."""
     suspect_left: int = 0
-    """Pages that are suspect and of which nothing has changed since."""
+    """Suspect pages without any other reason."""
     described_left: int = 0
-    """Pages that a model read otherwise than it would today, while none is configured."""
+    """Stale pages that a model described, while no model is configured."""
 
 
 def reasons_of(reading: Reading, recipe: Recipe) -> tuple[Reason, ...]:
-    """Return why a page is not as the recipe would have it; a page that is suspect is stale only for more than that."""
+    """Return why a page differs from the recipe. A suspect page is stale only if there is another reason."""
     if reading.status is PageStatus.FAILED:
         return (Reason.FAILED,)
     if reading.fingerprint == recipe.fingerprint_of(reading):
         return (Reason.SUSPECT,) if reading.trust.suspect else ()
     rendered = (Reason.RENDER,) if _render_revision(reading) not in (None, recipe.render_revision) else ()
-    if reading.status is PageStatus.BLANK:  # nobody was asked, so only its image can differ
+    if reading.status is PageStatus.BLANK:  # no model was called, so only its image can differ
         return rendered
-    found = [*_asked_otherwise(reading, recipe), *rendered]
+    found = [*_asked_differently(reading, recipe), *rendered]
     if reading.trust.suspect:
         found.append(Reason.SUSPECT)
     return tuple(found) if set(found) - {Reason.SUSPECT} else (Reason.OTHER, *found)
 
 
-def _asked_otherwise(reading: Reading, recipe: Recipe) -> Iterator[Reason]:
+def _asked_differently(reading: Reading, recipe: Recipe) -> Iterator[Reason]:
     model = reading.model
     if model is None:
         return
@@ -91,41 +91,41 @@ def stale_documents(
     *,
     describes: bool,
 ) -> list[StaleDocument]:
-    """Return the documents of a collection with stale pages that are meant, the newest first.
+    """Return the documents of a collection with matching stale pages, the newest first.
 
-    Memory is that of what is returned, and of one number for each document.
+    Besides the result, it holds one number for each document in memory.
 
     Args:
-        archive: tells where documents lie and how they were read.
-        collection: which one.
+        archive: has the sources and readings.
+        collection: its name.
         recipe: how pages would be read today.
-        conditions: which pages are meant.
-        patience: its end ends the search.
-        tally: counts what is seen.
-        describes: whether a vision model would be asked. Otherwise what one has described is left as it is: nobody is
-            to lose it since a key is missing.
+        conditions: which stale pages match.
+        cancel: ends the search.
+        tally: counts the pages.
+        describes: whether a vision model is configured. Without one, described pages are left as they are, so that a
+            missing key does not replace descriptions.
 
     Raises:
-        Stopped: the patience has ended.
+        Stopped: the run was cancelled.
     """
     seen: set[int] = set()
     found: dict[int, StaleDocument] = {}
-    for identifier in archive.source_ids(collection):
+    for identifier in archive.sources(collection).names():
         if cancel.stopped:
             raise Stopped("stopped while stale pages were looked for")
-        source = archive.source(collection, identifier)
+        source = archive.sources(collection)[identifier].newest()
         if source is None or source.document is None or not conditions.meet_source(source):
             continue
         number = int(source.document.id[:15], 16)
-        if number in seen:  # it lies in several places
+        if number in seen:  # another URL has the same document
             if number in found and not is_there(found[number].url) and is_there(source.url):
                 found[number] = replace(found[number], url=source.url)
             continue
         seen.add(number)
         stale = [
             reading
-            for reading in archive.readings(collection, source.document.id)
-            if isinstance(reading, Reading) and _is_meant(reading, recipe, conditions, tally, describes=describes)
+            for reading in archive.readings(collection, source.document.id).newest()
+            if isinstance(reading, Reading) and _matches(reading, recipe, conditions, tally, describes=describes)
         ]
         if stale:
             newest = max(reading.archived_at for reading in stale).timestamp()
@@ -134,12 +134,12 @@ def stale_documents(
 
 
 def is_there(url: str) -> bool:
-    """Whether this machine sees a file, or its outermost container; objects are taken to be where they were."""
+    """Whether this machine sees a file, or its outermost container; true for objects in buckets."""
     return not is_local(url) or os.path.lexists(source_path(url))
 
 
-def _is_meant(reading: Reading, recipe: Recipe, conditions: Conditions, tally: StaleTally, *, describes: bool) -> bool:
-    """Whether a page is stale and meant; either way it is counted."""
+def _matches(reading: Reading, recipe: Recipe, conditions: Conditions, tally: StaleTally, *, describes: bool) -> bool:
+    """Count a page, and return whether it is stale and matches."""
     tally.pages += 1
     reasons = reasons_of(reading, recipe)
     if not reasons or not conditions.meet(reading, reasons):
@@ -156,7 +156,7 @@ def _is_meant(reading: Reading, recipe: Recipe, conditions: Conditions, tally: S
 
 
 def first_pages(documents: Sequence[StaleDocument], pages: int | None) -> Iterator[BatchEntry]:
-    """Yield the first stale pages as what a batch is to work, not more than so many where there is a bound."""
+    """Yield stale pages as the entries of a batch, at most `pages` of them; all with None."""
     left = sum(len(document.pages) for document in documents) if pages is None else pages
     for document in documents:
         if left <= 0:

@@ -1,6 +1,6 @@
-"""Deleting: the request first, then a tombstone for each page, then the records, then, if asked, what was archived.
+"""Deletion: the request first, then a tombstone per page, then the records, then, for a purge, the archived content.
 
-Killed anywhere in between, the same command run again finishes the work: each step finds what the one before left.
+If the process is killed in between, running the same command again finishes: each step continues the one before.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pipeline.core.models import Deletion, Reading, Source, Tombstone
 from pipeline.pages.revisions import bury, forget_source, is_overtaken
 from pipeline.projection.projector import Projector
 
-#: Pages whose tombstones are archived before their records go, and so on.
+#: Pages whose tombstones are archived together, before their records are removed.
 CHUNK = 500
 
 
 def request_deletion(archive: Archive, collection: str, document: str | None, purge: bool) -> Deletion:
-    """Archive that a document, or with None a whole collection, is to go. From here on it will."""
+    """Archive the request to delete a document, or with None a whole collection. From here on it takes effect."""
 
     def next_deletion(newest: Deletion | None) -> Deletion:
         return Deletion(
@@ -30,11 +30,11 @@ def request_deletion(archive: Archive, collection: str, document: str | None, pu
             requested_at=datetime.now(UTC),
         )
 
-    return archive.append_deletion(collection, next_deletion)
+    return archive.deletions[collection].append(next_deletion)
 
 
 def carry_out(deletion: Deletion, projector: Projector) -> int:
-    """Bury the pages that a deletion names, remove their records, purge what is to be purged; return their number.
+    """Bury the pages of a deletion, remove their records, and purge their content if requested; return their number.
 
     Raises:
         ServiceRefused: Elasticsearch or the archive refuses.
@@ -42,7 +42,7 @@ def carry_out(deletion: Deletion, projector: Projector) -> int:
     """
     archive = projector.archive
     documents = [deletion.document_id] if deletion.document_id else archive.documents(deletion.collection)
-    kept = projector.kept()  # what is kept for the way back is not to keep what was deleted
+    kept = projector.kept()  # deleted pages leave the generations that are kept for a rollback, too
     pages = 0
     for document in documents:
         for chunk in batched(_buried(archive, deletion, document), CHUNK):
@@ -57,30 +57,30 @@ def carry_out(deletion: Deletion, projector: Projector) -> int:
             _purge(archive, deletion.collection, document)
     if deletion.document_id is None:
         for sources in batched(_forgotten(archive, deletion, set(documents)), CHUNK):
-            for place in (projector, *kept):
-                place.sources(sources)
+            for generation in (projector, *kept):
+                generation.sources(sources)
     return pages
 
 
-def clean_up_behind(
+def purge_late_page(
     archive: Archive, collection: str, document: str, deletions_seen: int, pixels_sha256: str | None
 ) -> None:
-    """Purge what a page brought into the archive after its purge, whether it came to be read or was left before.
+    """Purge the content that a page's writer archived after the document was purged.
 
-    Its own writer has to, since the purge is over; `pixels_sha256` are those of the page, where it was rendered.
+    The purge has ended, so the writer has to do it. `pixels_sha256` is the page's hash, where it was rendered.
     """
-    deletions = archive.deletions(collection, deletions_seen)
+    deletions = archive.deletions[collection].after(deletions_seen)
     if any(deletion.purge and deletion.document_id in (None, document) for deletion in deletions):
         _purge(archive, collection, document, pixels_sha256)
 
 
 def _forgotten(archive: Archive, deletion: Deletion, purged: Set[str]) -> Iterator[Source]:
-    """Archive of every source of a collection that nothing is known of it any more.
+    """Forget every source of a collection, and yield it.
 
-    Documents of which no page was read, and so none was buried, are purged by the way.
+    Documents without a read page have no tombstone; a purge removes their content here.
     """
-    for identifier in archive.source_ids(deletion.collection):
-        source = archive.source(deletion.collection, identifier)
+    for identifier in archive.sources(deletion.collection).names():
+        source = archive.sources(deletion.collection)[identifier].newest()
         if source is not None:
             yield forget_source(archive, source)
             if deletion.purge and source.document is not None and source.document.id not in purged:
@@ -88,24 +88,24 @@ def _forgotten(archive: Archive, deletion: Deletion, purged: Set[str]) -> Iterat
 
 
 def _buried(archive: Archive, deletion: Deletion, document: str) -> Iterator[Reading | Tombstone]:
-    for reading in archive.readings(deletion.collection, document):
+    for reading in archive.readings(deletion.collection, document).newest():
         buried = bury(archive, deletion.collection, document, reading.page_number, reading, deletion)
         if buried is not None:
             yield buried
 
 
 def _purge(archive: Archive, collection: str, document: str, pixels_sha256: str | None = None) -> None:
-    """Remove a document's readings below their tombstones, and images and answers unless another collection has it."""
-    readings = list(archive.readings(collection, document))
+    """Remove a document's readings below their tombstones, and its images and answers unless a collection shows it."""
+    readings = list(archive.readings(collection, document).newest())
     tombstones = {reading.page_number: reading.revision for reading in readings if isinstance(reading, Tombstone)}
-    archive.purge_readings(collection, document, tombstones)
-    if not any(_is_live(archive, name, document) for name in archive.collections()):
+    archive.readings(collection, document).purge(tombstones)
+    if not any(_is_live(archive, name, document) for name in archive.collections.names()):
         archive.purge_content(document, pixels_sha256)
 
 
 def _is_live(archive: Archive, collection: str, document: str) -> bool:
-    """Whether a page is there to stay: one that was read behind the back of a deletion is about to be buried."""
+    """Whether a collection has a page of a document that stays. A page that a deletion overtook will be buried."""
     return any(
         isinstance(reading, Reading) and not is_overtaken(archive, collection, document, reading.deletions_seen)
-        for reading in archive.readings(collection, document)
+        for reading in archive.readings(collection, document).newest()
     )

@@ -1,4 +1,4 @@
-"""Which pages of a document still need work: its newest readings against the recipe of a request."""
+"""The plan of a document: which of its pages are due, by comparing its newest readings with the request's recipe."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from pipeline.pages.revisions import is_overtaken
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is known of a document's pages, and which are to be worked."""
+    """The state of a document's pages for one request."""
 
     settled: tuple[Reading, ...]
     due: tuple[int, ...]
+    """Pages to process."""
     deleted: tuple[int, ...]
-    """Pages that were deleted by a request which the batch did not know."""
+    """Pages that were deleted after the batch began."""
     known: dict[int, int]
     """Newest revision of each due page that has one."""
 
 
 def plan(document: Document, request: Request, archive: Archive, pages: Collection[int] | None = None) -> Plan:
-    """Compare a document's newest readings, or those of some of its pages, with what the request asks for."""
+    """Plan a document, or only some of its pages."""
     settled: list[Reading] = []
     deleted: list[int] = []
     known: dict[int, int] = {}
     due = set(range(1, document.pages + 1)) if pages is None else set(pages) & set(range(1, document.pages + 1))
-    for reading in archive.readings(request.collection, document.id, pages):
+    for reading in archive.readings(request.collection, document.id).newest(pages):
         if isinstance(reading, Reading) and _is_settled(reading, document, request):
             settled.append(reading)
         elif isinstance(reading, Tombstone) and reading.deletion > request.deletions_seen:
@@ -40,16 +41,16 @@ def plan(document: Document, request: Request, archive: Archive, pages: Collecti
             continue
         due.discard(reading.page_number)
     if due and is_overtaken(archive, request.collection, document.id, request.deletions_seen):
-        deleted += due  # pages that were never read have no tombstone
+        deleted += due  # pages without a reading have no tombstone
         due = set()
     return Plan(tuple(settled), tuple(sorted(due)), tuple(sorted(deleted)), known)
 
 
 def _is_settled(reading: Reading, document: Document, request: Request) -> bool:
-    """Whether a page needs no work: read with this recipe, or failed for a reason that still holds.
+    """Whether a page is not due: it was read with this recipe, or failed for a reason that still holds.
 
-    What failed within this very batch has had its try. A spreadsheet of which more is printed by now has records that
-    tell of fewer pages: they are made anew, from answers that are there.
+    A page that failed in this batch is not tried again in it. If a limit now allows more pages of a spreadsheet, its
+    readings have an old page count: they are made again, from archived answers.
     """
     error = reading.error
     if reading.document.pages != document.pages:

@@ -1,21 +1,20 @@
-"""The recipe: how a range of pages is worked. Both runners call `process_unit`; no stage below knows which one did.
+"""Process a work unit. Both runners call `process_unit`, and no stage below knows which runner called.
 
     render ──▶ read ──▶ save ──▶ project
 
-A page is read as soon as it is rendered, while the next one renders. Its answers are archived when they come and its
-reading when it is complete; the range's records go to Elasticsearch together.
+A page is read as soon as it is rendered, while the next one is being rendered. Each answer is archived when it arrives,
+and a page's reading when it is complete. The records of the whole work unit are sent to Elasticsearch together.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Set
-from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
-from pipeline.archive import Archive
 from pipeline.core.errors import (
     OutcomeError,
     ServiceRefused,
@@ -25,7 +24,6 @@ from pipeline.core.errors import (
     Stopped,
 )
 from pipeline.core.models import (
-    Batch,
     Failure,
     FileState,
     PageSlice,
@@ -37,127 +35,47 @@ from pipeline.core.models import (
     Tombstone,
     WorkUnit,
 )
-from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
-from pipeline.core.threads import PrioritySemaphore
+from pipeline.core.retry import STOP_POLL_SECONDS
 from pipeline.documents.opening import Opener, OpenPages
-from pipeline.documents.passwords import Passwords
-from pipeline.pages.deletion import clean_up_behind
+from pipeline.pages.deletion import purge_late_page
+from pipeline.pages.page_services import PageServices, Stage, unmeasured
 from pipeline.pages.readings import failed_reading, new_reading, read_reading, rendered_reading
-from pipeline.pages.recipe import Recipe
 from pipeline.pages.revisions import is_overtaken, save_reading
-from pipeline.projection.projector import Projector
 from pipeline.projection.records import page_id
 from pipeline.rendering.protocol import RENDER_REVISION
 from pipeline.sources import SourceFiles, require_unchanged
-from pipeline.vision.budget import Budget
-from pipeline.vision.profile import kept_profile
-from pipeline.vision.reader import Reader
-
-#: Pages worked together. One bulk request of 16 records is 6.5 times as fast per record as 16 of one.
-UNIT_PAGES = 16
-
-Stage = Literal["register", "render", "read", "project"]
 
 _SOURCE_ERRORS = (SourceChanged, SourceVanished, SourceUnreadable)
 
 
-def _no_stage(_stage: Stage) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
-@dataclass(frozen=True, slots=True)
-class PageServices:
-    """What the recipe works with: built once per process, shared by its threads."""
-
-    archive: Archive
-    projector: Projector
-    opener: Opener
-    cropper: Opener
-    """Opens documents once more, to show pages anew: with sandboxes of its own."""
-    files: SourceFiles
-    reader: Reader
-    cancel: CancelToken
-    """That of the whole process."""
-    pages: Executor
-    """Runs the reading of pages."""
-    in_hand: PrioritySemaphore
-    """Pages rendered and not yet read: enough to keep the model busy, few enough to keep memory flat."""
-    limits: str
-    """The limits in force, as fingerprints hold them."""
-    max_file_bytes: int
-    stage: Callable[[Stage], AbstractContextManager[None]] = _no_stage
-    """Told of each stage that is gone through: a worker measures them."""
-
-    def of_batch(self, batch: Batch) -> PageServices:
-        """Return these tools with a reader that asks the questions of a batch's profile.
-
-        Raises:
-            SettingsError: this version cannot use the profile.
-        """
-        return replace(self, reader=self.reader.with_profile(kept_profile(batch.profile, batch.own_profile)))
-
-    def within(self, budget: Budget) -> PageServices:
-        """Return these tools with a reader whose calls a budget bounds."""
-        return replace(self, reader=self.reader.within(budget))
-
-    def recipe(self, language: str) -> Recipe:
-        """Return how pages are read with these tools."""
-        return recipe_of(self.reader, language, self.limits, self.opener.passwords)
-
-
-def recipe_of(reader: Reader, language: str, limits: str, passwords: Passwords) -> Recipe:
-    """Return how pages are read by a reader, in a language, within limits as fingerprints hold them."""
-    return Recipe(
-        language=language,
-        reader=reader.name,
-        reader_revision=reader.revision,
-        profile=reader.profile,
-        prompt_revision=reader.prompt_revision,
-        render_revision=RENDER_REVISION,
-        limits=limits,
-        passwords=passwords,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class UnitOutcome:
-    """What came of a range."""
+    """The outcome of a work unit."""
 
     pages: dict[str, Counter[PageStatus]]
-    """How the pages ended, by document."""
+    """Number of pages by document and status."""
     refused: Counter[PageStatus]
-    """Pages whose record Elasticsearch refused, by the status they would have; in `pages` they are failed."""
+    """Pages whose record Elasticsearch refused, by the status of their reading; `pages` counts them as failed."""
     broken: tuple[tuple[Source, Failure], ...]
-    """Sources whose file was no longer the one that was identified; their pages were not worked."""
+    """Sources whose file is not the one that was identified. Their remaining pages were not processed."""
     cached_answers: int
     rest: tuple[PageSlice, ...]
-    """What is still to be done, where the patience ended before the range: pages not read, or not in the index."""
+    """Pages that are not read, or not in the index, because the cancel token ended."""
 
 
-def process_unit(
-    work: WorkUnit, tools: PageServices, cancel: CancelToken, on_page: Callable[[PageStatus], None]
-) -> UnitOutcome:
-    """Work the pages of a range for as long as the patience lasts; `on_page` hears of each that ended.
+def process_unit(unit: WorkUnit, services: PageServices, on_page: Callable[[PageStatus], None]) -> UnitOutcome:
+    """Process the pages of a work unit until the cancel token ends. Call `on_page` with the status of each read page.
 
     Raises:
-        ServiceRefused: the model or Elasticsearch says no to everything. What was finished is archived.
+        ServiceRefused: the model or Elasticsearch refuses all requests. The pages that were read are archived.
     """
-    started: list[dict[int, Future[_Finished]]] = []
-    broken: dict[int, tuple[Source, Failure]] = {}
-    for place, part in enumerate(work.slices):
-        futures: dict[int, Future[_Finished]] = {}
-        started.append(futures)
-        try:
-            for number, future in _start_pages(part, work, tools, cancel, on_page):
-                futures[number] = future
-        except _SOURCE_ERRORS as error:
-            broken[place] = (part.source, Failure.of(error))
+    started, broken = _start_unit(unit, services, on_page)
     finished = [_gather(futures) for futures in started]
     readings = [page.reading for pages in finished for page in pages.values() if page.reading is not None]
     try:
-        with tools.stage("project"):
-            refused: Set[str] = replace(tools.projector, cancel=cancel).pages(readings).keys()
-    except Stopped:  # everything is archived, and what is not in the index is found there by whoever goes on
+        with services.stage("project"):
+            refused: Set[str] = services.projector.pages(readings).keys()
+    except Stopped:  # the readings are archived, and the next attempt verifies the index
         readings, refused = [], set()
         finished = [{} for _ in finished]
     for futures in started:
@@ -169,72 +87,93 @@ def process_unit(
         cached_answers=sum(page.cached for pages in finished for page in pages.values()),
         rest=tuple(
             left
-            for place, (part, pages) in enumerate(zip(work.slices, finished, strict=True))
-            if place not in broken and (left := _without(part, pages)) is not None
+            for number, (piece, pages) in enumerate(zip(unit.slices, finished, strict=True))
+            if number not in broken and (left := _without(piece, pages)) is not None
         ),
     )
 
 
+def _start_unit(
+    unit: WorkUnit, services: PageServices, on_page: Callable[[PageStatus], None]
+) -> tuple[list[dict[int, Future[_Finished]]], dict[int, tuple[Source, Failure]]]:
+    """Start the pages of each slice; return their futures by slice, and the sources that broke by slice number."""
+    started: list[dict[int, Future[_Finished]]] = []
+    broken: dict[int, tuple[Source, Failure]] = {}
+    for number, piece in enumerate(unit.slices):
+        futures: dict[int, Future[_Finished]] = {}
+        started.append(futures)
+        try:
+            for page, future in _start_pages(piece, unit, services, on_page):
+                futures[page] = future
+        except _SOURCE_ERRORS as error:
+            broken[number] = (piece.source, Failure.of(error))
+    return started, broken
+
+
 def _start_pages(
-    part: PageSlice, work: WorkUnit, tools: PageServices, cancel: CancelToken, on_page: Callable[[PageStatus], None]
+    piece: PageSlice, unit: WorkUnit, services: PageServices, on_page: Callable[[PageStatus], None]
 ) -> Iterator[tuple[int, Future[_Finished]]]:
-    """Render a slice's pages one after the other, and hand each on at once to be read.
+    """Render the pages of a slice in turn, and submit each to be read.
 
     Raises:
         SourceChanged, SourceVanished, SourceUnreadable: the file is not the one that was identified.
     """
-    newest = tools.archive.revisions(work.collection, part.document.id)
-    desk = _PageFinisher(part, work, tools, cancel, newest, on_page)
-    state = part.source.state
+    newest = services.archive.readings(unit.collection, piece.document.id).newest_revisions()
+    finisher = _PageFinisher(piece, unit, services, newest, on_page)
+    state = piece.source.state
     assert state is not None
-    files = replace(tools.files, cancel=cancel)
     try:
-        with files.open_document(part.source.url, state, part.document.id) as file:
-            for number, rendered in _render_pages(file, state, part, tools, cancel):
-                yield number, tools.pages.submit(desk.finish, number, rendered)
-    except Stopped:  # before its bucket was back, or a sandbox was free: the slice is left as a whole
+        with services.files.open_document(piece.source.url, state, piece.document.id) as file:
+            for number, rendered in _render_pages(file, state, piece, services):
+                yield number, services.pages.submit(finisher.finish, number, rendered)
+    except Stopped:  # while waiting for a bucket or a sandbox: the whole slice is left
         return
 
 
 def _render_pages(
-    file: BinaryIO, state: FileState, part: PageSlice, tools: PageServices, cancel: CancelToken
+    file: BinaryIO, state: FileState, piece: PageSlice, services: PageServices
 ) -> Iterator[tuple[int, RenderedPage | OutcomeError]]:
-    """Yield each page as rendered, or why it could not be, no more of them at a time than may be in hand."""
-    numbers = iter(part.page_numbers)
-    document = part.document
+    """Yield each page as rendered, or the reason why it could not be. Wait for a permit before each page."""
+    numbers = iter(piece.page_numbers)
+    document = piece.document
     try:
-        with tools.opener.open(file, document.id, part.source.path, document.media_type, cancel) as opened:
+        opened_document = services.opener.open(
+            file, document.id, piece.source.path, document.media_type, services.cancel
+        )
+        with opened_document as opened:
+            require_unchanged(file, state)  # otherwise its pages may be those of another document
             for number in numbers:
-                if not _may_start(tools, cancel):
+                if not _take_permit(services):
                     return
-                rendered = _render(opened, number, tools)
+                rendered = _render(opened, number, services)
                 try:
                     require_unchanged(file, state)
                 except OutcomeError:
-                    tools.in_hand.give_back()
+                    services.in_hand.release()
                     raise
                 yield number, rendered
     except _SOURCE_ERRORS:
         raise
-    except OutcomeError as error:  # the file cannot be opened any more: each of its pages says so
+    except OutcomeError as error:  # the file cannot be opened: each of its remaining pages fails with the reason
+        require_unchanged(file, state)
         for number in numbers:
-            if not _may_start(tools, cancel):
+            if not _take_permit(services):
                 return
             yield number, error
 
 
-def _may_start(tools: PageServices, cancel: CancelToken) -> bool:
-    """Take a place for one more page in hand, unless the patience has ended."""
-    while not cancel.stopped:
-        if tools.in_hand.take(STOP_POLL_SECONDS, urgent=cancel.urgent):
+def _take_permit(services: PageServices) -> bool:
+    """Wait for a permit for one more rendered page; return False once the cancel token has ended."""
+    while not services.cancel.stopped:
+        if services.in_hand.acquire(STOP_POLL_SECONDS, urgent=services.cancel.urgent):
             return True
     return False
 
 
-def _render(opened: OpenPages, number: int, tools: PageServices) -> RenderedPage | OutcomeError:
+def _render(opened: OpenPages, number: int, services: PageServices) -> RenderedPage | OutcomeError:
     try:
-        with tools.stage("render"):
-            return opened.render(number, with_pixels=tools.reader.wants_pixels)
+        with services.stage("render"):
+            return opened.render(number, with_pixels=services.reader.wants_pixels)
     except OutcomeError as error:
         return error
 
@@ -248,86 +187,86 @@ class _Finished:
 
 @dataclass(frozen=True, slots=True)
 class _PageFinisher:
-    """Where the pages of one slice are finished, by several threads."""
+    """Reads and archives the rendered pages of one slice. Several threads share it."""
 
-    part: PageSlice
-    work: WorkUnit
-    tools: PageServices
-    cancel: CancelToken
+    piece: PageSlice
+    unit: WorkUnit
+    services: PageServices
     newest: dict[int, int]
-    """The newest archived revision of each page when the slice was begun."""
+    """The newest archived revision of each page before the slice was started."""
     on_page: Callable[[PageStatus], None]
 
     def finish(self, number: int, rendered: RenderedPage | OutcomeError) -> _Finished:
         """Read a page and archive its reading.
 
         Raises:
-            ServiceRefused: no page can be read.
-            Stopped: the patience has ended before the page was read.
+            ServiceRefused: a service refuses all pages.
+            Stopped: the cancel token ended before the page was read.
         """
-        tools, work = self.tools, self.work
+        services, unit = self.services, self.unit
         try:
-            if is_overtaken(tools.archive, work.collection, self.part.document.id, work.deletions_seen):
+            if is_overtaken(services.archive, unit.collection, self.piece.document.id, unit.deletions_seen):
                 self._clean_up(rendered)
-                return _Finished(None)  # nobody is asked about what is deleted by now
+                return _Finished(None)  # the model is not asked about a deleted document
             known = self._known(number)
             reading, cached = self._read(number, rendered, known)
-            saved = save_reading(tools.archive, reading, known)
+            saved = save_reading(services.archive, reading, known)
             if isinstance(saved, Tombstone):
                 self._clean_up(rendered)
         except (Stopped, ServiceRefused):
             self._clean_up(rendered)
             raise
         finally:
-            tools.in_hand.give_back()
+            services.in_hand.release()
         if isinstance(saved, Reading):
             self.on_page(saved.status)
         return _Finished(saved, cached)
 
     def _clean_up(self, rendered: RenderedPage | OutcomeError) -> None:
-        """Leave nothing of a page whose document is purged by now."""
-        work = self.work
+        """Remove what this page added to the archive if its document was purged meanwhile."""
+        unit = self.unit
         pixels = None if isinstance(rendered, OutcomeError) else rendered.pixels_sha256
-        clean_up_behind(self.tools.archive, work.collection, self.part.document.id, work.deletions_seen, pixels)
+        purge_late_page(self.services.archive, unit.collection, self.piece.document.id, unit.deletions_seen, pixels)
 
     def _known(self, number: int) -> Reading | Tombstone | None:
         revision = self.newest.get(number)
         if revision is None:
             return None
-        return self.tools.archive.reading(self.work.collection, self.part.document.id, number, revision)
+        return (
+            self.services.archive.readings(self.unit.collection, self.piece.document.id).page(number).revision(revision)
+        )
 
     def _read(
         self, number: int, rendered: RenderedPage | OutcomeError, known: Reading | Tombstone | None
     ) -> tuple[Reading, int]:
-        tools, work = self.tools, self.work
-        recipe = tools.recipe(work.language)
-        reading = new_reading(self.part, number, work, recipe)
+        services, unit = self.services, self.unit
+        recipe = services.recipe(unit.language)
+        reading = new_reading(self.piece, number, unit, recipe)
         try:
             if isinstance(rendered, OutcomeError):
                 raise rendered
-            reading = rendered_reading(reading, rendered, tools.archive, RENDER_REVISION)
+            reading = rendered_reading(reading, rendered, services.archive, RENDER_REVISION)
             if rendered.blank:
                 return reading, 0
-            with tools.stage("read"):
-                files = replace(tools.files, cancel=self.cancel)
-                shown = DocumentRerenderer(self.part, number, files, tools.cropper, tools.stage)
-                found = tools.reader.read(rendered, work.language, self.cancel, shown)
+            with services.stage("read"):
+                rerenderer = DocumentRerenderer(self.piece, number, services.files, services.cropper, services.stage)
+                found = services.reader.read(rendered, unit.language, services.cancel, rerenderer)
         except OutcomeError as error:
             before = known.error if isinstance(known, Reading) else None
             return failed_reading(reading, recipe, error, before), 0
-        return read_reading(reading, found, tools.reader), found.cached
+        return read_reading(reading, found, services.reader), found.cached
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentRerenderer:
-    """Shows a page anew: its file is opened once more."""
+    """Renders a page again: it opens the file a second time."""
 
     part: PageSlice
     number: int
     files: SourceFiles
     cropper: Opener
     """As in `PageServices`."""
-    stage: Callable[[Stage], AbstractContextManager[None]] = _no_stage
+    stage: Callable[[Stage], AbstractContextManager[None]] = unmeasured
 
     def crops(self, bands: int) -> tuple[RenderedCrop, ...]:
         """Return the page in bands; see `pipeline.vision.reader.Rerenderer`."""
@@ -335,7 +274,7 @@ class DocumentRerenderer:
             return opened.render_crops(self.number, bands)
 
     def pixels(self) -> RenderedPage:
-        """Return the page with its pixels; likewise."""
+        """Return the page with its pixels; see `pipeline.vision.reader.Rerenderer`."""
         with self._open() as opened:
             return opened.render(self.number, with_pixels=True)
 
@@ -349,12 +288,13 @@ class DocumentRerenderer:
             self.files.open_document(source.url, source.state, document.id) as file,
             self.cropper.open(file, document.id, source.path, document.media_type, cancel) as opened,
         ):
+            require_unchanged(file, source.state)
             yield opened
             require_unchanged(file, source.state)
 
 
 def _gather(futures: dict[int, Future[_Finished]]) -> dict[int, _Finished]:
-    """Wait for the pages of a slice; return those that ended, by page number."""
+    """Wait for the pages of a slice; return the ones that were read, by page number."""
     finished = {}
     for number, future in futures.items():
         try:
@@ -370,14 +310,14 @@ def _raise_refusal(futures: dict[int, Future[_Finished]]) -> None:
             future.result()
 
 
-def _without(part: PageSlice, finished: Collection[int]) -> PageSlice | None:
-    """Return what is left of a slice, or None."""
-    left = tuple(number for number in part.page_numbers if number not in finished)
-    return replace(part, page_numbers=left) if left else None
+def _without(piece: PageSlice, finished: Collection[int]) -> PageSlice | None:
+    """Return a slice of the pages that are not finished; None where all are."""
+    left = tuple(number for number in piece.page_numbers if number not in finished)
+    return replace(piece, page_numbers=left) if left else None
 
 
 def _count(readings: list[Reading | Tombstone], refused: Set[str]) -> dict[str, Counter[PageStatus]]:
-    """Count pages by document and status; a page whose record the index refused has failed."""
+    """Count pages by document and status. A page whose record the index refused counts as failed."""
     counts: dict[str, Counter[PageStatus]] = {}
     for reading in _live(readings):
         status = PageStatus.FAILED if _page_id(reading) in refused else reading.status

@@ -1,7 +1,8 @@
-"""One page: from what the sandbox handed over, or the reason why it could not, to a finished reading."""
+"""The reading of a page: from the rendered page, or the reason why it could not be rendered, to a finished reading."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
@@ -26,7 +27,7 @@ from pipeline.vision.reader import PageAnswers, Reader
 
 
 def document_info(part: PageSlice) -> DocumentInfo:
-    """Return what a slice's records say of their document."""
+    """Return the document information for the records of a slice."""
     source, document = part.source, part.document
     return DocumentInfo(
         id=document.id,
@@ -44,7 +45,7 @@ def document_info(part: PageSlice) -> DocumentInfo:
 
 
 def failed_reading(base: Reading, recipe: Recipe, error: OutcomeError, before: Failure | None) -> Reading:
-    """Return the reading of a page that failed. `before` is its failure of the run before, if it failed then too."""
+    """Return the reading of a failed page. `before` is its failure in the previous run, if it failed there."""
     attempts = before.attempts + 1 if before and before.type == error.code else 1
     failure = Failure.of(error, attempts)
     fingerprint = recipe.fingerprint(base.document.id, base.page_number, failure)
@@ -52,38 +53,35 @@ def failed_reading(base: Reading, recipe: Recipe, error: OutcomeError, before: F
 
 
 def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render_revision: int) -> Reading:
-    """Archive a page's image and return its reading so far: blank, with all that is known without asking anyone."""
+    """Archive a page's image; return its reading so far: blank, with everything that is known without a reader."""
     stem = image_stem(page.page_number, render_revision, page.pixels_sha256)
-    key, thumbnail_key = archive.save_image(base.document.id, stem, page.jpeg, page.thumbnail)
+    key, thumbnail_key = archive.images.save(base.document.id, stem, page.jpeg, page.thumbnail)
+    own = {field.name: getattr(page, field.name) for field in fields(page)}
     image = ImageInfo(
+        **{name: value for name, value in own.items() if name in ImageInfo.model_fields},
         width=page.width_px,
         height=page.height_px,
-        bytes=len(page.jpeg),
-        dpi=page.dpi,
         sha256=page.pixels_sha256,
-        phash=page.phash,
-        blank=page.blank,
+        bytes=len(page.jpeg),
         key=key,
         thumbnail_key=thumbnail_key,
-        original=page.original,
     )
     return base.model_copy(
         update={
+            **{name: value for name, value in own.items() if name in Reading.model_fields},
             "page_label": page.label,
-            "page_kind": page.kind,
             "page_section": page.section,
-            "hidden": page.hidden,
-            # Found like a layer, and never taken for what the page shows.
+            "page_kind": page.kind,
+            # Searchable like a text layer, and never used as evidence of what the page shows.
             "layer_text": "\n\n".join(filter(None, (page.layer_text, page.notes))) or None,
             "image": image,
-            "exif": page.exif,
             "trust": _doubt(page),
         }
     )
 
 
 def read_reading(base: Reading, found: PageAnswers, reader: Reader) -> Reading:
-    """Return the finished reading of a page that was read."""
+    """Return the finished reading of a page."""
     return base.model_copy(
         update={
             "status": PageStatus.DESCRIBED if reader.describes else PageStatus.TEXT_ONLY,
@@ -102,7 +100,7 @@ def read_reading(base: Reading, found: PageAnswers, reader: Reader) -> Reading:
 
 
 def new_reading(part: PageSlice, page_number: int, work: WorkUnit, recipe: Recipe) -> Reading:
-    """Return the reading of a page of which nothing is known yet."""
+    """Return the first reading of a page, before it is rendered."""
     return Reading(
         collection=work.collection,
         document=document_info(part),
@@ -119,10 +117,10 @@ def new_reading(part: PageSlice, page_number: int, work: WorkUnit, recipe: Recip
 
 
 def _doubt(page: RenderedPage) -> Trust:
-    """Return what is to be known of a page before anyone reads it. A layer that is no evidence makes none suspect."""
+    """Return the trust of a rendered page before it is read. An unusable text layer does not make a page suspect."""
     if page.facts.placeholder:
         return Trust(suspect=True, reasons=("xfa_placeholder",))
-    # Words without ink: hidden on purpose, or a font is missing here. The page counts as blank, but not as certain.
+    # Words without ink: hidden on purpose, or a font is missing. The page counts as blank, but is suspect.
     if page.blank and page.layer_text:
         return Trust(suspect=True, reasons=("text_without_ink",))
     reason = page.facts.layer.reason

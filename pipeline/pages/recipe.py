@@ -1,21 +1,24 @@
-"""The recipe: all that decides how a page is read, and the request that carries it."""
+"""The recipe: everything that decides how a page is read, and the request that carries it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.core.errors import EncryptedFile, OutcomeError
-from pipeline.core.models import Failure, Reading
-from pipeline.documents.passwords import Passwords
-from pipeline.vision.endpoint.asking import Models
-from pipeline.vision.profile import Profile
+from pipeline.core.models import Batch, Failure, Reading
+
+if TYPE_CHECKING:  # the model's client is slow to import, and commands that only compare recipes never use it
+    from pipeline.documents.passwords import Passwords
+    from pipeline.vision.endpoint.asking import Models
+    from pipeline.vision.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that decides how a page is read. Equal recipe and equal bytes: equal reading."""
+    """Everything that decides how a page is read. An equal recipe and equal bytes give an equal reading."""
 
     language: str
     reader: str
@@ -24,12 +27,12 @@ class Recipe:
     prompt_revision: str
     render_revision: int
     limits: str
-    """The limits in force; they count only for what one of them stopped."""
+    """The limits in force. A fingerprint contains them only where one of them stopped the page."""
     passwords: Passwords
-    """Those that were given; they count only for what none of them opened."""
+    """The passwords that were given. A fingerprint contains their mark only where none of them opened the document."""
 
     def fingerprint(self, document_id: str, page_number: int, failure: Failure | None = None) -> str:
-        """Return the fingerprint of a page that ended so."""
+        """Return the fingerprint of a page, which may have ended with a failure."""
         parts = {
             "document": document_id,
             "page": page_number,
@@ -46,13 +49,13 @@ class Recipe:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def fingerprint_of(self, reading: Reading) -> str:
-        """Return the fingerprint that a reading would have today, had its page ended as it did."""
+        """Return the fingerprint that a reading with the same outcome would have today."""
         return self.fingerprint(reading.document.id, reading.page_number, reading.error)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one batch asks for."""
+    """The request of one batch: which pages are due depends on it."""
 
     collection: str
     batch: str
@@ -62,15 +65,20 @@ class Request:
     """Whether failures of earlier batches are tried again whatever their reason."""
 
 
-#: Codes of the failures that another limit would undo.
+def request_of(batch: Batch, recipe: Recipe) -> Request:
+    """Return the request of a batch whose pages are read by a recipe."""
+    return Request(batch.collection, batch.id, batch.deletions_seen, recipe, batch.again)
+
+
+#: Codes of the failures that another limit can prevent.
 LIMITED = {error.code for error in OutcomeError.__subclasses__() if error.by_limit}
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentRecipe:
-    """How the pages of a collection are read with the settings and profile of now."""
+    """How the pages of a collection are read with its current profile and the current settings."""
 
     recipe: Recipe
     profile: Profile
     models: Models | None
-    """The models that are asked; None where no vision model is configured."""
+    """The models that read pages; None where no vision model is configured."""

@@ -1,16 +1,20 @@
-"""From a place to the pages that are to be worked: identify, hash, count pages, and leave out what is known already."""
+"""Registration: what a file is. It is identified by its bytes and hashed, and its pages are counted.
+
+A file whose state is the archived one is not opened.
+"""
 
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import BinaryIO
 
 from pipeline.archive import Archive, source_id
 from pipeline.core.errors import CorruptFile, EncryptedFile, OutcomeError, UnknownFormat
-from pipeline.core.models import Document, Failure, FileState, MediaType, Route, Source
+from pipeline.core.formats import MediaType, Route
+from pipeline.core.models import Document, Failure, FileState, Source
 from pipeline.documents.opening import Opener, OpenPages
 from pipeline.pages.recipe import LIMITED, Recipe, Request
 from pipeline.pages.revisions import give_way
@@ -21,10 +25,10 @@ from pipeline.sources import FoundFile, SourceFiles, display_path, identify
 def identified_source(
     url: str, state: FileState, opener: Opener, files: SourceFiles, max_bytes: int
 ) -> Iterator[tuple[BinaryIO, str, MediaType]]:
-    """Open a file, and tell the id of the document that it is, and its format.
+    """Open a file; yield it with its document id and its format.
 
     Raises:
-        LimitExceeded: too large, or a container within too many others.
+        LimitExceeded: the file is too large, or is nested in too many containers.
         OutcomeError: as `SourceFiles.open`, `identify` and `Opener.refine` raise them.
     """
     with ExitStack() as stack:
@@ -40,13 +44,13 @@ def identified_source(
 
 
 def _by_its_name(url: str, error: UnknownFormat) -> OutcomeError:
-    """Take a file that is of no format, and claims one by its name, for a damaged one: nobody gave it up on purpose."""
+    """Return `CorruptFile` for a file whose name claims a supported format that its bytes do not have."""
     claimed = mimetypes.guess_type(url.rpartition("#")[2])[0]
     return CorruptFile(f"its name says {claimed}, its bytes do not: {error}") if claimed in set(MediaType) else error
 
 
 def document_of(document_id: str, media_type: MediaType, state: FileState, opened: OpenPages) -> Document:
-    """Return what an open file says of itself."""
+    """Return the document of an open file."""
     return Document(
         id=document_id,
         bytes=state.bytes,
@@ -62,12 +66,12 @@ def document_of(document_id: str, media_type: MediaType, state: FileState, opene
 def register(
     found: FoundFile, request: Request, archive: Archive, opener: Opener, files: SourceFiles, max_bytes: int
 ) -> tuple[Source, Source | None]:
-    """Archive what lies at a place. A file that is unchanged since it was last looked at is not opened.
+    """Archive the source of a found file. An unchanged file is not opened.
 
-    Returns the source, and what it was before where that was another document. Where the collection was deleted
-    meanwhile, the source has neither document nor error.
+    Return the source, and the source before if it had another document. If the collection was deleted meanwhile, the
+    source has neither document nor error.
     """
-    before = archive.source(request.collection, source_id(found.url))
+    before = archive.sources(request.collection)[source_id(found.url)].newest()
     now = _observe(found, before, request, opener, files, max_bytes)
 
     def successor(newest: Source | None) -> Source | None:
@@ -75,7 +79,7 @@ def register(
             return None
         return now.model_copy(update={"revision": newest.revision + 1 if newest else 1})
 
-    appended = archive.append_source(request.collection, found.url, successor)
+    appended = archive.sources(request.collection)[source_id(found.url)].append(successor)
     source = give_way(archive, appended, request.deletions_seen)
     moved = before is not None and before.document is not None and not _is_of(source, before.document)
     return source, before if moved else None
@@ -86,9 +90,9 @@ def _is_of(source: Source, document: Document) -> bool:
 
 
 def source_failed(archive: Archive, source: Source, failure: Failure) -> Source:
-    """Archive that the file of a source could not be worked, and return the source as it is then.
+    """Archive that the file of a source could not be processed; return the newest revision of the source.
 
-    Where it was looked at anew meanwhile, that stays.
+    If the file was registered again meanwhile, that revision stays.
     """
 
     def successor(newest: Source | None) -> Source | None:
@@ -97,11 +101,11 @@ def source_failed(archive: Archive, source: Source, failure: Failure) -> Source:
         update = {"document": None, "error": failure, "revision": newest.revision + 1, "observed_at": datetime.now(UTC)}
         return newest.model_copy(update=update)
 
-    return archive.append_source(source.collection, source.url, successor)
+    return archive.sources(source.collection)[source_id(source.url)].append(successor)
 
 
 def quarantine_source(archive: Archive, url: str, request: Request, failure: Failure, files: SourceFiles) -> Source:
-    """Archive that opening a source ends the process that does it. As long as it stays what it is, nobody does."""
+    """Archive that opening a source kills its process. It is not opened again until its file changes."""
     state = _state(url, files)
 
     def successor(newest: Source | None) -> Source:
@@ -116,24 +120,11 @@ def quarantine_source(archive: Archive, url: str, request: Request, failure: Fai
             observed_at=datetime.now(UTC),
         )
 
-    return archive.append_source(request.collection, url, successor)
-
-
-def vanished_sources(
-    archive: Archive, files: SourceFiles, collection: str, urls: Iterable[str], seen: Set[str]
-) -> Iterator[Source]:
-    """Yield what lay at these URLs once and lies there no more: renamed, moved, removed.
-
-    `seen` are the ids of the sources that were found this time; only the others are looked at.
-    """
-    for identifier in map(source_id, urls):
-        source = None if identifier in seen else archive.source(collection, identifier)
-        if source is not None and (source.document or source.error) and files.is_gone(source.url):
-            yield source
+    return archive.sources(request.collection)[source_id(url)].append(successor)
 
 
 def members_of(source: Source, files: SourceFiles) -> tuple[FoundFile, ...]:
-    """List what lies within a source's document, nothing where that holds no files.
+    """Return the files within a source's document; none if it contains no files.
 
     Raises:
         ServiceRefused, Stopped: as `SourceFiles` raises them.
@@ -152,7 +143,7 @@ def _observe(
     files: SourceFiles,
     max_bytes: int,
 ) -> Source:
-    """Look at a place; every way this can end is a source."""
+    """Return the source of a found file. Each failure is a source with an error."""
     state: FileState | None = None
     document: Document | None = None
     failure: Failure | None = None
@@ -198,7 +189,7 @@ def _open(url: str, state: FileState, opener: Opener, files: SourceFiles, max_by
 
 
 def still_holds(before: Source, state: FileState, request: Request) -> bool:
-    """Whether what was archived of a place is what looking there again would come to."""
+    """Whether opening the file again would give the archived result."""
     if before.state != state:
         return False
     if before.error is None:
@@ -211,14 +202,14 @@ def still_holds(before: Source, state: FileState, request: Request) -> bool:
 
 
 def _is_limited(failure: Failure | None, document: Document | None) -> bool:
-    """Whether other limits would make another attempt worth while."""
+    """Whether another attempt with other limits can have another result."""
     if failure is not None:
         return failure.type in LIMITED
     return document is not None and document.pages_left_out > 0
 
 
 def _passwords_mark(failure: Failure, url: str, recipe: Recipe) -> str | None:
-    """Return the mark of the passwords that did not open a source, None where that was not the failure."""
+    """Return the mark of the passwords that did not open a source; None for any other failure."""
     return recipe.passwords.mark(source_id(url)) if failure.type == EncryptedFile.code else None
 
 

@@ -1,8 +1,8 @@
-"""What differs between the archive and some indices, applied: the same for an empty index as for one that lacks a page.
+"""Applies the differences between archive and index. An empty index and one that lacks a page are treated alike.
 
-Only names and versions are compared; a reading is opened where its record is missing or older. Work goes by groups of
-documents, several at a time, so that the archive is read while the server writes; memory is that of a few hundred
-records for each.
+Only names and versions are compared; a reading is read where its record is missing or older. Several groups of
+documents are processed at a time, so that the archive is read while the server writes. Each group holds a few hundred
+records in memory.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from pipeline.projection.records import (
 )
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, RUNS, SOURCES
 
-#: Groups worked at once: one reads the archive while the server writes what another has sent.
+#: Groups processed at once: one reads the archive while the server writes the records of another.
 GROUPS_AT_ONCE = 3
-#: Documents of a group; their pages are sent as many at a time as the bulk writer takes.
+#: Documents of a group.
 GROUP_DOCUMENTS = 100
-#: Objects that come into being between two looks for cycles; a page is some hundred for as long as it is written.
+#: New objects between two runs of the garbage collector; a page has some hundred while it is written.
 COLLECT_EVERY = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcileResult:
-    """What was found and done; what was found in two parts of an archive adds up."""
+    """Counts of compared and written records. Results for two parts of an archive can be added."""
 
     pages: int = 0
-    """Pages that were looked at."""
+    """Compared pages."""
     written: int = 0
-    """Records of pages that were missing, older or of a deleted page."""
+    """Written records of pages: they were missing, older or of a deleted page."""
     records: Counter[str] = field(default_factory=Counter)
-    """Records that there are to be now, by alias."""
+    """Expected number of records, by alias."""
     refused: Mapping[str, Failure] = field(default_factory=dict)
-    """By record id, what Elasticsearch refused."""
+    """Records that Elasticsearch refused, by id."""
 
     def __add__(self, other: ReconcileResult) -> ReconcileResult:
         return ReconcileResult(
@@ -62,53 +62,53 @@ class ReconcileResult:
         )
 
     def followed_by(self, later: ReconcileResult) -> ReconcileResult:
-        """Return what two passes over the same came to."""
+        """Return the result of this pass and a later one over the same records."""
         return ReconcileResult(
             later.pages, self.written + later.written, later.records, {**self.refused, **later.refused}
         )
 
 
 @dataclass(slots=True, eq=False)
-class _Looked:
-    """A document that is looked at."""
+class _Compared:
+    """A document that is compared with the index."""
 
     name: str
     revisions: Mapping[int, int]
     """Newest archived revision of each page."""
     versions: Mapping[int, int | None]
-    """Version of each page's record, None where it has none."""
+    """Version of each page's record, None without a record."""
     live: int = 0
-    """Pages that have a record in the end."""
+    """Pages that have a record afterwards."""
     tally: DocumentTally = field(default_factory=DocumentTally)
 
     @property
     def is_counted(self) -> bool:
-        """Whether all its pages were written, and so counted: nothing of it has to be read once more."""
+        """Whether all its pages were written and so counted, and no page has to be read again."""
         return not any(self.versions.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """Brings the indices behind a projector to where the archive is."""
+    """Updates the indices behind a projector to the archive's state."""
 
     projector: Projector
     in_use: bool
-    """Whether others write there too. Then each write is followed by a look at the archive; where nobody does, the next
-    comparison does the same for less."""
+    """Whether other processes write there too, so that the archive must be checked after each write. Otherwise the next
+    comparison does the same at less cost."""
     empty: bool = False
-    """Whether nothing is there yet, which saves asking."""
+    """Whether the indices are empty, so that versions need not be queried."""
     writes: bool = True
-    """False: only count."""
+    """False to count only."""
 
-    def level(self, collections: Sequence[str] | None, advance: Callable[[int], None]) -> ReconcileResult:
-        """Apply what differs, in all collections or in these; `advance` hears how many pages were looked at.
+    def reconcile(self, collections: Sequence[str] | None, advance: Callable[[int], None]) -> ReconcileResult:
+        """Apply the differences in all or some collections; `advance` gets the number of compared pages.
 
         Raises:
             ServiceRefused: Elasticsearch refuses.
-            Stopped: the patience has ended.
+            Stopped: the run was cancelled.
         """
         total = ReconcileResult()
-        with _seldom_collected(), ContextThreads(GROUPS_AT_ONCE, thread_name_prefix="levelling") as threads:
+        with _rare_garbage_collection(), ContextThreads(GROUPS_AT_ONCE, thread_name_prefix="catch-up") as threads:
             running: set[Future[ReconcileResult]] = set()
             try:
                 for group in self._groups(collections):
@@ -134,19 +134,19 @@ class Reconciler:
         self, total: ReconcileResult, done: set[Future[ReconcileResult]], advance: Callable[[int], None]
     ) -> ReconcileResult:
         for group in done:
-            levelled = group.result()
-            advance(levelled.pages)
-            total += levelled
+            result = group.result()
+            advance(result.pages)
+            total += result
         return total
 
     def _groups(self, collections: Sequence[str] | None) -> Iterator[Callable[[], ReconcileResult]]:
         archive = self._archive
-        for collection in archive.collections() if collections is None else collections:
-            for names in batched(archive.source_ids(collection), CHUNK):
+        for collection in archive.collections.names() if collections is None else collections:
+            for names in batched(archive.sources(collection).names(), CHUNK):
                 yield partial(self._sources, collection, names)
             for names in batched(archive.documents(collection), GROUP_DOCUMENTS):
                 yield partial(self._documents, collection, names)
-        for names in batched(archive.batches(), CHUNK):
+        for names in batched(archive.batches.names(), CHUNK):
             yield partial(self._batches, names, collections)
         if collections is None:
             yield self._runs
@@ -157,7 +157,7 @@ class Reconciler:
         total, some = ReconcileResult(), dict[str, dict[int, int]]()
         for document in documents:
             self._stop_if_asked()
-            some[document] = self._archive.revisions(collection, document)
+            some[document] = self._archive.readings(collection, document).newest_revisions()
             if sum(map(len, some.values())) >= CHUNK:
                 total, some = total + self._some_documents(collection, some), {}
         return total + self._some_documents(collection, some)
@@ -165,41 +165,44 @@ class Reconciler:
     def _some_documents(self, collection: str, some: Mapping[str, Mapping[int, int]]) -> ReconcileResult:
         ids = {name: {page: page_id(collection, name, page) for page in pages} for name, pages in some.items()}
         versions = self._versions(PAGES, list(chain.from_iterable(of_pages.values() for of_pages in ids.values())))
-        looked = [
-            _Looked(name, pages, {page: versions.get(key) for page, key in ids[name].items()})
+        compared = [
+            _Compared(name, pages, {page: versions.get(key) for page, key in ids[name].items()})
             for name, pages in some.items()
         ]
         refused: dict[str, Failure] = {}
         written = 0
-        for readings in batched(chain.from_iterable(self._due(collection, document) for document in looked), CHUNK):
+        for readings in batched(chain.from_iterable(self._due(collection, document) for document in compared), CHUNK):
             written += len(readings)
             if self.writes:
                 refused |= self.projector.pages(readings) if self.in_use else self.projector.put_pages(readings)
-        self._document_records(collection, looked)
+        self._document_records(collection, compared)
         records = Counter(
-            {PAGES: sum(document.live for document in looked), DOCUMENTS: sum(document.live > 0 for document in looked)}
+            {
+                PAGES: sum(document.live for document in compared),
+                DOCUMENTS: sum(document.live > 0 for document in compared),
+            }
         )
         return ReconcileResult(sum(map(len, some.values())), written, records, refused)
 
-    def _due(self, collection: str, document: _Looked) -> Iterator[Reading | Tombstone]:
-        """Yield the newest readings of those pages of a document whose record is missing, older or one too many."""
+    def _due(self, collection: str, document: _Compared) -> Iterator[Reading | Tombstone]:
+        """Yield the newest readings of a document's pages whose record is missing, older or superfluous."""
         differing = {page for page, revision in document.revisions.items() if document.versions[page] != revision}
         document.live = len(document.revisions) - len(differing)
         if not differing:
             return
-        for reading in self._archive.readings(collection, document.name, differing):
+        for reading in self._archive.readings(collection, document.name).newest(differing):
             document.tally.add(reading)
             document.live += isinstance(reading, Reading)
             if isinstance(reading, Reading) or document.versions[reading.page_number] is not None:
                 yield reading
 
-    def _document_records(self, collection: str, looked: Sequence[_Looked]) -> None:
-        """Write the records of documents that are missing, older or one too many."""
-        found = self._versions(DOCUMENTS, [document_record_id(collection, document.name) for document in looked])
-        versions = {document.name: found.get(document_record_id(collection, document.name)) for document in looked}
+    def _document_records(self, collection: str, compared: Sequence[_Compared]) -> None:
+        """Write the records of documents that are missing, older or superfluous."""
+        found = self._versions(DOCUMENTS, [document_record_id(collection, document.name) for document in compared])
+        versions = {document.name: found.get(document_record_id(collection, document.name)) for document in compared}
         due = [
             document
-            for document in looked
+            for document in compared
             if versions[document.name] != sum(document.revisions.values())
             if document.live or versions[document.name] is not None
         ]
@@ -208,11 +211,13 @@ class Reconciler:
             self.projector.put_documents(collection, {document.name: document.tally for document in counted})
             self.projector.documents(collection, [document.name for document in due if document not in counted])
 
-    # -- the others
+    # -- sources, batches and runs
 
     def _sources(self, collection: str, identifiers: list[str]) -> ReconcileResult:
         self._stop_if_asked()
-        sources = [source for name in identifiers if (source := self._archive.source(collection, name)) is not None]
+        sources = [
+            source for name in identifiers if (source := self._archive.sources(collection)[name].newest()) is not None
+        ]
         versions = self._versions(SOURCES, [source_record_id(source) for source in sources])
         if self.writes:
             self.projector.sources(
@@ -224,7 +229,7 @@ class Reconciler:
         return ReconcileResult(records=Counter({SOURCES: sum(map(_is_known, sources))}))
 
     def _batches(self, names: list[str], collections: Sequence[str] | None) -> ReconcileResult:
-        batches = [batch for name in names if (batch := self._archive.batch(name)) is not None]
+        batches = [batch for name in names if (batch := self._archive.batches[name].newest()) is not None]
         batches = [batch for batch in batches if collections is None or batch.collection in collections]
         versions = self._versions(BATCHES, [batch.id for batch in batches])
         if self.writes:
@@ -233,7 +238,7 @@ class Reconciler:
 
     def _runs(self) -> ReconcileResult:
         total = ReconcileResult()
-        for runs in batched(self._archive.runs(), CHUNK):
+        for runs in batched(self._archive.runs.latest(), CHUNK):
             versions = self._versions(RUNS, [run_record_id(run) for run in runs])
             if self.writes:
                 self.projector.runs(run for run in runs if versions.get(run_record_id(run)) != run.revision)
@@ -250,9 +255,8 @@ class Reconciler:
 
 
 @contextmanager
-def _seldom_collected() -> Iterator[None]:
-    """Let the collector of cycles look seldom: going over records again and again, which hold none, took a third of the
-    time."""
+def _rare_garbage_collection() -> Iterator[None]:
+    """Run the garbage collector rarely: scanning records, which have no reference cycles, took a third of the time."""
     before = gc.get_threshold()
     gc.set_threshold(COLLECT_EVERY, *before[1:])
     try:
@@ -262,5 +266,5 @@ def _seldom_collected() -> Iterator[None]:
 
 
 def _is_known(source: Source) -> bool:
-    """Whether there is something to say of a source; one that is known no more has no record."""
+    """Whether a source has a record: one without document and error has none."""
     return source.document is not None or source.error is not None

@@ -1,17 +1,17 @@
-"""From the archive to the index: the one door through which records are written, changed and removed.
+"""From the archive to the index: the only module that writes, changes and removes records.
 
-Every write carries the archived revision as its external version, and every write is followed by a look at the archive:
-where a newer revision appeared meanwhile, that one is written too. So the index ends at the archive's newest revision
-whoever writes when, and a late writer cannot bring back what was deleted.
+Every write carries the archived revision as its external version (optimistic concurrency). After every write the
+archive is checked, and a revision that is newer by now is written too. The index therefore ends at the archive's newest
+revision, in whatever order writers come, and a late writer cannot restore a deleted page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.archive import Archive
 from pipeline.core.errors import RecordRefused, ServiceRefused
@@ -32,29 +32,20 @@ from pipeline.projection.records import (
     source_record,
     source_record_id,
 )
-from pipeline.search import (
-    BATCHES,
-    DOCUMENTS,
-    PAGES,
-    PAGES_WRITE,
-    RUNS,
-    SOURCES,
-    Index,
-    PagesIndex,
-    State,
-    Write,
-    Written,
-)
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, State, Write, Written
+
+if TYPE_CHECKING:
+    from pipeline.search.index import Index, PagesIndex
 
 T = TypeVar("T")
 
-#: Records brought up to date together; the bulk writer cuts them into requests by bytes.
+#: Records that are updated together; the bulk writer splits them into requests by bytes.
 CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Projector:
-    """Archive and index, the patience with which the latter is waited for, and what signs the URLs in records."""
+    """Archive and index, the cancel token for waits, and the signer of the URLs in records."""
 
     archive: Archive
     index: Index
@@ -66,21 +57,21 @@ class Projector:
         return replace(self, index=index)
 
     def kept(self) -> list[Projector]:
-        """Return the ways into the indices that are kept for the way back."""
+        """Return projectors into the indices that are kept for a rollback."""
         found = retry_until_available(self.index.generations.all, self.cancel, ELASTICSEARCH_WAITS_SECONDS)
         return [
             self.of(self.index.of(generation, State.KEPT)) for generation in found if generation.is_whole(State.KEPT)
         ]
 
     def pages(self, readings: Iterable[Reading | Tombstone]) -> dict[str, Failure]:
-        """Bring the index to the newest readings of these pages; return what it refused, by record id.
+        """Write the newest readings of some pages; return the refused records by id.
 
-        `readings` are the newest ones as the caller knows them.
+        `readings` are the newest ones that the caller knows.
 
         Raises:
-            ServiceRefused: Elasticsearch refuses everything: no right, no index.
+            ServiceRefused: Elasticsearch refuses every write, as without permission or index.
             SettingsError: an answer has another type in the index.
-            Stopped: the run was asked to stop while Elasticsearch was away.
+            Stopped: the run was cancelled while Elasticsearch was unavailable.
         """
         refused: dict[str, Failure] = {}
         for chunk in batched(readings, CHUNK):
@@ -91,7 +82,7 @@ class Projector:
         return refused
 
     def documents(self, collection: str, documents: Iterable[str]) -> None:
-        """Bring documents' records up to date. The version of one, the sum of its pages' revisions, only grows."""
+        """Update the records of documents. A record's version is the sum of its pages' revisions, which only grows."""
         due = list(documents)
         while due:
             versions: dict[str, int] = {}
@@ -99,11 +90,11 @@ class Projector:
             due = [
                 document
                 for document, version in versions.items()
-                if version != sum(self.archive.revisions(collection, document).values())
+                if version != sum(self.archive.readings(collection, document).newest_revisions().values())
             ]
 
     def sources(self, sources: Iterable[Source]) -> None:
-        """Write the records of sources; one of which nothing is known any more has none."""
+        """Write the records of sources. A source without document and error has no record."""
         now = _now()
 
         def record(source: Source) -> Record | None:
@@ -112,16 +103,18 @@ class Projector:
         self._write_all(Write(SOURCES, source_record_id(source), source.revision, record(source)) for source in sources)
 
     def behind(self, alias: str, expected: Mapping[str, int]) -> list[str]:
-        """Return the ids whose record is missing or has another version than expected."""
+        """Return the ids of records that are missing or have another version than expected."""
         found = retry_until_available(
             lambda: self.index.versions(alias, list(expected)), self.cancel, ELASTICSEARCH_WAITS_SECONDS
         )
         return [key for key, version in expected.items() if found.get(key) != version]
 
-    def source_urls_below(self, url: str, collection: str) -> list[str]:
-        """Return the URLs of sources at or below this one, as far as searches see them."""
+    def source_urls_below(self, url: str, collection: str, but: Container[str] = ()) -> list[str]:
+        """Return the URLs of the indexed sources at or below a URL, without those in `but`."""
         return retry_until_available(
-            lambda: list(self.index.queries.source_urls_below(url, collection=collection)),
+            lambda: [
+                found for found in self.index.queries.source_urls_below(url, collection=collection) if found not in but
+            ],
             self.cancel,
             ELASTICSEARCH_WAITS_SECONDS,
         )
@@ -143,12 +136,12 @@ class Projector:
         self._write_all(Write(RUNS, run_record_id(run), run.revision, run_record(run, _now())) for run in runs)
 
     def refresh(self) -> None:
-        """Let searches see what was written. For people who wait for it; a fleet leaves it to the server."""
+        """Make written records visible to searches. Commands call it; workers leave it to the server."""
         for alias in (PAGES, DOCUMENTS, SOURCES, BATCHES, RUNS):
             retry_until_available(partial(self.index.refresh, alias), self.cancel, ELASTICSEARCH_WAITS_SECONDS)
 
     def put_documents(self, collection: str, tallies: Mapping[str, DocumentTally]) -> None:
-        """Write the records of documents, by id, whose pages were counted just now; the archive is not looked at."""
+        """Write the records of documents, by id, from given tallies, without reading the archive."""
         now = _now()
         self._write_all(
             Write(DOCUMENTS, document_record_id(collection, document), tally.revision, tally.record(now))
@@ -156,14 +149,14 @@ class Projector:
         )
 
     def put_pages(self, readings: list[Reading | Tombstone]) -> dict[str, Failure]:
-        """Write the records of these readings, up to `CHUNK`, and do not look whether they are still the newest.
+        """Write the records of up to `CHUNK` readings, without checking whether they are still the newest.
 
-        For who compares archive and index afterwards; raises and returns what `pages` does.
+        For callers that compare archive and index afterwards. Raises and returns the same as `pages`.
         """
         by_id = {_id(reading): reading for reading in readings}
         index = self._pages_index()
         written = self._send_pages(by_id, index, again=False)
-        while written.indices - {index.name}:  # another index has taken the place of the one that these were made for
+        while written.indices - {index.name}:  # the alias now leads to another index
             self.index.look_again()
             index = self._pages_index()
             written = self._send_pages(by_id, index, again=True)
@@ -177,21 +170,15 @@ class Projector:
         return refused
 
     def remove_document(self, collection: str, document: str) -> None:
-        """Remove the record of a document of which no page is left."""
-        tally = self._tally(collection, document)
+        """Remove the record of a document without remaining pages."""
+        tally = _tally(self.archive, collection, document)
         if tally.revision and tally.record(_now()) is None:
             self._write_all([Write(DOCUMENTS, document_record_id(collection, document), tally.revision, None)])
 
-    def _tally(self, collection: str, document: str) -> DocumentTally:
-        tally = DocumentTally()
-        for reading in self.archive.readings(collection, document):
-            tally.add(reading)
-        return tally
-
     def _document_writes(self, collection: str, documents: list[str], versions: dict[str, int]) -> Iterator[Write]:
-        """Yield the writes of documents of which a page is archived, and note each one's version."""
+        """Yield the writes of documents with archived pages, and record each document's version."""
         for document in documents:
-            tally = self._tally(collection, document)
+            tally = _tally(self.archive, collection, document)
             if tally.revision:
                 versions[document] = tally.revision
                 key = document_record_id(collection, document)
@@ -214,18 +201,19 @@ class Projector:
         )
 
     def _overtaken(self, readings: Iterable[Reading | Tombstone]) -> Iterator[Reading | Tombstone]:
-        """Yield the newest readings of those pages that have a newer one than was written."""
+        """Yield the newest readings of pages that have a newer reading than the written one."""
         newest: dict[tuple[str, str], dict[int, int]] = {}
         for reading in readings:
-            place = (reading.collection, _document(reading))
-            if place not in newest:
-                newest[place] = self.archive.revisions(*place)
-            revision = newest[place][reading.page_number]
+            document = (reading.collection, _document(reading))
+            of_document = self.archive.readings(*document)
+            if document not in newest:
+                newest[document] = of_document.newest_revisions()
+            revision = newest[document][reading.page_number]
             if revision > reading.revision:
-                yield self.archive.reading(*place, reading.page_number, revision)
+                yield of_document.page(reading.page_number).revision(revision)
 
     def _write_all(self, writes: Iterable[Write]) -> None:
-        """Write records that must be accepted: a refusal means that the mapping is not ours."""
+        """Write records that must be accepted: a refusal means that the mapping is not Pagesight's."""
         refused = self.index.write(writes, self.cancel).refused
         for key, reason in refused.items():
             raise ServiceRefused(
@@ -235,8 +223,15 @@ class Projector:
             )
 
 
+def _tally(archive: Archive, collection: str, document: str) -> DocumentTally:
+    tally = DocumentTally()
+    for reading in archive.readings(collection, document).newest():
+        tally.add(reading)
+    return tally
+
+
 def _answer_kinds(readings: Iterable[Reading | Tombstone]) -> Iterator[dict[str, AnswerKind]]:
-    """Yield what the mapping must know of the answers in these readings; mostly they are of one profile."""
+    """Yield the answer fields that the mapping needs for some readings, which mostly have one profile."""
     known: set[tuple[str, AnswerKind]] = set()
     for reading in readings:
         values = reading.values if isinstance(reading, Reading) else {}

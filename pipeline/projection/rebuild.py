@@ -1,15 +1,15 @@
-"""A new generation of indices from the archive, beside live traffic, and the way back.
+"""Builds a new generation of indices from the archive beside live traffic, and rolls back to a former generation.
 
-    fill the new indices from the archive            nobody sees them
-    apply what differs from the archive              again and again, until it is little
+    fill the new indices from the archive            no alias leads to them
+    apply the differences from the archive           repeated until they are few
     compare counts, a sample of records, searches
-    show the new indices in place of the live ones   one request, all aliases
-    apply what differs from the archive              what was written to the former ones meanwhile
+    switch all aliases to the new indices            one request
+    apply the differences from the archive           records that were written to the former indices meanwhile
 
-Writers know only the aliases, and each archives a revision before it writes the record. So what came before the new
-indices were shown is in the archive when the last difference is taken, and what comes later is written to them: nothing
-is lost, and nobody has to write twice or to wait. What was deleted is a revision as well. Killed anywhere, what is live
-is whole, and what was being filled is seen by nobody and deleted by the next run.
+Writers use only the aliases, and archive each revision before they write its record. A revision from before the switch
+is therefore in the archive when the last differences are applied, and later records are written to the new indices.
+Nothing is lost, and writers neither write twice nor wait. Deletions are revisions too. If the process is killed at any
+point, the live indices are complete, and the next run deletes the unfinished ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.core.errors import Overtaken, PagesightError, RecordRefused, ServiceRefused, SettingsError
 from pipeline.core.models import Failure, Reading
@@ -33,57 +33,60 @@ from pipeline.core.threads import repeating
 from pipeline.projection.catch_up import Reconciler, ReconcileResult
 from pipeline.projection.projector import CHUNK, Projector
 from pipeline.projection.records import page_id, page_record
-from pipeline.search import BATCHES, DOCUMENTS, PAGES, RUNS, SOURCES, Generation, Generations, State
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, RUNS, SOURCES, State
+
+if TYPE_CHECKING:
+    from pipeline.search.generations import Generation, Generations
 
 T = TypeVar("T")
-#: Told of the step that goes on (`filling`, `comparing`, `following`) and of how many pages were looked at in it.
+#: Gets the current step (`filling`, `comparing`, `following`) and the number of pages that were compared in it.
 Advance = Callable[[str, int], None]
 
-#: Whoever fills indices says so often that it lives, …
+#: Seconds between two heartbeats of a process that fills indices.
 BEAT_SECONDS = 3.0
-#: … and is taken for dead once nothing was heard of it for so long. One that is not loses its work, and says so.
+#: Seconds without a heartbeat after which that process counts as dead. A live one then loses its work, and reports it.
 SILENCE_SECONDS = 20.0
-#: Records that may differ when the new indices are shown: the last difference is then applied within a second or two.
+#: Most differing records at the switch of aliases. Applying the last differences then takes one or two seconds.
 FEW = CHUNK
-#: Pages whose records are compared word for word, and searched for, before new indices are shown.
+#: Pages whose records are compared and searched for before the switch.
 SAMPLE = 50
-#: Words of a page that it is searched by.
+#: Words of a page in the search for it.
 SAMPLE_WORDS = 3
-#: What depends on when a record was made, and with which settings and analyzers: one that is kept may have others.
+#: Fields that depend on the time, settings or analyzers when a record was made, and may differ in kept indices.
 NOT_COMPARED = frozenset({"indexed_at", "view", "i18n"})
-#: How often new indices may disagree with the archive. A deletion that is carried out meanwhile explains one.
+#: Comparisons that may fail before the run ends. A deletion in the meantime explains one failure.
 COMPARISONS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Reindexed:
-    """What came of it."""
+    """Result of a re-index or rollback."""
 
     indices: tuple[str, ...]
-    """What is live now."""
+    """Live indices."""
     former: tuple[str, ...] = ()
-    """What was live before, and is kept for the way back."""
+    """Indices that were live before and are kept for a rollback."""
     pages: int = 0
-    """Pages that have a record now."""
+    """Pages with a record."""
     written: int = 0
     """Records of pages that were written or deleted."""
     refused: Mapping[str, Failure] = field(default_factory=dict)
-    """By record id, what Elasticsearch refused."""
+    """Records that Elasticsearch refused, by id."""
     changes: tuple[str, ...] = ()
-    """What the installation changed, in words."""
+    """Changes that the installation made, in words."""
     pruned: tuple[str, ...] = ()
-    """Indices that were deleted in the end."""
+    """Deleted former indices."""
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Intended:
-    """What would be done."""
+    """Effects of a run, without running it."""
 
     live: tuple[str, ...]
-    """What is live."""
+    """Live indices."""
     shown: tuple[str, ...] = ()
-    """What would be live in its place."""
+    """Indices that would be live afterwards."""
     written: int = 0
     """Records of pages that would be written or deleted."""
     deleted: tuple[str, ...] = ()
@@ -96,23 +99,23 @@ def reindex(
     advance: Advance = lambda step, pages: None,
     keep: int | None = None,
 ) -> Reindexed:
-    """Make new indices from the archive and show them in place of the live ones.
+    """Build new indices from the archive, and switch the aliases to them.
 
-    With collections, or where nothing is live, the live indices are brought up to date instead. `keep` deletes in the
-    end all former generations but so many; None: none.
+    With collections, or without live indices, the live indices are updated instead. Former generations are deleted in
+    the end, except for the newest `keep`; with None all are kept.
 
     Raises:
-        Overtaken: another process has changed the indices first; those that were made here are deleted.
-        ServiceRefused: Elasticsearch refuses, or the new indices are not what the archive says: they are deleted. Or
-            the archive is empty and the live indices are not.
-        Stopped: the patience has ended; likewise.
+        Overtaken: another process changed the indices first; the new indices are deleted.
+        ServiceRefused: Elasticsearch refuses, or the new indices differ from the archive and are deleted, or the
+            archive is empty and the live indices are not.
+        Stopped: the run was cancelled; the new indices are deleted.
     """
     began = time.monotonic()
     generations = projector.index.generations
     nothing_live = not _ask(projector, generations.live)
     changes = _ask(projector, projector.index.install if collections else projector.index.prepare)
     if collections or nothing_live:
-        found = _level_live(projector, collections, partial(advance, "following"))
+        found = _update_live(projector, collections, partial(advance, "following"))
         projector.refresh()
         former: tuple[str, ...] = ()
     else:
@@ -125,13 +128,13 @@ def reindex(
 
 
 def rollback(projector: Projector, advance: Advance = lambda step, pages: None) -> Reindexed:
-    """Show the generation again that was live before, having brought it up to date: nothing written since is lost.
+    """Update the generation that was live before, and switch the aliases back to it. No record is lost.
 
     Raises:
-        SettingsError: there is none.
-        ServiceRefused: another version of Pagesight made it, Elasticsearch refuses, or it is not what the archive says.
-        Overtaken: another process has changed the indices first.
-        Stopped: the patience has ended.
+        SettingsError: no such generation is kept.
+        ServiceRefused: another version of Pagesight made it, Elasticsearch refuses, or it differs from the archive.
+        Overtaken: another process changed the indices first.
+        Stopped: the run was cancelled.
     """
     began = time.monotonic()
     target = _former(projector)
@@ -141,9 +144,9 @@ def rollback(projector: Projector, advance: Advance = lambda step, pages: None) 
 
 
 def prune(projector: Projector, keep: int) -> tuple[str, ...]:
-    """Delete former generations, all but the `keep` that `rollback` would come to first, and what dead runs left.
+    """Delete former generations, except for the `keep` that `rollback` reaches first, and indices of dead runs.
 
-    Returns the names of the indices.
+    Returns the names of the deleted indices.
     """
     cleared = _clear(projector)
     generations = projector.index.generations
@@ -154,28 +157,28 @@ def prune(projector: Projector, keep: int) -> tuple[str, ...]:
 
 
 def intended(projector: Projector, collections: Sequence[str] | None, advance: Advance) -> Intended:
-    """Return what `reindex` would do. Nothing is changed."""
+    """Return what `reindex` would do, without doing it."""
     found = _ask(projector, projector.index.generations.all)
     live = _names(found, State.LIVE)
     in_place = bool(collections) or not live
     counting = Reconciler(projector, in_use=True, empty=not (in_place and live), writes=False)
-    written = counting.level(collections, partial(advance, "comparing")).written
+    written = counting.reconcile(collections, partial(advance, "comparing")).written
     number = max((generation.number for generation in found), default=0) + 1
     shown = live if live and in_place else projector.index.generations.names(number)
     return Intended(live, shown, written, () if in_place else _names(found, State.FILLING))
 
 
 def intended_rollback(projector: Projector, advance: Advance) -> Intended:
-    """Return what `rollback` would do; raises what it does. Nothing is changed."""
+    """Return what `rollback` would do, without doing it. Raises the same."""
     target = _former(projector)
     counting = Reconciler(projector.of(projector.index.of(target, State.KEPT)), in_use=False, writes=False)
-    written = counting.level(None, partial(advance, "comparing")).written
+    written = counting.reconcile(None, partial(advance, "comparing")).written
     live = _names(_ask(projector, projector.index.generations.all), State.LIVE)
     return Intended(live, tuple(sorted(target.indices)), written)
 
 
 def intended_prune(projector: Projector, keep: int) -> Intended:
-    """Return what `prune` would do; of what is being filled it deletes only what is dead. Nothing is changed."""
+    """Return what `prune` would do, without doing it. Indices of live runs are listed too, but not deleted."""
     found = _ask(projector, projector.index.generations.all)
     doomed = [name for generation in _prunable(found, keep) for name in generation.indices]
     return Intended(_names(found, State.LIVE), deleted=(*doomed, *_names(found, State.FILLING, State.DROPPED)))
@@ -185,17 +188,17 @@ def intended_prune(projector: Projector, keep: int) -> Intended:
 
 
 def _refuse_lost_archive(projector: Projector) -> None:
-    """Keep an archive that is lost, or not mounted, from taking everything that is found with it."""
-    if not projector.archive.collections() and _ask(projector, partial(projector.index.count, PAGES)):
+    """Refuse an empty archive while the indices have pages: it may be lost or not mounted."""
+    if not projector.archive.collections.names() and _ask(projector, partial(projector.index.count, PAGES)):
         raise ServiceRefused(
             "archive",
-            f"the archive at {projector.archive.url} is empty and the indices are not: nothing would be found any more",
-            remedy="See that PAGESIGHT_ARCHIVE is right. Where the archive is lost: docs/operations.md, Backing up.",
+            f"the archive at {projector.archive.url} is empty and the indices are not: no page would be found",
+            remedy="Check PAGESIGHT_ARCHIVE. For a lost archive see docs/operations.md, Backing up.",
         )
 
 
 def _fill_and_show(projector: Projector, advance: Advance) -> ReconcileResult:
-    """Fill a new generation and show it; delete it where that fails."""
+    """Fill a new generation and switch to it; delete it on failure."""
     generations = projector.index.generations
     generation = _ask(projector, partial(generations.create, _made_by()))
     try:
@@ -205,8 +208,8 @@ def _fill_and_show(projector: Projector, advance: Advance) -> ReconcileResult:
         if _abandon(generations, generation) and isinstance(error, ServiceRefused):
             raise Overtaken(
                 error.service,
-                "another process took this one for dead, since nothing was heard of it, and deleted its indices",
-                remedy="What is live is whole. Run the same command again.",
+                "another process got no heartbeat of this one, and deleted its indices",
+                remedy="The live indices are complete. Run the same command again.",
             ) from error
         raise
 
@@ -216,7 +219,7 @@ def _made_by() -> str:
 
 
 def _beating(generations: Generations, generation: Generation, made_by: str) -> AbstractContextManager[None]:
-    """Say every few seconds that we live. A beat that cannot be told is none: the next one may."""
+    """Send a heartbeat every few seconds. A failed one is ignored, since the next one may succeed."""
     beats = count(1)
 
     def beat() -> None:
@@ -227,7 +230,7 @@ def _beating(generations: Generations, generation: Generation, made_by: str) -> 
 
 
 def _abandon(generations: Generations, generation: Generation) -> bool:
-    """Delete what was made here unless it is live by now; return whether somebody else has deleted it before."""
+    """Delete the new generation unless it is live; return whether another process has deleted it."""
     with suppress(PagesightError):
         found = [other for other in generations.all() if other.number == generation.number]
         if not any(other.has(State.FILLING) or other.has(State.LIVE) for other in found):
@@ -237,67 +240,67 @@ def _abandon(generations: Generations, generation: Generation) -> bool:
 
 
 def _bring_up_and_show(projector: Projector, generation: Generation, state: State, advance: Advance) -> ReconcileResult:
-    """Bring a generation that is not live up to the archive, show it, and apply what was written meanwhile."""
+    """Update a hidden generation, switch to it, and apply the changes of the meantime."""
     index = projector.index
     live = _ask(projector, index.generations.live)
     hidden = projector.of(index.of(generation, state))
-    found = _level_hidden(hidden, generation, empty=state is State.FILLING, advance=advance)
+    found = _update_hidden(hidden, generation, empty=state is State.FILLING, advance=advance)
     found = _require_agreement(hidden, found, advance)
     _ask(projector, partial(index.generations.show, generation, state, live))
     index.look_again()
-    last = _level_live(projector, None, partial(advance, "following"))
+    last = _update_live(projector, None, partial(advance, "following"))
     projector.refresh()
     return found.followed_by(last)
 
 
-def _level_hidden(hidden: Projector, generation: Generation, *, empty: bool, advance: Advance) -> ReconcileResult:
-    """Apply what differs until it is little, or does not become less."""
-    found = Reconciler(hidden, in_use=False, empty=empty).level(None, partial(advance, "filling"))
+def _update_hidden(hidden: Projector, generation: Generation, *, empty: bool, advance: Advance) -> ReconcileResult:
+    """Apply differences until they are few, or no longer decrease."""
+    found = Reconciler(hidden, in_use=False, empty=empty).reconcile(None, partial(advance, "filling"))
     while not _ask(hidden, partial(hidden.index.generations.finish, generation)):
         hidden.cancel.wait(0, Waiting("elasticsearch", "copies of the new shards", time.time()))
     before = found.written
     while True:
-        last = Reconciler(hidden, in_use=False).level(None, partial(advance, "following"))
+        last = Reconciler(hidden, in_use=False).reconcile(None, partial(advance, "following"))
         found = found.followed_by(last)
         if last.written <= FEW or last.written >= before:
             return found
         before = last.written
 
 
-def _level_live(
+def _update_live(
     projector: Projector, collections: Sequence[str] | None, advance: Callable[[int], None]
 ) -> ReconcileResult:
-    return Reconciler(projector, in_use=True).level(collections, advance)
+    return Reconciler(projector, in_use=True).reconcile(collections, advance)
 
 
 # -- comparing
 
 
 def _require_agreement(hidden: Projector, found: ReconcileResult, advance: Advance) -> ReconcileResult:
-    """Return what was found in the end.
+    """Return the result after comparing the hidden indices with the archive.
 
     Raises:
-        ServiceRefused: the indices are not what the archive says.
+        ServiceRefused: they differ.
     """
     for _ in range(COMPARISONS):
         hidden.refresh()
         differing = _ask(hidden, partial(_disagreements, hidden, found.records))
         if not differing:
             return found
-        found = found.followed_by(Reconciler(hidden, in_use=False).level(None, partial(advance, "following")))
+        found = found.followed_by(Reconciler(hidden, in_use=False).reconcile(None, partial(advance, "following")))
     raise ServiceRefused(
         "elasticsearch",
-        f"the new indices are not what the archive says, and are not shown: {'; '.join(differing[:5])}",
-        remedy="Look at Elasticsearch's log, then run the same command again. What is live was not touched.",
+        f"the new indices differ from the archive and do not become live: {'; '.join(differing[:5])}",
+        remedy="Read Elasticsearch's log, then run the same command again. The live indices are unchanged.",
     )
 
 
 def _disagreements(hidden: Projector, records: Counter[str]) -> list[str]:
-    """Return in words how indices that nobody writes to but us differ from what was to be written."""
+    """Return in words how the hidden indices, to which only this process writes, differ from the archive."""
     counts = {alias: hidden.index.count(alias) for alias in (PAGES, SOURCES, DOCUMENTS, BATCHES, RUNS)}
     return [
         *(
-            f"there are to be {records[alias]} {alias}, and {count} are found"
+            f"{alias}: {records[alias]} are expected and {count} found"
             for alias, count in counts.items()
             if count != records[alias]
         ),
@@ -306,25 +309,25 @@ def _disagreements(hidden: Projector, records: Counter[str]) -> list[str]:
 
 
 def _sampled(hidden: Projector) -> Iterator[Reading]:
-    """Yield the newest readings of some pages, by chance."""
+    """Yield the newest readings of a random sample of pages."""
     archive = hidden.archive
-    documents = [(name, document) for name in archive.collections() for document in archive.documents(name)]
+    documents = [(name, document) for name in archive.collections.names() for document in archive.documents(name)]
     for name, document in random.sample(documents, min(SAMPLE, len(documents))):
-        page, revision = random.choice(sorted(archive.revisions(name, document).items()))
-        reading = archive.reading(name, document, page, revision)
+        page, revision = random.choice(sorted(archive.readings(name, document).newest_revisions().items()))
+        reading = archive.readings(name, document).page(page).revision(revision)
         if isinstance(reading, Reading):
             yield reading
 
 
 def _disagreements_of_pages(hidden: Projector, readings: Sequence[Reading]) -> Iterator[str]:
-    """Yield in words how the records of these pages differ from their readings, and which of them are not found."""
+    """Yield in words how the records of some pages differ from their readings, and which pages are not found."""
     index = hidden.index
     by_id = {page_id(reading.collection, reading.document.id, reading.page_number): reading for reading in readings}
     searched: dict[str, str] = {}
     for key, (version, found) in index.records(PAGES, list(by_id)).items():
         reading = by_id[key]
         if version != reading.revision or found.get("error", {}).get("type") == RecordRefused.code:
-            continue  # archived since, or refused: both are told elsewhere
+            continue  # archived since, or refused: both are reported elsewhere
         wanted = page_record(reading, index.languages, hidden.signer, reading.archived_at)
         differing = sorted(name for name in {*wanted, *found} - NOT_COMPARED if wanted.get(name) != found.get(name))
         if differing:
@@ -336,7 +339,7 @@ def _disagreements_of_pages(hidden: Projector, readings: Sequence[Reading]) -> I
 
 
 def _words(text: str) -> str:
-    """Return some words that mean themselves in a search: letters only, and whole."""
+    """Return some words without special meaning in a search: whole words of letters only."""
     return " ".join([word for word in text.split() if word.isalpha() and 3 <= len(word) <= 30][:SAMPLE_WORDS])
 
 
@@ -344,13 +347,13 @@ def _words(text: str) -> str:
 
 
 def _former(projector: Projector) -> Generation:
-    """Return the generation that was live before, if it can be shown again."""
+    """Return the generation that was live before, if it can be live again."""
     found = _ask(projector, projector.index.generations.all)
     number = _previous(found)
     target = next((generation for generation in found if generation.number == number), None)
     if target is None or not target.is_whole(State.KEPT):
         raise SettingsError(
-            "no former indices are kept that could be shown again",
+            "no former indices are kept for a rollback",
             remedy="`pagesight reindex` makes new ones from the archive.",
         )
     for name, schema in target.schemas.items():
@@ -359,18 +362,18 @@ def _former(projector: Projector) -> Generation:
             raise ServiceRefused(
                 "elasticsearch",
                 f"the index {name} has the schema version {schema}; this version of Pagesight writes {ours}",
-                remedy="Run `pagesight reindex --rollback` of the version of Pagesight that made it.",
+                remedy="Run `pagesight reindex --rollback` with the version of Pagesight that made it.",
             )
     return target
 
 
 def _previous(found: Sequence[Generation]) -> int | None:
-    """Return the number of the generation that was live before the one that is."""
+    """Return the number of the generation that was live before the current one."""
     return next((generation.previous for generation in reversed(found) if generation.has(State.LIVE)), None)
 
 
 def _prunable(found: Sequence[Generation], keep: int) -> list[Generation]:
-    """Return the kept generations but those that going back `keep` times would come to."""
+    """Return the kept generations beyond the reach of `keep` rollbacks."""
     kept = {generation.number: generation for generation in found if generation.has(State.KEPT)}
     number = _previous(found)
     for _ in range(keep):
@@ -380,23 +383,23 @@ def _prunable(found: Sequence[Generation], keep: int) -> list[Generation]:
 
 
 def _clear(projector: Projector) -> list[str]:
-    """Delete what dead runs have left; return the names of the indices. Whoever lives is left alone."""
+    """Delete the indices of dead runs, and return their names. Live runs are not touched."""
     generations = projector.index.generations
     found = _ask(projector, generations.all)
     beats = {generation.number: generation.beat for generation in found if generation.has(State.FILLING)}
     if beats:
-        why = f"a sign of life of what fills {', '.join(_names(found, State.FILLING))}"
+        why = f"a heartbeat of the process that fills {', '.join(_names(found, State.FILLING))}"
         projector.cancel.wait(SILENCE_SECONDS, Waiting("elasticsearch", why, time.time()))
     cleared: list[str] = []
     for generation in _ask(projector, generations.all):
         is_dead = generation.number in beats and generation.beat == beats[generation.number]
         if generation.has(State.DROPPED) or (is_dead and generation.has(State.FILLING)):
-            with suppress(Overtaken):  # it has come to life, or another one deletes it
+            with suppress(Overtaken):  # it is alive after all, or another process deletes it
                 cleared += _ask(projector, partial(generations.drop, generation))
     return cleared
 
 
-# -- beneath
+# -- helpers
 
 
 def _ask(projector: Projector, call: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""From what the archive holds to what Elasticsearch stores. Pure functions; `mappings/` has a field for each key."""
+"""From archived values to Elasticsearch records. Pure functions; `mappings/` has a field for each key."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Record = dict[str, Any]
 
 
 def page_id(collection: str, document: str, page_number: int) -> str:
-    """Return a page record's `_id`: sorts by page within its document."""
+    """Return a page record's `_id`, which sorts by page within a document."""
     return f"{collection}:{document}:{page_number:05d}"
 
 
@@ -43,10 +43,10 @@ def document_record_id(collection: str, document: str) -> str:
 
 
 def page_record(reading: Reading, languages: Set[str], signer: Signer, indexed_at: datetime) -> Record:
-    """Return the record of a page; `signer` makes the keys of where it is shown.
+    """Return the record of a page; `signer` signs the URLs of the page and its thumbnail.
 
-    `languages` are those that the index analyses: the text is copied to `i18n` in its own language, description,
-    caption and translation in the one they were asked for in, where the index knows it.
+    `languages` are the languages that the index analyses. Where the index knows the language, the text is copied to
+    `i18n` in its own language, and description, caption and translation in the requested one.
     """
     text_language = reading.text_language
     return _without_empty(
@@ -95,7 +95,7 @@ def page_record(reading: Reading, languages: Set[str], signer: Signer, indexed_a
 
 
 def refused_record(reading: Reading, failure: Failure, signer: Signer, indexed_at: datetime) -> Record:
-    """Return what stands in for a page whose own record Elasticsearch refused: enough to find it among the failures."""
+    """Return the substitute for a refused page record, with the fields that failures are found by."""
     return _without_empty(
         {
             "collection": reading.collection,
@@ -113,7 +113,7 @@ def refused_record(reading: Reading, failure: Failure, signer: Signer, indexed_a
 
 
 def source_record(source: Source, indexed_at: datetime) -> Record:
-    """Return the record of a source: where a file lies and what was found there."""
+    """Return the record of a source: its URL, and what was found there."""
     state = source.state
     return _without_empty(
         {
@@ -137,10 +137,10 @@ def source_record(source: Source, indexed_at: datetime) -> Record:
 
 @dataclass(slots=True)
 class DocumentTally:
-    """What the record of a document says of its pages, taken from the newest reading of one after the other."""
+    """Collects a document's record from the newest readings of its pages."""
 
     revision: int = 0
-    """The record's version: the sum of the revisions, which only grows."""
+    """The record's version: the sum of the pages' revisions, which only grows."""
     _newest: Reading | None = None
     _statuses: Counter[PageStatus] = field(default_factory=Counter)
     _languages: Counter[str] = field(default_factory=Counter)
@@ -157,7 +157,7 @@ class DocumentTally:
             self._newest = reading
 
     def record(self, indexed_at: datetime) -> Record | None:
-        """Return the record, None where no page is left."""
+        """Return the record, None without remaining pages."""
         newest = self._newest
         if newest is None:
             return None
@@ -177,7 +177,7 @@ class DocumentTally:
 
 
 def document_status(counts: Counter[PageStatus], pages: int) -> DocumentStatus:
-    """Return how a document of so many pages stands; one without any, a container, is complete."""
+    """Return the status of a document with `pages` pages; without pages, as a container, it is complete."""
     if counts.total() < pages:
         return DocumentStatus.WORKING
     if pages and counts[PageStatus.FAILED] == pages:
@@ -187,7 +187,8 @@ def document_status(counts: Counter[PageStatus], pages: int) -> DocumentStatus:
 
 def batch_record(batch: Batch, indexed_at: datetime) -> Record:
     """Return the record of a batch."""
-    counted = {"model_calls", "cached_answers", "tokens"} if batch.lane else set()  # many processes' calls: not summed
+    # The calls of a queued batch are counted by several processes, and their sum is not archived.
+    counted = {"model_calls", "cached_answers", "tokens"} if batch.lane else set()
     record = batch.model_dump(
         mode="json", exclude={"deletions_seen", "roots", "again", "epoch", "own_profile"} | counted
     )
@@ -202,7 +203,7 @@ def run_record(run: Run, indexed_at: datetime) -> Record:
 
 
 def run_record_id(run: Run) -> str:
-    """Return a run record's `_id`: its schedule, and the time when it was due."""
+    """Return a run record's `_id`: its schedule and its due time."""
     return f"{run.schedule}:{run.due_at:%Y%m%dT%H%M%SZ}"
 
 
@@ -237,7 +238,7 @@ def _time(nanoseconds: int) -> str:
 
 
 def _without_empty(value: Record) -> Record:
-    """Leave out what is not known: `exists` queries then mean what they say. Zero, False and "" are known."""
+    """Drop empty fields, so that `exists` queries find only known values. Zero, False and "" are known values."""
     kept: Record = {}
     for key, entry in value.items():
         if isinstance(entry, dict):

@@ -1,6 +1,6 @@
-"""Is the index where the archive is? Asked of everything that needs no work, a few hundred records at a time.
+"""Checks that records of unchanged pages, sources and documents are in the index, a few hundred at a time.
 
-A run that was killed between the archive and the index leaves records missing; this is where the next run notices.
+A run that was killed between archive and index leaves records missing. The next run finds and writes them here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.search import DOCUMENTS, PAGES, SOURCES
 
 @dataclass(slots=True)
 class Verification:
-    """Collects what the index should hold, and mends in chunks what it does not. For one thread."""
+    """Collects expected records, and writes missing or older ones in chunks. For one thread."""
 
     projector: Projector
     _pages: dict[str, Reading] = field(default_factory=dict)
@@ -29,13 +29,13 @@ class Verification:
         self._flush_full()
 
     def pages(self, readings: Iterable[Reading]) -> None:
-        """Expect the records of these readings."""
+        """Expect the records of some readings."""
         for reading in readings:
             self._pages[page_id(reading.collection, reading.document.id, reading.page_number)] = reading
             self._flush_full()
 
     def document(self, readings: list[Reading]) -> None:
-        """Expect the record of a document whose pages have these newest readings."""
+        """Expect the record of a document, given the newest readings of its pages."""
         if readings:
             first = readings[0]
             key = document_record_id(first.collection, first.document.id)
@@ -43,11 +43,11 @@ class Verification:
             self._flush_full()
 
     def flush(self) -> None:
-        """Compare what was collected with the index, and write what differs.
+        """Compare the expected records with the index, and write the differing ones.
 
         Raises:
             ServiceRefused: Elasticsearch refuses.
-            Stopped: the run was asked to stop while Elasticsearch was away.
+            Stopped: the run was cancelled while Elasticsearch was unavailable.
         """
         projector = self.projector
         behind = projector.behind(PAGES, {key: reading.revision for key, reading in self._pages.items()})

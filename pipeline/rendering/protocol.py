@@ -1,6 +1,6 @@
 """Requests and replies between the parent and a sandbox process, and the limits that both keep.
 
-The frames are those of `pipeline.core.child_side`. Requests are JSON objects; `open` and `identify` carry a file
+`pipeline.core.child_side` has the frames. Requests are JSON objects; `open` and `identify` carry a file
 descriptor. A reply is a JSON object, described by a class in `pipeline.rendering.replies`, and raw bytes:
 
     {"op": "open", "media_type": …, "passwords": […]}     -> `OpenedReply`
@@ -19,23 +19,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Raised by hand whenever the same file would give other pixels or other text.
+#: Raise it by hand when the same file gives other pixels or other text.
 RENDER_REVISION = 2
 
-#: JSON of a reply. Its longest part is the text layer, which `pipeline.rendering.sandbox.pdf.document` bounds.
+#: JSON of a reply. Its longest part is the text layer, which `pipeline.rendering.sandbox.pdf.text` bounds.
 MAX_HEADER_BYTES = 16 << 20
-#: Page image, thumbnail and raw pixels together, or all crops of a page: a page image is 3 MB raw, and 1.1 MB as JPEG
-#: where it is nothing but noise.
+#: Page image, thumbnail and raw pixels together, or all crops of a page. A page image has 3 MB raw; as JPEG it has
+#: 1.1 MB if it is pure noise.
 MAX_PAYLOAD_BYTES = 16 << 20
-#: Bands that a page is cut into: with more of them the overlaps would be a third of what is shown.
+#: Bands into which a page is cut: of more bands a third would be overlap.
 BANDS = range(2, 7)
 #: Members of a container in one reply.
-MEMBERS_TOLD = 1_000
+MEMBERS_PER_REPLY = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class RenderLimits:
-    """What one page may cost, and how large a file may be."""
+    """Limits of one page, and of a file."""
 
     page_seconds: float
     """Wall clock for opening a file, or for one page."""
@@ -43,8 +43,8 @@ class RenderLimits:
     """Address space of a sandbox process, in MiB."""
     max_pages: int
     max_pixels: int
-    """Pixels of the picture in an image file, or of one frame. PDF pages are drawn at the size that is wanted."""
+    """Pixels of the picture in an image file, or of one frame. PDF pages are drawn at the requested size."""
     max_members: int
     """Files that a container may hold."""
     max_expansion: float
-    """How many times its own size the files in a container may have, all together."""
+    """The files in a container, all together, may have this many times its size."""

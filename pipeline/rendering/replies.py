@@ -1,4 +1,4 @@
-"""What the parent accepts from a sandbox process. A document may have taken it over: nothing is believed unchecked."""
+"""Replies of a sandbox process, as the parent validates them: a hostile document may control the process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from pipeline.core.errors import (
     RenderOutOfMemory,
     UnsupportedFormat,
 )
-from pipeline.core.models import MediaType, OriginalImage, PageFacts
-from pipeline.rendering.protocol import BANDS, MEMBERS_TOLD
+from pipeline.core.formats import MediaType
+from pipeline.core.models import SHA256, PageProperties, Pixels
+from pipeline.rendering.protocol import BANDS, MEMBERS_PER_REPLY
 
-#: What a child may report about a file; it cannot make a page look as if a service had failed.
+#: Errors that a child may report. They are about the file: a child cannot report the failure of a service.
 _REPORTABLE: dict[str, type[OutcomeError]] = {
     error.code: error
     for error in (
@@ -34,7 +35,6 @@ _REPORTABLE: dict[str, type[OutcomeError]] = {
 }
 _MAX_MESSAGE_CHARS = 1_000
 
-Pixels = Annotated[int, Field(ge=1, le=1 << 16)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -45,11 +45,11 @@ class Reply(BaseModel):
 
 
 class DoneReply(Reply):
-    """Nothing to tell."""
+    """The request was carried out."""
 
 
 class StartedReply(Reply):
-    """The process is ready. Linux lets its peak memory begin at that of its parent; only what is above is its own."""
+    """The process is ready. Linux starts its peak memory at the parent's; only an increase is its own."""
 
     peak_kib: int = Field(ge=0)
 
@@ -58,71 +58,60 @@ class OpenedReply(Reply):
     """The file is open."""
 
     pages: int = Field(ge=0)
-    """None of a container."""
+    """0 for a container."""
     title: str | None
     members: int = Field(ge=0)
 
 
 class FormatReply(Reply):
-    """What a file is."""
+    """The format of a file."""
 
     media_type: MediaType
 
 
 class MemberReply(Reply):
-    """A file within a file."""
+    """A file in a file."""
 
     name: str = Field(min_length=1, max_length=300)
-    """Its path there, unique: segments between slashes, none of which is empty, `.` or `..`."""
+    """Its unique path there. Its segments between slashes are not empty, not `.` and not `..`."""
     bytes: int = Field(ge=0)
     error: Literal["corrupt", "encrypted", "outside_link", "unsupported"] | None
     message: str | None = Field(max_length=_MAX_MESSAGE_CHARS)
 
     def as_error(self) -> OutcomeError | None:
-        """Return why it cannot be had, None where it can."""
+        """Return why the member cannot be read, None if it can."""
         return None if self.error is None else _REPORTABLE[self.error](self.message or "")
 
 
 class MembersReply(Reply):
-    """Some of the files within a file."""
+    """Some of the files in a file."""
 
-    members: tuple[MemberReply, ...] = Field(max_length=MEMBERS_TOLD)
+    members: tuple[MemberReply, ...] = Field(max_length=MEMBERS_PER_REPLY)
 
 
 class PieceReply(Reply):
-    """Bytes of a member, which follow; after the last ones one without, and after the last member one without that."""
+    """Bytes of a member follow. The end of a member is `last` without bytes; the end of all has no `member`."""
 
     member: int | None
     last: bool
 
 
 class PageReply(Reply):
-    """A page; its bytes follow: JPEG, thumbnail, and raw pixels where they were asked for."""
+    """A page. Its bytes follow: JPEG, thumbnail, and on request raw pixels."""
 
     jpeg_bytes: int = Field(ge=1)
     thumbnail_bytes: int = Field(ge=1)
-    label: str | None
-    section: str | None
-    width_px: Pixels
-    height_px: Pixels
-    dpi: float | None
-    pixels_sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    phash: str = Field(pattern="^[0-9a-f]{16}$")
-    blank: bool
-    layer_text: str | None
-    original: OriginalImage
-    exif: dict[str, str]
-    facts: PageFacts
+    page: PageProperties
 
 
 class CropReply(Reply):
-    """One of a page's crops."""
+    """One crop of a page."""
 
     jpeg_bytes: int = Field(ge=1)
     box: tuple[Share, Share, Share, Share]
     width_px: Pixels
     height_px: Pixels
-    pixels_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    pixels_sha256: SHA256
 
     @field_validator("box")
     @classmethod
@@ -140,15 +129,15 @@ class CropsReply(Reply):
 
 
 class FailedReply(Reply):
-    """The file or the page could not be had."""
+    """The request failed."""
 
     error: str
     message: str = Field(max_length=_MAX_MESSAGE_CHARS)
 
     def as_error(self) -> OutcomeError:
-        """Return what to raise.
+        """Return the error to raise.
 
         Raises:
-            KeyError: a code that no child may report.
+            KeyError: a child may not report this code.
         """
         return _REPORTABLE[self.error](self.message)

@@ -1,32 +1,32 @@
-"""Elasticsearch: templates and aliases, the bulk writer, queries."""
+"""Elasticsearch: templates and aliases, the bulk writer, queries.
 
-from pipeline.search.generations import Generation, Generations
-from pipeline.search.index import Index, PagesIndex
-from pipeline.search.names import State
-from pipeline.search.queries import FailedPage, Fragment, Hit, HitDocument, Queries, SearchResult, Span
-from pipeline.search.security import ROLES, ApiKey
+The package itself exports values only. Modules that use the client library are imported by name, such as
+`pipeline.search.index`, so that a command without Elasticsearch does not import the library.
+"""
+
+from pipeline.search.names import SERVICE, Names, State
+from pipeline.search.results import FailedPage, Fragment, Hit, HitDocument, SearchResult, Span
+from pipeline.search.roles import ROLES, ApiKey
 from pipeline.search.templates import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, Layout
-from pipeline.search.write import Write, Written
+from pipeline.search.writes import BULK_TIMEOUT_SECONDS, Write, Written
 
 __all__ = [
     "BATCHES",
+    "BULK_TIMEOUT_SECONDS",
     "DOCUMENTS",
     "PAGES",
     "PAGES_WRITE",
     "ROLES",
     "RUNS",
+    "SERVICE",
     "SOURCES",
     "ApiKey",
     "FailedPage",
     "Fragment",
-    "Generation",
-    "Generations",
     "Hit",
     "HitDocument",
-    "Index",
     "Layout",
-    "PagesIndex",
-    "Queries",
+    "Names",
     "SearchResult",
     "Span",
     "State",

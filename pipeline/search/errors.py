@@ -1,7 +1,7 @@
-"""The one place where errors of elasticsearch-py and elastic-transport become ours.
+"""Translates every error of elasticsearch-py and elastic-transport into one of `pipeline.core.errors`.
 
-Waiting helps, or it does not: an answer that says "not now" is `ServiceUnavailable`, one that says "never like this" is
-`ServiceRefused`. An error of one record within a bulk answer is handled in `pipeline.search.write`.
+An error that may pass becomes `ServiceUnavailable`, any other one `ServiceRefused`. `pipeline.search.bulk` handles
+errors of single records within a bulk answer.
 """
 
 from __future__ import annotations
@@ -10,24 +10,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import elastic_transport
-import elasticsearch
-from elasticsearch import ApiError, TransportError
-
 from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable
+from pipeline.search.client import ApiError, TransportError, elastic_transport, elasticsearch
+from pipeline.search.names import SERVICE
 
-SERVICE = "elasticsearch"
-#: HTTP statuses that pass: pressure (429), a proxy without a server behind it (502, 504), shards that are not ready
-#: or a disk past its flood stage (503), and the server's own failure (500).
+#: HTTP statuses that may pass: backpressure (429), a proxy without a server behind it (502, 504), shards that are not
+#: ready or a disk past its flood stage (503), a failure of the server itself (500).
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
-NOT_INSTALLED_REMEDY = "Run `pagesight setup`; where an archive exists already, `pagesight reindex`."
+NOT_INSTALLED_REMEDY = "Run `pagesight setup`; if an archive exists already, `pagesight reindex`."
 SIGN_IN_REMEDY = (
     "Set PAGESIGHT_ELASTICSEARCH_API_KEY to a valid key, or put user and password into PAGESIGHT_ELASTICSEARCH_URL."
 )
 KEY_REMEDY = (
-    "Set PAGESIGHT_ELASTICSEARCH_API_KEY to a key of a role that may: `pagesight setup` and new questions need the "
-    "reindexer's, docs/security.md has all of them."
+    "Set PAGESIGHT_ELASTICSEARCH_API_KEY to a key of a role that may do it: `pagesight setup` and new questions need "
+    "the reindexer's. docs/security.md lists all roles."
 )
 SERVER_REMEDY = "Pagesight needs Elasticsearch 9; look at what PAGESIGHT_ELASTICSEARCH_URL points to."
 AWAY_REMEDY = (
@@ -39,7 +36,7 @@ TLS_REMEDY = "Set PAGESIGHT_ELASTICSEARCH_CA_CERTS to the bundle (PEM) that sign
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise what the libraries raise as one of `pipeline.core.errors`."""
+    """Raise errors of the libraries as errors of `pipeline.core.errors`."""
     try:
         yield
     except (ApiError, TransportError) as error:
@@ -47,16 +44,16 @@ def translated() -> Iterator[None]:
 
 
 def translate(error: ApiError | TransportError) -> PagesightError:
-    """Return the error of ours that stands for an error of the libraries.
+    """Return our error for an error of the libraries.
 
     Raises:
-        KeyError: a class that nobody thought of; a test holds the table against the libraries.
+        KeyError: the class is not in the table; a test compares the table with the libraries.
     """
     return TRANSLATIONS[type(error)](error)
 
 
 def reason(error: object) -> str:
-    """Return the server's own words in one line, from the `error` member of an answer or of a bulk item."""
+    """Return the server's message on one line, from the `error` member of an answer or of a bulk item."""
     if not isinstance(error, Mapping):
         return str(error)
     cause = error.get("caused_by") or {}
@@ -70,7 +67,7 @@ def not_installed(words: str) -> ServiceRefused:
 
 
 def forbidden(words: str) -> ServiceRefused:
-    """Return the refusal for a missing privilege or a block that a person has set."""
+    """Return the refusal for a missing privilege or for a block that a person has set on an index."""
     return ServiceRefused(SERVICE, f"Elasticsearch does not allow it: {words}", remedy=KEY_REMEDY)
 
 
@@ -84,7 +81,7 @@ def _by_status(error: Any) -> PagesightError:
         )
     if status == 401:
         return ServiceRefused(
-            SERVICE, f"Elasticsearch does not let anybody in like this: {words}", remedy=SIGN_IN_REMEDY
+            SERVICE, f"Elasticsearch refuses to sign in this user or key: {words}", remedy=SIGN_IN_REMEDY
         )
     if status == 403:
         return forbidden(words)
@@ -112,7 +109,7 @@ def _untrusted(error: Any) -> PagesightError:
 
 
 def _not_elasticsearch(error: Any) -> PagesightError:
-    return ServiceRefused(SERVICE, f"this is no Elasticsearch that we can speak to: {error}", remedy=SERVER_REMEDY)
+    return ServiceRefused(SERVICE, f"the server does not answer like Elasticsearch 9: {error}", remedy=SERVER_REMEDY)
 
 
 TRANSLATIONS: dict[type[Exception], Callable[[Any], PagesightError]] = {

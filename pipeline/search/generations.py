@@ -1,65 +1,64 @@
-"""Generations of indices: which there are, how each stands, and how one takes the place of another.
+"""Generations of indices: list them, create one, show one in place of another, delete one.
 
     (nothing) ──create──▶ filling ──show──▶ live ──show──▶ kept ──show──▶ live
                              └──────────────drop─────────────┴──▶ dropped ──▶ (nothing)
 
-How an index stands is told by its aliases alone. Each arrow is one `_aliases` request that must find the alias of the
-state which it starts from, so of two processes that want to change an index one fails and nothing is half done. No lock
-and no clock is needed, and an index that somebody has just shown cannot be deleted by one who took it for abandoned.
+Aliases alone record the state of an index. Each arrow is one atomic `_aliases` request, and fails unless it finds the
+alias of the state that it starts from (optimistic concurrency). If two processes change the same index, one of them
+fails. No lock and no clock is needed: a process cannot delete an index that another one has just shown.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
 
-from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
-
 from pipeline.core.errors import Overtaken, ServiceRefused, ServiceUnavailable
 from pipeline.search import templates
-from pipeline.search.errors import SERVICE, translated
+from pipeline.search.client import BadRequestError, Elasticsearch, NotFoundError
+from pipeline.search.errors import translated
 from pipeline.search.install import live_index, our_indices, schema_of
-from pipeline.search.names import Names, State, own_alias
+from pipeline.search.names import SERVICE, Names, State, own_alias
 from pipeline.search.templates import FAMILIES, PAGES, Layout
 
-#: How long one request waits for copies of shards; it is then asked again.
+#: Time that one request waits for copies of shards, before the next request.
 SHARDS_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The indices of one number, as they were when it was looked."""
+    """The indices of one number, as last read from the cluster."""
 
     number: int
     indices: Mapping[str, State | None]
-    """By name how each stands; None where nothing tells."""
+    """State by index name; None if no alias records it."""
     schemas: Mapping[str, int | None]
-    """By name, the schema version that each was made with."""
+    """Schema version by index name."""
     previous: int | None
-    """Number of the generation that was live when this one was begun."""
+    """Number of the generation that was live when this one was created."""
     beat: int | None
-    """How often whoever fills it has said that it lives."""
+    """Heartbeat counter of the process that fills this generation."""
     token: str = ""
-    """Of whoever fills it."""
+    """Token of the process that fills this generation."""
 
     def has(self, state: State) -> bool:
-        """Whether one of its indices stands so."""
+        """Whether at least one of its indices has this state."""
         return state in self.indices.values()
 
     def is_whole(self, state: State) -> bool:
-        """Whether there is an index of each family, and all of them stand so."""
+        """Whether it has an index of each family, all with this state."""
         return len(self.indices) == len(FAMILIES) and set(self.indices.values()) == {state}
 
 
 class Generations:
     """The generations of one installation.
 
-    Every method raises `ServiceUnavailable` where the cluster is away and `ServiceRefused` where it says no. A call
-    whose answer was lost may be made again.
+    Every method raises `ServiceUnavailable` if the cluster is away and `ServiceRefused` if it refuses. If the answer to
+    a call was lost, the call can be made again.
     """
 
     def __init__(self, client: Elasticsearch, layout: Layout) -> None:
@@ -68,7 +67,7 @@ class Generations:
         self._names = Names(layout.prefix)
 
     def all(self) -> list[Generation]:
-        """Return the generations there are, oldest first."""
+        """Return every generation, oldest first."""
         with translated():
             found = our_indices(self._client, self._layout)
         live = self._live(found)
@@ -81,7 +80,7 @@ class Generations:
         ]
 
     def live(self) -> dict[str, str]:
-        """Return the name of the live index of each family that has one."""
+        """Return the names of the live indices, by family."""
         with translated():
             return self._live(our_indices(self._client, self._layout))
 
@@ -90,33 +89,36 @@ class Generations:
         return tuple(sorted(self._names.index(family, number) for family in FAMILIES))
 
     def schema_of(self, index: str) -> int:
-        """Return the schema version that an index of this name must have."""
+        """Return the schema version that this version of Pagesight requires of an index."""
         return templates.schema_version(self._names.family_of(index))
 
     def create(self, made_by: str) -> Generation:
-        """Make a generation to be filled: no refresh, no copies, seen by nobody.
+        """Create a generation to be filled. Searches do not see it, and it has no refresh and no copies.
+
+        Args:
+            made_by: host and process id, recorded for people.
 
         Raises:
-            ServiceRefused: the templates are no longer those of this version.
+            ServiceRefused: another version of Pagesight has changed the templates.
         """
         with translated():
             found = our_indices(self._client, self._layout)
             live = self._live(found)
             token = secrets.token_hex(4)
             number = max((self._names.number_of(name) or 0 for name in found), default=0) + 1
-            while not self._create_index(self._names.index(PAGES, number), token):  # who makes it has the number
+            while not self._create_index(self._names.index(PAGES, number), token):  # its creator owns the number
                 number += 1
             others = [self._names.index(family, number) for family in FAMILIES if family != PAGES]
-            with ThreadPoolExecutor(len(others)) as threads:  # the server takes what comes together in one step
+            with ThreadPoolExecutor(len(others)) as threads:  # the server handles concurrent creations in one step
                 list(threads.map(self._create_index, others, repeat(token)))
         previous = self._names.number_of(live.get(PAGES, ""))
         made = replace(next(generation for generation in self.all() if generation.number == number), previous=previous)
-        self._require_todays(made)
+        self._require_current_schemas(made)
         self.beat(made, 0, made_by)
         return made
 
     def beat(self, generation: Generation, beat: int, made_by: str) -> None:
-        """Note that whoever fills a generation lives, and which one was live when it was begun."""
+        """Write the heartbeat of the process that fills a generation, and the number of the previous generation."""
         facts = {"previous": generation.previous, "made_by": made_by, "beat": beat}
         with translated():
             self._client.indices.put_mapping(
@@ -124,21 +126,21 @@ class Generations:
                 meta={"schema_version": templates.schema_version(PAGES)} | facts,
             )
 
-    def _require_todays(self, generation: Generation) -> None:
-        """Drop a new generation that another version of Pagesight has made templates for meanwhile."""
+    def _require_current_schemas(self, generation: Generation) -> None:
+        """Drop a new generation, and raise, if another version of Pagesight changed the templates meanwhile."""
         for name, schema in generation.schemas.items():
             if schema != self.schema_of(name):
                 self.drop(generation)
                 raise ServiceRefused(
                     SERVICE,
                     f"the templates were changed meanwhile: {name} was made with the schema version {schema}",
-                    remedy="Stop what runs of other versions of Pagesight, then run the same command again.",
+                    remedy="Stop every process of another version of Pagesight, then run the same command again.",
                 )
 
     def finish(self, generation: Generation) -> bool:
-        """Give a filled generation its refreshes and its copies; return whether all copies that can be are there.
+        """Turn on refreshes and copies of a filled generation; return whether every assignable copy is started.
 
-        To be called again until it returns true. Then everything written is visible to searches of it.
+        Call it again until it returns true. Then searches of the generation see every record.
         """
         names = list(generation.indices)
         settings = {"refresh_interval": None, "number_of_replicas": self._layout.replicas}
@@ -153,49 +155,59 @@ class Generations:
         return True
 
     def show(self, generation: Generation, state: State, live: Mapping[str, str]) -> None:
-        """Put a generation, which stands so, in the place of the live indices, and keep those: all at one stroke.
+        """Show a generation in place of the live indices, and keep those, in one atomic request.
+
+        Args:
+            state: the expected state of the generation.
+            live: the expected live indices, by family.
 
         Raises:
-            Overtaken: it does not stand so any more, or others are live than these.
+            Overtaken: the generation has another state by now, or other indices are live.
         """
-        actions: list[dict[str, Any]] = []
-        for family in FAMILIES:
-            index = self._names.index(family, generation.number)
-            actions += [_removed(index, own_alias(index, state, generation.token))]
-            for alias, how in templates.aliases(family).items():
-                name = self._layout.prefix + alias
-                if family in live:
-                    actions.append(_removed(live[family], name))
-                actions.append({"add": {"index": index, "alias": name, **how}})
-            if family in live:
-                actions.append({"add": {"index": live[family], "alias": own_alias(live[family], State.KEPT)}})
         try:
-            self._change(actions)
+            self._change([action for family in FAMILIES for action in self._swap(family, generation, state, live)])
         except Overtaken:
-            if set(self.live().values()) != set(generation.indices):  # else the answer to our own call was lost
+            if set(self.live().values()) != set(generation.indices):  # else our earlier request succeeded unseen
                 raise
 
+    def _swap(
+        self, family: str, generation: Generation, state: State, live: Mapping[str, str]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the actions that show a family's index of a generation and keep the live one."""
+        index = self._names.index(family, generation.number)
+        yield _removed(index, own_alias(index, state, generation.token))
+        for alias, how in templates.aliases(family).items():
+            name = self._layout.prefix + alias
+            if family in live:
+                yield _removed(live[family], name)
+            yield {"add": {"index": index, "alias": name, **how}}
+        if family in live:
+            yield {"add": {"index": live[family], "alias": own_alias(live[family], State.KEPT)}}
+
     def drop(self, generation: Generation) -> list[str]:
-        """Delete the indices of a generation that are being filled, kept or dropped already; return their names.
+        """Delete the indices of a generation that are filling, kept or dropped; return their names.
 
         Raises:
-            Overtaken: one of them stands otherwise by now, and none was deleted.
+            Overtaken: one of the indices has another state by now. None was deleted.
         """
         doomed = {name: state for name, state in generation.indices.items() if state not in {None, State.LIVE}}
-        actions: list[dict[str, Any]] = []
-        for name, state in doomed.items():
-            if state not in {State.DROPPED, None}:
-                actions.append(_removed(name, own_alias(name, state, generation.token)))
-                actions.append({"add": {"index": name, "alias": own_alias(name, State.DROPPED)}})
+        actions = [
+            action
+            for name, state in doomed.items()
+            if state not in {State.DROPPED, None}
+            for action in (
+                _removed(name, own_alias(name, state, generation.token)),
+                {"add": {"index": name, "alias": own_alias(name, State.DROPPED)}},
+            )
+        ]
         try:
             if actions:
                 self._change(actions)
         except Overtaken:
             there = next((other for other in self.all() if other.number == generation.number), None)
-            if there is not None and set(there.indices.values()) != {
-                State.DROPPED
-            }:  # else the answer to our own call was lost
+            if there is not None and set(there.indices.values()) != {State.DROPPED}:
                 raise
+            # Our own earlier request succeeded, and its answer was lost.
         if doomed:
             with translated():
                 self._client.indices.delete(index=list(doomed), ignore_unavailable=True)
@@ -219,7 +231,7 @@ class Generations:
         )
 
     def _create_index(self, name: str, token: str) -> bool:
-        """Make an index that is filled by us; return False where there is one of that name."""
+        """Create an index with the state `filling`; return False if one of that name exists."""
         try:
             self._client.indices.create(
                 index=name,
@@ -253,19 +265,22 @@ def _alias_of(name: str, state: State, index: Mapping[str, Any]) -> str | None:
 
 
 def _token(found: Mapping[str, Any]) -> str:
-    """Return the token of whoever fills these indices, or nothing."""
+    """Return the token in the alias of an index that is being filled, or an empty string."""
     aliases = (_alias_of(name, State.FILLING, index) for name, index in found.items())
     return next((alias.rpartition("-filling")[2].lstrip("-") for alias in aliases if alias is not None), "")
 
 
 def _removed(index: str, alias: str) -> dict[str, Any]:
-    """Without `must_exist` a swap that lost a race would leave both indices behind one alias (tried on 9.5.0)."""
+    """Return the action that removes an alias, and fails if the alias is missing.
+
+    Without `must_exist`, a swap that lost a race would leave both indices behind one alias (tried on 9.5.0).
+    """
     return {"remove": {"index": index, "alias": alias, "must_exist": True}}
 
 
 def _overtaken(words: str) -> Overtaken:
     return Overtaken(
         SERVICE,
-        f"another process was quicker, and the indices are no longer as they were: {words}",
-        remedy="What is live is whole. Where the indices are to be made anew still, run the same command again.",
+        f"another process changed the indices first: {words}",
+        remedy="The live indices are complete. If the indices must still be rebuilt, run the same command again.",
     )

@@ -1,4 +1,4 @@
-"""`Index`: the one door to an Elasticsearch cluster."""
+"""`Index`: access to an Elasticsearch cluster."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from elastic_transport.client_utils import DEFAULT
-from elasticsearch import Elasticsearch
-
 from pipeline.core.errors import ServiceUnavailable, SettingsError
 from pipeline.core.models import AnswerKind
 from pipeline.core.retry import CancelToken
-from pipeline.search.errors import SERVICE, not_installed, reason, translated
+from pipeline.search.bulk import write
+from pipeline.search.client import DEFAULT, Elasticsearch
+from pipeline.search.errors import not_installed, reason, translated
 from pipeline.search.generations import Generation, Generations
 from pipeline.search.install import (
     add_answers,
@@ -26,41 +25,43 @@ from pipeline.search.install import (
     our_indices,
     prepare,
 )
-from pipeline.search.names import Names, State
+from pipeline.search.names import SERVICE, Names, State
 from pipeline.search.queries import Queries
-from pipeline.search.security import ApiKey, create_key, install_roles, left_alone, role_differences
+from pipeline.search.security import Security
 from pipeline.search.serializer import QuickJsonSerializer
 from pipeline.search.templates import PAGES_WRITE, Layout
-from pipeline.search.write import CHUNK_RECORDS, Write, Written, write
+from pipeline.search.writes import CHUNK_RECORDS, Write, Written
 
-#: Searches and administration answer in well under a second; a cluster that needs longer is as good as away.
+#: Searches and administration answer in well under a second. A cluster that needs longer counts as away.
 REQUEST_TIMEOUT_SECONDS = 30.0
-#: A question about health must not hang where everything else may wait.
+#: A health check must not hang, even where every other request may wait.
 HEALTH_TIMEOUT_SECONDS = 5.0
 
 
 class Index:
-    """A cluster, as Pagesight uses it. Threads share one; close it in the end.
+    """Pagesight's indices in a cluster. Threads may share an instance; close it at the end.
 
-    The client does not retry: callers go through `pipeline.core.retry`, and `write` does so itself. Every method raises
-    `ServiceUnavailable` where the cluster is away and `ServiceRefused` where it says no.
+    The client does not retry. Callers use `pipeline.core.retry`; `write` does so itself. Every method raises
+    `ServiceUnavailable` if the cluster is away and `ServiceRefused` if it refuses.
     """
 
     queries: Queries
-    """Everything that is asked of the indices."""
+    """Searches and lookups."""
     generations: Generations
-    """The live indices, those that are being filled and those that are kept."""
+    """Live indices, indices that are being filled, and former indices that are kept."""
+    security: Security
+    """Roles and API keys."""
 
     def __init__(
         self, url: str, *, api_key: str | None = None, ca_certs: Path | None = None, layout: Layout | None = None
     ) -> None:
-        """Connect to a cluster; no request is made yet.
+        """Create the client. No request is made yet.
 
         Args:
-            url: with scheme, host and port; it may hold a user name and a password.
+            url: with scheme, host and port, and optionally user name and password.
             api_key: an encoded API key.
             ca_certs: the CA bundle (PEM) that signed the cluster's certificate.
-            layout: what our indices are called, and how they are made.
+            layout: prefix of the names of our indices, and their shards.
 
         Raises:
             SettingsError: the URL cannot be used.
@@ -69,7 +70,7 @@ class Index:
         self._names = Names(self._layout.prefix)
         self._pages: PagesIndex | None = None
         self._answers: set[tuple[str, AnswerKind]] = set()
-        """Fields under `answers` that the live mapping is known to have."""
+        """Fields under `answers` that the live mapping has, as far as is known."""
         try:
             self._client = Elasticsearch(
                 url,
@@ -87,6 +88,7 @@ class Index:
             ) from None
         self.queries = Queries(self._client, self._names)
         self.generations = Generations(self._client, self._layout)
+        self.security = Security(self._client, self._layout.prefix)
 
     def __enter__(self) -> Index:
         return self
@@ -104,48 +106,32 @@ class Index:
             return str(self._client.options(request_timeout=HEALTH_TIMEOUT_SECONDS).cluster.health()["status"])
 
     def install(self) -> tuple[str, ...]:
-        """Make templates, indices, aliases and language fields that are missing; return what was changed, in words."""
+        """Create missing templates, indices, aliases and language fields; return a description of each change."""
         changes = install(self._client, self._layout)
         self.look_again()
         return changes
 
     def differences(self) -> tuple[str, ...]:
-        """Return what `install` would change, in words; nothing is changed."""
+        """Return the changes that `install` would make, in the same words."""
         return differences(self._client, self._layout)
 
     def prepare(self) -> tuple[str, ...]:
-        """Make templates as they are today, and indices that are missing; those that are live may be of any schema."""
+        """Update the templates and create missing indices; live indices may have any schema."""
         changes = prepare(self._client, self._layout)
         self.look_again()
         return changes
 
     def ensure(self) -> tuple[str, ...]:
-        """Install what a command needs to write, where it is not there yet; return what was changed, in words.
+        """Install the indices if one is missing; return a description of each change.
 
-        Where it is, this only looks: a key that may not make indices suffices.
+        If nothing is missing, only read requests are made, so a key without the right to create indices suffices.
         """
         if is_installed(self._client, self._layout):
             return ()
         return self.install()
 
-    def install_roles(self) -> tuple[str, ...]:
-        """Make the roles that are missing or differ, where there is security; return what was changed, in words."""
-        return tuple(install_roles(self._client, self._layout.prefix))
-
-    def role_differences(self) -> tuple[str, ...]:
-        """Return what `install_roles` would change, in words."""
-        return tuple(role_differences(self._client, self._layout.prefix))
-
-    def create_key(self, role: str, name: str, expires: str | None = None) -> ApiKey:
-        """Make an API key that may do what a role of ours allows; see `pipeline.search.security.create_key`."""
-        return create_key(self._client, role, name, self._layout.prefix, expires)
-
-    def roles_left_alone(self) -> str | None:
-        """Return why roles are left alone on this server, or None where they are looked after."""
-        return left_alone(self._client)
-
     def of(self, generation: Generation, state: State) -> Index:
-        """Return the way to the indices of a generation that stands so. The connections are shared: close only one."""
+        """Return access to a generation in this state. Both instances share their connections: close only one."""
         other = copy(self)
         other._names = Names(self._layout.prefix, generation.number, state, generation.token)
         other.queries = Queries(self._client, other._names)
@@ -154,7 +140,7 @@ class Index:
 
     @property
     def pages_index(self) -> PagesIndex:
-        """What records of pages must know of the index that they are for. The server is asked once."""
+        """The index that page records are written to. The server is queried once."""
         known = self._pages
         if known is None:
             with translated():
@@ -165,19 +151,19 @@ class Index:
 
     @property
     def languages(self) -> frozenset[str]:
-        """Codes of the languages that have analysed copies, under `i18n`."""
+        """Codes of the languages with analysed copies under `i18n`."""
         return self.pages_index.languages
 
     def look_again(self) -> None:
-        """Forget what is known of the mapping: the alias may lead to another index."""
+        """Discard the cached mapping: the alias may lead to another index by now."""
         self._pages = None
         self._answers = set()
 
     def require_answers(self, kinds: Mapping[str, AnswerKind]) -> None:
-        """Have the mapping know the fields of these questions under `answers`; the server is asked once for each.
+        """Add the fields of these questions under `answers` to the mapping. Each field is checked once.
 
         Raises:
-            SettingsError: one of them has another type there.
+            SettingsError: one of the fields has another type in the mapping.
         """
         missing = {name: kind for name, kind in kinds.items() if (name, kind) not in self._answers}
         if missing:
@@ -185,11 +171,11 @@ class Index:
             self._answers |= missing.items()
 
     def write(self, writes: Iterable[Write], cancel: CancelToken) -> Written:
-        """Write records, waiting while the cluster is away: `pipeline.search.write.write`."""
+        """Write records, and wait while the cluster is away: see `pipeline.search.bulk.write`."""
         return write(self._client, writes, self._names.alias, cancel)
 
     def versions(self, alias: str, ids: Sequence[str]) -> dict[str, int]:
-        """Return the version of each of these records that is there, at once, without a refresh."""
+        """Return the version of each existing record by id. Reads are real-time: no refresh is needed."""
         found: dict[str, int] = {}
         for start in range(0, len(ids), CHUNK_RECORDS):
             chunk = list(ids[start : start + CHUNK_RECORDS])
@@ -199,23 +185,23 @@ class Index:
         return found
 
     def records(self, alias: str, ids: Sequence[str]) -> dict[str, tuple[int, Mapping[str, Any]]]:
-        """Return version and content of each of these records that is there, at once, without a refresh."""
+        """Return version and content of each existing record by id. Reads are real-time: no refresh is needed."""
         with translated():
             answer = self._client.mget(index=self._names.alias(alias), ids=list(ids)) if ids else {"docs": ()}
         return {record["_id"]: (record["_version"], record["_source"]) for record in _found(answer["docs"])}
 
     def count(self, alias: str) -> int:
-        """Return how many records searches see under an alias."""
+        """Return the number of records that searches see under an alias."""
         with translated():
             return int(self._client.count(index=self._names.alias(alias))["count"])
 
     def refresh(self, alias: str) -> None:
-        """Make everything written under this alias visible to searches."""
+        """Make every written record under this alias visible to searches."""
         with translated():
             self._client.indices.refresh(index=self._names.alias(alias))
 
     def drop(self) -> None:
-        """Delete every index of ours, live or not. The archive can fill new ones."""
+        """Delete every index of this installation, live or not. `reindex` fills new ones from the archive."""
         with translated():
             found = our_indices(self._client, self._layout)
             if found:
@@ -225,11 +211,11 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class PagesIndex:
-    """An index of pages."""
+    """The index that page records are written to."""
 
     name: str
     languages: frozenset[str]
-    """Codes of the languages that have analysed copies, under `i18n`."""
+    """Codes of the languages with analysed copies under `i18n`."""
 
 
 def _found(records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -241,7 +227,7 @@ def _found(records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 
 def _unreadable(words: str) -> Exception:
-    """`mget` answers 200 even where there is no index, and says so record by record."""
+    """Return the error for a record that `mget` could not read. It answers 200 even if the index is missing."""
     if "index_not_found" in words:
         return not_installed(words)
     return ServiceUnavailable(SERVICE, f"a record cannot be read now: {words}")

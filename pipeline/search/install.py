@@ -1,4 +1,4 @@
-"""Bring a cluster to what `mappings/` says. A second call changes nothing; two at once do no harm."""
+"""Install `mappings/` into a cluster. A second call changes nothing, and two processes may install at once."""
 
 from __future__ import annotations
 
@@ -6,47 +6,46 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from elasticsearch import BadRequestError, Elasticsearch
-
 from pipeline.core.errors import ServiceRefused, SettingsError
 from pipeline.core.models import AnswerKind
 from pipeline.search import templates
-from pipeline.search.errors import SERVICE, reason, translated
-from pipeline.search.names import Names
+from pipeline.search.client import BadRequestError, Elasticsearch
+from pipeline.search.errors import reason, translated
+from pipeline.search.names import SERVICE, Names
 from pipeline.search.templates import Body, Layout
 
 COMPONENT, TEMPLATE = "component template", "index template"
 OTHER_SCHEMA_REMEDY = (
-    "Where it is the older one, run `pagesight reindex`: it makes new indices from the archive, and searches go on "
-    "meanwhile. Where it is the newer one, install the version of Pagesight that made it."
+    "If the index is older, run `pagesight reindex`: it makes new indices from the archive, and searches go on "
+    "meanwhile. If it is newer, install the version of Pagesight that made it."
 )
 
 
 def install(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
-    """Make templates, indices, aliases and language fields that are missing; return what was changed, in words.
+    """Create missing templates, indices, aliases and language fields; return a description of each change.
 
     Raises:
         ServiceRefused: an index was made by another version of Pagesight, or the key may not do it.
         ServiceUnavailable: the cluster is away.
     """
     with translated():
-        state = _look(client, layout)
+        state = _installed(client, layout)
         return (
             *_put_templates(client, _templates_that_differ(client, layout, state.analyzers)),
-            *_make_indices(client, layout, state.indices),
+            *_create_indices(client, layout, state.indices),
             *_add_languages(client, layout, state.mapped, state.analyzers),
         )
 
 
 def differences(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
-    """Return what `install` would change, in the same words. Nothing is changed.
+    """Return the changes that `install` would make, in the same words.
 
     Raises:
         ServiceRefused: as `install`.
         ServiceUnavailable: the cluster is away.
     """
     with translated():
-        state = _look(client, layout)
+        state = _installed(client, layout)
         return (
             *(f"{kind} {name}" for kind, name, _ in _templates_that_differ(client, layout, state.analyzers)),
             *(f"index {name}" for _, name in _missing_indices(layout, state.indices)),
@@ -56,9 +55,9 @@ def differences(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
 
 
 def prepare(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
-    """Make templates as they are today, whatever the live indices are like, and indices that are missing.
+    """Update the templates, whatever schema the live indices have, and create missing indices.
 
-    A new generation may take analyzers that the live index of pages, whose fields cannot change, has not.
+    A new generation may use other analyzers than the live index of pages, whose fields cannot change.
 
     Raises:
         ServiceRefused: the key may not do it.
@@ -66,19 +65,19 @@ def prepare(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
     """
     with translated():
         indices = our_indices(client, layout)
-        _refuse_takers(indices, layout)
+        _refuse_indices_named_as_aliases(indices, layout)
         analyzers = _choose_analyzers(client, {})
         return (
             *_put_templates(client, _templates_that_differ(client, layout, analyzers)),
-            *_make_indices(client, layout, indices),
+            *_create_indices(client, layout, indices),
         )
 
 
 def is_installed(client: Elasticsearch, layout: Layout) -> bool:
-    """Whether every alias leads to an index of this version's schema: all that a writer needs. Nothing is changed.
+    """Whether every alias leads to an index of this version's schema, as a writer needs. Nothing is changed.
 
     Raises:
-        ServiceRefused: an index was made by another version of Pagesight, or the key may not look.
+        ServiceRefused: an index was made by another version of Pagesight, or the key may not read metadata.
         ServiceUnavailable: the cluster is away.
     """
     with translated():
@@ -88,7 +87,7 @@ def is_installed(client: Elasticsearch, layout: Layout) -> bool:
 
 
 def our_indices(client: Elasticsearch, layout: Layout) -> dict[str, Any]:
-    """Return every index that has a name of ours, live or not, and one that took the name of an alias."""
+    """Return our indices by name, live or not, and any index whose name is one of our aliases."""
     prefix = layout.prefix
     names = [name for family in templates.FAMILIES for name in (f"{prefix}{family}-v*", *_alias_names(layout, family))]
     answer = client.indices.get(index=names, features=["aliases", "mappings"], ignore_unavailable=True)
@@ -103,28 +102,28 @@ def live_index(indices: Mapping[str, Any], layout: Layout, family: str) -> str |
 
 
 def languages_of(index: Mapping[str, Any]) -> dict[str, str]:
-    """Return the analyzer of each language that an index of pages has analysed copies for."""
+    """Return, by language code, the analyzers of the analysed copies in an index of pages."""
     fields = index["mappings"]["properties"]["i18n"]["properties"]["text"].get("properties", {})
     return {code: field["analyzer"] for code, field in fields.items()}
 
 
 def schema_of(index: Mapping[str, Any]) -> int | None:
-    """Return the schema version that an index was made with; None where it is none of ours."""
+    """Return the schema version of an index, or None if it has none."""
     found = index["mappings"].get("_meta", {}).get("schema_version")
     return None if found is None else int(found)
 
 
 def add_answers(client: Elasticsearch, alias: str, kinds: Mapping[str, AnswerKind]) -> None:
-    """Have the mapping of pages behind an alias know the fields of these questions. What it knows already stays.
+    """Add the fields of these questions to the mapping of pages behind an alias.
 
     Raises:
-        SettingsError: one of them has another type there, or there are too many fields.
-        ServiceRefused: there is no index, or the key may not do it.
+        SettingsError: one of the fields has another type in the mapping, or the mapping has too many fields.
+        ServiceRefused: the index is missing, or the key may not change its mapping.
         ServiceUnavailable: the cluster is away.
     """
     mapping = templates.answers_mapping(kinds)
     with translated():
-        if _has_answers(client, alias, kinds):  # so that a writer, who may not change the mapping, need not
+        if _has_answers(client, alias, kinds):  # a writer's key may not change the mapping
             return
         try:
             client.indices.put_mapping(index=alias, properties=mapping["properties"])
@@ -136,7 +135,7 @@ def add_answers(client: Elasticsearch, alias: str, kinds: Mapping[str, AnswerKin
 
 
 def _has_answers(client: Elasticsearch, alias: str, kinds: Mapping[str, AnswerKind]) -> bool:
-    """Whether the mapping has these fields in the right types."""
+    """Whether the mapping has these fields with the right types."""
     wanted = templates.answers_mapping(kinds)["properties"]["answers"]["properties"]
     answer = client.indices.get_mapping(index=alias)
     (index,) = answer.body.values()
@@ -146,17 +145,17 @@ def _has_answers(client: Elasticsearch, alias: str, kinds: Mapping[str, AnswerKi
 
 @dataclass(frozen=True, slots=True)
 class _Installed:
-    """What an installation finds."""
+    """State of a cluster before an installation."""
 
     indices: Mapping[str, Any]
     """Our indices, by name."""
     mapped: Mapping[str, str] | None
-    """The analyzer of each language in the live index of pages; None where there is none."""
+    """Analyzer of each language in the live index of pages, or None if that index is missing."""
     analyzers: Mapping[str, str]
-    """The analyzer that each language is to have."""
+    """Analyzer to install for each language."""
 
 
-def _look(client: Elasticsearch, layout: Layout) -> _Installed:
+def _installed(client: Elasticsearch, layout: Layout) -> _Installed:
     indices = our_indices(client, layout)
     _refuse_other_schemas(indices, layout)
     live = live_index(indices, layout, templates.PAGES)
@@ -165,8 +164,8 @@ def _look(client: Elasticsearch, layout: Layout) -> _Installed:
 
 
 def _refuse_other_schemas(indices: Mapping[str, Any], layout: Layout) -> None:
-    """Refuse live indices of another schema; what is kept for the way back may be of any."""
-    _refuse_takers(indices, layout)
+    """Refuse live indices of another schema. Indices kept for a rollback may have any."""
+    _refuse_indices_named_as_aliases(indices, layout)
     for family in templates.FAMILIES:
         name = live_index(indices, layout, family)
         found, ours = name and schema_of(indices[name]), templates.schema_version(family)
@@ -178,13 +177,13 @@ def _refuse_other_schemas(indices: Mapping[str, Any], layout: Layout) -> None:
             )
 
 
-def _refuse_takers(indices: Mapping[str, Any], layout: Layout) -> None:
+def _refuse_indices_named_as_aliases(indices: Mapping[str, Any], layout: Layout) -> None:
     for family in templates.FAMILIES:
         for name in _alias_names(layout, family) & indices.keys():
             raise ServiceRefused(
                 SERVICE,
-                f"there is an index named {name}, which is to be an alias of ours",
-                remedy="Delete that index, or set PAGESIGHT_ELASTICSEARCH_PREFIX, which all names then begin with.",
+                f"there is an index named {name}, but Pagesight needs that name for an alias",
+                remedy="Delete that index, or set PAGESIGHT_ELASTICSEARCH_PREFIX, the prefix of all names.",
             )
 
 
@@ -193,8 +192,8 @@ def _alias_names(layout: Layout, family: str) -> set[str]:
 
 
 def _choose_analyzers(client: Elasticsearch, mapped: Mapping[str, str]) -> dict[str, str]:
-    """Return the analyzer of each language: the one that is mapped, since a live field cannot change it, else the best
-    of those that the server has."""
+    """Return the analyzer of each language: the mapped one, because a live field cannot change it, else the best one
+    that the server has."""
     chosen = dict(mapped)
     known: dict[str, bool] = {}
     for code, names in templates.languages().items():
@@ -251,9 +250,11 @@ def _arguments(body: Mapping[str, Any]) -> dict[str, Any]:
     return {key.removeprefix("_"): value for key, value in body.items()}
 
 
-def _make_indices(client: Elasticsearch, layout: Layout, indices: Mapping[str, Any]) -> Iterator[str]:
+def _create_indices(client: Elasticsearch, layout: Layout, indices: Mapping[str, Any]) -> Iterator[str]:
     for family, name in _missing_indices(layout, indices):
-        if _make_index(client, name, {layout.prefix + alias: how for alias, how in templates.aliases(family).items()}):
+        if _create_index(
+            client, name, {layout.prefix + alias: how for alias, how in templates.aliases(family).items()}
+        ):
             yield f"index {name}"
     for name, alias, how in _missing_aliases(layout, indices):
         client.indices.put_alias(index=name, name=alias, **how)
@@ -261,7 +262,7 @@ def _make_indices(client: Elasticsearch, layout: Layout, indices: Mapping[str, A
 
 
 def _missing_indices(layout: Layout, indices: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the families that have no live index, with the name that theirs is to have: all of one number."""
+    """Return each family without a live index and the name for its new index. All names have one number."""
     names = Names(layout.prefix)
     live = {family: live_index(indices, layout, family) for family in templates.FAMILIES}
     numbers = [names.number_of(name) or 0 for name in live.values() if name is not None]
@@ -269,12 +270,12 @@ def _missing_indices(layout: Layout, indices: Mapping[str, Any]) -> list[tuple[s
     number = max(numbers, default=taken + 1)
     missing = [family for family, name in live.items() if name is None]
     if any(names.index(family, number) in indices for family in missing):
-        number = taken + 1  # one of that name is there, and is not live
+        number = taken + 1  # an index of that name exists, and is not live
     return [(family, names.index(family, number)) for family in missing]
 
 
 def _missing_aliases(layout: Layout, indices: Mapping[str, Any]) -> list[tuple[str, str, Body]]:
-    """Return index, name and nature of the aliases that are missing where another of the family is there."""
+    """Return index, name and options of aliases that are missing although the family has a live index."""
     missing: list[tuple[str, str, Body]] = []
     for family in templates.FAMILIES:
         name = live_index(indices, layout, family)
@@ -285,8 +286,8 @@ def _missing_aliases(layout: Layout, indices: Mapping[str, Any]) -> list[tuple[s
     return missing
 
 
-def _make_index(client: Elasticsearch, name: str, aliases: Mapping[str, Any]) -> bool:
-    """Make an index and its aliases in one step; return False where another installation was quicker."""
+def _create_index(client: Elasticsearch, name: str, aliases: Mapping[str, Any]) -> bool:
+    """Create an index with its aliases in one request; return False if another process created it first."""
     try:
         client.indices.create(index=name, aliases=aliases)
     except BadRequestError as error:
@@ -297,7 +298,7 @@ def _make_index(client: Elasticsearch, name: str, aliases: Mapping[str, Any]) ->
 
 
 def _missing_languages(mapped: Mapping[str, str] | None, analyzers: Mapping[str, str]) -> list[str]:
-    """Return what a live index lacks of the languages that its server knows; a new one has them from its template."""
+    """Return the server's languages that a live index lacks. A new index has all of them from its template."""
     return [] if mapped is None else sorted(analyzers.keys() - mapped.keys())
 
 

@@ -1,161 +1,120 @@
-"""Roles of least privilege, and API keys that may do no more: `mappings/roles/` made ready for a server.
+"""Install roles and create API keys on a server.
 
-A cluster without security has neither, and a key that may not manage security can make neither: then roles are left
-alone, and `left_alone` says why.
+A server without security has neither roles nor keys. A key that may not manage security cannot create them. In both
+cases roles are left as they are, and `roles_left_alone` returns the reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from elasticsearch import ApiError, Elasticsearch
-
 from pipeline.core.errors import ServiceRefused
-from pipeline.search.errors import SERVICE, translated
-from pipeline.search.templates import Body, load
+from pipeline.search.client import ApiError, Elasticsearch
+from pipeline.search.errors import translated
+from pipeline.search.names import SERVICE
+from pipeline.search.roles import ROLES, ApiKey, role_body, role_name
+from pipeline.search.templates import Body
 
-#: What a process may be, each a file in `mappings/roles/`.
-ROLES = ("reader", "writer", "reindexer")
-#: An answer of a server that has no such address: it runs with `xpack.security.enabled: false`.
+#: Part of the answer of a server that runs with `xpack.security.enabled: false`.
 _NO_HANDLER = "no handler found for uri [/_security/"
 NO_SECURITY = "the server has no security"
 NOT_ALLOWED = (
-    "this key or user may not manage security; whoever may, such as `elastic`, runs `pagesight setup` for them"
+    "this key or user may not manage security; run `pagesight setup` as a user who may, such as `elastic`, "
+    "to install roles"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A new API key. The server keeps only a hash of it."""
+class Security:
+    """Roles and API keys of one installation.
 
-    id: str
-    name: str
-    encoded: str = field(repr=False)
-    """What `PAGESIGHT_ELASTICSEARCH_API_KEY` is set to."""
-
-
-def role_name(role: str, prefix: str = "") -> str:
-    """Return what a role is called on the server."""
-    return f"{prefix}pagesight-{role}"
-
-
-def role_body(role: str, prefix: str = "") -> Body:
-    """Return a role as the server takes it, for indices whose names begin with the prefix."""
-    body = load(f"roles/{role}.json")
-    for entry in body["indices"]:
-        entry["names"] = [prefix + name for name in entry["names"]]
-    return body
-
-
-def kibana_reader(space: str, prefix: str = "") -> tuple[str, Body]:
-    """Return name and body of the role for people who search in Kibana, as `PUT /api/security/role/<name>` takes it.
-
-    It is a role of its own: Kibana keeps its privileges within the role, where installing `reader` would remove them.
+    Every method raises `ServiceRefused` if the server refuses and `ServiceUnavailable` if the cluster is away.
     """
-    features = load("roles/kibana/reader.json")
-    reader = role_body("reader", prefix)
-    elasticsearch = {name: reader[name] for name in ("cluster", "indices")}
-    return role_name("kibana-reader", prefix), {
-        "description": features["description"],
-        "elasticsearch": elasticsearch,
-        "kibana": [{"spaces": [space], "base": [], "feature": features["feature"]}],
-    }
 
+    def __init__(self, client: Elasticsearch, prefix: str) -> None:
+        """Args: `prefix` is the prefix of every role and every index."""
+        self._client = client
+        self._prefix = prefix
 
-def left_alone(client: Elasticsearch) -> str | None:
-    """Return why roles are left alone on this server, or None where they can be looked after.
-
-    Raises:
-        ServiceRefused: nobody has signed in.
-        ServiceUnavailable: the cluster is away.
-    """
-    with translated():
-        try:
-            answer = client.security.has_privileges(cluster=["manage_security"])
-        except ApiError as error:
-            if _NO_HANDLER in str(error.body):
-                return NO_SECURITY
-            raise
-    return None if answer["has_all_requested"] else NOT_ALLOWED
-
-
-def install_roles(client: Elasticsearch, prefix: str = "") -> Iterator[str]:
-    """Make the roles that are missing or differ, and yield what was changed, in words.
-
-    Raises:
-        ServiceRefused: the server does not take them.
-        ServiceUnavailable: the cluster is away.
-    """
-    for name, body in _differing(client, prefix):
+    def roles_left_alone(self) -> str | None:
+        """Return why roles cannot be installed on this server, or None if they can."""
         with translated():
-            client.security.put_role(name=name, **body)
-        yield f"role {name}"
+            try:
+                answer = self._client.security.has_privileges(cluster=["manage_security"])
+            except ApiError as error:
+                if _NO_HANDLER in str(error.body):
+                    return NO_SECURITY
+                raise
+        return None if answer["has_all_requested"] else NOT_ALLOWED
+
+    def install_roles(self) -> tuple[str, ...]:
+        """Create missing roles and update roles that differ; return a description of each change."""
+        changes: list[str] = []
+        for name, body in self._differing():
+            with translated():
+                self._client.security.put_role(name=name, **body)
+            changes.append(_described(name))
+        return tuple(changes)
+
+    def role_differences(self) -> tuple[str, ...]:
+        """Return the changes that `install_roles` would make, in the same words."""
+        return tuple(_described(name) for name, _ in self._differing())
+
+    def create_key(self, role: str, name: str, expires: str | None = None) -> ApiKey:
+        """Create an API key with the rights of a role. The role need not be installed.
+
+        Args:
+            role: one of `ROLES`.
+            name: the key's name in lists and logs.
+            expires: lifetime in the server's notation (`90d`); unlimited if None.
+
+        Raises:
+            ServiceRefused: also if the server has no security, or if the client signs in with an API key: the server
+                gives a key created by another key no rights.
+        """
+        if self.roles_left_alone() == NO_SECURITY:
+            raise ServiceRefused(
+                SERVICE,
+                "the cluster has no security: it needs no keys",
+                remedy="Set xpack.security.enabled: true in it.",
+            )
+        body = role_body(role, self._prefix)
+        limits = {part: body[part] for part in ("cluster", "indices")}
+        with translated():
+            answer = self._client.security.create_api_key(
+                name=name,
+                expiration=expires,
+                role_descriptors={role_name(role, self._prefix): limits},
+                metadata={"application": "pagesight", "role": role},
+            )
+        return ApiKey(answer["id"], answer["name"], answer["encoded"])
+
+    def _differing(self) -> Iterator[tuple[str, Body]]:
+        """Yield name and body of each role that is missing or grants something else."""
+        if self.roles_left_alone() is not None:
+            return
+        wanted = {role_name(role, self._prefix): role_body(role, self._prefix) for role in ROLES}
+        with translated():
+            found = self._client.options(ignore_status=404).security.get_role(name=",".join(wanted)).body
+        for name, body in wanted.items():
+            if _granted(found.get(name, {})) != _granted(body):
+                yield name, body
 
 
-def role_differences(client: Elasticsearch, prefix: str = "") -> Iterator[str]:
-    """Yield what `install_roles` would change, in words.
-
-    Raises:
-        ServiceRefused: nobody has signed in.
-        ServiceUnavailable: the cluster is away.
-    """
-    return (f"role {name}" for name, _ in _differing(client, prefix))
-
-
-def create_key(client: Elasticsearch, role: str, name: str, prefix: str = "", expires: str | None = None) -> ApiKey:
-    """Make an API key that may do what a role allows, whether the role itself is installed or not.
-
-    Args:
-        client: signed in as a user: a key that makes keys can give them nothing.
-        role: one of `ROLES`.
-        name: what the key is called in lists and logs.
-        prefix: what the names of the indices begin with.
-        expires: after what time, as the server writes it (`90d`); never when None.
-
-    Raises:
-        ServiceRefused: the server has no security, or does not allow it.
-        ServiceUnavailable: the cluster is away.
-    """
-    why = left_alone(client)
-    if why == NO_SECURITY:
-        raise ServiceRefused(
-            SERVICE, "the cluster has no security: it needs no keys", remedy="Set xpack.security.enabled: true in it."
-        )
-    body = role_body(role, prefix)
-    limits = {part: body[part] for part in ("cluster", "indices")}
-    with translated():
-        answer = client.security.create_api_key(
-            name=name,
-            expiration=expires,
-            role_descriptors={role_name(role, prefix): limits},
-            metadata={"application": "pagesight", "role": role},
-        )
-    return ApiKey(answer["id"], answer["name"], answer["encoded"])
-
-
-def _differing(client: Elasticsearch, prefix: str) -> Iterator[tuple[str, Body]]:
-    if left_alone(client) is not None:
-        return
-    wanted = {role_name(role, prefix): role_body(role, prefix) for role in ROLES}
-    with translated():
-        found = client.options(ignore_status=404).security.get_role(name=",".join(wanted)).body
-    for name, body in wanted.items():
-        if _granted(found.get(name, {})) != _granted(body):
-            yield name, body
+def _described(name: str) -> str:
+    return f"role {name}"
 
 
 def _granted(role: Mapping[str, Any]) -> Body:
-    """Return all that a role allows, whatever the order in which it is written."""
+    """Return everything that a role grants, independent of the order in which it is written."""
     return {
         "cluster": sorted(role.get("cluster", ())),
         "run_as": sorted(role.get("run_as", ())),
         "applications": list(role.get("applications", ())),
-        "indices": sorted((_plain(entry) for entry in role.get("indices", ())), key=str),
+        "indices": sorted((_without_empty(entry) for entry in role.get("indices", ())), key=str),
     }
 
 
-def _plain(entry: Mapping[str, Any]) -> Body:
-    """Return an entry without what it does not use: the server adds `allow_restricted_indices: false`."""
+def _without_empty(entry: Mapping[str, Any]) -> Body:
+    """Return an entry without its empty values: the server adds `allow_restricted_indices: false`."""
     return {key: sorted(value) if isinstance(value, Sequence) else value for key, value in entry.items() if value}

@@ -1,4 +1,4 @@
-"""The templates in `mappings/`, made ready for a server: plain functions from data to request bodies."""
+"""Request bodies for a server, made from the templates in `mappings/`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.core.models import AnswerKind
 Body = dict[str, Any]
 
 _KEYWORD: Body = {"type": "keyword", "ignore_above": 256}
-#: The field under `answers` for each kind of question; that of a list holds several.
+#: The field under `answers` for each kind of question. The field of a list holds several values.
 _ANSWER_FIELDS: dict[AnswerKind, Body] = {
     AnswerKind.TEXT: {"type": "text", "analyzer": "standard", "fields": {"raw": _KEYWORD}},
     AnswerKind.CHOICE: _KEYWORD,
@@ -24,8 +24,8 @@ _ANSWER_FIELDS: dict[AnswerKind, Body] = {
     AnswerKind.NUMBER: {"type": "double"},
 }
 
-#: The aliases, as `mappings/aliases.json` has them. Pages are read and written under different ones, so that a new
-#: index can be filled before it is shown.
+#: The aliases in `mappings/aliases.json`. Pages are read and written under different aliases, so a new index can be
+#: filled before it is shown.
 PAGES, PAGES_WRITE, SOURCES, DOCUMENTS, BATCHES, RUNS = (
     "pages",
     "pages-write",
@@ -34,18 +34,18 @@ PAGES, PAGES_WRITE, SOURCES, DOCUMENTS, BATCHES, RUNS = (
     "batches",
     "runs",
 )
-#: Names of our templates begin so; they share their namespace with everybody's.
+#: Prefix of our templates' names: the whole cluster shares one namespace for templates.
 PREFIX = "pagesight-"
-#: The families of indices, `<family>-v<number>` each, made from the template of the family's name.
+#: Families of indices. An index is named `<family>-v<number>` and created from the template named as its family.
 FAMILIES = (PAGES, SOURCES, DOCUMENTS, BATCHES, RUNS)
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What an installation decides of its indices."""
+    """Settings of an installation that shape its indices."""
 
     prefix: str = ""
-    """What every name of an index, alias or template begins with."""
+    """Prefix of every name of an index, alias or template."""
     shards: int = 1
     replicas: int = 0
     """Copies of each shard."""
@@ -53,32 +53,32 @@ class Layout:
 
 def load(name: str) -> Body:
     """Return the content of a file in `mappings/`, such as `components/pages.json`."""
-    place = files("mappings")
+    file = files("mappings")
     for part in name.split("/"):
-        place = place / part
-    content: Body = json.loads(place.read_text(encoding="utf-8"))
+        file = file / part
+    content: Body = json.loads(file.read_text(encoding="utf-8"))
     return content
 
 
 def languages() -> dict[str, list[str]]:
-    """Return, by language code, the analyzers that suit the language, best first."""
+    """Return the suitable analyzers by language code, best first."""
     return load("languages.json")
 
 
 def aliases(family: str) -> Body:
-    """Return the aliases of a family, as a request that makes an index wants them."""
+    """Return the aliases of a family, in the form of a request that creates an index."""
     body: Body = load("aliases.json")[family]
     return body
 
 
 @cache
 def family_of(alias: str) -> str:
-    """Return the family that an alias belongs to."""
+    """Return the family of an alias."""
     return next(family for family in FAMILIES if alias in aliases(family))
 
 
 def schema_version(family: str) -> int:
-    """Return the version that an index of this family must carry in its mapping's `_meta`."""
+    """Return the version that this version of Pagesight requires in the `_meta` of the family's mappings."""
     return int(load(f"components/{family}.json")["template"]["mappings"]["_meta"]["schema_version"])
 
 
@@ -95,7 +95,7 @@ def answers_mapping(kinds: Mapping[str, AnswerKind]) -> Body:
 
 
 def component_templates(layout: Layout, analyzers: Mapping[str, str]) -> dict[str, Body]:
-    """Return every component template by name; `analyzers` names the analyzer of each language."""
+    """Return every component template by name. `analyzers` maps language codes to analyzers."""
     names = {part for family in FAMILIES for part in load(f"templates/{family}.json")["composed_of"]}
     bodies = {name: load(f"components/{name.removeprefix(PREFIX)}.json") for name in sorted(names)}
     settings = bodies[PREFIX + "settings"]["template"]["settings"]["index"]
@@ -106,7 +106,7 @@ def component_templates(layout: Layout, analyzers: Mapping[str, str]) -> dict[st
 
 
 def index_templates(layout: Layout, analyzers: Mapping[str, str]) -> dict[str, Body]:
-    """Return every index template by name; that of the pages is composed of the languages as well."""
+    """Return every index template by name. The template of pages includes a component for each language."""
     bodies = {family: load(f"templates/{family}.json") for family in FAMILIES}
     bodies[PAGES]["composed_of"] += [_language_name(code) for code in sorted(analyzers)]
     for body in bodies.values():
@@ -120,6 +120,6 @@ def _language_name(code: str) -> str:
 
 
 def _signed(body: Body) -> Body:
-    """Add a digest under `_meta`, by which a later installation sees without comparing that nothing has changed."""
+    """Add a digest under `_meta`. A later installation compares digests instead of templates."""
     canonical = json.dumps(body, sort_keys=True).encode()
     return {**body, "_meta": {"digest": hashlib.sha256(canonical).hexdigest()}}

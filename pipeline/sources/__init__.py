@@ -5,15 +5,15 @@ from pipeline.sources.cache import SourceCache
 from pipeline.sources.files import file_state, open_unchanged, require_unchanged
 from pipeline.sources.identify import Identified, identify
 from pipeline.sources.members import Containers, MemberFile, Unpacker
-from pipeline.sources.signatures import HEAD_BYTES, media_type_of
+from pipeline.sources.signatures import media_type_of
 from pipeline.sources.urls import (
+    argument_url,
     container_path,
     containers_of,
     display_path,
     is_below,
     is_local,
     is_path_below,
-    place_url,
     root_url,
     source_path,
     source_url,
@@ -21,7 +21,6 @@ from pipeline.sources.urls import (
 from pipeline.sources.walk import FoundFile, Listing, list_folder, walk
 
 __all__ = [
-    "HEAD_BYTES",
     "Containers",
     "FoundFile",
     "Identified",
@@ -30,6 +29,7 @@ __all__ = [
     "SourceCache",
     "SourceFiles",
     "Unpacker",
+    "argument_url",
     "container_path",
     "containers_of",
     "display_path",
@@ -41,7 +41,6 @@ __all__ = [
     "list_folder",
     "media_type_of",
     "open_unchanged",
-    "place_url",
     "require_unchanged",
     "root_url",
     "source_path",

@@ -1,4 +1,4 @@
-"""Files to be read, wherever they lie: what they are known by, and descriptors of their bytes."""
+"""Access to source files on disks, in buckets and in containers: their states, and descriptors of their bytes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pipeline.core.errors import OutcomeError, SourceChanged, SourceUnreadable, 
 from pipeline.core.models import FileState
 from pipeline.core.objects import OBJECT_WAITS_SECONDS, Objects
 from pipeline.core.retry import CancelToken, retry_until_available
+from pipeline.core.signatures import HEAD_BYTES
 from pipeline.sources.cache import SourceCache
 from pipeline.sources.files import file_state, open_unchanged
 from pipeline.sources.identify import require_size
 from pipeline.sources.members import Containers, member_state
-from pipeline.sources.signatures import HEAD_BYTES, media_type_of
+from pipeline.sources.signatures import media_type_of
 from pipeline.sources.urls import is_local, source_objects, source_path, split_member
 from pipeline.sources.walk import FoundFile
 
@@ -24,16 +25,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class SourceFiles:
-    """The way to the bytes of sources; built once per process, its threads share it.
+    """Opens sources. Built once per process; its threads share it.
 
-    A local file is opened where it lies, an object is fetched into the cache first: so the sandbox gets a descriptor in
-    both cases; so is a member of a container taken out of it. A bucket that is away is waited for with the patience.
+    A local file is opened in place. An object is first fetched, and a member of a container first extracted, into the
+    cache: so the sandbox always gets a descriptor. Requests to an unavailable bucket are retried until `cancel` stops.
 
     Raises, from every method:
-        SourceVanished: it is gone, or its container does not hold it.
-        SourceUnreadable: it may not be read.
-        ServiceRefused: its bucket says no to everything, or the cache cannot be used.
-        Stopped: the patience has ended while the bucket was away.
+        SourceVanished: it is gone, or its container has no such member.
+        SourceUnreadable: reading it is not permitted.
+        ServiceRefused: its bucket refuses every request, or the cache cannot be used.
+        Stopped: `cancel` was stopped while the bucket was unavailable.
     """
 
     cache: SourceCache
@@ -42,7 +43,7 @@ class SourceFiles:
     containers: Containers
 
     def state(self, url: str) -> FileState:
-        """Return a file's state without reading it; that of a member says that its container's file is the same.
+        """Return a file's state without reading it. The state of a member changes with its container's file.
 
         Raises:
             SourceUnreadable: also where a container cannot be opened now.
@@ -64,7 +65,7 @@ class SourceFiles:
         return self._wait(lambda: objects.state(key))
 
     def is_gone(self, url: str) -> bool:
-        """Whether nothing lies there any more. What may not be looked at may well be there."""
+        """Whether the file no longer exists. A file that cannot be examined may still exist."""
         try:
             self.state(url)
         except SourceVanished:
@@ -76,13 +77,13 @@ class SourceFiles:
     def open(self, url: str, state: FileState) -> BinaryIO:
         """Open a file to be identified.
 
-        An object of a kind that becomes no pages is not fetched beyond its first bytes, too large a one not at all; nor
-        is such a member kept.
+        An object whose format becomes no pages is fetched only up to its first bytes, and one that is too large not at
+        all. Such members are not kept either.
 
         Raises:
-            SourceChanged: it is not the one of this state.
+            SourceChanged: its state is another one.
             EmptyFile, LimitExceeded, UnsupportedFormat: as `identify` raises them.
-            OutcomeError: why a member cannot be taken out of its container.
+            OutcomeError: the reason why a member cannot be extracted.
         """
         if split_member(url)[1] is not None:
             require_size(state, self.max_bytes)
@@ -97,8 +98,8 @@ class SourceFiles:
 
         Raises:
             SourceChanged: it is not the one of this state, or its bytes are not the document's.
-            UnsupportedFormat: a pipe or device stands in its place.
-            OutcomeError: why a member cannot be taken out of its container.
+            UnsupportedFormat: it is a pipe or device by now.
+            OutcomeError: the reason why a member cannot be extracted.
         """
         if split_member(url)[1] is not None:
             if self.state(url) != state:
@@ -111,14 +112,14 @@ class SourceFiles:
         return self.cache.get(document_id) or self._fetch(url, state, document_id)
 
     def members(self, url: str, state: FileState) -> tuple[FoundFile, ...]:
-        """List what lies in a container."""
+        """List the members of a container."""
         return self.containers.found(url, state, self._opening(url, state), self.cancel)
 
     def _opening(self, url: str, state: FileState) -> Callable[[], BinaryIO]:
         return lambda: self._open_container(url, state)
 
     def _open_container(self, url: str, state: FileState) -> BinaryIO:
-        """Open a file once more; an object that this process has fetched is looked at, and not fetched again."""
+        """Open a file again. An object that this process has fetched comes from the cache."""
         document = None if is_local(url) else self.cache.fetched(url, state)
         return self.open(url, state) if document is None else self.open_document(url, state, document)
 
@@ -135,7 +136,7 @@ class SourceFiles:
         objects, key = source_objects(url)
 
         def pieces() -> Generator[bytes]:
-            return _looked_at(objects, key, state)
+            return _supported_chunks(objects, key, state)
 
         return self._wait(lambda: self.cache.fetch(url, state, document_id, pieces, self.cancel))
 
@@ -144,8 +145,8 @@ class SourceFiles:
             return retry_until_available(call, self.cancel, OBJECT_WAITS_SECONDS)
 
 
-def _looked_at(objects: Objects, key: str, state: FileState) -> Generator[bytes]:
-    """Yield an object's bytes once its first ones tell that it is of a kind that becomes pages."""
+def _supported_chunks(objects: Objects, key: str, state: FileState) -> Generator[bytes]:
+    """Yield an object's bytes, after its first ones showed a format that becomes pages."""
     head = b""
     with closing(objects.chunks(key, state)) as pieces:
         while len(head) < min(HEAD_BYTES, state.bytes) and (piece := next(pieces, None)):
@@ -157,7 +158,7 @@ def _looked_at(objects: Objects, key: str, state: FileState) -> Generator[bytes]
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Give objects the errors that files have."""
+    """Translate errors of objects to errors of files."""
     try:
         yield
     except FileNotFoundError:

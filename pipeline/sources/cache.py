@@ -1,4 +1,4 @@
-"""A bounded cache of documents on this machine: an object is fetched once for many ranges, threads and processes."""
+"""A bounded cache of documents on this machine: an object is fetched once for all threads and processes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from pipeline.core.errors import ServiceRefused, SourceChanged, Stopped
 from pipeline.core.models import FileState
 from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 
-#: The cache is looked over whenever a process has added this share of its bound, and shrunk by as much below it.
+#: After a process has added this share of the bound, it shrinks the cache to the same share below the bound.
 SWEEP_SHARE = 1 / 16
-#: Objects of which is remembered what they turned out to be.
+#: Fetched objects whose document is remembered.
 FETCHED_KEPT = 1000
 _DOCUMENT = re.compile(r"[0-9a-f]{64}")
 _FILLING = "filling"
 
 
 class SourceCache:
-    """Files by the SHA-256 of their bytes, at most `max_bytes` of them; those used least recently go first.
+    """Files by the SHA-256 of their bytes, at most `max_bytes` in total; the least recently used are removed first.
 
-    What is being fetched comes on top, and several processes may be above the bound by `SWEEP_SHARE` each. A file that
-    is open can be read to its end even where it is removed.
+    Files that are being fetched are not counted, and each process may exceed the bound by `SWEEP_SHARE`. An open file
+    can be read to its end after it was removed.
 
     Raises, from its methods:
         ServiceRefused: the disk of the cache fails or is full.
@@ -39,22 +39,22 @@ class SourceCache:
         self._folder = folder
         self.max_bytes = max_bytes
         self._step = int(max_bytes * SWEEP_SHARE)
-        self._added = self._step  # others may have left it full
+        self._added = self._step  # the cache may be full already
         self._lock = threading.Lock()
         self._fetched: dict[str, str] = {}
 
     def get(self, document_id: str) -> BinaryIO | None:
-        """Open a document, or return None where the cache does not hold it."""
+        """Open a document, or return None if it is not cached."""
         with self._translated():
             try:
                 descriptor = os.open(self._folder / document_id, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 return None
-            os.utime(descriptor)  # used just now
+            os.utime(descriptor)  # mark it as just used
             return os.fdopen(descriptor, "rb")
 
     def fetched(self, name: str, state: FileState) -> str | None:
-        """Return which document an object that this process fetched turned out to be, None where it is forgotten."""
+        """Return the document of an object that this process fetched, None if it is not remembered."""
         return self._fetched.get(_part_name(name, state))
 
     def fetch(
@@ -65,14 +65,14 @@ class SourceCache:
         chunks: Callable[[], Generator[bytes]],
         cancel: CancelToken,
     ) -> BinaryIO:
-        """Fetch an object and open it. Whoever wants the same one meanwhile waits and finds it here.
+        """Fetch an object and open it. Concurrent callers for the same object wait for it (single flight).
 
-        `name` is the object's in any form. Without a `document_id` its bytes are taken as they come.
+        `name` identifies the object. Without a `document_id` its bytes are not checked.
 
         Raises:
-            SourceChanged: its bytes are not those of the document, or not as many as its state says.
-            Stopped: the patience has ended while another fetched it.
-            Exception: whatever `chunks` raises.
+            SourceChanged: its bytes are not the document's, or their number is not that of its state.
+            Stopped: `cancel` was stopped while another caller fetched it.
+            Exception: as `chunks` raises them.
         """
         part = self._folder / _FILLING / _part_name(name, state)
         while True:
@@ -85,7 +85,7 @@ class SourceCache:
             if descriptor is not None:
                 return self._fill(part, descriptor, state, document_id, chunks)
             if cancel.stopped:
-                raise Stopped("stopped while the object was fetched by another")
+                raise Stopped("stopped while another process fetched the object")
             time.sleep(STOP_POLL_SECONDS)
 
     def _fill(
@@ -109,8 +109,8 @@ class SourceCache:
             if size != state.bytes or document_id not in (None, digest.hexdigest()):
                 raise SourceChanged("the object does not hold the bytes that were identified")
             with self._translated():
-                os.fsync(descriptor)  # a name that survives a crash of the machine must not lead to other bytes
-                # Opened anew: who parses untrusted bytes must not be able to change them.
+                os.fsync(descriptor)  # after a crash of the machine the name must not refer to other bytes
+                # Opened again, read-only: a parser of untrusted bytes must not be able to change them.
                 file = part.open("rb")
                 part.rename(self._folder / digest.hexdigest())
             self._remember(part.name, digest.hexdigest())
@@ -139,7 +139,7 @@ class SourceCache:
     def _sweep(self) -> None:
         for part in (self._folder / _FILLING).iterdir():
             descriptor = _take(part)
-            if descriptor is not None:  # whoever fetched it was killed
+            if descriptor is not None:  # the process that fetched it was killed
                 _give_up(descriptor, part)
         files = []
         with os.scandir(self._folder) as entries:
@@ -174,12 +174,12 @@ def _part_name(name: str, state: FileState) -> str:
 
 
 def _take(part: Path) -> int | None:
-    """Lock a part for whoever is to fill it, empty; return None while another does. The lock ends with its holder."""
+    """Create and lock an empty part; return None while another process holds it. The lock ends with its process."""
     part.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(part, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Whoever held it may have given it its name, or removed it, since it was opened.
+        # Its previous holder may have renamed or removed it since it was opened.
         if _is_named(descriptor, part):
             os.ftruncate(descriptor, 0)
             return descriptor

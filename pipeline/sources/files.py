@@ -1,4 +1,4 @@
-"""Opening a local file so that its bytes are those that were identified."""
+"""Opens a local file and checks that it is the one that was identified."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ def file_state(path: Path) -> FileState:
 
     Raises:
         SourceVanished: it is gone.
-        SourceUnreadable: it may not be looked at.
+        SourceUnreadable: examining it is not permitted.
     """
     try:
         return _state(path.stat())
     except FileNotFoundError:
         raise SourceVanished("the file is gone") from None
     except OSError as error:
-        raise SourceUnreadable(f"the file cannot be looked at: {error.strerror}") from error
+        raise SourceUnreadable(f"the file cannot be examined: {error.strerror}") from error
 
 
 def open_unchanged(path: Path, expected: FileState) -> BinaryIO:
-    """Open a file for reading and make sure that it is the one of `expected`.
+    """Open a file for reading and check that its state is `expected`.
 
     Raises:
         SourceVanished: it is gone.
-        SourceUnreadable: it may not be read.
-        SourceChanged: size, modification time or inode are not those expected.
-        UnsupportedFormat: a pipe or device stands in its place.
+        SourceUnreadable: reading it is not permitted.
+        SourceChanged: size, modification time or inode differ.
+        UnsupportedFormat: it is a pipe or device by now.
     """
     try:
-        # O_NONBLOCK: a pipe put in the file's place must not hold us; regular files do not care.
+        # O_NONBLOCK: a pipe that replaced the file must not block us; regular files ignore the flag.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise SourceVanished("the file is gone") from None
@@ -51,10 +51,10 @@ def open_unchanged(path: Path, expected: FileState) -> BinaryIO:
 
 
 def require_unchanged(file: BinaryIO, expected: FileState) -> None:
-    """Compare an open file with its expected state. One that was fetched from a bucket is a copy that nobody changes.
+    """Compare an open file with its expected state. A copy of an object is not compared: it does not change.
 
     Raises:
-        SourceChanged: it is another one.
+        SourceChanged: the state differs.
         UnsupportedFormat: it is a pipe or device.
     """
     if expected.etag is None:
@@ -66,7 +66,7 @@ def _require(descriptor: int, expected: FileState) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UnsupportedFormat("not a regular file but a folder, pipe, socket or device")
     if _state(status) != expected:
-        raise SourceChanged("the file changed while it was worked on")
+        raise SourceChanged("the file changed while it was read")
 
 
 def _state(status: os.stat_result) -> FileState:

@@ -1,4 +1,4 @@
-"""Identifying: what a file is, by its bytes and never by its name, and which document it is, by its hash."""
+"""Identifies a file: its format by its first bytes, never by its name, and its document by its hash."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from pipeline.core.errors import EmptyFile, LimitExceeded, SourceUnreadable
+from pipeline.core.formats import HeadType
 from pipeline.core.models import FileState
+from pipeline.core.signatures import HEAD_BYTES
 from pipeline.sources.files import require_unchanged
-from pipeline.sources.signatures import HEAD_BYTES, HeadType, media_type_of
+from pipeline.sources.signatures import media_type_of
 
 _CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """What reading a file once tells."""
+    """The result of reading a file once."""
 
     document_id: str
     """SHA-256 of all bytes, hex."""
     media_type: HeadType
-    """The format, or what the file is packed in."""
+    """The format, or the envelope around it."""
 
 
 def require_size(state: FileState, max_bytes: int) -> None:
-    """See that a file is worth reading.
+    """Check the size of a file.
 
     Raises:
         EmptyFile: it holds no bytes.
@@ -43,7 +45,7 @@ def identify(file: BinaryIO, state: FileState, max_bytes: int) -> Identified:
     Raises:
         EmptyFile: it holds no bytes.
         LimitExceeded: it holds more than `max_bytes`.
-        UnsupportedFormat: of no kind that becomes pages; only its head was read.
+        UnsupportedFormat: its format becomes no pages; only its first bytes were read.
         SourceChanged: it changed meanwhile.
         SourceUnreadable: the disk fails.
     """

@@ -1,7 +1,7 @@
-"""What lies within files: archives, messages, the attachments of PDFs. Their members are sources like files.
+"""Members of archives, messages and PDFs: they are sources like files.
 
-A member's bytes come out of a sandbox into the cache, which knows them by their hash. Members that follow the wanted
-one come along in the same pass, since in a solid archive each pass costs all that lies before.
+A sandbox extracts members into the cache, where each is stored under its hash. The members after the requested one are
+extracted in the same pass, since in a solid archive each pass decompresses everything before them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from typing import BinaryIO, Protocol
 from pipeline.core.errors import LimitExceeded, OutcomeError, SourceChanged, SourceVanished, UnsupportedFormat
 from pipeline.core.models import FileState
 from pipeline.core.retry import CancelToken
+from pipeline.core.signatures import HEAD_BYTES
 from pipeline.sources.cache import SourceCache
-from pipeline.sources.signatures import HEAD_BYTES, media_type_of
+from pipeline.sources.signatures import media_type_of
 from pipeline.sources.urls import containers_of, display_path, member_url
 from pipeline.sources.walk import FoundFile
 
-#: Containers whose members are remembered. Ten thousand names take 3 MB.
+#: Containers whose lists of members are remembered. Ten thousand names take 3 MB.
 CONTAINERS_KEPT = 8
 #: Share of the cache that one pass may fill.
 PASS_SHARE = 1 / 4
@@ -31,40 +32,40 @@ PASS_SHARE = 1 / 4
 
 @dataclass(frozen=True, slots=True)
 class MemberFile:
-    """A file within a file."""
+    """A file in a container."""
 
     name: str
-    """Its path there, unique."""
+    """Its unique path there."""
     bytes: int
     error: OutcomeError | None = None
-    """Why it cannot be had."""
+    """Why it cannot be read."""
 
 
 class Unpacker(Protocol):
-    """Looks into files, in a sandbox."""
+    """Lists and extracts members, in a sandbox."""
 
     def members(self, file: BinaryIO, path: str, cancel: CancelToken) -> tuple[MemberFile, ...]:
-        """Return what lies in a file; nothing where it is no container."""
+        """Return the members of a file; none if it is not a container."""
         ...
 
     def extract(
         self, file: BinaryIO, path: str, first: int, budget: int, cancel: CancelToken
     ) -> Generator[tuple[int, bytes, bool]]:
-        """Yield number, bytes, and whether these are its last ones, of members from number `first` on."""
+        """Yield number, bytes, and whether these are its last bytes, of members from number `first` on."""
         ...
 
 
 @dataclass(slots=True)
-class _Book:
-    """What is known of a container in one state."""
+class _Contents:
+    """Everything known about a container in one state."""
 
-    places: dict[str, int]
+    numbers: dict[str, int]
     """Numbers of its members, by name."""
     members: tuple[MemberFile, ...]
     documents: dict[int, str] = field(default_factory=dict)
-    """SHA-256 of those that were extracted."""
+    """SHA-256 of the extracted members."""
     refused: dict[int, UnsupportedFormat] = field(default_factory=dict)
-    """Those that are of no kind that becomes pages, by their first bytes."""
+    """Members whose format, by their first bytes, becomes no pages."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -73,28 +74,28 @@ Open = Callable[[], BinaryIO]
 
 
 class Containers:
-    """The way into containers. Built once per process, its threads share it."""
+    """Lists containers and opens their members. Built once per process; its threads share it."""
 
     def __init__(self, unpacker: Unpacker, cache: SourceCache, max_depth: int) -> None:
         self._unpacker = unpacker
         self._cache = cache
         self._max_depth = max_depth
-        self._books: OrderedDict[tuple[str, FileState], _Book] = OrderedDict()
+        self._known: OrderedDict[tuple[str, FileState], _Contents] = OrderedDict()
         self._lock = threading.Lock()
 
     def require_depth(self, url: str) -> None:
-        """See that a container does not lie too deep in others to be opened.
+        """Check how many containers are around a container.
 
         Raises:
-            LimitExceeded: it does.
+            LimitExceeded: too many for it to be opened.
         """
         if len(containers_of(url)) >= self._max_depth:
             raise LimitExceeded(
-                f"within {self._max_depth} containers already; PAGESIGHT_MAX_CONTAINER_DEPTH allows no more"
+                f"within {self._max_depth} containers already; PAGESIGHT_MAX_CONTAINER_DEPTH is the limit"
             )
 
     def found(self, url: str, state: FileState, open_file: Open, cancel: CancelToken) -> tuple[FoundFile, ...]:
-        """List a container; where that cannot be done, the reason stands at the URL of its inside.
+        """List a container. If that fails, the list holds the error at the URL of its inside.
 
         Raises:
             ServiceRefused, Stopped: as its file, or a sandbox, raises them.
@@ -105,7 +106,7 @@ class Containers:
         except LimitExceeded as error:
             refused = error
         try:
-            members = self._book(url, state, open_file, cancel).members
+            members = self._contents(url, state, open_file, cancel).members
         except OutcomeError as error:
             return (FoundFile(member_url(url, ""), error),)
         return tuple(FoundFile(member_url(url, member.name), member.error or refused) for member in members)
@@ -114,64 +115,64 @@ class Containers:
         """Return a member of a container.
 
         Raises:
-            SourceVanished: there is no such member.
+            SourceVanished: the member does not exist.
             OutcomeError, ServiceRefused, Stopped: as its file, or a sandbox, raises them.
         """
-        book = self._book(url, state, open_file, cancel)
-        if name not in book.places:
-            raise SourceVanished("the container holds no such member")
-        return book.members[book.places[name]]
+        contents = self._contents(url, state, open_file, cancel)
+        if name not in contents.numbers:
+            raise SourceVanished("the container does not hold this member")
+        return contents.members[contents.numbers[name]]
 
     def open(
         self, url: str, state: FileState, name: str, document_id: str | None, open_file: Open, cancel: CancelToken
     ) -> BinaryIO:
-        """Open a member of a container, which is given with its state.
+        """Open a member of the container with this URL and state.
 
         Raises:
-            SourceVanished: there is no such member.
-            SourceChanged: its bytes are not those of the document.
-            UnsupportedFormat: it is of a kind that becomes no pages.
+            SourceVanished: the member does not exist.
+            SourceChanged: its bytes are not the bytes of the document.
+            UnsupportedFormat: its format becomes no pages.
             OutcomeError, ServiceRefused, Stopped: as its file, or a sandbox, raises them.
         """
-        book = self._book(url, state, open_file, cancel)
-        if name not in book.places:
-            raise SourceVanished("the container holds no such member")
-        place = book.places[name]
-        error = book.members[place].error or book.refused.get(place)
+        contents = self._contents(url, state, open_file, cancel)
+        if name not in contents.numbers:
+            raise SourceVanished("the container does not hold this member")
+        number = contents.numbers[name]
+        error = contents.members[number].error or contents.refused.get(number)
         if error is not None:
             raise error
-        with book.lock:
-            file = self._cached(book, place)
+        with contents.lock:
+            file = self._cached(contents, number)
             if file is None:
-                file = self._extract(book, place, url, state, open_file, cancel)
-        if document_id is not None and book.documents[place] != document_id:
+                file = self._extract(contents, number, url, state, open_file, cancel)
+        if document_id is not None and contents.documents[number] != document_id:
             file.close()
             raise SourceChanged("the member does not hold the bytes that were identified")
         return file
 
-    def _cached(self, book: _Book, place: int) -> BinaryIO | None:
-        document = book.documents.get(place)
+    def _cached(self, contents: _Contents, number: int) -> BinaryIO | None:
+        document = contents.documents.get(number)
         return None if document is None else self._cache.get(document)
 
-    def _book(self, url: str, state: FileState, open_file: Open, cancel: CancelToken) -> _Book:
+    def _contents(self, url: str, state: FileState, open_file: Open, cancel: CancelToken) -> _Contents:
         with self._lock:
-            book = self._books.get((url, state))
-            if book is not None:
-                self._books.move_to_end((url, state))
-                return book
+            contents = self._known.get((url, state))
+            if contents is not None:
+                self._known.move_to_end((url, state))
+                return contents
         with open_file() as file:
             members = self._unpacker.members(file, display_path(url), cancel)
-        book = _Book({member.name: place for place, member in enumerate(members)}, members)
+        contents = _Contents({member.name: number for number, member in enumerate(members)}, members)
         with self._lock:
-            book = self._books.setdefault((url, state), book)
-            while len(self._books) > CONTAINERS_KEPT:
-                self._books.popitem(last=False)
-        return book
+            contents = self._known.setdefault((url, state), contents)
+            while len(self._known) > CONTAINERS_KEPT:
+                self._known.popitem(last=False)
+        return contents
 
     def _extract(
-        self, book: _Book, wanted: int, url: str, state: FileState, open_file: Open, cancel: CancelToken
+        self, contents: _Contents, wanted: int, url: str, state: FileState, open_file: Open, cancel: CancelToken
     ) -> BinaryIO:
-        """Take a member out, and those behind it for as long as the pass lasts."""
+        """Extract a member, and the members after it until the pass has filled its share of the cache."""
         found: BinaryIO | None = None
         budget = int(self._cache.max_bytes * PASS_SHARE)
         try:
@@ -179,35 +180,35 @@ class Containers:
                 open_file() as file,
                 closing(self._unpacker.extract(file, display_path(url), wanted, budget, cancel)) as pieces,
             ):
-                for place, data, is_last in pieces:
+                for number, data, is_last in pieces:
                     rest = _rest(data, is_last, pieces)
-                    stored = self._store(book, place, url, state, rest, cancel)
-                    deque(rest, maxlen=0)  # what nobody wanted of it
-                    if place == wanted:
+                    stored = self._store(contents, number, url, state, rest, cancel)
+                    deque(rest, maxlen=0)  # skip the rest of an unsupported member
+                    if number == wanted:
                         found = stored
                     elif stored is not None:
                         stored.close()
         except OutcomeError:
-            # Where the wanted one is here, this is about one behind it, and comes again when that one is wanted.
-            if found is None and wanted not in book.refused:
+            # If the requested member is here, the error is about a later one, and is raised again on its own request.
+            if found is None and wanted not in contents.refused:
                 raise
-        if wanted in book.refused:
-            raise book.refused[wanted]
+        if wanted in contents.refused:
+            raise contents.refused[wanted]
         if found is None:
-            raise SourceVanished("the container holds no such member")
+            raise SourceVanished("the container does not hold this member")
         return found
 
     def _store(
-        self, book: _Book, place: int, url: str, state: FileState, data: Iterator[bytes], cancel: CancelToken
+        self, contents: _Contents, number: int, url: str, state: FileState, data: Iterator[bytes], cancel: CancelToken
     ) -> BinaryIO | None:
-        """Put a member into the cache once its first bytes tell that it is of a kind that becomes pages."""
-        member, head = book.members[place], b""
+        """Store a member in the cache if its first bytes show a format that becomes pages."""
+        member, head = contents.members[number], b""
         while len(head) < HEAD_BYTES and (piece := next(data, None)) is not None:
             head += piece
         try:
             media_type_of(head[:HEAD_BYTES])
         except UnsupportedFormat as error:
-            book.refused[place] = error
+            contents.refused[number] = error
             return None
         digest = hashlib.sha256()
 
@@ -218,12 +219,12 @@ class Containers:
 
         name = member_url(url, member.name)
         file = self._cache.fetch(name, member_state(state, member.bytes), None, pieces, cancel)
-        book.documents[place] = digest.hexdigest()
+        contents.documents[number] = digest.hexdigest()
         return file
 
 
 def _rest(data: bytes, is_last: bool, pieces: Iterator[tuple[int, bytes, bool]]) -> Iterator[bytes]:
-    """Yield the bytes of the member whose first ones these are."""
+    """Yield the bytes of a member; `data` are the first of them."""
     yield data
     if not is_last:
         for _, more, ends in pieces:
@@ -233,6 +234,6 @@ def _rest(data: bytes, is_last: bool, pieces: Iterator[tuple[int, bytes, bool]])
 
 
 def member_state(container: FileState, size: int) -> FileState:
-    """Return a member's state: its size, and what its container's file is known by."""
+    """Return a member's state: its size, and the state of its container's file."""
     etag = container.etag or f"{container.inode}-{container.mtime_ns}-{container.bytes}"
     return FileState(bytes=size, mtime_ns=container.mtime_ns, etag=etag)

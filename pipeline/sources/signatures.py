@@ -1,207 +1,106 @@
-"""What the first bytes of a file tell of its format. Names decide nothing."""
+"""Identification by the first bytes of a file. File names decide nothing.
+
+`pipeline.core.formats` holds the formats that become pages; this module names the others in the error.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-
-import filetype
-
 from pipeline.core.errors import UnknownFormat, UnsupportedFormat
-from pipeline.core.models import Envelope, MediaType
+from pipeline.core.formats import HeadType, find_format
+from pipeline.core.signatures import is_text, markup
 
-#: `filetype` looks at 8 KiB at most.
-HEAD_BYTES = 8192
-#: Readers accept a PDF's header anywhere in the first 1024 bytes (Adobe's implementation note 13 to PDF 1.7, H.3).
-PDF_HEADER_WITHIN = 1024
-
-HeadType = MediaType | Envelope
-
-_PREFIXES: dict[bytes, HeadType] = {
-    b"%PDF-": MediaType.PDF,
-    b"\x89PNG\r\n\x1a\n": MediaType.PNG,
-    b"\xff\xd8\xff": MediaType.JPEG,
-    b"MM\x00*": MediaType.TIFF,
-    b"II+\x00": MediaType.TIFF,  # BigTIFF
-    b"MM\x00+": MediaType.TIFF,
-    b"GIF87a": MediaType.GIF,
-    b"GIF89a": MediaType.GIF,
-    b"\x00\x00\x00\x0cjP  \r\n\x87\n": MediaType.JP2,
-    b"\xff\x4f\xff\x51": MediaType.JP2,  # a codestream without a file around it
-    b"8BPS\x00\x01": MediaType.PSD,
-    b"8BPS\x00\x02": MediaType.PSD,  # PSB
-    b"{\\rtf": MediaType.RTF,
-    b"\xd7\xcd\xc6\x9a": MediaType.WMF,  # Aldus's placeable header
-    b"\x01\x00\x09\x00\x00\x03": MediaType.WMF,
-    b"\x02\x00\x09\x00\x00\x03": MediaType.WMF,
-    b"7z\xbc\xaf\x27\x1c": MediaType.SEVEN_ZIP,
-    b"PK\x03\x04": Envelope.ZIP,
-    b"PK\x05\x06": Envelope.ZIP,  # one without members
-    b"PK\x07\x08PK\x03\x04": Envelope.ZIP,  # one that was to be split
-    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": Envelope.CFB,
-    b"\x1f\x8b\x08": Envelope.GZIP,
-    b"\xfd7zXZ\x00": Envelope.XZ,
-}
-#: Where `filetype` says one of these, it is less strict than we are.
-_OURS = frozenset((*MediaType, *Envelope))
-#: Sizes of the information header that follows a BMP's file header.
-_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
-_HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split())
-_AVIF_BRANDS = frozenset(b"avif avis".split())
-_PNM = re.compile(rb"P[1-6](?:\s+#[^\n]*)*\s+\d")
-#: A PDF that lost its first line: readers find its objects, or its trailer, all the same.
-_PDF_BODY = re.compile(rb"(?:^|[\r\n])(?:\d+ \d+ obj\b|trailer\s*<<)")
-#: What may stand before the first element of a page or a drawing, and between it and the document type.
-_MISC = re.compile(r"(?:\s+|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
-_DOCTYPE = re.compile(r"<!doctype\s+(\w+)[^>\[]*(?:\[[^\]]*\])?[^>]*>", re.IGNORECASE)
-_ELEMENT = re.compile(r"<(?:[\w.-]+:)?(\w+)")
-_HTML_ELEMENTS = frozenset("html head body title meta style script table div p a b br h1 h2 h3".split())
-_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
-_HEADER_LINE = re.compile(rb"([!-9;-~]+)[ \t]*:")
-_MAIL_DATE = re.compile(rb"\d{1,2} (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* \d{2,4}")
-#: Control characters that texts hold: tab, line feed, form feed, carriage return, escape.
-_NOT_IN_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+#: Formats that become no pages, by bytes at an offset; the first match counts. The marks come from each format's
+#: specification, or of the program that writes it.
+_UNSUPPORTED: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"II*\x00", "image/x-canon-cr2"),
+    (4, b"ftypcrx ", "image/x-canon-cr3"),
+    (0, b"\xff\x0a", "image/jxl"),
+    (0, b"\x00\x00\x00\x0cJXL \r\n\x87\n", "image/jxl"),
+    (0, b"\x00\x00\x01\x00", "image/x-icon"),
+    (0, b"II\xbc\x01", "image/vnd.ms-photo"),
+    (0, b"gimp xcf", "image/x-xcf"),
+    (0, b"AC10", "image/vnd.dwg"),
+    (128, b"DICM", "application/dicom"),
+    (4, b"ftypqt  ", "video/quicktime"),
+    (4, b"ftypM4A ", "audio/mp4"),
+    (4, b"ftyp3g", "video/3gpp"),
+    (4, b"ftyp", "video/mp4"),
+    (8, b"WAVE", "audio/x-wav"),
+    (8, b"AVI ", "video/x-msvideo"),
+    (8, b"AIF", "audio/x-aiff"),
+    (0, b"ID3", "audio/mpeg"),
+    (0, b"\xff\xfb", "audio/mpeg"),
+    (0, b"\xff\xf3", "audio/mpeg"),
+    (0, b"\xff\xf1", "audio/aac"),
+    (0, b"\xff\xf9", "audio/aac"),
+    (0, b"OggS", "audio/ogg"),
+    (0, b"fLaC", "audio/x-flac"),
+    (0, b"MThd", "audio/midi"),
+    (0, b"#!AMR", "audio/amr"),
+    (0, b"\x1aE\xdf\xa3", "video/x-matroska"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video/x-ms-asf"),
+    (0, b"\x00\x00\x01\xba", "video/mpeg"),
+    (0, b"\x00\x00\x01\xb3", "video/mpeg"),
+    (0, b"FLV\x01", "video/x-flv"),
+    (0, b"wOFF", "font/woff"),
+    (0, b"wOF2", "font/woff2"),
+    (0, b"OTTO\x00", "font/otf"),
+    (0, b"\x00\x01\x00\x00\x00", "font/ttf"),
+    (0, b"Rar!\x1a\x07", "application/vnd.rar"),
+    (0, b"MSCF\x00\x00\x00\x00", "application/vnd.ms-cab-compressed"),
+    (0, b"\x28\xb5\x2f\xfd", "application/zstd"),
+    (0, b"\x04\x22\x4d\x18", "application/x-lz4"),
+    (0, b"LZIP\x01", "application/x-lzip"),
+    (0, b"\x89LZO\x00\r\n\x1a\n", "application/x-lzop"),
+    (0, b"\x1f\x9d", "application/x-compress"),
+    (2, b"-lh", "application/x-lha"),
+    (0, b"!<arch>\n", "application/x-unix-archive"),
+    (0, b"\xed\xab\xee\xdb", "application/x-rpm"),
+    (0, b"MZ", "application/x-msdownload"),
+    (0, b"\x7fELF", "application/x-executable"),
+    (0, b"\xca\xfe\xba\xbe", "application/java-vm"),
+    (0, b"\x00asm", "application/wasm"),
+    (0, b"SQLite format 3\x00", "application/vnd.sqlite3"),
+    (0, b"!BDN", "application/vnd.ms-outlook-pst"),
+    (0, b"\x78\x9f\x3e\x22", "application/vnd.ms-tnef"),
+    (0, b"\xffWPC", "application/vnd.wordperfect"),
+    (0, b"ITSF", "application/vnd.ms-htmlhelp"),
+    (60, b"BOOKMOBI", "application/x-mobipocket-ebook"),
+    (0, b"\xc5\xd0\xd3\xc6", "application/postscript"),
+    (0, b"%!PS", "application/postscript"),
+)
+#: A file that is text may have a shorter mark, or one at another offset, by chance.
+_DISTINCT_BYTES = 4
 
 
 def media_type_of(head: bytes) -> HeadType:
-    """Return the format of a file that begins with `head`, up to `HEAD_BYTES`, or what it is packed in.
+    """Return the format of a file that begins with `head`, up to `HEAD_BYTES` bytes, or the envelope around it.
 
     Raises:
-        UnsupportedFormat: of no kind that becomes pages; the message names the kind, where it is known.
-        UnknownFormat: it is not.
+        UnsupportedFormat: files of this format become no pages; the message names the format.
+        UnknownFormat: the format is not known.
     """
-    for prefix, media_type in _PREFIXES.items():
-        if head.startswith(prefix):
-            return media_type
-    for media_type, matches in _MATCHERS:
-        if matches(head):
-            return media_type
-    raise _unsupported(head)
+    found = find_format(head)
+    if found is None:
+        raise _unsupported(head)
+    return found
 
 
 def _unsupported(head: bytes) -> UnsupportedFormat:
-    kind = filetype.guess_mime(head)
-    if kind is not None and kind not in _OURS:
-        return UnsupportedFormat(f"files of type {kind} are not supported")
+    named = _name_unsupported(head)
+    if named is not None:
+        return UnsupportedFormat(f"files of type {named} are not supported")
     if head.startswith(b"From "):
         return UnsupportedFormat("mailboxes of several messages (mbox) are not supported")
-    if _markup(head).startswith("<"):
+    if markup(head):
         kind = "XML and the like are" if head.lstrip().startswith(b"<?xml") else "text with marks is"
         return UnsupportedFormat(f"{kind} not supported")
-    return UnknownFormat(f"{'plain text is' if _is_text(head) else 'files of no known type are'} not supported")
+    return UnknownFormat(f"{'plain text is' if is_text(head) else 'files of no known type are'} not supported")
 
 
-def _is_text(head: bytes) -> bool:
-    """Whether a head is text in UTF-8 or UTF-16. Its last character may be cut."""
-    if head.startswith(tuple(_MARKS)):
-        return True
-    try:
-        head.decode()
-    except UnicodeDecodeError as error:
-        if error.reason != "unexpected end of data":
-            return False
-    return not _NOT_IN_TEXT.search(head)
-
-
-def _is_tiff(head: bytes) -> bool:
-    # Canon's raw photographs look like TIFFs, and their first frame is a preview.
-    return head.startswith(b"II*\x00") and head[8:10] != b"CR"
-
-
-def _is_bmp(head: bytes) -> bool:
-    return head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
-
-
-def _brands(head: bytes) -> set[bytes]:
-    """Return the brands of an ISO base media file: the major one and those that it is compatible with."""
-    if head[4:8] != b"ftyp":
-        return set()
-    box = head[: int.from_bytes(head[:4], "big")]
-    return {head[8:12], *(box[at : at + 4] for at in range(16, len(box), 4))}
-
-
-def _is_emf(head: bytes) -> bool:
-    return head.startswith(b"\x01\x00\x00\x00") and head[40:44] == b" EMF"
-
-
-def _is_djvu(head: bytes) -> bool:
-    return head.startswith(b"AT&TFORM") and head[12:16] in (b"DJVU", b"DJVM")
-
-
-def _is_pdf(head: bytes) -> bool:
-    return b"%PDF-" in head[: PDF_HEADER_WITHIN + 5]
-
-
-def _is_bare_pdf(head: bytes) -> bool:
-    return bool(_PDF_BODY.search(head[:PDF_HEADER_WITHIN]))
-
-
-def _is_svg(head: bytes) -> bool:
-    return _root(head)[1] == "svg"
-
-
-def _is_html(head: bytes) -> bool:
-    document_type, element = _root(head)
-    return document_type == "html" or (not document_type and element in _HTML_ELEMENTS)
-
-
-def _root(head: bytes) -> tuple[str, str]:
-    """Return the document type that marked-up text names, and its first element without namespace; "" for neither."""
-    text = _markup(head)
-    misc = _MISC.match(text)
-    document_type = _DOCTYPE.match(text, misc.end() if misc else 0)
-    if document_type:
-        misc = _MISC.match(text, document_type.end())
-    element = _ELEMENT.match(text, misc.end() if misc else 0)
-    return (document_type[1].lower() if document_type else ""), (element[1].lower() if element else "")
-
-
-def _markup(head: bytes) -> str:
-    """Return a head as text, as far as looking for ASCII marks goes; "" where it begins with none."""
-    encoding = next((encoding for mark, encoding in _MARKS.items() if head.startswith(mark)), "latin-1")
-    text = head.decode(encoding, "ignore")
-    return text if text.lstrip().startswith("<") else ""
-
-
-def _is_mail(head: bytes) -> bool:
-    """Whether a head is the header of a message as RFC 5322 has it, or more than a plain text is likely to imitate.
-
-    Every line up to the first empty one is a field or goes on one. There is a sender, and one of: a date as mail has
-    it, an identifier, a way that it came, MIME's version.
-    """
-    lines = head.split(b"\n")
-    whole = lines[:-1] if len(head) >= HEAD_BYTES else lines
-    fields: dict[bytes, bytes] = {}
-    for line in whole:
-        if not line.strip(b"\r"):
-            break
-        if line[:1] in (b" ", b"\t") and fields:
-            continue
-        field = _HEADER_LINE.match(line)
-        if field is None:
-            return False
-        fields.setdefault(field[1].lower(), line)
-    if b"from" not in fields:
-        return False
-    return bool(
-        fields.keys() & {b"message-id", b"received", b"mime-version"} or _MAIL_DATE.search(fields.get(b"date", b""))
-    )
-
-
-_MATCHERS: tuple[tuple[HeadType, Callable[[bytes], bool]], ...] = (
-    (MediaType.TIFF, _is_tiff),
-    (Envelope.BZIP2, lambda head: head.startswith(b"BZh") and head[4:10] == b"1AY&SY"),
-    (MediaType.WEBP, lambda head: head.startswith(b"RIFF") and head[8:12] == b"WEBP"),
-    (MediaType.BMP, _is_bmp),
-    (MediaType.AVIF, lambda head: bool(_brands(head) & _AVIF_BRANDS)),
-    (MediaType.HEIF, lambda head: bool(_brands(head) & _HEIF_BRANDS)),
-    (MediaType.PNM, lambda head: bool(_PNM.match(head))),
-    (MediaType.EMF, _is_emf),
-    (MediaType.DJVU, _is_djvu),
-    (MediaType.TAR, lambda head: head[257:262] == b"ustar"),
-    (MediaType.PDF, _is_pdf),
-    (MediaType.EML, _is_mail),
-    (MediaType.SVG, _is_svg),
-    (MediaType.HTML, _is_html),
-    (MediaType.PDF, _is_bare_pdf),
-)
+def _name_unsupported(head: bytes) -> str | None:
+    text = is_text(head)
+    for offset, mark, media_type in _UNSUPPORTED:
+        if head.startswith(mark, offset) and ((offset == 0 and len(mark) >= _DISTINCT_BYTES) or not text):
+            return media_type
+    return None

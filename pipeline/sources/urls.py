@@ -1,4 +1,4 @@
-"""The URLs of sources: what a person typed made into one, and one made into what people read.
+"""URLs of sources: made from what a user typed, and converted to paths to display.
 
     /scans/50%.pdf           file:///scans/50%25.pdf
     s3://bucket/50%.pdf      s3://bucket/50%25.pdf
@@ -6,10 +6,10 @@
     member of a ZIP archive  file:///scans/box.zip#letters/50%25.pdf
     member of a member       file:///scans/box.zip#inner.zip#50%25.pdf
 
-People write and read names as they are. A URL is ASCII and leads back to exactly one name, whatever that holds. The URL
-of an object ends with a slash where it is a folder, and only there. A `#` in a name is percent-encoded, so that one in
-a URL always stands between a container and what lies in it; with nothing behind it, it is the container seen as a
-folder. People read a slash there: `/scans/box.zip/letters/50%.pdf`.
+Users type and see names unencoded. A URL is ASCII and identifies exactly one name, with any characters. The URL
+of a folder in a bucket ends with a slash; the URL of an object does not. `#` in a name is percent-encoded, so a `#` in
+a URL always separates a container from its member; with no member after it, the URL is the container as a folder. The
+displayed path has a slash instead: `/scans/box.zip/letters/50%.pdf`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 from pipeline.core.errors import SettingsError
 from pipeline.core.objects import BucketMissing, Location, Objects, open_objects, parse_location
 
-#: What errors call the place where objects lie.
+#: Name of the object store in errors.
 SERVICE = "source store"
 _FILE = "file://"
 _INTO = "#"
@@ -38,23 +38,23 @@ def source_path(url: str) -> Path:
 
 
 def is_local(url: str) -> bool:
-    """Whether a URL is that of a file or folder of this machine."""
+    """Whether a URL is of a file or folder on this machine."""
     return url.startswith(_FILE)
 
 
 def object_url(folder: str, name: str) -> str:
-    """Return the URL of an object directly in a folder, which is given by its URL."""
+    """Return the URL of an object in the folder with this URL."""
     quoted = _quoted(name)
     return folder + (quoted[:-1] + "%2F" if quoted.endswith("/") else quoted)
 
 
 def folder_url(folder: str, name: str) -> str:
-    """Return the URL of a folder directly in a folder, which is given by its URL; the name ends with a slash."""
+    """Return the URL of a folder in the folder with this URL; the name ends with a slash."""
     return folder + _quoted(name)
 
 
 def source_location(url: str) -> Location:
-    """Return where the object or folder of a URL lies."""
+    """Return the location of an object or folder."""
     protocol, _, rest = url.partition("://")
     authority, _, key = rest.partition("/")
     return Location(protocol, authority, os.fsdecode(unquote_to_bytes(key)))
@@ -64,14 +64,14 @@ def source_objects(url: str) -> tuple[Objects, str]:
     """Return the bucket of a URL, and the key in it.
 
     Raises:
-        SettingsError: no installed package speaks its protocol.
+        SettingsError: no installed package supports its protocol.
     """
     location = source_location(url)
     return open_objects(location, SERVICE), location.key
 
 
 def display_path(url: str) -> str:
-    """Return where a URL leads as text that can be stored and shown: bytes that are no UTF-8 become U+FFFD."""
+    """Return the path or location of a URL as text to store and display: bytes that are not UTF-8 become U+FFFD."""
     outermost, *members = url.split(_INTO)
     shown = str(source_path(outermost)) if is_local(url) else str(source_location(outermost))
     shown = "/".join((shown, *(unquote(member) for member in members if member)))
@@ -79,42 +79,42 @@ def display_path(url: str) -> str:
 
 
 def member_url(container: str, name: str) -> str:
-    """Return the URL of a member of a container, which is given by its URL; with no name, of its inside as a folder."""
+    """Return the URL of a member of the container with this URL; without a name, of the container as a folder."""
     return container + _INTO + quote(name, safe="/")
 
 
 def split_member(url: str) -> tuple[str, str | None]:
-    """Return the URL of the container that a URL leads into and the member's name there, None for what lies in none."""
+    """Return the URL of a member's container and the member's name there; the name is None outside containers."""
     container, into, name = url.rpartition(_INTO)
     return (container, unquote(name)) if into else (url, None)
 
 
 def containers_of(url: str) -> list[str]:
-    """Return the URLs of the containers that a URL leads into, the innermost first."""
+    """Return the URLs of the containers around a member, the innermost first."""
     parts = url.split(_INTO)
     return [_INTO.join(parts[:count]) for count in range(len(parts) - 1, 0, -1)]
 
 
 def container_path(url: str) -> str | None:
-    """Return the container that something lies in as text that can be shown, None where it lies in none."""
+    """Return the displayed path of a member's container, None outside containers."""
     return next((display_path(container) for container in containers_of(url)), None)
 
 
-def is_below(url: str, place: str) -> bool:
-    """Whether a URL is that of a place, or of something in it: a folder or a container."""
-    return url == place or url.startswith((place.rstrip("/") + "/", place.rstrip(_INTO) + _INTO))
+def is_below(url: str, root: str) -> bool:
+    """Whether a URL is `root`, or in that folder or container."""
+    return url == root or url.startswith((root.rstrip("/") + "/", root.rstrip(_INTO) + _INTO))
 
 
-def is_path_below(path: str, place: str) -> bool:
-    """The same of paths as `display_path` gives them, where a container is like a folder."""
-    return path == place or path.startswith(place.rstrip("/") + "/")
+def is_path_below(path: str, root: str) -> bool:
+    """Whether a path from `display_path` is `root`, or in that folder or container."""
+    return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-def place_url(argument: str) -> str:
-    """Return the URL of what a person typed, a path or an fsspec URL, whether or not something is there.
+def argument_url(argument: str) -> str:
+    """Return the URL of an argument, a path or an fsspec URL, without checking that it exists.
 
     Raises:
-        SettingsError: it cannot be understood.
+        SettingsError: it cannot be parsed.
     """
     location = parse_location(argument)
     if location is None:
@@ -124,15 +124,15 @@ def place_url(argument: str) -> str:
 
 
 def root_url(argument: str) -> str:
-    """Return the URL of what a person typed, after having looked whether something is there.
+    """Return the URL of an argument, a path or an fsspec URL, and check that it exists.
 
-    Where a bucket has both an object and a folder of a name, the object is meant; a slash at the end means the folder.
+    If a bucket has both an object and a folder of this name, the object is used; a slash at the end selects the folder.
 
     Raises:
-        SettingsError: nothing is there, or the package behind its protocol is missing.
-        ServiceUnavailable, ServiceRefused: the bucket cannot be asked.
+        SettingsError: it does not exist, or the package for its protocol is missing.
+        ServiceUnavailable, ServiceRefused: the bucket cannot be queried.
     """
-    url = place_url(argument)
+    url = argument_url(argument)
     if is_local(url):
         if not os.path.lexists(source_path(url)):
             raise _nothing_at(url)
@@ -150,7 +150,7 @@ def root_url(argument: str) -> str:
     except BucketMissing as error:
         raise SettingsError(str(error), remedy=error.remedy) from error
     except PermissionError as error:
-        raise SettingsError(f"{display_path(url)} may not be looked at: {error}") from error
+        raise SettingsError(f"{display_path(url)} cannot be examined: {error}") from error
     return url
 
 

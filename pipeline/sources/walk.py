@@ -1,6 +1,6 @@
-"""Walking: every file below the named roots, each once, in a fixed order, and every reason why one cannot be had.
+"""Finds every file below the given roots, each once, in a fixed order, and an error for each that cannot be read.
 
-`list_folder` lists one directory, or one page of a bucket's listing: it is the rule. `walk` goes from one to the next.
+`list_folder` lists one directory, or one page of a bucket's listing; `walk` calls it for folder after folder.
 """
 
 from __future__ import annotations
@@ -28,37 +28,39 @@ from pipeline.sources.urls import (
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A file, or the place and the reason why there is none."""
+    """A file, or the URL and the error of one that cannot be read."""
 
     url: str
-    """Not resolved, so that it is what people named."""
+    """With links not resolved, as the user named it."""
     error: OutcomeError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What lies in a directory, by name."""
+    """The files and folders in a directory, sorted by name."""
 
     found: tuple[FoundFile, ...] = ()
     folders: tuple[str, ...] = ()
     """URLs."""
     cursor: str = ""
-    """Where the listing of a bucket goes on; "" at its end."""
+    """Position from which the listing of a bucket continues; "" at its end."""
 
 
 def walk(roots: Iterable[str], excluded: Iterable[str], cancel: CancelToken) -> Iterator[FoundFile]:
     """Yield every file below the roots, depth first, the files of a folder before its folders. Nothing is opened.
 
     Raises:
-        ServiceRefused: a bucket says no to everything.
-        Stopped: the patience has ended while it was away.
+        ServiceRefused: a bucket refuses every request.
+        Stopped: `cancel` was stopped while the bucket was unavailable.
     """
-    shut = tuple(excluded)
+    skipped = tuple(excluded)
     for root in roots:
         waiting = [(root, "")]
         while waiting:
             url, cursor = waiting.pop()
-            listing = retry_until_available(partial(list_folder, url, root, cursor, shut), cancel, OBJECT_WAITS_SECONDS)
+            listing = retry_until_available(
+                partial(list_folder, url, root, cursor, skipped), cancel, OBJECT_WAITS_SECONDS
+            )
             yield from listing.found
             if listing.cursor:
                 waiting.append((url, listing.cursor))
@@ -70,27 +72,27 @@ def list_folder(
 ) -> Listing:
     """List a directory, or up to `page_keys` objects and folders of one in a bucket, from a cursor on.
 
-    A link to a file inside the root counts as a file, a link to a folder inside it is not followed since that folder is
-    walked itself; a link out of the root, or to nowhere, is an outcome. A root may be a file. `excluded` folders (the
-    archive's own) are left out; all are given by their URLs.
+    A link to a file inside the root is a file. A link to a folder inside it is not followed, since that folder is
+    listed itself. A link out of the root, or a broken one, is an error in the listing. A root may be a file. Folders
+    in `excluded` (the archive's own) are skipped. All arguments are URLs.
 
     Raises:
         ServiceUnavailable: the bucket cannot be listed now.
-        ServiceRefused: it says no to everything.
-        SettingsError: no installed package speaks its protocol.
+        ServiceRefused: it refuses every request.
+        SettingsError: no installed package supports its protocol.
     """
     if not is_local(url):
-        return _list_objects(url, cursor, {f"{place.rstrip('/')}/" for place in excluded}, page_keys)
+        return _list_objects(url, cursor, {f"{folder.rstrip('/')}/" for folder in excluded}, page_keys)
     path, top = source_path(url), source_path(root)
     if path == top and not path.is_dir():
         return Listing((_file(path),))
-    shut = {os.path.realpath(source_path(place)) for place in excluded if is_local(place)}
-    return _list_directory(path, Path(os.path.realpath(top)), shut)
+    skipped = {os.path.realpath(source_path(folder)) for folder in excluded if is_local(folder)}
+    return _list_directory(path, Path(os.path.realpath(top)), skipped)
 
 
-def _list_objects(url: str, cursor: str, shut: set[str], page_keys: int) -> Listing:
+def _list_objects(url: str, cursor: str, skipped: set[str], page_keys: int) -> Listing:
     objects, key = source_objects(url)
-    if url in shut:
+    if url in skipped:
         return Listing()
     try:
         if not url.endswith("/"):
@@ -100,7 +102,7 @@ def _list_objects(url: str, cursor: str, shut: set[str], page_keys: int) -> List
     except FileNotFoundError:
         return Listing((FoundFile(url, SourceVanished("the object is gone")),))
     except PermissionError as error:
-        return Listing((FoundFile(url, SourceUnreadable(f"it may not be looked at: {error}")),))
+        return Listing((FoundFile(url, SourceUnreadable(f"it cannot be examined: {error}")),))
     return Listing(
         tuple(FoundFile(object_url(url, name.removeprefix(key))) for name in page.keys),
         tuple(folder_url(url, name.removeprefix(key)) for name in page.folders),
@@ -108,8 +110,8 @@ def _list_objects(url: str, cursor: str, shut: set[str], page_keys: int) -> List
     )
 
 
-def _list_directory(folder: Path, root: Path, shut: set[str]) -> Listing:
-    if os.path.realpath(folder) in shut:
+def _list_directory(folder: Path, root: Path, skipped: set[str]) -> Listing:
+    if os.path.realpath(folder) in skipped:
         return Listing()
     try:
         with os.scandir(folder) as listing:
@@ -147,14 +149,14 @@ def _link(path: Path, root: Path) -> Iterator[FoundFile]:
 
 
 def _file(path: Path) -> FoundFile:
-    """Let regular files pass; opening a pipe or a device could block for ever."""
+    """Return a regular file, or the error for anything else: opening a pipe or a device could block for ever."""
     found = FoundFile(source_url(path))
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return replace(found, error=SourceVanished("the file is gone"))
     except OSError as error:
-        return replace(found, error=SourceUnreadable(f"the file cannot be looked at: {error.strerror}"))
+        return replace(found, error=SourceUnreadable(f"the file cannot be examined: {error.strerror}"))
     if not stat.S_ISREG(mode):
         return replace(found, error=UnsupportedFormat("not a regular file but a pipe, socket or device"))
     return found

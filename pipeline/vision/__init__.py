@@ -1,1 +1,1 @@
-"""Who reads a page: the jina-vlm client, or the local reader where no model is configured."""
+"""The readers of pages: the jina-vlm client, or the local reader if no model is configured."""

@@ -1,4 +1,4 @@
-"""How many tokens a run may cost: a call begins only where the longest answer that it can have still fits."""
+"""The token budget of a run: a call begins only if its longest possible answer still fits."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from dataclasses import dataclass
 from pipeline.core.errors import Stopped
 from pipeline.core.retry import CancelToken, Waiting
 
-#: How often one who waits for what others hold back looks again.
+#: Interval at which a caller that waits for the reservations of others looks again.
 POLL_SECONDS = 0.05
 
 
 @dataclass(slots=True)
-class Share:
-    """What one call holds back of a budget, and what it has cost once that is known."""
+class Reservation:
+    """Tokens that one call reserves, and the tokens that it has used, once they are known."""
 
     held: int
     spent: int = 0
 
 
 class Budget:
-    """The tokens of one run, counted as the endpoint reports them. Its threads share it.
+    """The tokens of one run, as the endpoint reports them. Its threads share it.
 
-    What a call will cost is known when it has ended. So each holds back the most that it can cost, and gives back the
-    rest; near the end calls follow one another. What an endpoint charges for a call that failed is not counted: it does
-    not tell.
+    The cost of a call is known only at its end. So each call reserves its upper bound first and releases the rest
+    afterwards; near the end of the budget, calls run one after another. The tokens of a failed call are not counted,
+    because the endpoint does not report them.
 
     Args:
-        tokens: sent and received; None for any number.
-        used_up: called where a call was refused, and told why.
-        draw: asked for as many tokens as are lacking; returns how many there are more from now on.
+        tokens: sent plus received; None for no limit.
+        used_up: called with a message when a call is refused.
+        draw: called with the number of missing tokens; returns how many were added to the budget.
     """
 
     def __init__(
@@ -44,33 +44,33 @@ class Budget:
     ) -> None:
         self.spent = 0
         self._tokens = tokens
-        self._tell = used_up
+        self._used_up = used_up
         self._draw = draw
         self._held = 0
         self._lock = threading.Lock()
 
     @contextmanager
-    def share(self, most: int, cancel: CancelToken) -> Iterator[Share]:
-        """Hold back what a call can cost at most, for as long as it goes on.
+    def reserve(self, most: int, cancel: CancelToken) -> Iterator[Reservation]:
+        """Reserve the upper bound of a call's tokens for the block.
 
         Raises:
-            Stopped: it does not fit any more, or the patience has ended while others held back what it needs.
+            Stopped: the bound does not fit, or the token was cancelled while other calls held what it needs.
         """
         waiting = Waiting("budget", "calls in flight may need what is left of it", time.time())
         may_draw = True
         while not self._take(most, may_draw):
             may_draw = False
             cancel.wait(POLL_SECONDS, waiting)
-        share = Share(most)
+        reservation = Reservation(most)
         try:
-            yield share
+            yield reservation
         finally:
             with self._lock:
-                self._held -= share.held
-                self.spent += share.spent
+                self._held -= reservation.held
+                self.spent += reservation.spent
 
     def give_back(self) -> int:
-        """Return what is neither spent nor held back, which is no longer there then."""
+        """Remove the tokens that are neither spent nor reserved from the budget, and return their number."""
         with self._lock:
             if self._tokens is None:
                 return 0
@@ -79,7 +79,7 @@ class Budget:
             return rest
 
     def _take(self, most: int, may_draw: bool) -> bool:
-        """Hold back so much; False where it might fit once others have given back."""
+        """Reserve tokens; return False if they may fit after other calls release theirs."""
         with self._lock:
             lacking = 0 if self._tokens is None else self.spent + self._held + most - self._tokens
             if self._tokens is not None and lacking > 0 and may_draw:
@@ -89,6 +89,6 @@ class Budget:
                 return True
             if self.spent + most <= self._tokens:
                 return False
-        words = f"the budget of {self._tokens:,} tokens has no room for another call"
-        self._tell(words)
-        raise Stopped(words)
+        message = f"the budget of {self._tokens:,} tokens has no room for another call"
+        self._used_up(message)
+        raise Stopped(message)

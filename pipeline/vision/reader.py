@@ -163,13 +163,13 @@ class Reader(Protocol):
 
 
 class AnswerStore(Protocol):
-    """Stores answers: the archive."""
+    """Stores answers: `pipeline.archive.content.Answers`."""
 
-    def answer(self, key: str) -> Answer | None:
+    def get(self, key: str) -> Answer | None:
         """Return the answer of this key, or None."""
         ...
 
-    def save_answer(self, answer: Answer) -> None:
+    def add(self, answer: Answer) -> None:
         """Store an answer. An answer that is already stored stays."""
         ...
 
@@ -221,25 +221,25 @@ class ImageAnswers:
         Raises:
             Stopped: the token was cancelled while another caller asked, or while the leases were unavailable.
         """
-        found = self._store.answer(key)
+        found = self._store.get(key)
         if found is None and not self._is_leased:
             found = self._wait_for_lease(key)
         return found
 
     def save(self, answer: Answer) -> None:
         """Archive an answer."""
-        self._store.save_answer(answer)
+        self._store.add(answer)
 
     def _wait_for_lease(self, key: str) -> Answer | None:
         """Take the lease, or return the answer if the caller that holds it archives that first."""
         waiting = Waiting("an answer", "another caller asks about the same image at present", time.time())
         while (lease := retry_until_available(self._take, self._cancel, LEASE_WAITS_SECONDS)) is None:
             self._cancel.wait(POLL_SECONDS, waiting)
-            if (found := self._store.answer(key)) is not None:
+            if (found := self._store.get(key)) is not None:
                 return found
         self._held.enter_context(lease)
         self._is_leased = True
-        return self._store.answer(key)  # it may have been archived between the look and the lease
+        return self._store.get(key)  # it may have been archived between the look and the lease
 
     def _take(self) -> Lease | None:
         return self._leases.take(self._image)

@@ -1,4 +1,4 @@
-"""Pages and their images in a browser: what `pagesight serve` serves, from the archive alone."""
+"""The server behind `pagesight serve`: shows pages and their images in a browser, from the archive alone."""
 
 from pipeline.web.access import Access
 from pipeline.web.app import make_app

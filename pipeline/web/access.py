@@ -1,4 +1,4 @@
-"""Who may see what: by a URL's own key, by a token, or, where there is neither secret nor token, from this machine."""
+"""Access control: by the key in a URL, by a token, or, without secret and token, by requests from this machine."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from starlette.responses import RedirectResponse, Response
 from pipeline.core.url_signing import Signer, UrlPrefix
 
 COOKIE = "pagesight"
-#: After so long a browser has to be given the token again.
+#: Lifetime of the cookie. After it the browser needs the token again.
 COOKIE_SECONDS = 30 * 24 * 3600
-#: A page of another site whose name leads to this machine would be of our own origin: the name has to be ours.
+#: Accepted `Host` headers. Without the check, a foreign site whose name resolves to this machine could read our pages
+#: (DNS rebinding).
 _THIS_MACHINE = re.compile(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The rule: a URL's own key opens it, the token opens everything, and without both this machine sees everything."""
+    """A key opens its URL, the token opens every URL. Without secret and token, only this machine has access."""
 
     signer: Signer
     token: SecretStr | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether everything is shown to whoever reaches it."""
+        """Whether neither secret nor token is set."""
         return self.signer.secret is None and self.token is None
 
-    def allows(self, request: Request, place: UrlPrefix, path: str) -> bool:
-        """Tell whether a request may see what lies at a path below `place`, whether there is anything or not."""
+    def allows(self, request: Request, prefix: UrlPrefix, path: str) -> bool:
+        """Return whether a request may see a path below `prefix`. The path need not exist."""
         if self.is_open:
             return _THIS_MACHINE.fullmatch(request.headers.get("host", "")) is not None
-        return self.signer.accepts(place, path, request.query_params.get("key", "")) or self._has_token(request)
+        return self.signer.accepts(prefix, path, request.query_params.get("key", "")) or self._has_token(request)
 
     def _has_token(self, request: Request) -> bool:
         if self.token is None:
@@ -47,12 +48,12 @@ class Access:
         return _equal(request.cookies.get(COOKIE, ""), _cookie(self.token))
 
     def sign_in(self, request: Request) -> Response | None:
-        """Turn a token in a URL into a cookie and lead to the same URL without it; None where there is none."""
+        """Return a redirect that replaces the token in a URL by a cookie; None if the URL has no valid token."""
         given = request.query_params.get("token")
         if given is None or self.token is None or not _equal(given, self.token.get_secret_value()):
             return None
         rest = [(name, value) for name, value in parse_qsl(request.url.query) if name != "token"]
-        # Two slashes at the beginning would be the name of another host.
+        # A path that begins with two slashes would be read as another host.
         location = quote("/" + request.url.path.lstrip("/")) + (f"?{urlencode(rest)}" if rest else "")
         response = RedirectResponse(location, status_code=303)
         response.set_cookie(
@@ -60,14 +61,14 @@ class Access:
             _cookie(self.token),
             max_age=COOKIE_SECONDS,
             httponly=True,
-            samesite="lax",  # a link from Kibana at another address may bring it, a form or a picture there may not
+            samesite="lax",  # sent with links from Kibana at another address, not with forms or images there
             secure=request.url.scheme == "https",
         )
         return response
 
 
 def _cookie(token: SecretStr) -> str:
-    """What a browser keeps: not the token itself, and worth nothing once that has changed."""
+    """Return the value of the cookie: derived from the token, and invalid once the token changes."""
     return Signer(token).key("cookie")
 
 

@@ -1,4 +1,4 @@
-"""The routes: page images, the pages that show them, and friendly words where there is nothing to show."""
+"""The routes: page images, the pages that show them, and messages for errors."""
 
 from __future__ import annotations
 
@@ -26,38 +26,39 @@ from pipeline.web.access import Access
 from pipeline.web.contents import ASK_AGAIN, FOR_EVER, HEADERS, PAGE_HEADERS, content
 from pipeline.web.viewing import find_page, page_url, view_page
 
-#: After so long a browser may ask again where the archive was away.
+#: `Retry-After` of an answer while the archive is away.
 RETRY_AFTER_SECONDS = 10
 _TYPES = {"jpg": "image/jpeg", "webp": "image/webp", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-#: Collection, document and page number, and nothing that leads elsewhere in the archive.
+#: Collection, document and page number. Nothing else in the archive has a path of this form.
 _PAGE = re.compile(r"([a-z0-9][a-z0-9_-]{0,62})/([0-9a-f]{64})/([1-9][0-9]{0,6})")
 _NUMBER = re.compile(r"[1-9][0-9]{0,6}")
 _ASSETS = ("viewer.css", "viewer.js", "icon.svg")
-_WORDS = {
+_MESSAGES = {
     HTTPStatus.FORBIDDEN: (
-        "This page is not open to you",
-        "Its address lacks the key that it was made with, or the key is of a time before the keys were changed. Open "
-        "it from the search once more, or ask whoever runs this server for its token and add ?token=… to the address.",
+        "You may not see this page",
+        "The key in its address is missing or no longer valid. Open the page from the search again. Or ask the "
+        "operator of this server for the token, and add ?token=… to the address.",
     ),
     HTTPStatus.NOT_FOUND: (
-        "There is nothing here",
-        "No such page was read. Pages are found by searching, in Kibana or by `pagesight search`; from there links "
-        "lead to this server.",
+        "Page not found",
+        "The archive has no page at this address. Search in Kibana or by `pagesight search`: results have links to "
+        "this server.",
     ),
     HTTPStatus.GONE: (
         "This page was deleted",
-        "Somebody deleted its document or its collection. It comes back only when the file is indexed again.",
+        "Its document or its collection was deleted. The page comes back only if the file is indexed again.",
     ),
-    HTTPStatus.METHOD_NOT_ALLOWED: ("Nothing can be changed here", "This server only shows pages."),
+    HTTPStatus.METHOD_NOT_ALLOWED: ("Method not allowed", "This server shows pages and changes nothing."),
     HTTPStatus.SERVICE_UNAVAILABLE: (
         "The archive cannot be reached now",
-        "Nothing is lost. Try again in a moment; if it stays so, `pagesight doctor` on the server names the cause.",
+        "Nothing is lost. Try again in a moment. If the error persists, `pagesight doctor` on the server names its "
+        "cause.",
     ),
 }
 
 
 def make_app(archive: Archive, access: Access) -> Starlette:
-    """Return the ASGI application. Only the archive is read; neither the cluster nor a model is asked."""
+    """Return the ASGI application. It reads the archive only, and calls neither the cluster nor a model."""
     pages = _Pages(archive, access)
     return Starlette(
         routes=[
@@ -80,7 +81,7 @@ async def _livez(_request: Request) -> Response:
 
 
 class _Pages:
-    """The endpoints. Whatever may wait for the archive runs in a thread."""
+    """The endpoints. Every call that may wait for the archive runs in a thread."""
 
     def __init__(self, archive: Archive, access: Access) -> None:
         self._archive = archive
@@ -94,7 +95,7 @@ class _Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        # A new version has a new URL, so a browser need not ask whether its own is still the newest.
+        # A new version has a new URL, so a browser can cache each version for ever.
         self._templates.globals["assets"] = {
             name.replace(".", "_"): f"/{UrlPrefix.PAGES.value}/{name}?v={hashlib.sha256(data).hexdigest()[:12]}"
             for name, data in self._assets.items()
@@ -103,26 +104,26 @@ class _Pages:
         self._templates.filters["words"] = lambda name: str(name).replace("_", " ").replace(":", ": ")
 
     async def asset(self, request: Request) -> Response:
-        """Serve style or script: the same for everyone."""
+        """Serve style, script or icon, without access control."""
         name = request.url.path.rpartition("/")[2]
         return content(request, self._assets[name], _type(name), FOR_EVER)
 
     async def root(self, request: Request) -> Response:
-        """There is no list of pages; a token may be handed in here."""
-        return self._access.sign_in(request) or self._words(HTTPStatus.NOT_FOUND)
+        """Accept a token. There is nothing to show: this server has no list of pages."""
+        return self._access.sign_in(request) or self._message(HTTPStatus.NOT_FOUND)
 
     async def image(self, request: Request) -> Response:
         """Serve a page image or a thumbnail by its key in the archive."""
         key: str = request.path_params["path"]
         if not self._access.allows(request, UrlPrefix.IMAGES, key):
             raise HTTPException(HTTPStatus.FORBIDDEN)
-        data = await run_sync(self._archive.image, key) if is_image_key(key) else None
+        data = await run_sync(self._archive.images.get, key) if is_image_key(key) else None
         if data is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         return content(request, data, _type(key), FOR_EVER)
 
     async def page(self, request: Request) -> Response:
-        """Serve the page of a page, or lead to another one of its document by `?page=`."""
+        """Serve the viewer for a page. With `?page=`, redirect to another page of the document."""
         path: str = request.path_params["path"]
         if signed_in := self._access.sign_in(request):
             return signed_in
@@ -140,13 +141,13 @@ class _Pages:
         return content(request, html.encode(), "text/html", ASK_AGAIN, PAGE_HEADERS)
 
     async def refuse(self, _request: Request, error: Exception) -> Response:
-        """Say why nothing is shown."""
+        """Answer an error with a message."""
         assert isinstance(error, HTTPException)
-        return self._words(HTTPStatus(error.status_code), error.headers or {})
+        return self._message(HTTPStatus(error.status_code), error.headers or {})
 
     async def unavailable(self, _request: Request, _error: Exception) -> Response:
-        """Say that the archive is away. What exactly it says is nothing for whoever looks at pages."""
-        return self._words(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+        """Answer that the archive is away. The error itself may hold paths, which visitors must not see."""
+        return self._message(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
     def _page(self, collection: str, document: str, number: int, key: str) -> str:
         found = find_page(self._archive, collection, document, number)
@@ -159,9 +160,9 @@ class _Pages:
         view = view_page(reading, around, self._access.signer)
         return self._render("page.html", view=view, reading=reading, key=key)
 
-    def _words(self, status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Response:
-        title, words = _WORDS.get(status, (status.phrase, status.description))
-        html = self._render("words.html", title=title, words=words, status=status)
+    def _message(self, status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Response:
+        title, text = _MESSAGES.get(status, (status.phrase, status.description))
+        html = self._render("message.html", title=title, text=text, status=status)
         caching = {"Cache-Control": "no-store"}
         return Response(html, status, {**PAGE_HEADERS, **caching, **(headers or {})}, "text/html")
 

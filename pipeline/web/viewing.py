@@ -1,4 +1,4 @@
-"""What the page of a page shows: taken from the archive's newest reading, ready for the template."""
+"""Values for the viewer's template, made from the newest reading in the archive."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.core.languages import direction, english_name
 from pipeline.core.models import Reading, Tombstone
 from pipeline.core.url_signing import Signer, UrlPrefix, page_path
 
-#: Pages on either side whose thumbnails are shown: a document of 2,000 pages costs as much as one of 30.
+#: Thumbnails on either side of a page. The limit keeps the cost of a document of 2,000 pages at that of 30 pages.
 STRIP_PAGES = 12
 
 
@@ -30,55 +30,55 @@ class Thumbnail:
     number: int
     url: str
     image: str | None
-    """URL of its thumbnail; None where there is no image of the page."""
+    """URL of its thumbnail; None for a page without image."""
     failed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A text, with what a browser must know to show and to speak it."""
+    """A text with its title, language and direction."""
 
     title: str
     text: str | None
     language: str | None = None
     name: str = ""
-    """Of its style."""
+    """Name of its style."""
 
     @property
     def direction(self) -> str:
-        """Value of HTML's `dir`; where the language is not known the browser looks at the letters."""
+        """Value of HTML's `dir`. With `auto` the browser decides by the letters."""
         return direction(self.language) if self.language else "auto"
 
     @property
     def language_name(self) -> str:
-        """The language's English name, empty where it is not known."""
+        """The language's English name; empty if unknown."""
         return english_name(self.language) if self.language else ""
 
 
 @dataclass(frozen=True, slots=True)
 class PageView:
-    """One page, and the ways to the others."""
+    """One page, and links to other pages of its document."""
 
     reading: Reading
     image: str | None
     """URL of the page image."""
     alternative: Passage
-    """What the image shows, for those who do not see it."""
+    """Alternative text of the image."""
     descriptions: tuple[Passage, ...]
-    """What the page shows."""
+    """Caption and description."""
     answers: tuple[Passage, ...]
     texts: tuple[Passage, ...]
-    """What is written on it."""
+    """Text and translation."""
     layer: Passage | None
-    """The text layer, where it says something else than the text."""
+    """The text layer, if it differs from the text."""
     facts: tuple[tuple[str, str], ...]
-    """Where the reading comes from."""
+    """Origin of the reading, as name and value."""
     file: tuple[tuple[str, str], ...]
     strip: tuple[Thumbnail, ...]
     previous: Link | None
     next: Link | None
     earlier: Link | None
-    """Leads to the pages before those in the strip."""
+    """Link to the pages before the strip."""
     later: Link | None
 
     @property
@@ -88,23 +88,23 @@ class PageView:
 
 
 def find_page(archive: Archive, collection: str, document: str, number: int) -> tuple[Reading | Tombstone, ...]:
-    """Return the newest readings of a page and of those around it, by number; the page itself may not be among them.
+    """Return the newest readings of a page and its neighbours, by number. The page itself may be missing.
 
-    Names are listed once, and readings are had of the strip only.
+    Names are listed once. Only readings in the strip are opened.
     """
     around = range(max(number - STRIP_PAGES, 1), number + STRIP_PAGES + 1)
-    return tuple(archive.readings(collection, document, around))
+    return tuple(archive.readings(collection, document).newest(around))
 
 
 def view_page(reading: Reading, around: Sequence[Reading], signer: Signer) -> PageView:
-    """Return what is shown of a page; `around` are the pages of the strip, by number, the page itself among them."""
+    """Return the view of a page. `around` are the pages of the strip by number, including the page itself."""
     number, last, source = reading.page_number, reading.document.pages, reading.trust.text_source
 
     def link(to: int) -> Link:
         return Link(to, page_url(reading.collection, reading.document.id, to, signer))
 
     before = [page.page_number for page in around if page.page_number < number]
-    behind = [page.page_number for page in around if page.page_number > number]
+    after = [page.page_number for page in around if page.page_number > number]
     return PageView(
         reading=reading,
         image=_image_url(reading.image.key, signer) if reading.image else None,
@@ -123,14 +123,14 @@ def view_page(reading: Reading, around: Sequence[Reading], signer: Signer) -> Pa
         file=tuple(_file(reading)),
         strip=tuple(_thumbnail(page, signer) for page in around),
         previous=link(before[-1]) if before else None,
-        next=link(behind[0]) if behind else None,
+        next=link(after[0]) if after else None,
         earlier=link(max(number - 2 * STRIP_PAGES, 1)) if number - STRIP_PAGES > 1 else None,
         later=link(min(number + 2 * STRIP_PAGES, last)) if number + STRIP_PAGES < last else None,
     )
 
 
 def page_url(collection: str, document: str, number: int, signer: Signer) -> str:
-    """Return the URL of a page's page, with its key where it needs one."""
+    """Return the viewer's URL for a page, with a key if a secret is set."""
     return f"/{UrlPrefix.PAGES.value}/{signer.signed(UrlPrefix.PAGES, page_path(collection, document, number))}"
 
 
@@ -156,7 +156,7 @@ def _alternative(reading: Reading) -> Passage:
 
 
 def _passages(*found: Passage) -> tuple[Passage, ...]:
-    """Leave out what is not known; what is known to be empty stays."""
+    """Leave out passages whose text is unknown; keep passages with an empty text."""
     return tuple(passage for passage in found if passage.text is not None)
 
 
@@ -168,7 +168,7 @@ def _layer(reading: Reading) -> Passage | None:
 def _facts(reading: Reading) -> list[tuple[str, str]]:
     by, image = reading.model, reading.image
     facts: list[tuple[str, str | None]] = [
-        ("read by", f"{by.name}, revision {by.revision}" if by else "nobody"),
+        ("read by", f"{by.name}, revision {by.revision}" if by else "no model"),
         ("profile", f"{by.profile}, prompts {by.prompt_revision[:12]}" if by else None),
         ("asked at", _time(by.described_at) if by else None),
         ("took", _cost(reading)),
@@ -194,7 +194,7 @@ def _file(reading: Reading) -> list[tuple[str, str]]:
     document = reading.document
     facts: list[tuple[str, str | None]] = [
         ("title", document.title),
-        ("lies at", "\n".join(document.path) or "nowhere any more"),
+        ("path", "\n".join(document.path) or "no longer exists"),
         ("within", "\n".join(document.container) or None),
         ("format", document.media_type.value),
         ("size", f"{document.bytes:,} bytes"),

@@ -248,5 +248,5 @@ def test_who_has_no_key_is_told(browser: Browser, server: Served) -> None:
     answer = page.goto(f"{server.url}{url_of(2).partition('?')[0]}")
     assert answer is not None
     assert answer.status == 403
-    assert page.get_by_role("heading").inner_text() == "This page is not open to you"
+    assert page.get_by_role("heading").inner_text() == "You may not see this page"
     page.close()

@@ -8,7 +8,8 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.search import SOURCES, Index
+from pipeline.search import SOURCES
+from pipeline.search.index import Index
 from support.corpus import CORPUS, WORDS, accepted, manifest
 from support.inspections import assert_agrees
 from support.pagesight_runs import Ended, MakePagesight, Pagesight

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import EncryptedFile
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.rendering.host.pool import SandboxPool
 from support.corpus import CORPUS, manifest
 from support.rendering import LIMITS
@@ -30,8 +30,8 @@ def test_each_encrypted_pdf_opens_with_its_password_alone() -> None:
     pool = SandboxPool(1, LIMITS)
     try:
         for entry in encrypted:
-            assert pages(pool, entry) == "the PDF wants a password, and none was given"
-            assert pages(pool, entry, "wrong", "fälsch") == "the PDF wants a password, and none of the 2 given"
+            assert pages(pool, entry) == "the PDF needs a password, and none was given"
+            assert pages(pool, entry, "wrong", "fälsch") == "the PDF needs a password, and none of the 2 given"
         for entry in known:
             assert pages(pool, entry, "wrong", entry["password"]) == entry["pages"], entry["file"]
     finally:

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from pipeline.core.models import LayerState, MediaType
+from pipeline.core.formats import MediaType
+from pipeline.core.models import LayerState
 from pipeline.rendering.host.pool import SandboxPool
 from support.corpus import CORPUS, manifest
 from support.rendering import LIMITS

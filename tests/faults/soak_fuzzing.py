@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.models import MediaType, Route
+from pipeline.core.formats import MediaType, Route
 from support.fuzzing import Fuzzer, cpu_seconds, seed_files
 
 MINUTES = float(os.environ.get("MINUTES", "10"))

@@ -19,7 +19,8 @@ from pipeline.core.retry import CancelToken
 from pipeline.core.url_signing import Signer
 from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.projection.projector import Projector
-from pipeline.search import Index, State
+from pipeline.search import State
+from pipeline.search.index import Index
 from support.page_archives import COLLECTION, PAGES, begin, document_name, fill, write_document
 from support.pagesight_runs import MakePagesight
 from support.reindexed import assert_holds_the_archive

@@ -41,17 +41,6 @@ def test_another_worker_takes_over_from_one_whose_whole_group_is_killed(sixty_qu
 
 
 @pytest.mark.slow
-def test_workers_killed_from_outside_again_and_again_cost_no_page(sixty_queued: Fleet, standin: Standin):
-    batch = sixty_queued.enqueue()
-    for kill_at in (20, 50, 80):
-        worker = sixty_queued.start_worker()
-        worker.until(lambda kill_at=kill_at: answered(standin) >= kill_at)
-        worker.kill()
-    sixty_queued.start_worker()
-    assert_sixty(sixty_queued, batch, standin, repeated=3 * IN_FLIGHT, killed=True)
-
-
-@pytest.mark.slow
 def test_a_page_that_kills_its_process_each_time_is_quarantined_alone(fleet: Fleet, standin: Standin):
     make_pdf(fleet.pagesight.files / "book.pdf", 20, 1)
     scout = fleet.pagesight.run("index", "--json", fleet.pagesight.files, "--collection", "scout")
@@ -89,7 +78,7 @@ def _image_of_page(fleet: Fleet, page: int) -> str:
         if isinstance(reading, Reading) and reading.page_number == page
     ]
     assert reading.image is not None
-    image = fleet.pagesight.archive.image(reading.image.key)
+    image = fleet.pagesight.archive.images.get(reading.image.key)
     assert image is not None
     return hashlib.sha256(image).hexdigest()
 

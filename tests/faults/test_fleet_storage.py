@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.search import Index
+from pipeline.search.index import Index
 from support.fleet_runs import Fleet, assert_sixty
 from support.pagesight_runs import answered, write_sixty_pages
 from support.redis_server import RedisServer
@@ -74,7 +74,7 @@ def test_a_full_disk_halts_the_fleet_until_there_is_room(
     assert_everything_in_it_is_whole(pagesight.archive_folder)
 
     disk.make_room()
-    fleet.until(lambda: (state := pagesight.archive.fleet()) is not None and state.state == "halted")
+    fleet.until(lambda: (state := pagesight.archive.fleet.newest()) is not None and state.state == "halted")
     shown = pagesight.run("status")
     assert shown.code == 3
     assert "Free space" in shown.stdout

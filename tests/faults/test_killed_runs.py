@@ -69,7 +69,7 @@ def test_a_second_interrupt_ends_a_run_at_once(sixty: Pagesight, standin: Standi
     run.until(lambda: answered(standin) >= 20)
     standin.have("hanging")
     run.interrupt()
-    run.until(lambda: "once more to stop at once" in run.stderr)
+    run.until(lambda: "press Ctrl-C again to stop at once" in run.stderr)
     assert run.going_on
     run.interrupt()
     assert run.ended(seconds=20).code == 130

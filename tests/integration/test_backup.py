@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from elasticsearch import Elasticsearch
 
-from pipeline.search import PAGES, PAGES_WRITE, Index
+from pipeline.search import PAGES, PAGES_WRITE
+from pipeline.search.index import Index
 from support.pagesight_runs import MakePagesight, Pagesight, make_pdf
 
 ALIASES = "pages", "sources", "documents", "batches", "runs"

@@ -11,7 +11,8 @@ import pytest
 
 from pipeline.core.models import Collection
 from pipeline.core.models import Run as ScheduledRun
-from pipeline.search import RUNS, Index
+from pipeline.search import RUNS
+from pipeline.search.index import Index
 from support.pagesight_runs import MakePagesight, Pagesight
 from support.redis_server import RedisServer
 
@@ -76,7 +77,7 @@ def tick(home: Pagesight, processes: int = 1, ticks: int = 1) -> None:
 
 
 def archived(home: Pagesight) -> list[tuple[str, int, str | None]]:
-    return [(run.schedule, run.revision, run.outcome) for run in home.archive.runs()]
+    return [(run.schedule, run.revision, run.outcome) for run in home.archive.runs.latest()]
 
 
 def indexed(home: Pagesight) -> dict[str, tuple[int, str | None]]:
@@ -95,8 +96,10 @@ def test_ticks_at_once_do_what_is_due_once(home: Pagesight) -> None:
 
 
 def test_a_tick_that_finds_nothing_leaves_nothing(home: Pagesight) -> None:
+    have(home, mend={"action": "repair", "every": "1w"})  # the schedules of every fleet may be due again meanwhile
     tick(home)
     before = sorted(home.archive_folder.rglob("runs/**/*.json"))
+    assert before
     tick(home, ticks=3)
 
     assert sorted(home.archive_folder.rglob("runs/**/*.json")) == before
@@ -120,26 +123,26 @@ def test_a_run_whose_process_died_is_done_again(home: Pagesight) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=2)
     newest = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     dead = ScheduledRun(schedule="mend", action="repair", due_at=newest, worker="dead", revision=1, started_at=long_ago)
-    home.archive.append_run(dead)
+    home.archive.runs[dead.schedule].create(dead)
     have(home, mend={"action": "repair", "every": "1d"})
     tick(home)
 
     states = list(home.archive_folder.glob("runs/mend/*.json"))
     assert len(states) == 4  # claimed, found dead, claimed again, ended
-    (run,) = home.archive.runs()
+    (run,) = home.archive.runs.latest()
     assert (run.outcome, run.attempt, run.due_at) == ("done", 2, newest)
 
 
 def test_a_run_that_fails_says_why(home: Pagesight, bare_index: Index) -> None:
     have(home, retry={})
-    home.archive.append_collection("works", lambda _: Collection(name="works", language="en", profile="p", revision=1))
+    home.archive.collections["works"].append(lambda _: Collection(name="works", language="en", profile="p", revision=1))
     ticking = Ticking(home)
     with home.client() as client:
         client.indices.delete(index=["pages-v1", "sources-v1"])
     ticking.go()
     ticking.ended()
 
-    (run,) = home.archive.runs()
+    (run,) = home.archive.runs.latest()
     assert run.outcome == "failed"
     assert run.error
     assert run.remedy
@@ -170,6 +173,22 @@ def test_a_beat_ends_when_told_and_leaves_no_file(home: Pagesight, number: signa
     assert set(home.home.iterdir()) - outputs == set(before)
 
 
+@pytest.mark.parametrize(("command", "sign"), [("worker", "ready"), ("beat", "Ticking")])
+def test_a_folder_with_packages_of_our_names_does_no_harm(home: Pagesight, command: str, sign: str) -> None:
+    for name in ("workers", "pipeline"):
+        (home.home / name).mkdir()
+        for module in ("__init__", "app", "tasks"):
+            (home.home / name / f"{module}.py").write_text("raise SystemExit('this is another package')\n")
+    home.set(log_level="debug")
+    run = home.start(command)
+    run.until(lambda: sign in run.stderr, seconds=60)
+    run.interrupt(signal.SIGTERM)
+    ended = run.ended(60)
+
+    assert ended.code == 0, ended.stderr
+    assert "another package" not in ended.stderr
+
+
 def test_a_beat_without_redis_says_so(home: Pagesight, redis_server: RedisServer) -> None:
     redis_server.stop()
     ended = home.run("beat")
@@ -186,4 +205,4 @@ def test_a_cron_expression_that_is_none_is_told_before_anything_begins(home: Pag
 
     assert ended.code == 2
     assert "schedules.retry" in ended.stderr
-    assert "no cron expression" in ended.stderr
+    assert "not a cron expression" in ended.stderr

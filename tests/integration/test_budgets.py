@@ -18,7 +18,7 @@ def write_twelve_pages(pagesight: Pagesight) -> None:
 
 def tokens_spent(pagesight: Pagesight) -> int:
     """What every archived answer cost."""
-    answers = map(pagesight.archive.answer, pagesight.archived_answers())
+    answers = map(pagesight.archive.answers.get, pagesight.archived_answers())
     return sum(answer.tokens_in + answer.tokens_out for answer in answers if answer)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from pipeline.search import Index
-from support.pagesight_runs import PROGRAM, MakePagesight, Pagesight, make_pdf, make_picture
+from pipeline.search.index import Index
+from support import in_process
+from support.pagesight_runs import MakePagesight, Pagesight, make_pdf, make_picture
 from support.standin import Standin
 
 COMMANDS = [
@@ -46,9 +46,8 @@ def filled(pagesight: Pagesight) -> Pagesight:
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_help_shows_examples_and_exit_codes(words: list[str], tmp_path: Path):
-    shown = subprocess.run(
-        [PROGRAM, *words, "--help"], cwd=tmp_path, env={"COLUMNS": "200"}, capture_output=True, text=True, check=True
-    )
+    shown = in_process.run([*words, "--help"], {"COLUMNS": "200"}, tmp_path)
+    assert shown.code == 0
     assert f"pagesight {' '.join(words)}" in shown.stdout
     assert "Examples" in shown.stdout
     assert "Exit codes" in shown.stdout
@@ -217,7 +216,7 @@ def test_without_a_model_pages_are_read_here_and_the_loss_is_said_plainly(
     ended = pagesight.index()
     assert ended.code == 0, ended.stderr
     assert "JINA_API_KEY" in ended.stderr
-    assert "nothing is described" in ended.stderr
+    assert "does not describe" in ended.stderr
     assert ended.json["pages"] == {"text_only": 3}
     assert ended.json["model_calls"] == ended.json["tokens"] == 0
     records = pagesight.records()

@@ -13,7 +13,8 @@ import pytest
 
 from jina_standin.protocol import describe
 from pipeline.core.models import Reading
-from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES, Index
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
+from pipeline.search.index import Index
 from support.pagesight_runs import Ended, Pagesight, make_pdf, make_picture
 from support.standin import Standin
 
@@ -80,7 +81,7 @@ def test_a_hundred_pages_become_a_hundred_records_with_the_models_own_words(hund
     records = hundred.pagesight.records()
     assert len(records) == 100
     for record in records.values():
-        jpeg = hundred.pagesight.archive.image(record["image"]["key"])
+        jpeg = hundred.pagesight.archive.images.get(record["image"]["key"])
         assert jpeg is not None
         seen = hashlib.sha256(jpeg).hexdigest()[:8]
         assert record["description"] == describe(seen, ["English"])

@@ -22,7 +22,7 @@ def write_twelve_pages(folder: Path) -> None:
 
 def tokens_spent(fleet: Fleet) -> int:
     """What every archived answer cost."""
-    answers = map(fleet.pagesight.archive.answer, fleet.pagesight.archived_answers())
+    answers = map(fleet.pagesight.archive.answers.get, fleet.pagesight.archived_answers())
     return sum(answer.tokens_in + answer.tokens_out for answer in answers if answer)
 
 

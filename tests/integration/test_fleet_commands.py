@@ -17,7 +17,7 @@ from pipeline.batches.fleet_state import halt
 from pipeline.batches.messages import Message, Walk, folder_id, from_json
 from pipeline.core.errors import ServiceRefused
 from pipeline.core.models import Deletion, Reading
-from pipeline.pages.revisions import add_place, bury
+from pipeline.pages.revisions import add_path, bury
 from pipeline.projection.records import page_id
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
 from support.fleet_runs import Fleet
@@ -42,7 +42,7 @@ def messages(fleet: Fleet, lane: str = "normal") -> list[Message]:
 
 def entries(fleet: Fleet, batch_id: str) -> dict[str, tuple[int, ...] | None]:
     """The sources that a batch names itself, by file name, with their pages."""
-    records = fleet.pagesight.archive.walk(batch_id)
+    records = fleet.pagesight.archive.journal(batch_id)
     chunk = records.chunk(f"{folder_id('', '', '')}.0")
     assert chunk is not None
     return {entry.url.rsplit("/", 1)[-1]: entry.pages for entry in chunk.entries}
@@ -92,7 +92,7 @@ def test_enqueue_prints_the_id_alone_and_looks_at_no_file(fleet: Fleet, report: 
     assert "pagesight worker" in ended.stderr  # none is alive
     root = fleet.pagesight.files.as_uri()
     assert messages(fleet, "urgent") == [Walk(batch.id, root, root)]  # the file lies below the folder
-    assert fleet.pagesight.archive.source_ids("default") == []
+    assert fleet.pagesight.archive.sources("default").names() == []
     assert set(fleet.pagesight.records(BATCHES)) == {batch.id}
 
 
@@ -104,7 +104,7 @@ def test_without_redis_nothing_is_begun(fleet: Fleet, report: Path):
         assert words in ended.stderr
         assert "remedy: " in ended.stderr
         assert ended.stdout == ""
-    assert fleet.pagesight.archive.batches() == []
+    assert fleet.pagesight.archive.batches.names() == []
     assert fleet.pagesight.archive.open_batches() == []
 
 
@@ -142,7 +142,7 @@ def test_a_wrong_command_line_is_an_error_of_usage(fleet: Fleet):
         assert ended.stdout == ""
         assert "Traceback" not in ended.stderr
     assert not any(fleet.queued().values())
-    assert fleet.pagesight.archive.batches() == []
+    assert fleet.pagesight.archive.batches.names() == []
 
 
 # -- status
@@ -158,8 +158,8 @@ def test_status_of_a_batch_that_nobody_works(fleet: Fleet, report: Path):
     assert ended.json["lanes"] == {"control": 0, "urgent": 0, "normal": 1, "backfill": 0}
     assert ended.json["workers"] == []
     shown = fleet.pagesight.run("status", batch).stdout
-    assert "not known before the walk is complete" in shown
-    assert "none alive" in shown
+    assert "not known until all folders are listed" in shown
+    assert "none running" in shown
 
 
 def test_status_shows_fleet_batches_and_index(filled: Fleet):
@@ -296,7 +296,7 @@ def test_the_fleet_rests_and_goes_on(fleet: Fleet):
     assert fleet.pagesight.run("pause", "--json").json["state"] == "paused"
     assert "paused since" in fleet.pagesight.run("status").stdout
     assert fleet.pagesight.run("resume", "--json").json["state"] == "running"
-    assert fleet.pagesight.archive.fleet().state == "running"  # type: ignore[union-attr]
+    assert fleet.pagesight.archive.fleet.newest().state == "running"  # type: ignore[union-attr]
 
 
 def test_batches_are_listed_from_the_archive_newest_first(filled: Fleet):
@@ -344,7 +344,7 @@ def test_failures_are_filtered(failed: Fleet):
     assert found("--document", "torn") == {torn}
     assert found("--document", failed.pagesight.archive.documents("default")[0][:8]) == {page}
     assert found("--page", "4") == set()
-    first, second = failed.pagesight.archive.batches()
+    first, second = failed.pagesight.archive.batches.names()
     assert found("--batch", first) == {page, torn}
     assert found("--batch", second) == {empty}
 
@@ -379,7 +379,7 @@ def test_nothing_to_retry_is_no_error(failed: Fleet):
         assert ended.code == 0, ended.stderr
         assert "Nothing that failed matches" in ended.stdout
     assert not any(failed.queued().values())
-    assert len(failed.pagesight.archive.batches()) == 2
+    assert len(failed.pagesight.archive.batches.names()) == 2
 
 
 def test_only_the_page_that_failed_is_asked_again(failed: Fleet, standin: Standin):
@@ -427,12 +427,12 @@ def test_every_record_that_differs_is_found_and_mended(filled: Fleet):
     delete_record(pagesight, DOCUMENTS, f"default:{document}")
     delete_record(pagesight, SOURCES, source)
     delete_record(pagesight, BATCHES, batch)
-    first = next(archive.readings("default", document, [1]))
+    first = next(archive.readings("default", document).newest([1]))
     assert isinstance(first, Reading)
     elsewhere = full_source(failed=False).model_copy(update={"path": "/elsewhere/report.pdf"})
-    add_place(archive, first, elsewhere)
-    archive.append_deletion("default", lambda _: _deletion(plate))
-    (picture,) = archive.readings("default", plate)
+    add_path(archive, first, elsewhere)
+    archive.deletions["default"].append(lambda _: _deletion(plate))
+    (picture,) = archive.readings("default", plate).newest()
     bury(archive, "default", plate, 1, picture, _deletion(plate))
 
     listed = repair(filled, "--dry-run")
@@ -507,7 +507,7 @@ def _kill_in_the_middle(fleet: Fleet, standin: Standin) -> None:
 def test_pages_that_were_never_read_are_queued_once(fleet: Fleet, standin: Standin):
     _kill_in_the_middle(fleet, standin)
     document = fleet.pagesight.archive.documents("default")[0]
-    read = set(fleet.pagesight.archive.revisions("default", document))
+    read = set(fleet.pagesight.archive.readings("default", document).newest_revisions())
     assert 0 < len(read) < 40
     found = repair(fleet)
     (missing,) = [difference for difference in found["differences"] if difference["kind"] == "page_missing"]

@@ -9,7 +9,8 @@ from pipeline.core.retry import CancelToken
 from pipeline.core.url_signing import Signer
 from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.projection.projector import Projector
-from pipeline.search import DOCUMENTS, PAGES, SOURCES, Index
+from pipeline.search import DOCUMENTS, PAGES, SOURCES
+from pipeline.search.index import Index
 from support.fleet_runs import CALLS, Fleet, assert_sixty
 from support.pagesight_runs import answered
 from support.standin import Standin

@@ -117,7 +117,7 @@ def test_a_file_that_is_replaced_while_it_is_queued_is_read_as_it_is_then(fleet:
     ended = fleet.until_ended(batch)
     assert ended.state == "done", fleet.said()
     assert ended.pages == {"described": 25}
-    source = fleet.pagesight.archive.source("default", source_id(book.as_uri()))
+    source = fleet.pagesight.archive.sources("default")[source_id(book.as_uri())].newest()
     assert source is not None
     assert source.document is not None
     assert source.document.pages == 25

@@ -301,9 +301,9 @@ def test_the_tokens_of_a_minute_are_counted_over_the_fleet_also_beyond_the_limit
     one, other = make_limiter(redis_server, tokens=4000), make_limiter(redis_server, tokens=4000)
     cancel = CancelToken()
     hold_a_place(one, cancel)
-    one.spent(3999)
+    one.count_tokens(3999)
     hold_a_place(other, cancel)
-    other.spent(5000)
+    other.count_tokens(5000)
 
     assert_waits_for(one, cancel, "the 4,000 tokens of a minute are used up")
 
@@ -323,7 +323,7 @@ def test_a_redis_that_is_away_is_waited_for_and_costs_no_call_under_way(redis_se
     with ThreadPoolExecutor(1) as threads:
         with limiter.slot(cancel):
             redis_server.kill()
-            limiter.spent(100)
+            limiter.count_tokens(100)
             limiter.pause(0.001)
         call = threads.submit(hold_a_place, limiter, cancel)
         until(lambda: cancel.waiting is not None and cancel.waiting.service == "redis")

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.archive import Archive, Store
 from pipeline.core.models import Reading
-from pipeline.search import Index
+from pipeline.search.index import Index
 from support.fleet_runs import CALLS, Fleet
 from support.object_store import KEYS, Bucket
 from support.pagesight_runs import MakePagesight, Pagesight, Run, answered, make_pdf, make_picture

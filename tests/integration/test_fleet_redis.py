@@ -57,7 +57,7 @@ class Fleet:
         self.client = client
         self.app = Celery("tiny")
         self.app.conf.update({**configuration(load()), "imports": [], "broker_url": url})
-        self.lanes = RedisQueues(client)
+        self.queues = RedisQueues(client)
         self._folder = folder
         self._environ = os.environ | {
             "PAGESIGHT_REDIS_URL": url,
@@ -116,9 +116,9 @@ def fleet(client: Redis, redis_server: RedisServer, tmp_path: Path) -> Iterator[
 
 def registered(client: Redis, name: str) -> Heartbeats:
     """A worker that has just told that it lives."""
-    registry = Heartbeats(client, name, alive_seconds=ALIVE_SECONDS)
-    registry.beat(info(name))
-    return registry
+    heartbeats = Heartbeats(client, name, alive_seconds=ALIVE_SECONDS)
+    heartbeats.beat(info(name))
+    return heartbeats
 
 
 def info(name: str, started: float = 1.0) -> WorkerInfo:
@@ -126,12 +126,12 @@ def info(name: str, started: float = 1.0) -> WorkerInfo:
     return WorkerInfo(name, "host", 7, started, "consuming", 4, 2, waiting, {"described": 3}, 9, 800)
 
 
-def judging(*registries: Heartbeats) -> None:
+def judging(*workers: Heartbeats) -> None:
     """Let the time pass in which nobody may be taken for dead; these workers go on telling that they live."""
     end = time.monotonic() + 1.2 * ALIVE_SECONDS
     while time.monotonic() < end:
-        for registry in registries:
-            registry.beat(info(registry.worker_id))
+        for heartbeats in workers:
+            heartbeats.beat(info(heartbeats.worker_id))
         time.sleep(0.2)
 
 
@@ -139,21 +139,21 @@ def judging(*registries: Heartbeats) -> None:
 
 
 def test_lanes_see_what_is_published_and_what_is_with_a_worker(fleet: Fleet) -> None:
-    assert fleet.lanes.depths() == dict.fromkeys(LANES, 0)
-    assert fleet.lanes.is_empty()
+    assert fleet.queues.depths() == dict.fromkeys(LANES, 0)
+    assert fleet.queues.is_empty()
     for place, lane in enumerate(LANES):
         fleet.publish([f"{lane}-{number}" for number in range(place + 1)], lane)
-    assert fleet.lanes.depths() == {"control": 1, "urgent": 2, "normal": 3, "backfill": 4}
-    assert not fleet.lanes.is_empty()
+    assert fleet.queues.depths() == {"control": 1, "urgent": 2, "normal": 3, "backfill": 4}
+    assert not fleet.queues.is_empty()
 
     fleet.start_worker(threads=3)
     until(lambda: len(fleet.begun()) == 3)
     assert {message for message, _, _ in fleet.begun()} == {"control-0", "urgent-0", "urgent-1"}
-    assert fleet.lanes.depths() == {"control": 0, "urgent": 0, "normal": 3, "backfill": 4}
-    assert fleet.lanes.unacked() == 3
+    assert fleet.queues.depths() == {"control": 0, "urgent": 0, "normal": 3, "backfill": 4}
+    assert fleet.queues.unacked() == 3
 
     fleet.let_end()
-    until(fleet.lanes.is_empty)
+    until(fleet.queues.is_empty)
     assert len(fleet.ended()) == 10
 
 
@@ -287,7 +287,7 @@ def test_what_a_killed_worker_had_in_hand_is_delivered_again_once_within_seconds
     victim.send_signal(signal.SIGKILL)
     until(lambda: len(fleet.begun()) == 9)  # one place was free
     fleet.let_end()
-    until(fleet.lanes.is_empty)
+    until(fleet.queues.is_empty)
     until(lambda: len(fleet.ended()) >= 8)
 
     assert fleet.ended() == messages  # none lost, none doubled
@@ -303,7 +303,7 @@ def orphaned(fleet: Fleet) -> Fleet:
     fleet.publish(["a", "b", "c"])
     victim = fleet.start_worker(threads=3)
     until(lambda: len(fleet.begun()) == 3)
-    assert fleet.lanes.depths()["normal"] == 0
+    assert fleet.queues.depths()["normal"] == 0
     victim.kill()
     victim.wait(20)
     return fleet
@@ -320,7 +320,7 @@ def test_several_who_restore_at_once_double_nothing(orphaned: Fleet) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(restore, range(12))) == 3
-    assert (orphaned.lanes.depths()["normal"], orphaned.lanes.unacked()) == (3, 0)
+    assert (orphaned.queues.depths()["normal"], orphaned.queues.unacked()) == (3, 0)
     assert len(orphaned.client.hgetall(WORKING)) == 3  # whoever begins has to find them
 
 
@@ -332,12 +332,12 @@ def test_a_message_is_not_taken_from_one_who_got_it_since(orphaned: Fleet) -> No
     with orphaned.channel() as taking, orphaned.channel() as channel:
         assert poison.restore_orphans(channel) == 3
         taken = [taking.basic_get("normal") for _ in range(3)]  # in hand, and not begun
-        assert orphaned.lanes.unacked() == 3
+        assert orphaned.queues.unacked() == 3
         registered(orphaned.client, "watching")
         assert poison.restore_orphans(channel) == 0
         for message in taken:
             taking.basic_ack(message.delivery_tag)
-    assert orphaned.lanes.is_empty()
+    assert orphaned.queues.is_empty()
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def _answered_at(fleet: Fleet, collection: str) -> list[tuple[str, str]]:
     for reading in fleet.pagesight.newest(collection):
         assert isinstance(reading, Reading)
         for key in reading.answers:
-            answer = archive.answer(key)
+            answer = archive.answers.get(key)
             assert answer is not None
             found.append((answer.asked_at.isoformat(), collection))
     return found

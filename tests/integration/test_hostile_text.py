@@ -59,7 +59,7 @@ def pages(pagesight: Pagesight) -> dict[int, dict[str, Any]]:
 
 def described(pagesight: Pagesight, record: dict[str, Any]) -> str:
     """What the stand-in says of a page when nobody tells it otherwise."""
-    jpeg = pagesight.archive.image(record["image"]["key"])
+    jpeg = pagesight.archive.images.get(record["image"]["key"])
     assert jpeg is not None
     return f"A page, described by the stand-in as {hashlib.sha256(jpeg).hexdigest()[:8]}"
 

@@ -140,8 +140,8 @@ def test_the_table_says_what_is_the_matter_and_nothing_steers_the_terminal(
     assert lines[0].split() == "kind pages digital scan mixed blank lang calls file".split()
     (paper,) = [line for line in lines if line.endswith("  paper.pdf")]
     assert paper.split() == ["pdf", "4", "1", "1", "1", "1", "en", "paper.pdf"]
-    assert "    the same as a file above" in lines
-    assert "    opened by a password" in lines
+    assert "    identical to a file above" in lines
+    assert "    opened with a password" in lines
     assert "    empty  the file is empty" in lines
     assert "documents    2 complete, 1 failed" in [line.rstrip() for line in lines]
     assert "lighthouse" not in ended.stdout + ended.stderr

@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -255,8 +255,8 @@ def test_a_base_path_is_part_of_the_url():
         (502, b"<html>", ServiceUnavailable, "502"),
         (429, b"", ServiceUnavailable, "429"),
         (302, b"", ServiceRefused, "302"),
-        (200, b"<html>A login page</html>", ServiceRefused, "is no Kibana"),
-        (200, b"[]", ServiceRefused, "is no Kibana"),
+        (200, b"<html>A login page</html>", ServiceRefused, "does not answer like Kibana"),
+        (200, b"[]", ServiceRefused, "does not answer like Kibana"),
         (404, b"<html>", ServiceRefused, "404"),
         (404, b'{"error": "no handler found", "status": 404}', ServiceRefused, "404"),
         (413, b"", ServiceRefused, "413"),
@@ -308,7 +308,7 @@ def _kinds(kind: type[Exception]) -> set[type[Exception]]:
     return {kind} | {found for below in kind.__subclasses__() for found in _kinds(below)}
 
 
-@pytest.mark.parametrize("kind", sorted(_kinds(httpx.RequestError), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(_kinds(httpx2.RequestError), key=lambda kind: kind.__name__))
 def test_every_error_of_the_library_becomes_one_of_ours(kind):
     error = from_transport(kind("words"), "kibana:5601")
     assert isinstance(error, PagesightError)
@@ -345,7 +345,7 @@ class TestCommand:
         ended = pagesight.run("kibana", "export", file, "--json")
         assert ended.code == 0, ended.stderr
         upload = {"file": ("pagesight.ndjson", file.read_bytes())}
-        answer = httpx.post(
+        answer = httpx2.post(
             kibana.url + "/api/saved_objects/_import", files=upload, headers={"kbn-xsrf": "x"}, trust_env=False
         ).json()
         assert (answer["success"], answer["successCount"]) == (True, ended.json["objects"])

@@ -16,11 +16,12 @@ from elasticsearch import Elasticsearch
 
 from pipeline.core.retry import CancelToken
 from pipeline.kibana.bundle import FILES, RULES_FILE
-from pipeline.kibana.fields import mapped_fields
-from pipeline.search import BATCHES, DOCUMENTS, PAGES, RUNS, SOURCES, Index, Write
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, RUNS, SOURCES, Write
+from pipeline.search.index import Index
 from support.kql import control, searched
 from support.lens import Chart, charts, controls, rows, search_body, time_filter
 from support.page_records import error, failed_source, page, page_write
+from tools.kibana.fields import mapped_fields
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 SHIPPED = files("mappings") / "kibana"

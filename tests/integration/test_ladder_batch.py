@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.core.settings import Settings
 from pipeline.rendering.host.pool import SandboxPool
-from pipeline.search import Index
+from pipeline.search.index import Index
 from pipeline.services import render_limits
 from support.pagesight_runs import Pagesight
 from support.standin import Standin

@@ -142,8 +142,8 @@ def test_a_page_that_crashes_fails_by_itself_and_the_next_is_read(tmp_path: Path
     ("fault", "message"),
     [
         (NEVER_STARTS, "exit status 3"),
-        (BABBLES, "cannot be understood"),
-        (FLOODS, "cannot be understood"),
+        (BABBLES, "cannot be parsed"),
+        (FLOODS, "cannot be parsed"),
         (FAILS, "MemoryError"),
     ],
 )

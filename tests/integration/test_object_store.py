@@ -30,14 +30,16 @@ from pipeline.core.errors import (
     Stopped,
     UnsupportedFormat,
 )
+from pipeline.core.formats import MediaType
 from pipeline.core.leases import FileLeases
-from pipeline.core.models import Conversion, MediaType, Reading
+from pipeline.core.models import Conversion, Reading
 from pipeline.core.retry import CancelToken
 from pipeline.documents.conversion import CONVERSION_REVISION, ArchivedConversions
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
 from pipeline.rendering.host.pool import SandboxPool
-from pipeline.search import DOCUMENTS, SOURCES, Index
+from pipeline.search import DOCUMENTS, SOURCES
+from pipeline.search.index import Index
 from pipeline.sources import Containers, SourceCache, SourceFiles, display_path, identify, list_folder, root_url, walk
 from support.containers import page, zipped
 from support.conversions import CONVERTER
@@ -435,7 +437,7 @@ def test_a_pdf_in_a_bucket_is_fetched_once_and_opened_from_then_on(
         converter="a test", sha256=hashlib.sha256(pdf).hexdigest(), pages=1, seconds=1, converted_at=datetime.now(UTC)
     )
     archive = Archive(Store(f"{bucket.url}/archive", CancelToken()))
-    archive.save_conversion("d" * 64, CONVERSION_REVISION, io.BytesIO(pdf), conversion)
+    archive.conversions.save("d" * 64, CONVERSION_REVISION, io.BytesIO(pdf), conversion)
     cache = SourceCache(tmp_path / "cache", 1 << 30)
     conversions = ArchivedConversions(archive, FileLeases(tmp_path / "leases"), cache, CONVERTER)
     for _ in range(3):

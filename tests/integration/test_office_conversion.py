@@ -33,8 +33,10 @@ from pipeline.core.errors import (
     Stopped,
     UnsupportedFormat,
 )
-from pipeline.core.models import Conversion, MediaType, RenderedPage, Route
+from pipeline.core.formats import MediaType, Route
+from pipeline.core.models import Conversion, RenderedPage
 from pipeline.core.retry import CancelToken
+from pipeline.core.signatures import HEAD_BYTES
 from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.conversion import Converter
 from pipeline.documents.opening import Opener
@@ -42,7 +44,7 @@ from pipeline.documents.passwords import Passwords
 from pipeline.rendering.conversion import confinement, djvu, landlock, office
 from pipeline.rendering.conversion.confined import SOCKETS
 from pipeline.rendering.host.pool import SandboxPool
-from pipeline.sources import HEAD_BYTES, media_type_of
+from pipeline.sources import media_type_of
 from support.conversions import LIMITS, require_programs
 from support.corpus import CORPUS, WORDS, accepted, manifest
 from support.crops import assert_shows_the_page
@@ -426,7 +428,7 @@ def test_a_document_that_wants_too_much_memory_is_cut_off(pool: SandboxPool) -> 
 _PARENT = """
 import json, sys
 from pathlib import Path
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.rendering.conversion import confinement, office
 from pipeline.core.retry import CancelToken
 if sys.argv[1] == "plain":

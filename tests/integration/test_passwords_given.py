@@ -18,7 +18,7 @@ from reportlab.pdfgen import canvas
 from pipeline.archive import source_id
 from pipeline.core.models import Source
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
-from pipeline.sources import place_url
+from pipeline.sources import argument_url
 from support.fleet_runs import Fleet
 from support.pagesight_runs import Pagesight, make_pdf
 
@@ -48,7 +48,7 @@ def write_files(folder: Path) -> Path:
 
 
 def source(pagesight: Pagesight, path: Path) -> Source:
-    found = pagesight.archive.source("default", source_id(place_url(str(path))))
+    found = pagesight.archive.sources("default")[source_id(argument_url(str(path)))].newest()
     assert found is not None
     return found
 
@@ -74,7 +74,7 @@ def test_encrypted_files_are_opened_by_what_is_given_and_tried_again_when_that_c
     assert none.json["documents"] == {"complete": 1, "failed": 3}
     failures = pagesight.failures()
     assert {failure["type"] for failure in failures.values()} == {"encrypted"}
-    assert failures["letter.pdf"]["message"] == "the PDF wants a password, and none was given"
+    assert failures["letter.pdf"]["message"] == "the PDF needs a password, and none was given"
     assert "PAGESIGHT_PASSWORDS" in failures["letter.pdf"]["remedy"]
 
     # Nothing else is given, so nothing is tried again: not even a file that came to lie there unchanged.
@@ -85,7 +85,7 @@ def test_encrypted_files_are_opened_by_what_is_given_and_tried_again_when_that_c
     assert pagesight.index().json["documents"] == {"complete": 2, "failed": 2}
     failures = pagesight.failures()
     assert set(failures) == {"plan.pdf", "minutes.pdf"}
-    assert failures["plan.pdf"]["message"] == "the PDF wants a password, and none of the 2 given"
+    assert failures["plan.pdf"]["message"] == "the PDF needs a password, and none of the 2 given"
 
     lines = pagesight.home / "passwords.txt"
     lines.write_text(f"# ours\nferries/*: {SECRETS[1]}\n", encoding="utf-8")
@@ -94,7 +94,7 @@ def test_encrypted_files_are_opened_by_what_is_given_and_tried_again_when_that_c
     script.write_text("#!/bin/sh\necho 'unlocking' >&2\nprintf 'guille%s 88\\n' mot\n")
     script.chmod(0o700)
     pagesight.set(passwords_file=lines, passwords_command=script)
-    ended = pagesight.index()
+    ended = pagesight.start_index().ended()  # a process of its own, whose standard error the command inherits
     assert ended.code == 0
     assert ended.json["documents"] == {"complete": 4}
     assert "unlocking" in ended.stderr

@@ -9,7 +9,8 @@ import pytest
 from pipeline.core.errors import SettingsError
 from pipeline.core.models import AnswerKind
 from pipeline.core.retry import CancelToken
-from pipeline.search import BATCHES, PAGES, Index
+from pipeline.search import BATCHES, PAGES
+from pipeline.search.index import Index
 from support.fleet_runs import Fleet
 from support.page_records import page, page_write
 from support.pagesight_runs import Pagesight, make_pdf
@@ -121,14 +122,14 @@ def test_an_answer_of_another_type_is_refused_before_anything_is_begun(letter: P
     assert letter.index("--profile", "survey", letter.files).code == 0
     other = SURVEY.replace("survey", "other").replace('kind = "number"', 'kind = "list"\nlanguage = "verbatim"')
     write_profile(letter, other, "other")
-    since, batches = len(standin.requests()), letter.archive.batches()
+    since, batches = len(standin.requests()), letter.archive.batches.names()
 
     ended = letter.index("--profile", "other", "--collection", "second", letter.files)
 
     assert ended.code == 2
     assert "answers.invoice_total" in ended.stderr
     assert "another name" in ended.stderr
-    assert (prompts(standin, since), list(letter.archive.batches())) == ([], list(batches))
+    assert (prompts(standin, since), list(letter.archive.batches.names())) == ([], list(batches))
 
 
 @pytest.mark.parametrize("command", ["index", "enqueue", "inspect"])
@@ -164,7 +165,7 @@ def test_commands_about_profiles(pagesight: Pagesight) -> None:
     assert [question["field"] for question in shown.json["questions"]] == ["description", "text"]
 
     checked = pagesight.run("profile", "check", file)
-    assert (checked.code, "survey can be used" in checked.stdout) == (0, True)
+    assert (checked.code, "survey is valid" in checked.stdout) == (0, True)
     file.write_text(SURVEY.replace('kind = "number"', 'kind = "number"\nwhen = "has_txt"'))
     checked = pagesight.run("profile", "check", file)
     assert checked.code == 2

@@ -97,4 +97,4 @@ def test_what_is_no_condition_is_refused(pagesight: Pagesight) -> None:
     for word in ("suspect", "reason=", "reason=lazy", "colour=red"):
         ended = pagesight.run("redescribe", "--where", word)
         assert ended.code == 2
-        assert "There are:" in ended.stderr
+        assert "Use one of" in ended.stderr

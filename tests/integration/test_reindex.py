@@ -24,7 +24,8 @@ from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.projection import rebuild as reindexing
 from pipeline.projection.projector import Projector
 from pipeline.projection.rebuild import prune, reindex, rollback
-from pipeline.search import DOCUMENTS, PAGES, SOURCES, Index, State
+from pipeline.search import DOCUMENTS, PAGES, SOURCES, State
+from pipeline.search.index import Index
 from support.page_archives import (
     COLLECTION,
     archive_document,
@@ -145,7 +146,7 @@ def test_new_indices_lose_nothing_that_is_written_or_deleted_meanwhile(large: Pr
 
 
 def test_a_late_writer_brings_nothing_back_neither_after_new_indices_nor_after_the_way_back(small: Projector) -> None:
-    late = list(small.archive.readings(COLLECTION, document_name(1)))
+    late = list(small.archive.readings(COLLECTION, document_name(1)).newest())
     for change in (reindex, rollback):
         delete(small, 1)
         change(small)
@@ -267,7 +268,7 @@ def test_one_that_was_taken_for_dead_loses_and_says_so(
         finally:
             cleared.set()
         assert len(pruned) == 5
-        with pytest.raises(Overtaken, match="took this one for dead"):
+        with pytest.raises(Overtaken, match="got no heartbeat of this one"):
             silent.result()
     assert_holds_the_archive(small)
 
@@ -377,4 +378,6 @@ def test_a_source_that_is_known_no_more_has_no_record(small: Projector) -> None:
     carry_out(deletion, small)
     reindex(small)
     assert [small.index.count(alias) for alias in (PAGES, DOCUMENTS, SOURCES)] == [0, 0, 0]
-    assert not any(isinstance(reading, Reading) for reading in small.archive.readings(COLLECTION, document_name(0)))
+    assert not any(
+        isinstance(reading, Reading) for reading in small.archive.readings(COLLECTION, document_name(0)).newest()
+    )

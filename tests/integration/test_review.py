@@ -39,7 +39,7 @@ def test_files_are_read_by_two_profiles_side_by_side_and_nothing_is_indexed(
         for name, page in (("deep.pdf", 1), ("deep.pdf", 2), ("plate.png", 1))
         for profile in ("standard", "accessible")
     ]
-    assert pagesight.archive.collections() == []
+    assert pagesight.archive.collections.names() == []
     assert pagesight.newest() == []
     asked = answered(standin)
     again = pagesight.run("review", pagesight.files, "--profile", "standard", "--profile", "accessible")
@@ -75,7 +75,7 @@ def test_where_there_is_no_page_nothing_is_written(make_pagesight: MakePagesight
     for words in (("review",), ("review", pagesight.files)):
         ended = pagesight.run(*words)
         assert ended.code == 2
-        assert "no page to look at" in ended.stderr
+        assert "no pages found in" in ended.stderr
         assert "remedy:" in ended.stderr
     assert not (pagesight.home / "review.html").exists()
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import ServiceRefused
-from pipeline.search import ROLES, Index, Layout
-from pipeline.search.security import kibana_reader, role_body
+from pipeline.search import ROLES, Layout
+from pipeline.search.index import Index
+from pipeline.search.roles import kibana_reader, role_body
 from pipeline.search.templates import FAMILIES, aliases
 from support.pagesight_runs import MakePagesight
 from support.security_standin import SecurityStandin, security_standin
@@ -31,36 +32,36 @@ def index(server: SecurityStandin) -> Iterator[Index]:
 
 
 def test_roles_are_installed_once(index: Index, server: SecurityStandin) -> None:
-    assert index.roles_left_alone() is None
-    assert set(index.role_differences()) == {f"role {name}" for name in NAMES}
+    assert index.security.roles_left_alone() is None
+    assert set(index.security.role_differences()) == {f"role {name}" for name in NAMES}
     assert server.roles == {}
-    assert set(index.install_roles()) == {f"role {name}" for name in NAMES}
+    assert set(index.security.install_roles()) == {f"role {name}" for name in NAMES}
     assert server.roles.keys() == NAMES
-    assert index.install_roles() == index.role_differences() == ()
+    assert index.security.install_roles() == index.security.role_differences() == ()
 
 
 def test_a_role_that_somebody_has_widened_is_put_back(index: Index, server: SecurityStandin) -> None:
-    index.install_roles()
+    index.security.install_roles()
     writer = server.roles["pagesight-writer"]
     writer["indices"][0]["privileges"] += ["manage"]
     server.roles["pagesight-reader"]["cluster"] = ["all"]
-    assert set(index.role_differences()) == {"role pagesight-writer", "role pagesight-reader"}
-    index.install_roles()
+    assert set(index.security.role_differences()) == {"role pagesight-writer", "role pagesight-reader"}
+    index.security.install_roles()
     assert "manage" not in server.roles["pagesight-writer"]["indices"][0]["privileges"]
     assert server.roles["pagesight-reader"]["cluster"] == []
 
 
 def test_the_order_in_which_a_server_lists_rights_is_no_difference(index: Index, server: SecurityStandin) -> None:
-    index.install_roles()
+    index.security.install_roles()
     for role in server.roles.values():
         role["cluster"].reverse()
         role["indices"][0]["names"].reverse()
-    assert index.role_differences() == ()
+    assert index.security.role_differences() == ()
 
 
 def test_two_installations_in_one_cluster_have_roles_of_their_own(server: SecurityStandin) -> None:
     with Index(server.signed_in, layout=Layout(prefix="test-")) as other:
-        other.install_roles()
+        other.security.install_roles()
     assert server.roles.keys() == {f"test-{name}" for name in NAMES}
     names = server.roles["test-pagesight-writer"]["indices"][0]["names"]
     assert "test-pages-write" in names
@@ -69,17 +70,17 @@ def test_two_installations_in_one_cluster_have_roles_of_their_own(server: Securi
 
 def test_who_may_not_manage_security_leaves_roles_alone() -> None:
     with security_standin(may_manage=False) as server, Index(server.signed_in) as index:
-        assert "may not manage security" in (index.roles_left_alone() or "")
-        assert index.install_roles() == index.role_differences() == ()
+        assert "may not manage security" in (index.security.roles_left_alone() or "")
+        assert index.security.install_roles() == index.security.role_differences() == ()
         assert {path for _, path in server.requests} == {"/_security/user/_has_privileges"}
 
 
 def test_a_server_without_security_has_no_roles_and_makes_no_keys(elasticsearch_url: str) -> None:
     with Index(elasticsearch_url) as index:
-        assert index.roles_left_alone() == "the server has no security"
-        assert index.install_roles() == index.role_differences() == ()
+        assert index.security.roles_left_alone() == "the server has no security"
+        assert index.security.install_roles() == index.security.role_differences() == ()
         with pytest.raises(ServiceRefused, match="has no security"):
-            index.create_key("writer", "mine")
+            index.security.create_key("writer", "mine")
 
 
 def test_a_key_is_printed_once_and_opens_what_its_role_does(

@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable, Stopped
 from pipeline.core.retry import CancelToken
-from pipeline.search import PAGES, Index, Written
+from pipeline.search import PAGES, Written
+from pipeline.search.index import Index
 from support.faulty_elasticsearch import (
     answers,
     answers_for_half_of_the_items,
@@ -72,7 +73,7 @@ def test_a_record_that_is_too_large_alone_is_refused(index, elasticsearch_url):
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(401, "does not let anybody in"), (403, "does not allow"), (400, "answers 400")]
+    ("status", "words"), [(401, "refuses to sign in"), (403, "does not allow"), (400, "answers 400")]
 )
 def test_a_refusal_of_everything_stops_the_run(index, elasticsearch_url, status, words):
     with faulty(elasticsearch_url, answers(status)) as server, pytest.raises(ServiceRefused, match=words) as caught:
@@ -84,7 +85,7 @@ def test_a_server_that_is_no_elasticsearch_is_refused(elasticsearch_url):
     def poses_as_one(request):
         request.reply(200, {"Content-Type": "application/json"}, b"{}")
 
-    with faulty(elasticsearch_url, poses_as_one) as server, pytest.raises(ServiceRefused, match="no Elasticsearch"):
+    with faulty(elasticsearch_url, poses_as_one) as server, pytest.raises(ServiceRefused, match="like Elasticsearch"):
         write_through(server)
 
 

@@ -9,7 +9,8 @@ from elasticsearch import BadRequestError, Elasticsearch
 
 from pipeline.core.errors import ServiceRefused
 from pipeline.core.retry import CancelToken
-from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, Index, Layout, Write
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, Layout, Write
+from pipeline.search.index import Index
 from support.page_records import page, page_write
 
 

@@ -15,7 +15,7 @@ import pytest
 from pipeline.core.errors import ServiceRefused
 from pipeline.core.retry import CancelToken
 from pipeline.local.elasticsearch import LocalNode
-from pipeline.search import Index
+from pipeline.search.index import Index
 from support.page_records import page, page_id, page_write
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,8 @@ import pytest
 from pipeline.core.errors import ServiceRefused
 from pipeline.core.models import DocumentStatus, PageStatus
 from pipeline.core.retry import CancelToken
-from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES, Index, Write
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES, Write
+from pipeline.search.index import Index
 from support.page_records import DOCUMENT, error, failed_source, page, page_id, page_write
 
 

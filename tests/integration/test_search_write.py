@@ -7,7 +7,8 @@ from elasticsearch import Elasticsearch
 
 from pipeline.core.errors import ServiceRefused
 from pipeline.core.retry import CancelToken
-from pipeline.search import PAGES, PAGES_WRITE, Index, Write, Written
+from pipeline.search import PAGES, PAGES_WRITE, Write, Written
+from pipeline.search.index import Index
 from support.page_records import page, page_id, page_write
 
 INDICES = frozenset({"pages-v1"})

@@ -11,7 +11,8 @@ from elasticsearch import AuthorizationException, Elasticsearch
 
 from pipeline.core.errors import ServiceRefused
 from pipeline.core.models import AnswerKind
-from pipeline.search import PAGES, PAGES_WRITE, ROLES, Index
+from pipeline.search import PAGES, PAGES_WRITE, ROLES
+from pipeline.search.index import Index
 from support.pagesight_runs import Ended, Pagesight, make_pdf
 from support.secured_node import ADMIN, SecuredNode
 

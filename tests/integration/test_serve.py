@@ -77,7 +77,7 @@ def test_an_image_is_served_as_it_lies_in_the_archive(archive: Archive, open_ser
     ):
         answer = open_server.ask(url)
         assert answer.status == 200
-        assert answer.body == archive.image(key)
+        assert answer.body == archive.images.get(key)
         assert answer.headers["Content-Type"] == media_type
         assert answer.headers["Cache-Control"] == "private, max-age=31536000, immutable"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -152,7 +152,7 @@ def test_nothing_else_of_the_archive_can_be_had(archive: Archive, open_server: S
         for path in (quote(name), quote(name, safe=""), name.replace("..", "%2e%2e").replace("\0", "%00")):
             answer = open_server.ask(f"/page-images/{path}")
             assert answer.status == 404, name
-            assert "There is nothing here" in answer.text
+            assert "Page not found" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_page_that_is_none_is_not_found(archive: Archive, open_server: Served,
     for spelled in (path, quote(path, safe="")):
         answer = open_server.ask(f"/view/{spelled}")
         assert answer.status == 404
-        assert "Pages are found by searching" in answer.text
+        assert "Search in Kibana or by" in answer.text
 
 
 # -- who may see it
@@ -283,7 +283,7 @@ def test_a_failed_page_says_why_and_what_can_be_done(archive: Archive, open_serv
     reading = shelve(archive, status=PageStatus.FAILED, error=FAILURE, **nothing)
     html = open_server.ask(page_of(reading)).text
 
-    for words in ("no answer", "Run again.", "2 attempts", "There is no image of this page."):
+    for words in ("no answer", "Run again.", "2 attempts", "This page has no image."):
         assert words in html
 
 
@@ -319,7 +319,7 @@ def test_a_page_is_asked_about_anew_each_time(archive: Archive, open_server: Ser
     assert open_server.ask(page_of(reading), {"If-None-Match": first.headers["ETag"]}).status == 304
 
     newer = reading.model_copy(update={"revision": 2, "description": "Newer words."})
-    archive.append_reading("works", DOCUMENT, 1, reading, lambda _: newer)
+    archive.readings("works", DOCUMENT).page(1).advance(reading, lambda _: newer)
     again = open_server.ask(page_of(reading), {"If-None-Match": first.headers["ETag"]})
     assert again.status == 200
     assert "Newer words." in again.text
@@ -328,7 +328,7 @@ def test_a_page_is_asked_about_anew_each_time(archive: Archive, open_server: Ser
 def test_a_deleted_page_is_gone(archive: Archive, open_server: Served) -> None:
     reading, other = shelve(archive, 1, 2), shelve(archive, 2, 2)
     grave = Tombstone(collection="works", document_id=DOCUMENT, page_number=1, deletion=1, revision=2)
-    archive.append_reading("works", DOCUMENT, 1, reading, lambda _: grave)
+    archive.readings("works", DOCUMENT).page(1).advance(reading, lambda _: grave)
 
     answer = open_server.ask(page_of(reading))
     assert answer.status == 410
@@ -355,7 +355,7 @@ def test_an_archive_in_a_bucket_is_served_just_so(bucket: Bucket) -> None:
     reading = shelve(archive)
     assert reading.image is not None
     with served(archive, secret=SECRET) as server:
-        assert server.ask(image_of(reading, SIGNER)).body == archive.image(reading.image.key)
+        assert server.ask(image_of(reading, SIGNER)).body == archive.images.get(reading.image.key)
         assert "A bar chart." in server.ask(page_of(reading, SIGNER)).text
         assert server.ask(f"/view/{SIGNER.signed(UrlPrefix.PAGES, f'works/{DOCUMENT}/2')}").status == 404
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from elasticsearch import Elasticsearch
 
-from pipeline.search import PAGES, Index, Layout
+from pipeline.search import PAGES, Layout
+from pipeline.search.index import Index
 from support.pagesight_runs import MakePagesight, Pagesight
 
 

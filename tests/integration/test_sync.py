@@ -32,7 +32,7 @@ def sync(pagesight: Pagesight, *words: str, code: int = 0) -> Ended:
 
 def enqueued(pagesight: Pagesight, batch: str) -> list[str]:
     """Names of the files that a batch names, which lie in the archive before any message does."""
-    chunk = pagesight.archive.walk(batch).chunk(folder_id("", "", "") + ".0")
+    chunk = pagesight.archive.journal(batch).chunk(folder_id("", "", "") + ".0")
     assert chunk is not None
     return sorted(entry.url.rsplit("/", 1)[-1] for entry in chunk.entries)
 
@@ -73,7 +73,7 @@ def test_new_changed_and_moved_files_are_enqueued_and_the_old_place_is_left(
     assert [(Path(move["from"]).name, Path(move["to"]).name) for move in told["moved"]] == [("a.pdf", "moved.pdf")]
     assert enqueued(indexed, told["batch"]) == ["b.pdf", "moved.pdf", "new.pdf"]
     assert queued(redis_server) == ["pagesight.walk"]
-    batch = indexed.archive.batch(told["batch"])
+    batch = indexed.archive.batches[told["batch"]].newest()
     assert batch is not None
     assert batch.profile == "visual"
     assert found_at(indexed) == {"b.pdf", "c.pdf", "copy.pdf", "d.pdf"}
@@ -119,7 +119,7 @@ def test_a_document_of_which_every_place_vanished_is_deleted_once(indexed: Pages
         (indexed.files / name).unlink()
 
     assert sync(indexed, "--delete").json["deleted"] == {"documents": 1, "pages": 2}
-    assert indexed.archive.newest_deletion("default") == 1
+    assert indexed.archive.deletions["default"].newest_revision() == 1
     indexed.assert_archive_and_index_agree(complete=False)
 
 

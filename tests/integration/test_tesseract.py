@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from pipeline.core.errors import AnswerTimeout, AnswerUnusable
-from pipeline.core.models import MediaType, PageFacts, RenderedPage
+from pipeline.core.formats import MediaType
+from pipeline.core.models import PageFacts, RenderedPage
 from pipeline.core.retry import CancelToken
 from pipeline.rendering.host.pool import SandboxPool
 from pipeline.vision.ocr.local_reader import LocalReader

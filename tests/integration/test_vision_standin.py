@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -297,7 +297,7 @@ JPEG_URI = "data:image/jpeg;base64,"
 def test_the_stand_in_refuses_what_the_endpoint_refuses(
     standin: Standin, change: dict[str, object], status: int, code: str | None
 ) -> None:
-    answer = httpx.post(
+    answer = httpx2.post(
         f"{standin.url}/chat/completions",
         headers={"Authorization": f"Bearer {standin.key}"},
         json={"model": "jina-vlm", "max_tokens": 9, **change},
@@ -313,7 +313,7 @@ def test_the_stand_in_generates_256_tokens_where_a_request_does_not_say(standin:
     parts = [{"type": "image_url", "image_url": {"url": image}}, {"type": "text", "text": "Describe"}]
     standin.have("looping")
 
-    answer = httpx.post(
+    answer = httpx2.post(
         f"{standin.url}/chat/completions",
         headers={"Authorization": f"Bearer {standin.key}"},
         json={"model": "jina-vlm", "messages": [{"role": "user", "content": parts}]},

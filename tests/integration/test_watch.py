@@ -36,14 +36,14 @@ def batches(inbox: Pagesight) -> list[Batch]:
     archive = inbox.archive
     # The walk first: ids of one second are in no order.
     return sorted(
-        [batch for batch in map(archive.batch, archive.batches()) if batch is not None],
+        [batch for name in archive.batches.names() if (batch := archive.batches[name].newest()) is not None],
         key=lambda batch: not batch.roots,
     )
 
 
 def named(inbox: Pagesight, batch: Batch) -> list[str]:
     """Names of the files that a batch names itself."""
-    chunk = inbox.archive.walk(batch.id).chunk(folder_id("", "", "") + ".0")
+    chunk = inbox.archive.journal(batch.id).chunk(folder_id("", "", "") + ".0")
     return [] if chunk is None else [entry.url.rsplit("/", 1)[-1] for entry in chunk.entries]
 
 
@@ -91,8 +91,8 @@ def test_a_file_that_grows_is_enqueued_once_and_a_burst_together(inbox: Pagesigh
             slow.flush()
             (inbox.files / f"{number:02}.pdf").write_bytes(b"x")
             with pytest.raises(AssertionError):  # nothing is enqueued while it grows
-                run.until(lambda: len(inbox.archive.batches()) > 1, seconds=SETTLE_SECONDS / 3)
-    run.until(lambda: len(inbox.archive.batches()) == 2)
+                run.until(lambda: len(inbox.archive.batches.names()) > 1, seconds=SETTLE_SECONDS / 3)
+    run.until(lambda: len(inbox.archive.batches.names()) == 2)
     end(run)
 
     assert named(inbox, batches(inbox)[1]) == [*(f"{number:02}.pdf" for number in range(12)), "slow.pdf"]
@@ -132,9 +132,9 @@ def test_it_may_begin_while_redis_is_away(inbox: Pagesight, redis_server: RedisS
     redis_server.stop()
     run = inbox.start("watch", inbox.files, "--settle", str(SETTLE_SECONDS))
     run.until(lambda: "waiting for redis" in run.stderr.lower())
-    assert inbox.archive.batches() == []
+    assert inbox.archive.batches.names() == []
     redis_server.start()
-    run.until(lambda: len(inbox.archive.batches()) == 1)
+    run.until(lambda: len(inbox.archive.batches.names()) == 1)
     end(run)
 
 
@@ -142,7 +142,7 @@ def test_a_name_that_is_no_utf8_does_not_end_it(inbox: Pagesight) -> None:
     run = start(inbox)
     Path(os.fsdecode(os.fsencode(inbox.files) + b"/\xff.pdf")).write_bytes(b"x")
     make_pdf(inbox.files / "a.pdf", 1, 1)
-    run.until(lambda: len(inbox.archive.batches()) == 2, seconds=60)  # another walk, which finds both
+    run.until(lambda: len(inbox.archive.batches.names()) == 2, seconds=60)  # another walk, which finds both
     make_pdf(inbox.files / "b.pdf", 1, 2)
     run.until(lambda: "b.pdf" in arrived(inbox))
     end(run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -53,7 +53,7 @@ class Fault:
     times: int | None = None
     """So many requests, then no more."""
     seconds: float | None = None
-    """So long from being set, then no more."""
+    """Only for this time from the first request that it strikes: a slow machine has its whole fault, too."""
     every: int = 1
     """Only each so-manieth request."""
     images: list[str] | None = None
@@ -65,7 +65,8 @@ class Fault:
     retry_after: str | None = None
     """Sent as `Retry-After`."""
     status: int = 500
-    since: float = field(default_factory=time.monotonic)
+    since: float | None = None
+    """When the first request was struck, as the monotonic clock has it."""
     seen: int = 0
 
     @classmethod
@@ -74,8 +75,6 @@ class Fault:
 
     def strikes(self, asked: Asked) -> bool:
         """Whether it strikes this request; counts the request. The caller holds the lock."""
-        if self.seconds is not None and time.monotonic() > self.since + self.seconds:
-            return False
         if self.images is not None and asked.image_sha256 not in self.images:
             return False
         if self.prompt_has is not None and self.prompt_has not in asked.prompt:
@@ -85,7 +84,12 @@ class Fault:
         self.seen += 1
         if self.seen % self.every:
             return False
-        return self.times is None or self.seen // self.every <= self.times
+        return self._goes_on() and (self.times is None or self.seen // self.every <= self.times)
+
+    def _goes_on(self) -> bool:
+        if self.since is None:
+            self.since = time.monotonic()
+        return self.seconds is None or time.monotonic() <= self.since + self.seconds
 
     @property
     def headers(self) -> dict[str, str]:

@@ -20,13 +20,14 @@ from elasticsearch import Elasticsearch
 from PIL import Image, ImageChops
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from pipeline.core.settings import Settings, load
 from pipeline.kibana.bundle import Bundle
-from pipeline.kibana.fields import mapped_fields
 from pipeline.services import elasticsearch_url
 from support.kql import searched
 from support.lens import Chart, charts, rows, search_body
+from tools.kibana.fields import mapped_fields
 
 TARGET = Path(__file__).parents[2] / "docs" / "dashboard-data.jpg"
 #: Panels of a dashboard that are drawn; further down are tables of the same kinds.

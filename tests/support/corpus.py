@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.models import MediaType
-from pipeline.rendering.sandbox.image.document import FORMATS
+from pipeline.core.formats import MediaType, Route
 
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
 #: By the manifest's names.
 MEDIA_TYPES = {
-    **{kind.partition("/")[2]: kind for kind in (MediaType.PDF, *map(MediaType, FORMATS))},
+    **{kind.partition("/")[2]: kind for kind in MediaType if kind.route in (Route.PDF, Route.IMAGE)},
     "psd": MediaType.PSD,
 }
 #: What the manifest calls an outcome, by ours. A limit that stops a bomb may be any of the three.

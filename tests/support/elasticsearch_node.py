@@ -20,7 +20,7 @@ from pipeline.core.errors import ServiceRefused
 from pipeline.local.distribution import find_jdk, unpack
 from pipeline.local.elasticsearch import LocalNode, within_reach
 from pipeline.local.supervisor import locked
-from pipeline.search import Index
+from pipeline.search.index import Index
 
 PLUGIN = Path(__file__).parent / "langs_plugin"
 CACHE = Path(__file__).parents[2] / ".pagesight" / "cache"

@@ -14,7 +14,7 @@ import redis
 from pipeline.batches.progress import UNENDED
 from pipeline.core.models import Batch
 from pipeline.core.settings import Settings
-from pipeline.search import Index
+from pipeline.search.index import Index
 from support.pagesight_runs import MakePagesight, Pagesight, Run, write_sixty_pages
 from support.redis_server import RedisServer
 from support.standin import Standin
@@ -66,7 +66,7 @@ class Fleet:
         return str(ended.json["batch"])
 
     def batch(self, batch_id: str) -> Batch:
-        batch = self.pagesight.archive.batch(batch_id)
+        batch = self.pagesight.archive.batches[batch_id].newest()
         assert batch is not None
         return batch
 

@@ -26,8 +26,10 @@ import psutil
 from PIL import Image
 
 from pipeline.core.errors import OutcomeError
-from pipeline.core.models import MediaType, RenderedPage, Route
+from pipeline.core.formats import MediaType, Route
+from pipeline.core.models import RenderedPage
 from pipeline.core.retry import CancelToken
+from pipeline.core.signatures import HEAD_BYTES
 from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.conversion import Converter
 from pipeline.documents.opening import Opener
@@ -35,7 +37,7 @@ from pipeline.documents.passwords import Passwords
 from pipeline.rendering.conversion.confinement import ConversionLimits
 from pipeline.rendering.host.pool import SandboxPool
 from pipeline.rendering.protocol import RenderLimits
-from pipeline.sources import HEAD_BYTES, media_type_of
+from pipeline.sources import media_type_of
 from support.compound_files import compound_file, outlook_message
 from support.containers import mail, seven_zipped, tarred, zipped
 from support.corpus import CORPUS, manifest

@@ -10,8 +10,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.kibana.building import CORE_VERSION, GRID_COLUMNS, TYPE_VERSIONS
-from pipeline.kibana.fields import DATA_TYPES, NUMBERS, mapped_fields
 from pipeline.search.templates import FAMILIES
 from support.kibana_schemas import (
     ATTRIBUTES,
@@ -25,6 +23,8 @@ from support.kibana_schemas import (
     SourceFilter,
 )
 from support.kql import KqlError, fields_of, parse
+from tools.kibana.building import CORE_VERSION, GRID_COLUMNS, TYPE_VERSIONS
+from tools.kibana.fields import DATA_TYPES, NUMBERS, mapped_fields
 
 Object = dict[str, Any]
 

@@ -12,7 +12,9 @@ from pipeline.core.models import AnswerKind
 from pipeline.core.retry import CancelToken
 from pipeline.core.url_signing import Signer
 from pipeline.projection.projector import Projector
-from pipeline.search import PAGES, PAGES_WRITE, Generation, Index, PagesIndex, Write, Written
+from pipeline.search import PAGES, PAGES_WRITE, Write, Written
+from pipeline.search.generations import Generation
+from pipeline.search.index import Index, PagesIndex
 
 
 class NothingFound:

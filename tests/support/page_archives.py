@@ -11,7 +11,8 @@ from unittest.mock import patch
 
 from pipeline.archive import Archive, Store, source_id
 from pipeline.batches.lifecycle import begin_batch
-from pipeline.core.models import Deletion, Document, FileState, MediaType, Reading, Source, Tombstone
+from pipeline.core.formats import MediaType
+from pipeline.core.models import Deletion, Document, FileState, Reading, Source, Tombstone
 from pipeline.pages.deletion import request_deletion
 from pipeline.pages.revisions import bury, save_reading
 from pipeline.projection.projector import Projector
@@ -69,12 +70,12 @@ def archive_document(
             document=Document(
                 id=document_name(number), bytes=1000, media_type=MediaType.PDF, pages=PAGES, title=None, members=0
             ),
-            batch=archive.batches()[0],
+            batch=archive.batches.names()[0],
             revision=newest.revision + 1 if newest else 1,
             observed_at=datetime.now(UTC),
         )
 
-    archive.append_source(COLLECTION, f"file:///in/{number}.pdf", source)
+    archive.sources(COLLECTION)[source_id(f"file:///in/{number}.pdf")].append(source)
     saved = (save_reading(archive, reading, None) for reading in readings(number, deletions_seen, words))
     return [reading for reading in saved if reading is not None]
 
@@ -82,8 +83,8 @@ def archive_document(
 def write_document(projector: Projector, number: int) -> None:
     """What a worker does with a document: its pages, its source and itself get their records."""
     archive = projector.archive
-    projector.pages(archive_document(archive, number, archive.newest_deletion(COLLECTION)))
-    source = archive.source(COLLECTION, source_id(f"file:///in/{number}.pdf"))
+    projector.pages(archive_document(archive, number, archive.deletions[COLLECTION].newest_revision()))
+    source = archive.sources(COLLECTION)[source_id(f"file:///in/{number}.pdf")].newest()
     assert source is not None
     projector.sources([source])
     projector.documents(COLLECTION, [document_name(number)])
@@ -100,6 +101,6 @@ def bury_document(archive: Archive, number: int) -> Deletion:
     """Archive a deletion and its tombstones, as far as the archive goes: the records are left to others."""
     document = document_name(number)
     deletion = request_deletion(archive, COLLECTION, document, purge=False)
-    for reading in list(archive.readings(COLLECTION, document)):
+    for reading in list(archive.readings(COLLECTION, document).newest()):
         bury(archive, COLLECTION, document, reading.page_number, reading, deletion)
     return deletion

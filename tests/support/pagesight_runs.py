@@ -1,9 +1,8 @@
-"""Runs the real `pagesight` in a process of its own, as a person would, and looks at what it leaves behind."""
+"""Runs the real `pagesight` as a person would, and looks at what it leaves behind."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
 import shutil
@@ -14,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,11 @@ from reportlab.pdfgen import canvas
 from pipeline.archive import Archive, Store
 from pipeline.core.models import Reading, Tombstone
 from pipeline.projection.records import document_record_id, page_id, source_record_id
-from pipeline.search import DOCUMENTS, PAGES, SOURCES, Index
+from pipeline.search import DOCUMENTS, PAGES, SOURCES
+from pipeline.search.index import Index
+from support import in_process
+from support.ended import Ended
+from support.guardian import mark
 from support.standin import Standin
 
 PROGRAM = Path(sys.executable).with_name("pagesight")
@@ -35,19 +37,6 @@ PROGRAM = Path(sys.executable).with_name("pagesight")
 RUN_SECONDS = 150.0
 POLL_SECONDS = 0.05
 WORDS = "harbour ledger winter timber rope lantern granite copper orchard signal paper window bridge".split()
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A command that has ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.stdout)
 
 
 class Run:
@@ -125,8 +114,13 @@ class Run:
 
     def left_over(self) -> list[str]:
         """Processes that outlived the run by more than the time that a child needs to notice."""
-        _, alive = psutil.wait_procs(self._family, timeout=10)
-        return [f"{child.pid} {child.name()}" for child in alive]
+        return still_alive(self._family)
+
+
+def still_alive(processes: set[psutil.Process]) -> list[str]:
+    """Those of some processes that do not end within the time that a child needs to notice."""
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    return [f"{child.pid} {child.name()}" for child in alive]
 
 
 class Pagesight:
@@ -135,6 +129,9 @@ class Pagesight:
     Args:
         settings: further settings, by their name in the settings model.
     """
+
+    #: Whether commands that are run to their end may run in the process of the tests.
+    in_process = True
 
     def __init__(self, home: Path, elasticsearch_url: str, standin: Standin | None = None, **settings: object) -> None:
         self.home = home
@@ -155,6 +152,7 @@ class Pagesight:
             given |= {"vlm_url": standin.url, "vlm_api_key": standin.key}
         self._settings: dict[str, object] = given | settings
         self._runs: list[Run] = []
+        self._children: set[psutil.Process] = set()
 
     @property
     def archive_folder(self) -> Path:
@@ -170,9 +168,13 @@ class Pagesight:
 
     @property
     def environment(self) -> dict[str, str]:
-        """All that a run gets: nothing of the environment of the tests leaks in."""
+        """All that a run gets: nothing of the environment of the tests leaks in but the guardian's mark."""
         given = {f"PAGESIGHT_{name.upper()}": str(value) for name, value in self._settings.items() if value is not None}
-        return {"PATH": os.defpath, "HOME": str(self.home), "LANG": "C.UTF-8", "TMPDIR": str(self.temporary)} | given
+        return (
+            {"PATH": os.defpath, "HOME": str(self.home), "LANG": "C.UTF-8", "TMPDIR": str(self.temporary)}
+            | given
+            | mark()
+        )
 
     def start(self, *words: str | Path) -> Run:
         return self.start_with({}, *words)
@@ -188,14 +190,30 @@ class Pagesight:
         return [PROGRAM, *words]
 
     def run(self, *words: str | Path) -> Ended:
-        return self.start(*words).ended()
+        """Run a command to its end: in the process of the tests, unless it or this home needs one of its own."""
+        given = [str(word) for word in words]
+        if not self.in_process or not in_process.can_run(given):
+            return self.start(*words).ended()
+        with self._watching_children():
+            return in_process.run(given, self.environment, self.home)
 
     def index(self, *words: str | Path) -> Ended:
         """`pagesight index --json` of this home's files."""
-        return self.start_index(*words).ended()
+        return self.run(*self._index(words))
 
     def start_index(self, *words: str | Path) -> Run:
-        return self.start("index", "--json", *(words or (self.files,)))
+        return self.start(*self._index(words))
+
+    def _index(self, words: tuple[str | Path, ...]) -> list[str | Path]:
+        return ["index", "--json", *(words or (self.files,))]
+
+    @contextmanager
+    def _watching_children(self) -> Iterator[None]:
+        """Note the processes that a command leaves alive which runs in the process of the tests."""
+        this = psutil.Process()
+        before = set(this.children(recursive=True))
+        yield
+        self._children |= set(this.children(recursive=True)) - before
 
     @contextmanager
     def client(self) -> Iterator[Elasticsearch]:
@@ -229,7 +247,9 @@ class Pagesight:
     def newest(self, collection: str = "default") -> list[Reading | Tombstone]:
         """The newest archived reading of every page of a collection."""
         archive = self.archive
-        return [reading for name in archive.documents(collection) for reading in archive.readings(collection, name)]
+        return [
+            reading for name in archive.documents(collection) for reading in archive.readings(collection, name).newest()
+        ]
 
     def archived_answers(self) -> set[str]:
         """Keys of the answers in the archive now."""
@@ -250,6 +270,7 @@ class Pagesight:
         for run in self._runs:
             assert not run.going_on
             assert run.left_over() == []
+        assert still_alive(self._children) == []
         assert list(self.temporary.iterdir()) == []
         leftovers = list((self.archive_folder / "tmp").glob("*"))
         assert killed or leftovers == []
@@ -279,7 +300,7 @@ def _assert_documents_agree(pagesight: Pagesight, collection: str, complete: boo
     archive, versions = pagesight.archive, {}
     found = pagesight.records(DOCUMENTS, collection)
     for document in archive.documents(collection):
-        readings = list(archive.readings(collection, document))
+        readings = list(archive.readings(collection, document).newest())
         live = [reading for reading in readings if isinstance(reading, Reading)]
         if not live:
             continue
@@ -296,7 +317,7 @@ def _assert_documents_agree(pagesight: Pagesight, collection: str, complete: boo
 
 def _assert_sources_agree(pagesight: Pagesight, collection: str) -> None:
     archive = pagesight.archive
-    sources = [archive.source(collection, identifier) for identifier in archive.source_ids(collection)]
+    sources = [archive.sources(collection)[identifier].newest() for identifier in archive.sources(collection).names()]
     known = [source for source in sources if source is not None and (source.document or source.error)]
     found = pagesight.records(SOURCES, collection)
     assert {key: record["_version"] for key, record in found.items()} == {
@@ -401,11 +422,11 @@ def asked_although_archived(pagesight: Pagesight, archived: set[str], requests: 
     archive, again = pagesight.archive, []
     for reading in pagesight.newest():
         if isinstance(reading, Reading) and reading.image is not None:
-            jpeg = archive.image(reading.image.key)
+            jpeg = archive.images.get(reading.image.key)
             assert jpeg is not None
             seen = hashlib.sha256(jpeg).hexdigest()
             for key in archived.intersection(reading.answers):
-                answer = archive.answer(key)
+                answer = archive.answers.get(key)
                 assert answer is not None
                 if (seen, answer.question == "description") in asked:
                     again.append(key)

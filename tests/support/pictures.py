@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import pillow_heif
 from PIL import Image, ImageChops
 
-from pipeline.core.models import MediaType
-from pipeline.rendering.sandbox.image.document import FORMATS
+from pipeline.core.formats import MediaType
 from support.rendering import encoded
 
 pillow_heif.register_heif_opener()
@@ -29,7 +28,7 @@ def file_of(picture: Image.Image, media_type: MediaType, **options: object) -> b
     """A file that keeps the picture's pixels as far as its format can."""
     if media_type is MediaType.PSD:
         return psd(picture)
-    return encoded(picture, FORMATS[media_type], **{**_LOSSLESS.get(media_type, {}), **options})
+    return encoded(picture, media_type.row.decoder, **{**_LOSSLESS.get(media_type, {}), **options})
 
 
 def psd(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from pipeline.core.formats import MediaType
 from pipeline.core.models import (
     Allowance,
     AnswerKind,
@@ -13,7 +14,6 @@ from pipeline.core.models import (
     Failure,
     FileState,
     ImageInfo,
-    MediaType,
     OriginalImage,
     PageKind,
     PageStatus,

@@ -16,16 +16,16 @@ def assert_holds_the_archive(projector: Projector) -> None:
     projector.refresh()
     pages: dict[str, Reading] = {}
     versions: dict[str, dict[str, int]] = {DOCUMENTS: {}, SOURCES: {}}
-    for collection in archive.collections():
+    for collection in archive.collections.names():
         for document in archive.documents(collection):
-            newest = list(archive.readings(collection, document))
+            newest = list(archive.readings(collection, document).newest())
             live = [reading for reading in newest if isinstance(reading, Reading)]
             pages |= {page_id(collection, document, reading.page_number): reading for reading in live}
             if live:
                 total = sum(reading.revision for reading in newest)
                 versions[DOCUMENTS][document_record_id(collection, document)] = total
-        for identifier in archive.source_ids(collection):
-            source = archive.source(collection, identifier)
+        for identifier in archive.sources(collection).names():
+            source = archive.sources(collection)[identifier].newest()
             assert source is not None
             if source.document or source.error:
                 versions[SOURCES][source_record_id(source)] = source.revision

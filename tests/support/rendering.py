@@ -13,7 +13,8 @@ import psutil
 from PIL import Image
 from reportlab.pdfgen import canvas
 
-from pipeline.core.models import MediaType, RenderedPage
+from pipeline.core.formats import MediaType
+from pipeline.core.models import RenderedPage
 from pipeline.core.retry import CancelToken
 from pipeline.rendering.host.pool import OpenDocument, SandboxPool
 from pipeline.rendering.protocol import RenderLimits

@@ -31,7 +31,7 @@ from elasticsearch import Elasticsearch
 from pipeline.local.distribution import find_jdk
 from pipeline.local.elasticsearch import UNPRIVILEGED_UID
 from pipeline.search import ROLES
-from pipeline.search.security import role_body
+from pipeline.search.roles import role_body
 
 START_SECONDS = 180.0
 ADMIN = "admin"

@@ -76,7 +76,7 @@ def shelve(archive: Archive, page: int = 1, pages: int = 1, **changes: object) -
     image = full_reading().image
     assert image is not None
     document = str(changes.pop("document_id", DOCUMENT))
-    key, thumbnail_key = archive.save_image(document, image_stem(page, 2, f"{page:064x}"), _jpeg(page), _webp(page))
+    key, thumbnail_key = archive.images.save(document, image_stem(page, 2, f"{page:064x}"), _jpeg(page), _webp(page))
     info = full_reading().document.model_copy(
         update={"id": document, "pages": pages, "name": changes.pop("name", "a.pdf")}
     )
@@ -90,7 +90,7 @@ def shelve(archive: Archive, page: int = 1, pages: int = 1, **changes: object) -
             **changes,
         }
     )
-    archive.append_reading(reading.collection, document, page, None, lambda _: reading)
+    archive.readings(reading.collection, document).page(page).advance(None, lambda _: reading)
     return reading
 
 

@@ -57,7 +57,9 @@ class SmallDisk:
 
 
 class OnSmallDisk(Pagesight):
-    """`pagesight` with its archive on such a disk."""
+    """`pagesight` with its archive on such a disk, which only processes of another namespace see."""
+
+    in_process = False
 
     def __init__(self, home: Path, disk: SmallDisk, place: Path, *given: object, **settings: object) -> None:
         super().__init__(home, *given, archive=place / "archive", **settings)  # type: ignore[arg-type]
@@ -75,13 +77,13 @@ def assert_everything_in_it_is_whole(folder: Path) -> None:
     """No file of an archive is half-written, and no temporary one is left."""
     assert list((folder / "tmp").iterdir()) == []
     archive = Archive(Store(str(folder)))
-    for collection in archive.collections():
-        for identifier in archive.source_ids(collection):
-            assert archive.source(collection, identifier)
+    for collection in archive.collections.names():
+        for identifier in archive.sources(collection).names():
+            assert archive.sources(collection)[identifier].newest()
         for document in archive.documents(collection):
-            assert list(archive.readings(collection, document))
+            assert list(archive.readings(collection, document).newest())
     for path in folder.glob("answers/*/*/*.json"):
-        assert archive.answer(f"{path.parent.name}-{path.stem}")
+        assert archive.answers.get(f"{path.parent.name}-{path.stem}")
     for path in folder.glob("images/*/*/*.jpg"):
         assert path.read_bytes().endswith(b"\xff\xd9")
     for path in folder.glob("images/*/*/*.webp"):

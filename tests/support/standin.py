@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 PROGRAM = Path(__file__).resolve().parent.parent / "jina_standin"
@@ -34,7 +34,7 @@ class Standin:
             self.close()
             raise RuntimeError("the stand-in did not start")
         control = self.url.removesuffix("/v1") + "/_standin"
-        self._control = httpx.Client(base_url=control, trust_env=False, timeout=10)
+        self._control = httpx2.Client(base_url=control, trust_env=False, timeout=10)
         self._faults: list[dict[str, Any]] = []
 
     @property

@@ -32,17 +32,17 @@ app = Celery("tiny")
 app.conf.update(own)
 
 client = connect(load())
-registry = Heartbeats(client, worker_id(), alive_seconds=float(os.environ.get("ALIVE_SECONDS", "2")))
-poison = Poison(client, registry)
+heartbeats = Heartbeats(client, worker_id(), alive_seconds=float(os.environ.get("ALIVE_SECONDS", "2")))
+poison = Poison(client, heartbeats)
 
 
 def info() -> WorkerInfo:
-    return WorkerInfo(registry.worker_id, socket.gethostname(), os.getpid(), time.time(), "consuming", 3, 0)
+    return WorkerInfo(heartbeats.worker_id, socket.gethostname(), os.getpid(), time.time(), "consuming", 3, 0)
 
 
 def keep_house() -> None:
     while True:
-        registry.beat(info())
+        heartbeats.beat(info())
         with app.connection_for_write() as connection, connection.channel() as channel:
             poison.restore_orphans(channel)
         time.sleep(0.3)
@@ -56,7 +56,7 @@ def _begin(**_: Any) -> None:
 @app.task(name="tiny.hold", bind=True)
 def hold(task: Task, message: str) -> None:
     deaths = poison.begin(message, task.request.properties["delivery_tag"])
-    client.rpush(BEGUN, json.dumps([message, registry.worker_id, len(deaths)]))
+    client.rpush(BEGUN, json.dumps([message, heartbeats.worker_id, len(deaths)]))
     while not client.exists(GO):
         time.sleep(0.05)
     poison.end(message)

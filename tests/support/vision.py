@@ -56,10 +56,10 @@ class AnswersInMemory:
         self.by_key: dict[str, Answer] = {}
         self._lock = threading.Lock()
 
-    def answer(self, key: str) -> Answer | None:
+    def get(self, key: str) -> Answer | None:
         return self.by_key.get(key)
 
-    def save_answer(self, answer: Answer) -> None:
+    def add(self, answer: Answer) -> None:
         with self._lock:
             self.by_key.setdefault(answer.key, answer)
 

@@ -1,7 +1,7 @@
-"""Logs of the worker and the beat: one event a line on stderr, JSON where nobody looks at a terminal.
+"""Logs of the worker and the beat: one event a line on stderr, as JSON where stderr is not a terminal.
 
-Our own events and those of every library go the same way, with what is worked on at that moment as fields. No line
-shows a secret, and no name of a file makes two lines of one.
+Events of Pagesight and of all libraries take the same way, with the batch, document and page in progress as fields. No
+line shows a secret, and no file name can break a line in two.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from pydantic import SecretStr
 
 from pipeline.core.settings import Settings, load, masked
 
-#: What the URL of a service shows instead of a password.
+#: Replaces secrets.
 _MASK = "**********"
-#: Shorter secrets are masked within URLs only: they could be a part of any word.
+#: Shorter secrets are masked within URLs only, since they could be part of any word.
 _LEAST_SECRET = 8
-#: Libraries that tell of every request, or of every failed one; those are waited for, and metrics say so.
-_LOUD = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "elastic_transport": logging.ERROR}
+#: Libraries that log each request, or each failed one. Pagesight waits for these services, and its metrics show it.
+_LOUD = {"httpx2": logging.WARNING, "httpcore2": logging.WARNING, "elastic_transport": logging.ERROR}
 
 Event = MutableMapping[str, Any]
 
 
 def configure(settings: Settings) -> None:
-    """Send the records of this process to stderr, in the format and from the level that the settings name."""
+    """Send the log records of this process to stderr, in the format and from the level of the settings."""
     mask = _mask(settings)
     json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
@@ -63,7 +63,7 @@ def _instead_of_celery(**_: object) -> None:
 
 
 signals.setup_logging.connect(_instead_of_celery)
-# A worker sends that one after `worker_init`, in which ours may fail and has to say so.
+# A worker sends `setup_logging` after `worker_init`, in which our own receiver may fail and has to log why.
 signals.celeryd_init.connect(_instead_of_celery)
 
 
@@ -71,7 +71,7 @@ signals.celeryd_init.connect(_instead_of_celery)
 def bound(**fields: object) -> Iterator[None]:
     """Add fields to every line that is logged within the block: `batch`, `document`, `page`, `task`, `collection`.
 
-    The threads of a `pipeline.core.threads.ContextThreads` take them over.
+    The threads of `pipeline.core.threads.ContextThreads` inherit them.
     """
     with structlog.contextvars.bound_contextvars(**fields):
         yield
@@ -89,7 +89,7 @@ def _shared() -> list[structlog.typing.Processor]:
 
 
 def _renderers(json: bool) -> list[structlog.typing.Processor]:
-    """JSON escapes what is no ASCII by itself; for a terminal that is done here."""
+    """Return the last processors. JSON escapes control characters by itself; for a terminal `_escape` does."""
     if json:
         return [structlog.processors.JSONRenderer()]
     return [_escape, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
@@ -121,7 +121,7 @@ def _mask(settings: Settings) -> structlog.typing.Processor:
 
 
 def _secrets(settings: Settings) -> list[str]:
-    """Return the secrets of these settings, the longest first: one may be a part of another."""
+    """Return the secrets of these settings, the longest first, since one may be part of another."""
     found: set[str] = set()
     for _, value in settings:
         if isinstance(value, SecretStr):
@@ -133,7 +133,7 @@ def _secrets(settings: Settings) -> list[str]:
 
 
 def _escape(_logger: object, _method: str, event: Event) -> Event:
-    """Keep an event on its line and its lines from steering the terminal; the lines of a traceback are indented."""
+    """Escape control characters, so that an event stays on one line. The lines of a traceback are indented."""
     return {key: _INDENTED.get(key, _escaped)(value) for key, value in event.items()}
 
 

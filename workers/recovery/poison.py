@@ -1,8 +1,9 @@
-"""Which worker has which message in hand, so that a death is noticed: what kills its process over and over is poison.
+"""Detection of poison messages, which kill their worker process again and again.
 
-Redis keeps it, so losing Redis resets the counts and never costs a page. A note holds the delivery tag, which stays
-the same when a message is delivered again, and when Kombu noted that it was taken, which does not. The two together
-name one delivery, so that nobody takes a message out of the hands of a worker that got it since.
+Each worker notes in Redis which messages it handles, so that the deaths of a worker can be counted by message. Losing
+Redis resets the counts and never costs a page. A note has the delivery tag, which stays the same when a message is
+delivered again, and the time at which Kombu noted the delivery, which does not. The two together identify one delivery:
+a message is never taken from a worker that received it since.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from workers.redis.queues import KEY_PREFIX, UNACKED_INDEX
 
 WORKING = KEY_PREFIX + "working"
 DEATHS = KEY_PREFIX + "deaths:"
-#: How long deaths are remembered that no further delivery follows, and notes that no message stands behind.
+#: How long the deaths of a message are kept without a further delivery, and a note without its message.
 REMEMBERED_SECONDS = 24 * 3600
 
-#: KEYS: notes, deaths of this message, this worker, Kombu's index. ARGV: message, worker, delivery tag, how long
-#: deaths are remembered, milliseconds that this worker is alive for, 1 for a message that is only held. Who begins
-#: lives, whether it has told yet or not.
+#: KEYS: notes, deaths of this message, this worker, Kombu's index. ARGV: message, worker, delivery tag, seconds that
+#: deaths are kept, milliseconds until this worker counts as dead, 1 for a message that only waits. A worker that begins
+#: a message is alive, also before its first heartbeat.
 _BEGIN = f"""
 {IS_DEAD}
 local noted = redis.call('HGET', KEYS[1], ARGV[1])
@@ -51,9 +52,9 @@ if noted and cjson.decode(noted).worker == ARGV[2] then
     redis.call('DEL', KEYS[2])
 end
 """
-#: KEYS: notes, Kombu's index. ARGV: message, its note, how long a note is remembered. Returns the delivery tag of a
-#: message that is still in the hands of a dead worker, and makes it this caller's to hand back: it counts as taken
-#: just now, so that neither another caller nor the visibility timeout takes it too.
+#: KEYS: notes, Kombu's index. ARGV: message, its note, seconds that a note is kept. Returns the delivery tag of a
+#: message that a dead worker still holds. The message then counts as delivered just now, so that neither another caller
+#: nor the visibility timeout hands it back too.
 _CLAIM = f"""
 {IS_DEAD}
 local note = cjson.decode(ARGV[2])
@@ -75,51 +76,49 @@ return false
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A worker died with a message in hand."""
+    """A worker died while it handled a message."""
 
     worker: str
     since: datetime
-    """When it had begun to work on the message."""
+    """Start of the handling."""
 
 
 _NOTE = TypeAdapter(dict[str, Any])
 
 
 class Poison:
-    """The notes of all workers, as one of them keeps its own. Every method raises `ServiceUnavailable` while Redis is
-    away.
-    """
+    """The notes of all workers, for one of them. Every method raises `ServiceUnavailable` while Redis is away."""
 
-    def __init__(self, client: Redis, registry: Heartbeats) -> None:
+    def __init__(self, client: Redis, heartbeats: Heartbeats) -> None:
         self._client = client
-        self._registry = registry
+        self._heartbeats = heartbeats
         self._begin = client.register_script(_BEGIN)
         self._end = client.register_script(_END)
         self._claim = client.register_script(_CLAIM)
 
     def begin(self, message_id: str, delivery_tag: str, *, waiting: bool = False) -> list[Death]:
-        """Note that this worker works on a message, and return the deaths that it has caused so far.
+        """Note that this worker handles a message, and return the deaths that the message has caused so far.
 
-        A message that comes again while the other worker lives has caused none: a visibility timeout did it. Nor has
-        one that was only held, `waiting` for its turn, while another one was worked alone.
+        A message that is delivered again while its former worker lives has caused none: the visibility timeout passed.
+        A message that only waited for its turn when its worker died (`waiting`) has caused none either.
         """
-        me = self._registry.worker_id
+        me = self._heartbeats.worker_id
         keys = [WORKING, DEATHS + message_id, WORKER + me, UNACKED_INDEX]
-        alive_ms = self._registry.alive_ms
+        alive_ms = self._heartbeats.alive_ms
         args: list[str | int] = [message_id, me, delivery_tag, REMEMBERED_SECONDS, alive_ms, int(waiting)]
         with translated():
             return [_death(text) for text in self._begin(keys=keys, args=args)]
 
     def end(self, message_id: str) -> None:
-        """Note that this worker has ended a message alive, unless another one has it by now."""
+        """Remove the note: this worker has survived the message. The note of another worker stays."""
         with translated():
-            self._end(keys=[WORKING, DEATHS + message_id], args=[message_id, self._registry.worker_id])
+            self._end(keys=[WORKING, DEATHS + message_id], args=[message_id, self._heartbeats.worker_id])
 
     def restore_orphans(self, channel: Any) -> int:
-        """Hand back the messages that dead workers had in hand, through a channel of the broker; return their number.
+        """Hand back the messages of dead workers through a channel of the broker; return their number.
 
-        The notes stay: whoever gets the message counts the death. A caller that dies in between leaves its message to
-        the visibility timeout.
+        The notes stay, so that the next worker counts the death. If this caller dies halfway, the visibility timeout
+        hands the message back.
         """
         restored = 0
         with translated():

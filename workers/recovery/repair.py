@@ -1,7 +1,7 @@
-"""What is missing is put into the queues: exactly that, and nothing that a queue may still hold.
+"""Repair: enqueue exactly what is missing, and nothing that a queue may still have.
 
-Records are mended by `Project` messages, pages that were never read by a new batch, a batch whose messages were lost by
-publishing them anew. So repairing as often as one likes while the workers are busy adds nothing.
+Records are repaired by `Project` messages, pages that were never read by a new batch, a batch with lost messages by
+publishing these again. So repeated repairs while the workers are busy add nothing.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from workers.recovery.sweep import is_lost, open_batches, republish
 from workers.redis.connection import translated
 from workers.redis.queues import KEY_PREFIX
 
-#: Documents or sources that one message mends.
+#: Documents or sources that one message repairs.
 PROJECT_DOCUMENTS = PART_SOURCES
-#: What a batch of pages that were never read is called among its sources.
+#: Description of a batch of pages that were never read, in place of its sources.
 SHOWN = "pages that were never read"
 
 
 @dataclass(frozen=True, slots=True)
 class RepairReport:
-    """What a comparison found, and what was enqueued because of it."""
+    """Result of a repair."""
 
     totals: dict[str, int]
-    """Differences by kind."""
+    """Differences that were found, by kind."""
     batches: tuple[str, ...]
-    """Batches that were begun for pages that were never read."""
+    """Ids of the batches that were begun for pages that were never read."""
     published: int
     """Messages published for records, and for batches whose messages were lost."""
 
     @property
     def differences(self) -> int:
-        """How many there are."""
+        """Number of all differences."""
         return sum(self.totals.values())
 
 
@@ -62,19 +62,19 @@ def repair(
     """Compare sources, archive and index, and enqueue what is missing unless it is a dry run.
 
     Args:
-        archive: what is true.
-        projector: archive and index; its own patience is not used.
-        fleet: where messages are put.
-        dry_run: only look.
-        patience: how long Elasticsearch is waited for.
-        collections: only these, and no records of others; all when None.
-        found: hears of each difference.
-        advance: called for each document, source and batch that was looked at.
+        archive: the truth that records are compared with.
+        projector: archive and index; its own token is not used.
+        fleet: takes messages and batches.
+        dry_run: only compare.
+        cancel: bounds the waits for Elasticsearch.
+        collections: only these, without records of other collections; all when None.
+        found: called with each difference.
+        advance: called for each document, source and batch that was compared.
 
     Raises:
         ServiceRefused: Elasticsearch refuses.
         ServiceUnavailable: Redis is away, or Elasticsearch went away while its records were listed.
-        Stopped: the patience has ended.
+        Stopped: the token has ended.
     """
     projector = replace(projector, cancel=cancel)
     return _Repair(projector, fleet, dry_run, found, advance).run(None if collections is None else list(collections))
@@ -95,26 +95,26 @@ class _Repair:
         self._dry_run = dry_run
         self._found = found
         self._batches = Batches(self._archive)
-        self._comparing = Audit(projector, self._batches, advance)
-        self._queued = Queued(fleet.redis)
+        self._audit = Audit(projector, self._batches, advance)
+        self._queued = QueuedRepairs(fleet.redis)
         self._totals: Counter[DifferenceKind] = Counter()
         self._begun: list[str] = []
         self._published = 0
 
     def run(self, collections: list[str] | None) -> RepairReport:
-        names = self._archive.collections() if collections is None else collections
+        names = self._archive.collections.names() if collections is None else collections
         if not self._dry_run:
             self._queued.forget_if_empty(self._fleet)
-        self._lost_batches(names)
+        self._republish_lost_batches(names)
         for name in names:
-            for some in batched(self._comparing.documents(name), CHUNK):
-                self._mend_records(some)
-            self._missing_pages(name)
-        for place in [None] if collections is None else names:
-            for difference in self._comparing.unknown(place):
+            for some in batched(self._audit.documents(name), CHUNK):
+                self._repair_records(some)
+            self._enqueue_missing_pages(name)
+        for scope in [None] if collections is None else names:
+            for difference in self._audit.unknown(scope):
                 self._note(difference)
-        for difference in self._comparing.batch_records(names):
-            self._mend_batch(difference)
+        for difference in self._audit.batch_records(names):
+            self._repair_batch(difference)
         return RepairReport(
             {kind.value: number for kind, number in self._totals.items()}, tuple(self._begun), self._published
         )
@@ -123,51 +123,51 @@ class _Repair:
         self._totals[difference.kind] += 1
         self._found(difference)
 
-    def _lost_batches(self, names: list[str]) -> None:
+    def _republish_lost_batches(self, names: list[str]) -> None:
         for batch in open_batches(self._archive):
-            if batch.collection in names and batch.state == "working" and is_lost(batch, self._fleet.lanes):
-                why = "it has not ended, and no queue holds what it still needs"
+            if batch.collection in names and batch.state == "working" and is_lost(batch, self._fleet.queues):
+                why = "it has not ended, and no queue has the messages that it still needs"
                 self._note(
                     Difference(DifferenceKind.BATCH_LOST, "batch", batch.id, why, batch.collection, batch=batch.id)
                 )
                 if not self._dry_run:
-                    self._published += republish(batch, self._archive, self._fleet.lanes, self._fleet.publish)
-                    self._projector.batch(self._archive.batch(batch.id) or batch)
+                    self._published += republish(batch, self._archive, self._fleet.queues, self._fleet.publish)
+                    self._projector.batch(self._archive.batches[batch.id].newest() or batch)
 
-    def _mend_records(self, differences: list[Difference]) -> None:
-        """Publish messages for the documents and sources of these differences that none is queued for yet."""
+    def _repair_records(self, differences: list[Difference]) -> None:
+        """Publish messages for the documents and sources of these differences, except those enqueued already."""
         for difference in differences:
             self._note(difference)
         if self._dry_run:
             return
-        mendable = [difference for difference in differences if difference.kind not in ONLY_REPORTED]
-        due = self._queued.missing(mendable)
-        for collection, lane in sorted({self._place(difference) for difference in due}):
-            here = [difference for difference in due if self._place(difference) == (collection, lane)]
-            self._published += self._fleet.publish(_messages(collection, here), lane)
+        repairable = [difference for difference in differences if difference.kind not in ONLY_REPORTED]
+        due = self._queued.missing(repairable)
+        for collection, lane in sorted({self._target(difference) for difference in due}):
+            same = [difference for difference in due if self._target(difference) == (collection, lane)]
+            self._published += self._fleet.publish(_messages(collection, same), lane)
         self._queued.add(due)
 
-    def _place(self, difference: Difference) -> tuple[str, Lane]:
+    def _target(self, difference: Difference) -> tuple[str, Lane]:
         assert difference.collection is not None
         return difference.collection, self._batches.lane(difference.batch)
 
-    def _missing_pages(self, collection: str) -> None:
+    def _enqueue_missing_pages(self, collection: str) -> None:
         entries = self._entries(collection)
         first = next(entries, None)
         if first is None:
             return
-        kept = self._archive.collection(collection)
+        kept = self._archive.collections[collection].newest()
         assert kept is not None
-        order = EnqueueRequest(collection, None, kept.language, Lane.BACKFILL)
-        batch = self._fleet.enqueue_sources(order, chain([first], entries), (SHOWN,))
+        request = EnqueueRequest(collection, None, kept.language, Lane.BACKFILL)
+        batch = self._fleet.enqueue_sources(request, chain([first], entries), (SHOWN,))
         self._begun.append(batch.id)
         self._projector.batch(batch)
 
     def _entries(self, collection: str) -> Iterator[BatchEntry]:
-        """Compare a collection's sources; yield those with pages that were never read, each document once."""
+        """Compare a collection's sources; yield the sources with pages that were never read, each document once."""
         documents: set[str] = set()
-        for some in batched(self._comparing.sources(collection), CHUNK):
-            self._mend_records(
+        for some in batched(self._audit.sources(collection), CHUNK):
+            self._repair_records(
                 [difference for difference in some if difference.kind is not DifferenceKind.PAGE_MISSING]
             )
             for difference in some:
@@ -180,32 +180,32 @@ class _Repair:
                 if not self._dry_run:
                     yield BatchEntry(url=difference.source, pages=difference.pages)
 
-    def _mend_batch(self, difference: Difference) -> None:
-        """Write a batch's record here: no message names one, and there are few."""
+    def _repair_batch(self, difference: Difference) -> None:
+        """Write a batch's record in this process: no message can carry one, and there are few."""
         self._note(difference)
-        batch = self._archive.batch(difference.id)
+        batch = self._archive.batches[difference.id].newest()
         if batch is not None and not self._dry_run and difference.kind not in ONLY_REPORTED:
             self._projector.batch(batch)
 
 
-class Queued:
-    """What earlier repairs put into the queues, noted in Redis beside them: whatever loses them loses this as well."""
+class QueuedRepairs:
+    """The differences that earlier repairs have enqueued, noted in Redis: they are lost together with the queues."""
 
     KEY = KEY_PREFIX + "repairing"
-    #: A note outlives its message only where something went wrong twice; then what it is about is enqueued once more.
+    #: A note outlives its message only after two faults. The difference is then enqueued again after this time.
     KEPT_SECONDS = 24 * 3600
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def forget_if_empty(self, fleet: Fleet) -> None:
-        """Forget everything where no lane holds a message and none is being worked."""
-        if fleet.lanes.is_idle():
+        """Forget all notes where no queue has a message and no worker handles one."""
+        if fleet.queues.is_idle():
             with translated():
                 self._redis.delete(self.KEY)
 
     def missing(self, differences: list[Difference]) -> list[Difference]:
-        """Return those that nothing is queued for."""
+        """Return the differences without a note."""
         if not differences:
             return []
         with translated():
@@ -213,7 +213,7 @@ class Queued:
         return [difference for difference, is_noted in zip(differences, noted, strict=True) if not is_noted]
 
     def add(self, differences: list[Difference]) -> None:
-        """Note that something is queued for these."""
+        """Note that these differences are enqueued."""
         if not differences:
             return
         with translated():

@@ -1,10 +1,11 @@
-"""Trying again what failed: exactly those pages and files, in a batch of their own for each collection."""
+"""Retry of failed pages and files: exactly these, in a batch of their own for each collection."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
+from typing import TYPE_CHECKING
 
 from pipeline.archive import Archive, source_id
 from pipeline.core.models import Batch, BatchEntry, Lane
@@ -12,24 +13,27 @@ from pipeline.core.retry import TRANSIENT_ATTEMPTS
 from pipeline.core.settings import Settings
 from pipeline.maintenance.audit import Batches
 from pipeline.maintenance.staleness import is_there
-from pipeline.search import FailedPage, Index
+from pipeline.search import FailedPage
 from workers.client import EnqueueRequest, Fleet
+
+if TYPE_CHECKING:
+    from pipeline.search.index import Index
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which failures are meant. What is None does not matter."""
+    """A filter of failures. A field that is None matches all."""
 
     collection: str | None = None
     batch: str | None = None
     error: str | None = None
     """An `OutcomeError.code`."""
     document: str | None = None
-    """The beginning of an id, or a part of a name or path."""
+    """Beginning of an id, or part of a name or path."""
     page_number: int | None = None
 
     def failures(self, index: Index, collection: str) -> Iterator[FailedPage]:
-        """Yield those of one collection."""
+        """Yield the selected failures of one collection."""
         return index.queries.failures(
             collection=collection,
             batch=self.batch,
@@ -48,30 +52,30 @@ def retry(
     again: bool = True,
     *,
     lane: Lane = Lane.NORMAL,
-    chosen: Callable[[BatchEntry], None] = lambda _entry: None,
+    on_entry: Callable[[BatchEntry], None] = lambda _entry: None,
 ) -> list[Batch]:
-    """Enqueue what failed and is selected; return the batches, one for each collection that has any.
+    """Enqueue the selected failures; return the batches, one for each collection that has any.
 
     Args:
-        fleet: where it is enqueued.
-        archive: tells where documents lie.
-        index: tells what failed, as of its last refresh.
-        selection: which failures.
-        settings: the language of collections that have none.
-        again: whatever the reason; otherwise only what failed for one that may have passed, has not been tried five
-            times, and is in no batch that has not ended.
+        fleet: takes the batches.
+        archive: has the paths of documents.
+        index: has the failures, as of its last refresh.
+        selection: the failures to retry.
+        settings: has the language for collections without one.
+        again: retry whatever the reason. Otherwise retry only transient failures with fewer than five attempts that are
+            in no unfinished batch.
         lane: the lane of the batches.
-        chosen: hears of each file that is enqueued, with its pages where only some failed.
+        on_entry: called with each file that is enqueued; it has pages where only some of them failed.
 
     Raises:
         ServiceUnavailable: Redis or Elasticsearch is away.
         ServiceRefused: Elasticsearch refuses.
     """
     batches = []
-    for collection in [selection.collection] if selection.collection else archive.collections():
+    for collection in [selection.collection] if selection.collection else archive.collections.names():
         entries = _entries(archive, index, selection, collection, again)
-        order = EnqueueRequest(collection, None, settings.language, lane)
-        batch = enqueue_any(fleet, order, entries, _shown(selection), again=again, chosen=chosen)
+        request = EnqueueRequest(collection, None, settings.language, lane)
+        batch = enqueue_any(fleet, request, entries, _shown(selection), again=again, on_entry=on_entry)
         if batch is not None:
             batches.append(batch)
     return batches
@@ -79,22 +83,22 @@ def retry(
 
 def enqueue_any(
     fleet: Fleet,
-    order: EnqueueRequest,
+    request: EnqueueRequest,
     entries: Iterator[BatchEntry],
     shown: str,
     *,
     again: bool,
-    chosen: Callable[[BatchEntry], None],
+    on_entry: Callable[[BatchEntry], None],
 ) -> Batch | None:
-    """Enqueue sources, or some of their pages, in a batch of their own; return None where there are none.
+    """Enqueue sources, or some of their pages, in a batch of their own; return None without any.
 
     Args:
-        fleet: where they are enqueued.
-        order: the batch.
+        fleet: takes the batch.
+        request: collection, language and lane of the batch.
         entries: the sources.
-        shown: what they are, for people.
-        again: whether what failed is tried whatever the reason.
-        chosen: hears of each source.
+        shown: their description for people.
+        again: whether failures are tried again whatever their reason.
+        on_entry: called with each source.
 
     Raises:
         ServiceUnavailable: Redis is away; no batch was begun.
@@ -102,13 +106,14 @@ def enqueue_any(
     first = next(entries, None)
     if first is None:
         return None
-    told = (_told(entry, chosen) for entry in chain([first], entries))
-    return fleet.enqueue_sources(order, told, (shown,), again=again)
+    reported = _reporting(chain([first], entries), on_entry)
+    return fleet.enqueue_sources(request, reported, (shown,), again=again)
 
 
-def _told(entry: BatchEntry, chosen: Callable[[BatchEntry], None]) -> BatchEntry:
-    chosen(entry)
-    return entry
+def _reporting(entries: Iterable[BatchEntry], on_entry: Callable[[BatchEntry], None]) -> Iterator[BatchEntry]:
+    for entry in entries:
+        on_entry(entry)
+        yield entry
 
 
 def _shown(selection: Selection) -> str:
@@ -124,22 +129,22 @@ def _shown(selection: Selection) -> str:
 def _entries(
     archive: Archive, index: Index, selection: Selection, collection: str, again: bool
 ) -> Iterator[BatchEntry]:
-    """Yield the files that failed, then those of which pages did."""
+    """Yield the failed files, then the files with failed pages."""
     batches = None if again else Batches(archive)
-    failures = (failed for failed in selection.failures(index, collection) if again or _may_have_passed(failed))
+    failures = (failed for failed in selection.failures(index, collection) if again or _is_transient(failed))
     for (url, document), failed in groupby(failures, key=lambda failed: (failed.url, failed.document_id)):
         numbers = tuple(page.page_number for page in failed if page.page_number is not None)
-        place = url or _place(archive, index, collection, str(document))
-        if place is not None and not (batches and _is_claimed(archive, batches, collection, place)):
-            yield BatchEntry(url=place, pages=numbers or None)
+        path = url or _document_url(archive, index, collection, str(document))
+        if path is not None and not (batches and _is_claimed(archive, batches, collection, path)):
+            yield BatchEntry(url=path, pages=numbers or None)
 
 
-def _may_have_passed(failed: FailedPage) -> bool:
+def _is_transient(failed: FailedPage) -> bool:
     return failed.transient and failed.attempts < TRANSIENT_ATTEMPTS
 
 
-def _place(archive: Archive, index: Index, collection: str, document: str) -> str | None:
-    """Return where a document lies: of several places one that this machine sees; None where nobody knows one."""
+def _document_url(archive: Archive, index: Index, collection: str, document: str) -> str | None:
+    """Return the URL of a document's file, or None. Of several files one that this machine can reach comes first."""
     urls = [
         url
         for url in index.queries.document_urls(document, collection=collection)
@@ -149,10 +154,10 @@ def _place(archive: Archive, index: Index, collection: str, document: str) -> st
 
 
 def _is_at(archive: Archive, collection: str, document: str, url: str) -> bool:
-    source = archive.source(collection, source_id(url))
+    source = archive.sources(collection)[source_id(url)].newest()
     return source is not None and source.document is not None and source.document.id == document
 
 
 def _is_claimed(archive: Archive, batches: Batches, collection: str, url: str) -> bool:
-    source = archive.source(collection, source_id(url))
+    source = archive.sources(collection)[source_id(url)].newest()
     return source is not None and batches.is_claimed(source)

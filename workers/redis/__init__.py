@@ -1,1 +1,1 @@
-"""What the fleet keeps in Redis: connection, queues, leases, limits, heartbeats."""
+"""The fleet's use of Redis: connection, queues, leases, limits, heartbeats."""

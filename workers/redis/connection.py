@@ -1,4 +1,4 @@
-"""The one place where Redis is connected to, and where what redis-py raises becomes ours."""
+"""The connection to Redis, and the translation of redis-py's errors into ours. No other module has either."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pipeline.core.settings import Settings, masked
 from pipeline.local.redis import LocalRedis
 
 SERVICE = "redis"
-#: Seconds before the next attempt after the 1st, 2nd, … failure; the last one repeats. Redis restarts within a second.
+#: Seconds to wait after the 1st, 2nd, … failure; the last one repeats. Redis restarts within a second.
 REDIS_WAITS_SECONDS = (0.5, 1.0, 2.0, 5.0)
 CONNECT_SECONDS = 5.0
-#: Every command of ours is answered within milliseconds.
+#: Redis answers each of our commands within milliseconds.
 ANSWER_SECONDS = 15.0
-#: Where the broker is looked for as long as there is none: nothing of ours asks there.
-_NOWHERE = "redis://127.0.0.1:6379/0"
+#: Broker URL while none is configured. Celery needs one, and no command of ours uses it.
+_NO_BROKER = "redis://127.0.0.1:6379/0"
 
 AWAY_REMEDY = "Check that Redis runs and that PAGESIGHT_REDIS_URL names it; `pagesight redis start` starts a local one."
-KEY_REMEDY = "Set PAGESIGHT_REDIS_URL to redis://USER:PASSWORD@HOST:PORT/0, with a user who may do everything."
-SERVER_REMEDY = "Pagesight needs Redis 6.2 or newer, not a cluster; look at what PAGESIGHT_REDIS_URL points to."
+KEY_REMEDY = "Set PAGESIGHT_REDIS_URL to redis://USER:PASSWORD@HOST:PORT/0, with a user who may run all commands."
+SERVER_REMEDY = "Pagesight needs Redis 6.2 or newer, not a cluster; check the server that PAGESIGHT_REDIS_URL names."
 
-#: Answers that mean "never like this", each with what to do; looked at first, since some are connection errors too.
+#: Permanent errors, each with its remedy. They are matched first, since some are connection errors too.
 _REFUSED: dict[type[Exception], str] = {
     exceptions.AuthenticationError: KEY_REMEDY,
     exceptions.AuthenticationWrongNumberOfArgsError: KEY_REMEDY,
@@ -34,8 +34,8 @@ _REFUSED: dict[type[Exception], str] = {
     exceptions.ExternalAuthProviderError: KEY_REMEDY,
     exceptions.NoPermissionError: KEY_REMEDY,
 }
-#: Answers that mean "not now": away, starting, full, failing over.
-_PASSING = (
+#: Transient errors: Redis is away, starting, full or failing over.
+_TRANSIENT = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
     exceptions.OutOfMemoryError,
@@ -44,21 +44,21 @@ _PASSING = (
     exceptions.ClusterDownError,
     exceptions.WatchError,
 )
-#: First words of server errors that have no class and pass: its disk is full, or a script keeps it busy.
-_PASSING_WORDS = ("MISCONF", "BUSY", "NOREPLICAS")
+#: First words of transient server errors that have no class: a full disk, a script that keeps Redis busy.
+_TRANSIENT_WORDS = ("MISCONF", "BUSY", "NOREPLICAS")
 
 
 def broker_url(settings: Settings) -> str:
-    """Return the URL that Celery is given. Whether anybody answers there is not asked."""
-    return settings.redis_url or LocalRedis(settings.home).status().url or _NOWHERE
+    """Return the URL for Celery. No connection is made."""
+    return settings.redis_url or LocalRedis(settings.home).status().url or _NO_BROKER
 
 
 def connect(settings: Settings) -> Redis:
-    """Return a client; nothing is asked yet. It does not retry: `pipeline.core.retry` decides that.
+    """Return a client, without a connection yet. It does not retry: `pipeline.core.retry` decides that.
 
     Raises:
-        ServiceRefused: no Redis is set and the local one does not run.
-        SettingsError: the URL cannot be used.
+        ServiceRefused: no Redis is configured and the local one does not run.
+        SettingsError: the URL is not valid.
     """
     url = settings.redis_url or LocalRedis(settings.home).status().url
     if url is None:
@@ -81,7 +81,7 @@ def connect(settings: Settings) -> Redis:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise what redis-py raises as one of `pipeline.core.errors`."""
+    """Raise an error of redis-py as one of `pipeline.core.errors`."""
     try:
         yield
     except exceptions.RedisError as error:
@@ -89,11 +89,11 @@ def translated() -> Iterator[None]:
 
 
 def translate(error: exceptions.RedisError) -> PagesightError:
-    """Return the error of ours that stands for one of redis-py."""
+    """Return our error for one of redis-py."""
     words = masked(" ".join(str(error).split()))
     for kind, remedy in _REFUSED.items():
         if isinstance(error, kind):
             return ServiceRefused(SERVICE, f"Redis does not let us in: {words}", remedy=remedy)
-    if isinstance(error, _PASSING) or words.startswith(_PASSING_WORDS):
+    if isinstance(error, _TRANSIENT) or words.startswith(_TRANSIENT_WORDS):
         return ServiceUnavailable(SERVICE, f"Redis is away: {words}", remedy=AWAY_REMEDY)
     return ServiceRefused(SERVICE, f"Redis answers: {words}", remedy=SERVER_REMEDY)

@@ -1,8 +1,8 @@
-"""Which worker processes live, and what each tells about itself.
+"""Heartbeats: the living worker processes, and the state that each one reports.
 
-A worker that has not told for `worker_silence_seconds` is taken for dead, but only while somebody tells: after a time
-in which nobody did, because Redis was away or its host stood still, everybody has as long again to come forward.
-Otherwise the first worker that Redis hears again would bury all others.
+A worker without a heartbeat for `worker_silence_seconds` counts as dead, but only while Redis receives heartbeats. If
+none arrived for a time, because Redis was away or its host was suspended, a grace period of the same length begins, in
+which no worker counts as dead. Without it, the first worker to send a heartbeat again would find all others dead.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from workers.redis.connection import translated
 from workers.redis.queues import KEY_PREFIX
 
 WORKER = KEY_PREFIX + "worker:"
-#: Is there while workers are heard at all.
+#: This key exists while Redis receives heartbeats.
 PULSE = KEY_PREFIX + "pulse"
-#: Is there while nobody may be taken for dead.
+#: This key exists during the grace period.
 GRACE = KEY_PREFIX + "grace"
 
-#: Lua for other scripts: whether a worker is dead.
+#: Lua function for other scripts: returns whether a worker is dead.
 IS_DEAD = f"""
 local function is_dead(worker)
     return redis.call('EXISTS', '{PULSE}') == 1 and redis.call('EXISTS', '{GRACE}', '{WORKER}' .. worker) == 0
 end
 """
-#: KEYS: the worker. ARGV: what it tells, milliseconds that it is alive for.
+#: KEYS: the worker. ARGV: its report, milliseconds until it counts as dead.
 _BEAT = f"""
 if redis.call('EXISTS', '{PULSE}') == 0 then
     redis.call('SET', '{GRACE}', 1, 'PX', ARGV[2])
@@ -43,7 +43,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """What a worker tells about itself. The counts are those of its process since it began: hints for rates."""
+    """The report of a worker. Its counts begin with the process; rates are derived from them."""
 
     id: str
     host: str
@@ -51,11 +51,11 @@ class WorkerInfo:
     started: float
     """Unix time."""
     state: str
-    """`consuming`, `paused`, `halted`, or `clock` where its own is too far off."""
+    """`consuming`, `paused`, `halted`, or `clock` where its clock is too far off."""
     slots: int
-    """Messages that it works at once."""
+    """Messages that it handles at once."""
     busy: int
-    """Messages that it works now."""
+    """Messages that it handles now."""
     waiting: Waiting | None = None
     pages: dict[str, int] = field(default_factory=dict)
     """Pages that ended, by status."""
@@ -67,12 +67,12 @@ _INFO = TypeAdapter(WorkerInfo)
 
 
 def worker_id() -> str:
-    """Return a name for this process that no other had or will have, readable for people."""
+    """Return a unique, readable name for this process."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 class Heartbeats:
-    """Where a worker tells that it lives. Every method raises `ServiceUnavailable` while Redis is away."""
+    """The heartbeat of one worker. Every method raises `ServiceUnavailable` while Redis is away."""
 
     def __init__(self, client: Redis, worker_id: str, *, alive_seconds: float) -> None:
         self.worker_id = worker_id
@@ -81,31 +81,31 @@ class Heartbeats:
         self._beat = client.register_script(_BEAT)
 
     def beat(self, info: WorkerInfo) -> None:
-        """Tell that this worker lives."""
+        """Send a heartbeat with this report."""
         with translated():
             self._beat(keys=[WORKER + self.worker_id], args=[_INFO.dump_json(info), self.alive_ms])
 
     def leave(self) -> None:
-        """Tell that this worker has ended."""
+        """Remove the heartbeat: this worker has ended."""
         with translated():
             self._client.delete(WORKER + self.worker_id)
 
 
 def living_workers(client: Redis) -> list[WorkerInfo]:
-    """Return the workers that have told of themselves lately, in the order of their start.
+    """Return the reports of the living workers, in the order of their start.
 
     Raises:
         ServiceUnavailable: Redis is away.
     """
     with translated():
         keys = list(client.scan_iter(WORKER + "*", count=1000))
-        told = client.mget(keys) if keys else []
-    workers = [worker for text in told if text and (worker := _parsed(text)) is not None]
+        reports = client.mget(keys) if keys else []
+    workers = [worker for text in reports if text and (worker := _parsed(text)) is not None]
     return sorted(workers, key=lambda worker: (worker.started, worker.id))
 
 
 def _parsed(text: str | bytes) -> WorkerInfo | None:
-    """Return what a worker told, or None where another version of Pagesight told it."""
+    """Return a worker's report, or None where another version of Pagesight wrote it."""
     try:
         return _INFO.validate_json(text)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""Leases on answers for a whole fleet, in Redis."""
+"""Leases on model answers for a whole fleet, in Redis: single flight across machines."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LEASE = KEY_PREFIX + "lease:"
 class RedisLeases:
     """Hands out leases to all workers that share a Redis. One for a process; its threads share it.
 
-    Holders renew every few seconds, so that a call may take as long as it likes, and others wait no longer than
-    `lease_seconds` for one that died. A lease that was lost, because Redis was away or has lost its memory, is no
-    error: then two may ask the same, and the first answer that is archived stays. It is taken again with the next
-    renewal, or before the process begins another call, unless somebody else has it by then.
+    Holders renew every few seconds. So a call may take any time, and others wait at most `lease_seconds` for a holder
+    that died. Losing a lease, because Redis was away or restarted empty, is harmless: two processes may then ask the
+    same question, and the first archived answer stays. The holder takes the lease again with the next renewal, or
+    before the process begins another call, unless another process has it by then.
     """
 
     def __init__(self, client: Redis, *, lease_seconds: float) -> None:
@@ -47,7 +47,7 @@ class RedisLeases:
         return RedisLease(self, lock)
 
     def renew(self) -> None:
-        """Hold for as long again what this process holds. Called every few seconds.
+        """Extend the leases of this process. Called every few seconds.
 
         Raises:
             ServiceUnavailable: Redis is away.
@@ -58,11 +58,11 @@ class RedisLeases:
             with translated():
                 try:
                     lock.reacquire()
-                except LockError:  # it was lost, or given back meanwhile
+                except LockError:  # the lease was lost, or was given back meanwhile
                     self._retake(lock)
 
     def _retake(self, lock: Lock) -> None:
-        """Take a lease again that Redis has forgotten; one that somebody else has taken since is his."""
+        """Take a lease again that Redis has lost, unless another process has taken it since."""
         token = lock.local.token
         if token is None or not self._client.set(lock.name, token, nx=True, px=round(self._seconds * 1000)):
             return
@@ -72,7 +72,7 @@ class RedisLeases:
             self._client.delete(lock.name)
 
     def give_back(self, lock: Lock) -> None:
-        """End a lease. While Redis is away it ends by itself."""
+        """Give a lease back. While Redis is away it expires by itself."""
         with self._guard:
             self._held.discard(lock)
         with suppress(ServiceUnavailable), translated(), suppress(LockError):
@@ -80,7 +80,7 @@ class RedisLeases:
 
 
 class RedisLease:
-    """The right to ask; given back at the end of the `with` block."""
+    """The right to ask the model; given back at the end of the `with` block."""
 
     def __init__(self, leases: RedisLeases, lock: Lock) -> None:
         self._leases = leases

@@ -1,12 +1,13 @@
 """The limits of a whole fleet: calls in flight, requests and tokens a minute, and the pause, all in Redis.
 
-A call in flight is a lease in a sorted set, by when it expires. Its process renews it every few seconds, so that the
-places of a killed one are free again soon although a call may take minutes. Processes that wait stand in a queue there,
-urgent ones first, and each takes a place only while there are more of them than processes before it: so no process is
-starved by another that is quicker. The clock is that of Redis alone.
+A call in flight holds a permit: a member of a sorted set, scored by its expiry. Its process renews it every few
+seconds, so the permits of a killed process are free again soon, although a call may take minutes. Waiting processes
+queue in another sorted set, urgent ones first. A process takes a permit only while more permits are free than
+processes are before it, so a quick process starves no slow one. All times are by Redis' clock.
 
-A Redis that was away, or has lost its memory, knows of no call in flight. Workers notice by a word that it forgets when
-nobody spoke to it for a while: then no place is given for some seconds, in which every process tells what it holds.
+A Redis that was away, or restarted empty, knows no call in flight. Workers detect this by an epoch, a random word that
+Redis forgets when no worker has spoken to it for a while. A grace period of some seconds then follows: no permit is
+given, and every process reports the permits that it holds.
 """
 
 from __future__ import annotations
@@ -28,45 +29,45 @@ from pipeline.vision.endpoint.limits import RATE_POLL_SECONDS, Backoff, MinuteRa
 from workers.redis.connection import REDIS_WAITS_SECONDS, translated
 from workers.redis.queues import KEY_PREFIX
 
-#: How long Redis remembers that somebody spoke to it, as a share of that: three renewals.
+#: How long Redis keeps the epoch after a request, as a share of a lease: three renewals.
 PULSE_SHARE = 0.6
-#: How long no place is given after Redis was away, so that every process can tell what it holds: two renewals.
+#: Length of the grace period, as a share of a lease: two renewals.
 GRACE_SHARE = 0.4
-#: How long a process that waits keeps its turn without asking. It asks far more often.
+#: How long a waiting process keeps its turn without a request. It sends far more of them.
 TURN_SECONDS = 1.0
-#: How often a waiting process asks, at the most and at the least, and the share of the time that it has waited for: a
-#: place then stays free for that share of a turn. Those further behind in the queue ask less often.
+#: Shortest and longest pause between two requests of a waiting process, and the pause as a share of its wait so far: a
+#: permit stays free for at most that share of a turn. Processes further back in the queue pause longer.
 POLL_SECONDS = (0.02, 0.25)
 POLL_SHARE = 0.05
 
 CALLS = KEY_PREFIX + "calls:"
-#: Leases by expiry, processes by turn and by when their turn lapses, the pause, the word, the word that has had its
-#: grace, and the grace.
+#: Permits by expiry, processes by turn, processes by the lapse of their turn, the pause, the epoch, the epoch whose
+#: grace period has begun, and the grace period. The names in Redis are older than these words and stay.
 _KEYS = [CALLS + name for name in ("places", "turns", "lapses", "pause", "pulse", "settled", "grace")]
-#: Sum with which everyone's turn comes after all urgent ones: milliseconds of three thousand years.
+#: Added to the turn of processes that are not urgent, so that it comes after all urgent ones: 3,000 years in ms.
 _BEHIND_URGENT_MS = 10**14
 
-#: Times are milliseconds. ARGV: the word that the caller knows, a new one, how long a lease lives.
+#: Times are milliseconds. ARGV: the epoch that the caller knows, a new one, the length of a lease.
 _BEGIN = f"""
 local lease_ms = tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local places, turns, lapses, pause, pulse, settled, grace = unpack(KEYS)
-local word = redis.call('GET', pulse) or ARGV[2]
-redis.call('SET', pulse, word, 'PX', math.floor(lease_ms * {PULSE_SHARE}))
-local is_news = word ~= ARGV[1]
-if is_news and ARGV[1] ~= '' and redis.call('GET', settled) ~= word then
-    redis.call('SET', settled, word)
+local permits, turns, lapses, pause, pulse, settled, grace = unpack(KEYS)
+local epoch = redis.call('GET', pulse) or ARGV[2]
+redis.call('SET', pulse, epoch, 'PX', math.floor(lease_ms * {PULSE_SHARE}))
+local is_new = epoch ~= ARGV[1]
+if is_new and ARGV[1] ~= '' and redis.call('GET', settled) ~= epoch then
+    redis.call('SET', settled, epoch)
     redis.call('SET', grace, 1, 'PX', math.floor(lease_ms * {GRACE_SHARE}))
 end
 """
-#: ARGV: those three, this process, a new lease, calls that may be in flight, calls that the minute allows, whether it
-#: is urgent. Returns how it went, and a number or the word that explains it.
+#: ARGV: the three of `_BEGIN`, this process, a new permit, most calls in flight, calls that the minute still allows, 1
+#: for an urgent caller. Returns the outcome, and the number or the epoch that explains it.
 _ENTER = f"""
 {_BEGIN}
-local process, lease, limit, allowed = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
-if is_news then
-    return {{'news', word}}
+local process, permit, limit, allowed = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+if is_new then
+    return {{'new_epoch', epoch}}
 end
 local paused = redis.call('PTTL', pause)
 if paused > 0 then
@@ -82,24 +83,24 @@ redis.call('ZADD', lapses, now + {TURN_SECONDS * 1000:.0f}, process)
 if redis.call('EXISTS', grace) == 1 then
     return {{'grace', redis.call('PTTL', grace)}}
 end
-redis.call('ZREMRANGEBYSCORE', places, '-inf', now)
-local free = math.min(limit - redis.call('ZCARD', places), allowed)
+redis.call('ZREMRANGEBYSCORE', permits, '-inf', now)
+local free = math.min(limit - redis.call('ZCARD', permits), allowed)
 local before = redis.call('ZRANK', turns, process)
 if before >= free then
     return {{'wait', before}}
 end
-redis.call('ZADD', places, now + lease_ms, lease)
+redis.call('ZADD', permits, now + lease_ms, permit)
 redis.call('ZREM', turns, process)
 redis.call('ZREM', lapses, process)
 return {{'entered', before}}
 """
-#: ARGV: those three, then every lease that this process holds. Returns the word.
+#: ARGV: the three of `_BEGIN`, then every permit of this process. Returns the epoch.
 _RENEW = f"""
 {_BEGIN}
-for place = 4, #ARGV do
-    redis.call('ZADD', places, now + lease_ms, ARGV[place])
+for number = 4, #ARGV do
+    redis.call('ZADD', permits, now + lease_ms, ARGV[number])
 end
-return word
+return epoch
 """
 #: KEYS: the pause. ARGV: its milliseconds.
 _PAUSE = """
@@ -113,7 +114,7 @@ class FleetLimiter(QueueingLimiter):
     """The limiter of all workers that share a Redis. One for a process; its threads share it.
 
     Args:
-        forgotten: called once Redis turns out to have forgotten this process, before it may begin another call.
+        forgotten: called when Redis turns out to have lost its data, before this process begins another call.
     """
 
     def __init__(
@@ -133,35 +134,35 @@ class FleetLimiter(QueueingLimiter):
         self._rates = MinuteRates(storage, settings.vlm_requests_per_minute, settings.vlm_tokens_per_minute)
         self._scripts = {name: client.register_script(text) for name, text in _SCRIPTS.items()}
         self._name = uuid.uuid4().hex
-        self._word = ""
+        self._epoch = ""
         self._held: set[str] = set()
         self._lock = threading.Lock()
 
     def pause(self, seconds: float) -> None:
-        """Let nobody of the fleet begin a call for so long; while Redis is away, nobody of this process."""
+        """Let no process of the fleet begin a call for this time; while Redis is away, only this process."""
         super().pause(seconds)
         with suppress(PagesightError), translated():
             self._scripts["pause"](keys=[CALLS + "pause"], args=[round(seconds * 1000)])
 
-    def spent(self, tokens: int) -> None:
-        """Count what a call has cost. While Redis is away it is not counted: the call was made, and must not fail."""
+    def count_tokens(self, tokens: int) -> None:
+        """Count the tokens of a call. While Redis is away they are not counted: the call itself must not fail."""
         with suppress(PagesightError), translated():
-            self._rates.spent(tokens)
+            self._rates.count_tokens(tokens)
 
     def renew(self) -> None:
-        """Hold for as long again the places that this process holds. Called every few seconds, also by idle processes.
+        """Renew the permits of this process. Called every few seconds, also by idle processes.
 
         Raises:
             ServiceUnavailable: Redis is away.
         """
         with self._lock:
             held = set(self._held)
-        self._word = self._run("renew", *held)
+        self._epoch = self._run("renew", *held)
         with self._lock:
-            left = held - self._held
-        if left:  # they were given back meanwhile, and have just been taken again
+            returned = held - self._held
+        if returned:  # meanwhile, so the renewal has just taken them again
             with translated():
-                self._client.zrem(CALLS + "places", *left)
+                self._client.zrem(CALLS + "places", *returned)
 
     def _enter(self, cancel: CancelToken, waited_seconds: float) -> str | Backoff:
         return retry_until_available(
@@ -171,12 +172,12 @@ class FleetLimiter(QueueingLimiter):
     def _try_to_enter(self, urgent: bool, waited_seconds: float) -> str | Backoff:
         with translated():
             room, cause = self._rates.room()
-        lease = uuid.uuid4().hex
+        permit = uuid.uuid4().hex
         process = f"{self._name}:{'urgent' if urgent else 'normal'}"
-        answer, number = self._run("enter", process, lease, self._in_flight, room, int(urgent))
+        answer, number = self._run("enter", process, permit, self._in_flight, room, int(urgent))
         if answer == "entered":
-            return self._hold(lease, cause)
-        if answer == "news":
+            return self._hold(permit, cause)
+        if answer == "new_epoch":
             self._forgotten()
             self.renew()
             return Backoff(0.0)
@@ -184,38 +185,38 @@ class FleetLimiter(QueueingLimiter):
             super().pause(int(number) / 1000)
             return Backoff(0.0)
         if answer == "grace":
-            cause = "it was away, and every worker is to tell which calls it has in flight"
+            cause = "it was away, and every worker first reports the calls that it has in flight"
             return Backoff(min(int(number) / 1000, RATE_POLL_SECONDS), cause, REDIS)
         if not room:
             return Backoff(RATE_POLL_SECONDS, cause)
         least, most = POLL_SECONDS
         return Backoff(min(most, max(least * (1 + int(number)), POLL_SHARE * waited_seconds)))
 
-    def _hold(self, lease: str, cause: str) -> str | Backoff:
-        """Count the request, and keep the place."""
+    def _hold(self, permit: str, cause: str) -> str | Backoff:
+        """Count the request, and keep the permit."""
         with self._lock:
-            self._held.add(lease)
+            self._held.add(permit)
         try:
             with translated():
                 counted = self._rates.begin()
         except PagesightError:
-            self._leave(lease)
+            self._leave(permit)
             raise
-        if not counted:  # another process was faster
-            self._leave(lease)
+        if not counted:  # another process took the last request of this minute
+            self._leave(permit)
             return Backoff(RATE_POLL_SECONDS, cause)
-        return lease
+        return permit
 
-    def _leave(self, place: str) -> None:
-        """Give a place back. While Redis is away it becomes free by itself."""
+    def _leave(self, permit: str) -> None:
+        """Give a permit back. While Redis is away it expires by itself."""
         with self._lock:
-            self._held.discard(place)
+            self._held.discard(permit)
         with suppress(PagesightError), translated():
-            self._client.zrem(CALLS + "places", place)
+            self._client.zrem(CALLS + "places", permit)
 
     def _run(self, name: str, *args: str | int) -> Any:
         with translated():
-            return self._scripts[name](keys=_KEYS, args=[self._word, uuid.uuid4().hex, self._lease_ms, *args])
+            return self._scripts[name](keys=_KEYS, args=[self._epoch, uuid.uuid4().hex, self._lease_ms, *args])
 
 
 _SCRIPTS = {"enter": _ENTER, "renew": _RENEW, "pause": _PAUSE}

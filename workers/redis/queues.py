@@ -1,8 +1,8 @@
-"""The queues as Kombu keeps them in Redis, and what else the whole fleet agrees on there.
+"""The queues as Kombu keeps them in Redis, the epoch of Redis, and its clock.
 
-Kombu's names, held against real messages by a test: with `priority_steps` of one step a queue is one list, named like
-the queue behind `global_keyprefix`; what workers have taken and not acknowledged is the hash `unacked`, by delivery
-tag, and the sorted set `unacked_index` holds when each was taken.
+Names in Redis are Kombu's; a test compares them with real messages. With one step in `priority_steps` a queue is one
+list, named `global_keyprefix` plus the queue's name. Messages that workers took and did not acknowledge are in the hash
+`unacked`, by delivery tag; the sorted set `unacked_index` has the time at which each was taken.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from redis import Redis
 
 from workers.redis.connection import translated
 
-#: What every key of ours in Redis begins with; Kombu's `global_keyprefix`.
+#: Prefix of all our keys in Redis, and Kombu's `global_keyprefix`.
 KEY_PREFIX = "pagesight:"
-#: The queues in the order of their precedence.
+#: The queues, one for each lane, in the order of their precedence.
 LANES = ("control", "urgent", "normal", "backfill")
-#: The lane of the fleet's own work, which goes on while everything else is paused.
+#: Lane of the fleet's own messages, which are handled also while the fleet is paused.
 CONTROL = "control"
 
 UNACKED = KEY_PREFIX + "unacked"
@@ -28,33 +28,33 @@ EPOCH = KEY_PREFIX + "epoch"
 
 
 class RedisQueues:
-    """The queues, looked at from outside. Every method raises `ServiceUnavailable` while Redis is away."""
+    """The queues, seen from outside. Every method raises `ServiceUnavailable` while Redis is away."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
 
     def depths(self) -> dict[str, int]:
         """Return how many messages wait in each lane."""
-        return self._look()[0]
+        return self._measure()[0]
 
     def unacked(self) -> int:
         """Return how many messages workers have taken and not acknowledged."""
-        return self._look()[1]
+        return self._measure()[1]
 
     def is_empty(self) -> bool:
-        """Whether no message waits and none is with a worker.
+        """Whether no message waits and no worker has one.
 
-        One that a worker is taking just now is in neither place for a moment, so this alone proves nothing.
+        While a worker takes a message, it is in neither structure for a moment, so one look proves nothing.
         """
-        depths, unacked = self._look()
+        depths, unacked = self._measure()
         return not unacked and not any(depths.values())
 
     def is_idle(self) -> bool:
-        """Whether no message of a batch waits and none is with a worker; ticks and the like do not count.
+        """Whether no message of a batch waits and no worker has one. The fleet's own messages do not count.
 
-        As with `is_empty`, one that is being taken just now is in neither place.
+        As with `is_empty`, one look proves nothing.
         """
-        depths, _ = self._look()
+        depths, _ = self._measure()
         with translated():
             taken = self._client.hvals(UNACKED)
         return not any(depths[lane] for lane in LANES if lane != CONTROL) and all(
@@ -62,20 +62,20 @@ class RedisQueues:
         )
 
     def epoch(self) -> str:
-        """Return the word that names this life of Redis: one that was restarted empty has another."""
+        """Return the epoch of Redis, a random word: a Redis that restarted empty has another one."""
         with translated():
             self._client.set(EPOCH, uuid.uuid4().hex, nx=True)
             return str(self._client.get(EPOCH))
 
     def clock_offset_seconds(self) -> float:
-        """Return this machine's clock minus that of Redis; half of the way there and back is its error."""
+        """Return this machine's clock minus that of Redis. The error is half of a round trip."""
         with translated():
             before = time.time()
             seconds, microseconds = self._client.time()
             return (before + time.time()) / 2 - (seconds + microseconds / 1e6)
 
-    def _look(self) -> tuple[dict[str, int], int]:
-        """Return the depths, and the number of messages that workers have taken, at one moment."""
+    def _measure(self) -> tuple[dict[str, int], int]:
+        """Return the depths and the number of unacknowledged messages, in one transaction."""
         with translated(), self._client.pipeline() as pipe:
             for lane in LANES:
                 pipe.llen(KEY_PREFIX + lane)
@@ -85,6 +85,6 @@ class RedisQueues:
 
 
 def _lane(taken: str | bytes) -> str:
-    """Return the lane of a message as Kombu keeps it in `unacked`: the message, its exchange, its routing key."""
+    """Return the lane of an entry of `unacked`: a JSON array of message, exchange and routing key."""
     _, _, routing_key = json.loads(taken)
     return str(routing_key)

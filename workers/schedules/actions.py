@@ -1,4 +1,4 @@
-"""What schedules do: the same as the commands of these names, by the same functions."""
+"""The actions of schedules. Each calls the same functions as the command of its name."""
 
 from __future__ import annotations
 
@@ -33,51 +33,51 @@ from workers.schedules.run_leases import REPORT_SECONDS, RunContext, RunLease
 log = structlog.get_logger()
 
 
-def act(schedule: Schedule, means: RunContext, claim: RunLease) -> None:
-    """Do what a schedule is for, counting on its claim.
+def act(schedule: Schedule, context: RunContext, lease: RunLease) -> None:
+    """Execute the action of a schedule, and add its counts to the lease.
 
     Raises:
-        PagesightError: it could not be done, or not all of it.
+        PagesightError: the action failed, or a part of it.
     """
-    _ACTIONS[type(schedule)](schedule, _Work(means, claim))
+    _ACTIONS[type(schedule)](schedule, _RunningAction(context, lease))
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
-    """What an action works with."""
+class _RunningAction:
+    """Services, limits and counts of one execution."""
 
-    means: RunContext
-    claim: RunLease
+    context: RunContext
+    lease: RunLease
 
     @property
     def archive(self) -> Archive:
-        return self.means.archive
+        return self.context.archive
 
     @property
     def cancel(self) -> CancelToken:
-        return self.claim.cancel
+        return self.lease.cancel
 
     @property
     def projector(self) -> Projector:
-        return replace(self.means.projector, cancel=self.cancel)
+        return replace(self.context.projector, cancel=self.cancel)
 
     @property
     def fleet(self) -> Fleet:
-        return Fleet(self.means.settings, self.archive, self.cancel)
+        return Fleet(self.context.settings, self.archive, self.cancel)
 
     def count(self, **counts: int) -> None:
-        """Count what was found and done."""
-        self.claim.counts.update(counts)
+        """Add to the counts of the run."""
+        self.lease.counts.update(counts)
 
-    def chosen(self, entry: BatchEntry) -> None:
-        """Count what is enqueued."""
+    def count_entry(self, entry: BatchEntry) -> None:
+        """Count a source that is enqueued, and its pages."""
         self.count(sources=1, pages=len(entry.pages or ()))
 
-    def order(self, collection: str, lane: Lane) -> EnqueueRequest:
-        return EnqueueRequest(collection, None, self.means.settings.language, lane)
+    def request(self, collection: str, lane: Lane) -> EnqueueRequest:
+        return EnqueueRequest(collection, None, self.context.settings.language, lane)
 
-    def begun(self, batches: Iterable[Batch]) -> None:
-        """Count batches, and have them seen."""
+    def record_batches(self, batches: Iterable[Batch]) -> None:
+        """Count batches, and write their records."""
         for batch in batches:
             self.count(batches=1)
             try:
@@ -86,38 +86,38 @@ class _Work:
                 log.warning("the record of a batch could not be written", batch=batch.id, cause=str(error))
 
 
-def _sync(schedule: Sync, work: _Work) -> None:
-    """Each folder by itself: one that is not mounted keeps none of the others from being looked at."""
-    batches = Batches(work.archive)
+def _sync(schedule: Sync, action: _RunningAction) -> None:
+    """Synchronise each folder. A folder that is not mounted does not stop the others."""
+    batches = Batches(action.archive)
     refused: list[SettingsError] = []
     for folder in schedule.folders:
         try:
-            _sync_folder(folder, schedule, work, batches)
+            _sync_folder(folder, schedule, action, batches)
         except SettingsError as error:
             refused.append(error)
     if refused:
         raise SettingsError("; ".join(map(str, refused)), remedy=refused[0].remedy)
 
 
-def _sync_folder(folder: str, schedule: Sync, work: _Work, batches: Batches) -> None:
-    means, collection = work.means, schedule.collection
-    url = retry_until_available(lambda: root_url(folder), work.cancel, OBJECT_WAITS_SECONDS)
-    found = walk([url], own_folders(means.settings), work.cancel)
-    comparison = compare(work.archive, means.files, collection, url, found)
-    work.count(**_kinds(comparison))
+def _sync_folder(folder: str, schedule: Sync, action: _RunningAction, batches: Batches) -> None:
+    context, collection = action.context, schedule.collection
+    url = retry_until_available(lambda: root_url(folder), action.cancel, OBJECT_WAITS_SECONDS)
+    found = walk([url], own_folders(context.settings), action.cancel)
+    comparison = compare(action.archive, context.files, collection, url, found)
+    action.count(**_counts(comparison))
     require_folder(comparison, url)
     if schedule.delete:
         require_few(comparison)
-    taken = take_away(comparison, work.projector, delete=schedule.delete)
-    work.count(deleted=taken.documents)
-    # What an earlier run has enqueued, and no worker has come to yet, is new to the archive still.
+    removed = take_away(comparison, action.projector, delete=schedule.delete)
+    action.count(deleted=removed.documents)
+    # The archive does not know files that an earlier run has enqueued and no worker has handled yet.
     entries = (entry for entry in comparison.entries if not batches.is_queued(collection, entry.url))
-    order, shown = work.order(collection, Lane.NORMAL), display_path(url)
-    batch = enqueue_any(work.fleet, order, entries, shown, again=False, chosen=work.chosen)
-    work.begun([batch] if batch else [])
+    request, shown = action.request(collection, Lane.NORMAL), display_path(url)
+    batch = enqueue_any(action.fleet, request, entries, shown, again=False, on_entry=action.count_entry)
+    action.record_batches([batch] if batch else [])
 
 
-def _kinds(comparison: FolderComparison) -> dict[str, int]:
+def _counts(comparison: FolderComparison) -> dict[str, int]:
     return {
         "new": len(comparison.new),
         "changed": len(comparison.changed),
@@ -126,93 +126,93 @@ def _kinds(comparison: FolderComparison) -> dict[str, int]:
     }
 
 
-def _retry(schedule: Retry, work: _Work) -> None:
-    """Have pages tried again that failed for a reason which may have passed."""
+def _retry(schedule: Retry, action: _RunningAction) -> None:
+    """Enqueue pages again that failed for a transient reason."""
     selection = Selection(schedule.collection, error=schedule.error)
-    index, settings = work.means.projector.index, work.means.settings
-    work.begun(
+    index, settings = action.context.projector.index, action.context.settings
+    action.record_batches(
         retry(
-            work.fleet,
-            work.archive,
+            action.fleet,
+            action.archive,
             index,
             selection,
             settings,
             again=False,
             lane=Lane.BACKFILL,
-            chosen=work.chosen,
+            on_entry=action.count_entry,
         )
     )
 
 
-def _repair(schedule: Repair, work: _Work) -> None:
-    """Compare archive and index, and mend what differs."""
+def _repair(schedule: Repair, action: _RunningAction) -> None:
+    """Compare archive and index, and enqueue the repair of each difference."""
     comparison = repair(
-        work.archive,
-        work.projector,
-        work.fleet,
+        action.archive,
+        action.projector,
+        action.fleet,
         dry_run=False,
-        cancel=work.cancel,
+        cancel=action.cancel,
         collections=schedule.collections or None,
     )
-    work.count(differences=comparison.differences, batches=len(comparison.batches), messages=comparison.published)
+    action.count(differences=comparison.differences, batches=len(comparison.batches), messages=comparison.published)
 
 
-def _redescribe(schedule: Redescribe, work: _Work) -> None:
-    """Enqueue stale pages for as many tokens as are left of the day's budget."""
-    left = schedule.budget_tokens - tokens_today(work.archive, schedule.name, schedule.timezone, datetime.now(UTC))
-    batches = Batches(work.archive)
-    for collection in work.archive.collections():
-        stale = _stale(collection, schedule, work, batches)
-        left -= _enqueue_stale(stale, left, work)
+def _redescribe(schedule: Redescribe, action: _RunningAction) -> None:
+    """Enqueue stale pages within the tokens that are left of the day's budget."""
+    left = schedule.budget_tokens - tokens_today(action.archive, schedule.name, schedule.timezone, datetime.now(UTC))
+    batches = Batches(action.archive)
+    for collection in action.archive.collections.names():
+        stale = _stale(collection, schedule, action, batches)
+        left -= _enqueue_stale(stale, left, action)
 
 
-def _stale(collection: str, schedule: Redescribe, work: _Work, batches: Batches) -> Stale:
-    """Return what is stale in a collection and in no queue yet."""
+def _stale(collection: str, schedule: Redescribe, action: _RunningAction, batches: Batches) -> Stale:
+    """Return the stale pages of a collection that are in no queue yet."""
 
     def wanted(document: StaleDocument) -> bool:
         return not batches.is_queued(collection, document.url)
 
-    current = open_current_recipe(work.means.settings, work.archive, collection)
-    return find_stale(work.archive, collection, current, schedule.conditions, work.cancel, wanted)
+    current = open_current_recipe(action.context.settings, action.archive, collection)
+    return find_stale(action.archive, collection, current, schedule.conditions, action.cancel, wanted)
 
 
-def _enqueue_stale(stale: Stale, left: int, work: _Work) -> int:
+def _enqueue_stale(stale: Stale, left: int, action: _RunningAction) -> int:
     """Enqueue stale pages of a collection; return the tokens that they may cost.
 
-    These are archived first: who dies in between has spent them, and no day costs more than it may.
+    The tokens are archived first. A process that dies in between has spent them, so no day exceeds its budget.
     """
-    tokens = tokens_of_page(work.archive, stale)
+    tokens = tokens_of_page(action.archive, stale)
     entries = tuple(first_pages(stale.documents, max(0, left) // tokens if tokens else None))
     spent = tokens * sum(len(entry.pages or ()) for entry in entries)
-    work.count(stale=stale.tally.stale, tokens=spent)
-    work.claim.note()
-    order = work.order(stale.collection, Lane.BACKFILL)
-    batch = enqueue_any(work.fleet, order, iter(entries), SHOWN, again=True, chosen=work.chosen)
-    work.begun([batch] if batch else [])
+    action.count(stale=stale.tally.stale, tokens=spent)
+    action.lease.note()
+    request = action.request(stale.collection, Lane.BACKFILL)
+    batch = enqueue_any(action.fleet, request, iter(entries), SHOWN, again=True, on_entry=action.count_entry)
+    action.record_batches([batch] if batch else [])
     return spent
 
 
 def tokens_today(archive: Archive, schedule: str, zone: ZoneInfo, now: datetime) -> int:
-    """Return the tokens for which a schedule has had pages enqueued since the last midnight of a zone."""
+    """Return the tokens that a schedule has spent on enqueued pages since the last midnight of a time zone."""
     midnight = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    today = takewhile(lambda run: run.started_at >= midnight.astimezone(UTC), archive.runs_of(schedule))
+    today = takewhile(lambda run: run.started_at >= midnight.astimezone(UTC), archive.runs.latest_of(schedule))
     return sum(run.counts.get("tokens", 0) for run in today)
 
 
-def _reindex(schedule: Reindex, work: _Work) -> None:
-    done = reindex(work.projector, schedule.collections or None, _nobody_looks, schedule.keep)
-    work.count(pages=done.pages, written=done.written, refused=len(done.refused), pruned=len(done.pruned))
+def _reindex(schedule: Reindex, action: _RunningAction) -> None:
+    done = reindex(action.projector, schedule.collections or None, _no_progress, schedule.keep)
+    action.count(pages=done.pages, written=done.written, refused=len(done.refused), pruned=len(done.pruned))
 
 
-def _nobody_looks(_step: str, _pages: int) -> None:
+def _no_progress(_step: str, _pages: int) -> None:
     pass
 
 
-def _prune(schedule: Prune, work: _Work) -> None:
-    work.count(pruned=len(prune(work.projector, schedule.keep)))
+def _prune(schedule: Prune, action: _RunningAction) -> None:
+    action.count(pruned=len(prune(action.projector, schedule.keep)))
 
 
-_ACTIONS: Mapping[type[Schedule], Callable[[Any, _Work], None]] = {
+_ACTIONS: Mapping[type[Schedule], Callable[[Any, _RunningAction], None]] = {
     Sync: _sync,
     Retry: _retry,
     Repair: _repair,

@@ -1,4 +1,4 @@
-"""What a tick does: the sweep, and whatever else is due. Any number of beats may send ticks, to any worker."""
+"""A tick: the sweep, and the schedules that are due. Any number of beats may send ticks, to any worker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.core.models import Run
 from workers.app import app
 from workers.process import WorkerProcess
 from workers.publishing import publish
-from workers.recovery.sweep import Swept, sweep
+from workers.recovery.sweep import SweepReport, sweep
 from workers.schedules.run_leases import RunContext
 from workers.schedules.runs import carry_out, due_runs, report
 
@@ -20,47 +20,46 @@ log = structlog.get_logger()
 
 
 def tick(process: WorkerProcess) -> None:
-    """Sweep, then carry out what is due; while the fleet stands still, only sweep.
+    """Sweep, then execute the schedules that are due. While the fleet is paused or halted, only sweep.
 
-    What fails is logged, and the next tick is a minute away.
+    A failure is logged; the next tick is a minute away.
     """
     try:
         _sweep(process)
-        fleet = process.archive.fleet()
+        fleet = process.archive.fleet.newest()
         if fleet is None or fleet.state == "running":
-            means = _means(process)
-            for run in due_runs(means):
-                carry_out(run, process.settings.schedules[run.schedule], means)
+            context = _context(process)
+            for run in due_runs(context):
+                carry_out(run, process.settings.schedules[run.schedule], context)
     except PagesightError as error:
         log.warning("the tick could not end", cause=str(error), remedy=error.remedy)
 
 
-def _means(process: WorkerProcess) -> RunContext:
-    tools = process.tools
-    return RunContext(
-        process.settings, tools.archive, tools.projector, tools.files, process.cancel, process.registry.worker_id
-    )
+def _context(process: WorkerProcess) -> RunContext:
+    services = process.services
+    worker = process.heartbeats.worker_id
+    return RunContext(process.settings, services.archive, services.projector, services.files, process.cancel, worker)
 
 
 def _sweep(process: WorkerProcess) -> None:
-    """Close what has ended and publish what was lost. Two sweeps at once do no harm, so none is claimed.
+    """Close batches that have ended and publish lost messages. A sweep that changed something leaves a record.
 
-    One that did something leaves a record.
+    It takes no lease: two sweeps at once do no harm.
     """
     started, began = datetime.now(UTC), time.monotonic()
     cancel = process.cancel.within(process.settings.range_seconds)
-    swept = sweep(process.tools, cancel, process.lanes, lambda messages, lane: publish(app, messages, lane, cancel))
+    swept = sweep(process.services, cancel, process.queues, lambda messages, lane: publish(app, messages, lane, cancel))
     if swept.ended or swept.published:
         _record(swept, started, round(time.monotonic() - began, 3), process)
 
 
-def _record(swept: Swept, started: datetime, seconds: float, process: WorkerProcess) -> None:
-    before = process.archive.newest_run("sweep")
+def _record(swept: SweepReport, started: datetime, seconds: float, process: WorkerProcess) -> None:
+    before = process.archive.runs["sweep"].newest()
     run = Run(
         schedule="sweep",
         action="sweep",
         due_at=started.replace(microsecond=0),
-        worker=process.registry.worker_id,
+        worker=process.heartbeats.worker_id,
         revision=before.revision + 1 if before else 1,
         started_at=started,
         ended_at=datetime.now(UTC),
@@ -70,7 +69,7 @@ def _record(swept: Swept, started: datetime, seconds: float, process: WorkerProc
     )
     log.info("swept", **run.counts)
     try:
-        process.archive.append_run(run)
-    except RevisionTaken:  # another sweep has told at the same moment; nothing depends on it
+        process.archive.runs[run.schedule].create(run)
+    except RevisionTaken:  # another sweep left its record at the same moment; no other code depends on this one
         return
-    report(run, process.tools.projector)
+    report(run, process.services.projector)

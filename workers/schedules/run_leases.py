@@ -1,4 +1,4 @@
-"""A run that a process has claimed: who it is carried out by and with, and what the archive is told of it meanwhile."""
+"""The lease of a scheduled run: exclusive ownership by one process, kept by heartbeats in the archive."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from pipeline.core.settings import Settings
 from pipeline.projection.projector import Projector
 from pipeline.sources import SourceFiles
 
-#: How long a run may take. Comparing ten million pages takes hours.
+#: Time limit of a run. A comparison of ten million pages takes hours.
 RUN_SECONDS = 6 * 3600.0
-#: A process that could not tell for so long that its run goes on stops it: before others take it for dead, even where
-#: their clocks are a minute ahead.
+#: A process without a successful heartbeat for this time stops its run: before others take it for dead, even if their
+#: clocks are a minute ahead.
 GIVE_UP_SECONDS = 100.0
-#: How long the record of a run, or of a batch that it began, is waited for: it is a report, and the archive has it.
+#: Time limit for writing the record of a run, or of a batch that it began. The archive has the data in any case.
 REPORT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What runs are carried out with."""
+    """Services and limits of runs."""
 
     settings: Settings
     archive: Archive
     projector: Projector
     files: SourceFiles
     cancel: CancelToken
-    """Its end interrupts a run."""
+    """Interrupts runs when it ends."""
     worker: str
-    """Who carries them out."""
+    """Id of the process that executes the runs."""
 
 
 class RunLease:
-    """A run that this process has. What the action counts is part of its end, however it ends."""
+    """A run that this process owns. `counts` of the action are archived with the end, whatever the outcome."""
 
     def __init__(self, run: Run, archive: Archive, cancel: CancelToken) -> None:
         self.run = run
         self.counts = Counter(run.counts)
-        self.cancel = cancel.within(RUN_SECONDS, given_up=self._is_silent)
+        self.cancel = cancel.within(RUN_SECONDS, cancelled=self._is_silent)
         self._archive = archive
-        self._heard = time.monotonic()
+        self._last_beat = time.monotonic()
 
     def note(self) -> None:
-        """Archive what was counted so far, before something is done that must not be forgotten.
+        """Archive the counts so far, before an action whose cost must not be forgotten.
 
         Raises:
             Stopped: another process has taken the run.
@@ -66,22 +66,22 @@ class RunLease:
             return False
         return True
 
-    def tell(self) -> None:
-        """Tell that the run goes on, unless it is another's by now: then it is stopped here."""
-        newest = self._archive.newest_run(self.run.schedule)
+    def beat(self) -> None:
+        """Archive a heartbeat of the run. Where another process owns it by now, stop it here instead."""
+        newest = self._archive.runs[self.run.schedule].newest()
         if newest is None or (newest.worker, newest.started_at) != (self.run.worker, self.run.started_at):
             self.cancel.stop()
             return
-        self._archive.tell_of(self.run.schedule, datetime.now(UTC))
-        self._heard = time.monotonic()
+        self._archive.runs.beat(self.run.schedule, datetime.now(UTC))
+        self._last_beat = time.monotonic()
 
     def _append(self, changes: Mapping[str, Any]) -> None:
         changed = self.run.model_copy(update={**changes, "revision": self.run.revision + 1})
         try:
-            self._archive.append_run(changed)
+            self._archive.runs[changed.schedule].create(changed)
         except RevisionTaken:
             raise Stopped("another process has taken this run for dead, and has begun it again") from None
         self.run = changed
 
     def _is_silent(self) -> bool:
-        return time.monotonic() - self._heard > GIVE_UP_SECONDS
+        return time.monotonic() - self._last_beat > GIVE_UP_SECONDS

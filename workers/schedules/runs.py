@@ -1,7 +1,7 @@
-"""Runs of schedules: claimed, kept alive, carried out, ended and recorded, by a worker or by `pagesight schedule run`.
+"""Runs of schedules, executed by a worker or by `pagesight schedule run`.
 
-due ──▶ claim (created exclusively) ──▶ action ──▶ end
-              │ heard of every few seconds, so that another process sees when this one has died
+due ──▶ lease (created exclusively) ──▶ action ──▶ end
+              │ a heartbeat every few seconds, by which another process detects the death of this one
 """
 
 from __future__ import annotations
@@ -23,72 +23,72 @@ from pipeline.projection.projector import Projector
 from workers.schedules.actions import act
 from workers.schedules.run_leases import REPORT_SECONDS, RunContext, RunLease
 
-#: How often a process tells that its run goes on.
+#: Pause between two heartbeats of a run.
 HEARTBEAT_SECONDS = 20.0
 
 log = structlog.get_logger()
 
 
-def last_run(means: RunContext, schedule: str) -> Run | None:
-    """Return the last run of a schedule as it stands; one whose process has died is ended first."""
-    archive = means.archive
-    run = archive.newest_run(schedule)
+def last_run(context: RunContext, schedule: str) -> Run | None:
+    """Return the last run of a schedule. A run whose process has died is ended first."""
+    archive = context.archive
+    run = archive.runs[schedule].newest()
     if run is None or run.outcome is not None:
         return run
-    heard_at = archive.heard_of(schedule)
+    heard_at = archive.runs.heartbeat(schedule)
     if not has_died(run, heard_at, datetime.now(UTC)):
         return run
     ended = ended_by_death(run, heard_at)
     try:
-        archive.append_run(ended)
-    except RevisionTaken:  # somebody else was faster, or it lives
-        return archive.newest_run(schedule)
+        archive.runs[ended.schedule].create(ended)
+    except RevisionTaken:  # another process was faster, or the run is alive
+        return archive.runs[schedule].newest()
     log.warning("run died", schedule=schedule, worker=run.worker, due_at=run.due_at.isoformat())
-    report(ended, means.projector)
+    report(ended, context.projector)
     return ended
 
 
-def due_runs(means: RunContext) -> list[Run]:
-    """Return the runs that are due now, as they would be claimed."""
-    schedules = means.settings.schedules
-    found = {name: last_run(means, name) for name, schedule in schedules.items() if schedule.enabled}
+def due_runs(context: RunContext) -> list[Run]:
+    """Return the runs that are due now, as this process would own them."""
+    schedules = context.settings.schedules
+    found = {name: last_run(context, name) for name, schedule in schedules.items() if schedule.enabled}
     last = {name: run for name, run in found.items() if run is not None}
-    return due(schedules.values(), last, datetime.now(UTC), means.worker)
+    return due(schedules.values(), last, datetime.now(UTC), context.worker)
 
 
-def carry_out(run: Run, schedule: Schedule, means: RunContext) -> Run | None:
-    """Claim a run, do what it is for, and archive its end; return the end, or None where another process has it."""
+def carry_out(run: Run, schedule: Schedule, context: RunContext) -> Run | None:
+    """Take the lease of a run, execute it and archive its end. Return the end, or None if another process owns it."""
     try:
-        means.archive.append_run(run)
+        context.archive.runs[run.schedule].create(run)
     except RevisionTaken:
         return None
     log.info("run begins", schedule=run.schedule, due_at=run.due_at.isoformat(), attempt=run.attempt)
-    claim = RunLease(run, means.archive, means.cancel)
-    with _kept_alive(claim):
-        report(run, means.projector)
-        end = _outcome(claim, schedule, means)
-        is_ours = claim.end(end)
-    log.info("run ended", schedule=run.schedule, outcome=end["outcome"], error=end.get("error"), **claim.counts)
+    lease = RunLease(run, context.archive, context.cancel)
+    with _heartbeats(lease):
+        report(run, context.projector)
+        end = _outcome(lease, schedule, context)
+        is_ours = lease.end(end)
+    log.info("run ended", schedule=run.schedule, outcome=end["outcome"], error=end.get("error"), **lease.counts)
     if not is_ours:
         return None
-    report(claim.run, means.projector)
-    return claim.run
+    report(lease.run, context.projector)
+    return lease.run
 
 
 def report(run: Run, projector: Projector) -> None:
-    """Write the record of a run, if Elasticsearch takes it now; the archive has it anyhow."""
+    """Write the record of a run, if Elasticsearch takes it now. The archive has the run in any case."""
     try:
         replace(projector, cancel=CancelToken().within(REPORT_SECONDS)).run(run)
     except PagesightError as error:
         log.warning("the record of a run could not be written", schedule=run.schedule, cause=str(error))
 
 
-def _outcome(claim: RunLease, schedule: Schedule, means: RunContext) -> dict[str, Any]:
-    """Do what a run is for; return how it ended, as its fields."""
+def _outcome(lease: RunLease, schedule: Schedule, context: RunContext) -> dict[str, Any]:
+    """Execute the action of a run; return the fields that describe its end."""
     began = time.monotonic()
     end: dict[str, Any]
     try:
-        act(schedule, means, claim)
+        act(schedule, context, lease)
         end = {"outcome": "done"}
     except Stopped as error:
         end = {"outcome": "interrupted", "error": str(error)}
@@ -100,13 +100,13 @@ def _outcome(claim: RunLease, schedule: Schedule, means: RunContext) -> dict[str
     return end | {"seconds": round(time.monotonic() - began, 3)}
 
 
-def _kept_alive(claim: RunLease) -> AbstractContextManager[None]:
-    """Tell every few seconds that a run goes on."""
+def _heartbeats(lease: RunLease) -> AbstractContextManager[None]:
+    """Send a heartbeat of the run every few seconds within the block."""
 
-    def tell() -> None:
+    def beat() -> None:
         try:
-            claim.tell()
+            lease.beat()
         except PagesightError as error:
-            log.warning("it could not be told that a run goes on", schedule=claim.run.schedule, cause=str(error))
+            log.warning("the heartbeat of a run could not be archived", schedule=lease.run.schedule, cause=str(error))
 
-    return repeating(tell, HEARTBEAT_SECONDS)
+    return repeating(beat, HEARTBEAT_SECONDS)

@@ -1,4 +1,4 @@
-"""A page to look at: a sample of pages, each with its image beside what was read of it.
+"""Makes an HTML page for review: a sample of pages, each with its image beside its reading.
 
 archive ─┐
          ├─▶ candidates ─▶ draw ─▶ read what was not read ─▶ one HTML file

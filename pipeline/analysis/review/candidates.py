@@ -1,4 +1,4 @@
-"""The pages that may be looked at: those that a collection has readings of, and those in files that it has not."""
+"""Candidates for review: pages with readings in a collection, and pages of files without readings."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from pipeline.documents.opening import OpenPages
 from pipeline.pages.registration import document_of, identified_source
 from pipeline.sources import FoundFile, SourceFiles, display_path, require_unchanged, walk
 
-#: Stands in sources and readings that no batch asked for. They are never archived.
+#: The batch of sources and readings without a batch. They are never archived.
 NO_BATCH = "review"
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A file that has no pages to look at, and why."""
+    """A file without pages to review, and the cause."""
 
     path: str
     failure: Failure
 
 
 def collection_candidates(archive: Archive, collection: str, cancel: CancelToken) -> Iterator[SampleCandidate]:
-    """Yield the pages of a collection, as their newest readings tell of them.
+    """Yield the pages of a collection by their newest readings.
 
     Raises:
-        Stopped: the patience has ended.
+        Stopped: the run was cancelled.
     """
     for document in archive.documents(collection):
         yield from document_candidates(archive, collection, document, cancel)
@@ -45,9 +45,9 @@ def document_candidates(
     archive: Archive, collection: str, document: str, cancel: CancelToken
 ) -> Iterator[SampleCandidate]:
     """Yield the pages of one document of a collection; see `collection_candidates`."""
-    for reading in archive.readings(collection, document):
+    for reading in archive.readings(collection, document).newest():
         if cancel.stopped:
-            raise Stopped("stopped while readings were looked at")
+            raise Stopped("stopped while readings were read")
         if isinstance(reading, Reading):
             yield SampleCandidate(
                 document=document,
@@ -78,31 +78,31 @@ def opened_file(
 
 @dataclass(slots=True)
 class FileCandidates:
-    """Looks for pages in files. For one thread."""
+    """Finds pages in files. For one thread."""
 
     inspector: Inspector
     archive: Archive
     collection: str
-    """Where it knows an unchanged file, its readings count."""
+    """Its readings are used for unchanged files."""
     anew: bool
-    """Whether every page is to be read, known or not."""
+    """Whether every page is read again, known or not."""
     cancel: CancelToken
     _seen: set[str] = field(default_factory=set)
     """Ids of the documents whose pages were yielded."""
 
     def below(self, roots: Iterable[str], excluded: Iterable[str]) -> Iterator[SampleCandidate | Unreadable]:
-        """Yield the pages of every file below the roots, given by their URLs; those of a document once.
+        """Yield the pages of every file below the roots' URLs, each document once.
 
         Raises:
-            ServiceRefused: a bucket says no to everything, or no sandbox can be started.
-            Stopped: the patience has ended.
+            ServiceRefused: a bucket refuses, or no sandbox can be started.
+            Stopped: the run was cancelled.
         """
         files = replace(self.inspector.files, cancel=self.cancel)
         for found in walk(roots, excluded, self.cancel):
-            yield from self._of_place(found, files)
+            yield from self._of_file(found, files)
 
-    def _of_place(self, found: FoundFile, files: SourceFiles) -> Iterator[SampleCandidate | Unreadable]:
-        """Yield the pages of a file, then those of the files in it."""
+    def _of_file(self, found: FoundFile, files: SourceFiles) -> Iterator[SampleCandidate | Unreadable]:
+        """Yield the pages of a file, then the pages of its members."""
         try:
             if found.error:
                 raise found.error
@@ -122,27 +122,29 @@ class FileCandidates:
             return
         self._seen.add(document.id)
         for member in files.members(found.url, state) if document.members else ():
-            yield from self._of_place(member, files)
+            yield from self._of_file(member, files)
 
     def _known(self, url: str, state: FileState) -> Document | None:
-        """Return the document of an unchanged file of which pages were read."""
-        source = None if self.anew else self.archive.source(self.collection, source_id(url))
+        """Return the document of an unchanged file with readings."""
+        source = None if self.anew else self.archive.sources(self.collection)[source_id(url)].newest()
         if source is None or source.document is None or source.state != state:
             return None
-        return source.document if self.archive.revisions(self.collection, source.document.id) else None
+        return (
+            source.document if self.archive.readings(self.collection, source.document.id).newest_revisions() else None
+        )
 
     def _of_pages(
         self, file: BinaryIO, source: Source, document: Document, opened: OpenPages
     ) -> Iterator[SampleCandidate]:
-        """Render page after page, and keep nothing of them but what a sample is drawn by."""
+        """Render page after page, and keep only what sampling needs."""
         assert source.state is not None
         for number in range(1, opened.pages + 1):
             if self.cancel.stopped:
-                raise Stopped("stopped while pages were looked at")
+                raise Stopped("stopped while pages were rendered")
             candidate = SampleCandidate(document.id, number, None, None, suspect=True, revision=None, source=source)
             try:
                 page = opened.render(number)
-            except OutcomeError:  # who reads it meets the same, and says so on the page
+            except OutcomeError:  # reading it fails again, and the review shows the error
                 yield candidate
             else:
                 layer = None if page.facts.layer is LayerState.GARBAGE else page.layer_text

@@ -1,7 +1,7 @@
-"""The HTML file: everything in it, nothing loaded from outside, every text escaped.
+"""Writes the HTML file: self-contained, with every text escaped.
 
-A Content-Security-Policy allows the file's own style and script by their hashes and pictures that lie in it, and
-nothing else: what a page says cannot become markup, and if it could, it could not run or load anything.
+A Content-Security-Policy allows only the file's own style and script, by their hashes, and embedded pictures. Text of a
+page cannot become markup; even if it could, it could neither run nor load anything.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _NOT_TOLD = "not told"
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What is written."""
+    """Content of the file."""
 
     title: str
     pages: Sequence[ReviewedPage]
-    """In the order in which they are shown."""
+    """In display order."""
     candidates: int
     """Pages that the sample was drawn from."""
     seed: int
     made_at: datetime
     version: str
-    """Of Pagesight."""
+    """Version of Pagesight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class _Column:
 
     reading: Reading
     identity: str
-    """JSON: what an exported mark says of the reading it is about."""
+    """JSON that identifies the reading in an exported mark."""
     mark_key: str
-    """Names the mark in the browser's storage: another answer to the same page has a mark of its own."""
+    """Key of the mark in the browser's storage; another answer to the same page has another key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,10 @@ class _Sheet:
 
 
 def write_review(review: Review, archive: Archive, output: Path) -> int:
-    """Write the page in one go: it is there as a whole, or as it was before. Return its size in bytes.
+    """Write the file atomically; return its size in bytes.
 
     Raises:
-        SettingsError: the file cannot be written there.
+        SettingsError: the file cannot be written.
     """
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
@@ -94,7 +94,7 @@ def write_review(review: Review, archive: Archive, output: Path) -> int:
 
 
 def _pieces(review: Review, archive: Archive) -> Iterable[str]:
-    """Yield the page piece by piece: its images are in memory one at a time."""
+    """Yield the file piece by piece, with one image in memory at a time."""
     style, script = _asset("review.css"), _asset("review.js")
     sheets = [_sheet(page) for page in review.pages]
     environment = Environment(
@@ -167,8 +167,8 @@ def _column(reading: Reading) -> _Column:
 
 
 def _data_uri(archive: Archive, reading: Reading) -> str | None:
-    """Return the page image as a data URI, None where there is none."""
-    data = archive.image(reading.image.key) if reading.image else None
+    """Return the page image as a data URI, None without one."""
+    data = archive.images.get(reading.image.key) if reading.image else None
     return None if data is None else f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
 

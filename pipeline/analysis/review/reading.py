@@ -1,7 +1,7 @@
-"""From the pages that were drawn to what a person sees of them. Those that were not read are read now.
+"""From sampled pages to their readings. Pages without a reading are read now.
 
-Files are opened, rendered and read by the doors of `pagesight index` as far as the reading, which is not archived. The
-page images and what was answered are, as there: so indexing the same files later asks nothing twice.
+Files are opened, rendered and read by the functions of `pagesight index`. Page images and answers are archived as
+there, readings are not: indexing the same files later asks no question twice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pipeline.core.models import PageSlice, Reading, RenderedPage, Source, Tombs
 from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.opening import Opener
-from pipeline.pages.process import DocumentRerenderer, recipe_of
+from pipeline.pages.page_services import recipe_of
+from pipeline.pages.process import DocumentRerenderer
 from pipeline.pages.readings import failed_reading, new_reading, read_reading, rendered_reading
 from pipeline.rendering.protocol import RENDER_REVISION
 from pipeline.sources import require_unchanged
@@ -33,62 +34,62 @@ _TICK_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class ReviewedPage:
-    """A page, and what was read of it in one way or in several."""
+    """A page with one or several readings."""
 
     readings: tuple[Reading, ...]
-    """At least one, all of the same page image."""
+    """At least one; all have the same page image."""
 
     @property
     def suspect(self) -> bool:
-        """Whether a person had better look at it."""
+        """Whether a person should check it."""
         return any(reading.is_in_doubt for reading in self.readings)
 
     @property
-    def place(self) -> tuple[str, str, int]:
-        """What pages are sorted by: name and id of the document, number."""
+    def sort_key(self) -> tuple[str, str, int]:
+        """Sort key: name and id of the document, page number."""
         first = self.readings[0]
         return first.document.name, first.document.id, first.page_number
 
 
 @dataclass(frozen=True, slots=True)
 class PageReaders:
-    """What pages are read with. Threads share it."""
+    """Reads pages for review. Threads share it."""
 
     inspector: Inspector
     cropper: Opener
-    """Shows pages anew, where their answers cannot be trusted."""
+    """Renders pages again after doubtful answers."""
     archive: Archive
     readers: Sequence[Reader]
     """Each reads every page."""
     language: str
-    """BCP 47 tag of the language that they are asked in."""
+    """BCP 47 tag of the requested language."""
     executor: Executor
     in_hand: PrioritySemaphore
     """Pages rendered and not yet read."""
 
 
 def archived_page(archive: Archive, collection: str, candidate: SampleCandidate) -> ReviewedPage | None:
-    """Return a page as the archive has it, None where it was deleted meanwhile."""
+    """Return an archived page, None if it was deleted in the meantime."""
     assert candidate.revision is not None
-    reading = archive.reading(collection, candidate.document, candidate.page_number, candidate.revision)
+    reading = archive.readings(collection, candidate.document).page(candidate.page_number).revision(candidate.revision)
     return None if isinstance(reading, Tombstone) else ReviewedPage((reading,))
 
 
 def read_pages(
     candidates: Iterable[SampleCandidate], tools: PageReaders, cancel: CancelToken, tick: Callable[[], None]
 ) -> Iterator[ReviewedPage]:
-    """Read pages that were not read; yield them by document and page, while the next ones are rendered.
+    """Read pages without readings; yield them by document and page, while the next ones are rendered.
 
-    `tick` is called a few times a second while one is waited for.
+    `tick` is called a few times a second during waits.
 
     Raises:
         ServiceRefused: no page can be read, or rendered.
-        Stopped: the patience has ended.
+        Stopped: the run was cancelled.
     """
     ours = cancel.within(math.inf)
     begun: deque[Future[ReviewedPage]] = deque()
     try:
-        for _, pages in groupby(sorted(candidates, key=lambda one: one.place), key=lambda one: one.document):
+        for _, pages in groupby(sorted(candidates, key=lambda one: one.page_key), key=lambda one: one.document):
             for future in _start_document(list(pages), tools, ours, tick):
                 begun.append(future)
                 while begun and begun[0].done():
@@ -98,13 +99,13 @@ def read_pages(
                 tick()
             yield begun.popleft().result()
     finally:
-        ours.stop()  # whoever takes no more leaves nobody at work
+        ours.stop()  # a caller that stops iterating ends the threads too
 
 
 def _start_document(
     candidates: list[SampleCandidate], tools: PageReaders, cancel: CancelToken, tick: Callable[[], None]
 ) -> Iterator[Future[ReviewedPage]]:
-    """Render pages of one file, and hand each on to be read. What the file itself fails by, all of them fail by."""
+    """Render pages of one file, and submit each for reading. If the file fails, all its pages fail."""
     source = candidates[0].source
     assert source is not None
     assert source.state is not None
@@ -113,7 +114,7 @@ def _start_document(
     try:
         with opened_file(source.url, source.state, tools.inspector, files) as (file, _, opened):
             for candidate in waiting:
-                _take_place(tools.in_hand, cancel, tick)
+                _acquire(tools.in_hand, cancel, tick)
                 rendered: RenderedPage | OutcomeError
                 try:
                     wants_pixels = any(reader.wants_pixels for reader in tools.readers)
@@ -124,12 +125,12 @@ def _start_document(
                 yield tools.executor.submit(_read, source, candidate.page_number, rendered, tools, cancel)
     except OutcomeError as error:
         for candidate in waiting:
-            _take_place(tools.in_hand, cancel, tick)
+            _acquire(tools.in_hand, cancel, tick)
             yield tools.executor.submit(_read, source, candidate.page_number, error, tools, cancel)
 
 
-def _take_place(in_hand: PrioritySemaphore, cancel: CancelToken, tick: Callable[[], None]) -> None:
-    while not in_hand.take(STOP_POLL_SECONDS):
+def _acquire(in_hand: PrioritySemaphore, cancel: CancelToken, tick: Callable[[], None]) -> None:
+    while not in_hand.acquire(STOP_POLL_SECONDS):
         tick()
         if cancel.stopped:
             raise Stopped("stopped while pages were read")
@@ -141,7 +142,7 @@ def _read(
     try:
         readings = [_reading(source, number, rendered, reader, tools, cancel) for reader in tools.readers]
     finally:
-        tools.in_hand.give_back()
+        tools.in_hand.release()
     return ReviewedPage(tuple(readings))
 
 

@@ -1,4 +1,4 @@
-"""Which pages a person looks at: a sample in which every kind of page and every language has its share."""
+"""Draws the sample for review, in which every kind of page and every language has its share."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ Stratum = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class SampleCandidate:
-    """A page that may be looked at: one that was read already, or one that is in a file and was not."""
+    """A page that may be drawn, with or without a reading."""
 
     document: str
     """The document's id."""
     page_number: int
     kind: PageKind | None
-    """None where the page could not be rendered."""
+    """None if the page cannot be rendered."""
     language: str | None
     suspect: bool
     revision: int | None
-    """The archived reading's; None where the page is to be read."""
+    """Revision of the archived reading; None if the page is still to be read."""
     source: Source | None = None
-    """Where the file lies, of a page that is to be read."""
+    """Source of a page that is still to be read."""
 
     @property
     def stratum(self) -> Stratum:
-        """Kind and language; pages of one stratum stand for one another."""
+        """Kind and language; pages of one stratum are interchangeable."""
         return self.kind or "", self.language or ""
 
     @property
-    def place(self) -> tuple[str, int]:
-        """What a page is told from all others by."""
+    def page_key(self) -> tuple[str, int]:
+        """Identifies the page."""
         return self.document, self.page_number
 
 
 def draw(
     candidates: Iterable[SampleCandidate], size: int, seed: int, *, suspect_first: bool = False
 ) -> list[SampleCandidate]:
-    """Return up to `size` of the candidates: the same ones for the same seed, in whatever order they come.
+    """Return up to `size` candidates: the same ones for the same seed, regardless of their order.
 
-    Every stratum has at least one page where there are enough, the others are shared by size. With `suspect_first`
-    others are drawn only where there are fewer suspect ones.
+    Each stratum gets at least one page, if `size` allows it, and the rest are shared by size. With `suspect_first`,
+    other pages are drawn only if there are fewer suspect ones.
     """
     chance = random.Random(seed)
-    ordered = sorted(candidates, key=lambda candidate: candidate.place)
+    ordered = sorted(candidates, key=lambda candidate: candidate.page_key)
     if not suspect_first:
         return _draw(ordered, size, chance)
     suspect = _draw([one for one in ordered if one.suspect], size, chance)
@@ -64,7 +64,7 @@ def _draw(candidates: Collection[SampleCandidate], size: int, chance: random.Ran
 
 
 def _seats(sizes: Mapping[Stratum, int], size: int) -> dict[Stratum, int]:
-    """Return how many pages each stratum gives: Sainte-Laguë's method, after one for each, the largest first."""
+    """Return the number of pages of each stratum: one for each, largest first, then by Sainte-Laguë's method."""
     taken = dict.fromkeys(sizes, 0)
 
     def claim(stratum: Stratum) -> tuple[bool, float, Stratum]:

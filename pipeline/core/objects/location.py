@@ -15,7 +15,7 @@ _SAME = {"s3a": "s3"}
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place that is not in the local file system."""
+    """A bucket or folder outside the local file system."""
 
     protocol: str
     authority: str
@@ -28,7 +28,7 @@ class Location:
 
 
 def parse_location(text: str) -> Location | None:
-    """Take a location apart; return None for a local path or `file://` URL.
+    """Parse a location; return None for a local path or `file://` URL.
 
     Raises:
         SettingsError: it holds a password, or is a chain of file systems.
@@ -43,7 +43,7 @@ def parse_location(text: str) -> Location | None:
             "a location must not hold a password: locations are archived and shown",
             remedy="Give it by the environment or by the configuration of the package that speaks the protocol.",
         )
-    # fsspec would take what follows for a file system of its own.
+    # fsspec would treat the rest as a further file system.
     if "::" in location.authority:
         raise SettingsError("chains of file systems (`::`) are not supported", remedy="Name the location itself.")
     return location

@@ -1,4 +1,4 @@
-"""What can be done with objects, and how it can fail."""
+"""The interface of object stores, and its errors."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from typing import Protocol
 from pipeline.core.errors import ServiceRefused
 from pipeline.core.models import FileState
 
-#: Keys of one listing; S3 returns no more at once.
+#: Keys of one listing: the most that S3 returns at once.
 LIST_KEYS = 1000
-#: Seconds before an object store that was away is asked again, see `pipeline.core.retry.persist`.
+#: Seconds before a request to an unavailable object store is retried, see `pipeline.core.retry`.
 OBJECT_WAITS_SECONDS = (1.0, 2.0, 5.0, 10.0)
 
 
 class BucketMissing(ServiceRefused):
-    """There is no such bucket."""
+    """The bucket does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectPage:
-    """Part of what lies directly in a folder."""
+    """A page of the objects and folders directly in a folder."""
 
     keys: tuple[str, ...]
-    """Objects. A folder's own marker, an empty object whose key is that of the folder, is none of them."""
+    """Objects, without the folder's own marker: an empty object with the folder's key."""
     folders: tuple[str, ...]
     """Keys that end with a slash."""
     after: str = ""
-    """Where the listing goes on; "" at its end. It is a key, and so holds however long it is kept."""
+    """The key after which the listing continues, "" at its end. Unlike a continuation token it does not expire."""
 
 
 class Objects(Protocol):
-    """The objects of one bucket; threads share them. A folder is the beginning of keys, up to a slash.
+    """The objects of one bucket; threads share it. A folder is a prefix of keys that ends with a slash.
 
     Raises, from every method:
-        FileNotFoundError: there is no such object.
-        PermissionError: this object or folder may not be had.
-        ServiceUnavailable: the store is away, fails or asks for patience.
-        ServiceRefused: it says no to everything: credentials, bucket, region.
+        FileNotFoundError: the object does not exist.
+        PermissionError: access to this object or folder is denied.
+        ServiceUnavailable: the store is unreachable, fails or throttles.
+        ServiceRefused: it refuses every request: credentials, bucket, region.
     """
 
     def state(self, key: str) -> FileState:
-        """Return what an object is known by, without reading it."""
+        """Return the state of an object without reading it."""
         ...
 
     def page(self, folder: str, after: str, keys: int) -> ObjectPage:
-        """List a folder ("" or ending with a slash) from behind a place on."""
+        """List at most `keys` entries of a folder ("" or ending with a slash), after the key `after`."""
         ...
 
     def read(self, key: str) -> bytes:
@@ -54,30 +54,30 @@ class Objects(Protocol):
         ...
 
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return several at once, None for those that are not there."""
+        """Return the bytes of several objects, None for each one that does not exist."""
         ...
 
     def chunks(self, key: str, state: FileState) -> Generator[bytes]:
         """Yield an object's bytes piece by piece.
 
         Raises:
-            SourceChanged: it is not the one of this state.
+            SourceChanged: the object has another state.
         """
         ...
 
     def create(self, key: str, data: bytes, writer: str) -> None:
-        """Write under a key that must be free: of several writers exactly one succeeds.
+        """Create an object; of several writers exactly one succeeds.
 
-        A writer names himself by a word that nobody else uses. So he who did not hear the answer may try again, and
-        learns whether the object that is there is his own.
+        `writer` is a unique word, stored with the object. A writer that lost the response can retry: if the object
+        exists with its word, the first attempt succeeded.
 
         Raises:
-            FileExistsError: the key is taken.
+            FileExistsError: another writer created the object.
         """
         ...
 
     def put(self, key: str, data: bytes) -> None:
-        """Write under a key, replacing at one stroke what was there."""
+        """Write an object, and atomically replace an existing one."""
         ...
 
     def delete(self, key: str) -> None:

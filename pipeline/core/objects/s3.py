@@ -1,7 +1,7 @@
 """Objects in an S3 bucket, through s3fs.
 
-Its calls are used, not its paths: a key that ends with a slash, holds `..` or `?versionId=` is a key like any other,
-and no listing comes from a cache. Credentials, region and endpoint come from the usual AWS variables and files.
+Its calls are used, not its paths: keys that end with a slash or contain `..` or `?versionId=` need no escaping,
+and listings are never cached. Credentials, region and endpoint come from the usual AWS variables and files.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pipeline.core.errors import ServiceRefused, ServiceUnavailable, SourceChang
 from pipeline.core.models import FileState
 from pipeline.core.objects.protocol import BucketMissing, ObjectPage
 
-#: Connections of a process. With botocore's 10 the ranges of one process would wait for each other.
+#: Connections of a process. With botocore's default of 10 the threads of a process would wait for each other.
 _CONNECTIONS = 64
 _CHUNK_BYTES = 1 << 20
-#: Follows every character that a key holds: what begins with a folder and ends with it lies behind the whole folder.
+#: The last code point: a folder's key followed by it sorts after all keys in the folder.
 _LAST_CHARACTER = "\U0010ffff"
 _WRITER = "pagesight-writer"
 
@@ -33,7 +33,7 @@ REMEDY = (
     "Look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL, and at the bucket's policy; "
     "then run the same command again."
 )
-#: 4xx codes by which S3 says no to everything. Every other one is about the object that was asked for.
+#: 4xx codes by which S3 refuses every request. All others are about the requested object.
 REFUSALS = frozenset(
     """
     301 AccountProblem AuthorizationHeaderMalformed AuthorizationQueryParametersError CredentialsNotSupported
@@ -44,7 +44,7 @@ REFUSALS = frozenset(
     TemporaryRedirect TokenRefreshRequired UnauthorizedAccess
     """.split()
 )
-#: 4xx codes by which it says that it cannot answer now.
+#: 4xx codes that ask for a later attempt.
 DELAYS = frozenset(
     """
     409 429 BandwidthLimitExceeded ConditionalRequestConflict OperationAborted RequestLimitExceeded RequestThrottled
@@ -52,7 +52,7 @@ DELAYS = frozenset(
     XAmzContentSHA256Mismatch
     """.split()
 )
-#: What botocore raises where no answer came, or no whole one.
+#: Errors of botocore without a complete response.
 UNANSWERED = (
     botocore.HTTPClientError,
     botocore.ConnectionError,
@@ -73,10 +73,10 @@ def _connect(endpoint: str | None) -> S3FileSystem:
     client = S3FileSystem(
         **given,
         config_kwargs={"max_pool_connections": _CONNECTIONS, "retries": {"total_max_attempts": 1}},
-        # One kept by fsspec would belong to a single thread, and to the environment of its first use.
+        # fsspec would cache the client per thread, with the environment of its first use.
         skip_instance_cache=True,
     )
-    client.retries = 1  # waiting is decided in one place, `pipeline.core.retry`
+    client.retries = 1  # retries are decided in `pipeline.core.retry`
     return client
 
 
@@ -86,15 +86,15 @@ class S3Objects:
     def __init__(self, bucket: str, service: str) -> None:
         self._bucket = bucket
         self._service = service
-        # botocore knows these two as well; named here, they tell the clients of two endpoints apart.
+        # botocore reads these two as well; here they are the key of the cached client.
         self._client = _connect(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
 
     def state(self, key: str) -> FileState:
-        """Return what an object is known by."""
+        """Return the state of an object."""
         try:
             found = self._wait(self._call("head_object", Key=key))
         except (FileNotFoundError, PermissionError):
-            # The answer to a HEAD has no body that says which of several reasons it was.
+            # The response to a HEAD has no body with the reason; that of a GET has.
             self._wait(self._peek(key))
             raise
         return _state(found)
@@ -126,18 +126,18 @@ class S3Objects:
         try:
             answer = self._wait(self._call("get_object", Key=key, IfMatch=state.etag))
         except FileExistsError:
-            raise SourceChanged("the object was replaced while it was worked on") from None
+            raise SourceChanged("the object was replaced while it was read") from None
         body = answer["Body"]
         try:
-            if _state(answer) != state:  # not every store looks at If-Match
-                raise SourceChanged("the object was replaced while it was worked on")
+            if _state(answer) != state:  # not every store checks If-Match
+                raise SourceChanged("the object was replaced while it was read")
             while chunk := self._wait(self._next(body)):
                 yield chunk
         finally:
             self._wait(_close(body))
 
     def create(self, key: str, data: bytes, writer: str) -> None:
-        """Write under a key that must be free."""
+        """Create an object."""
         try:
             self._wait(self._call("put_object", Key=key, Body=data, IfNoneMatch="*", Metadata={_WRITER: writer}))
         except FileExistsError:
@@ -146,7 +146,7 @@ class S3Objects:
                 raise
 
     def put(self, key: str, data: bytes) -> None:
-        """Write under a key."""
+        """Write an object."""
         self._wait(self._call("put_object", Key=key, Body=data))
 
     def delete(self, key: str) -> None:
@@ -212,7 +212,7 @@ def translate(error: Exception, service: str, bucket: str) -> Exception | None:
         return ServiceRefused(service, f"the store cannot be trusted: {error}", remedy="Set AWS_CA_BUNDLE to its CA.")
     if isinstance(error, UNANSWERED):
         return ServiceUnavailable(service, f"the object store is away: {str(error) or type(error).__name__}")
-    # ValueError: an endpoint that is no URL. OSError: what s3fs made of an answer that nobody understood.
+    # ValueError: an endpoint that is not a URL. OSError: s3fs' error for an unknown response.
     if isinstance(error, botocore.BotoCoreError | ValueError | OSError):
         return ServiceRefused(service, f"the bucket {bucket} cannot be used: {_one_line(error)}", remedy=REMEDY)
     return None
@@ -240,7 +240,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _state(answer: Any) -> FileState:
-    """HTTP gives the time in whole seconds."""
+    """Return the state in a response. HTTP gives the time in whole seconds."""
     return FileState(
         bytes=answer["ContentLength"],
         mtime_ns=int(answer["LastModified"].timestamp()) * 10**9,

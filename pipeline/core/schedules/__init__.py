@@ -1,4 +1,4 @@
-"""Schedules: what is done again and again, when, and what of it is due. Nothing here asks anybody for anything."""
+"""Schedules: repeated actions, their times, and which of them are due. Pure functions without I/O."""
 
 from pipeline.core.schedules.due import ATTEMPTS, SILENT_SECONDS, claim, due, ended_by_death, has_died, next_start
 from pipeline.core.schedules.tables import (

@@ -1,8 +1,8 @@
-"""What is due, as a pure function of the schedules, their last runs and the time.
+"""Decides which runs are due: a pure function of the schedules, their last runs and the time.
 
-A schedule is due once for the newest of its times, however many it has missed, and not within its quiet hours. The
-runs of a schedule are one chain of numbered revisions: whoever creates the next one has the run, so that any number of
-beats, workers and people may try at once and none runs beside another.
+A schedule is due once for its last time, even after several missed times, and never in its quiet hours. The runs of a
+schedule are one chain of numbered revisions. The process that creates the next revision owns the run, so that several
+beats, workers and commands may claim at once, and only one run is in progress.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from datetime import datetime, timedelta
 from pipeline.core.models import Run
 from pipeline.core.schedules.tables import Schedule
 
-#: How often a run is begun that is interrupted each time: it must not go on all day.
+#: Attempts at a run that is interrupted each time, so that it does not repeat all day.
 ATTEMPTS = 3
-#: A run that is not told to go on for so long has died with its process. Clocks may be a minute apart.
+#: Seconds without a heartbeat after which a run's process counts as dead. Clocks may differ by a minute.
 SILENT_SECONDS = 180.0
 _MINUTE = timedelta(minutes=1)
 
 
 def due(schedules: Iterable[Schedule], last: Mapping[str, Run], now: datetime, worker: str) -> list[Run]:
-    """Return the runs that are due, as this worker would claim them.
+    """Return the due runs as claims of this worker.
 
-    `last` holds the newest run of each schedule by its name. A schedule that never ran is due at once, for the newest
-    of its times. One that is under way is not due, one that was interrupted is due again.
+    `last` has the newest run of each schedule by its name. A schedule without a run is due at once, for its last time.
+    A schedule with a run in progress is not due, and one whose run was interrupted is due again.
     """
     runs = []
     for schedule in schedules:
@@ -36,7 +36,7 @@ def due(schedules: Iterable[Schedule], last: Mapping[str, Run], now: datetime, w
 
 
 def claim(schedule: Schedule, before: Run | None, due_at: datetime, now: datetime, worker: str) -> Run:
-    """Return the revision that claims a run: of another one than the last, or once more of that."""
+    """Return the revision that claims a run: the next run, or another attempt at the last one."""
     again = before is not None and before.due_at == due_at
     return Run(
         schedule=schedule.name,
@@ -51,13 +51,13 @@ def claim(schedule: Schedule, before: Run | None, due_at: datetime, now: datetim
 
 
 def has_died(run: Run, heard_at: datetime | None, now: datetime) -> bool:
-    """Whether a run is under way by the archive, and its process is not; `heard_at` is when it was last heard of."""
+    """Whether a run is in progress in the archive and its process is dead. `heard_at` is its last heartbeat."""
     last = max(run.started_at, heard_at or run.started_at)
     return run.outcome is None and now - last >= timedelta(seconds=SILENT_SECONDS)
 
 
 def ended_by_death(run: Run, heard_at: datetime | None) -> Run:
-    """Return the end of a run whose process has died."""
+    """Return the end of a run whose process is dead."""
     last = max(run.started_at, heard_at or run.started_at)
     return run.model_copy(
         update={
@@ -65,14 +65,14 @@ def ended_by_death(run: Run, heard_at: datetime | None) -> Run:
             "outcome": "interrupted",
             "ended_at": last,
             "seconds": (last - run.started_at).total_seconds(),
-            "error": f"its process, {run.worker}, was not heard of after {last:%Y-%m-%d %H:%M:%S} UTC",
+            "error": f"its process, {run.worker}, sent no heartbeat after {last:%Y-%m-%d %H:%M:%S} UTC",
             "remedy": "It is begun again, three times at most. If that goes on, look why the process ended.",
         }
     )
 
 
 def next_start(schedule: Schedule, last: Run | None, now: datetime) -> datetime | None:
-    """Return when a schedule is to run next; in the past where it waits for a beat, None where it is switched off."""
+    """Return when a schedule runs next: in the past if it waits for a beat, None if it is disabled."""
     if not schedule.enabled:
         return None
     start = _due_at(schedule, last, now)
@@ -86,7 +86,7 @@ def next_start(schedule: Schedule, last: Run | None, now: datetime) -> datetime 
 
 
 def _due_at(schedule: Schedule, before: Run | None, now: datetime) -> datetime | None:
-    """Return the time for which a schedule is due, quiet hours apart."""
+    """Return the time for which a schedule is due, regardless of quiet hours."""
     if not schedule.enabled or (before is not None and before.outcome is None):
         return None
     newest = schedule.newest_time(now)

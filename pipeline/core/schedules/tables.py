@@ -1,4 +1,4 @@
-"""The tables `[schedules.NAME]` of `pagesight.toml`: what is done, when, and with which options. Typed and closed."""
+"""The tables `[schedules.NAME]` of `pagesight.toml`: actions, times and options. Typed and closed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
     "repair": {"action": "repair", "cron": "17 2 * * *"},
     "retry": {"action": "retry", "cron": "47 * * * *"},
 }
-#: What each tick does, and records under this name.
+#: Name under which each tick is recorded.
 SWEEP = "sweep"
 
 
@@ -61,17 +61,17 @@ def _zone(given: Any) -> Any:
 
 
 def _whole_path(folder: str) -> str:
-    """Refuse what would be another folder for each worker."""
+    """Refuse a relative path, which would name another folder on each worker."""
     if not folder.startswith("/") and "://" not in folder:
-        raise ValueError(f"{folder!r} is no absolute path and no URL")
+        raise ValueError(f"{folder!r} is neither an absolute path nor a URL")
     return folder
 
 
 def _transient(code: str) -> str:
-    """Refuse what no later attempt can mend: it would be tried for ever."""
+    """Refuse errors that no later attempt can resolve, since they would be retried for ever."""
     codes = sorted(kind.code for kind in OutcomeError.__subclasses__() if kind.transient)
     if code not in codes:
-        raise ValueError(f"{code!r} is none of those that may pass by themselves: {', '.join(codes)}")
+        raise ValueError(f"{code!r} is not a transient error; use one of {', '.join(codes)}")
     return code
 
 
@@ -81,7 +81,7 @@ Folder = Annotated[str, AfterValidator(_whole_path)]
 
 
 class Schedule(BaseModel):
-    """Something that is done again and again."""
+    """A repeated action."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -89,13 +89,13 @@ class Schedule(BaseModel):
     action: str
     enabled: bool = True
     cron: Annotated[str, AfterValidator(check_cron)] | None = None
-    """Minute, hour, day of month, month and day of week, in its zone."""
+    """Minute, hour, day of month, month and day of week, in `timezone`."""
     every: Annotated[timedelta, BeforeValidator(_interval)] | None = None
-    """Multiples of this, counted from a Monday at midnight UTC."""
+    """Interval; its multiples are counted from a Monday at midnight UTC."""
     timezone: Annotated[ZoneInfo, BeforeValidator(_zone)] = ZoneInfo("UTC")
-    """Of the expression and of the quiet hours."""
+    """Zone of the expression and of the quiet hours."""
     quiet: Annotated[tuple[QuietHours, ...], BeforeValidator(_listed)] = ()
-    """Hours in which no run begins; one that is due then begins when they end."""
+    """Hours in which no run begins. A due run begins when they end."""
 
     @field_validator("quiet")
     @classmethod
@@ -112,60 +112,60 @@ class Schedule(BaseModel):
 
     @property
     def when(self) -> str:
-        """When it runs, in words."""
+        """Its times, in words."""
         words = f"every {interval_words(self.every)}" if self.every else cron_words(self.cron or "")
         quiet = f", not {' and '.join(map(str, self.quiet))}" if self.quiet else ""
         return words + quiet + (f" ({self.timezone.key})" if self.cron or self.quiet else "")
 
     def newest_time(self, now: datetime) -> datetime:
-        """Return the newest of its times, at or before `now`."""
+        """Return its last time at or before `now`."""
         return newest_interval(self.every, now) if self.every else newest_cron(self.cron or "", self.timezone, now)
 
     def next_time(self, now: datetime) -> datetime:
-        """Return the first of its times after `now`."""
+        """Return its first time after `now`."""
         if self.every:
             return newest_interval(self.every, now) + self.every
         return next_cron(self.cron or "", self.timezone, now)
 
     def is_quiet(self, now: datetime) -> bool:
-        """Whether no run begins at a moment."""
+        """Whether a moment is in its quiet hours."""
         return is_quiet(self.quiet, self.timezone, now)
 
 
 class Sync(Schedule):
-    """What `pagesight sync` does."""
+    """Runs `pagesight sync`."""
 
     action: Literal["sync"] = "sync"
     folders: Annotated[tuple[Folder, ...], BeforeValidator(_listed), Field(min_length=1)]
     """Absolute paths, or URLs of folders in buckets."""
     collection: CollectionName = "default"
     delete: bool = False
-    """Whether what vanished is deleted; never more than `pagesight sync` deletes unasked."""
+    """Whether vanished files are deleted; never more than `pagesight sync` deletes without asking."""
 
 
 class Retry(Schedule):
-    """What failed for a reason that may have passed is tried again."""
+    """Retries transient failures."""
 
     action: Literal["retry"] = "retry"
     error: Annotated[str, AfterValidator(_transient)] | None = None
-    """Only this class; all that may pass when None."""
+    """Code of the errors; all transient ones when None."""
     collection: CollectionName | None = None
 
 
 class Repair(Schedule):
-    """What `pagesight repair` does."""
+    """Runs `pagesight repair`."""
 
     action: Literal["repair"] = "repair"
     collections: CollectionNames = ()
-    """All when empty."""
+    """All collections when empty."""
 
 
 class Redescribe(Schedule):
-    """What `pagesight redescribe` does, for so many tokens a day."""
+    """Runs `pagesight redescribe` with a daily budget of tokens."""
 
     action: Literal["redescribe"] = "redescribe"
     budget_tokens: int = Field(ge=1)
-    """Tokens that a day's runs may have pages enqueued for; a day is one of the schedule's zone."""
+    """Tokens per day, in the schedule's zone, for which runs enqueue pages."""
     where: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
 
     @field_validator("where")
@@ -179,26 +179,26 @@ class Redescribe(Schedule):
 
     @property
     def conditions(self) -> Conditions:
-        """Which stale pages are meant."""
+        """Conditions for stale pages."""
         return parse_conditions(self.where)
 
 
 class Reindex(Schedule):
-    """What `pagesight reindex` does."""
+    """Runs `pagesight reindex`."""
 
     action: Literal["reindex"] = "reindex"
     collections: CollectionNames = ()
-    """All when empty."""
+    """All collections when empty."""
     keep: int = Field(default=1, ge=0)
-    """Old indices that are kept, to go back to."""
+    """Old indices to keep for a rollback."""
 
 
 class Prune(Schedule):
-    """Old indices are deleted."""
+    """Deletes old indices."""
 
     action: Literal["prune"] = "prune"
     keep: int = Field(default=1, ge=0)
-    """Old indices that are kept."""
+    """Old indices to keep."""
 
 
 TABLES: Mapping[str, type[Schedule]] = {
@@ -212,18 +212,18 @@ TABLES: Mapping[str, type[Schedule]] = {
 
 
 def parse_schedules(tables: Mapping[str, Any]) -> dict[str, Schedule]:
-    """Return the schedules of a fleet by name: those that it has anyhow, and those of these tables.
+    """Return the schedules of a fleet by name: the built-in ones and those in the tables.
 
     A table without an action changes the built-in schedule of its name.
 
     Raises:
-        SettingsError: a table cannot be used, with what to write instead.
+        SettingsError: a table is invalid; the message says what to write instead.
     """
     parsed = {}
     for name in sorted({*BUILT_IN, *tables}):
         given = tables.get(name, {})
         if not isinstance(given, Mapping):
-            raise SettingsError(f"schedules.{name} is no table", remedy=f"Write it as `[schedules.{name}]`.")
+            raise SettingsError(f"schedules.{name} is not a table", remedy=f"Write it as `[schedules.{name}]`.")
         parsed[name] = _parse(name, _completed(name, given))
     return parsed
 
@@ -238,31 +238,33 @@ def _completed(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parse(name: str, given: dict[str, Any]) -> Schedule:
-    place = f"schedules.{name}"
+    prefix = f"schedules.{name}"
     if not re.fullmatch(SLUG, name):
         raise SettingsError(
             f"{name!r} cannot be a schedule's name",
             remedy="Use up to 63 lower-case letters, digits, - and _, beginning with a letter or digit.",
         )
     if name == SWEEP:
-        raise SettingsError(f"{place}: what each tick does has this name already", remedy="Choose another one.")
+        raise SettingsError(f"{prefix}: this name is reserved for the ticks", remedy="Choose another name.")
     action = str(given.get("action", ""))
     if action not in TABLES:
-        what = f"there is no action {action!r}" if action else "names no action"
-        there_are = f"There are: {', '.join(TABLES)}."
-        raise SettingsError(f"{place}: {what}", remedy=_nearest(action, TABLES, there_are))
+        what = f"unknown action {action!r}" if action else "an action is missing"
+        there_are = f"Use one of {', '.join(TABLES)}."
+        raise SettingsError(f"{prefix}: {what}", remedy=_nearest(action, TABLES, there_are))
     table = TABLES[action]
     known = [field for field in table.model_fields if field != "name"]
     for key in given:
         if key not in known:
             raise SettingsError(
-                f"unknown key {place}.{key}", remedy=_nearest(key, known, f"There are: {', '.join(known)}.")
+                f"unknown key {prefix}.{key}", remedy=_nearest(key, known, f"Use one of {', '.join(known)}.")
             )
     try:
         return table.model_validate({**given, "name": name})
     except ValidationError as error:
         words = "; ".join(map(_explained, error.errors(include_url=False)))
-        raise SettingsError(f"{place}: {words}", remedy="See docs/operations.md for what a schedule may say.") from None
+        raise SettingsError(
+            f"{prefix}: {words}", remedy="docs/operations.md describes the keys of schedules."
+        ) from None
 
 
 def _nearest(word: str, known: Mapping[str, Any] | list[str], otherwise: str) -> str:
@@ -271,6 +273,6 @@ def _nearest(word: str, known: Mapping[str, Any] | list[str], otherwise: str) ->
 
 
 def _explained(problem: ErrorDetails) -> str:
-    place = ".".join(map(str, problem["loc"]))
+    key = ".".join(map(str, problem["loc"]))
     words = problem["msg"].removeprefix("Value error, ")
-    return f"{place}: {words}" if place else words
+    return f"{key}: {words}" if key else words

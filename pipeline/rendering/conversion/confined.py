@@ -1,9 +1,8 @@
-"""The inner side of `pipeline.rendering.conversion.confinement`: runs foreign programs on one document.
+"""The child's side of `pipeline.rendering.conversion.confinement`: runs foreign programs on one document.
 
-It reads a request, one line of JSON, from stdin, lets the programs work in a folder of its own, and writes a reply, one
-line of JSON, to stdout. When its parent closes stdin, or dies, it ends with everything that it started and removes
-what they wrote. Standard library only, and nothing newer than Python 3.9: what LibreOffice's bindings are made for is
-the system's interpreter.
+It receives one request with the document's descriptor, runs the programs in a folder of its own, and sends one reply.
+When its parent closes the socket, or dies, it kills every program that it started and removes their files. Standard
+library only, and compatible with Python 3.9: the system's interpreter, which has LibreOffice's bindings, imports this.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from pipeline.rendering.conversion import landlock
 INPUT = "input"
 OUTPUT = "output.pdf"
 _PROFILE = "profile"
-#: Where LibreOffice makes its sockets, whatever TMPDIR says (`sal/osl/unx/pipe.cxx`).
+#: LibreOffice makes its sockets here and ignores TMPDIR (`sal/osl/unx/pipe.cxx`).
 SOCKETS = Path("/tmp")
-#: What programs, their libraries and fonts are read from, besides the interpreter's own folders.
+#: Files and folders of programs, libraries and fonts. The interpreter's own folders are added to them.
 _SYSTEM = (
     *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/var/cache/fontconfig", "/var/lib/libreoffice"),
     *("/var/spool/libreoffice", "/etc/libreoffice", "/etc/fonts", "/etc/alternatives", "/etc/ld.so.cache"),
@@ -43,7 +42,7 @@ Reply = dict[str, Any]
 
 
 class ConversionError(Exception):
-    """Why there is no PDF. `code` is that of an `OutcomeError`."""
+    """The reason why no PDF was made. `code` is that of an `OutcomeError`."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -62,12 +61,12 @@ class Workspace:
 
     @property
     def document(self) -> Path:
-        """The document, a copy: nothing lies beside it that it could refer to."""
+        """The copy of the document. No other file is beside it to which it could refer."""
         (path,) = self.folder.glob(f"{INPUT}*")
         return path
 
     def start(self, command: Sequence[str], output: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a program; what it prints goes into a file."""
+        """Start a program. Its standard output goes into a file."""
         with self._lock, (output or Path(os.devnull)).open("wb") as file:
             program = subprocess.Popen(
                 command,
@@ -87,17 +86,17 @@ class Workspace:
         return program
 
     def end_programs(self) -> None:
-        """Kill what runs, and wait for it."""
+        """Kill the programs that run, and wait for them."""
         with self._lock:
             for program in self._programs:
                 program.kill()
                 program.wait()
 
     def leave(self) -> None:
-        """End everything that was started, remove what was written, and end."""
+        """Kill all programs, remove their files, and end this process."""
         self.end_programs()
         remove_traces(self.folder)
-        os.kill(0, signal.SIGKILL)  # the whole process group: what was started meanwhile, and by others, too
+        os.kill(0, signal.SIGKILL)  # the whole process group, with programs started meanwhile
         os._exit(0)  # the first process of a namespace cannot kill itself, but the others end with it
 
 
@@ -118,7 +117,7 @@ def serve(work: Callable[[Workspace, Request], Reply]) -> None:
 
 
 def remove_traces(folder: Path) -> None:
-    """Remove a workplace, and the sockets that LibreOffice made for it: by the name it was told, and by its profile."""
+    """Remove a workspace and LibreOffice's sockets, which are named after the folder and a hash of its profile."""
     shutil.rmtree(folder, ignore_errors=True)
     # `desktop/source/app/officeipcthread.cxx`: the MD5 of the profile's URL in UTF-16, its bytes in hex without zeros.
     digest = hashlib.md5((folder / _PROFILE).as_uri().encode("utf-16-le"), usedforsecurity=False).digest()

@@ -1,4 +1,4 @@
-"""Foreign programs that make PDFs of documents, seen from whoever wants one: started, limited, timed, ended."""
+"""Foreign programs that make PDFs of documents, seen from the parent: start, limits, time, reply, end."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from pipeline.rendering.conversion.confined import OUTPUT, remove_traces
 from pipeline.rendering.replies import Reply
 from pipeline.rendering.text import clean_line, clean_text
 
-#: Namespaces without any network, and whose processes all end with their first one.
+#: Namespaces without a network, in which all processes end with the first one.
 _NAMESPACES = ("unshare", "--user", "--map-root-user", "--net", "--ipc", "--pid", "--fork", "--kill-child")
-#: The largest file that a program may write, besides a copy of the document: its PDF, above all.
+#: The largest file that a program may write, in addition to the size of the document: its PDF is the largest one.
 _MAX_WRITTEN_BYTES = 1 << 30
-#: Notes of a presentation of 20,000 slides with a page of them each.
+#: Enough for the notes of 20,000 slides with a page of notes each.
 _MAX_REPLY_BYTES = 64 << 20
 _EXIT_SECONDS = 10
 _MAX_TITLE_CHARS = 500
@@ -63,32 +63,32 @@ _FAILURES: dict[str, type[OutcomeError]] = {
 
 @dataclass(frozen=True, slots=True)
 class ConversionLimits:
-    """What making a document into a PDF may cost."""
+    """Limits of one conversion."""
 
     seconds: float
     """Wall clock."""
     memory_mb: int
-    """What a program may allocate, in MiB."""
+    """Memory that a program may allocate, in MiB."""
     sheet_pages: int
     """Printed pages of a spreadsheet."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConversionJob:
-    """What is to be run, and on what."""
+    """The program for one document, and its request."""
 
     module: str
     """Of this package; it calls `pipeline.rendering.conversion.confined.serve`."""
     interpreter: str
     request: Mapping[str, Any]
     suffix: str
-    """How the document's name ends for programs that go by names."""
+    """Of the document's copy: some programs recognise formats by names."""
     readable: Sequence[str] = ()
-    """Folders that the program needs besides those of the system."""
+    """Folders that the program reads in addition to the system's."""
 
 
 class ConversionResult(Reply):
-    """What a conversion says of its PDF. It was made of a hostile document, and is believed as far as it fits."""
+    """What a child reports about its PDF. The document may be hostile, so the report is validated."""
 
     converter: str = Field(max_length=100)
     pages: int = Field(ge=1)
@@ -107,7 +107,7 @@ class _FailedConversion(Reply):
 
 @cache
 def namespaces() -> tuple[str, ...]:
-    """Return the command that starts another without network, empty where this machine does not let us. Tried once."""
+    """Return the prefix of a command that runs without network; empty if this machine forbids that. Probed once."""
     try:
         ended = subprocess.run([*_NAMESPACES, "true"], capture_output=True, timeout=_EXIT_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -118,14 +118,14 @@ def namespaces() -> tuple[str, ...]:
 def run(
     job: ConversionJob, file: BinaryIO, limits: ConversionLimits, cancel: CancelToken
 ) -> tuple[BufferedReader, ConversionResult]:
-    """Have a PDF made of a file, and return it, open and without a name, with what was told of it.
+    """Convert a file to a PDF; return the PDF, open and already unlinked, and the child's report.
 
-    Nothing is left of it afterwards: no process, and no file with a name.
+    Afterwards no process and no file is left.
 
     Raises:
-        CorruptFile, EncryptedFile, LimitExceeded, UnsupportedFormat: what is wrong with the file.
-        RenderTimeout, RenderCrashed, RenderOutOfMemory: what it did to the program.
-        Stopped: the patience has ended.
+        CorruptFile, EncryptedFile, LimitExceeded, UnsupportedFormat: the file is at fault.
+        RenderTimeout, RenderCrashed, RenderOutOfMemory: the program failed on it.
+        Stopped: `cancel` was stopped.
     """
     folder = Path(tempfile.gettempdir()) / f"pagesight-{uuid.uuid4().hex}"
     request = {
@@ -168,16 +168,16 @@ def _parse(reply: bytes) -> ConversionResult:
         if reply.startswith(b'{"error":'):
             failed = _FailedConversion.model_validate_json(reply)
             raise _error(_FAILURES[failed.error], failed.message)
-        told = ConversionResult.model_validate_json(reply)
+        reported = ConversionResult.model_validate_json(reply)
     except (KeyError, ValidationError):
         raise RenderCrashed(
             "the process that converts documents answered something that cannot be understood"
         ) from None
-    return told.model_copy(
+    return reported.model_copy(
         update={
-            "notes": {number: text for number, note in told.notes.items() if (text := clean_text(note).strip())},
-            "substituted_fonts": tuple(filter(None, (clean_line(name, 100) for name in told.substituted_fonts))),
-            "title": clean_line(told.title or "", _MAX_TITLE_CHARS),
+            "notes": {number: text for number, note in reported.notes.items() if (text := clean_text(note).strip())},
+            "substituted_fonts": tuple(filter(None, (clean_line(name, 100) for name in reported.substituted_fonts))),
+            "title": clean_line(reported.title or "", _MAX_TITLE_CHARS),
         }
     )
 
@@ -187,12 +187,12 @@ def _error(kind: type[OutcomeError], message: str) -> OutcomeError:
 
 
 def _open_pdf(path: Path) -> BufferedReader:
-    """Open what a program left as its PDF; one that a document has taken over may have left a link, or a pipe."""
+    """Open the PDF that a program wrote. A hostile document may have made it write a link or a pipe instead."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         raise RenderCrashed("the process that converts documents left no PDF") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise RenderCrashed("the process that converts documents left something that is no PDF")
+        raise RenderCrashed("the process that converts documents left something other than a PDF")
     return os.fdopen(descriptor, "rb")

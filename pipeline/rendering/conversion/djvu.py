@@ -1,4 +1,4 @@
-"""DjVu documents made into PDFs by the tools of DjVuLibre."""
+"""Converts DjVu documents to PDFs by the tools of DjVuLibre."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.core.errors import UnsupportedFormat
+from pipeline.core.formats import MediaType
 from pipeline.core.retry import CancelToken
 from pipeline.rendering.conversion.confinement import ConversionJob, ConversionLimits, ConversionResult, run
 
@@ -23,24 +24,29 @@ def convert(file: BinaryIO, limits: ConversionLimits, cancel: CancelToken) -> tu
     """Return an open PDF of a DjVu document, with the text of its hidden layer as notes.
 
     Raises:
-        UnsupportedFormat: this machine has no DjVuLibre, or the pages are in other files.
+        UnsupportedFormat: this machine has no DjVuLibre, or the pages are in separate files.
         OutcomeError, Stopped: as `pipeline.rendering.conversion.confinement.run` raises them.
     """
     tools, version = find_tools()
     request = {"tools": str(tools), "converter": version}
-    return run(ConversionJob("djvu_child", sys.executable, request, ".djvu", (str(tools),)), file, limits, cancel)
+    return run(
+        ConversionJob("djvu_child", sys.executable, request, MediaType.DJVU.row.suffix, (str(tools),)),
+        file,
+        limits,
+        cancel,
+    )
 
 
 @cache
 def find_tools() -> tuple[Path, str]:
-    """Return the folder of DjVuLibre's tools, and its name and version. One that was not there is looked for again.
+    """Return the folder of DjVuLibre's tools, and its name and version. If it is missing, the next call looks again.
 
     Raises:
-        UnsupportedFormat: there is none.
+        UnsupportedFormat: DjVuLibre is not installed.
     """
     found = shutil.which("ddjvu")
     if found is None:
         raise UnsupportedFormat("this machine has no DjVuLibre", remedy=REMEDY)
-    told = subprocess.run([found, "--help"], capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
-    version = re.search(r"DjVuLibre-([\d.]+)", told.stderr + told.stdout)
+    printed = subprocess.run([found, "--help"], capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
+    version = re.search(r"DjVuLibre-([\d.]+)", printed.stderr + printed.stdout)
     return Path(found).parent, f"DjVuLibre {version[1]}" if version else "DjVuLibre"

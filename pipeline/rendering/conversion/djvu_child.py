@@ -1,4 +1,4 @@
-"""Has DjVuLibre make a PDF of a DjVu document. Runs in a confined process."""
+"""Converts a DjVu document to a PDF by DjVuLibre. Runs in a confined process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipeline.rendering.conversion.confined import OUTPUT, ConversionError, Reply, Request, Workspace, died, serve
 
-#: Colour pages get this long at most, 200 dpi on A4: the page image needs less, and crops of it no more. Pages of black
-#: ink alone stay as they are, which takes less room than grey ones.
+#: Longest side of a colour page, 200 dpi on A4: crops of the page image need this, the page image needs less. Pages of
+#: black ink alone keep their size: they are smaller than grey pages.
 _LONG_EDGE_PX = 2_400
 _QUALITY = "-quality=80"
 #: `ddjvu` shrinks by whole factors up to this one.
@@ -17,7 +17,7 @@ _MAX_DUMP_CHARS = 64 << 20
 _MAX_TEXT_CHARS = 100_000
 _PAGE = re.compile(r"\bFORM:DJVU \[")
 _SIZE = re.compile(r"\bINFO \[\d+\] +DjVu (\d+)x(\d+)")
-#: Chunks that hold pictures in grey or colour, by wavelets or JPEG.
+#: Chunks with pictures in grey or colour, encoded as wavelets or JPEG.
 _PICTURE = re.compile(r"\b(?:BG44|FG44|BM44|PM44|BGjp|FGjp) \[")
 
 
@@ -26,23 +26,23 @@ def main() -> None:
     serve(convert)
 
 
-def convert(place: Workspace, request: Request) -> Reply:
-    """Convert the document of a workplace.
+def convert(workspace: Workspace, request: Request) -> Reply:
+    """Convert the document of a workspace.
 
     Raises:
-        Failed: there is no PDF of it.
+        ConversionError: no PDF was made.
     """
     tools = Path(request["tools"])
-    document = str(place.document)
-    dump = _output(place, tools / "djvudump", document)
+    document = str(workspace.document)
+    dump = _output(workspace, tools / "djvudump", document)
     if "Document directory (indirect" in dump:
         raise ConversionError("unsupported", "its pages are files of their own; `djvmcvt -b` bundles them into one")
     pages = len(_PAGE.findall(dump))
     if not pages:
-        raise ConversionError("corrupt", "no page can be found in it")
+        raise ConversionError("corrupt", "it holds no page")
     shrink = f"-subsample={_shrink(dump)}"
-    _output(place, tools / "ddjvu", "-format=pdf", _QUALITY, shrink, document, str(place.folder / OUTPUT))
-    texts = _output(place, tools / "djvused", "-u", "-e", "print-pure-txt", document).split("\f")[:pages]
+    _output(workspace, tools / "ddjvu", "-format=pdf", _QUALITY, shrink, document, str(workspace.folder / OUTPUT))
+    texts = _output(workspace, tools / "djvused", "-u", "-e", "print-pure-txt", document).split("\f")[:pages]
     return {
         "converter": request["converter"],
         "pages": pages,
@@ -51,21 +51,21 @@ def convert(place: Workspace, request: Request) -> Reply:
 
 
 def _shrink(dump: str) -> int:
-    """Return the factor by which the pages are shrunk; it is the same for all of them."""
+    """Return the factor by which all pages are shrunk."""
     if not _PICTURE.search(dump):
         return 1
     edges = sorted(max(int(width), int(height)) for width, height in _SIZE.findall(dump)) or [1]
     return max(1, min(_MAX_SHRINK, -(-edges[len(edges) // 2] // _LONG_EDGE_PX)))
 
 
-def _output(place: Workspace, tool: Path, *arguments: str) -> str:
+def _output(workspace: Workspace, tool: Path, *arguments: str) -> str:
     """Return what a tool prints.
 
     Raises:
-        Failed: it crashed, or says that it cannot read the document.
+        ConversionError: the tool crashed, or cannot read the document.
     """
-    path = place.folder / "printed"
-    status = place.start((str(tool), *arguments), path).wait()
+    path = workspace.folder / "printed"
+    status = workspace.start((str(tool), *arguments), path).wait()
     if status < 0:
         raise died(tool.name, status)
     if status > 0:

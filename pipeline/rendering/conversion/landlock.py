@@ -1,7 +1,7 @@
-"""What a thread, and whatever it starts, may touch of files and network from now on: Linux' Landlock.
+"""Restricts a thread and the programs that it starts to some files and no network, by Linux' Landlock.
 
-It needs no rights, works within containers, and cannot be lifted again. The system calls are made by number, since
-glibc has no names for them; numbers, structures and flags are those of `linux/landlock.h` and of
+Landlock needs no privileges, works within containers, and cannot be undone. The system calls are made by number, since
+glibc does not name them; numbers, structures and flags are from `linux/landlock.h` and from
 https://docs.kernel.org/userspace-api/landlock.html. Standard library only.
 """
 
@@ -19,7 +19,7 @@ _PATH_BENEATH = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _MAKE_SOCK = (1 << bit for bit in (0, 1, 2, 3, 9))
-#: Those that a rule about a single file may give.
+#: Rights that a rule about a single file may grant.
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE
 #: Rights to files that each version of Landlock knows: the first 13, then renaming between folders, truncating, and
 #: commands to devices.
@@ -42,16 +42,15 @@ class _Beneath(ctypes.Structure):
 
 
 def version() -> int:
-    """Return the version of Landlock that the kernel has in force, 0 where there is none."""
+    """Return the version of Landlock that the kernel enforces, 0 if it enforces none."""
     return max(0, int(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)))
 
 
 def restrict(readable: Iterable[Path], own: Path, sockets: Path) -> None:
-    """Leave the calling thread with reading and running some files and what lies below some folders, and with a folder
-    of its own.
+    """Restrict the calling thread: it may read and run the `readable` files and folders, and use its `own` folder.
 
-    Sockets may be made in a further folder, and the devices in `/dev` be written to. TCP is shut where the kernel can
-    do that. Without Landlock nothing happens.
+    It may also make sockets in the folder `sockets` and write to the devices in `/dev`. TCP is forbidden if the kernel
+    supports that. Without Landlock nothing is restricted.
     """
     known = version()
     if not known:

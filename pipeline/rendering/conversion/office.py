@@ -1,4 +1,4 @@
-"""Slides, office documents, drawings and HTML made into PDFs by LibreOffice."""
+"""Converts slides, office documents, drawings and HTML to PDFs by LibreOffice."""
 
 from __future__ import annotations
 
@@ -14,42 +14,20 @@ from typing import BinaryIO
 from xml.sax.saxutils import escape
 
 from pipeline.core.errors import UnsupportedFormat
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.core.retry import CancelToken
 from pipeline.rendering.conversion.confinement import ConversionJob, ConversionLimits, ConversionResult, run
 
-#: How LibreOffice knows a format by its name. Protected OOXML tells what it is once it is open.
-_SUFFIXES = {
-    MediaType.PPTX: ".pptx",
-    MediaType.DOCX: ".docx",
-    MediaType.XLSX: ".xlsx",
-    MediaType.PROTECTED_OOXML: ".docx",
-    MediaType.PPT: ".ppt",
-    MediaType.DOC: ".doc",
-    MediaType.XLS: ".xls",
-    MediaType.ODP: ".odp",
-    MediaType.ODT: ".odt",
-    MediaType.ODS: ".ods",
-    MediaType.ODG: ".odg",
-    MediaType.RTF: ".rtf",
-    MediaType.KEYNOTE: ".key",
-    MediaType.PAGES: ".pages",
-    MediaType.NUMBERS: ".numbers",
-    MediaType.HTML: ".html",
-    MediaType.SVG: ".svg",
-    MediaType.WMF: ".wmf",
-    MediaType.EMF: ".emf",
-}
 REMEDY = (
     "Install LibreOffice with its Python bindings (Debian's libreoffice-calc-nogui, libreoffice-draw-nogui, "
     "libreoffice-impress-nogui, libreoffice-writer-nogui and python3-uno), then run "
     "`pagesight retry --error unsupported`."
 )
 _PROBE_SECONDS = 60
-#: Where distributions and LibreOffice's own packages put it.
-_PLACES = ("usr/lib*/libreoffice/program", "opt/libreoffice*/program")
+#: Folders into which distributions and LibreOffice's own packages install it.
+_FOLDERS = ("usr/lib*/libreoffice/program", "opt/libreoffice*/program")
 _SECURITY = "Office.Common/Security/Scripting"
-#: No macro, no link, no network: a proxy that nobody is behind takes every request.
+#: Without macros, links and network: each request goes to a proxy that does not exist.
 _SETTINGS = (
     (_SECURITY, "DisableMacrosExecution", "true"),
     (_SECURITY, "DisableActiveContent", "true"),
@@ -70,7 +48,7 @@ _SETTINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """A LibreOffice, and an interpreter that has its bindings."""
+    """An installed LibreOffice, and an interpreter that has its bindings."""
 
     program: Path
     """Folder of `soffice.bin`."""
@@ -79,16 +57,16 @@ class Office:
 
 @cache
 def find_office() -> Office:
-    """Return the LibreOffice of this machine. One that was not there is looked for again.
+    """Return the LibreOffice of this machine. If it is missing, the next call looks again.
 
     Raises:
-        UnsupportedFormat: there is none, or none that can be spoken to.
+        UnsupportedFormat: it is not installed, or no interpreter has its bindings.
     """
     commands = filter(None, map(shutil.which, ("soffice", "libreoffice")))
-    # The command may be a link into the folder, or a script that calls what lies there.
-    places = [Path(command).resolve().parent for command in commands]
-    places += [place for pattern in _PLACES for place in sorted(Path("/").glob(pattern), reverse=True)]
-    program = next((place for place in places if (place / "soffice.bin").exists()), None)
+    # The command may be a link into the folder, or a script that calls a program in it.
+    folders = [Path(command).resolve().parent for command in commands]
+    folders += [folder for pattern in _FOLDERS for folder in sorted(Path("/").glob(pattern), reverse=True)]
+    program = next((folder for folder in folders if (folder / "soffice.bin").exists()), None)
     if program is None:
         raise UnsupportedFormat("this machine has no LibreOffice", remedy=REMEDY)
     for interpreter in (program / "python", Path("/usr/bin/python3")):
@@ -100,7 +78,7 @@ def find_office() -> Office:
 def convert(
     file: BinaryIO, media_type: MediaType, passwords: Sequence[str], limits: ConversionLimits, cancel: CancelToken
 ) -> tuple[BufferedReader, ConversionResult]:
-    """Return an open PDF of a document, and what was told of it.
+    """Return an open PDF of a document, and the report about it.
 
     Raises:
         UnsupportedFormat: this machine has no LibreOffice, or the document has no pages.
@@ -109,21 +87,21 @@ def convert(
     office = find_office()
     request = {"program": str(office.program), "settings": _settings(), "passwords": list(passwords)}
     job = ConversionJob(
-        "office_child", str(office.interpreter), request, _SUFFIXES[media_type], (str(office.program.parent),)
+        "office_child", str(office.interpreter), request, media_type.row.suffix, (str(office.program.parent),)
     )
     return run(job, file, limits, cancel)
 
 
 def _has_bindings(interpreter: Path) -> bool:
     command = [str(interpreter), "-I", "-c", "import uno"]
-    # The bindings would make `.config` in a home that they can write.
+    # In a writable home the bindings would make `.config`.
     elsewhere = {"HOME": os.devnull}
     probed = subprocess.run(command, capture_output=True, timeout=_PROBE_SECONDS, check=False, env=elsewhere)
     return probed.returncode == 0
 
 
 def _settings() -> str:
-    """Return what a profile begins with, as `registrymodifications.xcu` has it."""
+    """Return the initial settings of a profile, in the format of `registrymodifications.xcu`."""
     items = (
         f'<item oor:path="/org.openoffice.{path}"><prop oor:name="{name}" oor:op="fuse"><value>{escape(value)}</value>'
         "</prop></item>"

@@ -1,7 +1,7 @@
-"""Has LibreOffice make a PDF of a document. Runs in a confined process, by an interpreter that has UNO's bindings.
+"""Converts a document to a PDF by LibreOffice. Runs in a confined process, by an interpreter that has UNO's bindings.
 
-LibreOffice is spoken to by UNO rather than called with `--convert-to`: so passwords stand in no argument, links and
-macros are refused by the call itself, and it tells of each slide its notes and whether it is hidden.
+UNO is used instead of `--convert-to`: passwords are in no argument, the call itself refuses links and macros, and the
+notes and the visibility of each slide can be read.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from pipeline.rendering.conversion.confined import OUTPUT, ConversionError, Repl
 
 #: LibreOffice's own name, as messages show it.
 NAME = "LibreOffice"
-#: Exit status by which it asks to be started anew (`EXITHELPER_NORMAL_RESTART`).
-_START_ANEW = 81
+#: Exit status that asks for a restart (`EXITHELPER_NORMAL_RESTART`).
+_RESTART = 81
 _POLL_SECONDS = 0.02
-#: How long a program may take from closing its pipe to being gone.
+#: How long a program may take to end after it closed its pipe.
 _DEATH_SECONDS = 1
 _MAX_NOTE_CHARS = 100_000
 _MAX_FONTS = 200
@@ -57,7 +57,7 @@ _ODF_FILTERS = {
     "writer": "writer8",
     "calc": "calc8",
 }
-#: What notes stand in: the place made for them, or a text box; numbers, dates and footers have shapes of their own.
+#: Shapes that hold notes: the one for notes, and text boxes. Numbers, dates and footers have other shapes.
 _NOTES_SHAPES = ("com.sun.star.presentation.NotesShape", "com.sun.star.drawing.TextShape")
 #: `com.sun.star.document.MacroExecMode.NEVER_EXECUTE` and `com.sun.star.document.UpdateDocMode.NO_UPDATE`.
 _NEVER_EXECUTE = 0
@@ -69,26 +69,26 @@ def main() -> None:
     serve(convert)
 
 
-def convert(place: Workspace, request: Request) -> Reply:
-    """Convert the document of a workplace.
+def convert(workspace: Workspace, request: Request) -> Reply:
+    """Convert the document of a workspace.
 
     Raises:
-        Failed: there is no PDF of it.
+        ConversionError: no PDF was made.
     """
-    office = _start(place, request)
+    office = _start(workspace, request)
     try:
-        return _convert(office, place, request)
+        return _convert(office, workspace, request)
     except ConversionError:
         raise
     except Exception:
-        # A bridge that breaks is the first sign of the office's death: what it died of tells more.
+        # A broken bridge is the first sign that LibreOffice has ended: its exit status says more.
         with suppress(subprocess.TimeoutExpired):
             raise died(NAME, office.program.wait(_DEATH_SECONDS)) from None
         raise
 
 
 class _Office:
-    """A LibreOffice that runs and answers."""
+    """A running LibreOffice that answers."""
 
     def __init__(self, program: subprocess.Popen[bytes], context: Any) -> None:
         self.program = program
@@ -105,7 +105,7 @@ class _Office:
 
 
 class _Passwords(unohelper.Base, XInteractionHandler2):  # type: ignore[misc]
-    """Answers what LibreOffice would ask a person: passwords as long as there are any, and no to everything else."""
+    """Answers LibreOffice's questions to its user: with the next password while there is one, else with no."""
 
     def __init__(self, passwords: Iterable[str]) -> None:
         self._passwords = iter(passwords)
@@ -115,7 +115,7 @@ class _Passwords(unohelper.Base, XInteractionHandler2):  # type: ignore[misc]
         self.handleInteractionRequest(request)
 
     def handleInteractionRequest(self, request: Any) -> bool:
-        # `getRequest` would tell what is asked, but fails in the bindings; what may be answered tells it as well.
+        # `getRequest` would name the question, but fails in the bindings; the possible answers identify it as well.
         for continuation in request.getContinuations():
             if hasattr(continuation, "setPassword"):
                 self.asked = True
@@ -127,38 +127,38 @@ class _Passwords(unohelper.Base, XInteractionHandler2):  # type: ignore[misc]
         return False
 
 
-def _start(place: Workspace, request: Request) -> _Office:
-    _prepare_profile(place.profile, Path(request["program"]), request["settings"])
+def _start(workspace: Workspace, request: Request) -> _Office:
+    _prepare_profile(workspace.profile, Path(request["program"]), request["settings"])
     local = uno.getComponentContext()
     resolver = local.ServiceManager.createInstanceWithContext("com.sun.star.bridge.UnoUrlResolver", local)
-    program = _run(place, request)
+    program = _run(workspace, request)
     while True:
         try:
             return _Office(
-                program, resolver.resolve(f"uno:pipe,name={place.folder.name};urp;StarOffice.ComponentContext")
+                program, resolver.resolve(f"uno:pipe,name={workspace.folder.name};urp;StarOffice.ComponentContext")
             )
         except NoConnectException:
             status = program.poll()
-        if status == _START_ANEW:
-            program = _run(place, request)
+        if status == _RESTART:
+            program = _run(workspace, request)
         elif status is not None:
             raise died(NAME, status)
         time.sleep(_POLL_SECONDS)
 
 
-def _run(place: Workspace, request: Request) -> subprocess.Popen[bytes]:
+def _run(workspace: Workspace, request: Request) -> subprocess.Popen[bytes]:
     options = "--headless --norestore --nologo --nodefault --nolockcheck --nofirststartwizard".split()
     command = (
         str(Path(request["program"], "soffice.bin")),
         *options,
-        f"-env:UserInstallation={place.profile.as_uri()}",
-        f"--accept=pipe,name={place.folder.name};urp;",
+        f"-env:UserInstallation={workspace.profile.as_uri()}",
+        f"--accept=pipe,name={workspace.folder.name};urp;",
     )
-    return place.start(command, SAL_USE_VCLPLUGIN="svp", SAL_DISABLE_OPENCL="1")
+    return workspace.start(command, SAL_USE_VCLPLUGIN="svp", SAL_DISABLE_OPENCL="1")
 
 
 def _prepare_profile(profile: Path, home: Path, settings: str) -> None:
-    """Write the settings; and, since LibreOffice starts twice in a profile that does not name it, its build."""
+    """Write the settings and the build: LibreOffice would restart in a profile that does not name its build."""
     extensions = profile / "user" / "extensions"
     extensions.mkdir(parents=True)
     (profile / "user" / "registrymodifications.xcu").write_text(settings, encoding="utf-8")
@@ -169,8 +169,8 @@ def _prepare_profile(profile: Path, home: Path, settings: str) -> None:
         (extensions / "buildid").write_text(build[1], encoding="utf-8")
 
 
-def _convert(office: _Office, place: Workspace, request: Request) -> Reply:
-    document, unlocked = _load(office, place, request["passwords"])
+def _convert(office: _Office, workspace: Workspace, request: Request) -> Reply:
+    document, unlocked = _load(office, workspace, request["passwords"])
     kind = next((kind for service, kind in _KINDS.items() if document.supportsService(service)), None)
     if kind is None:
         raise ConversionError("unsupported", f"{NAME} opens it as a kind of document that has no pages")
@@ -178,7 +178,7 @@ def _convert(office: _Office, place: Workspace, request: Request) -> Reply:
     printed = min(pages, request["sheet_pages"]) if kind == "calc" else pages
     if not printed:
         raise ConversionError("corrupt", f"{NAME} finds no page in it")
-    _export(document, place.folder / OUTPUT, kind, printed if printed < pages else None)
+    _export(document, workspace.folder / OUTPUT, kind, printed if printed < pages else None)
     slides = list(_slides(document)) if kind == "impress" else []
     return {
         "converter": f"{office.setting('/org.openoffice.Setup/Product', 'ooName')} "
@@ -187,16 +187,16 @@ def _convert(office: _Office, place: Workspace, request: Request) -> Reply:
         "pages_left_out": pages - printed,
         "hidden": [number for number, slide in enumerate(slides, 1) if not slide.Visible],
         "notes": {number: text for number, slide in enumerate(slides, 1) if (text := _notes(slide))},
-        "substituted_fonts": _missing_fonts(office, document, place.folder / "fonts.zip", kind),
+        "substituted_fonts": _missing_fonts(office, document, workspace.folder / "fonts.zip", kind),
         "title": document.DocumentProperties.Title or None,
         "unlocked": unlocked,
     }
 
 
-def _load(office: _Office, place: Workspace, passwords: Sequence[str]) -> tuple[Any, bool]:
-    """Open the document, and tell whether a password did it.
+def _load(office: _Office, workspace: Workspace, passwords: Sequence[str]) -> tuple[Any, bool]:
+    """Open the document, and return whether it needed a password.
 
-    A damaged file and an encrypted one end alike but for a password having been asked for.
+    LibreOffice refuses damaged and encrypted files alike; only for an encrypted file it requests a password.
     """
     handler = _Passwords(passwords)
     options = {
@@ -209,14 +209,14 @@ def _load(office: _Office, place: Workspace, passwords: Sequence[str]) -> tuple[
     desktop = office.service("com.sun.star.frame.Desktop")
     document = None
     with _refusing():
-        document = desktop.loadComponentFromURL(place.document.as_uri(), "_blank", 0, _properties(options))
+        document = desktop.loadComponentFromURL(workspace.document.as_uri(), "_blank", 0, _properties(options))
     if document is not None:
         return document, handler.asked
     if handler.asked:
         raise ConversionError(
-            "encrypted", "no password that is known opens it" if passwords else "the file wants a password"
+            "encrypted", "none of the known passwords opens it" if passwords else "the file needs a password"
         )
-    if place.document.suffix == ".ppt" and _ENCRYPTED_PPT.search(place.document.read_bytes()):
+    if workspace.document.suffix == ".ppt" and _ENCRYPTED_PPT.search(workspace.document.read_bytes()):
         raise ConversionError("encrypted", f"it is encrypted in a way that {NAME} cannot read")
     raise ConversionError("corrupt", f"{NAME} cannot open it")
 
@@ -227,7 +227,7 @@ def _export(document: Any, path: Path, kind: str, last_page: int | None) -> None
         "ExportNotes": False,
         "ExportNotesPages": False,
         "ExportFormFields": False,  # their content is drawn
-        # Slides' names stand on them, or are made up.
+        # The names of slides are on them, or were generated.
         "ExportBookmarks": kind not in ("impress", "draw"),
         "EmbedStandardFonts": True,
         "UseTaggedPDF": False,
@@ -257,15 +257,15 @@ def _notes(slide: Any) -> str:
 def _missing_fonts(office: _Office, document: Any, path: Path, kind: str) -> list[str]:
     """Return the fonts that a document names and that are not there.
 
-    Saved as ODF it declares all of them at one place, whatever its format was.
+    Saved as ODF it declares all of them at one workspace, whatever its format was.
     """
     with _refusing():
         document.storeToURL(path.as_uri(), _properties({"FilterName": _ODF_FILTERS[kind]}))
     if not zipfile.is_zipfile(path):
         return []
     device = office.service("com.sun.star.awt.Toolkit").createScreenCompatibleDevice(0, 0)
-    there = {font.Name.lower() for font in device.getFontDescriptors()} | _DEFAULT_FONTS
-    missing = {name.lower(): name for name in _named_fonts(path) if name.lower() not in there}
+    installed = {font.Name.lower() for font in device.getFontDescriptors()} | _DEFAULT_FONTS
+    missing = {name.lower(): name for name in _named_fonts(path) if name.lower() not in installed}
     return sorted(missing.values())[:_MAX_FONTS]
 
 
@@ -275,7 +275,7 @@ def _named_fonts(path: Path) -> Iterator[str]:
             with package.open(part) as file:
                 head = file.read(_FONTS_WITHIN)
             for family in _FONT.findall(head):
-                # A list means its first font; what begins with a plus stands for one of the theme's.
+                # Of a list the first font counts; a name that begins with a plus refers to a font of the theme.
                 name = re.split("[;,]", html.unescape(family.decode("utf-8", "replace")))[0].strip(" '\"")
                 if name and not name.startswith("+"):
                     yield name[:_MAX_FONT_CHARS]
@@ -283,7 +283,7 @@ def _named_fonts(path: Path) -> Iterator[str]:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Let LibreOffice say no to a document; what the bridge to it raises is not its word but its end."""
+    """Suppress LibreOffice's refusals of a document, but not the errors of the bridge, which mean that it ended."""
     try:
         yield
     except uno.getClass("com.sun.star.uno.RuntimeException") as error:

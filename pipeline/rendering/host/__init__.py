@@ -1,1 +1,1 @@
-"""The trusted side of the sandbox: starts its processes and talks to them. It never imports `sandbox`."""
+"""The trusted side of the sandbox: starts processes and checks replies. It never imports `sandbox`."""

@@ -1,4 +1,4 @@
-"""The sandboxes of a process: files are opened in one of them, and their pages come back as values."""
+"""The pool of sandbox processes: a file is opened in one of them, and its pages are returned as values."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import itertools
 import queue
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
 from pipeline.core.errors import EncryptedFile, OutcomeError, RenderCrashed, Stopped
-from pipeline.core.models import Envelope, MediaType, RenderedCrop, RenderedPage
+from pipeline.core.formats import Envelope, MediaType
+from pipeline.core.models import PageProperties, RenderedCrop, RenderedPage
 from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 from pipeline.rendering.host.process import CHILD_COMMAND, SandboxKilled, SandboxProcess
-from pipeline.rendering.protocol import BANDS, MEMBERS_TOLD, RenderLimits
+from pipeline.rendering.protocol import BANDS, MEMBERS_PER_REPLY, RenderLimits
 from pipeline.rendering.replies import (
     CropsReply,
     DoneReply,
@@ -29,14 +31,15 @@ from pipeline.rendering.replies import (
 T = TypeVar("T")
 R = TypeVar("R", bound=Reply)
 
-#: Asked for the passwords of a file that turns out to be encrypted: no other file's sandbox gets to know any.
+_PROPERTIES = tuple(field.name for field in fields(PageProperties))
+#: Returns the passwords of a file. It is called only for an encrypted file: no other sandbox receives passwords.
 AskPasswords = Callable[[], Sequence[str]]
 
 
 class SandboxPool:
-    """Up to `size` sandbox processes, started when they are first needed and again after they died. Thread-safe.
+    """Up to `size` sandbox processes, started on first use and again after they ended. Thread-safe.
 
-    There may be one more for urgent documents: the others stay open for as long as their pages wait for the model.
+    One more process serves urgent documents: the others stay in use while their pages wait for the model.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class SandboxPool:
         self._keep_gps = keep_gps
         self._command = command
         self._closed = False
-        # Last in, first out: as few processes as the load needs.
+        # Last in, first out: only as many processes start as the load needs.
         self._free: queue.LifoQueue[_Slot] = queue.LifoQueue()
         for _ in range(size):
             self._free.put(_Slot(self))
@@ -62,16 +65,16 @@ class SandboxPool:
         cancel: CancelToken | None = None,
         passwords: AskPasswords = tuple,
     ) -> Iterator[OpenDocument]:
-        """Open a file in a sandbox, waiting for a free one, and keep that one to the end of the block.
+        """Wait for a free sandbox, open a file in it, and keep the sandbox to the end of the block.
 
-        Without a patience the wait has no end. `file` needs a descriptor; its position does not matter and stays.
-        Nobody may write to it meanwhile.
+        Without `cancel` the wait is unlimited. `file` needs a descriptor; its position is neither used nor changed. The
+        file must not be written to meanwhile.
 
         Raises:
-            CorruptFile, EncryptedFile, LimitExceeded: what is wrong with the file.
-            RenderTimeout, RenderCrashed, RenderOutOfMemory: what opening it did to the sandbox.
-            ServiceRefused: no sandbox can be started, or the passwords cannot be had.
-            Stopped: the patience has ended before one was free.
+            CorruptFile, EncryptedFile, LimitExceeded: the file is at fault.
+            RenderTimeout, RenderCrashed, RenderOutOfMemory: the sandbox failed when it opened the file.
+            ServiceRefused: no sandbox can be started, or the passwords cannot be read.
+            Stopped: `cancel` was stopped before a sandbox was free.
         """
         with self._slot(cancel or CancelToken()) as slot:
             try:
@@ -80,16 +83,16 @@ class SandboxPool:
                 slot.close_file()
 
     def identify(self, file: BinaryIO, envelope: Envelope, cancel: CancelToken | None = None) -> MediaType:
-        """Return the format of a file whose head tells only what it is packed in.
+        """Return the format of a file whose first bytes show only an envelope.
 
         Raises:
-            UnsupportedFormat: of no kind that becomes pages.
+            UnsupportedFormat: files of this format become no pages.
             CorruptFile, EncryptedFile, RenderTimeout, RenderCrashed, RenderOutOfMemory, ServiceRefused, Stopped: as
                 `open` raises them.
         """
         with self._slot(cancel or CancelToken()) as slot:
             request = {"op": "identify", "media_type": envelope}
-            return _once_more(lambda: slot.process()[0].ask(request, FormatReply, file.fileno())[0]).media_type
+            return _retry_if_killed(lambda: slot.process()[0].ask(request, FormatReply, file.fileno())[0]).media_type
 
     def close(self) -> None:
         """Wait for documents that are open, then end all sandboxes."""
@@ -114,7 +117,7 @@ class SandboxPool:
             slots.put(slot)
 
     def _take(self, cancel: CancelToken) -> tuple[queue.LifoQueue[_Slot], _Slot]:
-        """Return a slot, and where it is to be put back."""
+        """Return a slot, and the queue to which it must return."""
         while not cancel.stopped:
             slots = self._spare if cancel.urgent and self._free.empty() else self._free
             with suppress(queue.Empty):
@@ -123,21 +126,21 @@ class SandboxPool:
 
 
 class _Slot:
-    """A place for one process."""
+    """Holds one process, or none that runs."""
 
     def __init__(self, pool: SandboxPool) -> None:
         self._pool = pool
         self._process: SandboxProcess | None = None
 
     def process(self) -> tuple[SandboxProcess, bool]:
-        """Return a living process, and whether it was started just now."""
+        """Return a running process, and whether it was started just now."""
         if self._process is not None and not self._process.has_died():
             return self._process, False
         self._process = self._pool.start_process()
         return self._process, True
 
     def close_file(self) -> None:
-        """Have the open file closed; a process that cannot do it is no longer of use, and nobody's page fails."""
+        """Close the open file. A process that fails to do so is ended; no page fails by it."""
         if self._process is not None and self._process.alive:
             try:
                 self._process.ask({"op": "close"}, DoneReply)
@@ -156,12 +159,12 @@ class OpenDocument:
     pages: int
     title: str | None
     members: int
-    """Files within it."""
+    """Number of files in it."""
     unlocked: bool = False
     """Whether one of the passwords opened it."""
     substituted_fonts: tuple[str, ...] = ()
     pages_left_out: int = 0
-    """Both only known of documents that are converted."""
+    """Both are known only for converted documents."""
 
     def __init__(
         self, slot: _Slot, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, max_members: int
@@ -172,26 +175,26 @@ class OpenDocument:
         self._ask_passwords = passwords
         self._max_members = max_members
         self._has_asked = False
-        opened = _once_more(self._open)
+        opened = _retry_if_killed(self._open)
         self.pages = opened.pages
         self.title = opened.title
         self.members = opened.members
 
     def render(self, page_number: int, *, with_pixels: bool = False) -> RenderedPage:
-        """Render a page, 1-based. A page that ends the sandbox costs no other: the next call starts a new one.
+        """Render a page, 1-based. If the page ends the sandbox, the next call starts a new one.
 
         Raises:
-            CorruptFile, LimitExceeded: what is wrong with the page.
-            RenderTimeout, RenderCrashed, RenderOutOfMemory: what rendering it did to the sandbox.
+            CorruptFile, LimitExceeded: the page is at fault.
+            RenderTimeout, RenderCrashed, RenderOutOfMemory: the sandbox failed on the page.
             ServiceRefused: no sandbox can be started.
         """
         self._check(page_number)
-        return _once_more(partial(self._render, page_number, with_pixels))
+        return _retry_if_killed(partial(self._render, page_number, with_pixels))
 
     def render_crops(self, page_number: int, bands: int) -> tuple[RenderedCrop, ...]:
         """Render a page, 1-based, as 2 to 6 overlapping bands, each sharper than its page image.
 
-        They lie one below the other, first to last, or one beside the other where two pages do.
+        From top to bottom, or from left to right where the image shows two pages side by side.
 
         Raises:
             CorruptFile, LimitExceeded, RenderTimeout, RenderCrashed, RenderOutOfMemory, ServiceRefused: as `render`
@@ -200,36 +203,36 @@ class OpenDocument:
         self._check(page_number)
         if bands not in BANDS:
             raise ValueError(f"{bands} bands, not {BANDS[0]} to {BANDS[-1]}")
-        return _once_more(partial(self._render_crops, page_number, bands))
+        return _retry_if_killed(partial(self._render_crops, page_number, bands))
 
     def list_members(self) -> tuple[MemberReply, ...]:
-        """Return the files within the file, as they lie in it.
+        """Return the files in the file, in their stored order.
 
         Raises:
-            CorruptFile, LimitExceeded: what is wrong with it.
-            RenderTimeout, RenderCrashed, RenderOutOfMemory: what looking did to the sandbox.
+            CorruptFile, LimitExceeded: the file is at fault.
+            RenderTimeout, RenderCrashed, RenderOutOfMemory: the sandbox failed on the file.
             ServiceRefused: no sandbox can be started.
         """
-        return _once_more(self._list_members)
+        return _retry_if_killed(self._list_members)
 
     def extract(self, first: int, budget: int) -> Generator[tuple[PieceReply, bytes]]:
         """Yield the bytes of members from number `first` on, piece by piece, until `budget` bytes are spent.
 
-        A member that was begun within the budget is ended beyond it. What is raised is about the member that was begun
-        last; the first one may not have been begun yet.
+        A member that began within the budget is completed beyond it. An error is about the member that began last, or
+        about the first one if none began.
 
         Raises:
-            CorruptFile, EncryptedFile, UnsupportedFormat: what is wrong with it.
-            RenderTimeout, RenderCrashed, RenderOutOfMemory: what it did to the sandbox.
-            ServiceRefused: no sandbox can be started, or the passwords cannot be had.
+            CorruptFile, EncryptedFile, UnsupportedFormat: the member is at fault.
+            RenderTimeout, RenderCrashed, RenderOutOfMemory: the sandbox failed on it.
+            ServiceRefused: no sandbox can be started, or the passwords cannot be read.
         """
-        begun = False
+        started = False
         try:
             for piece, payload in self._extract(first, budget):
-                begun = True
+                started = True
                 yield piece, payload
         except EncryptedFile:
-            passwords = () if begun or self._has_asked else self._ask_passwords()
+            passwords = () if started or self._has_asked else self._ask_passwords()
             self._has_asked = True
             if not passwords:
                 raise
@@ -249,12 +252,12 @@ class OpenDocument:
             self._open()
         found: list[MemberReply] = []
         while len(found) <= self._max_members:
-            some = process.ask({"op": "members", "first": len(found)}, MembersReply)[0].members
-            found += some
-            if len(some) < MEMBERS_TOLD:
+            reply = process.ask({"op": "members", "first": len(found)}, MembersReply)[0].members
+            found += reply
+            if len(reply) < MEMBERS_PER_REPLY:
                 return tuple(found)
         process.end()
-        raise RenderCrashed("the sandbox process told of more members than it may")
+        raise RenderCrashed("the sandbox process listed more members than its limit")
 
     def _check(self, page_number: int) -> None:
         if not 1 <= page_number <= self.pages:
@@ -269,7 +272,7 @@ class OpenDocument:
         return self._ask(request, CropsReply, lambda reply, data: _rendered_crops(page_number, bands, reply, data))
 
     def _ask(self, request: dict[str, Any], expected: type[R], understand: Callable[[R, bytes], T]) -> T:
-        """Ask about the open file; a process whose answer cannot be understood is of no more use."""
+        """Send a request about the open file. A process whose reply cannot be understood is ended."""
         process, fresh = self._slot.process()
         if fresh:
             self._open()
@@ -278,7 +281,7 @@ class OpenDocument:
             return understand(reply, payload)
         except ValueError as error:
             process.end()
-            raise RenderCrashed(f"the sandbox process answered nonsense: {error}") from None
+            raise RenderCrashed(f"the sandbox process sent a reply that cannot be understood: {error}") from None
 
     def _open(self) -> OpenedReply:
         try:
@@ -298,8 +301,8 @@ class OpenDocument:
         return process.ask(request, OpenedReply, self._file.fileno())[0]
 
 
-def _once_more(work: Callable[[], T]) -> T:
-    """Do something in a sandbox; again in a new one where a person or the kernel ended the first."""
+def _retry_if_killed(work: Callable[[], T]) -> T:
+    """Call `work`; call it once more, in a new sandbox, if a person or the kernel killed the first one."""
     try:
         return work()
     except SandboxKilled:
@@ -307,28 +310,15 @@ def _once_more(work: Callable[[], T]) -> T:
 
 
 def _rendered(page_number: int, reply: PageReply, payload: bytes, with_pixels: bool) -> RenderedPage:
-    pixel_bytes = 3 * reply.width_px * reply.height_px if with_pixels else 0
+    pixel_bytes = 3 * reply.page.width_px * reply.page.height_px if with_pixels else 0
     images = reply.jpeg_bytes + reply.thumbnail_bytes
     if len(payload) != images + pixel_bytes:
         raise ValueError(f"{len(payload)} bytes instead of {images + pixel_bytes}")
     return RenderedPage(
+        **{name: getattr(reply.page, name) for name in _PROPERTIES},
         page_number=page_number,
-        label=reply.label,
-        section=reply.section,
-        hidden=False,
         jpeg=payload[: reply.jpeg_bytes],
         thumbnail=payload[reply.jpeg_bytes : images],
-        width_px=reply.width_px,
-        height_px=reply.height_px,
-        dpi=reply.dpi,
-        pixels_sha256=reply.pixels_sha256,
-        phash=reply.phash,
-        blank=reply.blank,
-        layer_text=reply.layer_text,
-        notes=None,
-        original=reply.original,
-        exif=reply.exif,
-        facts=reply.facts,
         rgb=payload[images:] if with_pixels else None,
     )
 

@@ -1,7 +1,7 @@
 """The sandbox process: opens one file at a time and renders its pages, under limits that it cannot lift.
 
-It is started by `pipeline.rendering.host.process`, knows no path, no secret but the passwords of an encrypted file,
-and ends with its parent.
+It is started by `pipeline.rendering.host.process`, knows no path and no secret except the passwords of an
+encrypted file, and ends with its parent.
 """
 
 from __future__ import annotations
@@ -18,47 +18,35 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pipeline.core.child_side import begin, receive, send
 from pipeline.core.errors import OutcomeError, RenderCrashed, RenderOutOfMemory
+from pipeline.core.formats import Envelope, MediaType, Route
 from pipeline.core.memory import release_free_memory
-from pipeline.rendering.protocol import MEMBERS_TOLD, RenderLimits
+from pipeline.rendering.protocol import MEMBERS_PER_REPLY, RenderLimits
+from pipeline.rendering.sandbox.page_image.build import DecodedPage
 from pipeline.rendering.sandbox.page_image.crops import DecodedCrop
-from pipeline.rendering.sandbox.page_image.finish import DecodedPage
 
 if TYPE_CHECKING:
-    from pipeline.rendering.sandbox.containers.archives import Packed
+    from pipeline.rendering.sandbox.containers.archives import Container
     from pipeline.rendering.sandbox.containers.members import Member
 
-PDF = "application/pdf"
 Reply = tuple[dict[str, Any], Sequence[bytes | memoryview]]
-EML = "message/rfc822"
-MSG = "application/vnd.ms-outlook"
-CONTAINERS = (
-    "application/zip",
-    "application/x-7z-compressed",
-    "application/x-tar",
-    "application/gzip",
-    "application/x-bzip2",
-    "application/x-xz",
-    EML,
-    MSG,
-)
 _PIECE_BYTES = 1 << 20
 _MAX_DESCRIPTORS = 32
 #: Of threads started here, which only hash: the default of 8 MiB would count against the memory limit.
 _THREAD_STACK_BYTES = 256 << 10
-#: Pages after which free memory goes back to the system. What PDFium keeps of each page of an open document lies
-#: between large buffers that come and go, and holes 60 kB a page remain; one such sweep takes 1 ms.
+#: Pages after which free memory is returned to the system. PDFium keeps small objects of each page between
+#: large buffers that it frees: they leave holes of 60 kB a page. One sweep takes 1 ms.
 _PAGES_BETWEEN_SWEEPS = 16
 
 
 class OpenFile(Protocol):
-    """What every decoder's open file is."""
+    """An open file of any decoder."""
 
     pages: int
     title: str | None
 
     @property
     def members(self) -> int:
-        """How many files are within it."""
+        """Number of files in it."""
         ...
 
     def render(self, page_number: int) -> DecodedPage:
@@ -66,19 +54,19 @@ class OpenFile(Protocol):
         ...
 
     def render_crops(self, page_number: int, bands: int) -> tuple[DecodedCrop, ...]:
-        """Decode a page, 1-based, larger than its page image, and cut it into so many bands."""
+        """Decode a page, 1-based, larger than its page image, and cut it into `bands` bands."""
         ...
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Free its memory."""
         ...
 
 
-class Holding(OpenFile, Protocol):
-    """An open file that may hold others."""
+class ContainerFile(OpenFile, Protocol):
+    """An open file that may contain others."""
 
-    def packed(self) -> Packed:
-        """Return the way to them."""
+    def container(self) -> Container:
+        """Return access to its members."""
         ...
 
 
@@ -127,7 +115,7 @@ def _serve(connection: socket.socket, limits: RenderLimits, keep_gps: bool) -> N
 
 
 class _Session:
-    """The file that is open at present."""
+    """The open file, and the requests about it."""
 
     def __init__(self, connection: socket.socket, limits: RenderLimits, keep_gps: bool) -> None:
         self._connection = connection
@@ -135,7 +123,7 @@ class _Session:
         self._keep_gps = keep_gps
         self._descriptor: int | None = None
         self._file: OpenFile | None = None
-        self._container: Packed | None = None
+        self._container: Container | None = None
         self._rendered = 0
 
     def answer(self, request: dict[str, Any], descriptor: int | None) -> Reply:
@@ -144,19 +132,21 @@ class _Session:
             return {}, ()
         if request["op"] == "open":
             assert descriptor is not None
-            self._close()  # a try without password leaves its descriptor
+            self._close()  # an attempt without a password leaves its descriptor open
             self._descriptor = descriptor
-            self._file = self._decoder(descriptor, request["media_type"], request["passwords"])
+            self._file = self._decoder(descriptor, MediaType(request["media_type"]), request["passwords"])
             return {"pages": self._file.pages, "title": self._file.title, "members": self._file.members}, ()
         if request["op"] == "identify":
             assert descriptor is not None
-            return _identified(descriptor, request["media_type"])
+            return _identified(descriptor, Envelope(request["media_type"]))
         assert self._file is not None
         if request["op"] == "members":
-            listing = self._packed().listing[request["first"] :][:MEMBERS_TOLD]
+            listing = self._open_members().listing[request["first"] :][:MEMBERS_PER_REPLY]
             return {"members": [_member(member) for member in listing]}, ()
         if request["op"] == "extract":
-            self._packed().extract(request["first"], _Outlet(self._connection, self._limits, request["budget"]))
+            self._open_members().extract(
+                request["first"], _MemberSender(self._connection, self._limits, request["budget"])
+            )
             return {"member": None, "last": True}, ()
         self._rendered += 1
         if self._rendered % _PAGES_BETWEEN_SWEEPS == 0:
@@ -165,22 +155,22 @@ class _Session:
             return _crops_reply(self._file.render_crops(request["page_number"], request["bands"]))
         return _page_reply(self._file.render(request["page_number"]), request["with_pixels"])
 
-    def _decoder(self, descriptor: int, media_type: str, passwords: Sequence[str]) -> OpenFile:
-        """Open a file with its decoder, which is only now imported: most sandboxes see PDFs alone."""
-        if media_type == PDF:
+    def _decoder(self, descriptor: int, media_type: MediaType, passwords: Sequence[str]) -> OpenFile:
+        """Open a file with its decoder. Decoders are imported on first use: most sandboxes open only PDFs."""
+        if media_type.route is Route.PDF:
             from pipeline.rendering.sandbox.pdf.document import PdfFile
 
             return PdfFile(descriptor, self._limits, passwords)
-        if media_type in CONTAINERS:
+        if media_type.route is Route.CONTAINER:
             return _open_container(descriptor, media_type, self._limits, passwords)
         from pipeline.rendering.sandbox.image.document import ImageFile
 
         return ImageFile(descriptor, media_type, self._limits, keep_gps=self._keep_gps)
 
-    def _packed(self) -> Packed:
+    def _open_members(self) -> Container:
         assert self._file is not None
         if self._container is None:
-            self._container = cast(Holding, self._file).packed()
+            self._container = cast(ContainerFile, self._file).container()
         return self._container
 
     def _close(self) -> None:
@@ -194,8 +184,8 @@ class _Session:
             self._descriptor = None
 
 
-class _Outlet:
-    """Sends the bytes of members to the parent, as many as it asked for and what then belongs to the last one."""
+class _MemberSender:
+    """Sends the bytes of members to the parent until the budget is spent and the current member is complete."""
 
     def __init__(self, connection: socket.socket, limits: RenderLimits, budget: int) -> None:
         self._connection = connection
@@ -220,23 +210,23 @@ class _Outlet:
         send(self._connection, {"member": self._index, "last": True})
 
 
-def _identified(descriptor: int, envelope: str) -> Reply:
-    from pipeline.rendering.sandbox.containers.sniffing import kind_of
+def _identified(descriptor: int, envelope: Envelope) -> Reply:
+    from pipeline.rendering.sandbox.containers.sniffing import format_of
 
     try:
-        return {"media_type": kind_of(descriptor, envelope)}, ()
+        return {"media_type": format_of(descriptor, envelope)}, ()
     finally:
         os.close(descriptor)
 
 
-def _open_container(descriptor: int, media_type: str, limits: RenderLimits, passwords: Sequence[str]) -> OpenFile:
-    if media_type in (EML, MSG):
+def _open_container(descriptor: int, media_type: MediaType, limits: RenderLimits, passwords: Sequence[str]) -> OpenFile:
+    if media_type in (MediaType.EML, MediaType.MSG):
         from pipeline.rendering.sandbox.containers.mail import open_eml, open_msg
 
-        return open_eml(descriptor, limits) if media_type == EML else open_msg(descriptor, limits)
-    from pipeline.rendering.sandbox.containers.archives import open_packed
+        return open_eml(descriptor, limits) if media_type is MediaType.EML else open_msg(descriptor, limits)
+    from pipeline.rendering.sandbox.containers.archives import open_archive
 
-    return open_packed(descriptor, media_type, limits, passwords)
+    return open_archive(descriptor, media_type, limits, passwords)
 
 
 def _member(member: Member) -> dict[str, Any]:
@@ -255,35 +245,12 @@ def _send_error(connection: socket.socket, error: OutcomeError) -> None:
 
 def _page_reply(page: DecodedPage, with_pixels: bool) -> Reply:
     image = page.image
-    header = {
-        "jpeg_bytes": len(image.jpeg),
-        "thumbnail_bytes": len(image.thumbnail),
-        "label": page.label,
-        "section": page.section,
-        "width_px": image.width_px,
-        "height_px": image.height_px,
-        "dpi": page.dpi,
-        "pixels_sha256": image.pixels_sha256,
-        "phash": image.phash,
-        "blank": image.blank,
-        "layer_text": page.layer_text,
-        "original": page.original,
-        "exif": page.exif,
-        "facts": {
-            "ink_share": image.ink_share,
-            "picture_share": page.picture_share,
-            "colours": image.colours,
-            "is_vector": page.is_vector,
-            "layer": page.layer,
-            "placeholder": page.placeholder,
-            "glyph_px": page.layer_glyph_px or image.glyph_px,
-        },
-    }
+    header = {"jpeg_bytes": len(image.jpeg), "thumbnail_bytes": len(image.thumbnail), "page": page.properties()}
     return header, (image.jpeg, image.thumbnail, *((image.rgb,) if with_pixels else ()))
 
 
 def _crops_reply(crops: Sequence[DecodedCrop]) -> Reply:
-    told = [
+    listed = [
         {
             "jpeg_bytes": len(crop.jpeg),
             "box": crop.box,
@@ -293,4 +260,4 @@ def _crops_reply(crops: Sequence[DecodedCrop]) -> Reply:
         }
         for crop in crops
     ]
-    return {"crops": told}, [crop.jpeg for crop in crops]
+    return {"crops": listed}, [crop.jpeg for crop in crops]

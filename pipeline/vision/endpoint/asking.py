@@ -185,7 +185,7 @@ class Asker:
             ServiceUnavailable, ServiceRefused, AnswerRefused, AnswerUnusable: as `VlmClient.ask` raises them.
             Stopped: the token was cancelled, or the budget is used up.
         """
-        with self._limiter.slot(cancel), self._budget.share(request.most_tokens, cancel) as share:
+        with self._limiter.slot(cancel), self._budget.reserve(request.most_tokens, cancel) as reservation:
             try:
                 completion = self._client.ask(
                     request.prompt,
@@ -197,9 +197,9 @@ class Asker:
             except ServiceThrottled as error:
                 self._limiter.pause(wait_seconds(error, attempt, self._waits_seconds, jitter=0.0))
                 raise
-            share.spent = completion.tokens_in + completion.tokens_out
+            reservation.spent = completion.tokens_in + completion.tokens_out
         self.usage.add(completion.tokens_in, completion.tokens_out)
-        self._limiter.spent(completion.tokens_in + completion.tokens_out)
+        self._limiter.count_tokens(completion.tokens_in + completion.tokens_out)
         return completion
 
     def close(self) -> None:

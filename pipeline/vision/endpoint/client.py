@@ -1,9 +1,9 @@
-"""The jina-vlm client: one request out, one completion or one named error back. It never tries again by itself.
+"""The jina-vlm client: one request out, one completion or one named error back, without retries.
 
 The protocol is the OpenAI-compatible `POST <base>/chat/completions` as Jina documents it for jina-vlm: one user turn
-with the text part before the image part, the image as a data URI, no system role (the endpoint refuses it), and
-`max_tokens` always sent, because the self-hosted build defaults to 256. Other endpoints that speak it are asked in the
-same way; what else one of them takes `pipeline.vision.endpoint.probing` finds out.
+with the text part before the image part, the image as a data URI, no system role (the endpoint refuses it), and always
+`max_tokens`, because the self-hosted build defaults to 256. Other endpoints of this protocol get the same requests.
+`pipeline.vision.endpoint.probing` finds out what else an endpoint accepts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import httpx
+import httpx2
 from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError
 
 from pipeline.core.errors import AnswerUnusable, PagesightError, ServiceRefused, SettingsError
@@ -30,24 +30,24 @@ from pipeline.vision.endpoint.http_errors import (
     error_from_transport,
 )
 
-#: The model's whole context is 32,768 tokens; a longer answer than this is none.
+#: The model's whole context is 32,768 tokens; a longer body cannot be an answer.
 ANSWER_MAX_BYTES = 2 << 20
-#: An idle connection is given up before servers with the usual 5 s close it under the next request.
+#: Idle connections are closed before a server with the usual 5 s closes them under the next request.
 KEEPALIVE_SECONDS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the model said to one prompt about one image."""
+    """The model's answer to one prompt about one image."""
 
     content: str
     truncated: bool
-    """Whether the answer ended because `max_tokens` were used up."""
+    """Whether the answer ended at `max_tokens`."""
     tokens_in: int
     tokens_out: int
     seconds: float
     finish_reason: str | None = None
-    """What the endpoint itself says of the answer's end; not every one tells the truth."""
+    """The endpoint's own reason for the end of the answer. Some endpoints report a wrong one."""
 
 
 class _Message(BaseModel):
@@ -60,7 +60,7 @@ class _ChatChoice(BaseModel):
 
 
 class _Usage(BaseModel):
-    # The second names are those of mlx-vlm's server.
+    # mlx-vlm's server uses the second names.
     prompt_tokens: int | None = Field(None, validation_alias=AliasChoices("prompt_tokens", "input_tokens"))
     completion_tokens: int | None = Field(None, validation_alias=AliasChoices("completion_tokens", "output_tokens"))
 
@@ -82,31 +82,31 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 _IMAGE_URL = "data:image/jpeg;base64,"
-#: The part of a turn that the image of a request is put into.
+#: The part of a turn that is replaced by the image.
 IMAGE_PART: Mapping[str, Any] = {"type": "image_url", "image_url": {"url": _IMAGE_URL}}
-#: How the names of this endpoint's settings begin; remedies are written with them.
+#: Prefix of the names of jina-vlm's settings, with which remedies are written.
 VLM_SETTINGS = "PAGESIGHT_VLM_"
-#: The key of jina-vlm has another name beside its setting's; no other endpoint's has.
+#: The key of jina-vlm has a second name. The key of another endpoint has none.
 _OTHER_KEY_NAME = " (or JINA_API_KEY)"
-#: A multiple of 3, so that the pieces' base64 can be put together.
+#: A multiple of 3, so that the base64 of the pieces can be concatenated.
 _PIECE_BYTES = 3 << 14
 
 
 class VlmClient:
-    """Speaks to one endpoint. One for a process; its threads share it.
+    """The HTTP client of one endpoint. One per process; its threads share it.
 
     Args:
-        base_url: for instance `https://api-beta-vlm.jina.ai/v1`; one without a path gets `/v1`, where servers of this
-            protocol have it.
-        api_key: None for an endpoint of one's own that wants none.
-        connect_seconds: limit for a connection to stand.
-        read_seconds: limit for the whole answer to arrive, and for the request to be taken.
-        concurrency: connections kept; calls in flight are bounded by `pipeline.vision.endpoint.limits`.
-        settings: how the names of the settings begin that remedies tell people to change.
+        base_url: for example `https://api-beta-vlm.jina.ai/v1`. A URL without a path gets `/v1`, the usual path of this
+            protocol.
+        api_key: None for an endpoint without authentication.
+        connect_seconds: limit for opening a connection.
+        read_seconds: limit for the whole answer, and for sending the request.
+        concurrency: connections kept open; `pipeline.vision.endpoint.limits` bounds the calls in flight.
+        settings: prefix of the settings' names in remedies.
         transport: for tests.
 
     Raises:
-        SettingsError: the address, the key or the proxy cannot be used.
+        SettingsError: the URL, the key or the proxy cannot be used.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class VlmClient:
         read_seconds: float,
         concurrency: int,
         settings: str = VLM_SETTINGS,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         with _remedies_naming(settings):
             url = _checked_url(base_url)
@@ -133,26 +133,26 @@ class VlmClient:
         if key is not None:
             headers["Authorization"] = f"Bearer {key.get_secret_value()}"
         try:
-            self._http = httpx.Client(
+            self._http = httpx2.Client(
                 headers=headers,
-                timeout=httpx.Timeout(
+                timeout=httpx2.Timeout(
                     connect=connect_seconds, read=read_seconds, write=read_seconds, pool=connect_seconds + read_seconds
                 ),
-                limits=httpx.Limits(
+                limits=httpx2.Limits(
                     max_connections=concurrency,
                     max_keepalive_connections=concurrency,
                     keepalive_expiry=KEEPALIVE_SECONDS,
                 ),
-                # A redirect would carry page images, and on the same host the key, where nobody meant them to go.
+                # A redirect would send page images, and on the same host the key, to an address outside the settings.
                 follow_redirects=False,
-                # Proxies and certificate bundles of the environment are meant for the world, not for this machine.
+                # Proxies and certificate bundles of the environment do not apply to this machine's own services.
                 trust_env=not _is_loopback(url.host),
                 transport=transport,
             )
-        except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
+        except (ValueError, ImportError, OSError, httpx2.InvalidURL) as error:
             raise SettingsError(
-                f"no connections can be made: {self._endpoint.clean(str(error))}",
-                remedy=f"{PROXY_REMEDY} SSL_CERT_FILE, where it is set, must name a PEM file.",
+                f"the HTTP client cannot be set up: {self._endpoint.clean(str(error))}",
+                remedy=f"{PROXY_REMEDY} If SSL_CERT_FILE is set, it must name a PEM file.",
             ) from None
 
     def ask(
@@ -164,20 +164,20 @@ class VlmClient:
         temperature: float = 0.0,
         repetition_penalty: float | None = None,
     ) -> Completion:
-        """Ask one question about one page image (JPEG bytes). With an empty prompt the image alone is sent.
+        """Send one prompt and one page image (JPEG bytes). With an empty prompt, send the image alone.
 
-        `repetition_penalty` is no parameter of OpenAI's: it is sent only where it is given.
+        `repetition_penalty` is not an OpenAI parameter. It is sent only if it is given.
 
         Raises:
-            ServiceUnavailable: the service is away, or the request is suspect.
-            ServiceThrottled: it limits its callers.
-            ServiceRefused: key, balance, model or address are wrong.
-            AnswerRefused: it refuses this one request.
-            AnswerUnusable: what it sent is no answer.
+            ServiceUnavailable: the service is unavailable, or the request is suspect.
+            ServiceThrottled: the service limits its callers.
+            ServiceRefused: key, balance, model or URL are wrong.
+            AnswerRefused: the service refuses this one request.
+            AnswerUnusable: the response does not hold an answer.
         """
-        question = [{"type": "text", "text": prompt}] if prompt else []
+        text = [{"type": "text", "text": prompt}] if prompt else []
         request: dict[str, Any] = {
-            "messages": [{"role": "user", "content": [*question, IMAGE_PART]}],
+            "messages": [{"role": "user", "content": [*text, IMAGE_PART]}],
             "max_tokens": max_tokens,
             "temperature": temperature,
         }
@@ -186,9 +186,9 @@ class VlmClient:
         return self.complete(request, jpeg)
 
     def complete(self, request: Mapping[str, Any], jpeg: bytes) -> Completion:
-        """Send a request as it is given, with the model's name, and with the image where it has `IMAGE_PART`.
+        """Send a request with the model's name added and `IMAGE_PART` replaced by the image.
 
-        It has to name `max_tokens`.
+        The request must hold `max_tokens`.
 
         Raises:
             ServiceUnavailable, ServiceThrottled, ServiceRefused, AnswerRefused, AnswerUnusable: as `ask`.
@@ -201,7 +201,7 @@ class VlmClient:
         tokens_out = usage.completion_tokens or 0
         return Completion(
             content=choice.message.content,
-            # The self-hosted build says "stop" even where it was cut off, so the count decides as well.
+            # The self-hosted build reports "stop" even for a cut answer, so the count decides too.
             truncated=choice.finish_reason == "length" or tokens_out >= request["max_tokens"],
             tokens_in=usage.prompt_tokens or 0,
             tokens_out=tokens_out,
@@ -210,7 +210,7 @@ class VlmClient:
         )
 
     def check(self) -> str:
-        """Return in one line whether the endpoint answers, takes the key and lists the model.
+        """Check that the endpoint answers and accepts the key, and return in one line whether it lists the model.
 
         Raises:
             ServiceUnavailable, ServiceRefused, AnswerRefused: as `ask`.
@@ -220,7 +220,7 @@ class VlmClient:
         except AnswerUnusable as error:
             with _remedies_naming(self._settings):
                 raise ServiceRefused(SERVICE, f"{error} to a request for its models", remedy=URL_REMEDY) from None
-        # Jina's catalogue has `jina-ai/jina-vlm` for the model that requests call `jina-vlm`.
+        # Jina's catalogue lists `jina-ai/jina-vlm`; requests name it `jina-vlm`.
         if any(name.rpartition("/")[2] == self.model or name == self.model for name in listed):
             return f"{self._endpoint} answers and lists {self.model}"
         return f"{self._endpoint} answers, but does not list {self.model} among its {len(listed)} models"
@@ -235,14 +235,14 @@ class VlmClient:
             try:
                 with self._http.stream(method, self._base + path, content=body, headers=headers) as response:
                     content = self._read(response)
-            except httpx.HTTPError as error:
+            except httpx2.HTTPError as error:
                 raise error_from_transport(error, self._endpoint) from error
             if not response.is_success:
                 raise error_from_status(response.status_code, response.headers, content, self._endpoint)
         return content
 
-    def _read(self, response: httpx.Response) -> bytes:
-        """The body. httpx's read timeout is for each piece, so an answer that drips needs a limit for all of it."""
+    def _read(self, response: httpx2.Response) -> bytes:
+        """Return the body. The read timeout applies to each piece, so a slow answer needs a limit as a whole."""
         deadline = time.monotonic() + self._read_seconds
         content = bytearray()
         for piece in response.iter_bytes():
@@ -250,7 +250,7 @@ class VlmClient:
             if len(content) > ANSWER_MAX_BYTES:
                 raise AnswerUnusable(f"{self._endpoint} sent more than {ANSWER_MAX_BYTES} bytes")
             if time.monotonic() > deadline:
-                raise httpx.ReadTimeout("the answer drips", request=response.request)
+                raise httpx2.ReadTimeout("the answer arrives too slowly", request=response.request)
         return bytes(content)
 
     def _parse(self, kind: type[Body], body: bytes) -> Body:
@@ -260,19 +260,19 @@ class VlmClient:
             problem = error.errors(include_input=False, include_url=False)[0]
             where = ".".join(str(part) for part in problem["loc"]) or "the body"
             raise AnswerUnusable(
-                f"{self._endpoint} sent no usable answer: {where}: {self._endpoint.clean(problem['msg'])}"
+                f"{self._endpoint} did not send a usable answer: {where}: {self._endpoint.clean(problem['msg'])}"
             ) from None
 
 
 def _body(request: Mapping[str, Any], jpeg: bytes) -> _Body:
-    # Inside a JSON string this marker cannot occur: its last quote would be escaped.
+    # The marker cannot occur inside a JSON string: its last quote would be escaped there.
     head, marker, tail = json.dumps(request).partition(f'"{_IMAGE_URL}"')
     return _Body((head + marker[:-1]).encode(), jpeg, (marker[-1] + tail).encode())
 
 
 @contextmanager
 def _remedies_naming(settings: str) -> Iterator[None]:
-    """Let the remedies of errors name the settings that begin so: they are written for jina-vlm's."""
+    """Replace the prefix of jina-vlm's settings in the remedies of errors by `settings`."""
     try:
         yield
     except PagesightError as error:
@@ -283,7 +283,7 @@ def _remedies_naming(settings: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """A request's body, encoded piece by piece: with many calls in flight, whole ones took 150 MB more."""
+    """A request's body, encoded piece by piece: with many calls in flight, whole bodies took 150 MB more."""
 
     head: bytes
     jpeg: bytes
@@ -300,32 +300,32 @@ class _Body:
         yield self.tail
 
 
-def _checked_url(text: str) -> httpx.URL:
+def _checked_url(text: str) -> httpx2.URL:
     try:
-        url = httpx.URL(text.strip())
+        url = httpx2.URL(text.strip())
         url.host.encode("idna")
-    except (httpx.InvalidURL, UnicodeError):
-        raise SettingsError("the model's address cannot be understood", remedy=URL_REMEDY) from None
+    except (httpx2.InvalidURL, UnicodeError):
+        raise SettingsError("the model's URL cannot be parsed", remedy=URL_REMEDY) from None
     has_port = url.port is None or 0 < url.port < 65536
     if url.scheme not in ("http", "https") or not url.host or not has_port:
-        raise SettingsError("the model's address is no http or https URL with a host", remedy=URL_REMEDY)
+        raise SettingsError("the model's URL is not an http or https URL with a host", remedy=URL_REMEDY)
     if url.userinfo or url.query or url.fragment:
         raise SettingsError(
-            "the model's address holds a name, a password, a query or a fragment",
+            "the model's URL has a user name, a password, a query or a fragment",
             remedy="Write only scheme, host and path in PAGESIGHT_VLM_URL; the key belongs in PAGESIGHT_VLM_API_KEY.",
         )
     return url if url.path.strip("/") else url.copy_with(path="/v1")
 
 
 def _checked_key(key: SecretStr | None) -> SecretStr | None:
-    """The key without the newline it was pasted with; None for an empty one."""
+    """Return the key without surrounding whitespace, such as a pasted newline; None for an empty key."""
     value = key.get_secret_value().strip() if key is not None else ""
     if not value:
         return None
     if not value.isascii() or not value.isprintable() or " " in value:
-        # Said here, because the HTTP library would quote the header, key and all.
+        # Refused here, because the HTTP library's error would quote the header with the key.
         raise SettingsError(
-            "the model's key holds characters that no key has",
+            "the model's key has characters that a key cannot have",
             remedy="Copy PAGESIGHT_VLM_API_KEY (or JINA_API_KEY) again.",
         )
     return SecretStr(value)

@@ -1,8 +1,7 @@
-"""How many calls may be in flight, how many may begin and what they may cost in a minute, and the pause that everyone
-makes when the service asks for one.
+"""Limits on model calls: concurrency, requests and tokens per minute, and the shared pause after a 429.
 
-Counting is the limiter's own: in this process (`LocalLimiter`) or for the whole fleet (`workers.redis.limits`). What
-stands in front of it is the same: threads that want to call stand in a `Line`, and only the first of them asks.
+A limiter counts for this process (`LocalLimiter`) or for the whole fleet (`workers.redis.limits`). In front of either,
+the threads of a process wait in a `CallQueue`, and only the first of them asks the limiter.
 """
 
 from __future__ import annotations
@@ -25,56 +24,55 @@ from pipeline.core.errors import Stopped
 from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken, Waiting
 from pipeline.vision.endpoint.http_errors import SERVICE
 
-#: A pause ends for each caller within this share of it, so that they do not come back all at once.
+#: Random extension of a pause for each caller, as a share of it, so that callers do not return all at once.
 PAUSE_SPREAD = 0.1
-#: How often the first in line looks whether the minute's requests or tokens allow another call.
+#: Interval at which the first caller checks the rates of the last minute again.
 RATE_POLL_SECONDS = 0.1
-#: More calls than ever begin at once: what is allowed where there is no limit.
+#: Number of calls that may begin without a limit.
 UNLIMITED = sys.maxsize
 
 
 class Limiter(Protocol):
-    """Bounds the calls of all callers together; shared by them."""
+    """Bounds the calls of all callers together. They share it."""
 
     def slot(self, cancel: CancelToken) -> AbstractContextManager[None]:
-        """Hold a place for one call: wait until it may begin. Urgent callers go before others.
+        """Wait until a call may begin, and hold its slot for the block. Urgent callers go before others.
 
         Raises:
-            Stopped: the patience has ended; no call starts after that.
+            Stopped: the token was cancelled; no call starts after that.
         """
         ...
 
     def pause(self, seconds: float) -> None:
-        """Let nobody begin a call for so long. A longer pause that is under way stays."""
+        """Begin no call for this time. A longer pause under way stays."""
         ...
 
-    def spent(self, tokens: int) -> None:
-        """Count what a call has cost, once that is known."""
+    def count_tokens(self, tokens: int) -> None:
+        """Count the tokens of a call that has ended."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Why the first in line may not begin a call now."""
+    """How long the first caller waits before it asks again, and why."""
 
     seconds: float
-    """When to ask again."""
     cause: str = ""
-    """For people to see. Empty where only a place is wanted: that is how it should be."""
+    """Shown to people. Empty while all slots are in use: that is normal."""
     service: str = SERVICE
 
 
 class MinuteRates:
     """Requests and tokens of the last minute, in a storage of the library `limits`.
 
-    Its sliding counter weighs the minute before by what of it is still within the last 60 s. It lets a burst through
-    once and then an even flow, where fixed windows let two bursts through at their border; and in Redis it takes the
-    time from the keys' expiry there, where the library's exact window takes it from each caller's own clock.
+    The sliding counter weighs the previous minute by its part within the last 60 s. It allows one burst and then an
+    even flow; fixed windows allow two bursts at their border. In Redis the sliding counter takes the time from the
+    expiry of keys; the library's exact window takes it from each caller's clock.
 
     Args:
-        requests: calls that may begin in a minute; 0 for any number.
-        tokens: what calls may cost in a minute; 0 for any number. As a call's tokens are known when it has ended,
-            those in flight at that moment go beyond it.
+        requests: calls that may begin per minute; 0 for no limit.
+        tokens: tokens of calls per minute; 0 for no limit. A call's tokens are known at its end, so the calls in flight
+            at that moment exceed the limit.
     """
 
     def __init__(self, storage: MemoryStorage | RedisStorage, requests: int, tokens: int) -> None:
@@ -84,7 +82,7 @@ class MinuteRates:
         self._tokens = RateLimitItemPerMinute(tokens) if tokens else None
 
     def room(self) -> tuple[int, str]:
-        """Return how many calls may begin now, and where none may, which limit says so."""
+        """Return how many calls may begin now and, if none may, the cause."""
         if self._tokens is not None and not self._left(self._tokens, "tokens"):
             return 0, f"the {self._tokens.amount:,} tokens of a minute are used up"
         if self._requests is None:
@@ -92,23 +90,23 @@ class MinuteRates:
         return self._left(self._requests, "requests"), f"the {self._requests.amount:,} requests of a minute are used up"
 
     def begin(self) -> bool:
-        """Count a call that is to begin; False where another one was faster."""
+        """Count a call that is about to begin; return False if another caller took the last one."""
         return self._requests is None or self._counter.hit(self._requests, SERVICE, "requests")
 
-    def spent(self, tokens: int) -> None:
-        """Count what a call has cost, also beyond the limit: a `hit` would not."""
+    def count_tokens(self, tokens: int) -> None:
+        """Count the tokens of a call, also beyond the limit: `hit` does not count beyond it."""
         if self._tokens is not None and tokens > 0:
             key = self._tokens.key_for(SERVICE, "tokens")
             self._storage.acquire_sliding_window_entry(key, UNLIMITED, self._tokens.get_expiry(), tokens)
 
-    def _left(self, item: RateLimitItemPerMinute, what: str) -> int:
-        return self._counter.get_window_stats(item, SERVICE, what).remaining
+    def _left(self, item: RateLimitItemPerMinute, unit: str) -> int:
+        return self._counter.get_window_stats(item, SERVICE, unit).remaining
 
 
 class CallQueue:
-    """The threads of a process that want to call: the first urgent one and the first other one ask, the rest stand.
+    """The waiting threads of a process. Only the first urgent one and the first other one ask the limiter.
 
-    If over a hundred threads asked Redis again and again, it would do nothing else.
+    If more than a hundred threads polled Redis, it would do nothing else.
     """
 
     def __init__(self) -> None:
@@ -119,10 +117,10 @@ class CallQueue:
 
     @contextmanager
     def first(self, cancel: CancelToken) -> Iterator[None]:
-        """Stand in line until one is the first, and be that for the block.
+        """Wait in the queue, and be its first caller for the block.
 
         Raises:
-            Stopped: the patience has ended.
+            Stopped: the token was cancelled.
         """
         urgent = cancel.urgent
         with self._counted(urgent):
@@ -148,28 +146,28 @@ class CallQueue:
 
     @property
     def has_urgent(self) -> bool:
-        """Whether there are urgent ones in line."""
+        """Whether urgent callers wait."""
         return self._urgent > 0
 
     @property
     def changes(self) -> int:
-        """A number that grows with each change of what the first ones wait for."""
+        """A counter that grows with each event that may end the wait of a first caller."""
         return self._changes
 
     def wake(self) -> None:
-        """Let the first ones ask again: a call of this process has ended."""
+        """Let the first callers ask again: a call of this process has ended."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
 
     def wait(self, seconds: float, changes: int) -> None:
-        """Wait for so long, or until more has changed than the caller has seen."""
+        """Wait for this time, or until the counter differs from `changes`."""
         with self._changed:
             self._changed.wait_for(lambda: self._changes != changes, min(seconds, STOP_POLL_SECONDS))
 
 
 class Pause:
-    """The pause, as far as this process knows of it."""
+    """The pause that a service requested, as this process knows it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -178,11 +176,11 @@ class Pause:
 
     @property
     def left_seconds(self) -> float:
-        """How long it still takes; 0 or less when there is none."""
+        """Seconds to its end; 0 or less without a pause."""
         return self._until - time.monotonic()
 
     def begin(self, seconds: float) -> None:
-        """Pause for so long. A longer pause that is under way stays."""
+        """Pause for this time. A longer pause under way stays."""
         now = time.monotonic()
         with self._lock:
             if self._until <= now:
@@ -190,10 +188,10 @@ class Pause:
             self._until = max(self._until, now + seconds)
 
     def sit_out(self, cancel: CancelToken) -> None:
-        """Wait for its end, and a little longer, each caller as chance will have it.
+        """Wait for its end, plus a random extension.
 
         Raises:
-            Stopped: the patience has ended.
+            Stopped: the token was cancelled.
         """
         while (left := self.left_seconds) > 0:
             waiting = Waiting(SERVICE, "it asked for fewer requests", self._since)
@@ -201,65 +199,65 @@ class Pause:
 
 
 class QueueingLimiter(ABC):
-    """What every limiter does in front of its counting."""
+    """The part that all limiters share: queue and pause in front of the counting."""
 
     def __init__(self) -> None:
-        self._line = CallQueue()
+        self._queue = CallQueue()
         self._pause = Pause()
 
     @contextmanager
     def slot(self, cancel: CancelToken) -> Iterator[None]:
-        """Hold a place for one call: wait until it may begin. Urgent callers go before others.
+        """Wait until a call may begin, and hold its slot for the block. Urgent callers go before others.
 
         Raises:
-            Stopped: the patience has ended; no call starts after that.
+            Stopped: the token was cancelled; no call starts after that.
         """
-        place = self._wait_for_place(cancel)
+        slot = self._wait_for_slot(cancel)
         try:
             refuse_if_stopped(cancel)
             yield
         finally:
-            self._leave(place)
-            self._line.wake()
+            self._leave(slot)
+            self._queue.wake()
 
     def pause(self, seconds: float) -> None:
-        """Let nobody begin a call for so long. A longer pause that is under way stays."""
+        """Begin no call for this time. A longer pause under way stays."""
         self._pause.begin(seconds)
 
-    def _wait_for_place(self, cancel: CancelToken) -> str:
+    def _wait_for_slot(self, cancel: CancelToken) -> str:
         while True:
             self._pause.sit_out(cancel)
-            with self._line.first(cancel):
-                place = self._ask(cancel)
-            if place is not None:
-                return place
+            with self._queue.first(cancel):
+                slot = self._poll(cancel)
+            if slot is not None:
+                return slot
 
-    def _ask(self, cancel: CancelToken) -> str | None:
-        """Ask until there is a place; None where a pause has begun, which everyone sits out by himself."""
+    def _poll(self, cancel: CancelToken) -> str | None:
+        """Ask until there is a slot; return None if a pause begins, which each caller sits out outside the queue."""
         since = time.time()
         while self._pause.left_seconds <= 0:
             refuse_if_stopped(cancel)
-            changes = self._line.changes
+            changes = self._queue.changes
             answer = self._enter(cancel, time.time() - since)
             if isinstance(answer, str):
                 return answer
             if answer.cause:
                 cancel.wait(answer.seconds, Waiting(answer.service, answer.cause, since))
             else:
-                self._line.wait(answer.seconds, changes)
+                self._queue.wait(answer.seconds, changes)
         return None
 
     @abstractmethod
     def _enter(self, cancel: CancelToken, waited_seconds: float) -> str | Backoff:
-        """Take a place where there is one for this caller now, and return its name. Called by the first in line."""
+        """Take a slot and return its name, or say when to ask again. Called by the first caller of the queue."""
 
     @abstractmethod
-    def _leave(self, place: str) -> None:
-        """Give a place back."""
+    def _leave(self, slot: str) -> None:
+        """Release a slot."""
 
 
 class LocalLimiter(QueueingLimiter):
-    """The limiter of a process that works alone. A rate of 0 is no limit."""
+    """The limiter of a single process. A rate of 0 means no limit."""
 
     def __init__(self, in_flight: int, requests_per_minute: int = 0, tokens_per_minute: int = 0) -> None:
         super().__init__()
@@ -267,29 +265,29 @@ class LocalLimiter(QueueingLimiter):
         self._rates = MinuteRates(MemoryStorage(), requests_per_minute, tokens_per_minute)
         self._lock = threading.Lock()
 
-    def spent(self, tokens: int) -> None:
-        """Count what a call has cost, once that is known."""
+    def count_tokens(self, tokens: int) -> None:
+        """Count the tokens of a call that has ended."""
         with self._lock:
-            self._rates.spent(tokens)
+            self._rates.count_tokens(tokens)
 
     def _enter(self, cancel: CancelToken, waited_seconds: float) -> str | Backoff:
         with self._lock:
             room, cause = self._rates.room()
             if not room:
                 return Backoff(RATE_POLL_SECONDS, cause)
-            if not self._free or (self._line.has_urgent and not cancel.urgent):
+            if not self._free or (self._queue.has_urgent and not cancel.urgent):
                 return Backoff(STOP_POLL_SECONDS)
             if not self._rates.begin():
                 return Backoff(RATE_POLL_SECONDS, cause)
             self._free -= 1
             return ""
 
-    def _leave(self, place: str) -> None:
+    def _leave(self, slot: str) -> None:
         with self._lock:
             self._free += 1
 
 
 def refuse_if_stopped(cancel: CancelToken) -> None:
-    """Raise `Stopped` where no call may begin any more."""
+    """Raise `Stopped` if the token was cancelled: no call may begin then."""
     if cancel.stopped:
         raise Stopped(f"stopped before {SERVICE} was asked")

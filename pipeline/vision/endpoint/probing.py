@@ -1,4 +1,4 @@
-"""Finds out what an endpoint takes besides what is asked of every one: five calls of a few tokens each."""
+"""Probes the optional features of an endpoint: five calls of a few tokens each."""
 
 from __future__ import annotations
 
@@ -15,45 +15,44 @@ from pipeline.vision.endpoint.client import IMAGE_PART, Completion, VlmClient
 #: A white page of 842 x 1190 pixels, the size of an A4 page as it is sent.
 PAGE_IMAGE = files("pipeline.vision.endpoint") / "blank_page.jpg"
 
-#: Any model has more to say to this than its few tokens hold.
+#: A prompt whose answer is longer than the few tokens that it gets.
 LONG_PROMPT = "Whatever this image shows: count in English from one to one hundred, in words."
 LONG_MAX_TOKENS = 8
 PROMPT = "Is this image blank? Answer in English with yes or no."
 MAX_TOKENS = 8
 JSON_PROMPT = 'Is this image blank? Answer in English with a JSON object only: {"blank": true} or {"blank": false}'
 JSON_MAX_TOKENS = 24
-#: The mildest that does something; Jina's own Reader sends it.
+#: The smallest value with an effect; Jina's own Reader sends it.
 REPETITION_PENALTY = 1.05
 
 
 @dataclass(frozen=True, slots=True)
-class Probed:
-    """What was tried, and what came of it, for people."""
+class ProbeResult:
+    """A feature and the result of its probe, for people."""
 
-    what: str
-    found: str
+    feature: str
+    result: str
 
 
-def probe(client: VlmClient) -> Iterator[Probed]:
-    """Yield what each call tells. All but the first may be refused: that is what they are to find out.
+def probe(client: VlmClient) -> Iterator[ProbeResult]:
+    """Yield the results of each call. A refusal of any call but the first is a result.
 
     Raises:
-        ServiceUnavailable, ServiceRefused, AnswerRefused, AnswerUnusable: not even a plain question is answered.
+        ServiceUnavailable, ServiceRefused, AnswerRefused, AnswerUnusable: the first, plain call fails.
     """
     answer = client.complete(_request([_text(LONG_PROMPT), IMAGE_PART], LONG_MAX_TOKENS), PAGE_IMAGE.read_bytes())
-    yield Probed(
-        "image of a page", f"costs {answer.tokens_in:,} tokens" if answer.tokens_in else "its cost is not told"
-    )
-    yield Probed("finish_reason", _truth_of(answer))
+    cost = f"costs {answer.tokens_in:,} tokens" if answer.tokens_in else "unknown: the endpoint reports no tokens"
+    yield ProbeResult("image of a page", cost)
+    yield ProbeResult("finish_reason", _finish_reason(answer))
     plain = _request([_text(PROMPT), IMAGE_PART], MAX_TOKENS)
     system = {"role": "system", "content": "You look at images."}
-    yield _try("system role", client, plain | {"messages": [system, *plain["messages"]]}, _taken)
+    yield _try("system role", client, plain | {"messages": [system, *plain["messages"]]}, _accepted)
     penalty = {"repetition_penalty": REPETITION_PENALTY}
-    yield _try("repetition_penalty", client, plain | penalty, _taken_or_ignored)
+    yield _try("repetition_penalty", client, plain | penalty, _accepted_or_ignored)
     as_json = {"response_format": {"type": "json_object"}}
     wants_json = _request([_text(JSON_PROMPT), IMAGE_PART], JSON_MAX_TOKENS) | as_json
     yield _try("response_format json_object", client, wants_json, _is_json)
-    yield _try("image without a prompt", client, _request([IMAGE_PART], MAX_TOKENS), _taken)
+    yield _try("image without a prompt", client, _request([IMAGE_PART], MAX_TOKENS), _accepted)
 
 
 def _text(prompt: str) -> dict[str, Any]:
@@ -64,34 +63,35 @@ def _request(content: list[Any], max_tokens: int) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": content}], "max_tokens": max_tokens, "temperature": 0.0}
 
 
-def _truth_of(answer: Completion) -> str:
+def _finish_reason(answer: Completion) -> str:
     if answer.finish_reason == "length":
-        return "true: an answer that was cut off ends with `length`"
+        return "true: a cut answer ends with `length`"
     if answer.tokens_out >= LONG_MAX_TOKENS:
-        return f"not true: an answer that was cut off ends with `{answer.finish_reason}`; the count of tokens tells it"
-    return f"not told: {answer.tokens_out} of {LONG_MAX_TOKENS} tokens were used, ending with `{answer.finish_reason}`"
+        return f"not true: a cut answer ends with `{answer.finish_reason}`; the number of tokens shows the cut"
+    used = f"{answer.tokens_out} of {LONG_MAX_TOKENS} tokens"
+    return f"unknown: the answer used {used} and ended with `{answer.finish_reason}`"
 
 
-def _try(what: str, client: VlmClient, request: dict[str, Any], found: Callable[[Completion], str]) -> Probed:
+def _try(feature: str, client: VlmClient, request: dict[str, Any], judge: Callable[[Completion], str]) -> ProbeResult:
     try:
-        return Probed(what, found(client.complete(request, CANARY_IMAGE.read_bytes())))
+        return ProbeResult(feature, judge(client.complete(request, CANARY_IMAGE.read_bytes())))
     except (AnswerRefused, ServiceRefused) as error:
-        return Probed(what, f"refused: {error}")
+        return ProbeResult(feature, f"refused: {error}")
     except (AnswerUnusable, ServiceUnavailable) as error:
-        return Probed(what, f"not told: {error}")
+        return ProbeResult(feature, f"unknown: {error}")
 
 
-def _taken(_: Completion) -> str:
-    return "taken"
+def _accepted(_: Completion) -> str:
+    return "accepted"
 
 
-def _taken_or_ignored(_: Completion) -> str:
-    return "taken, or ignored: the answer does not tell"
+def _accepted_or_ignored(_: Completion) -> str:
+    return "accepted or ignored: the answer does not show which"
 
 
 def _is_json(answer: Completion) -> str:
     try:
         json.loads(answer.content)
     except ValueError:
-        return "taken, but the answer is no JSON"
-    return "taken, and the answer is JSON"
+        return "accepted, but the answer is not JSON"
+    return "accepted, and the answer is JSON"

@@ -1,1 +1,1 @@
-"""Reading by a model: the questions of a page and the ladder of repeated requests."""
+"""Reading with a model: the questions about a page and the ladder of attempts."""

@@ -1,4 +1,4 @@
-"""The conversation with the models about one page: what is asked, of which model, within which limits."""
+"""The conversation with the models about one page: its requests, the models that get them, and their limits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ModelAskers:
     models: Models
     vision: Asker
     text: Asker
-    """The same object as `vision` if there is no separate model for the text."""
+    """The same object as `vision` without a separate model for the text."""
 
     def of(self, question: Question) -> Asker:
         """Return the asker of the model that answers a question."""
@@ -72,7 +72,7 @@ class PageConversation:
     cancel: CancelToken
     policy: EscalationPolicy
     rerenderer: Rerenderer | None = None
-    """Without it there are no crops and no OCR."""
+    """None rules out crops and OCR."""
     escalation_tokens: int = 0
     """Tokens that further attempts have used, archived answers included."""
 

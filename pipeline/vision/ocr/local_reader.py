@@ -1,4 +1,4 @@
-"""Reads pages on this machine, where no vision model is configured: their text, and what can be measured."""
+"""Reads pages on this machine if no vision model is configured: their text, and measurements."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from pipeline.vision.quality.text_layer import stands_for_page
 from pipeline.vision.reader import AnswerCache, ImageAnswers, OcrText, PageAnswers, Rerenderer, Usage, answer_key
 
 NAME = "local-reader"
-#: Raised by hand whenever the same lines or the same layer would give another text.
+#: Raise it by hand if a change below changes the text of the same lines or the same layer.
 TEXT_REVISION = 2
 QUESTION = "text"
-#: Of 92 pages whose script RapidOCR knows, at most 0.20 of the text stays unread, but for one bad scan (0.46); of 19
-#: pages in other scripts 0.72 or more (measured on a corpus). A page that is half in one of them is to be read by
-#: Tesseract.
+#: Share of unread text from which Tesseract reads the page. On 92 pages in scripts that RapidOCR knows, at most 0.20 of
+#: the text is unread, except for one bad scan (0.46); on 19 pages in other scripts, 0.72 or more (measured on a
+#: corpus). Tesseract should also read a page that is half in another script.
 MAX_UNREAD_SHARE = 0.3
-#: In `trust.reasons`: most of what is on the page was seen and not read.
+#: In `trust.reasons`: most text of the page was detected but not read.
 UNREAD = "text_unread"
 
 _FOUND = TypeAdapter(FoundLines)
 
 
 class LocalReader:
-    """The reader that asks nobody. One for a process; its threads share it.
+    """The reader that makes no model calls. One per process; its threads share it.
 
-    RapidOCR reads; where it sees lines and cannot read them, Tesseract is asked, if it is installed. What each found is
-    archived as an answer of its own, as lines with their boxes, so that no page is read twice and an engine that is
-    installed later reads only the pages that wait for it; text and description are derived from it each time.
+    RapidOCR reads first. If it detects lines that it cannot read, Tesseract reads them, if it is installed. The lines
+    and boxes of each engine are archived as separate answers. So no page is read twice, and an engine that is installed
+    later reads only the pages that need it. Text and description are derived from the lines each time.
 
     Args:
-        ocr: finds the lines of text; RapidOCR, with Tesseract beside it, when none is given.
-        other_scripts: reads what `ocr` cannot, and finds no lines where it cannot either.
+        ocr: finds the lines of text; by default RapidOCR, with Tesseract for other scripts.
+        other_scripts: reads pages that `ocr` cannot read; it returns no lines if it cannot read them either.
 
     Raises:
         SettingsError: the packages of the extra `local` are missing.
@@ -68,12 +68,12 @@ class LocalReader:
     def read(
         self, page: RenderedPage, language: str, cancel: CancelToken, rerenderer: Rerenderer | None = None
     ) -> PageAnswers:
-        """Return the page's text, from its layer or by OCR, and a description of what was measured.
+        """Return the page's text, from its layer or by OCR, and a description of its measurements.
 
         Raises:
             AnswerTimeout: OCR took too long.
             AnswerUnusable: OCR failed on this page.
-            ServiceRefused: OCR does not work at all.
+            ServiceRefused: OCR does not work.
         """
         if stands_for_page(page.layer_text, page.facts):
             return _page_answers(page, language, TextMeasures((page.layer_text or "").strip()), TextSource.LAYER)
@@ -88,7 +88,7 @@ class LocalReader:
         return self
 
     def within(self, budget: Budget) -> LocalReader:
-        """Return this reader: it costs no tokens."""
+        """Return this reader: it uses no tokens."""
         return self
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class LocalReader:
             self._other_scripts.close()
 
     def read_text(self, page: RenderedPage, answers: ImageAnswers) -> OcrText | None:
-        """Return a page's text by OCR alone, for one who is at work on its image; None where most of it is unread.
+        """Return a page's text by OCR alone, for a caller that holds the image's answers; None if most of it is unread.
 
         Raises:
             AnswerTimeout, AnswerUnusable, ServiceRefused: as `read` raises them.
@@ -108,7 +108,7 @@ class LocalReader:
         return None if reading.unread else OcrText(text, reading.answers, reading.cached)
 
     def _read_pixels(self, page: RenderedPage, cancel: CancelToken) -> _OcrReading:
-        """Have a page read by the engine that knows its script, or keep of it what was legible."""
+        """Read a page with the engine that knows its script, or keep its legible lines."""
         with self._cache.for_image(page.pixels_sha256, cancel) as answers:
             return self._read_with(page, answers)
 
@@ -132,7 +132,7 @@ class _OcrReading:
     answers: tuple[Answer, ...]
     cached: int
     unread: bool = False
-    """Whether most of the page's text was seen and not read."""
+    """Whether most of the page's text was detected but not read."""
 
 
 def _answer(engine: Ocr, page: RenderedPage, answers: ImageAnswers) -> tuple[Answer, bool]:

@@ -1,8 +1,8 @@
-"""What can be said of a page without understanding it, in the words of a message catalogue.
+"""Describes a page from measurements only, in the words of a message catalogue.
 
     Born-digital page in portrait format; mostly white and black, with blue. About 240 words. Begins: “Goods handled”.
 
-Only what was measured is said. Words quoted from the page are its own.
+The description states only measured facts. Quoted words are from the page.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import Any
 from pipeline.core.languages import base
 from pipeline.core.models import RenderedPage
 
-#: Raised by hand whenever a catalogue or a rule below would describe the same page otherwise.
+#: Raise it by hand if a change of a catalogue or of a rule below changes the description of a page.
 DESCRIPTION_REVISION = "2"
 CATALOGUES = ("en", "de", "fr", "es")
 FALLBACK = "en"
 
-#: What was photographed or scanned and has fewer words than this, and not on white, is a picture with lettering.
+#: A raster page with fewer words than this, and not on white, is a picture with lettering.
 SCAN_WORDS = 15
-#: What scanners write; a PNG with text on it is more likely a screenshot.
+#: Formats of scanners. A PNG with text is more likely a screenshot.
 SCAN_FORMATS = ("PDF", "TIFF", "JPEG")
-#: Below this difference of sides, as a share of the longer one, a page is square.
+#: Largest difference of the sides of a square page, as a share of the longer side.
 SQUARE_SHARE = 0.03
-#: Smaller shares of pictures are logos and rules.
+#: Least share of pictures that is mentioned. Logos and rules have less.
 NAMED_PICTURE_SHARE = 0.05
-#: Longer first lines are cut, in characters.
+#: Length at which first lines are cut, in characters.
 MAX_LINE_CHARS = 80
-#: Words longer than this on average are lines of a script without spaces: characters are counted instead.
+#: Mean word length above which the script has no spaces, and characters are counted instead of words.
 MAX_MEAN_WORD = 15
 
 _WORD = re.compile(r"\w+")
@@ -41,37 +41,37 @@ _LETTERS = re.compile(r"[^\W\d_]")
 
 @dataclass(frozen=True, slots=True)
 class TextMeasures:
-    """What was found out about the text of a page."""
+    """Measurements of the text of a page."""
 
     text: str
     columns: int | None = None
-    """None where only the text layer was read, which does not tell."""
+    """None if only the text layer was read, which does not show columns."""
     share: float | None = None
-    """Share of the page under text, 0 to 1; None where that was not measured."""
+    """Share of the page under text, 0 to 1; None if it was not measured."""
     unread: bool = False
-    """Whether most of the text that was seen could not be read."""
+    """Whether most of the detected text could not be read."""
 
 
-def describe(page: RenderedPage, found: TextMeasures, language: str) -> tuple[str, str]:
-    """Describe a page in the language of a BCP 47 tag, or in English where there is no catalogue for it.
+def describe(page: RenderedPage, measures: TextMeasures, language: str) -> tuple[str, str]:
+    """Describe a page in the language of a BCP 47 tag, or in English if that language has no catalogue.
 
     Returns:
-        the description, and the tag of the language that it is in.
+        the description, and the tag of its language.
     """
     tag = base(language) if base(language) in CATALOGUES else FALLBACK
     words = load_catalogue(tag)
     sentence = words["sentence"]
-    sentences = [_opening(page, found, words)]
-    if found.text or not found.unread:
-        sentences.append(_amount(found.text, sentence))
-    if found.unread:
+    sentences = [_opening(page, measures, words)]
+    if measures.text or not measures.unread:
+        sentences.append(_amount(measures.text, sentence))
+    if measures.unread:
         sentences.append(sentence["unread"])
-    if found.share is not None and found.text:
-        sentences.append(sentence["text_share"].format(percent=_percent(found.share)))
+    if measures.share is not None and measures.text:
+        sentences.append(sentence["text_share"].format(percent=_percent(measures.share)))
     picture_share = page.facts.picture_share
     if page.facts.is_vector and picture_share is not None and picture_share >= NAMED_PICTURE_SHARE:
         sentences.append(sentence["picture_share"].format(percent=_percent(picture_share)))
-    if line := first_line(found.text):
+    if line := first_line(measures.text):
         sentences.append(sentence["begins"].format(line=line))
     return " ".join(sentences), tag
 
@@ -82,9 +82,9 @@ def load_catalogue(language: str) -> dict[str, Any]:
     return tomllib.loads(files("pipeline.vision.ocr").joinpath("catalogues", f"{language}.toml").read_text("utf-8"))
 
 
-def kind_of(page: RenderedPage, found: TextMeasures) -> str:
-    """Return what kind of page it is: a key of the catalogues' `kind`."""
-    words = len(_WORD.findall(found.text)) or int(found.unread)
+def page_kind(page: RenderedPage, measures: TextMeasures) -> str:
+    """Return the kind of a page: a key of the catalogues' `kind`."""
+    words = len(_WORD.findall(measures.text)) or int(measures.unread)
     if page.facts.is_vector:
         return "page" if words else "drawing"
     if page.original.camera is not None:
@@ -94,17 +94,17 @@ def kind_of(page: RenderedPage, found: TextMeasures) -> str:
 
 
 def first_line(text: str) -> str | None:
-    """Return the first line that holds letters, shortened at a word's end."""
+    """Return the first line with at least two letters, shortened at a word's end."""
     for line in map(str.strip, text.splitlines()):
         if len(_LETTERS.findall(line)) >= 2:
             return line if len(line) <= MAX_LINE_CHARS else line[:MAX_LINE_CHARS].rsplit(" ", 1)[0] + " …"
     return None
 
 
-def _opening(page: RenderedPage, found: TextMeasures, words: dict[str, Any]) -> str:
-    features = [words["kind"][kind_of(page, found)], words["orientation"][_orientation(page)]]
-    if found.columns is not None and found.columns > 1:
-        features.append(words["columns"][{2: "two", 3: "three"}.get(found.columns, "more")])
+def _opening(page: RenderedPage, measures: TextMeasures, words: dict[str, Any]) -> str:
+    features = [words["kind"][page_kind(page, measures)], words["orientation"][_orientation(page)]]
+    if measures.columns is not None and measures.columns > 1:
+        features.append(words["columns"][{2: "two", 3: "three"}.get(measures.columns, "more")])
     colours = [words["colour"][name] for name in page.facts.colours][:3]
     if not colours:
         return str(words["sentence"]["opening_plain"].format(features=" ".join(features)))
@@ -119,20 +119,20 @@ def _orientation(page: RenderedPage) -> str:
 
 
 def _amount(text: str, sentence: dict[str, str]) -> str:
-    found = _WORD.findall(text)
-    characters = sum(map(len, found))
-    if not found:
+    words = _WORD.findall(text)
+    characters = sum(map(len, words))
+    if not words:
         return sentence["no_words"]
-    if characters > MAX_MEAN_WORD * len(found):
+    if characters > MAX_MEAN_WORD * len(words):
         return sentence["characters"].format(count=_round(characters))
-    return sentence["one_word"] if len(found) == 1 else sentence["words"].format(count=_round(len(found)))
+    return sentence["one_word"] if len(words) == 1 else sentence["words"].format(count=_round(len(words)))
 
 
 def _round(count: int) -> int:
-    """Keep two digits: more would pretend to more than was counted."""
+    """Keep two digits: more would suggest a precision that the count does not have."""
     return round(count, min(0, 2 - len(str(count))))
 
 
 def _percent(share: float) -> int:
-    """Round to 5 %, and never to nothing."""
+    """Round to 5 %, and to at least 5 %."""
     return max(5, round(min(share, 1.0) * 20) * 5)

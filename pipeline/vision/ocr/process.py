@@ -1,4 +1,4 @@
-"""OCR at arm's length: one child process an engine, one page at a time, restarted after a crash or a hang."""
+"""Runs OCR in a child process per engine, one page at a time, and restarts it after a crash or a hang."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pipeline.vision.ocr.rapidocr_child import OCR_REVISION
 from pipeline.vision.ocr.text_lines import FoundLines, TextLine
 
 SERVICE = "local reader"
-#: What the extra `local` brings, by import names.
+#: Import names of the packages of the extra `local`.
 PACKAGES = ("rapidocr", "onnxruntime", "cv2", "numpy")
-#: Seconds that one page may take. The densest pages take 5 on two cores, the first one 2 more for the models.
+#: Limit per page in seconds. The densest pages take 5 s on two cores, and the first page 2 s more for the models.
 PAGE_SECONDS = 120.0
-#: A page of 3,000 lines has less than half of it.
+#: A page of 3,000 lines needs less than half of this.
 MAX_REPLY_BYTES = 4 << 20
 RAPIDOCR = python_command("pipeline.vision.ocr.rapidocr_child")
 #: Seconds that a child which has crashed gets to end, so that its exit status can be reported.
@@ -30,8 +30,8 @@ _EXIT_SECONDS = 1
 #: Only these variables of our environment are passed on: no key or token reaches the child.
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TESSDATA_PREFIX")
 #: One arena keeps freed memory in one place: 0.25 GB less at the peak, and no slower (measured).
-#: onnxruntime's official builds report every session to Microsoft unless they are told not to, and leave an identifier
-#: in ~/.cache and the temporary folder.
+#: onnxruntime's official builds report every session to Microsoft by default, and leave an identifier in ~/.cache and
+#: in the temporary folder.
 _OWN = {
     "LC_ALL": "C.UTF-8",
     "MALLOC_ARENA_MAX": "1",
@@ -42,32 +42,32 @@ _OWN = {
 
 
 class Ocr(Protocol):
-    """Finds the lines of text in a picture."""
+    """Finds the lines of text in an image."""
 
     revision: str
-    """Names the engine and its settings: equal revisions find the same lines."""
+    """Engine and settings. Equal revisions find the same lines."""
 
     def find_lines(self, rgb: bytes, width: int, height: int) -> FoundLines:
-        """Return the lines of a picture given as raw RGB, rows top down."""
+        """Return the lines of an image in raw RGB, rows top down."""
         ...
 
     def close(self) -> None:
-        """Give processes back."""
+        """End the processes."""
         ...
 
 
 class OcrReply(BaseModel):
-    """What the child says: lines, or one of the two errors."""
+    """The child's reply: lines, or one of the two errors."""
 
     lines: tuple[TextLine, ...] | None = None
     model: str | None = None
-    """Which of an engine's models found the lines, where it has several."""
+    """The model that found the lines, if the engine has several."""
     error: str | None = None
     unusable: str | None = None
 
 
 def has_packages(names: Sequence[str] = PACKAGES) -> bool:
-    """Whether the packages of the extra `local` can be found; none is imported."""
+    """Return whether the packages of the extra `local` are installed, without importing them."""
     return not _missing(names)
 
 
@@ -76,16 +76,16 @@ def _missing(names: Sequence[str]) -> list[str]:
 
 
 def require_packages(names: Sequence[str] = PACKAGES) -> None:
-    """Check that packages can be found, without importing them.
+    """Check that packages are installed, without importing them.
 
     Raises:
-        SettingsError: one is missing.
+        SettingsError: a package is missing.
     """
     missing = _missing(names)
     if missing:
         raise SettingsError(
             f"the local reader lacks {', '.join(missing)}",
-            remedy="Run `pip install 'pagesight[local]'`, or set PAGESIGHT_VLM_API_KEY to have pages read by jina-vlm.",
+            remedy="Run `pip install 'pagesight[local]'`, or set PAGESIGHT_VLM_API_KEY to read pages with jina-vlm.",
         )
 
 
@@ -100,13 +100,13 @@ def open_rapidocr() -> OcrProcess:
 
 
 class OcrProcess:
-    """An engine in a child of its own, started when the first page comes. Threads share it and take turns.
+    """An engine in its own child process, which starts with the first page. Threads share it and take turns.
 
     Args:
-        engine: name, version and our own revision of the engine.
+        engine: name and version of the engine, and our own revision of its settings.
         command: starts the child; the socket's descriptor is appended.
-        page_seconds: wall clock for one page; the child is killed when it takes longer.
-        revision: names what may change which lines are found, `engine` where that is all.
+        page_seconds: wall-clock limit per page, after which the child is killed.
+        revision: everything that affects the lines that are found; `engine` by default.
     """
 
     def __init__(
@@ -120,10 +120,10 @@ class OcrProcess:
         self._child: ChildProcess | None = None
 
     def find_lines(self, rgb: bytes, width: int, height: int) -> FoundLines:
-        """Return the lines of a picture given as raw RGB, rows top down.
+        """Return the lines of an image in raw RGB, rows top down.
 
         Raises:
-            AnswerTimeout: it took longer than `page_seconds`.
+            AnswerTimeout: OCR took longer than `page_seconds`.
             AnswerUnusable: OCR failed or crashed on this page.
             ServiceRefused: the engine is installed, but does not work.
         """
@@ -138,7 +138,7 @@ class OcrProcess:
         return self._found(reply)
 
     def close(self) -> None:
-        """End the child, after the page that it may be reading."""
+        """End the child after its current page."""
         with self._turn:
             self._end_child()
 
@@ -148,11 +148,11 @@ class OcrProcess:
         return child.end(_EXIT_SECONDS).exit_code if child else None
 
     def _failure(self, error: Exception, status: int | None) -> AnswerTimeout | AnswerUnusable:
-        remedy = "Run the same command again; if it stays so, the page is beyond the local reader."
+        remedy = "Run the same command again. If the error persists, the local reader cannot read this page."
         if isinstance(error, TimeoutError):
             return AnswerTimeout(f"reading took longer than {self._page_seconds:g} s", remedy=remedy)
         if isinstance(error, ValueError):
-            return AnswerUnusable("the OCR process answered what cannot be understood", remedy=remedy)
+            return AnswerUnusable("the OCR process sent a reply that cannot be parsed", remedy=remedy)
         if status is None:
             return AnswerUnusable(f"the OCR process cannot be started: {error}")
         return AnswerUnusable(f"the OCR process crashed on the page (exit status {status})", remedy=remedy)

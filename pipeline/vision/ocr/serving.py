@@ -1,6 +1,6 @@
 """The loop of the OCR processes: requests, replies, limits, and the end with the parent.
 
-`pipeline.vision.ocr.process` starts them. The frames are those of `pipeline.core.child_side`:
+`pipeline.vision.ocr.process` starts them. They use the frames of `pipeline.core.child_side`:
 
     {"width": …, "height": …} and width x height x 3 bytes of RGB, rows top down
     -> {"lines": [{"text": …, "confidence": …, "corners": [[x, y] x 4]}, …], "model": …}
@@ -22,15 +22,17 @@ from typing import Any
 from pipeline.core.child_side import begin, receive, send
 
 Line = dict[str, Any]
-#: From raw RGB, width and height to lines, and the name of the model that found them where there are several.
+#: From raw RGB, width and height to lines, and the name of the model that found them if there are several.
 FindLines = Callable[[bytes, int, int], tuple[list[Line], str | None]]
 
 
 def serve(descriptor: int, load: Callable[[], FindLines], memory_mb: int, limits: Mapping[int, int] = {}) -> None:
-    """Serve on a socket until the parent goes. The process leads its process group, and the whole group ends with it.
+    """Serve on a socket until the parent ends. The process leads its process group, and the whole group ends with it.
 
-    `load` is called when the first page comes. `memory_mb` is address space in MiB, of this process and of each that it
-    starts; `limits` are further resource limits by their `resource.RLIMIT_…` number.
+    Args:
+        load: loads the engine; called for the first page.
+        memory_mb: address space in MiB, of this process and of each process that it starts.
+        limits: further resource limits by their `resource.RLIMIT_…` number.
     """
     connection = socket.socket(fileno=descriptor)
     begin(connection, {resource.RLIMIT_AS: memory_mb << 20, **limits}, _kill_group)

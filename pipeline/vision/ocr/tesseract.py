@@ -1,6 +1,6 @@
-"""Tesseract, for the scripts that RapidOCR's models do not know: what is installed, and for which scripts.
+"""Finds Tesseract, which reads the scripts that RapidOCR's models do not know, and the scripts of its models.
 
-It is a program of the system rather than a package: `apt-get install tesseract-ocr tesseract-ocr-ara` and the like.
+Tesseract is a program of the system, not a Python package: `apt-get install tesseract-ocr tesseract-ocr-ara`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from pipeline.vision.ocr.process import OcrProcess
 from pipeline.vision.ocr.tesseract_child import MODELS, TESSERACT_REVISION, models_for
 
 COMMAND = python_command("pipeline.vision.ocr.tesseract_child")
-_ASK_SECONDS = 20
+_QUERY_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Tesseract:
-    """An installation."""
+    """An installation of Tesseract."""
 
     program: str
     version: str
     installed: tuple[str, ...]
-    """Names of its models, as `tesseract --list-langs` has them."""
+    """Names of its models, as `tesseract --list-langs` prints them."""
 
     @property
     def models(self) -> dict[str, str]:
-        """What to hand over as `-l`, by script; scripts that nothing is installed for are left out."""
+        """The value of `-l` by script, for scripts with an installed model."""
         return models_for(self.installed)
 
     def open(self) -> OcrProcess:
@@ -40,33 +40,33 @@ class Tesseract:
 
 
 def find_tesseract() -> Tesseract | None:
-    """Look for an installation that tells scripts apart and has a model for at least one of them."""
+    """Return an installation that can detect scripts and has a model for at least one of them, or None."""
     program = which("tesseract")
     if program is None:
         return None
     try:
-        first, *_ = _ask(program, "--version")
-        installed = tuple(_ask(program, "--list-langs")[1:])
+        first, *_ = _query(program, "--version")
+        installed = tuple(_query(program, "--list-langs")[1:])
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
     found = Tesseract(program, first.removeprefix("tesseract "), installed)
     return found if found.models else None
 
 
-def scripts_told() -> str:
-    """Return which scripts are read here and which are not, for people."""
+def describe_scripts() -> str:
+    """Return which scripts can be read on this machine and which cannot, for people."""
     found = find_tesseract()
     readable = sorted(found.models) if found else []
     missing = sorted(set(MODELS) - set(readable))
-    told = f"Latin, Chinese and Japanese by RapidOCR; {', '.join(readable) or 'nothing'} by "
-    told += f"Tesseract {found.version}" if found else "Tesseract, which is not installed or lacks its model osd"
+    text = f"Latin, Chinese and Japanese by RapidOCR; {', '.join(readable) or 'nothing'} by "
+    text += f"Tesseract {found.version}" if found else "Tesseract, which is not installed or lacks its model osd"
     if missing:
-        told += f"; not {', '.join(missing)}: install tesseract-ocr with the models of those that you need"
-    return told
+        text += f"; not {', '.join(missing)}: install tesseract-ocr with the models of those that you need"
+    return text
 
 
-def _ask(program: str, *arguments: str) -> Sequence[str]:
-    asked = subprocess.run(
-        [program, *arguments], capture_output=True, timeout=_ASK_SECONDS, check=True, stdin=subprocess.DEVNULL
+def _query(program: str, *arguments: str) -> Sequence[str]:
+    completed = subprocess.run(
+        [program, *arguments], capture_output=True, timeout=_QUERY_SECONDS, check=True, stdin=subprocess.DEVNULL
     )
-    return (asked.stdout or asked.stderr).decode(errors="replace").splitlines()
+    return (completed.stdout or completed.stderr).decode(errors="replace").splitlines()

@@ -1,8 +1,8 @@
-"""The process that has Tesseract read pages in scripts of which RapidOCR's models know nothing.
+"""The process that runs Tesseract on pages in scripts that RapidOCR's models do not know.
 
-Arguments: the program, the names of its models, and the socket's descriptor. For each page Tesseract is run as a
-program of its own, on raw pixels through a pipe, so that it opens no file but its models: first to tell the script,
-then to read. What it is not certain of is no reading: the page then comes back without lines.
+Arguments: the program, the names of its models, and the socket's descriptor. Tesseract runs as a separate program on
+raw pixels through a pipe, so that it opens only its models. It first detects the script of a page and then reads the
+page. If the result is uncertain, the page has no lines.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from unicodedata import name
 
 from pipeline.vision.ocr.serving import FindLines, Line, serve
 
-#: Raised by hand whenever the settings below give other lines.
+#: Raise it by hand if a change of the settings below changes the lines.
 TESSERACT_REVISION = 1
 
-#: Models by script, in order of preference. Scripts are those that Tesseract's `osd` model tells, but for Latin, Han
-#: and Japanese, which RapidOCR reads. A script's own model knows its languages and Latin at once, and is as good as a
-#: language's together with English and faster; but where words stand without spaces, or syllables close together, it
-#: sets a space after each character (word recall on a Korean page 0.51 against 0.92).
+#: Models by script, in order of preference. They are the scripts of Tesseract's `osd` model except Latin, Han and
+#: Japanese, which RapidOCR reads. A script's model covers its languages and Latin together; it is as good as a
+#: language's model plus English, and faster. But in scripts without spaces, or with close syllables, it sets a space
+#: after each character (word recall on a Korean page 0.51 against 0.92).
 MODELS = {
     "Arabic": ("Arabic", "ara", "fas", "urd"),
     "Armenian": ("Armenian", "hye"),
@@ -54,44 +54,44 @@ MODELS = {
 _OSD = "osd"
 _ENGLISH = "eng"
 
-#: Address space in MiB, of this process and of Tesseract, which takes less than 0.3 GiB for a page image of twice its
-#: size (measured).
+#: Address space in MiB, of this process and of Tesseract, which takes less than 0.3 GiB for a page image at scale 2
+#: (measured).
 _MEMORY_MB = 2048
 #: CPU seconds of one run. Pages of a corpus took 0.6 to 3.4.
 _CPU_SECONDS = 90
 #: One thread. A second one waits by spinning: on two busy cores a page took 29 s instead of 0.9.
 _ENVIRONMENT = {"OMP_THREAD_LIMIT": "1"}
-#: A page image has letters of 10 px, half of what Tesseract was trained on. Twice the size raised word recall from 0.53
-#: to 0.91 on an Arabic page and from 0.81 to 0.92 on a Korean one; three times the size raised it no further.
+#: A page image has letters of 10 px, half the size that Tesseract was trained on. Scale 2 raised word recall from 0.53
+#: to 0.91 on an Arabic page and from 0.81 to 0.92 on a Korean one; scale 3 did not raise it further.
 _SCALE = 2
 _MAX_SIDE_PX = 8192
-#: Characters from which the script is told: its default, then few enough for a headline. A wrong guess shows in what is
-#: read.
+#: Least characters for detecting the script: Tesseract's default, then few enough for a headline. A wrong script shows
+#: in the result.
 _OSD_CHARACTERS = (50, 5)
-#: RapidOCR reads Chinese and Japanese: what it cannot read and is taken for one of them is Korean.
+#: Scripts that mean Korean here: RapidOCR reads Chinese and Japanese, so a page that it cannot read is neither.
 _KOREAN = ("Hangul", "Han", "Hiragana", "Katakana", "Japanese")
-#: Mean confidence from which a reading is believed: models read their own script with 0.74 or more, any other with 0.66
-#: or less, but for Thai on Hebrew with 0.72.
+#: Least mean confidence of a reading. Models reach 0.74 or more on their own script and 0.66 or less on others, except
+#: 0.72 for Thai on Hebrew.
 _CERTAIN = 0.7
-#: Share of letters that are of the page's script: less, and Latin was taken for something else, letter by letter.
+#: Least share of letters in the detected script. A lower share means Latin letters misread as another script.
 _OWN_LETTERS = 0.3
-#: With fewer letters than this the guess of the script is worth little, and the other models are tried as well.
+#: With fewer letters than this the detected script is unreliable, and the other models are tried too.
 _FEW_LETTERS = 100
-#: Page segmentation: a page with columns and pictures, or one block, where nothing is found otherwise.
+#: Page segmentation modes: a page with columns and pictures; then one block, if nothing was found.
 _LAYOUTS = ("3", "6")
-#: What Tesseract puts around Latin words between words that run from right to left.
+#: Direction marks that Tesseract puts around Latin words in right-to-left text.
 _MARKS = dict.fromkeys(map(ord, "\u200e\u200f\u202a\u202b\u202c"))
 
 
 def main() -> None:
-    """Serve until the parent goes."""
+    """Serve until the parent ends."""
     program, *installed, descriptor = sys.argv[1:]
     serve(int(descriptor), partial(_load, program, installed), _MEMORY_MB, {resource.RLIMIT_FSIZE: 0})
 
 
 def models_for(installed: Iterable[str]) -> dict[str, str]:
-    """Return what to hand over as `-l`, by script, for those that something is installed for."""
-    # Upstream keeps the models of scripts in a folder, Debian does not.
+    """Return the value of `-l` by script, for scripts with an installed model."""
+    # Upstream stores the models of scripts in a folder; Debian does not.
     names = {name.removeprefix("script/"): name for name in installed}
     if _OSD not in names:
         return {}
@@ -107,18 +107,18 @@ def models_for(installed: Iterable[str]) -> dict[str, str]:
 def find_lines(
     program: str, models: dict[str, str], pixels: bytes, width: int, height: int
 ) -> tuple[list[Line], str | None]:
-    """Return the lines of a picture in raw RGB, with corners in its own pixels, and the model that read them.
+    """Return the lines of an image in raw RGB, with corners in its own pixels, and the model that read them.
 
-    Nothing where the page's script is one of RapidOCR's, or nothing is installed for it.
+    The list is empty if RapidOCR reads the page's script or no model for it is installed.
     """
     plain = _pnm(pixels, width, height)
-    script = _tell_script(program, plain)
+    script = _detect_script(program, plain)
     if script is not None and script not in models:
         return [], None
     tried = {script: models[script]} if script else {}
-    # Headlines are as large as they should be; enlarged they fall into pieces.
-    for picture, scale in (_enlarged(pixels, width, height), (plain, 1.0)):
-        lines, model = _best(program, tried, picture, scale)
+    # Headlines already have the right size; enlarged letters are split into pieces.
+    for image, scale in (_enlarged(pixels, width, height), (plain, 1.0)):
+        lines, model = _best(program, tried, image, scale)
         if model is not None:
             return lines, model
     if sum(len(line["text"]) for line in lines) > _FEW_LETTERS:
@@ -128,12 +128,12 @@ def find_lines(
     return (lines, model) if model else ([], None)
 
 
-def _best(program: str, models: dict[str, str], picture: bytes, scale: float) -> tuple[list[Line], str | None]:
-    """Return the most certain reading, and its model where it can be believed."""
-    readings = [(_read(program, model, picture, scale), script) for script, model in models.items()]
+def _best(program: str, models: dict[str, str], image: bytes, scale: float) -> tuple[list[Line], str | None]:
+    """Return the reading with the highest confidence, and its model if the confidence suffices."""
+    readings = [(_read(program, model, image, scale), script) for script, model in models.items()]
     lines, script = max(readings, key=lambda reading: _certainty(reading[0]), default=([], ""))
-    believed = _certainty(lines) >= _CERTAIN and _is_written_in(script, lines)
-    return lines, models[script] if believed else None
+    is_certain = _certainty(lines) >= _CERTAIN and _is_written_in(script, lines)
+    return lines, models[script] if is_certain else None
 
 
 def _is_written_in(script: str, lines: Sequence[Line]) -> bool:
@@ -146,28 +146,28 @@ def _load(program: str, installed: Sequence[str]) -> FindLines:
     return partial(find_lines, program, models_for(installed))
 
 
-def _tell_script(program: str, picture: bytes) -> str | None:
-    """Return the script of a picture, or None where there are too few characters to tell."""
+def _detect_script(program: str, image: bytes) -> str | None:
+    """Return the script of an image, or None if it has too few characters."""
     for characters in _OSD_CHARACTERS:
-        said = _run(program, picture, "--psm", "0", "-c", f"min_characters_to_try={characters}")
-        if found := re.search(rb"^Script: (\w+)", said or b"", re.MULTILINE):
+        output = _run(program, image, "--psm", "0", "-c", f"min_characters_to_try={characters}")
+        if found := re.search(rb"^Script: (\w+)", output or b"", re.MULTILINE):
             script = found[1].decode()
             return "Korean" if script in _KOREAN else script
     return None
 
 
-def _read(program: str, model: str, picture: bytes, scale: float) -> list[Line]:
+def _read(program: str, model: str, image: bytes, scale: float) -> list[Line]:
     for layout in _LAYOUTS:
-        said = _run(program, picture, "--psm", layout, "-l", model, "tsv", "txt")
-        if said is None:
+        output = _run(program, image, "--psm", layout, "-l", model, "tsv", "txt")
+        if output is None:
             raise RuntimeError(f"Tesseract cannot read the page with {model}")
-        if lines := _lines(said.decode(errors="replace").translate(_MARKS), scale):
+        if lines := _lines(output.decode(errors="replace").translate(_MARKS), scale):
             return lines
     return []
 
 
-def _run(program: str, picture: bytes, *options: str) -> bytes | None:
-    """Run Tesseract on a PNM picture, and return what it prints, or None where it says that it cannot."""
+def _run(program: str, image: bytes, *options: str) -> bytes | None:
+    """Run Tesseract on a PNM image, and return its output, or None if it reports an error."""
     with subprocess.Popen(
         [program, "stdin", "stdout", *options],
         stdin=subprocess.PIPE,
@@ -176,33 +176,33 @@ def _run(program: str, picture: bytes, *options: str) -> bytes | None:
         env=os.environ | _ENVIRONMENT,
     ) as running:
         resource.prlimit(running.pid, resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
-        said, _ = running.communicate(picture)
+        output, _ = running.communicate(image)
     if running.returncode < 0:
         raise RuntimeError(f"Tesseract was ended by signal {-running.returncode}")
-    return said if running.returncode == 0 else None
+    return output if running.returncode == 0 else None
 
 
-def _lines(said: str, scale: float) -> list[Line]:
-    """Return the lines of a page from Tesseract's TSV, and their text from the text that follows it.
+def _lines(output: str, scale: float) -> list[Line]:
+    """Return the lines of a page: boxes from Tesseract's TSV, and texts from the plain text after it.
 
     Columns of the TSV are level, page, block, paragraph, line and word number, left, top, width, height, confidence in
-    percent, and text. Level 5 is a word, for Korean a syllable: only the text tells where the spaces are. Both have the
-    words in the order in which they are read.
+    percent, and text. Level 5 is a word, or a syllable in Korean: only the plain text has the spaces. Both are in
+    reading order.
     """
     words = defaultdict(list)
     texts = {}
-    for row in said.splitlines():
+    for row in output.splitlines():
         cells = row.split("\t", 11)
         if len(cells) < 12:
-            texts[_squeezed(row)] = row.strip()
+            texts[_without_spaces(row)] = row.strip()
         elif cells[0] == "5" and (text := cells[11].strip()):
             left, top, width, height = map(int, cells[6:10])
             words[tuple(cells[1:5])].append((text, float(cells[10]) / 100, (left, top, left + width, top + height)))
     lines = [_line(line, scale) for line in words.values()]
-    return [line | {"text": texts.get(_squeezed(line["text"]), line["text"])} for line in lines]
+    return [line | {"text": texts.get(_without_spaces(line["text"]), line["text"])} for line in lines]
 
 
-def _squeezed(text: str) -> str:
+def _without_spaces(text: str) -> str:
     return "".join(text.split())
 
 
@@ -219,25 +219,25 @@ def _line(words: Sequence[tuple[str, float, tuple[int, int, int, int]]], scale: 
 
 
 def _certainty(lines: Sequence[Line]) -> float:
-    """Return the mean confidence of lines, by letters; 0 where there are none."""
+    """Return the mean confidence of lines, weighted by letters; 0 without lines."""
     letters = sum(len(line["text"]) for line in lines)
     weighted: float = sum(len(line["text"]) * line["confidence"] for line in lines)
     return weighted / (letters or 1)
 
 
 def _enlarged(pixels: bytes, width: int, height: int) -> tuple[bytes, float]:
-    """Return a picture as PNM in the size in which it is read, and its scale."""
+    """Return an image as PNM at reading size, and its scale."""
     import cv2
     import numpy as np
 
     scale = min(_SCALE, _MAX_SIDE_PX / max(width, height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    picture: Any = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
-    return _pnm(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC).tobytes(), *size), scale
+    image: Any = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+    return _pnm(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC).tobytes(), *size), scale
 
 
 def _pnm(pixels: bytes, width: int, height: int) -> bytes:
-    """Return raw RGB as a picture in the one format that needs no decoder: https://netpbm.sourceforge.net/doc/ppm.html"""
+    """Return raw RGB in the one image format without a decoder: https://netpbm.sourceforge.net/doc/ppm.html"""
     return b"P6 %d %d 255\n" % (width, height) + pixels
 
 

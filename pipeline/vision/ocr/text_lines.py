@@ -1,8 +1,8 @@
-"""From the lines that OCR found, each in its box, to text in reading order, and how much of them could be read.
+"""Arranges the lines and boxes that OCR found into text in reading order, and measures the unread share.
 
-Boxes are straightened first, so that a page scanned askew or lying upside down is in order. A block of lines is then
-cut at its gutter if it has one: lines across the gutter (headings) stand between what is above and below them, and left
-comes before right, or right before left where most letters belong to a script that runs so.
+Boxes are straightened first, so that a page scanned askew or upside down is in order. A block of lines is then cut at
+its gutter if it has one. Lines across the gutter (headings) separate the columns above and below them. The left
+column comes before the right one, or after it if most letters belong to a right-to-left script.
 """
 
 from __future__ import annotations
@@ -20,41 +20,42 @@ Point = tuple[float, float]
 COLUMN_LINES = 4
 #: … which mostly fill the column's width (cells of a table do not) …
 COLUMN_FILL = 0.5
-#: … and are this many times as long as high, some 15 letters …
+#: … and are this many times as long as high, about 15 letters …
 COLUMN_LINE_RATIO = 8.0
 #: … while at most this share of the block's lines runs across.
 ACROSS_SHARE = 0.3
-#: Rows this many times as far apart as the closer quarter of their block's rows belong to different paragraphs.
+#: Rows belong to different paragraphs if their distance is this multiple of the lower quartile in their block.
 PARAGRAPH_PITCH = 1.4
-#: A box at least this many times as high as wide holds a line that runs up or down.
+#: A box at least this many times as high as wide holds a vertical line.
 UPRIGHT_RATIO = 1.5
-#: Below this confidence a line counts as unread: misread lines have 0.3 to 0.83, lines read well 0.9 and more.
+#: Below this confidence a line counts as unread: misread lines have 0.3 to 0.83, well-read lines 0.9 and more.
 LEGIBLE_CONFIDENCE = 0.85
-#: Letters in a piece of a line as long as the line is high. RapidOCR leaves out letters that it does not know and stays
-#: certain of the rest: Latin has 1.4 to 2.9, Chinese and Japanese 1.0 to 1.2, lines in Cyrillic and Arabic under 0.3.
+#: Least letters per piece of a line that is as long as the line is high. RapidOCR leaves out unknown letters and
+#: reports high confidence for the rest: Latin has 1.4 to 2.9, Chinese and Japanese 1.0 to 1.2, Cyrillic and Arabic
+#: under 0.3.
 LEGIBLE_LETTERS = 0.4
-#: Lines of which an engine is less certain are noise.
+#: Lines with a lower confidence are noise.
 MIN_CONFIDENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class TextLine:
-    """A line of text as it was found."""
+    """A line of text as the engine found it."""
 
     text: str
-    """Empty where a line was seen and nothing of it could be read."""
+    """Empty if the line was detected but could not be read."""
     corners: tuple[Point, Point, Point, Point]
-    """Pixels: top left, top right, bottom right, bottom left as the letters stand."""
+    """Pixels: top left, top right, bottom right, bottom left of the upright letters."""
     confidence: float = 1.0
-    """The engine's own, 0 to 1."""
+    """The engine's confidence, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundLines:
-    """What an engine found on a page."""
+    """The lines that an engine found on a page."""
 
     engine: str
-    """Name, version, and the model where it has several."""
+    """Name, version, and the model if there are several."""
     lines: tuple[TextLine, ...]
 
 
@@ -64,14 +65,14 @@ class PageText:
 
     text: str
     columns: int
-    """Columns of running text; 1 where there are none."""
+    """Columns of running text, at least 1."""
     area_px: float
-    """Pixels under lines."""
+    """Area of the lines in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """A line in the straightened page."""
+    """A line on the straightened page."""
 
     text: str
     left: float
@@ -93,22 +94,22 @@ class _Box:
 
 
 def is_legible(line: TextLine) -> bool:
-    """Whether a line seems to have been read as it stands."""
+    """Return whether a line was read with enough confidence and letters."""
     length, height = sorted((_side(line, 0, 1), _side(line, 0, 3)), reverse=True)
     letters = sum(not character.isspace() for character in line.text)
     return line.confidence >= LEGIBLE_CONFIDENCE and letters * height >= LEGIBLE_LETTERS * length
 
 
 def unread_share(lines: Sequence[TextLine]) -> float:
-    """Return the share of the text's area, 0 to 1, that was seen and not read; 0 where there is no text."""
+    """Return the share of the text's area, 0 to 1, that was detected but not read; 0 without text."""
     areas = [(_side(line, 0, 1) * _side(line, 0, 3), is_legible(line)) for line in lines]
     return sum(area for area, legible in areas if not legible) / (sum(area for area, _ in areas) or 1.0)
 
 
 def arrange(lines: Sequence[TextLine]) -> PageText:
-    """Put lines into reading order: one line each row, a blank line between paragraphs and columns.
+    """Arrange lines in reading order: one line per row, a blank line between paragraphs and columns.
 
-    Lines of which the engine is not certain are left out.
+    Lines with a low confidence are left out.
     """
     lines = [line for line in lines if line.text and line.confidence >= MIN_CONFIDENCE]
     boxes = _straighten(lines)
@@ -119,13 +120,13 @@ def arrange(lines: Sequence[TextLine]) -> PageText:
 
 
 def _runs_right_to_left(lines: Sequence[TextLine]) -> bool:
-    """Whether most letters are of a script that does (bidirectional classes of Unicode's UAX 9)."""
+    """Return whether most letters are of a right-to-left script (bidirectional classes of Unicode's UAX 9)."""
     classes = [unicodedata.bidirectional(character) for line in lines for character in line.text]
     return sum(kind in ("R", "AL") for kind in classes) > classes.count("L")
 
 
 def _straighten(lines: Sequence[TextLine]) -> list[_Box]:
-    """Return the boxes as they would be on a page laid straight. Lines that run downwards are read right to left."""
+    """Return the boxes on the straightened page. Lines that run downwards are ordered right to left."""
     upright = [line for line in lines if _side(line, 0, 3) >= UPRIGHT_RATIO * _side(line, 0, 1)]
     if len(upright) > len(lines) / 2:
         lines = [TextLine(line.text, _quarter_turn(line.corners)) for line in lines]
@@ -135,7 +136,7 @@ def _straighten(lines: Sequence[TextLine]) -> list[_Box]:
     for line in lines:
         xs = [x * cosine + y * sine for x, y in line.corners]
         ys = [y * cosine - x * sine for x, y in line.corners]
-        # Halves of the inner edges: the outer ones of a slanted box reach into its neighbours.
+        # The middles of the inner edges: the outer edges of a slanted box overlap its neighbours.
         boxes.append(_Box(line.text, min(xs), (ys[0] + ys[1]) / 2, max(xs), (ys[2] + ys[3]) / 2))
     return boxes
 
@@ -145,23 +146,23 @@ def _side(line: TextLine, start: int, end: int) -> float:
 
 
 def _angle(lines: Sequence[TextLine]) -> float:
-    """Return the direction that lines run in, in radians clockwise from left to right."""
+    """Return the direction of the lines, in radians clockwise from left to right."""
     runs = [(line.corners[1][0] - line.corners[0][0], line.corners[1][1] - line.corners[0][1]) for line in lines]
     if not runs:
         return 0.0
-    # Seen from their common direction: lines of a page that lies upside down have angles on either side of 180°.
+    # Relative to their common direction: on a page upside down, lines have angles on either side of 180°.
     common = math.atan2(sum(y for _, y in runs), sum(x for x, _ in runs))
     return common + statistics.median(math.remainder(math.atan2(y, x) - common, math.tau) for x, y in runs)
 
 
 def _quarter_turn(corners: tuple[Point, Point, Point, Point]) -> tuple[Point, Point, Point, Point]:
-    """Lay an upright box on its side: what was at the right comes first, what was at the top comes left."""
+    """Turn an upright box by 90°: the right becomes the top, and the top becomes the left."""
     top_left, top_right, bottom_right, bottom_left = ((y, -x) for x, y in corners)
     return top_right, bottom_right, bottom_left, top_left
 
 
 def _blocks(boxes: Sequence[_Box]) -> list[list[_Box]]:
-    """Return the boxes in blocks, in the order in which these are read."""
+    """Return the boxes in blocks, in reading order."""
     if not boxes:
         return []
     gutter = _gutter(boxes)
@@ -197,9 +198,9 @@ def _columns(boxes: Sequence[_Box]) -> int:
 
 
 def _gutter(boxes: Sequence[_Box]) -> float | None:
-    """Return the place of the white space between two columns of running text, or None."""
+    """Return the x of the white space between two columns of running text, or None."""
     best: tuple[int, float] | None = None
-    place: float | None = None
+    gutter: float | None = None
     for edge in {math.ceil(box.right) for box in boxes}:
         left = [box for box in boxes if box.right <= edge]
         right = [box for box in boxes if box.left > edge]
@@ -208,12 +209,12 @@ def _gutter(boxes: Sequence[_Box]) -> float | None:
             continue
         gap = min(box.left for box in right) - edge
         if best is None or (across, -gap) < best:
-            best, place = (across, -gap), edge + gap / 2
-    return place
+            best, gutter = (across, -gap), edge + gap / 2
+    return gutter
 
 
 def _is_column(boxes: Sequence[_Box]) -> bool:
-    """Whether these are the lines of one column. To its right there may be several: that is for the next cut."""
+    """Return whether these lines form one column. Several columns to its right are left to the next cut."""
     if not _has_long_lines(boxes):
         return False
     extent = max(box.right for box in boxes) - min(box.left for box in boxes)

@@ -1,4 +1,4 @@
-"""Profiles: which questions are asked of a page, under which conditions, and how answers become values."""
+"""Profiles: the questions about a page, their conditions, and the values of their answers."""
 
 from pipeline.vision.profile.definition import (
     DEFAULT_PROFILE,

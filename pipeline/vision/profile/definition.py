@@ -1,8 +1,9 @@
-"""The profile: which questions are asked of a page, in which words and when. The words are data: `profiles/`, or files
-of people's own.
+"""The profile: the questions about a page, their prompts and their conditions.
 
-Closed questions (a choice, yes or no, a number) are asked in English and answered in the English words that the prompt
-tells, whatever the language asked for: so one set of words is understood, and one answer serves all languages.
+Profiles are data: files in `profiles/`, or users' own files.
+
+Closed questions (a choice, yes or no, a number) are asked in English, and their answers are the English words in the
+prompt, whatever the requested language. So one set of words is parsed, and one answer serves all languages.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from pipeline.core.models import AnswerKind
 from pipeline.vision.profile.conditions import PAGE_NAMES, REQUESTED, Known, Sample, check_condition, evaluate
 
 DEFAULT_PROFILE = "standard"
-#: Names whose answers are fields of a record by themselves; every other one is a field under `answers`.
+#: Questions whose answers are record fields of their own. The answer to any other question is a field of `answers`.
 RECORD_FIELDS = ("description", "caption", "text", "translation")
-#: The question for the text on the page: it can have an endpoint of its own, and is asked about crops of dense pages.
+#: The question for the text on the page. It can have a separate endpoint, and is asked about crops of dense pages.
 TEXT_QUESTION = "text"
-#: Digits of the hash that names a revision.
+#: Digits of the hash that is the revision.
 REVISION_DIGITS = 12
 SUFFIX = ".toml"
 
@@ -41,35 +42,37 @@ _CLOSED = (AnswerKind.CHOICE, AnswerKind.YES_NO, AnswerKind.NUMBER)
 _YES_NO = ("yes", "no")
 
 
-class _Closed(BaseModel):
+class _StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Question(_Closed):
-    """One question to the model."""
+class Question(_StrictModel):
+    """A question to the model."""
 
     name: str
-    """One of `RECORD_FIELDS`, or a name of one's own."""
+    """One of `RECORD_FIELDS`, or a name of the user's own."""
     kind: AnswerKind = AnswerKind.TEXT
     choices: tuple[str, ...] = ()
-    """Of a choice, at least two; of a list those that its entries are among, or any when empty."""
+    """For a choice, two or more; for a list, the possible entries, or () for any entry."""
     prompt: str
-    """What is sent; `{language}` stands for the language's English name."""
+    """The text that is sent; `{language}` is replaced by the language's English name."""
     max_tokens: int = Field(ge=1, le=8192)
-    """8,192 is the longest output that jina-vlm is registered with."""
+    """8,192 is the longest output with which jina-vlm is registered."""
     empty_answer: str | None = None
-    """What the prompt tells the model to answer where there is nothing."""
+    """The word that the prompt requests if there is nothing to report."""
     language: Literal["requested", "verbatim"] | None = None
-    """Whether the answer is in the language asked for or in that of the page; by default `requested` for all but
-    `text`. Closed questions have none."""
+    """Whether the answer is in the requested language or in the language of the page. The default is `verbatim` for
+    `text` and `requested` for all others. Closed questions have none."""
     when: str | None = None
-    """The condition on which it is asked; always when None."""
+    """The condition under which the question is asked; None for always."""
 
     @field_validator("name")
     @classmethod
     def _is_fit_for_conditions(cls, name: str) -> str:
         if not _NAME.fullmatch(name) or keyword.iskeyword(name) or name in ("page", REQUESTED):
-            raise ValueError("must be small letters, digits and _, begin with a letter, and be no word of conditions")
+            raise ValueError(
+                "must be small letters, digits and _, begin with a letter, and not be a keyword of conditions"
+            )
         return name
 
     @field_validator("prompt")
@@ -84,13 +87,13 @@ class Question(_Closed):
         if self.name in RECORD_FIELDS and self.kind is not AnswerKind.TEXT:
             raise ValueError(f"{self.name} is of the kind text")
         if self.kind in _CLOSED and self.language is not None:
-            raise ValueError(f"a question of the kind {self.kind} has no language: its answer is in the prompt's words")
+            raise ValueError(f"a question of the kind {self.kind} has no language: its answer is a word of the prompt")
         if self.is_in_requested_language and "{language}" not in self.prompt:
-            raise ValueError("the prompt must hold {language}, or the model answers in the image's")
+            raise ValueError("the prompt must hold {language}; without it the model answers in the image's language")
         return self
 
     @model_validator(mode="after")
-    def _tells_its_answers(self) -> Question:
+    def _names_its_answers(self) -> Question:
         if self.choices and self.kind not in (AnswerKind.CHOICE, AnswerKind.LIST):
             raise ValueError(f"a question of the kind {self.kind} has no choices")
         if self.kind is AnswerKind.CHOICE and len(self.choices) < 2:
@@ -99,20 +102,20 @@ class Question(_Closed):
             raise ValueError("two choices are the same")
         for word in _YES_NO if self.kind is AnswerKind.YES_NO else self.choices:
             if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", self.prompt, re.IGNORECASE):
-                raise ValueError(f"the prompt does not tell the answer {word!r}")
+                raise ValueError(f"the prompt does not name the answer {word!r}")
         if self.empty_answer is not None and self.empty_answer not in self.prompt:
-            raise ValueError("the prompt does not tell the empty_answer")
+            raise ValueError("the prompt does not name the empty_answer")
         return self
 
     @property
     def is_in_requested_language(self) -> bool:
-        """Whether its answer is words in the language asked for."""
+        """Whether its answer is text in the requested language."""
         rule = self.language or ("verbatim" if self.name == "text" else "requested")
         return self.kind not in _CLOSED and not (self.kind is AnswerKind.LIST and self.choices) and rule == "requested"
 
     @property
     def sample(self) -> Sample:
-        """An answer that stands for all of them in conditions, and all that there can be."""
+        """An example of its answers for conditions, and its choices."""
         samples: dict[AnswerKind, Known] = {AnswerKind.YES_NO: True, AnswerKind.NUMBER: 1.0, AnswerKind.LIST: ("a",)}
         return samples.get(self.kind, "a"), self.choices
 
@@ -121,28 +124,28 @@ class Question(_Closed):
         return self.prompt.format(language=english_name(language))
 
     def language_in(self, language: str) -> str:
-        """Return the language that the prompt names, "" where it names none: one answer then serves all languages."""
+        """Return the language that the prompt names; "" if it names none, and one answer serves all languages."""
         return language if "{language}" in self.prompt else ""
 
     def is_asked(self, known: Mapping[str, Known]) -> bool:
-        """Whether it is asked, by all that is known: of the page, and the answers before it."""
+        """Return whether it is asked, by the facts of the page and the earlier answers."""
         return self.when is None or evaluate(self.when, known) is True
 
     def may_be_asked(self, facts: Mapping[str, Known]) -> bool:
-        """Whether it may be asked, by what is known of the page alone."""
+        """Return whether it may be asked, by the facts of the page alone."""
         return self.when is None or evaluate(self.when, facts) is not False
 
     @property
-    def decides(self) -> tuple[object, ...]:
-        """All that decides what is sent and what becomes of the answer."""
+    def revision_parts(self) -> tuple[object, ...]:
+        """All values that affect the request or the handling of the answer."""
         sent = (self.name, self.prompt, self.max_tokens)
         rest = self.model_dump(mode="json", include={"kind", "choices", "language", "when"}, exclude_defaults=True)
-        # A question that has none of these is described as it was before there were any: its pages stay settled.
+        # A question without these fields has the form from before they existed, so that its pages do not become stale.
         return (*sent, rest) if rest else sent
 
 
-class Profile(_Closed):
-    """The questions asked of a page, in order."""
+class Profile(_StrictModel):
+    """The questions about a page, in order."""
 
     name: str
     questions: tuple[Question, ...] = Field(min_length=1)
@@ -178,37 +181,37 @@ class Profile(_Closed):
 
     @property
     def revision(self) -> str:
-        """Hash of all that decides what is sent and what becomes of it, so that no number can be forgotten."""
-        decisive = [question.decides for question in self.questions]
-        return hashlib.sha256(json.dumps(decisive, ensure_ascii=False).encode()).hexdigest()[:REVISION_DIGITS]
+        """Hash of all values that affect requests and the handling of answers. No revision number is raised by hand."""
+        parts = [question.revision_parts for question in self.questions]
+        return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:REVISION_DIGITS]
 
     @property
     def own_kinds(self) -> dict[str, AnswerKind]:
-        """Kinds of the fields that its answers have under `answers` of a record, by name."""
+        """Kinds of its fields under `answers` of a record, by name."""
         return {question.name: question.kind for question in self.questions if question.name not in RECORD_FIELDS}
 
     @property
     def is_own(self) -> bool:
-        """Whether it is somebody's own, and does not come with the package."""
+        """Whether it is a user's own profile and not part of the package."""
         return self.name not in built_in_names()
 
 
 def built_in_names() -> tuple[str, ...]:
-    """Return the names of the profiles that come with the package."""
+    """Return the names of the profiles in the package."""
     folder = files("pipeline.vision.profile") / "profiles"
     return tuple(sorted(entry.name.removesuffix(SUFFIX) for entry in folder.iterdir() if entry.name.endswith(SUFFIX)))
 
 
 def own_names(folder: Path) -> tuple[str, ...]:
-    """Return the names of the files in a folder of profiles, without looking into them; it need not exist."""
+    """Return the names of the profile files in a folder, without opening them. The folder need not exist."""
     return tuple(sorted(path.stem for path in folder.glob("*" + SUFFIX)))
 
 
 def load_profile(name: str = DEFAULT_PROFILE, folder: Path | None = None) -> Profile:
-    """Return a profile that comes with the package, or one's own from a folder.
+    """Return a profile of the package, or a user's own profile from a folder.
 
     Raises:
-        SettingsError: there is none of that name, or it cannot be used.
+        SettingsError: there is no profile with this name, or it cannot be used.
     """
     if name in built_in_names():
         return _built_in(name)
@@ -220,10 +223,10 @@ def load_profile(name: str = DEFAULT_PROFILE, folder: Path | None = None) -> Pro
 
 
 def read_own(path: Path) -> Profile:
-    """Return the profile in a file of one's own.
+    """Return the profile in a user's own file.
 
     Raises:
-        SettingsError: it cannot be read or used, or has not the name of its file, or one that is taken.
+        SettingsError: it cannot be read or used, its name differs from the file's name, or its name is taken.
     """
     try:
         profile = parse_profile(path.read_text(encoding="utf-8"))
@@ -233,13 +236,13 @@ def read_own(path: Path) -> Profile:
         raise SettingsError(f"{path}: {error}", remedy=error.remedy) from None
     if not profile.is_own:
         raise SettingsError(
-            f"{path}: the name {profile.name!r} is taken by a profile that comes with Pagesight",
+            f"{path}: the name {profile.name!r} is taken by a profile of Pagesight",
             remedy="Give file and profile another name.",
         )
     if path.name != profile.name + SUFFIX:
         raise SettingsError(
-            f"{path}: the profile calls itself {profile.name!r}",
-            remedy=f"Name the file {profile.name}{SUFFIX}, or the profile as its file.",
+            f"{path}: the profile in it is named {profile.name!r}",
+            remedy=f"Name the file {profile.name}{SUFFIX}, or give the profile the name of the file.",
         )
     return profile
 
@@ -248,12 +251,12 @@ def parse_profile(text: str) -> Profile:
     """Return the profile that a TOML text describes.
 
     Raises:
-        SettingsError: the text is no TOML or no profile.
+        SettingsError: the text is not TOML or not a profile.
     """
     try:
         described = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"the profile is no TOML: {error}") from None
+        raise SettingsError(f"the profile is not TOML: {error}") from None
     try:
         return Profile.model_validate(described)
     except ValidationError as error:
@@ -261,15 +264,15 @@ def parse_profile(text: str) -> Profile:
 
 
 def kept_form(profile: Profile) -> dict[str, Any] | None:
-    """Return a profile of one's own as the archive keeps it; None for one that comes with the package."""
+    """Return a user's own profile as the archive stores it; None for a profile of the package."""
     return profile.model_dump(mode="json", exclude_defaults=True) if profile.is_own else None
 
 
 def kept_profile(name: str, own: dict[str, Any] | None) -> Profile:
-    """Return the profile that a collection or a batch keeps.
+    """Return the profile that is stored with a collection or a batch.
 
     Raises:
-        SettingsError: this version of the package does not have it, or cannot use it.
+        SettingsError: this version of the package does not have it or cannot use it.
     """
     if own is None:
         return load_profile(name)
@@ -290,13 +293,13 @@ def _built_in(name: str) -> Profile:
 
 
 def _explain(error: ValidationError, described: dict[str, Any]) -> str:
-    """Return what is wrong with a profile, with the names of its questions for their numbers."""
-    said = []
+    """Return the errors of a profile, with the names of its questions instead of their numbers."""
+    messages = []
     for problem in error.errors(include_input=False, include_url=False):
-        place = [*map(str, problem["loc"])]
-        if len(place) > 1 and place[0] == "questions":
-            question = described["questions"][int(place[1])]
-            name = question.get("name", place[1]) if isinstance(question, dict) else place[1]
-            place[:2] = [f"question {name}"]
-        said.append(f"{'.'.join(place)}: {problem['msg'].removeprefix('Value error, ')}")
-    return "; ".join(said)
+        path = [*map(str, problem["loc"])]
+        if len(path) > 1 and path[0] == "questions":
+            question = described["questions"][int(path[1])]
+            name = question.get("name", path[1]) if isinstance(question, dict) else path[1]
+            path[:2] = [f"question {name}"]
+        messages.append(f"{'.'.join(path)}: {problem['msg'].removeprefix('Value error, ')}")
+    return "; ".join(messages)

@@ -1,4 +1,4 @@
-"""From the model's words to a typed value. Tolerant of how it is said; where it is not said, there is no value."""
+"""Parses an answer into a typed value. The parsers tolerate different wordings and never guess."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from pipeline.vision.profile.definition import Question
 
 Parsed = bool | float | str | tuple[str, ...]
 
-#: A list that goes on and on is a loop; nobody looks for a page by its hundredth entry.
+#: A longer list is a loop; no search finds a page by its hundredth entry.
 MAX_ENTRIES = 100
 
 _MARKS = " \t\n\"'`*_.,:;!()[]“”„’‘«»"
 _PREAMBLE = re.compile(r"(?:(?:it|this|that|the answer|answer) (?:is|shows):? |answer: ?)?(?:(?:a|an|the) )?")
 _NUMBER = re.compile(r"[-−]?\d(?:[\d.,'’\u00a0\u202f ]*\d)?")
 _GROUPED = re.compile(r"-?\d{1,3}(?P<mark>[.,' ])\d{3}(?:(?P=mark)\d{3})*")
-_BULLET = re.compile(r"^\s*(?:[-*•–]|\d+[.)])\s+", re.MULTILINE)
+#: It stays on its line: across lines, an answer of line breaks alone took quadratic time.
+_BULLET = re.compile(r"^[^\S\n]*(?:[-*•–]|\d+[.)])(?:[^\S\n]+|(?=\n))", re.MULTILINE)
 
 
 def parse_answer(text: str, question: Question) -> Parsed | None:
-    """Return what an answer says, or None where it says none of what was asked for."""
+    """Return the value of an answer, or None if it does not have one of the requested kind."""
     return _PARSERS[question.kind](text, question)
 
 
@@ -48,13 +49,13 @@ def _choice(text: str, question: Question) -> str | None:
 
 
 def _number(text: str, _question: Question) -> float | None:
-    """Return the one number of an answer; None where there is none, several, or one that can be read in two ways."""
+    """Return the only number of an answer; None for no number, several numbers, or an ambiguous one."""
     found = _NUMBER.findall(text)
     return _value(found[0]) if len(found) == 1 else None
 
 
 def _list(text: str, question: Question) -> tuple[str, ...] | None:
-    """Return the entries of an answer, each once; None where one of them is none of the choices."""
+    """Return the entries of an answer, each once; None if an entry is not one of the choices."""
     entries = [entry.strip(_MARKS) for entry in _entries(text)]
     entries = list(dict.fromkeys(entry for entry in entries if entry))[:MAX_ENTRIES]
     if question.choices:
@@ -75,12 +76,12 @@ _PARSERS: dict[AnswerKind, Callable[[str, Question], Parsed | None]] = {
 
 
 def _chosen(text: str, choices: tuple[str, ...]) -> str | None:
-    """Return the choice that an answer begins with, where it names no other."""
-    said = " ".join(text.casefold().split()).strip(_MARKS)
+    """Return the choice that an answer begins with; None if it names another one as well."""
+    plain = " ".join(text.casefold().split()).strip(_MARKS)
     whole = {choice.casefold(): choice for choice in choices}
-    if said in whole:
-        return whole[said]
-    rest = _PREAMBLE.sub("", said, count=1).lstrip(_MARKS)
+    if plain in whole:
+        return whole[plain]
+    rest = _PREAMBLE.sub("", plain, count=1).lstrip(_MARKS)
     named = [choice for choice in choices if _names(rest, choice)]
     # "bar chart" names "chart" as well.
     named = [
@@ -97,7 +98,7 @@ def _value(written: str) -> float | None:
     number = written.replace("−", "-").replace("’", "'").replace("\u00a0", " ").replace("\u202f", " ")
     grouped = _GROUPED.fullmatch(number)
     if grouped and number.count(grouped["mark"]) == 1 and grouped["mark"] in ".,":
-        # 1.234 is one thing in English and another in German. A nought is no group of thousands.
+        # 1.234 has different values in English and in German. A leading zero is not a group of thousands.
         return float(number) if re.match(r"-?0\.", number) else None
     if grouped:
         return float(number.replace(grouped["mark"], ""))
@@ -114,12 +115,12 @@ def _value(written: str) -> float | None:
 
 def _split_decimals(number: str) -> tuple[str, str, str]:
     """Cut a number at the last point or comma."""
-    place = max(number.rfind("."), number.rfind(","))
-    return (number, "", "") if place < 0 else (number[:place], number[place], number[place + 1 :])
+    position = max(number.rfind("."), number.rfind(","))
+    return (number, "", "") if position < 0 else (number[:position], number[position], number[position + 1 :])
 
 
 def _entries(text: str) -> list[str]:
-    """Take an answer apart: a JSON list, lines, or commas."""
+    """Split an answer: a JSON list, lines, or commas."""
     if text.startswith("["):
         try:
             found = json.loads(text)
@@ -127,5 +128,5 @@ def _entries(text: str) -> list[str]:
             found = None
         if isinstance(found, list):
             return [str(entry) for entry in found]
-    lines = _BULLET.sub("", text).splitlines()
+    lines = [line for line in _BULLET.sub("", text).splitlines() if line.strip()]
     return lines if len(lines) > 1 else re.split(r"[,;、،]", lines[0] if lines else "")

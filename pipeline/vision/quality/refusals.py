@@ -1,13 +1,13 @@
-"""Whether a model says that it cannot or will not answer, in some twenty languages."""
+"""Detects refusals: answers that say that the model cannot or will not answer, in about twenty languages."""
 
 from __future__ import annotations
 
 import re
 
-#: A refusal is short, and says so at its beginning.
+#: A refusal is short, and its beginning shows it.
 REFUSAL_MAX_CHARACTERS = 400
 REFUSAL_HEAD_CHARACTERS = 240
-#: By language: an apology, and within a few words what cannot be done.
+#: By language: an apology and, within a few words, an inability.
 _APOLOGIES = (
     (
         r"\b(?:sorry|afraid|apologi[sz]e|apologies|unfortunately|regret)\b",
@@ -52,7 +52,7 @@ _APOLOGIES = (
     (r"죄송|미안|유감|아쉽", r"수 없|수가 없|없습니다|못합니다|못해|어렵습니다|불가"),
     (r"माफ|क्षमा|खेद|दुख", r"नहीं|असमर्थ"),
 )
-#: The same without an apology. Whoever says what it is, begins a sentence with it.
+#: Inabilities without an apology. A model that names itself (`as an AI`) begins a sentence with it.
 _INABILITIES = (
     r"\b(?:i|we) (?:can(?:'t|not| not)|could(?:n't| not)|(?:am|are) (?:unable|not able) to|do(?:n't| not)"
     r"|won't(?: be able to)?) (?:\w+ )?(?:help|assist|provide|process|view|see|read|describe|transcribe|fulfil|comply"
@@ -89,9 +89,11 @@ _INABILITIES = (
     r"(?:^|[.!,。，！] ?)作为(?:一个|一名)?(?:人工智能|ai|语言模型|大型语言)",
     r"(?:画像|リクエスト|ご要望|ご質問).{0,30}(?:ことができません|ことはできません|お手伝いできません|対応できません|表示されていません)",
 )
-_REFUSALS = re.compile("|".join((*(f"(?:{said}).{{0,80}}(?:{cannot})" for said, cannot in _APOLOGIES), *_INABILITIES)))
-#: Pages are full of apologies; what a model excuses itself for is named in its first sentences.
-_REFUSED = re.compile(
+_REFUSALS = re.compile(
+    "|".join((*(f"(?:{apology}).{{0,80}}(?:{cannot})" for apology, cannot in _APOLOGIES), *_INABILITIES))
+)
+#: Pages contain apologies too. A model's refusal names the task in its first sentences.
+_TASK = re.compile(
     r"imag|pictur|photo|\btext|texto|testo|document|\bfile|archivo|arquivo|datei|fichier|descri|transcri|transkri|décri|beschr|opis|"
     r"\bpage|\bai\b|model|\bassist\b|assistance|help|request|question"
     r"|bild|seite|dokument|anfrage|frage"
@@ -108,8 +110,8 @@ _REFUSED = re.compile(
 
 
 def is_refusal(text: str) -> bool:
-    """Whether the model says that it cannot or will not answer, in one of the languages that `_REFUSALS` knows."""
+    """Return whether an answer is a refusal in one of the languages of `_REFUSALS`."""
     if not 0 < len(text) <= REFUSAL_MAX_CHARACTERS:
         return False
     head = " ".join(text[:REFUSAL_HEAD_CHARACTERS].casefold().replace("’", "'").split())
-    return _REFUSALS.search(head) is not None and _REFUSED.search(head) is not None
+    return _REFUSALS.search(head) is not None and _TASK.search(head) is not None

@@ -1,4 +1,4 @@
-"""Finds where an answer begins to repeat itself: loops, those that count, lines over and over, runs of one sign."""
+"""Finds repetition in an answer: loops, counting loops, repeated lines, runs of one sign."""
 
 from __future__ import annotations
 
@@ -12,53 +12,53 @@ from typing import Literal
 
 from pipeline.vision.quality.tokens import SPACELESS_TOKEN, TOKEN
 
-#: A loop's unit has at most so many tokens: words, numbers, marks, line breaks, characters of scripts without spaces.
+#: Longest unit of a loop in tokens: words, numbers, marks, line breaks, characters of scripts without spaces.
 LOOP_MAX_PERIOD = 200
-#: A loop has so many letters in all, and its unit comes so often at least. What a model writes by itself repeats
-#: nothing; on pages there are refrains and equal rows.
+#: Smallest loop: letters in all, and repetitions of its unit. A model's own prose repeats nothing; pages have refrains
+#: and equal rows.
 PROSE_LOOP = (60, 3)
 PAGE_LOOP = (200, 6)
-#: What a sign counts for beside letters: leader dots and blanks to fill in are many.
+#: Weight of a sign compared with a letter: pages have many leader dots and blanks to fill in.
 SIGN_WEIGHT = 0.1
-#: What a character of a script without spaces counts for: it says more than a letter.
+#: Weight of a character of a script without spaces: it carries more than a letter.
 SPACELESS_WEIGHT = 2
-#: Signs without letters are loops where they go on for so many characters on one line, or so many times over lines:
-#: longer than leader dots, blanks to fill in and empty cells.
+#: Signs without letters are a loop from this number of characters on one line, or of repetitions over lines. Leader
+#: dots, blanks to fill in and empty cells are shorter.
 SIGNS_LOOP_CHARACTERS = 400
 SIGNS_LOOP_LINES = 60
-#: One letter or digit that comes so many times without anything between is no word.
+#: One letter or digit this many times in a row is not a word.
 SAME_LETTERS = 100
-#: A loop that counts comes so many times as often as others, and has at least so many words in its unit or comes so
-#: often in all: rooms, chapters and versions are numbered too.
+#: A counting loop ("item 1, item 2, …") needs this multiple of the repetitions of other loops, and this number of words
+#: in its unit or this number of repetitions: rooms, chapters and versions are numbered too.
 COUNTING_LOOP_FACTOR = 2
 COUNTING_LOOP_WORDS = 4
 COUNTING_LOOP_TIMES = 20
-#: Lines and sentences of so many letters count as repeated where they come so often, and repeats are such a share
-#: of what follows the first of them.
+#: Shortest line or sentence that counts as repeated, in letters. Then its least occurrences, and the least share of
+#: repeats in the text after the first of them.
 REPEATED_MIN_LETTERS = 12
 PROSE_REPEATED = (3, 0.4)
 PAGE_REPEATED = (6, 0.6)
-#: Words of so many bytes that deflate makes so many times smaller say one thing over and over.
+#: Words of at least this number of bytes whose deflate ratio reaches this value repeat one statement.
 COMPRESSIBLE_MIN_BYTES = 400
 COMPRESSIBLE_RATIO = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """Where an answer begins to repeat itself."""
+    """A repetition, and its beginning."""
 
-    sort: Literal["tail_repetition", "repeated_lines", "compressible"]
-    """A loop, lines or sentences over and over, or words that say little: names of faults."""
-    ends: int
-    """Characters up to there are clean."""
+    fault: Literal["tail_repetition", "repeated_lines", "compressible"]
+    """The value of `Fault`: a loop, repeated lines or sentences, or highly compressible words."""
+    clean_end: int
+    """Number of characters before the repetition begins."""
     share: float
-    """Of the answer, 0 to 1."""
+    """Share of the answer that is repetition, 0 to 1."""
 
 
-def repetition(text: str, *, prose: bool) -> Repetition | None:
-    """Return where an answer begins to repeat itself, or None where it does not.
+def find_repetition(text: str, *, prose: bool) -> Repetition | None:
+    """Return the repetition in an answer, or None.
 
-    What a model writes itself (`prose`) repeats less than what pages bear.
+    `prose`, text that a model writes itself, repeats less than the text of pages.
     """
     return (
         _same_signs(text)
@@ -78,7 +78,7 @@ def _same_signs(text: str) -> Repetition | None:
 
 @dataclass(frozen=True, slots=True)
 class _RepeatedRun:
-    """Tokens from `start` to before `end` that repeat the `period` tokens which come first of them."""
+    """Tokens from `start` to before `end` that repeat the first `period` of them."""
 
     start: int
     end: int
@@ -91,7 +91,7 @@ class _RepeatedRun:
 
 def _loop(text: str, min_letters: int, min_times: int) -> Repetition | None:
     tokens = TOKEN.findall(text)
-    # Counting loops are found with all numbers alike, and then their numbers are looked at.
+    # Counting loops are found with all numbers alike; their numbers are compared afterwards.
     alike = ["0" if token.isdigit() else token for token in tokens]
     runs = [run for run in _runs(alike) if _is_loop(tokens[run.start : run.end], run.period, min_letters, min_times)]
     if not runs:
@@ -103,17 +103,17 @@ def _loop(text: str, min_letters: int, min_times: int) -> Repetition | None:
 
 
 def _runs(tokens: Sequence[str]) -> list[_RepeatedRun]:
-    """Return the stretches in which tokens repeat with one period: anywhere by triples, and at the end exactly."""
+    """Return the runs of tokens with one period: anywhere by token triples, and at the end exactly."""
     runs: list[_RepeatedRun] = []
     last: dict[tuple[str, str, str], int] = {}
     start, period = 0, 0
-    for place, triple in enumerate(zip(tokens, tokens[1:], tokens[2:], strict=False)):
-        distance = place - last.get(triple, place)
-        last[triple] = place
+    for position, triple in enumerate(zip(tokens, tokens[1:], tokens[2:], strict=False)):
+        distance = position - last.get(triple, position)
+        last[triple] = position
         if distance != period:
-            if 0 < period <= LOOP_MAX_PERIOD and place - start >= period:
-                runs.append(_RepeatedRun(start - period, place + 2, period))
-            start, period = place, distance
+            if 0 < period <= LOOP_MAX_PERIOD and position - start >= period:
+                runs.append(_RepeatedRun(start - period, position + 2, period))
+            start, period = position, distance
     if 0 < period <= LOOP_MAX_PERIOD:
         runs.append(_RepeatedRun(start - period, len(tokens), period))
     # The last token may be a word cut in two.
@@ -121,7 +121,7 @@ def _runs(tokens: Sequence[str]) -> list[_RepeatedRun]:
 
 
 def _tail_runs(tokens: Sequence[str]) -> list[_RepeatedRun]:
-    """Return the repetitions at the end, also those whose unit holds the same words twice."""
+    """Return the repetitions at the end, including units that hold the same words twice."""
     runs = []
     for period in range(1, min(LOOP_MAX_PERIOD, len(tokens) // 2) + 1):
         start = len(tokens)
@@ -130,7 +130,7 @@ def _tail_runs(tokens: Sequence[str]) -> list[_RepeatedRun]:
         if len(tokens) - start >= period:
             runs.append(_RepeatedRun(start - period, len(tokens), period))
         if len(tokens) - start >= 2 * LOOP_MAX_PERIOD:
-            # Every longer period that fits would be one of its multiples.
+            # A longer period that fits would be a multiple of this one.
             break
     return runs
 
@@ -151,20 +151,20 @@ def _is_loop(tokens: Sequence[str], period: int, min_letters: int, min_times: in
         return True
     if times < COUNTING_LOOP_FACTOR * min_times:
         return False
-    return (len(words) >= COUNTING_LOOP_WORDS or times >= COUNTING_LOOP_TIMES) and _counts(tokens, period)
+    return (len(words) >= COUNTING_LOOP_WORDS or times >= COUNTING_LOOP_TIMES) and _is_counting(tokens, period)
 
 
 def _is_constant(tokens: Sequence[str], period: int) -> bool:
     return all(
-        tokens[place] == tokens[place % period] for place in range(period, len(tokens)) if tokens[place].isdigit()
+        tokens[index] == tokens[index % period] for index in range(period, len(tokens)) if tokens[index].isdigit()
     )
 
 
-def _counts(tokens: Sequence[str], period: int) -> bool:
-    """Whether each number of the unit stays the same or goes on by the same step from each time to the next."""
-    for place in range(period):
+def _is_counting(tokens: Sequence[str], period: int) -> bool:
+    """Return whether each number of the unit stays the same or changes by a constant step."""
+    for offset in range(period):
         # The last may be cut off.
-        numbers = [int(token) for token in tokens[place::period] if token.isdecimal() and len(token) < 18][:-1]
+        numbers = [int(token) for token in tokens[offset::period] if token.isdecimal() and len(token) < 18][:-1]
         if len({after - before for before, after in pairwise(numbers)}) > 1:
             return False
     return True
@@ -183,8 +183,8 @@ def _repeated_lines(text: str, min_times: int, min_share: float) -> Repetition |
     copied = sum((times - 1) * len(segment) for segment, times in counts.items())
     if copied < min_share * (len(text) - begins):
         return None
-    again = min(text.index(segment, text.index(segment) + len(segment)) for segment in repeated)
-    return Repetition("repeated_lines", again, copied / len(text))
+    second = min(text.index(segment, text.index(segment) + len(segment)) for segment in repeated)
+    return Repetition("repeated_lines", second, copied / len(text))
 
 
 def _compressible(text: str) -> Repetition | None:
@@ -194,5 +194,5 @@ def _compressible(text: str) -> Repetition | None:
     ratio = len(words) / len(zlib.compress(words))
     if ratio < COMPRESSIBLE_RATIO:
         return None
-    # Nobody can tell where it began.
+    # The beginning of the repetition is unknown.
     return Repetition("compressible", len(text), 1 - 1 / ratio)

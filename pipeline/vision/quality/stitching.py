@@ -1,9 +1,8 @@
-"""The texts of overlapping bands of a page, joined where they overlap: no line is lost, and none is there twice.
+"""Joins the texts of overlapping bands of a page at their overlaps, without lost or doubled lines.
 
-Two readings of the same line differ a little, a line that a crop's edge cuts may be garbage in one of them, and rows
-of a table may be equal. So the last lines of one text are aligned with the first lines of the next as sequences are:
-pairs of alike lines count, lines that only one of them has cost, and where lines repeat, it counts how far the bands
-should overlap.
+Two readings of the same line differ a little, a line cut by a crop's edge may be garbage in one of them, and rows of a
+table may be equal. So the last lines of one text and the first lines of the next are aligned as sequences: similar
+lines score, lines of only one band cost, and for repeated lines the expected overlap of the bands decides.
 """
 
 from __future__ import annotations
@@ -17,69 +16,68 @@ from typing import NamedTuple
 
 from rapidfuzz.distance import Indel
 
-#: Pages whose letters are lower than this on the page image (`PageFacts.glyph_px`) are dense: read in bands from the
-#: start. Of scans made of Times, OCR found no word at 3.1 px (4 pt on A4) and 0.95 of them at 4.0, in halves 0.95 and
-#: all; from 4.3 px (6 pt) on, bands found no more than the page image did (`bench/crops.py`). A little is added, since
-#: a vision model is hardly better at small letters than OCR is.
+#: Pages with letters lower than this on the page image (`PageFacts.glyph_px`) are dense and read in bands from the
+#: start. On scans set in Times, OCR found no words at 3.1 px (4 pt on A4) and 0.95 of them at 4.0; in halves it found
+#: 0.95 and all. From 4.3 px (6 pt) on, bands found nothing that the page image did not show (`bench/crops.py`). The
+#: limit is a little higher, because a vision model reads small letters hardly better than OCR.
 DENSE_GLYPH_PX = 4.5
-#: Share of the page that neighbouring bands both show: `OVERLAP` of `pipeline.rendering.sandbox.page_image.crops`.
+#: Share of the page that two neighbouring bands share: `OVERLAP` of `pipeline.rendering.sandbox.page_image.crops`.
 OVERLAP = 0.06
-#: Lines at either side of a seam that are looked at. More than lie in an overlap, even where all text of a band does.
+#: Lines compared on each side of a seam: more than an overlap holds, even if all text of a band is in it.
 _WINDOW = 40
-#: Two readings of a line are at least so alike (1 less the share of characters to be put in or taken out). Of lines of
-#: the same text that are not the same, 95 in 100 have less than 0.45; of lines with every eighth character wrong, 99
-#: have more than 0.7 (measured on the truth texts of a corpus).
-_MIN_LIKENESS = 0.6
-#: A line that is this much as alike as the most alike one might be meant as well.
+#: Least similarity of two readings of a line: 1 minus the share of inserted and deleted characters. Of different lines
+#: of one text, 95 in 100 are below 0.45; of lines with every eighth character wrong, 99 in 100 are above 0.7 (measured
+#: on the truth texts of a corpus).
+_MIN_SIMILARITY = 0.6
+#: A line with this share of the best similarity is a rival match.
 _RIVAL = 0.95
-#: What a line costs that only one band has. At the edge that cuts it this is to be expected.
+#: Cost of a line that only one band has; at the band's own edge, which cuts lines, such a line is expected.
 _GAP = 0.5
 _EDGE_GAP = 0.05
-#: What each line costs by which an overlap is longer or shorter than it should be: less than a pair of lines is worth
-#: that has no rival, and more than one that has.
+#: Cost per line by which an overlap is longer or shorter than expected: less than the value of a pair without a rival,
+#: and more than the value of a pair with one.
 _UNEXPECTED = 0.3
-#: Characters from which a line cannot be another one's twin by chance.
-_TELLING_CHARS = 8
-#: Share of wrong digits with which two lines say nothing of a seam: of 1004 and 1005 it is a quarter.
-_WRONG_DIGITS = 0.2
-#: Evidence of all pairs, each at most 1, below which there is no seam: a single short line is found anywhere.
+#: Characters from which two lines are not equal by chance.
+_DISTINCT_CHARS = 8
+#: Share of different digits from which a pair of lines is not evidence: for 1004 and 1005 it is a quarter.
+_DIFFERENT_DIGITS = 0.2
+#: Least sum of the evidence of all pairs, each at most 1: a single short line matches anywhere.
 _MIN_EVIDENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The text of a page whose bands were read one by one."""
+    """The text of a page, joined from its bands."""
 
     text: str
     seams: tuple[int | None, ...]
-    """For each seam how many lines were found in both bands; None where no overlap was found, and both are kept whole.
-    """
+    """Per seam, the number of lines found in both bands; None if no overlap was found and both bands are kept whole."""
 
 
 class _Line(NamedTuple):
-    """A line that is not blank."""
+    """A line with text."""
 
     text: str
-    """As it is to be written, with the blank lines before it."""
+    """The line as written, with the blank lines before it."""
     plain: str
-    """Without what readings of the same line differ in at will."""
+    """Without case and spaces, in which readings of one line differ."""
     digits: str
-    """Its digits: by them alone the items of a list, or the rows of a table, may differ."""
+    """Its digits: items of a list or rows of a table may differ in them only."""
 
 
 class _Move(Enum):
-    """What a step through two sequences of lines takes."""
+    """The lines that a step of an alignment consumes."""
 
     UPPER = auto()
     """A line that only the upper band has."""
     LOWER = auto()
     """A line that only the lower band has."""
     PAIR = auto()
-    """One of each, which are the same."""
+    """One line of each band, which are the same line."""
 
 
 class _Step(NamedTuple):
-    """A step of an alignment; of a line that it does not take the number means nothing."""
+    """A step of an alignment. The number of a line that it does not consume has no meaning."""
 
     move: _Move
     upper: int
@@ -88,8 +86,8 @@ class _Step(NamedTuple):
     """Number of the line among the first ones of the lower band."""
 
 
-class _Way(NamedTuple):
-    """The best alignment up to some line of either band: what it is worth, and its last step."""
+class _Cell(NamedTuple):
+    """The best alignment up to a line of each band: its score and its last step."""
 
     score: float
     move: _Move | None
@@ -98,8 +96,8 @@ class _Way(NamedTuple):
 def merge(texts: Sequence[str]) -> Merged:
     """Join the texts of bands, first to last, at their overlaps.
 
-    Of a line that both have, the reading is kept of the band in which it lies further from the edge. A line that only
-    one has is kept, unless it is the one that the edge cuts.
+    A line found in two bands is taken from the band in which it is further from the edge. A line of only one band is
+    kept, unless the edge cuts it.
     """
     bands = [_lines(text) for text in texts]
     share = OVERLAP * len(bands) / (1 + (len(bands) - 1) * OVERLAP)
@@ -128,89 +126,89 @@ def _lines(text: str) -> list[_Line]:
 
 
 def _join(upper: list[_Line], lower: list[_Line], expected: float) -> tuple[list[_Line], int | None]:
-    """Join two bands whose overlap should have so many lines; tell how many were found in both."""
+    """Join two bands with an expected overlap in lines; return the lines, and how many of them were in both."""
     tail, head = upper[-_WINDOW:], lower[:_WINDOW]
-    likeness = [[_likeness(above.plain, below.plain) for below in head] for above in tail]
-    steps = _align(likeness, expected) if tail and head else []
+    similarity = [[_similarity(above.plain, below.plain) for below in head] for above in tail]
+    steps = _align(similarity, expected) if tail and head else []
     pairs = [(tail[step.upper], head[step.lower]) for step in steps if step.move is _Move.PAIR]
     if sum(map(_evidence, pairs)) < _MIN_EVIDENCE:
         return upper + lower, None
     before = upper[: len(upper) - sum(step.move is not _Move.LOWER for step in steps)]
     after = lower[sum(step.move is not _Move.UPPER for step in steps) :]
-    if before and steps[0].move is _Move.LOWER:  # cut off there: the band above has it whole
+    if before and steps[0].move is _Move.LOWER:  # cut off here; the band above has the whole line
         steps = steps[1:]
     if after and steps[-1].move is _Move.UPPER:
         steps = steps[:-1]
-    # The line in the middle is taken from the lower band: one whose feet are cut off is still read, and read wrongly;
-    # one whose head is cut off is hardly ever found to be the same.
-    overlap = [_kept(step, place < len(steps) // 2, tail, head) for place, step in enumerate(steps)]
+    # The middle line comes from the lower band. A line that is cut at its foot is still read, but wrongly; a line that
+    # is cut at its head hardly ever matches.
+    overlap = [_kept(step, index < len(steps) // 2, tail, head) for index, step in enumerate(steps)]
     return before + overlap + after, len(pairs)
 
 
 def _evidence(pair: tuple[_Line, _Line]) -> float:
-    """Return how far two lines speak for a seam, 0 to 1. With other digits they are as likely neighbours in a list."""
+    """Return the evidence of two lines for a seam, 0 to 1. With different digits they may be neighbours in a list."""
     first, second = pair
-    # Where only one has digits, they are misread letters.
+    # If only one line has digits, they are misread letters.
     both = first.digits and second.digits
-    wrong_digits = Indel.normalized_distance(first.digits, second.digits) if both else 0
-    same_digits = max(0, 1 - wrong_digits / _WRONG_DIGITS)
-    return (2 * _likeness(first.plain, second.plain) - 1) * same_digits * min(1, len(first.plain) / _TELLING_CHARS)
+    different_digits = Indel.normalized_distance(first.digits, second.digits) if both else 0
+    same_digits = max(0, 1 - different_digits / _DIFFERENT_DIGITS)
+    return (2 * _similarity(first.plain, second.plain) - 1) * same_digits * min(1, len(first.plain) / _DISTINCT_CHARS)
 
 
 def _kept(step: _Step, in_first_half: bool, tail: Sequence[_Line], head: Sequence[_Line]) -> _Line:
-    """Return the reading of a line that is kept: in the first half of an overlap, the lower band's edge is nearer."""
+    """Return the reading to keep: in the first half of an overlap, the lower band's edge is nearer."""
     from_upper = step.move is _Move.UPPER or (step.move is _Move.PAIR and in_first_half)
     return tail[step.upper] if from_upper else head[step.lower]
 
 
-def _align(likeness: Sequence[Sequence[float]], expected: float) -> list[_Step]:
-    """Return the best way through the last lines of one band and the first ones of the next, [] if none is good.
+def _align(similarity: Sequence[Sequence[float]], expected: float) -> list[_Step]:
+    """Return the best alignment of the last lines of one band with the first lines of the next; [] without one.
 
-    It ends with the last line of the upper band, begins with the first one of the lower band, and else may begin and
+    It ends at the last line of the upper band, begins at the first line of the lower band, and may otherwise begin and
     end anywhere.
 
     Args:
-        likeness: of each line of the upper band (rows) to each of the lower one (columns), 0 to 1.
-        expected: how many lines the overlap should have.
+        similarity: of each line of the upper band (rows) and each line of the lower band (columns), 0 to 1.
+        expected: expected lines of the overlap.
     """
-    rows, columns = len(likeness), len(likeness[0])
-    worth = _worth(likeness)
-    ways = [[_Way(-_UNEXPECTED * abs(rows - row - expected), None)] for row in range(rows + 1)]
+    rows, columns = len(similarity), len(similarity[0])
+    worth = _worth(similarity)
+    cells = [[_Cell(-_UNEXPECTED * abs(rows - row - expected), None)] for row in range(rows + 1)]
     for row, column in itertools.product(range(rows + 1), range(1, columns + 1)):
-        ended = [_Way(ways[row][column - 1].score - (_EDGE_GAP if column == 1 else _GAP), _Move.LOWER)]
+        ended = [_Cell(cells[row][column - 1].score - (_EDGE_GAP if column == 1 else _GAP), _Move.LOWER)]
         if row:
-            ended.append(_Way(ways[row - 1][column].score - (_EDGE_GAP if row == rows else _GAP), _Move.UPPER))
-            if likeness[row - 1][column - 1]:
-                ended.append(_Way(ways[row - 1][column - 1].score + worth[row - 1][column - 1], _Move.PAIR))
-        ways[row].append(max(ended, key=attrgetter("score")))
-    end = max(range(columns + 1), key=lambda column: ways[rows][column].score)
-    return _steps(ways, rows, end)
+            ended.append(_Cell(cells[row - 1][column].score - (_EDGE_GAP if row == rows else _GAP), _Move.UPPER))
+            if similarity[row - 1][column - 1]:
+                ended.append(_Cell(cells[row - 1][column - 1].score + worth[row - 1][column - 1], _Move.PAIR))
+        cells[row].append(max(ended, key=attrgetter("score")))
+    end = max(range(columns + 1), key=lambda column: cells[rows][column].score)
+    return _steps(cells, rows, end)
 
 
-def _steps(ways: Sequence[Sequence[_Way]], row: int, column: int) -> list[_Step]:
-    """Return the steps of the alignment that ends there."""
+def _steps(cells: Sequence[Sequence[_Cell]], row: int, column: int) -> list[_Step]:
+    """Return the steps of the alignment that ends at this cell."""
     steps = []
-    while (move := ways[row][column].move) is not None:
+    while (move := cells[row][column].move) is not None:
         row -= move is not _Move.LOWER
         column -= move is not _Move.UPPER
         steps.append(_Step(move, row, column))
     return steps[::-1]
 
 
-def _worth(likeness: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Return what each pair of lines is worth: up to 1 where they are alike, and little where others are as much."""
+def _worth(similarity: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Return the value of each pair of lines: up to 1 for similar lines, and little for lines with rival matches."""
 
     def worth(row: int, column: int) -> float:
-        alike = likeness[row][column]
-        if not alike:
+        similar = similarity[row][column]
+        if not similar:
             return 0
-        others = ([likes[column] for likes in likeness], likeness[row])
-        rivals = max(sum(other >= _RIVAL * alike for other in line) for line in others)
-        return (2 * alike - 1) / rivals**2
+        others = ([line[column] for line in similarity], similarity[row])
+        rivals = max(sum(other >= _RIVAL * similar for other in line) for line in others)
+        return (2 * similar - 1) / rivals**2
 
-    return [[worth(row, column) for column in range(len(likeness[0]))] for row in range(len(likeness))]
+    return [[worth(row, column) for column in range(len(similarity[0]))] for row in range(len(similarity))]
 
 
-def _likeness(first: str, second: str) -> float:
-    """Return how alike two lines are, 0 to 1; 0 where they are too little alike to be readings of the same line."""
-    return Indel.normalized_similarity(first, second, score_cutoff=_MIN_LIKENESS)
+def _similarity(first: str, second: str) -> float:
+    """Return the similarity of two lines, 0 to 1; 0 below `_MIN_SIMILARITY`."""
+    return Indel.normalized_similarity(first, second, score_cutoff=_MIN_SIMILARITY)

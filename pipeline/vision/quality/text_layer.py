@@ -1,4 +1,4 @@
-"""Whether a file's own text layer can stand for what is read on the page."""
+"""Decides whether a file's own text layer can replace the text read from the page."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import unicodedata
 
 from pipeline.core.models import LayerState, PageFacts
 
-#: With fewer letters and digits the layer may be a mere header or page number beside text drawn as curves: it is
-#: trusted only where its letters account for the ink. A letter of 24 points has about this share of an A4 page.
+#: A layer with fewer letters and digits may be only a header or page number beside text drawn as curves. It is trusted
+#: only if its letters account for the ink. A letter of 24 points has about this share of an A4 page.
 MIN_LETTERS = 24
 MAX_INK_PER_LETTER = 0.0003
 
 
 def stands_for_page(layer_text: str | None, facts: PageFacts) -> bool:
-    """Whether to take the text layer for the page's text.
+    """Return whether the text layer is the page's text.
 
-    A layer over a scan (`facts.is_vector` is false) is somebody's OCR or unseen text put there: its worth cannot be
-    told from its characters, so what is visible is read instead. The layer stays searchable as `layer_text`.
+    A layer over a scan (`facts.is_vector` is false) is OCR of unknown quality or invisible text. Its characters do not
+    show its quality, so the visible text is read instead. The layer stays searchable as `layer_text`.
     """
     if layer_text is None or facts.layer is not LayerState.SOUND or not facts.is_vector:
         return False

@@ -1,4 +1,4 @@
-// Zoom, and pages turned by arrow keys. Without it the page is whole: links turn pages, the image can be opened alone.
+// Zoom, and arrow keys for turning pages. Without this script, links turn pages and the image can be opened alone.
 "use strict";
 
 const STEPS = [1, 1.5, 2, 3, 4, 6, 8];
@@ -8,7 +8,7 @@ const picture = sheet?.querySelector("img");
 const controls = document.querySelector(".zoom");
 let factor = 1;
 
-// Enlarge about a point of the window, which stays where it is; the middle of the sheet where none is given.
+// Zoom around a point of the window, which keeps its position. The default is the middle of the sheet.
 function zoom(to, x, y) {
   const frame = sheet.getBoundingClientRect();
   x ??= frame.left + frame.width / 2;

@@ -7,18 +7,18 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from pipeline.analysis.ask import (
     NOT_HERE,
     PageCandidate,
     PageQuestion,
+    answer_text,
     any_word,
     ask_pages,
     is_no,
     one_line,
-    what_is_said,
 )
 from pipeline.archive import Archive, Store
 from pipeline.core.errors import ServiceRefused, SettingsError, Stopped
@@ -29,12 +29,12 @@ from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.limits import LocalLimiter
 from support.vision import AnswersInMemory, answer_cache, page_image
 
-Answering = Callable[[str, bytes], httpx.Response]
+Answering = Callable[[str, bytes], httpx2.Response]
 
 
 def page(number: int, archive: Archive) -> PageCandidate:
     """A page whose image lies in the archive, and differs from that of every other."""
-    key, _ = archive.save_image("d" * 64, f"{number:05d}.1.{number:064x}", page_image(number), b"")
+    key, _ = archive.images.save("d" * 64, f"{number:05d}.1.{number:064x}", page_image(number), b"")
     hit = Hit(
         id=f"default:{'d' * 64}:{number:05d}",
         collection="default",
@@ -51,26 +51,26 @@ def page(number: int, archive: Archive) -> PageCandidate:
     return PageCandidate(hit, key, f"{number:064x}")
 
 
-def said(content: str) -> httpx.Response:
+def said(content: str) -> httpx2.Response:
     usage = {"prompt_tokens": 1754, "completion_tokens": 3}
-    return httpx.Response(200, json={"choices": [{"message": {"content": content}}], "usage": usage})
+    return httpx2.Response(200, json={"choices": [{"message": {"content": content}}], "usage": usage})
 
 
 class Model:
     """A model that answers prompts as told, and remembers them."""
 
-    def __init__(self, answer: Callable[[str], httpx.Response]) -> None:
+    def __init__(self, answer: Callable[[str], httpx2.Response]) -> None:
         self._answer = answer
         self.prompts: list[str] = []
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         body: dict[str, Any] = json.loads(request.content)
         prompt = body["messages"][0]["content"][0]["text"]
         self.prompts.append(prompt)
         return self._answer(prompt)
 
 
-def enquiry(model: Model, archive: Archive, store: AnswersInMemory | None = None, **more: Any) -> PageQuestion:
+def question_for(model: Model, archive: Archive, store: AnswersInMemory | None = None, **more: Any) -> PageQuestion:
     client = VlmClient(
         "https://vlm.example/v1",
         None,
@@ -78,7 +78,7 @@ def enquiry(model: Model, archive: Archive, store: AnswersInMemory | None = None
         connect_seconds=1,
         read_seconds=1,
         concurrency=4,
-        transport=httpx.MockTransport(model),
+        transport=httpx2.MockTransport(model),
     )
     asker = Asker(client, LocalLimiter(4), revision="1", waits_seconds=(0.0,))
     cancel = more.get("cancel", CancelToken())
@@ -99,9 +99,9 @@ def is_closed(prompt: str) -> bool:
 def test_a_page_is_asked_the_question_after_it_said_that_it_bears_on_it(archive: Archive) -> None:
     model = Model(lambda prompt: said("Yes." if is_closed(prompt) else " A. Smith.\n"))
 
-    finding = enquiry(model, archive, language="de").ask(page(1, archive))
+    answer = question_for(model, archive, language="de").ask(page(1, archive))
 
-    assert (finding.bears, finding.answer, finding.cut_off, finding.error) == (True, "A. Smith.", False, None)
+    assert (answer.bears, answer.answer, answer.cut_off, answer.error) == (True, "A. Smith.", False, None)
     closed, question = model.prompts
     assert is_closed(closed)
     assert "in English" in closed
@@ -113,9 +113,9 @@ def test_a_page_is_asked_the_question_after_it_said_that_it_bears_on_it(archive:
 def test_a_page_that_does_not_bear_on_it_is_not_asked(archive: Archive) -> None:
     model = Model(lambda _: said("no"))
 
-    finding = enquiry(model, archive).ask(page(1, archive))
+    answer = question_for(model, archive).ask(page(1, archive))
 
-    assert (finding.bears, finding.answer) == (False, None)
+    assert (answer.bears, answer.answer) == (False, None)
     assert len(model.prompts) == 1
 
 
@@ -123,17 +123,17 @@ def test_answers_are_archived_by_question_language_and_page(archive: Archive) ->
     model, store = Model(lambda prompt: said("yes" if is_closed(prompt) else "A.")), AnswersInMemory()
 
     for question, language in (("Who signed?", "en"), ("Who signed?", "en"), ("Who signed?", "de"), ("Who?", "en")):
-        enquiry(model, archive, store, question=question, language=language).ask(page(1, archive))
+        question_for(model, archive, store, question=question, language=language).ask(page(1, archive))
 
     # Whether the page bears on the question does not depend on the language of the answer.
     assert len(model.prompts) == 2 + 0 + 1 + 2
     assert {answer.question for answer in store.by_key.values()} == {"bearing", "answer"}
 
 
-def test_findings_come_in_the_order_of_the_pages(archive: Archive) -> None:
+def test_answers_come_in_the_order_of_the_pages(archive: Archive) -> None:
     late = threading.Event()
 
-    def answer(prompt: str) -> httpx.Response:
+    def answer(prompt: str) -> httpx2.Response:
         if is_closed(prompt) and not late.is_set():
             late.set()
             threading.Event().wait(0.05)
@@ -141,9 +141,9 @@ def test_findings_come_in_the_order_of_the_pages(archive: Archive) -> None:
 
     pages, ticks = [page(number, archive) for number in range(1, 6)], list[int]()
 
-    findings = ask_pages(enquiry(Model(answer), archive), pages, 3, ticks.append)
+    answers = ask_pages(question_for(Model(answer), archive), pages, 3, ticks.append)
 
-    assert [finding.hit.page_number for finding in findings] == [1, 2, 3, 4, 5]
+    assert [answer.hit.page_number for answer in answers] == [1, 2, 3, 4, 5]
     assert ticks[-1] == 5
 
 
@@ -152,19 +152,19 @@ def test_a_page_whose_image_is_gone_or_refused_does_not_keep_others_from_answeri
     gone = PageCandidate(pages[0].hit, pages[0].image_key.replace("00001", "00009"), pages[0].pixels_sha256)
     model = Model(lambda prompt: said("yes" if is_closed(prompt) else "A."))
 
-    findings = ask_pages(enquiry(model, archive), [gone, pages[1]], 2, lambda _: None)
+    answers = ask_pages(question_for(model, archive), [gone, pages[1]], 2, lambda _: None)
 
-    assert findings[0].error is not None
-    assert findings[0].error.code == "vanished"
-    assert findings[1].answer == "A."
+    assert answers[0].error is not None
+    assert answers[0].error.code == "vanished"
+    assert answers[1].answer == "A."
 
 
 def test_a_service_that_refuses_ends_it_and_nothing_new_is_asked(archive: Archive) -> None:
-    model = Model(lambda _: httpx.Response(401))
+    model = Model(lambda _: httpx2.Response(401))
     pages = [page(number, archive) for number in range(1, 30)]
 
     with pytest.raises(ServiceRefused):
-        ask_pages(enquiry(model, archive), pages, 1, lambda _: None)
+        ask_pages(question_for(model, archive), pages, 1, lambda _: None)
 
     assert len(model.prompts) < len(pages)
 
@@ -174,7 +174,7 @@ def test_nothing_is_asked_once_patience_has_ended(archive: Archive) -> None:
     cancel.stop()
 
     with pytest.raises(Stopped):
-        ask_pages(enquiry(model, archive, cancel=cancel), [page(1, archive)], 1, lambda _: None)
+        ask_pages(question_for(model, archive, cancel=cancel), [page(1, archive)], 1, lambda _: None)
 
     assert model.prompts == []
 
@@ -209,7 +209,7 @@ def test_only_a_clear_no_is_one(content: str, no: bool) -> None:
     ],
 )
 def test_what_says_that_the_page_does_not_is_no_answer(content: str, answer: str | None) -> None:
-    assert what_is_said(content) == answer
+    assert answer_text(content) == answer
 
 
 def test_a_question_is_one_line() -> None:

@@ -66,7 +66,7 @@ def answer(archive: Archive, page: RenderedPage, name: str, content: str, model:
     (question,) = [question for question in TREE.questions if question.name == name]
     asked = PromptRequest(name, question.prompt_in("en"), question.language_in("en"), question.max_tokens)
     key = request_key(model.name, model.revision, page.pixels_sha256, asked)
-    archive.save_answer(Answer(key=key, question=name, model=model.name, content=content, asked_at=NOW))
+    archive.answers.add(Answer(key=key, question=name, model=model.name, content=content, asked_at=NOW))
 
 
 def test_while_the_deciding_answer_is_missing_what_it_may_lead_to_counts(archive: Archive) -> None:
@@ -109,7 +109,7 @@ def test_of_a_dense_page_those_parts_are_asked_for_that_are_missing(
     asked = MODEL.request(question, "en")
     for number in answered:
         key = request_key(MODEL.name, MODEL.revision, page.pixels_sha256, asked, parts[number])
-        archive.save_answer(Answer(key=key, question="text", model=MODEL.name, content="a line", asked_at=NOW))
+        archive.answers.add(Answer(key=key, question="text", model=MODEL.name, content="a line", asked_at=NOW))
 
     def crops(bands: int) -> tuple[RenderedCrop, ...]:
         return tuple(RenderedCrop(1, (0, 0, 1, 1), b"", 40, 56, parts[number]) for number in range(1, bands + 1))
@@ -125,7 +125,7 @@ def test_a_dense_page_that_cannot_be_shown_in_parts_is_asked_about_as_a_whole(ar
     page = replace(page, facts=replace(page.facts, glyph_px=3.5))
     description = next(question for question in profile.questions if question.name == "description")
     key = request_key(MODEL.name, MODEL.revision, page.pixels_sha256, MODEL.request(description, "en"))
-    archive.save_answer(Answer(key=key, question="description", model=MODEL.name, content="A page.", asked_at=NOW))
+    archive.answers.add(Answer(key=key, question="description", model=MODEL.name, content="A page.", asked_at=NOW))
 
     def crops(_bands: int) -> tuple[RenderedCrop, ...]:
         raise RenderTimeout("too slow")
@@ -173,7 +173,7 @@ def test_where_nothing_is_to_be_asked_it_takes_nothing() -> None:
 def keep(archive: Archive, collection: str, document: str, model: str, seconds: float) -> None:
     """A page whose reading rests on one answer."""
     kept = Collection(name=collection, language="en", profile="standard", revision=1)
-    archive.append_collection(collection, lambda newest: None if newest else kept)
+    archive.collections[collection].append(lambda newest: None if newest else kept)
     key = f"{document}-{model}"
     said = Answer(
         key=key,
@@ -185,9 +185,9 @@ def keep(archive: Archive, collection: str, document: str, model: str, seconds: 
         seconds=seconds,
         asked_at=NOW + timedelta(seconds=seconds),
     )
-    archive.save_answer(said)
+    archive.answers.add(said)
     reading = full_reading().model_copy(update={"revision": 1, "answers": (key,)})
-    archive.append_reading(collection, document, 2, None, lambda _newest: reading)
+    archive.readings(collection, document).page(2).advance(None, lambda _newest: reading)
 
 
 def test_rates_are_those_of_the_model_in_the_collection_else_anywhere(archive: Archive) -> None:

@@ -7,7 +7,8 @@ import pytest
 from pipeline.analysis.evaluate import evaluate
 from pipeline.archive import Archive, Store
 from pipeline.core.errors import SettingsError
-from pipeline.core.models import MediaType, PageStatus, Reading, Tombstone
+from pipeline.core.formats import MediaType
+from pipeline.core.models import PageStatus, Reading, Tombstone
 from support.readings import FAILURE, full_reading
 
 GERMAN = "Die Häuser am Kai werden im Winter von den Lotsen bewohnt"
@@ -48,8 +49,8 @@ def append(archive: Archive, reading: Reading | Tombstone) -> None:
     document = reading.document.id if isinstance(reading, Reading) else reading.document_id
     known = None
     if reading.revision > 1:
-        known = archive.reading(reading.collection, document, reading.page_number, reading.revision - 1)
-    archive.append_reading(reading.collection, document, reading.page_number, known, lambda _: reading)
+        known = archive.readings(reading.collection, document).page(reading.page_number).revision(reading.revision - 1)
+    archive.readings(reading.collection, document).page(reading.page_number).advance(known, lambda _: reading)
 
 
 def test_a_file_is_about_a_document_or_about_one_page_of_it(archive: Archive, folder: Path) -> None:
@@ -101,7 +102,7 @@ def test_what_belongs_to_no_page_is_told_with_the_reason(archive: Archive, folde
 
 def test_the_newest_readings_count_and_a_page_that_failed_has_no_text(archive: Archive, folder: Path) -> None:
     keep(archive, "a", "report.pdf", "nonsense", None)
-    first = archive.reading("works", "a" * 64, 1, 1)
+    first = archive.readings("works", "a" * 64).page(1).revision(1)
     assert isinstance(first, Reading)
     append(archive, first.model_copy(update={"revision": 2, "text": ENGLISH}))
     (folder / "report.pdf.txt").write_text(f"{ENGLISH} {ENGLISH}", encoding="utf-8")

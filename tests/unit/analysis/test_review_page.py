@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.analysis.review import Review, ReviewedPage, write_review
 from pipeline.archive import Archive, Store
+from pipeline.archive.content import PageImages
 from pipeline.core.errors import SettingsError
 from pipeline.core.models import AnswerKind, PageStatus, Reading, Trust, Value
 from support.readings import FAILURE, NOW, full_reading
@@ -67,7 +68,7 @@ def archive(tmp_path: Path) -> Archive:
 
 def reading(archive: Archive, number: int = 1, **more: object) -> Reading:
     """A reading whose page image is archived."""
-    key, thumbnail = archive.save_image("d" * 64, f"{number}.1.{'c' * 64}", b"jpeg" * 10, b"webp")
+    key, thumbnail = archive.images.save("d" * 64, f"{number}.1.{'c' * 64}", b"jpeg" * 10, b"webp")
     base = full_reading()
     assert base.image is not None
     image = base.image.model_copy(update={"key": key, "thumbnail_key": thumbnail})
@@ -206,12 +207,13 @@ def test_what_was_there_stays_until_the_new_page_is_complete(archive: Archive, t
     output = tmp_path / "review.html"
     output.write_text("before")
 
-    class Broken(Archive):
-        def image(self, key: str) -> bytes | None:
+    class Broken(PageImages):
+        def get(self, key: str) -> bytes | None:
             raise KeyError(key)
 
     pages = [ReviewedPage((reading(archive),))]
+    archive.images = Broken(Store(str(tmp_path / "archive")))
     with pytest.raises(KeyError):
-        write_review(Review("works", pages, 1, 0, NOW, "0.1"), Broken(Store(str(tmp_path / "archive"))), output)
+        write_review(Review("works", pages, 1, 0, NOW, "0.1"), archive, output)
     assert output.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["review.html"]

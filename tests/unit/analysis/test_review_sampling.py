@@ -23,7 +23,7 @@ def many() -> list[SampleCandidate]:
 def test_every_kind_and_language_is_in_it_and_the_others_have_their_share() -> None:
     drawn = draw(many(), 43, seed=0)
     counts = Counter(one.stratum for one in drawn)
-    assert len({one.place for one in drawn}) == 43
+    assert len({one.page_key for one in drawn}) == 43
     assert counts[PageKind.BORN_DIGITAL, "en"] == 30
     assert counts[PageKind.SCANNED, "de"] == 10
     assert len(counts) == 5
@@ -37,7 +37,7 @@ def test_the_same_seed_draws_the_same_pages_in_whatever_order_they_come() -> Non
 
 
 def test_where_there_are_fewer_pages_than_wanted_all_are_drawn() -> None:
-    assert sorted(draw(many(), 1000, seed=0), key=lambda one: one.place) == many()
+    assert sorted(draw(many(), 1000, seed=0), key=lambda one: one.page_key) == many()
     assert draw([], 10, seed=0) == []
 
 

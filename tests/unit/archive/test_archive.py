@@ -96,46 +96,45 @@ def test_revisions_of_a_collection_are_numbered_and_the_newest_is_read(store: St
         assert newest is not None
         return newest.model_copy(update={"language": "de", "revision": newest.revision + 1})
 
-    archive.append_collection("works", lambda _: Collection(name="works", language="en", profile="p", revision=1))
-    archive.append_collection("works", german)
+    archive.collections["works"].append(lambda _: Collection(name="works", language="en", profile="p", revision=1))
+    archive.collections["works"].append(german)
 
-    assert archive.collection("works") == Collection(name="works", language="de", profile="p", revision=2)
-    assert archive.collections() == ["works"]
+    assert archive.collections["works"].newest() == Collection(name="works", language="de", profile="p", revision=2)
+    assert archive.collections.names() == ["works"]
 
 
 def test_a_writer_who_was_overtaken_begins_again_from_the_newest(tmp_path: Path) -> None:
     archive = Archive(Store(str(tmp_path)))
 
     def append(document: str) -> None:
-        archive.append_deletion(
-            "works",
+        archive.deletions["works"].append(
             lambda newest: Deletion(
                 collection="works",
                 revision=newest.revision + 1 if newest else 1,
                 document_id=document,
                 purge=False,
                 requested_at=datetime.now(UTC),
-            ),
+            )
         )
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(append, [str(number) for number in range(40)]))
 
-    deletions = archive.deletions("works", after=0)
+    deletions = archive.deletions["works"].after(0)
     assert [deletion.revision for deletion in deletions] == list(range(1, 41))
     assert {deletion.document_id for deletion in deletions} == {str(number) for number in range(40)}
-    assert archive.newest_deletion("works") == 40
+    assert archive.deletions["works"].newest_revision() == 40
 
 
 def test_an_answer_that_is_there_stays(store: Store) -> None:
     archive = Archive(store)
     first = Answer(key="ab12-0f", question="text", model="m", content="one", asked_at=datetime.now(UTC))
 
-    archive.save_answer(first)
-    archive.save_answer(first.model_copy(update={"content": "two"}))
+    archive.answers.add(first)
+    archive.answers.add(first.model_copy(update={"content": "two"}))
 
-    assert archive.answer("ab12-0f") == first
-    assert archive.answer("ffff-0f") is None
+    assert archive.answers.get("ab12-0f") == first
+    assert archive.answers.get("ffff-0f") is None
 
 
 def test_a_reading_of_an_earlier_version_is_read_without_the_field_that_is_gone(store: Store) -> None:
@@ -145,4 +144,4 @@ def test_a_reading_of_an_earlier_version_is_read_without_the_field_that_is_gone(
     archived["model"]["twin"] = "works:d:00001"
     store.put(f"readings/works/{'d' * 64}/2.1.json", json.dumps(archived).encode())
 
-    assert Archive(store).reading("works", "d" * 64, 2, 1) == reading
+    assert Archive(store).readings("works", "d" * 64).page(2).revision(1) == reading

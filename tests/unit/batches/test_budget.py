@@ -26,19 +26,19 @@ def begin(archive: Archive, **budget: int) -> Batch:
 
 
 def newest(archive: Archive, batch: Batch) -> Batch:
-    found = archive.batch(batch.id)
+    found = archive.batches[batch.id].newest()
     assert found is not None
     return found
 
 
 def call(purse: BatchBudget, most: int, cost: int) -> bool:
-    with purse.budget.share(most, CancelToken()) as share:
+    with purse.tokens.reserve(most, CancelToken()) as share:
         share.spent = cost
     return True
 
 
 def drawn(archive: Archive, batch: Batch) -> tuple[int, int]:
-    known = archive.drawn(batch.id)
+    known = archive.reservations[batch.id].newest()
     return (known.tokens, known.pages) if known else (0, 0)
 
 
@@ -47,7 +47,7 @@ def test_two_processes_together_stay_within_the_tokens_and_the_batch_rests(archi
     purses = [BatchBudget(archive, batch), BatchBudget(archive, batch)]
     with pytest.raises(Stopped):
         all(call(purse, most=2_000, cost=900) for purse in cycle(purses))
-    spent = sum(purse.budget.spent for purse in purses)
+    spent = sum(purse.tokens.spent for purse in purses)
     assert 10_000 - 2 * 2_000 - 900 < spent <= drawn(archive, batch)[0] <= 10_000
     rests = newest(archive, batch)
     assert (rests.state, rests.cause) == ("paused", "the budget of 10,000 tokens is used up")
@@ -69,7 +69,7 @@ def test_a_large_budget_is_drawn_seldom(archive: Archive) -> None:
     purse = BatchBudget(archive, batch)
     for _ in range(100):
         call(purse, most=2_000, cost=1_000)
-    known = archive.drawn(batch.id)
+    known = archive.reservations[batch.id].newest()
     assert known is not None
     assert known.revision < 10
 
@@ -101,7 +101,7 @@ def test_who_has_no_budget_draws_nothing(archive: Archive) -> None:
     with purse.pages(10**6) as share:
         assert share.room == 10**6
     purse.close()
-    assert archive.drawn(batch.id) is None
+    assert archive.reservations[batch.id].newest() is None
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def spent(archive: Archive) -> Batch:
     purse = BatchBudget(archive, batch)
     for _ in range(2):
         with purse.pages(1) as share:
-            share.worked = share.room
+            share.ended = share.room
     assert is_out_of_budget(newest(archive, batch))
     return newest(archive, batch)
 

@@ -8,25 +8,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.archive import Archive, Store
-from pipeline.batches.completion import close_chunk, complete_part, is_quiet, total
+from pipeline.archive import Archive, Store, source_id
+from pipeline.batches.completion import complete_chunk, complete_part, is_quiet, total
+from pipeline.batches.ending import end_if_done
 from pipeline.batches.lifecycle import begin_batch
 from pipeline.batches.listing import all_due_messages, first_messages, name_sources, walk_folder
 from pipeline.batches.messages import Message, Part, Walk, chunk_id, folder_id
-from pipeline.batches.progress import BatchLedger, cancel, end_batch, end_if_done, pause
+from pipeline.batches.progress import BatchLedger, cancel, end_batch, pause
 from pipeline.core.errors import SettingsError
+from pipeline.core.formats import MediaType
 from pipeline.core.models import (
     BatchEntry,
     Document,
     DocumentInfo,
     Failure,
     Lane,
-    MediaType,
     Outcome,
     PageStatus,
     PartState,
@@ -36,6 +39,7 @@ from pipeline.core.models import (
 )
 from pipeline.documents.passwords import Passwords
 from pipeline.pages.deletion import carry_out, request_deletion
+from pipeline.pages.page_services import PageServices
 from pipeline.pages.recipe import Recipe, Request
 from pipeline.pages.revisions import save_reading
 from pipeline.projection.verify import Verification
@@ -63,6 +67,11 @@ class CountingStore(Store):
         return found
 
 
+def services(archive: Archive) -> PageServices:
+    """The services that the end of a batch needs; the index names no vanished file."""
+    return cast(PageServices, SimpleNamespace(archive=archive, projector=MemoryIndex().projector(archive), files=None))
+
+
 class Scene:
     """A batch that names sources itself, all of them in one chunk."""
 
@@ -82,7 +91,7 @@ class Scene:
             name=lambda batch: name_sources(self.archive, batch.id, entries),
         )
         self.chunk = chunk_id(folder_id("", "", ""), 0)
-        self.records = self.archive.walk(self.batch.id)
+        self.records = self.archive.journal(self.batch.id)
         self.request = Request("default", self.batch.id, 0, RECIPE)
 
     def source(self, number: int, pages: int = 0, *, document: str = "", error: Failure | None = None) -> str:
@@ -103,7 +112,7 @@ class Scene:
                 observed_at=datetime.now(UTC),
             )
 
-        self.archive.append_source("default", self.urls[number], successor)
+        self.archive.sources("default")[source_id(self.urls[number])].append(successor)
         return identifier
 
     def read(
@@ -135,7 +144,7 @@ class Scene:
                 language="en",
                 archived_at=datetime.now(UTC),
             )
-            known = next(self.archive.readings("default", identifier, [page]), None)
+            known = next(self.archive.readings("default", identifier).newest([page]), None)
             save_reading(self.archive, reading, known)
 
     def begin(self, *documents: tuple[int, int], part: int = 0, entry: int | None = None) -> None:
@@ -146,7 +155,7 @@ class Scene:
                 document=f"{number:x}".rjust(64, "d"),
                 pages=pages,
                 due=tuple(range(1, pages + 1)),
-                known=self.archive.revisions("default", f"{number:x}".rjust(64, "d")),
+                known=self.archive.readings("default", f"{number:x}".rjust(64, "d")).newest_revisions(),
             )
             for number, pages in documents
         ]
@@ -214,7 +223,7 @@ def test_a_document_that_was_replaced_is_waited_for_no_more(three: Scene) -> Non
     three.source(0, 1, document="e")
     assert three.quiet()
     assert three.settle() is None  # its one page has not been read
-    assert three.records.parts(three.chunk) == []
+    assert three.records.ended_parts(three.chunk) == []
 
 
 @pytest.mark.parametrize("everything", [True, False])
@@ -252,7 +261,7 @@ def test_how_a_part_ended_is_counted_by_source(tmp_path: Path) -> None:
     assert outcome == Outcome(
         documents={"complete": 1, "partial": 1, "failed": 2, "deleted": 1}, pages={"described": 4, "failed": 2}
     )
-    assert scene.records.closed(scene.chunk) == outcome
+    assert scene.records.closed.get(scene.chunk) == outcome
 
 
 def test_a_part_ends_only_with_the_index_where_the_archive_is(three: Scene) -> None:
@@ -272,7 +281,7 @@ def test_what_ended_first_stays_whatever_happens_later(three: Scene) -> None:
     first = three.settle()
     three.delete(None)
     assert three.settle() == first
-    assert three.records.closed(three.chunk) == first
+    assert three.records.closed.get(three.chunk) == first
 
 
 @settings(max_examples=8, deadline=None)
@@ -285,26 +294,26 @@ def test_a_chunk_ends_with_its_last_part_whatever_the_order(order: list[int]) ->
         book = BatchLedger(scene.archive, scene.batch)
         done = 0
         for part in order:
-            assert scene.records.closed(scene.chunk) is None
-            assert end_if_done(scene.archive, book) is None
+            assert scene.records.closed.get(scene.chunk) is None
+            assert end_if_done(book, services(scene.archive)) is None
             assert scene.settle(part, registered=True) is not None
             done += 6 if part == 4 else 16
             assert book.progress().documents == {"failed": done}
-        assert scene.records.closed(scene.chunk) == Outcome(documents={"failed": 70}, pages={})
-        ended = end_if_done(scene.archive, book)
+        assert scene.records.closed.get(scene.chunk) == Outcome(documents={"failed": 70}, pages={})
+        ended = end_if_done(book, services(scene.archive))
         assert ended is not None
         assert (ended.state, ended.documents, ended.pages, ended.revision) == ("done", {"failed": 70}, {}, 2)
         assert scene.archive.open_batches() == []
-        assert end_if_done(scene.archive, book) is None
+        assert end_if_done(book, services(scene.archive)) is None
 
 
 def test_a_chunk_whose_last_part_died_before_it_could_close_it_is_closed_by_anybody(tmp_path: Path) -> None:
     scene = Scene(tmp_path, 20)
     ended = [Outcome(documents={"failed": count}, pages={}) for count in (16, 4)]
     scene.records.close_part(scene.chunk, 1, ended[1])
-    assert close_chunk(scene.records, scene.chunk) is None
+    assert complete_chunk(scene.records, scene.chunk) is None
     scene.records.close_part(scene.chunk, 0, ended[0])
-    assert close_chunk(scene.records, scene.chunk) == total(ended) == Outcome(documents={"failed": 20}, pages={})
+    assert complete_chunk(scene.records, scene.chunk) == total(ended) == Outcome(documents={"failed": 20}, pages={})
 
 
 # -- the whole batch
@@ -332,7 +341,7 @@ def test_what_is_due_is_exactly_what_has_not_been_done(chances: list[int]) -> No
     with tempfile.TemporaryDirectory() as folder:
         archive = Archive(Store(folder))
         batch = begin_batch(archive, "default", None, "en", ["in"], lane=Lane.NORMAL, roots=[ROOT])
-        records = archive.walk(batch.id)
+        records = archive.journal(batch.id)
         book = BatchLedger(archive, batch)
         queue: list[Message] = list(first_messages(batch))
         walks = done = 0
@@ -353,22 +362,22 @@ def test_what_is_due_is_exactly_what_has_not_been_done(chances: list[int]) -> No
                 sources = len(chunk.entries[16 * message.part : 16 * message.part + 16])
                 outcome = Outcome(documents={"complete": sources}, pages={"described": sources})
                 records.close_part(message.chunk, message.part, outcome)
-                close_chunk(records, message.chunk)
+                complete_chunk(records, message.chunk)
                 done += sources
             progress = book.progress()
             assert progress.walked == (walks == len(TREE))
             assert progress.sources_done == progress.pages_done == done
             assert progress.ended == (not queue)
-            assert (end_if_done(archive, book) is not None) == (not queue)
+            assert (end_if_done(book, services(archive)) is not None) == (not queue)
         assert done == progress.sources_found == 560
 
 
 def test_a_batch_of_an_empty_folder_ends_once_that_is_listed(tmp_path: Path) -> None:
     archive = Archive(Store(str(tmp_path)))
     batch = begin_batch(archive, "default", None, "en", ["in"], lane=Lane.NORMAL, roots=[f"{ROOT}/b"])
-    assert end_if_done(archive, BatchLedger(archive, batch)) is None
+    assert end_if_done(BatchLedger(archive, batch), services(archive)) is None
     assert list(walk_folder(next(first_messages(batch)), archive, listed)) == []
-    ended = end_if_done(archive, BatchLedger(archive, batch))
+    ended = end_if_done(BatchLedger(archive, batch), services(archive))
     assert ended is not None
     assert (ended.documents, ended.pages) == ({}, {})
 
@@ -440,10 +449,10 @@ def test_what_a_person_decided_is_the_last_word(three: Scene) -> None:
     three.settle(registered=True)
     cancelled = cancel(three.archive, three.batch.id)
     assert (cancelled.state, cancelled.documents, cancelled.revision) == ("cancelled", {"failed": 3}, 3)
-    assert end_if_done(three.archive, BatchLedger(three.archive, three.batch)) is None
+    assert end_if_done(BatchLedger(three.archive, three.batch), services(three.archive)) is None
     progress = BatchLedger(three.archive, three.batch).progress()
     assert end_batch(three.archive, three.batch.id, "done", progress) is None
-    newest = three.archive.batch(three.batch.id)
+    newest = three.archive.batches[three.batch.id].newest()
     assert newest is not None
     assert newest.state == "cancelled"
     for decide in (

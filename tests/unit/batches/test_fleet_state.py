@@ -25,7 +25,7 @@ def test_the_first_cause_of_a_halt_stays(archive: Archive) -> None:
         "no space left",
         "Free space.",
     )
-    assert halt(archive, BROKE) == first == archive.fleet()
+    assert halt(archive, BROKE) == first == archive.fleet.newest()
 
 
 def test_what_a_person_resumes_is_a_new_revision_even_where_it_ran(archive: Archive) -> None:
@@ -42,7 +42,7 @@ def test_to_pause_twice_is_to_pause_once(archive: Archive) -> None:
 
 def test_a_halt_of_one_process_tells_the_same_and_is_not_archived(archive: Archive) -> None:
     alone = halted(FULL)
-    assert archive.fleet() is None
+    assert archive.fleet.newest() is None
     assert alone.model_dump(exclude={"since", "revision"}) == halt(archive, FULL).model_dump(
         exclude={"since", "revision"}
     )

@@ -13,16 +13,18 @@ import pytest
 
 from pipeline.archive import Archive, Store
 from pipeline.batches.budget import BatchBudget, is_out_of_budget
+from pipeline.batches.ending import end_if_done
 from pipeline.batches.handlers import BatchContext, MessageReport, handle_pages, handle_part, quarantine
 from pipeline.batches.lifecycle import begin_batch
 from pipeline.batches.listing import all_due_messages, first_messages, is_live, walk_folder
 from pipeline.batches.local_runner import RunTally, run_batch
 from pipeline.batches.messages import Message, Part, Walk, split
-from pipeline.batches.progress import BatchLedger, end_if_done, resume
+from pipeline.batches.progress import BatchLedger, resume
 from pipeline.core.models import (
     Allowance,
     Batch,
     BatchEntry,
+    DocumentStatus,
     Lane,
     PageStatus,
     Reading,
@@ -36,7 +38,7 @@ from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
 from pipeline.maintenance.audit import Audit, Batches
 from pipeline.pages.deletion import carry_out, request_deletion
-from pipeline.pages.process import PageServices
+from pipeline.pages.page_services import PageServices
 from pipeline.pages.recipe import Request
 from pipeline.projection.records import document_record_id, page_id
 from pipeline.rendering.host.pool import SandboxPool
@@ -64,12 +66,14 @@ class InstantReader:
     def __init__(self) -> None:
         self.usage = Usage()
         self.read_pages: Counter[str] = Counter()
+        self.before_read: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
 
     def read(
         self, page: RenderedPage, language: str, cancel: CancelToken, rerenderer: Rerenderer | None = None
     ) -> PageAnswers:
         with self._lock:
+            self.before_read()
             self.read_pages[page.pixels_sha256] += 1
         return PageAnswers(f"what {page.phash} shows", page.layer_text, TextSource.LAYER)
 
@@ -89,7 +93,7 @@ class Bench:
         cancel = CancelToken()
         opener = Opener(sandboxes, Passwords(), CONVERTER)
         cache = SourceCache(folder / "cache", 1 << 20)
-        self.tools = PageServices(
+        self.services = PageServices(
             archive=self.archive,
             projector=self.index.projector(self.archive),
             opener=opener,
@@ -110,9 +114,9 @@ class Bench:
     def index_here(self) -> RunTally:
         """What the runner in one process comes to."""
         batch = self.begin(lane=None)
-        request = Request("default", batch.id, 0, self.tools.recipe("en"))
+        request = Request("default", batch.id, 0, self.services.recipe("en"))
         tally = RunTally()
-        run_batch([source_url(self.files)], [], request, self.tools, 2, tally, lambda: None)
+        run_batch([source_url(self.files)], [], request, self.services, 2, tally, lambda: None)
         return tally
 
     def document(self, name: str) -> str:
@@ -126,13 +130,13 @@ class Bench:
 
     def entries(self, part: Part) -> tuple[BatchEntry, ...]:
         """The sources of a part."""
-        chunk = self.archive.walk(part.batch).chunk(part.chunk)
+        chunk = self.archive.journal(part.batch).chunk(part.chunk)
         assert chunk is not None
         return chunk.entries[16 * part.part : 16 * part.part + 16]
 
     def _live(self) -> Iterator[Reading]:
         for document in self.archive.documents("default"):
-            for reading in self.archive.readings("default", document):
+            for reading in self.archive.readings("default", document).newest():
                 if isinstance(reading, Reading):
                     yield reading
 
@@ -147,10 +151,10 @@ class Bench:
 class Loop:
     """Delivers messages: each twice, in any order, to somebody who may be stopped after any page."""
 
-    def __init__(self, bench: Bench, batch: Batch, chance: random.Random, *, most_pages: int = 12) -> None:
+    def __init__(self, bench: Bench, batch: Batch, chance: random.Random, *, most_pages: int | None = 12) -> None:
         self.bench = bench
         self.batch = batch
-        self.purse = BatchBudget(bench.archive, batch)
+        self.budget = BatchBudget(bench.archive, batch)
         self.queue: list[Message] = []
         self.report = MessageReport()
         self.deliveries = 0
@@ -177,12 +181,13 @@ class Loop:
             self.step()
 
     def _work(self, message: Message) -> list[Message]:
-        if not is_live(self.bench.archive.batch(self.batch.id)):
+        if not is_live(self.bench.archive.batches[self.batch.id].newest()):
             return []
         if isinstance(message, Walk):
             return list(walk_folder(message, self.bench.archive, lambda walk: list_folder(walk.url, walk.root)))
         work = handle_part if isinstance(message, Part) else handle_pages
-        return work(message, self.job(self._chance.randint(1, self._most_pages)))  # type: ignore[arg-type]
+        pages = 10_000 if self._most_pages is None else self._chance.randint(1, self._most_pages)
+        return work(message, self.job(pages))  # type: ignore[arg-type]
 
     def parts_of(self, name: str) -> list[Part]:
         """The messages in the queue that register a source of this name."""
@@ -192,11 +197,11 @@ class Loop:
     def job(self, pages: int) -> BatchContext:
         """Work for somebody whose patience ends after so many pages."""
         end = self.bench.reader.read_pages.total() + pages
-        cancel = CancelToken().within(60, given_up=lambda: self.bench.reader.read_pages.total() >= end)
-        return BatchContext(self.batch, self.bench.tools, cancel, self.report, self.purse)
+        cancel = CancelToken().within(60, cancelled=lambda: self.bench.reader.read_pages.total() >= end)
+        return BatchContext(self.batch, self.bench.services.with_cancel(cancel), self.report, self.budget)
 
     def end(self) -> Batch:
-        ended = end_if_done(self.bench.archive, BatchLedger(self.bench.archive, self.batch))
+        ended = end_if_done(BatchLedger(self.bench.archive, self.batch), self.bench.services)
         assert ended is not None, "something has not ended"
         return ended
 
@@ -250,7 +255,9 @@ def assert_complete(bench: Bench, ended: Batch) -> None:
 
 def assert_index_agrees(bench: Bench) -> None:
     archive, index = bench.archive, bench.index
-    revisions = {document: archive.revisions("default", document) for document in archive.documents("default")}
+    revisions = {
+        document: archive.readings("default", document).newest_revisions() for document in archive.documents("default")
+    }
     assert {key: record["_version"] for key, record in index.records(PAGES).items()} == {
         page_id("default", document, page): revision
         for document, pages in revisions.items()
@@ -259,7 +266,7 @@ def assert_index_agrees(bench: Bench) -> None:
     assert {key: record["_version"] for key, record in index.records(DOCUMENTS).items()} == {
         document_record_id("default", document): sum(pages.values()) for document, pages in revisions.items()
     }
-    assert len(index.records(SOURCES)) == len(archive.source_ids("default"))
+    assert len(index.records(SOURCES)) == len(archive.sources("default").names())
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -303,8 +310,8 @@ def test_exactly_as_many_pages_are_worked_as_the_budget_has_and_then_the_others(
     loop = Loop(bench, bench.begin(budget=Allowance(pages=pages)), chance)
     loop.run()
     assert bench.reader.read_pages.total() == pages
-    assert end_if_done(bench.archive, BatchLedger(bench.archive, loop.batch)) is None
-    assert is_out_of_budget(bench.archive.batch(loop.batch.id))  # type: ignore[arg-type]
+    assert end_if_done(BatchLedger(bench.archive, loop.batch), bench.services) is None
+    assert is_out_of_budget(bench.archive.batches[loop.batch.id].newest())  # type: ignore[arg-type]
 
     raised = resume(bench.archive, loop.batch.id, Allowance(pages=2 * pages + 1))
     on = Loop(bench, raised, chance)
@@ -322,12 +329,12 @@ def test_what_is_deleted_meanwhile_stays_away_and_the_batch_ends(
     loop = Loop(bench, bench.begin(), random.Random(seed), most_pages=4)
     loop.run(until=lambda: bench.is_read("book.pdf", 5 + 5 * seed))
     book = bench.document("book.pdf")
-    read = len(bench.archive.revisions("default", book))
-    carry_out(request_deletion(bench.archive, "default", None if everything else book, purge), bench.tools.projector)
+    read = len(bench.archive.readings("default", book).newest_revisions())
+    carry_out(request_deletion(bench.archive, "default", None if everything else book, purge), bench.services.projector)
     asked = bench.reader.read_pages.total()
     loop.run()
     ended = loop.end()
-    newest = list(bench.archive.readings("default", book))
+    newest = list(bench.archive.readings("default", book).newest())
     assert len(newest) == read
     assert all(isinstance(reading, Tombstone) for reading in newest)
     assert bool(list(bench.folder.glob(f"images/{book[:2]}/{book}/*"))) is not purge
@@ -354,7 +361,36 @@ def test_a_file_that_is_replaced_meanwhile_is_read_as_it_is_then(
     loop.run()
     ended = loop.end()
     assert (ended.documents, ended.pages) == ({"complete": 1}, {"described": 30})
-    assert {path for reading in bench.archive.readings("default", old) for path in reading.document.path} == set()
+    assert {
+        path for reading in bench.archive.readings("default", old).newest() for path in reading.document.path
+    } == set()
+
+
+@pytest.mark.parametrize("pages", [40, 9], ids=["large", "small"])
+@pytest.mark.parametrize("in_queue", [False, True], ids=["index", "enqueue"])
+def test_a_file_that_is_replaced_again_and_again_fails_as_changed(
+    tmp_path: Path, sandboxes: SandboxPool, threads: ContextThreads, in_queue: bool, pages: int
+) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    make_pdf(files / "book.pdf", pages, 1)
+    bench = Bench(tmp_path / "archive", files, sandboxes, threads)
+    versions = iter(range(2, 1000))
+
+    def replace() -> None:  # in its place, so that a process that has it open notices
+        (files / "book.pdf").write_bytes(make_pdf(tmp_path / "other.pdf", pages, next(versions)).read_bytes())
+
+    bench.reader.before_read = replace
+    if in_queue:
+        loop = Loop(bench, bench.begin(), random.Random(3), most_pages=None)
+        loop.run()
+        ended = loop.end()
+        assert (ended.documents, ended.pages) == ({"failed": 1}, {})
+    else:
+        tally = bench.index_here()
+        assert (+tally.documents, +tally.pages) == ({DocumentStatus.FAILED: 1}, {})
+    assert outcomes(bench) == {"book.pdf": "changed"}
+    assert {path for reading in bench._live() for path in reading.document.path} == set()
 
 
 def test_suspects_are_worked_alone_and_the_guilty_one_is_given_up(bench: Bench) -> None:
@@ -453,7 +489,7 @@ def test_what_lies_in_containers_is_worked_like_files(
     for steps in (1, 2, 3, 5, 8, 2) if lost else ():
         for _ in range(min(steps, len(loop.queue))):
             loop.step()
-        assert end_if_done(bench.archive, BatchLedger(bench.archive, loop.batch)) is None
+        assert end_if_done(BatchLedger(bench.archive, loop.batch), bench.services) is None
         loop.queue = list(all_due_messages(loop.batch, bench.archive))
     loop.run()
     ended = loop.end()
@@ -468,13 +504,15 @@ def test_what_lies_in_containers_is_worked_like_files(
     assert outcomes(bench) == outcomes(unboxed_in_one_process)
     assert outcomes(bench)["box.zip/note.txt"] == "unsupported"
     assert_index_agrees(bench)
-    comparing = Audit(bench.tools.projector, Batches(bench.archive))
+    comparing = Audit(bench.services.projector, Batches(bench.archive))
     assert [*comparing.sources("default"), *comparing.documents("default")] == []
 
 
 def outcomes(bench: Bench) -> dict[str, str | None]:
     """Each source by its path, with the code of its error."""
-    sources = (bench.archive.source("default", identifier) for identifier in bench.archive.source_ids("default"))
+    sources = (
+        bench.archive.sources("default")[identifier].newest() for identifier in bench.archive.sources("default").names()
+    )
     return {
         source.path.removeprefix(f"{bench.files}/"): source.error.type if source.error else None
         for source in sources
@@ -496,7 +534,7 @@ def test_a_container_is_worked_alone_and_given_up_like_a_file(
         if suspect != guilty:
             loop.publish(loop._work(suspect))
     loop.run()
-    assert end_if_done(bench.archive, BatchLedger(bench.archive, loop.batch)) is None
+    assert end_if_done(BatchLedger(bench.archive, loop.batch), bench.services) is None
     assert quarantine(guilty, "it killed its worker", loop.job(100)) == []
     assert loop.end().state == "done"
     assert outcomes(bench)["letter-03.zip"] == "quarantined"

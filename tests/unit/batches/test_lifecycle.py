@@ -26,7 +26,7 @@ def begin(archive: Archive, profile: Profile | None = None, language: str | None
 
 
 def kept(archive: Archive) -> Collection:
-    collection = archive.collection("works")
+    collection = archive.collections["works"].newest()
     assert collection is not None
     return collection
 

@@ -63,7 +63,7 @@ def walked(batch: Batch, archive: Archive, lister: Callable[[Walk], Listing]) ->
 def sources_of(parts: Iterable[Part], archive: Archive) -> list[str]:
     urls = []
     for message in parts:
-        chunk = archive.walk(message.batch).chunk(message.chunk)
+        chunk = archive.journal(message.batch).chunk(message.chunk)
         assert chunk is not None
         entries = chunk.entries[16 * message.part : 16 * message.part + 16]
         assert entries
@@ -143,7 +143,7 @@ def test_a_folder_of_1200_files_gives_three_chunks(tmp_path: Path) -> None:
     batch = begun(archive, [source_url(files)])
     parts = walked(batch, archive, lambda walk: list_folder(walk.url, walk.root))
     identifier = folder_id(source_url(files), source_url(files), "")
-    folder = archive.walk(batch.id).folder(identifier)
+    folder = archive.journal(batch.id).folders.get(identifier)
     assert folder is not None
     assert folder.sources == (CHUNK_SOURCES, CHUNK_SOURCES, 200)
     assert Counter(part.chunk for part in parts) == {
@@ -164,7 +164,7 @@ def test_a_page_of_a_bucket_may_hold_nothing_but_folders(tmp_path: Path) -> None
     batch = begun(archive)
     parts = walked(batch, archive, lambda walk: pages.get((walk.url, walk.cursor), Listing()))
     assert sorted(sources_of(parts, archive)) == [url_of(1), f"{ROOT}a/1.pdf"]
-    assert len(archive.walk(batch.id).folder_ids()) == 5
+    assert len(archive.journal(batch.id).folders.names()) == 5
 
 
 def test_what_cannot_be_had_keeps_its_reason(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_what_cannot_be_had_keeps_its_reason(tmp_path: Path) -> None:
     archive = Archive(Store(str(tmp_path / "archive")))
     batch = begun(archive, [source_url(tmp_path / "files")])
     (part,) = walked(batch, archive, lambda walk: list_folder(walk.url, walk.root))
-    chunk = archive.walk(batch.id).chunk(part.chunk)
+    chunk = archive.journal(batch.id).chunk(part.chunk)
     assert chunk is not None
     (entry,) = chunk.entries
     assert entry.error is not None
@@ -189,7 +189,7 @@ def test_a_listing_that_cannot_be_had_now_leaves_nothing(tmp_path: Path) -> None
 
     with pytest.raises(ConnectionError):
         walked(batch, archive, away)
-    assert archive.walk(batch.id).folder_ids() == []
+    assert archive.journal(batch.id).folders.names() == []
     assert list(all_due_messages(batch, archive)) == [Walk(batch.id, ROOT, ROOT)]
 
 

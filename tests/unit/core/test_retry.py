@@ -122,7 +122,7 @@ def test_a_part_ends_after_its_seconds_in_the_middle_of_a_wait() -> None:
 
 def test_a_part_ends_once_it_is_given_up_and_stays_so() -> None:
     answers = iter([False, True])
-    part = CancelToken().within(60, given_up=lambda: next(answers))
+    part = CancelToken().within(60, cancelled=lambda: next(answers))
 
     assert [part.stopped for _ in range(4)] == [False, True, True, True]
 

@@ -289,7 +289,7 @@ def test_of_many_who_claim_one_has_the_run(tmp_path: Path) -> None:
         now = NOW + worker * timedelta(hours=1)  # for them it is due at different times
         (run,) = due([schedule(every="1h")], {}, now, str(worker))
         try:
-            archive.append_run(run)
+            archive.runs[run.schedule].create(run)
         except RevisionTaken:
             return False
         return True
@@ -298,7 +298,7 @@ def test_of_many_who_claim_one_has_the_run(tmp_path: Path) -> None:
         won = list(pool.map(claim, range(32)))
 
     assert won.count(True) == 1
-    newest = archive.newest_run("repair")
+    newest = archive.runs["repair"].newest()
     assert newest is not None
     assert newest.worker == str(won.index(True))
 
@@ -313,12 +313,12 @@ def test_the_archive_tells_how_each_run_stands_the_newest_first(tmp_path: Path) 
         ran(TONIGHT, None, 5, attempt=2),
     ]
     for state in states:
-        archive.append_run(state)
+        archive.runs[state.schedule].create(state)
 
-    assert archive.newest_run("repair") == states[4]
-    assert archive.newest_run("retry") is None
-    assert [(run.revision, run.outcome) for run in archive.runs()] == [(5, None), (2, "failed")]
-    assert archive.schedules() == ["repair"]
+    assert archive.runs["repair"].newest() == states[4]
+    assert archive.runs["retry"].newest() is None
+    assert [(run.revision, run.outcome) for run in archive.runs.latest()] == [(5, None), (2, "failed")]
+    assert archive.runs.names() == ["repair"]
 
 
 # -- what people write
@@ -353,36 +353,36 @@ def test_what_people_write_becomes_schedules() -> None:
     "words", ["", "daily", "@daily", "* * * *", "* * * * * *", "61 * * * *", "0 0 31 2 *", "0 0 * * 9"]
 )
 def test_what_is_no_cron_expression_is_refused(words: str) -> None:
-    assert "no cron expression" in refused("repair", cron=words)
+    assert "not a cron expression" in refused("repair", cron=words)
 
 
 @pytest.mark.parametrize("words", ["", "15", "15 minutes", "0m", "-1h", "1y", "1.5h", "m"])
 def test_what_is_no_interval_is_refused(words: str) -> None:
-    assert "is no interval" in refused("repair", every=words)
+    assert "is not an interval" in refused("repair", every=words)
 
 
 @pytest.mark.parametrize(
     ("table", "words"),
     [
         ({"action": "snyc"}, "Did you mean sync?"),
-        ({"cron": "* * * * *"}, "names no action"),
+        ({"cron": "* * * * *"}, "an action is missing"),
         ({"action": "sync", "folder": "/mnt"}, "Did you mean folders?"),
         ({"action": "sync", "every": "1h"}, "folders: Field required"),
         ({"action": "sync", "every": "1h", "folders": []}, "folders"),
-        ({"action": "sync", "every": "1h", "folders": "scans"}, "no absolute path and no URL"),
+        ({"action": "sync", "every": "1h", "folders": "scans"}, "neither an absolute path nor a URL"),
         ({"action": "sync", "every": "1h", "folders": "/mnt", "collection": "No Slug"}, "collection"),
         ({"action": "prune", "every": "1h", "cron": "* * * * *"}, "either `cron` or `every`"),
         ({"action": "prune"}, "either `cron` or `every`"),
         ({"action": "prune", "every": "1h", "keep": -1}, "keep"),
         ({"action": "prune", "every": "1h", "timezone": "Europe/Berln"}, "did you mean 'Europe/Berlin'"),
-        ({"action": "prune", "every": "1h", "timezone": "../etc/passwd"}, "there is no time zone"),
-        ({"action": "prune", "every": "1h", "quiet": "8-18"}, "are no quiet hours"),
+        ({"action": "prune", "every": "1h", "timezone": "../etc/passwd"}, "unknown time zone"),
+        ({"action": "prune", "every": "1h", "quiet": "8-18"}, "are not quiet hours"),
         ({"action": "prune", "every": "1h", "quiet": "08:00-25:00"}, "quiet"),
         ({"action": "prune", "every": "1h", "quiet": "08:00-08:00"}, "has no length"),
         ({"action": "prune", "every": "1h", "quiet": ["00:00-12:00", "11:00-24:00"]}, "no time to run"),
-        ({"action": "retry", "every": "1h", "error": "encrypted"}, "none of those that may pass"),
+        ({"action": "retry", "every": "1h", "error": "encrypted"}, "is not a transient error"),
         ({"action": "redescribe", "every": "1d"}, "budget_tokens: Field required"),
-        ({"action": "redescribe", "every": "1d", "budget_tokens": 1, "where": "reason=lazy"}, "no reason 'lazy'"),
+        ({"action": "redescribe", "every": "1d", "budget_tokens": 1, "where": "reason=lazy"}, "unknown reason 'lazy'"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_to_write(table: dict[str, Any], words: str) -> None:

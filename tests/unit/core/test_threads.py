@@ -10,21 +10,21 @@ LONG_SECONDS = 20.0
 
 
 def test_no_more_places_are_given_than_there_are() -> None:
-    places = PrioritySemaphore(2)
-    assert places.take(0)
-    assert places.take(0)
-    assert not places.take(0)
-    places.give_back()
-    assert places.take(0)
+    permits = PrioritySemaphore(2)
+    assert permits.acquire(0)
+    assert permits.acquire(0)
+    assert not permits.acquire(0)
+    permits.release()
+    assert permits.acquire(0)
 
 
 def test_a_place_that_comes_free_goes_to_the_urgent_first_and_then_to_those_who_waited() -> None:
-    places = PrioritySemaphore(1)
-    assert places.take(0)
+    permits = PrioritySemaphore(1)
+    assert permits.acquire(0)
     order: list[str] = []
 
     def want(name: str, *, urgent: bool) -> None:
-        assert places.take(LONG_SECONDS, urgent=urgent)
+        assert permits.acquire(LONG_SECONDS, urgent=urgent)
         order.append(name)
 
     first = threading.Thread(target=want, args=("normal",), kwargs={"urgent": False})
@@ -32,19 +32,19 @@ def test_a_place_that_comes_free_goes_to_the_urgent_first_and_then_to_those_who_
     for thread in (first, second):
         thread.start()
         time.sleep(0.1)
-    places.give_back()
+    permits.release()
     second.join(LONG_SECONDS)
     assert order == ["urgent"]
-    places.give_back()
+    permits.release()
     first.join(LONG_SECONDS)
     assert order == ["urgent", "normal"]
 
 
 def test_an_urgent_one_that_gave_up_stands_in_nobodys_way() -> None:
-    places = PrioritySemaphore(0)
-    assert not places.take(0, urgent=True)
-    places.give_back()
-    assert places.take(0)
+    permits = PrioritySemaphore(0)
+    assert not permits.acquire(0, urgent=True)
+    permits.release()
+    assert permits.acquire(0)
 
 
 def test_a_heartbeat_goes_on_while_its_block_runs() -> None:

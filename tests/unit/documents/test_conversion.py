@@ -15,8 +15,9 @@ import pytest
 
 from pipeline.archive import Archive, Store
 from pipeline.core.errors import CorruptFile, SourceChanged, Stopped
+from pipeline.core.formats import MediaType
 from pipeline.core.leases import FileLeases
-from pipeline.core.models import Conversion, MediaType
+from pipeline.core.models import Conversion
 from pipeline.core.retry import CancelToken
 from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.conversion import CONVERSION_REVISION, ArchivedConversions, Converter
@@ -109,7 +110,7 @@ def test_bytes_that_are_not_the_documents_are_not_kept_as_its_pdf(tmp_path: Path
     worker = Worker(tmp_path)
     with pytest.raises(SourceChanged):
         worker.get(content=b"other slides")
-    assert worker.archive.conversion(DOCUMENT, CONVERSION_REVISION) is None
+    assert worker.archive.conversions.get(DOCUMENT, CONVERSION_REVISION) is None
 
 
 def test_who_waits_for_another_gives_up_with_its_patience(tmp_path: Path) -> None:
@@ -151,5 +152,5 @@ def test_a_purge_takes_the_pdf_along(tmp_path: Path) -> None:
     worker = Worker(tmp_path)
     worker.get()
     worker.archive.purge_content(DOCUMENT)
-    assert worker.archive.conversion(DOCUMENT, CONVERSION_REVISION) is None
+    assert worker.archive.conversions.get(DOCUMENT, CONVERSION_REVISION) is None
     assert not [path for path in (tmp_path / "archive" / "conversions").rglob("*") if path.is_file()]

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from reportlab.lib.pdfencrypt import StandardEncryption
 
 from pipeline.core.errors import EncryptedFile, ServiceRefused, SettingsError
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.core.settings import load
 from pipeline.documents.passwords import MAX_TRIED, Passwords, Patterned, read_patterned
 from pipeline.rendering.host.pool import SandboxPool
@@ -96,7 +96,7 @@ def test_the_command_runs_once_and_only_when_it_is_needed(tmp_path: Path) -> Non
     [
         (printing("verysecret", status=3), "ended with status 3"),
         ("/no/such/program verysecret", "cannot be run: No such file"),
-        (f"{sys.executable} -c \"import os; os.write(1, b'verysecret' + bytes([255]))\"", "no UTF-8"),
+        (f"{sys.executable} -c \"import os; os.write(1, b'verysecret' + bytes([255]))\"", "not UTF-8"),
     ],
 )
 def test_a_command_that_fails_stops_the_run_and_tells_nothing(command: str, said: str) -> None:
@@ -195,7 +195,7 @@ def test_an_encrypted_pdf_opens_with_its_password_and_says_what_was_tried(pool: 
     assert text("wrong", password, "other") == "found"
     assert text("owner") == "found"
     for wrong, said in (((), "none was given"), (("no",), "not the one given"), (("a", "b"), "none of the 2 given")):
-        with pytest.raises(EncryptedFile, match=f"^the PDF wants a password, and {said}$") as caught:
+        with pytest.raises(EncryptedFile, match=f"^the PDF needs a password, and {said}$") as caught:
             text(*wrong)
         assert "PAGESIGHT_PASSWORDS_FILE" in caught.value.remedy
 

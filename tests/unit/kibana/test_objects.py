@@ -15,11 +15,11 @@ import pytest
 
 from pipeline.core.models import DocumentStatus, PageKind, PageStatus, TextSource
 from pipeline.kibana import Bundle
-from pipeline.kibana.building import build, lines
-from pipeline.kibana.bundle import FILES, RULES_FILE, digest
-from pipeline.kibana.fields import mapped_fields
+from pipeline.kibana.bundle import FILES, RULES_FILE, digest, lines
 from support.kibana_linter import lint
 from support.kql import KqlError, fields_of, parse
+from tools.kibana.building import build
+from tools.kibana.fields import mapped_fields
 
 Object = dict[str, Any]
 
@@ -312,7 +312,7 @@ def test_what_kibana_calls_a_syntax_error_is_one_for_the_linter(query):
 
 def test_the_examples_in_the_documentation_are_kql_and_name_fields_that_are_there():
     text = (Path(__file__).parents[3] / "docs" / "kibana.md").read_text(encoding="utf-8")
-    table = text.partition("| typed into the bar")[2].partition("\n\n")[0]
+    table = text.partition("| query | finds |")[2].partition("\n\n")[0]
     examples = [
         typed for row in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE) for typed in re.findall(r"`(.+?)`", row)
     ]

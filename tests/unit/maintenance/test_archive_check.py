@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.archive import Archive, Store, image_stem
+from pipeline.archive import Archive, Store, image_stem, source_id
+from pipeline.archive.content import PageImages
+from pipeline.archive.readings import DocumentReadings
 from pipeline.core.models import Answer, Collection, Reading, Tombstone
 from pipeline.maintenance.archive_check import ArchiveCounts, Flaw, findings
 from support.readings import NOW, full_reading, full_source
@@ -22,8 +24,8 @@ def answer_key(page: int) -> str:
 
 def save_page(archive: Archive, page: int, revision: int = 1) -> Reading:
     """Archive what a page needs, then its reading, as a writer does."""
-    key, thumbnail = archive.save_image(DOCUMENT, image_stem(page, 1, f"{page:064x}"), b"jpeg", b"webp")
-    archive.save_answer(Answer(key=answer_key(page), question="text", model="m", content="words", asked_at=NOW))
+    key, thumbnail = archive.images.save(DOCUMENT, image_stem(page, 1, f"{page:064x}"), b"jpeg", b"webp")
+    archive.answers.add(Answer(key=answer_key(page), question="text", model="m", content="words", asked_at=NOW))
     full = full_reading()
     assert full.image is not None
     reading = full.model_copy(
@@ -34,7 +36,7 @@ def save_page(archive: Archive, page: int, revision: int = 1) -> Reading:
             "answers": (answer_key(page),),
         }
     )
-    archive.append_reading("works", DOCUMENT, page, None, lambda _: reading)
+    archive.readings("works", DOCUMENT).page(page).advance(None, lambda _: reading)
     return reading
 
 
@@ -47,10 +49,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 def archive(store: Store) -> Archive:
     """An archive of one collection, one document of `PAGES` pages and one source."""
     archive = Archive(store)
-    archive.append_collection(
-        "works", lambda _: Collection(name="works", language="en", profile="standard", revision=1)
+    archive.collections["works"].append(
+        lambda _: Collection(name="works", language="en", profile="standard", revision=1)
     )
-    archive.append_source("works", "file:///in/a.pdf", lambda _: full_source(failed=False))
+    archive.sources("works")[source_id("file:///in/a.pdf")].append(lambda _: full_source(failed=False))
     for page in range(1, PAGES + 1):
         save_page(archive, page)
     return archive
@@ -72,7 +74,7 @@ def test_an_empty_archive_is_whole(store: Store) -> None:
 
 
 def test_an_image_that_is_gone_is_named_with_its_page(archive: Archive, store: Store) -> None:
-    reading = next(reading for reading in archive.readings("works", DOCUMENT) if reading.page_number == 7)
+    reading = next(reading for reading in archive.readings("works", DOCUMENT).newest() if reading.page_number == 7)
     assert isinstance(reading, Reading)
     assert reading.image is not None
     store.delete(reading.image.key)
@@ -85,7 +87,7 @@ def test_an_image_that_is_gone_is_named_with_its_page(archive: Archive, store: S
 
 
 def test_a_thumbnail_that_is_gone_is_named(archive: Archive, store: Store) -> None:
-    keys = [key for key in archive.image_keys(DOCUMENT) if key.endswith(".webp")]
+    keys = [key for key in archive.images.keys(DOCUMENT) if key.endswith(".webp")]
     for key in keys:
         store.delete(key)
     assert {finding.name for finding in findings(archive, ArchiveCounts())} == set(keys)
@@ -112,7 +114,7 @@ def test_a_damaged_reading_hides_none_of_the_others(archive: Archive, store: Sto
 
 
 def test_damaged_sources_and_collections_are_named(archive: Archive, store: Store) -> None:
-    (source,) = archive.source_ids("works")
+    (source,) = archive.sources("works").names()
     store.put(f"sources/works/{source}/1.json", b"{")
     store.put("collections/works/1.json", b"")
     assert [(finding.flaw, finding.name) for finding in findings(archive, ArchiveCounts())] == [
@@ -126,34 +128,44 @@ def test_only_the_newest_reading_counts(archive: Archive, store: Store) -> None:
     assert old.image is not None
     store.delete(old.image.key)
     assert found(archive) == [(Flaw.IMAGE_MISSING, PAGES + 1)]
-    archive.append_reading(
-        "works",
-        DOCUMENT,
-        PAGES + 1,
+    archive.readings("works", DOCUMENT).page(PAGES + 1).advance(
         old,
         lambda _: Tombstone(collection="works", document_id=DOCUMENT, page_number=PAGES + 1, deletion=1, revision=2),
     )
     assert found(archive) == []
 
 
+class _PurgedBeforeListing(PageImages):
+    def keys(self, document: str) -> set[str]:
+        archive = Archive(self._store)
+        readings = archive.readings("works", document)
+        for page, revision in readings.newest_revisions().items():
+            if revision == 1:
+                buried = Tombstone(collection="works", document_id=document, page_number=page, deletion=1, revision=2)
+                readings.page(page).create(buried)
+        archive.purge_content(document)
+        return super().keys(document)
+
+
 class PurgedMeanwhile(Archive):
     """The document is purged between the look at its readings and the look at its images."""
 
-    def image_keys(self, document: str) -> set[str]:
-        for page, revision in self.revisions("works", document).items():
-            if revision == 1:
-                buried = Tombstone(collection="works", document_id=document, page_number=page, deletion=1, revision=2)
-                self.append_reading("works", document, page, None, lambda _, new=buried: new)
-        self.purge_content(document)
-        return super().image_keys(document)
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.images = _PurgedBeforeListing(store)
+
+
+class _GrowAfterListing(DocumentReadings):
+    def newest(self, pages: Container[int] | None = None) -> Iterator[Reading | Tombstone]:
+        yield from super().newest(pages)
+        yield save_page(Archive(self._store), PAGES + 1)
 
 
 class GrowsMeanwhile(Archive):
     """The document gets one more page after its images were listed."""
 
-    def readings(self, *place: object) -> Iterator[Reading | Tombstone]:
-        yield from super().readings(*place)  # type: ignore[arg-type]
-        yield save_page(self, PAGES + 1)
+    def readings(self, collection: str, document: str) -> DocumentReadings:
+        return _GrowAfterListing(self._store, collection, document)
 
 
 @pytest.mark.parametrize("kind", [PurgedMeanwhile, GrowsMeanwhile])

@@ -33,7 +33,7 @@ def begun(archive: Archive, name: str, state: str, **given: object) -> Batch:
         revision=1,
         **given,  # type: ignore[arg-type]
     )
-    archive.append_batch(batch)
+    archive.batches[batch.id].create(batch)
     return batch
 
 
@@ -99,7 +99,7 @@ def test_a_batch_that_names_its_sources_itself_is_for_these_alone(archive: Archi
 def test_another_collection_s_batch_is_for_its_own(archive: Archive) -> None:
     begun(archive, "1", "done")
     other = begun(archive, "2", "working", lane=Lane.NORMAL, roots=("file:///in",))
-    archive.append_batch(other.model_copy(update={"revision": 2, "collection": "others"}))
+    archive.batches[other.id].create(other.model_copy(update={"revision": 2, "collection": "others"}))
     assert not Batches(archive).leaves_out(source("1"))
     assert not Batches(archive).is_claimed(source("1"))
 
@@ -108,7 +108,7 @@ def test_a_running_process_is_at_the_files_that_it_was_given(archive: Archive) -
     begun(archive, "1", "killed")
     working = begun(archive, "2", "working")
     assert not Batches(archive).leaves_out(source("1"))
-    archive.append_batch(working.model_copy(update={"revision": 2, "sources": ("/in",)}))
+    archive.batches[working.id].create(working.model_copy(update={"revision": 2, "sources": ("/in",)}))
     assert Batches(archive).leaves_out(source("1"))
 
 
@@ -118,5 +118,5 @@ def test_what_was_deleted_since_stays_unread(archive: Archive, document: str | N
     deletion = Deletion(
         collection="works", revision=1, document_id=document, purge=False, requested_at=datetime.now(UTC)
     )
-    archive.append_deletion("works", lambda _: deletion)
+    archive.deletions["works"].append(lambda _: deletion)
     assert Batches(archive).leaves_out(source("1")) is left_out

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.archive import Archive, Store
+from pipeline.archive import Archive, Store, source_id
 from pipeline.core.errors import SettingsError, SourceUnreadable
-from pipeline.core.models import Document, Failure, MediaType, Source
+from pipeline.core.formats import MediaType
+from pipeline.core.models import Document, Failure, Source
 from pipeline.core.retry import CancelToken
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
@@ -58,7 +59,7 @@ class Place:
             source = container.model_copy(
                 update={"document": document, "url": url, "path": f"{path}/{name}", "state": state}
             )
-            self.archive.append_source("works", url, lambda _, source=source: source)
+            self.archive.sources("works")[source_id(url)].append(lambda _, source=source: source)
 
     def know(self, path: Path, **more: object) -> Source:
         """Archive what registering the file would have found."""
@@ -76,7 +77,7 @@ class Place:
             revision=1,
             observed_at=datetime.now(UTC),
         ).model_copy(update=more)
-        return self.archive.append_source("works", source.url, lambda _: source)
+        return self.archive.sources("works")[source_id(source.url)].append(lambda _: source)
 
     def compare(self, folder: Path | None = None) -> FolderComparison:
         url = source_url(folder or self.folder)

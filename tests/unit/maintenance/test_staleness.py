@@ -116,12 +116,12 @@ def archive(tmp_path: Path) -> Archive:
         assert source.document is not None
         url, known = f"file:///in/{place}.pdf", source.document.model_copy(update={"id": document})
         source = source.model_copy(update={"url": url, "path": f"/in/{place}.pdf", "document": known})
-        archive.append_source("works", url, lambda _newest, source=source: source)
+        archive.sources("works")[source_id(url)].append(lambda _newest, source=source: source)
     for number, document in enumerate(("a" * 64, "c" * 64)):
         pages = [reading(old, 1, document), reading(TODAY, 2, document, trust=doubt), reading(old, 3, document)]
         for page in pages:
             kept = page.model_copy(update={"revision": 1, "archived_at": NOW + timedelta(hours=number)})
-            archive.append_reading("works", document, page.page_number, None, lambda _newest, kept=kept: kept)
+            archive.readings("works", document).page(page.page_number).create(kept)
     return archive
 
 
@@ -178,10 +178,10 @@ def test_of_several_places_one_that_is_there_is_taken(archive: Archive, tmp_path
     assert not any(is_there(document.url) for document in stale(archive)[0])
     file = tmp_path / "there.pdf"
     file.touch()
-    source = archive.source("works", source_id(places[0]))
+    source = archive.sources("works")[source_id(places[0])].newest()
     assert source is not None
     moved = source.model_copy(update={"url": source_url(file), "path": str(file), "revision": 1})
-    archive.append_source("works", moved.url, lambda _newest: moved)
+    archive.sources("works")[source_id(moved.url)].append(lambda _newest: moved)
     (found,) = [document for document in stale(archive)[0] if is_there(document.url)]
     assert (found.url, found.pages) == (source_url(file), (1, 3))
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.archive import Archive, Store
-from pipeline.core.models import DocumentInfo, Failure, MediaType, PageStatus, Reading, Tombstone
+from pipeline.archive import Archive, Store, source_id
+from pipeline.core.formats import MediaType
+from pipeline.core.models import DocumentInfo, Failure, PageStatus, Reading, Tombstone
 from pipeline.pages.deletion import request_deletion
 from pipeline.pages.revisions import (
-    add_place,
+    add_path,
     bury,
     forget_source,
     give_way,
@@ -54,7 +55,7 @@ def reading(path: str = "/a.pdf", fingerprint: str = "f1", **more: object) -> Re
 
 
 def newest(archive: Archive) -> Reading | Tombstone:
-    (found,) = archive.readings("works", DOCUMENT)
+    (found,) = archive.readings("works", DOCUMENT).newest()
     return found
 
 
@@ -99,10 +100,10 @@ def test_places_come_and_go_as_revisions(archive: Archive) -> None:
     first = save_reading(archive, reading("/a.pdf"), None)
     assert isinstance(first, Reading)
     other = full_source(failed=False).model_copy(update={"url": "file:///b.zip#c/d.pdf", "path": "/b.zip/c/d.pdf"})
-    both = add_place(archive, first, other)
+    both = add_path(archive, first, other)
     assert isinstance(both, Reading)
     assert both.document.container == ("/b.zip",)
-    assert add_place(archive, both, other) == both
+    assert add_path(archive, both, other) == both
     one = remove_path(archive, first, "/a.pdf")  # from an old reading: the newest one is what counts
 
     assert isinstance(one, Reading)
@@ -143,7 +144,7 @@ def test_a_document_is_overtaken_by_its_own_deletion_and_by_its_collections(arch
 
 
 def test_a_source_gives_way_to_the_deletion_of_its_collection_alone(archive: Archive) -> None:
-    source = archive.append_source("works", "file:///in/a.pdf", lambda _: full_source(failed=False))
+    source = archive.sources("works")[source_id("file:///in/a.pdf")].append(lambda _: full_source(failed=False))
     request_deletion(archive, "works", DOCUMENT, purge=False)
     assert give_way(archive, source, deletions_seen=0) == source
     request_deletion(archive, "works", None, purge=False)
@@ -170,11 +171,11 @@ def test_a_revision_that_was_purged_meanwhile_is_read_as_the_newest_one(archive:
     before = save_reading(archive, reading(), None)
     assert before is not None
     tombstone = bury(archive, "works", DOCUMENT, 1, before, request_deletion(archive, "works", None, purge=True))
-    archive.purge_readings("works", DOCUMENT, {1: 2})
+    archive.readings("works", DOCUMENT).purge({1: 2})
 
-    assert archive.reading("works", DOCUMENT, 1, 1) == tombstone
+    assert archive.readings("works", DOCUMENT).page(1).revision(1) == tombstone
     with pytest.raises(KeyError):
-        archive.reading("works", DOCUMENT, 1, 3)
+        archive.readings("works", DOCUMENT).page(1).revision(3)
 
 
 def test_a_deletion_of_another_document_is_of_no_account(archive: Archive) -> None:

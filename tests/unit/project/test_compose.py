@@ -16,7 +16,7 @@ from pipeline.cli.lazy import load_command
 from pipeline.core.settings import KEY_ALIASES, PREFIX, Settings
 from pipeline.core.url_signing import UrlPrefix
 from pipeline.local.distribution import VERSION as ELASTICSEARCH_VERSION
-from pipeline.search.write import BULK_TIMEOUT_SECONDS
+from pipeline.search import BULK_TIMEOUT_SECONDS
 from support.serving import served
 from workers.observability.health import Health
 

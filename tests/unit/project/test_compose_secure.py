@@ -11,7 +11,7 @@ from pipeline.cli.lazy import load_command
 from pipeline.core.settings import PREFIX, Settings
 from pipeline.local.distribution import VERSION as ELASTICSEARCH_VERSION
 from pipeline.search import ROLES
-from pipeline.search.security import role_name
+from pipeline.search.roles import role_name
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docker-compose.secure.yml").read_text(encoding="utf-8")

@@ -16,28 +16,6 @@ import pytest
 ROOT = Path(__file__).parents[3]
 MAX_PER_THOUSAND = 1.0
 
-#: Rooms that are still being rewritten, and their hits in a thousand words. This table only gets shorter.
-ALLOWED = {
-    "pipeline/analysis": 32,
-    "pipeline/archive": 25,
-    "pipeline/batches": 45,
-    "pipeline/cli": 22,
-    "pipeline/core": 22,
-    "pipeline/documents": 22,
-    "pipeline/kibana": 14,
-    "pipeline/local": 17,
-    "pipeline/maintenance": 36,
-    "pipeline/pages": 36,
-    "pipeline/projection": 25,
-    "pipeline/rendering": 19,
-    "pipeline/search": 21,
-    "pipeline/sources": 26,
-    "pipeline/vision": 22,
-    "pipeline/web": 31,
-    "pipeline/services.py": 21,
-    "workers": 18,
-}
-
 #: Verbs after which a leading "who" is the subject of a sentence rather than a question or a relative clause.
 _ACTS = "is|has|had|wants|asks|waits|finds|did|does|begins|stops|calls|takes|gets|fails|ends|dies|opens|reads|can|may"
 
@@ -45,19 +23,19 @@ PATTERNS = {
     "so many, so much (name the number)": r"\bso (?:many|much|often|long|few)\b",
     "as many as (name the number)": r"\bas (?:many|much|often) (?:\w+ ){0,3}as\b",
     "such a": r"\bsuch an?\b",
-    "is no X (write: not a, without)": r"\b(?:is|are|was|were|be) no (?!longer|more\b|way)\w+",
+    "is no X (write: not a, without)": r"(?<!there )\b(?:is|are|was|were|be) no (?!longer|more\b|way)\w+",
     "no more, any more (write: no longer)": r"\bno more\b(?! than)|\bany more\b",
     "anew (write: again)": r"\banew\b",
     "of which, of whom": r"\bof (?:which|whom)\b",
     "whoever": r"\bwhoever\b",
     "who as a subject (name the component)": rf"(?:^|[.:;,(] )who (?:{_ACTS})\b",
     "a clause with what as a noun": (
-        r'(?:^|[.:;] |")What (?:is|was|are|were|a|an|the|it|they|has|had|lies|of|goes|comes|differs|follows|each|'
+        r'(?:^|[.:;] |")(?-i:What) (?:is|was|are|were|a|an|the|it|they|has|had|lies|of|goes|comes|differs|follows|each|'
         r"nobody|makes|remains|belongs)\b"
     ),
     "work a page (write: process, handle)": (
         r"\b(?:is|are|was|were|be|been) worked\b|"
-        r"\bwork(?:s|ed|ing)? (?:a |the |its |of )?(?:pages?|ranges?|messages?|batch(?:es)?|units?)\b"
+        r"\bwork(?:s|ed|ing)? (?:a |the |its |of )?(?:pages?|ranges?|messages?|batch(?:es)?)\b"
     ),
     "told, tells of (write: reports)": r"\b(?:is|are|was|were|be) told\b|\btells? of\b",
     "asked about (write: queried)": r"\basked about\b",
@@ -65,7 +43,7 @@ PATTERNS = {
     "how it stands": r"\bhow (?:\w+ ){1,4}stands?\b",
     "stands in (write: is in)": r"\b(?:stands?|stood) (?:so|still|beside|in|there)\b",
     "lies in (write: is stored in)": r"\b(?:lies|lay|lying)\b|\blie (?:in|there|beside|below|under)\b",
-    "those that": r"\bthose (?:that|of|which|who)\b",
+    "those that": r"\bthose (?:that|which|who)\b",
     "behind the back, by the way": r"\bbehind .{0,20}back\b|\bby the way\b",
     "all the same, for all that": r"\ball the same\b|\bfor all that\b",
     "nobody, nothing as an actor": r"\bnobody (?:asks|knows|has|is|was|does|works|reads)\b",
@@ -132,8 +110,7 @@ def found(text: str) -> Iterator[tuple[int, str, str]]:
 @pytest.mark.parametrize("room", rooms())
 def test_a_room_reads_plainly(room: str) -> None:
     words, hits = read(room)
-    allowed = ALLOWED.get(room, MAX_PER_THOUSAND)
-    assert 1000 * len(hits) / max(1, words) <= allowed, "\n".join([f"{len(hits)} in {words} words:", *hits])
+    assert 1000 * len(hits) / max(1, words) <= MAX_PER_THOUSAND, "\n".join([f"{len(hits)} in {words} words:", *hits])
 
 
 def test_prose_is_found_wherever_people_read_it() -> None:

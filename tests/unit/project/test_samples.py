@@ -23,6 +23,7 @@ def test_they_are_small_and_listed() -> None:
     assert all(f"| `{path.name}` |" in table for path in made())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DEJAVU.exists(), reason="the DejaVu fonts are not installed")
 def test_the_script_makes_the_same_files_each_time(tmp_path: Path) -> None:
     for folder in ("first", "second"):

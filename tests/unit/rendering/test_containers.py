@@ -24,7 +24,7 @@ import pyzipper
 from pydantic import SecretStr
 
 from pipeline.core.errors import OutcomeError, SourceChanged, SourceVanished, UnsupportedFormat
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.core.retry import CancelToken
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords

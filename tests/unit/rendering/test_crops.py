@@ -15,11 +15,12 @@ from PIL import ExifTags, Image, ImageDraw
 from reportlab.pdfgen import canvas
 
 from pipeline.core.errors import CorruptFile, LimitExceeded, RenderTimeout
-from pipeline.core.models import MediaType, RenderedCrop, RenderedPage
+from pipeline.core.formats import MediaType
+from pipeline.core.models import RenderedCrop, RenderedPage
 from pipeline.rendering.host.pool import SandboxPool
 from pipeline.rendering.protocol import BANDS
+from pipeline.rendering.sandbox.page_image.build import MAX_ASPECT, MAX_PIXELS, on_canvas
 from pipeline.rendering.sandbox.page_image.crops import OVERLAP, boxes_below, boxes_beside, page_size
-from pipeline.rendering.sandbox.page_image.finish import MAX_ASPECT, MAX_PIXELS, on_canvas
 from support.crops import assert_shows_the_page, picture_of
 from support.pictures import png_16_bit
 from support.rendering import (

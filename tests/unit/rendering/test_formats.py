@@ -12,7 +12,8 @@ import pytest
 from PIL import ExifTags, Image, ImageChops, ImageCms
 
 from pipeline.core.errors import OutcomeError, UnsupportedFormat
-from pipeline.core.models import MediaType, RenderedPage
+from pipeline.core.formats import MediaType
+from pipeline.core.models import RenderedPage
 from pipeline.rendering.host.pool import SandboxPool
 from support import tiffs
 from support.pictures import bmp, file_of, png_16_bit, psd

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.models import Route
+from pipeline.core.formats import Route
 from support.fuzzing import Fuzzer, seed_files
 
 #: Conversions take a second each, the others milliseconds.

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 from reportlab.pdfgen.canvas import Canvas
 
-from pipeline.core.models import MediaType, RenderedPage
+from pipeline.core.formats import MediaType
+from pipeline.core.models import RenderedPage
 from pipeline.rendering.host.pool import SandboxPool
 from support.rendering import LIMITS, drawn_pdf, encoded, render
 

@@ -10,12 +10,14 @@ import pytest
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
 
 from pipeline.core.errors import CorruptFile, LimitExceeded
-from pipeline.core.models import MediaType, RenderedPage
+from pipeline.core.formats import MediaType, Route
+from pipeline.core.models import RenderedPage
 from pipeline.rendering.host.pool import SandboxPool
-from pipeline.rendering.sandbox.image.document import FORMATS
 from support.pictures import file_of
 from support.rendering import LIMITS, encoded, opened, pixels, png_that_inflates, render
 
+#: Every format that Pillow or libheif decodes.
+IMAGES = [kind for kind in MediaType if kind.route is Route.IMAGE]
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
@@ -43,11 +45,11 @@ def corners(page: RenderedPage) -> list[tuple[int, ...]]:
     return [tuple(255 if level > 127 else 0 for level in colour) for colour in found]
 
 
-@pytest.mark.parametrize("media_type", [MediaType(name) for name in FORMATS])
+@pytest.mark.parametrize("media_type", IMAGES)
 def test_every_image_format_gives_one_page(pool: SandboxPool, media_type: MediaType) -> None:
     page = render(pool, file_of(quarters(), media_type), media_type)
     assert (page.width_px, page.height_px) == (60, 40)
-    assert (page.original.format, page.original.width, page.original.height) == (FORMATS[media_type], 60, 40)
+    assert (page.original.format, page.original.width, page.original.height) == (media_type.row.decoder, 60, 40)
     assert Image.open(io.BytesIO(page.jpeg)).size == (60, 40)
     assert corners(page) == [RED, GREEN, BLUE, WHITE]
     assert (page.layer_text, page.label, page.facts.is_vector, page.facts.picture_share) == (None, None, False, None)
@@ -332,7 +334,7 @@ def test_more_frames_than_the_limit_are_refused() -> None:
         pool.close()
 
 
-@pytest.mark.parametrize("media_type", [MediaType(name) for name in FORMATS])
+@pytest.mark.parametrize("media_type", IMAGES)
 def test_truncated_and_invented_pictures_are_corrupt(pool: SandboxPool, media_type: MediaType) -> None:
     noise = Image.effect_noise((300, 300), 90).convert("RGB")
     whole = file_of(noise, media_type)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.rendering.sandbox.page_image.finish import MAX_ASPECT, MAX_PIXELS, finish_page, fit
+from pipeline.rendering.sandbox.page_image.build import MAX_ASPECT, MAX_PIXELS, build_page_image, fit
 from pipeline.rendering.text import clean_line, clean_text
 
 A4 = (842, 1191)
 
 
 def finished(picture: Image.Image) -> object:
-    return finish_page(picture, picture.tobytes())
+    image = build_page_image(picture, picture.tobytes())
+    return SimpleNamespace(**image.properties, **image.facts)
 
 
 def paper(colour: str = "white", noise: int = 0) -> Image.Image:

@@ -13,7 +13,7 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen import canvas
 
 from pipeline.core.errors import CorruptFile, EncryptedFile, LimitExceeded, OutcomeError
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.rendering.host.pool import SandboxPool
 from support.rendering import (
     LIMITS,
@@ -208,7 +208,7 @@ def test_outcomes_do_not_depend_on_what_failed_before(pool: SandboxPool) -> None
                 seen[name].add(f"{error.code}: {error}")
     assert all(len(outcomes) == 1 for outcomes in seen.values())
     assert seen["no pages"] == {"corrupt: no pages can be found in the PDF"}
-    assert seen["locked"] == {"encrypted: the PDF wants a password, and none was given"}
+    assert seen["locked"] == {"encrypted: the PDF needs a password, and none was given"}
 
 
 def test_one_page_that_cannot_be_loaded_costs_no_other(pool: SandboxPool) -> None:

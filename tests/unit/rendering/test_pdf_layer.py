@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from reportlab.pdfgen import canvas
 
-from pipeline.core.models import LayerState, MediaType, RenderedPage
+from pipeline.core.formats import MediaType
+from pipeline.core.models import LayerState, RenderedPage
 from pipeline.rendering.host.pool import SandboxPool
 from support.rendering import LIMITS, drawn_pdf, lettered_pdf, one_page_pdf, opened, raw_pdf, render, stream
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from reportlab.pdfgen import canvas
 
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.rendering.host.pool import SandboxPool
 from support.rendering import LIMITS, drawn_pdf, opened, raw_pdf
 

@@ -21,7 +21,7 @@ from pipeline.core.errors import (
     RenderTimeout,
     ServiceRefused,
 )
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.rendering.host.pool import SandboxPool
 from support.rendering import (
     LIMITS,
@@ -147,7 +147,7 @@ def test_a_pdf_that_wants_too_much_memory_is_stopped_by_the_limit() -> None:
 def test_children_end_when_their_parent_is_killed(busy: bool) -> None:
     program = (
         "import sys, tempfile\n"
-        "from pipeline.core.models import MediaType\n"
+        "from pipeline.core.formats import MediaType\n"
         "from pipeline.rendering.host.pool import SandboxPool\n"
         "from pipeline.rendering.protocol import RenderLimits\n"
         "file = tempfile.TemporaryFile()\n"
@@ -190,12 +190,13 @@ def reply(header, payload=b"", size=None):
 def wait():
     return socket.recv_fds(s, 65536, 1)
 def page(**changes):
-    fields = dict(jpeg_bytes=1, thumbnail_bytes=1, label=None, section=None, width_px=1, height_px=1, dpi=None,
+    lengths = {name: changes.pop(name, 1) for name in ("jpeg_bytes", "thumbnail_bytes")}
+    fields = dict(label=None, section=None, width_px=1, height_px=1, dpi=None,
         pixels_sha256="0" * 64, phash="0" * 16, blank=True, layer_text=None, original={"format": "PDF"}, exif={},
         facts=dict(ink_share=0.0, picture_share=None, colours=[], is_vector=True,
         layer="none", placeholder=False))
     fields.update(changes)
-    return json.dumps(fields).encode()
+    return json.dumps({**lengths, "page": fields}).encode()
 def crops(count=2, **changes):
     fields = dict(jpeg_bytes=1, box=[0, 0, 1, 0.6], width_px=1, height_px=1, pixels_sha256="0" * 64)
     fields.update(changes)
@@ -212,6 +213,8 @@ def honest_until_the_page():
         pytest.param("reply(b'no json')", id="no json"),
         pytest.param("reply(b'[]')", id="no object"),
         pytest.param("reply(page(extra=1), b'jt')", id="a field too many"),
+        pytest.param("reply(page(original={'format': 'PDF', 'extra': 1}), b'jt')", id="an unknown original"),
+        pytest.param("reply(page(facts={}), b'jt')", id="no facts"),
         pytest.param("reply(page(width_px=-1), b'jt')", id="a negative width"),
         pytest.param("reply(page(width_px='1'), b'jt')", id="a width in words"),
         pytest.param("reply(page(dpi=float('nan')), b'jt')", id="a resolution that is no number"),

@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
-from pipeline.core.models import LayerState, MediaType, Route
-from pipeline.rendering.sandbox.child import CONTAINERS, PDF
-from pipeline.rendering.sandbox.image.document import FORMATS
-from pipeline.rendering.sandbox.page_image.finish import LayerState as LayerStates
-
-
-def of_route(route: Route) -> set[str]:
-    return {kind.value for kind in MediaType if kind.route is route}
-
-
-def test_each_format_of_a_route_has_its_decoder() -> None:
-    assert set(FORMATS) == of_route(Route.IMAGE)
-    assert set(CONTAINERS) == of_route(Route.CONTAINER)
-    assert {PDF} == of_route(Route.PDF)
+from pipeline.core.models import LayerState
+from pipeline.rendering.sandbox.pdf.text_layer_quality import LayerState as LayerStates
 
 
 def test_layers_have_the_same_states_on_both_sides() -> None:

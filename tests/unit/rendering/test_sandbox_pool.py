@@ -13,7 +13,7 @@ from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
 from pipeline.core.errors import CorruptFile, Stopped
-from pipeline.core.models import MediaType
+from pipeline.core.formats import MediaType
 from pipeline.core.retry import CancelToken
 from pipeline.rendering.host.pool import SandboxPool
 from support.rendering import LIMITS, drawn_pdf, encoded, opened, render, sandboxes, the_sandbox
@@ -153,6 +153,7 @@ def test_a_document_that_is_done_is_closed_in_the_child(pool: SandboxPool) -> No
     assert child.num_fds() < during
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_the_pages_of_one_document() -> None:
     def line(number: int) -> Callable[[Canvas], None]:
         def draw(paper: Canvas) -> None:

@@ -8,8 +8,8 @@ import pytest
 from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig
 
 from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable, SettingsError
-from pipeline.search import Index
 from pipeline.search.errors import translate
+from pipeline.search.index import Index
 
 LIBRARIES = (elastic_transport, elasticsearch)
 ERRORS = {

@@ -17,8 +17,9 @@ from pipeline.core.errors import (
     SourceVanished,
     UnsupportedFormat,
 )
-from pipeline.core.models import Envelope, MediaType
-from pipeline.sources import HEAD_BYTES, file_state, identify, media_type_of, open_unchanged
+from pipeline.core.formats import Envelope, MediaType
+from pipeline.core.signatures import HEAD_BYTES
+from pipeline.sources import file_state, identify, media_type_of, open_unchanged
 from support.corpus import CORPUS, manifest
 
 

@@ -9,7 +9,16 @@ import pytest
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.retry import CancelToken
-from pipeline.sources import FoundFile, Listing, display_path, list_folder, place_url, root_url, source_path, source_url
+from pipeline.sources import (
+    FoundFile,
+    Listing,
+    argument_url,
+    display_path,
+    list_folder,
+    root_url,
+    source_path,
+    source_url,
+)
 from pipeline.sources import walk as walk_urls
 
 
@@ -144,7 +153,7 @@ def test_what_a_person_types_becomes_a_root(tmp_path: Path, monkeypatch: pytest.
     ],
 )
 def test_a_place_in_a_bucket_is_typed_as_it_is_and_leads_back_to_it(argument: str, url: str) -> None:
-    assert place_url(argument) == url
+    assert argument_url(argument) == url
     assert display_path(url) == argument.replace("s3a:", "s3:") + ("/" if argument == "s3://bucket" else "")
 
 

@@ -12,7 +12,7 @@ from pipeline.vision.budget import Budget
 
 
 def spend(budget: Budget, most: int, cost: int) -> None:
-    with budget.share(most, CancelToken()) as share:
+    with budget.reserve(most, CancelToken()) as share:
         share.spent = cost
 
 
@@ -45,7 +45,7 @@ def test_one_that_may_fit_waits_for_those_in_flight() -> None:
     told: list[str] = []
     budget = Budget(1_000, told.append)
     begun = threading.Event()
-    with budget.share(600, CancelToken()) as share:
+    with budget.reserve(600, CancelToken()) as share:
         second = threading.Thread(target=lambda: (begun.set(), spend(budget, most=600, cost=300)))
         second.start()
         begun.wait()
@@ -57,7 +57,7 @@ def test_one_that_may_fit_waits_for_those_in_flight() -> None:
 
 def test_a_call_that_failed_costs_nothing_and_holds_nothing() -> None:
     budget = Budget(600)
-    with pytest.raises(ValueError, match="broken"), budget.share(600, CancelToken()):
+    with pytest.raises(ValueError, match="broken"), budget.reserve(600, CancelToken()):
         raise ValueError("broken")
     spend(budget, most=600, cost=10)
     assert budget.spent == 10
@@ -67,7 +67,7 @@ def test_whoever_waits_ends_with_the_patience() -> None:
     told: list[str] = []
     budget, cancel = Budget(1_000, told.append), CancelToken()
     cancel.stop()
-    with budget.share(600, CancelToken()), pytest.raises(Stopped), budget.share(600, cancel):
+    with budget.reserve(600, CancelToken()), pytest.raises(Stopped), budget.reserve(600, cancel):
         pass
     assert told == []
 
@@ -83,7 +83,7 @@ def test_what_is_lacking_is_drawn_and_what_is_left_goes_back() -> None:
     asked: list[int] = []
     budget = Budget(0, draw=lambda lacking: asked.append(lacking) or lacking)  # type: ignore[func-returns-value]
     spend(budget, most=600, cost=100)
-    with budget.share(600, CancelToken()):
+    with budget.reserve(600, CancelToken()):
         assert (asked, budget.give_back()) == ([600, 100], 0)
     assert budget.give_back() == 600
     spend(budget, most=600, cost=100)

@@ -211,6 +211,7 @@ def test_overlap_counts_words_in_any_order(text: str, layer: str, expected: floa
     assert overlap(text, layer) == (expected if expected is None else pytest.approx(expected))
 
 
+@pytest.mark.slow
 def test_the_bounds_hold_for_sources_that_nothing_was_tuned_on() -> None:
     answers = [*labelled(made_pages(11, 6), 11), *labelled_prose(11)]
     told = scores(answer for answer in answers if held_out(answer.source))

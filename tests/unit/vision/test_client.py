@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -27,7 +27,7 @@ from pipeline.vision.endpoint.http_errors import RETRY_AFTER_MAX_SECONDS, TRANSP
 
 KEY = "jina_0123456789abcdef"
 JPEG = b"\xff\xd8 picture"
-Handler = Callable[[httpx.Request], httpx.Response]
+Handler = Callable[[httpx2.Request], httpx2.Response]
 
 
 def client(handler: Handler, *, url: str = "https://vlm.example/v1", key: str | None = KEY) -> VlmClient:
@@ -38,13 +38,13 @@ def client(handler: Handler, *, url: str = "https://vlm.example/v1", key: str | 
         connect_seconds=15,
         read_seconds=180,
         concurrency=4,
-        transport=httpx.MockTransport(handler),
+        transport=httpx2.MockTransport(handler),
     )
 
 
 def answering(status: int, body: Any, headers: dict[str, str] | None = None) -> Handler:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return lambda _: httpx.Response(status, content=content, headers=headers)
+    return lambda _: httpx2.Response(status, content=content, headers=headers)
 
 
 def completion(content: Any = "A page.", finish: str = "stop", **usage: Any) -> dict[str, Any]:
@@ -61,11 +61,11 @@ def failure(handler: Handler) -> PagesightError:
 
 
 def test_a_request_is_one_user_turn_with_the_text_before_the_image() -> None:
-    seen: list[httpx.Request] = []
+    seen: list[httpx2.Request] = []
 
-    def endpoint(request: httpx.Request) -> httpx.Response:
+    def endpoint(request: httpx2.Request) -> httpx2.Response:
         seen.append(request)
-        return httpx.Response(200, json=completion())
+        return httpx2.Response(200, json=completion())
 
     client(endpoint, url="https://vlm.example/v1/").ask("Describe it in German.", JPEG, max_tokens=512)
 
@@ -91,9 +91,9 @@ def test_a_request_is_one_user_turn_with_the_text_before_the_image() -> None:
 
 
 def test_an_endpoint_of_ones_own_is_asked_without_a_key() -> None:
-    def endpoint(request: httpx.Request) -> httpx.Response:
+    def endpoint(request: httpx2.Request) -> httpx2.Response:
         assert "Authorization" not in request.headers
-        return httpx.Response(200, json=completion())
+        return httpx2.Response(200, json=completion())
 
     for key in (None, "", " \n"):
         client(endpoint, key=key).ask("Describe", JPEG, max_tokens=10)
@@ -101,11 +101,11 @@ def test_an_endpoint_of_ones_own_is_asked_without_a_key() -> None:
 
 def sent(**more: Any) -> dict[str, Any]:
     """Ask once; return the request's body."""
-    seen: list[httpx.Request] = []
+    seen: list[httpx2.Request] = []
 
-    def endpoint(request: httpx.Request) -> httpx.Response:
+    def endpoint(request: httpx2.Request) -> httpx2.Response:
         seen.append(request)
-        return httpx.Response(200, json=completion())
+        return httpx2.Response(200, json=completion())
 
     client(endpoint).ask(more.pop("prompt", "Describe"), JPEG, max_tokens=10, **more)
     body: dict[str, Any] = json.loads(seen[0].content)
@@ -139,9 +139,9 @@ def test_a_repetition_penalty_is_sent_only_where_it_is_given() -> None:
 def test_a_base_url_without_a_path_gets_that_of_version_1(url: str, asked: str) -> None:
     seen: list[str] = []
 
-    def endpoint(request: httpx.Request) -> httpx.Response:
+    def endpoint(request: httpx2.Request) -> httpx2.Response:
         seen.append(str(request.url))
-        return httpx.Response(200, json=completion())
+        return httpx2.Response(200, json=completion())
 
     client(endpoint, url=url, key=None).ask("Describe", JPEG, max_tokens=10)
 
@@ -166,7 +166,7 @@ def test_remedies_name_the_settings_of_the_endpoint_that_was_asked(status: int, 
         read_seconds=1,
         concurrency=1,
         settings="PAGESIGHT_TEXT_",
-        transport=httpx.MockTransport(answering(status, b"")),
+        transport=httpx2.MockTransport(answering(status, b"")),
     )
 
     with pytest.raises(ServiceRefused) as caught:
@@ -225,7 +225,7 @@ DETAIL = {"detail": {"message": "Model is loading", "request_id": "r", "code": "
         (503, {"error": "Model is loading"}, ServiceUnavailable, False, "Model is loading"),
         (503, b"Model is loading", ServiceUnavailable, False, "Model is loading"),
         (503, b"", ServiceUnavailable, False, "503 Service Unavailable"),
-        # A gateway's web page is no message.
+        # The text of a gateway's web page is not a message.
         (502, b"<html><h1>Bad Gateway</h1>", ServiceUnavailable, False, "502 Bad Gateway"),
         # A gateway that gave up on this request: maybe the request's own doing.
         (504, b"", ServiceUnavailable, True, "504"),
@@ -290,9 +290,9 @@ def test_a_service_that_says_no_stops_the_run_with_the_remedy(status: int, body:
 def test_a_redirect_is_not_followed() -> None:
     asked: list[str] = []
 
-    def endpoint(request: httpx.Request) -> httpx.Response:
+    def endpoint(request: httpx2.Request) -> httpx2.Response:
         asked.append(request.url.host)
-        return httpx.Response(308, headers={"Location": "https://elsewhere.example/v1/chat/completions"})
+        return httpx2.Response(308, headers={"Location": "https://elsewhere.example/v1/chat/completions"})
 
     error = failure(endpoint)
 
@@ -385,7 +385,7 @@ def test_an_answer_without_end_is_given_up() -> None:
         while True:
             yield b" " * 65_536
 
-    error = failure(lambda _: httpx.Response(200, content=flood()))
+    error = failure(lambda _: httpx2.Response(200, content=flood()))
 
     assert type(error) is AnswerUnusable
     assert str(ANSWER_MAX_BYTES) in str(error)
@@ -396,30 +396,30 @@ def test_an_answer_that_drips_ends_with_the_read_limit() -> None:
         while True:
             yield b" "
 
-    client_of_no_patience = VlmClient(
+    impatient_client = VlmClient(
         "https://vlm.example/v1",
         None,
         "jina-vlm",
         connect_seconds=1,
         read_seconds=0.05,
         concurrency=1,
-        transport=httpx.MockTransport(lambda _: httpx.Response(200, content=drip())),
+        transport=httpx2.MockTransport(lambda _: httpx2.Response(200, content=drip())),
     )
 
     with pytest.raises(ServiceUnavailable) as caught:
-        client_of_no_patience.ask("Describe", JPEG, max_tokens=10)
+        impatient_client.ask("Describe", JPEG, max_tokens=10)
 
     assert caught.value.suspect_request
 
 
-def subclasses(kind: type[httpx.HTTPError]) -> Iterator[type[httpx.HTTPError]]:
+def subclasses(kind: type[httpx2.HTTPError]) -> Iterator[type[httpx2.HTTPError]]:
     for below in kind.__subclasses__():
         yield below
         yield from subclasses(below)
 
 
-HTTPX_ERRORS = sorted(set(subclasses(httpx.HTTPError)), key=lambda kind: kind.__name__)
-#: What httpx raises that is no `HTTPError`: `InvalidURL` is met where the client is built, the others are mistakes in
+HTTPX_ERRORS = sorted(set(subclasses(httpx2.HTTPError)), key=lambda kind: kind.__name__)
+#: What httpx2 raises that is no `HTTPError`: `InvalidURL` is met where the client is built, the others are mistakes in
 #: the use of the library and must be seen as such.
 NO_HTTP_ERRORS = {
     "InvalidURL",
@@ -438,15 +438,15 @@ def test_every_exception_of_httpx_is_in_the_map() -> None:
 
     raised = {
         name
-        for name, value in inspect.getmembers(httpx)
-        if inspect.isclass(value) and issubclass(value, Exception) and not issubclass(value, httpx.HTTPError)
+        for name, value in inspect.getmembers(httpx2)
+        if inspect.isclass(value) and issubclass(value, Exception) and not issubclass(value, httpx2.HTTPError)
     }
     assert raised == NO_HTTP_ERRORS
 
 
-@pytest.mark.parametrize("kind", [kind for kind in HTTPX_ERRORS if kind is not httpx.HTTPStatusError])
-def test_every_transport_error_becomes_one_of_ours_without_its_own_words(kind: type[httpx.RequestError]) -> None:
-    def endpoint(request: httpx.Request) -> httpx.Response:
+@pytest.mark.parametrize("kind", [kind for kind in HTTPX_ERRORS if kind is not httpx2.HTTPStatusError])
+def test_every_transport_error_becomes_one_of_ours_without_its_own_words(kind: type[httpx2.RequestError]) -> None:
+    def endpoint(request: httpx2.Request) -> httpx2.Response:
         raise kind(f"Illegal header value b'Bearer {KEY}'", request=request)
 
     error = failure(endpoint)
@@ -459,20 +459,20 @@ def test_every_transport_error_becomes_one_of_ours_without_its_own_words(kind: t
     ("kind", "suspect"),
     [
         # No connection: nothing is known of the request.
-        (httpx.ConnectError, False),
-        (httpx.ConnectTimeout, False),
-        (httpx.PoolTimeout, False),
-        (httpx.WriteTimeout, False),
-        (httpx.ProxyError, False),
+        (httpx2.ConnectError, False),
+        (httpx2.ConnectTimeout, False),
+        (httpx2.PoolTimeout, False),
+        (httpx2.WriteTimeout, False),
+        (httpx2.ProxyError, False),
         # The request was there, and no answer came of it.
-        (httpx.ReadTimeout, True),
-        (httpx.ReadError, True),
-        (httpx.WriteError, True),
-        (httpx.RemoteProtocolError, True),
+        (httpx2.ReadTimeout, True),
+        (httpx2.ReadError, True),
+        (httpx2.WriteError, True),
+        (httpx2.RemoteProtocolError, True),
     ],
 )
-def test_only_a_request_that_was_sent_is_suspect(kind: type[httpx.RequestError], suspect: bool) -> None:
-    def endpoint(request: httpx.Request) -> httpx.Response:
+def test_only_a_request_that_was_sent_is_suspect(kind: type[httpx2.RequestError], suspect: bool) -> None:
+    def endpoint(request: httpx2.Request) -> httpx2.Response:
         raise kind("fault", request=request)
 
     error = failure(endpoint)
@@ -524,9 +524,9 @@ def test_a_key_that_no_header_can_carry_is_a_wrong_setting_and_not_quoted(key: s
 
 
 def test_a_key_pasted_with_its_newline_is_taken() -> None:
-    def endpoint(request: httpx.Request) -> httpx.Response:
+    def endpoint(request: httpx2.Request) -> httpx2.Response:
         assert request.headers["Authorization"] == f"Bearer {KEY}"
-        return httpx.Response(200, json=completion())
+        return httpx2.Response(200, json=completion())
 
     client(endpoint, key=f"{KEY}\n").ask("Describe", JPEG, max_tokens=10)
 
@@ -542,9 +542,9 @@ def test_a_key_pasted_with_its_newline_is_taken() -> None:
     ],
 )
 def test_check_tells_whether_the_model_is_listed(listed: list[str], words: str) -> None:
-    def endpoint(request: httpx.Request) -> httpx.Response:
+    def endpoint(request: httpx2.Request) -> httpx2.Response:
         assert (request.method, request.url.path) == ("GET", "/v1/models")
-        return httpx.Response(200, json={"data": [{"id": name} for name in listed]})
+        return httpx2.Response(200, json={"data": [{"id": name} for name in listed]})
 
     assert words in client(endpoint).check()
 

@@ -1,4 +1,4 @@
-"""What a page costs, by its size."""
+"""The cost of a page by its size."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What is done where an answer cannot be trusted, with an endpoint whose faults depend on how it is asked."""
+"""The attempts after an answer that cannot be trusted, with an endpoint whose faults depend on the request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from pipeline.core.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, SourceChanged
@@ -37,8 +37,8 @@ BOTH = "Hamburg, 3. Mai\nSehr geehrter Herr Lund,\nanbei finden Sie die bestellt
 LOOP = "Sehr geehrter Herr Lund,\n" + "das Papier ist gelblich und alt. " * 60
 ENGLISH = "The picture shows a letter that was typed on yellowish paper and sent from Hamburg in the month of May."
 
-Answers = Callable[[str, float, str], str | httpx.Response]
-"""What an endpoint says to a question (`description` or `text`), at a temperature, about a part of the page."""
+Answers = Callable[[str, float, str], str | httpx2.Response]
+"""The endpoint's answer to a question (`description` or `text`), at a temperature, about a part of the page."""
 
 
 PARTS = {page_image(1): "page"} | {
@@ -47,7 +47,7 @@ PARTS = {page_image(1): "page"} | {
 
 
 class Source:
-    """Shows the page anew, in crops whose images are those of `PARTS`."""
+    """Renders the page again, in crops whose images are in `PARTS`."""
 
     def __init__(self) -> None:
         self.shown: list[int] = []
@@ -87,7 +87,7 @@ class OcrThatReads:
 
 
 class OcrThatFails(OcrThatReads):
-    """Raises the same of every page."""
+    """Raises the same error for every page."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ def crop(number: int, bands: int) -> RenderedCrop:
 
 
 def letter_page(**facts: Any) -> RenderedPage:
-    """A page whose ink is enough for a letter."""
+    """A page with enough ink for a letter."""
     page = rendered_page(1)
     return replace(page, width_px=708, height_px=1000, facts=replace(page.facts, **facts))
 
@@ -120,14 +120,14 @@ def page_with_layer(text: str = LETTER, **facts: Any) -> RenderedPage:
 
 
 class Endpoint:
-    """Answers by what is asked; keeps how it was asked."""
+    """Answers by request, and records the requests."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
         self.asked: list[tuple[str, float, str]] = []
         self.bodies: list[dict[str, Any]] = []
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         body = json.loads(request.content)
         question, image = body["messages"][0]["content"]
         name = "description" if "Describe" in question["text"] else "text"
@@ -136,20 +136,20 @@ class Endpoint:
         self.bodies.append(body)
         self.asked.append(how)
         said = self._answers(*how)
-        if isinstance(said, httpx.Response):
+        if isinstance(said, httpx2.Response):
             return said
         tokens = 5000 if said.endswith("…") else 50
         usage = {"prompt_tokens": 1800, "completion_tokens": tokens}
-        return httpx.Response(200, json={"choices": [{"message": {"content": said}}], "usage": usage})
+        return httpx2.Response(200, json={"choices": [{"message": {"content": said}}], "usage": usage})
 
     @property
     def texts(self) -> list[tuple[float, str]]:
-        """How the text was asked for."""
+        """The requests for the text."""
         return [(temperature, part) for name, temperature, part in self.asked if name == "text"]
 
 
-def by_text(answers: Callable[[float, str], str | httpx.Response]) -> Answers:
-    """An endpoint that describes well, and has these answers to the question for the text."""
+def by_text(answers: Callable[[float, str], str | httpx2.Response]) -> Answers:
+    """An endpoint with a good description and these answers to the question for the text."""
     return lambda name, temperature, part: DESCRIPTION if name == "description" else answers(temperature, part)
 
 
@@ -163,7 +163,7 @@ def read(
     profile: Profile | None = None,
     **policy: Any,
 ) -> tuple[PageAnswers, Endpoint]:
-    """Have a page read in German by the model at this endpoint."""
+    """Read a page in German with the model at this endpoint."""
     endpoint = Endpoint(answers)
     client = VlmClient(
         "https://vlm.example/v1",
@@ -172,7 +172,7 @@ def read(
         connect_seconds=1,
         read_seconds=1,
         concurrency=4,
-        transport=httpx.MockTransport(endpoint),
+        transport=httpx2.MockTransport(endpoint),
     )
     cache = answer_cache(store)
     reader = ModelReader(
@@ -303,7 +303,7 @@ def test_the_budget_bounds_what_is_asked_again() -> None:
 
 def test_a_ladder_that_was_cut_off_goes_on_where_it_was() -> None:
     store = AnswersInMemory()
-    broke = httpx.Response(403, json={"detail": {"message": "no", "code": "AUTHZ_INSUFFICIENT_BALANCE"}})
+    broke = httpx2.Response(403, json={"detail": {"message": "no", "code": "AUTHZ_INSUFFICIENT_BALANCE"}})
     with pytest.raises(ServiceRefused):
         read(
             by_text(lambda temperature, part: broke if part == "2/2" else UPPER if part == "1/2" else LOOP), store=store

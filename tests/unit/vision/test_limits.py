@@ -125,7 +125,7 @@ def test_who_is_urgent_goes_before_those_who_wait_longer() -> None:
         with limiter.slot(cancel):
             calls = [threads.submit(call, cancel, "normal") for _ in range(4)]
             calls += [threads.submit(call, urgent, "urgent") for _ in range(4)]
-            time.sleep(0.2)  # they all stand in line by now
+            time.sleep(0.2)  # all of them are in the queue by now
         for each in calls:
             each.result()
 
@@ -153,7 +153,7 @@ def test_a_minute_that_is_used_up_holds_calls_back_and_is_told_to_people(
 ) -> None:
     cancel = CancelToken()
     with limiter.slot(cancel):
-        limiter.spent(tokens)
+        limiter.count_tokens(tokens)
 
     def call() -> None:
         with limiter.slot(cancel):
@@ -174,4 +174,4 @@ def test_what_a_minute_allows_begins_at_once_and_without_a_limit_so_does_everyth
     for limiter, calls in ((LocalLimiter(1, 30, 30_000), 30), (LocalLimiter(1), 600)):
         for _ in range(calls):
             with limiter.slot(CancelToken()):
-                limiter.spent(999)
+                limiter.count_tokens(999)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from pipeline.core.errors import AnswerRefused, AnswerTimeout, AnswerUnusable, ServiceRefused, Stopped
@@ -23,12 +23,12 @@ from pipeline.vision.profile import Profile, load_profile
 from pipeline.vision.quality.cleanup import clean_answer
 from support.vision import AnswersInMemory, answer_cache, model_reader, rendered_page
 
-Reply = httpx.Response | type[httpx.RequestError]
+Reply = httpx2.Response | type[httpx2.RequestError]
 
 
-def said(content: str, tokens_out: int = 5) -> httpx.Response:
+def said(content: str, tokens_out: int = 5) -> httpx2.Response:
     usage = {"prompt_tokens": 1800, "completion_tokens": tokens_out}
-    return httpx.Response(200, json={"choices": [{"message": {"content": content}}], "usage": usage})
+    return httpx2.Response(200, json={"choices": [{"message": {"content": content}}], "usage": usage})
 
 
 class Endpoint:
@@ -38,14 +38,14 @@ class Endpoint:
         self.replies = list(replies)
         self.asked: list[dict[str, Any]] = []
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         body = json.loads(request.content)
         self.asked.append(body)
         if not self.replies:
             prompt = body["messages"][0]["content"][0]["text"]
             return said("A letter." if "Describe" in prompt else "Dear Sir")
         reply = self.replies.pop(0)
-        if isinstance(reply, httpx.Response):
+        if isinstance(reply, httpx2.Response):
             return reply
         raise reply("fault", request=request)
 
@@ -55,7 +55,7 @@ class Endpoint:
 
 
 def make_reader(
-    endpoint: Callable[[httpx.Request], httpx.Response],
+    endpoint: Callable[[httpx2.Request], httpx2.Response],
     store: AnswersInMemory | None = None,
     *,
     profile: Profile | None = None,
@@ -63,7 +63,7 @@ def make_reader(
     model: str = "jina-vlm",
     limiter: LocalLimiter | None = None,
 ) -> ModelReader:
-    transport = httpx.MockTransport(endpoint)
+    transport = httpx2.MockTransport(endpoint)
     client = VlmClient(
         "https://vlm.example/v1", None, model, connect_seconds=1, read_seconds=1, concurrency=4, transport=transport
     )
@@ -134,7 +134,7 @@ def test_whatever_could_change_an_answer_is_asked_anew(page: Any, language: str,
 
 def test_a_question_answered_before_the_run_broke_off_is_not_asked_again() -> None:
     store = AnswersInMemory()
-    broke = httpx.Response(403, json={"detail": {"message": "no", "code": "AUTHZ_INSUFFICIENT_BALANCE"}})
+    broke = httpx2.Response(403, json={"detail": {"message": "no", "code": "AUTHZ_INSUFFICIENT_BALANCE"}})
     with pytest.raises(ServiceRefused):
         make_reader(Endpoint([said("A letter."), broke]), store).read(rendered_page(1), "de", CancelToken())
     endpoint = Endpoint()
@@ -146,11 +146,11 @@ def test_a_question_answered_before_the_run_broke_off_is_not_asked_again() -> No
 
 def test_a_service_that_is_away_is_asked_until_it_is_back() -> None:
     away: list[Reply] = [
-        httpx.Response(503),
-        httpx.ConnectError,
-        httpx.Response(502),
-        httpx.Response(429),
-        httpx.ReadTimeout,
+        httpx2.Response(503),
+        httpx2.ConnectError,
+        httpx2.Response(502),
+        httpx2.Response(429),
+        httpx2.ReadTimeout,
     ]
     reader = make_reader(Endpoint([*away, said("A letter.")]))
 
@@ -164,9 +164,9 @@ def test_a_service_that_is_away_is_asked_until_it_is_back() -> None:
 def test_waiting_ends_when_the_run_is_stopped() -> None:
     cancel = CancelToken()
 
-    def endpoint(_: httpx.Request) -> httpx.Response:
+    def endpoint(_: httpx2.Request) -> httpx2.Response:
         cancel.stop()
-        return httpx.Response(503)
+        return httpx2.Response(503)
 
     with pytest.raises(Stopped):
         make_reader(endpoint).read(rendered_page(1), "de", cancel)
@@ -175,14 +175,14 @@ def test_waiting_ends_when_the_run_is_stopped() -> None:
 def test_a_page_that_times_out_while_others_are_answered_is_given_up() -> None:
     reader: ModelReader
 
-    def endpoint(request: httpx.Request) -> httpx.Response:
+    def endpoint(request: httpx2.Request) -> httpx2.Response:
         if rendered_image(request) != poison:
             return said("A letter.")
         reader.read(rendered_page(len(attempts)), "de", CancelToken())
         attempts.append(request)
-        raise httpx.ReadTimeout("fault", request=request)
+        raise httpx2.ReadTimeout("fault", request=request)
 
-    attempts: list[httpx.Request] = []
+    attempts: list[httpx2.Request] = []
     poison = rendered_page(99).jpeg
     reader = make_reader(endpoint)
 
@@ -193,13 +193,13 @@ def test_a_page_that_times_out_while_others_are_answered_is_given_up() -> None:
     assert "tried 3 times while others were answered" in str(caught.value)
 
 
-def rendered_image(request: httpx.Request) -> bytes:
+def rendered_image(request: httpx2.Request) -> bytes:
     uri = json.loads(request.content)["messages"][0]["content"][1]["image_url"]["url"]
     return base64.b64decode(uri.partition(",")[2])
 
 
 def test_a_page_is_waited_for_while_the_model_answers_nobody() -> None:
-    endpoint = Endpoint([httpx.ReadTimeout] * 10)
+    endpoint = Endpoint([httpx2.ReadTimeout] * 10)
     reader = make_reader(endpoint)
 
     answers = reader.read(rendered_page(1), "de", CancelToken())
@@ -212,12 +212,12 @@ def test_a_page_is_waited_for_while_the_model_answers_nobody() -> None:
 def test_the_last_page_is_given_up_where_only_a_trivial_question_is_answered() -> None:
     asked: list[str] = []
 
-    def endpoint(request: httpx.Request) -> httpx.Response:
+    def endpoint(request: httpx2.Request) -> httpx2.Response:
         prompt = json.loads(request.content)["messages"][0]["content"][0]["text"]
         asked.append(prompt)
         if prompt == CANARY_PROMPT:
             return said("Yes.")
-        raise httpx.ReadTimeout("fault", request=request)
+        raise httpx2.ReadTimeout("fault", request=request)
 
     with pytest.raises(AnswerTimeout):
         make_reader(endpoint).read(rendered_page(1), "de", CancelToken())
@@ -228,25 +228,25 @@ def test_answers_of_before_do_not_make_a_page_suspect() -> None:
     endpoint = Endpoint()
     reader = make_reader(endpoint)
     reader.read(rendered_page(1), "de", CancelToken())
-    endpoint.replies = [httpx.Response(500)] * 10
+    endpoint.replies = [httpx2.Response(500)] * 10
 
     assert reader.read(rendered_page(2), "de", CancelToken()).answers[0].attempts == 7
 
 
 def test_an_unusable_answer_is_asked_for_three_times() -> None:
-    garbled = [httpx.Response(200, content=b"{") for _ in range(2)]
+    garbled = [httpx2.Response(200, content=b"{") for _ in range(2)]
     reader = make_reader(Endpoint([*garbled, said("A letter.")]))
 
     assert reader.read(rendered_page(1), "de", CancelToken()).answers[0].attempts == 3
 
-    endpoint = Endpoint(httpx.Response(200, content=b"{") for _ in range(3))
+    endpoint = Endpoint(httpx2.Response(200, content=b"{") for _ in range(3))
     with pytest.raises(AnswerUnusable):
         make_reader(endpoint).read(rendered_page(1), "de", CancelToken())
     assert len(endpoint.asked) == 3
 
 
 def test_a_refused_request_is_not_repeated() -> None:
-    endpoint = Endpoint([httpx.Response(413, json={"detail": "too large"})])
+    endpoint = Endpoint([httpx2.Response(413, json={"detail": "too large"})])
 
     with pytest.raises(AnswerRefused):
         make_reader(endpoint).read(rendered_page(1), "de", CancelToken())
@@ -258,7 +258,7 @@ def test_a_failure_is_not_archived() -> None:
     store = AnswersInMemory()
 
     with pytest.raises(AnswerRefused):
-        make_reader(Endpoint([httpx.Response(422)]), store).read(rendered_page(1), "de", CancelToken())
+        make_reader(Endpoint([httpx2.Response(422)]), store).read(rendered_page(1), "de", CancelToken())
 
     assert store.by_key == {}
 

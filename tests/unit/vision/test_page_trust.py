@@ -1,4 +1,4 @@
-"""What a reading's `trust` says of what the sandbox measured, before and after the page is read."""
+"""The `trust` of a reading from the sandbox's measurements, before and after the page is read."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_one_of_the_choices(answer: str, value: str | None) -> None:
         # Thousands in one country and a fraction in another.
         ("1.234", None),
         ("1,234", None),
-        # Several, none, and what is no number.
+        # Several numbers, none, and other words.
         ("12 of 13", None),
         ("3 4", None),
         ("12.3.2024", None),
@@ -94,6 +94,9 @@ def test_the_one_number(answer: str, value: float | None) -> None:
         ("harbour, timber", ("harbour", "timber")),
         ("- harbour\n- timber\n", ("harbour", "timber")),
         ("1. harbour\n2) timber", ("harbour", "timber")),
+        ("-\n  harbour, timber", ("harbour", "timber")),
+        ("*\n\n  - harbour\n\n  - timber", ("harbour", "timber")),
+        ("\n" * 100_000 + "- harbour", ("harbour",)),
         ('["harbour", "timber"]', ("harbour", "timber")),
         ("[harbour, timber]", ("harbour", "timber")),
         ("港、木材", ("港", "木材")),

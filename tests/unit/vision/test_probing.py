@@ -1,4 +1,4 @@
-"""What the probes of an endpoint send, and what they make of its answers: no sockets."""
+"""The requests of the probes and their results from an endpoint's answers: no sockets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from PIL import Image
 
@@ -19,16 +19,16 @@ from pipeline.vision.endpoint.probing import LONG_MAX_TOKENS, PAGE_IMAGE, probe
 PLAIN, SYSTEM, PENALTY, AS_JSON, ALONE = range(5)
 
 
-def said(content: str = "Yes", finish: str = "stop", **usage: int) -> httpx.Response:
+def said(content: str = "Yes", finish: str = "stop", **usage: int) -> httpx2.Response:
     choice = {"message": {"content": content}, "finish_reason": finish}
-    return httpx.Response(200, json={"choices": [choice], "usage": usage})
+    return httpx2.Response(200, json={"choices": [choice], "usage": usage})
 
 
-def probed(answers: Callable[[int], httpx.Response]) -> tuple[dict[str, str], list[dict[str, Any]]]:
+def probed(answers: Callable[[int], httpx2.Response]) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """Probe an endpoint that answers the so-manieth call so; return what was found and every request's body."""
     requests: list[dict[str, Any]] = []
 
-    def endpoint(request: httpx.Request) -> httpx.Response:
+    def endpoint(request: httpx2.Request) -> httpx2.Response:
         requests.append(json.loads(request.content))
         return answers(len(requests) - 1)
 
@@ -39,9 +39,9 @@ def probed(answers: Callable[[int], httpx.Response]) -> tuple[dict[str, str], li
         connect_seconds=1,
         read_seconds=1,
         concurrency=1,
-        transport=httpx.MockTransport(endpoint),
+        transport=httpx2.MockTransport(endpoint),
     )
-    return {found.what: found.found for found in probe(client)}, requests
+    return {found.feature: found.result for found in probe(client)}, requests
 
 
 def test_five_small_calls_each_try_one_thing() -> None:
@@ -79,8 +79,8 @@ def test_the_first_call_shows_an_image_as_large_as_a_page() -> None:
         ("length", LONG_MAX_TOKENS, "true: "),
         ("stop", LONG_MAX_TOKENS, "not true: "),
         # An answer that ended by itself tells nothing.
-        ("stop", LONG_MAX_TOKENS - 1, "not told: "),
-        ("stop", 0, "not told: "),
+        ("stop", LONG_MAX_TOKENS - 1, "unknown: "),
+        ("stop", 0, "unknown: "),
     ],
 )
 def test_a_finish_reason_is_true_where_it_tells_a_cut(finish: str, tokens_out: int, found: str) -> None:
@@ -88,21 +88,24 @@ def test_a_finish_reason_is_true_where_it_tells_a_cut(finish: str, tokens_out: i
 
 
 def test_what_is_refused_is_a_finding_and_the_next_thing_is_tried() -> None:
-    found, requests = probed(lambda number: said() if number == PLAIN else httpx.Response(422, json={"detail": "no"}))
+    found, requests = probed(lambda number: said() if number == PLAIN else httpx2.Response(422, json={"detail": "no"}))
 
     assert len(requests) == 5
     assert sum(words.startswith("refused: ") for words in found.values()) == 4
 
 
 def test_a_service_that_is_away_has_refused_nothing() -> None:
-    found, _ = probed(lambda number: httpx.Response(503) if number == SYSTEM else said())
+    found, _ = probed(lambda number: httpx2.Response(503) if number == SYSTEM else said())
 
-    assert found["system role"].startswith("not told: ")
+    assert found["system role"].startswith("unknown: ")
 
 
 @pytest.mark.parametrize(
     ("content", "found"),
-    [('{"blank": true}', "taken, and the answer is JSON"), ("```json\n{}\n```", "taken, but the answer is no JSON")],
+    [
+        ('{"blank": true}', "accepted, and the answer is JSON"),
+        ("```json\n{}\n```", "accepted, but the answer is not JSON"),
+    ],
 )
 def test_json_that_was_asked_for_is_looked_at(content: str, found: str) -> None:
     assert probed(lambda _: said(content))[0]["response_format json_object"] == found
@@ -110,4 +113,4 @@ def test_json_that_was_asked_for_is_looked_at(content: str, found: str) -> None:
 
 def test_an_endpoint_that_refuses_the_plain_question_is_at_fault() -> None:
     with pytest.raises(ServiceRefused):
-        probed(lambda _: httpx.Response(401))
+        probed(lambda _: httpx2.Response(401))

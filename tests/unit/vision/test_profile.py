@@ -73,7 +73,7 @@ def test_the_revision_changes_with_what_is_sent(old: str, new: str, differs: boo
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name = ", "no TOML"),
+        ("name = ", "not TOML"),
         ('name = "mine"', "questions"),
         ('name = "mine"\nquestions = []', "questions"),
         (PROFILE + "temprature = 1", "temprature"),
@@ -83,8 +83,8 @@ def test_the_revision_changes_with_what_is_sent(old: str, new: str, differs: boo
         (PROFILE + 'kind = "number"', "description is of the kind text"),
         (own('kind = "number"', 'language = "requested"'), "has no language"),
         (own('kind = "choice"', 'choices = ["one"]'), "at least two choices"),
-        (own('kind = "choice"', 'choices = ["one", "two"]'), "does not tell the answer 'one'"),
-        (own('kind = "yes_no"'), "does not tell the answer 'yes'"),
+        (own('kind = "choice"', 'choices = ["one", "two"]'), "does not name the answer 'one'"),
+        (own('kind = "yes_no"'), "does not name the answer 'yes'"),
         (own('kind = "colour"'), "kind"),
         (PROFILE.replace('"mine"', '"../mine"'), "name"),
         (PROFILE.replace("{language}", "{language} {page}"), "no other placeholder"),
@@ -95,7 +95,7 @@ def test_the_revision_changes_with_what_is_sent(old: str, new: str, differs: boo
         (PROFILE.replace("100", "100000"), "max_tokens"),
         (PROFILE.replace('"description"', '"Mood of it"'), "name"),
         (PROFILE.replace('"description"', '"page"'), "name"),
-        (PROFILE + 'empty_answer = "NOTHING"', "does not tell the empty_answer"),
+        (PROFILE + 'empty_answer = "NOTHING"', "does not name the empty_answer"),
         (PROFILE + PROFILE.split("\n", 2)[2], "two questions have one name"),
     ],
 )
@@ -156,8 +156,8 @@ def test_a_profile_of_ones_own_lies_in_a_folder(tmp_path: Path) -> None:
     ("file", "name", "words"),
     [
         ("standard.toml", "standard", "is taken"),
-        ("other.toml", "mine", "calls itself 'mine'"),
-        ("mine.txt", "mine", "calls itself 'mine'"),
+        ("other.toml", "mine", "in it is named 'mine'"),
+        ("mine.txt", "mine", "in it is named 'mine'"),
     ],
 )
 def test_a_file_has_the_name_of_its_profile_and_none_that_is_taken(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rapidfuzz.distance import Indel
 
 from pipeline.rendering.sandbox.page_image.crops import OVERLAP, band_share
-from pipeline.vision.quality import stitching as seams
+from pipeline.vision.quality import stitching
 from pipeline.vision.quality.stitching import Merged, merge
 
 #: Letters by script; words have 3 to 8 of them, and lines of scripts without spaces none between.
@@ -25,7 +25,7 @@ SCRIPTS = {
 
 
 def test_the_overlap_is_that_of_the_crops() -> None:
-    assert seams.OVERLAP == OVERLAP
+    assert stitching.OVERLAP == OVERLAP
 
 
 def page_of(script: str, count: int, chance: random.Random) -> list[str]:
@@ -37,7 +37,7 @@ def page_of(script: str, count: int, chance: random.Random) -> list[str]:
 
 
 def bands_of(page: Sequence[str], count: int, chance: random.Random, noise: float) -> list[str]:
-    """The page's bands as a model would read them: lines of one height, of which the outermost may be cut."""
+    """The page's bands as a model would read them: lines of one height; the outermost may be cut."""
     share = band_share(count)
     return [
         read(page, start * len(page), (start + share) * len(page), chance, noise)
@@ -57,13 +57,13 @@ def read(page: Sequence[str], top: float, bottom: float, chance: random.Random, 
 
 
 def noisy(line: str, chance: random.Random, noise: float) -> str:
-    """Every so many characters wrong or missing, but no blanks."""
+    """A share of the characters is wrong or missing; blanks stay."""
     read = [chance.choice(line + "x") if chance.random() < noise else char for char in line]
     return "".join(char for char in read if chance.random() > noise / 2).strip() or "x"
 
 
 def cut(line: str, chance: random.Random) -> str:
-    """What may be read of a line of which only the upper or the lower part is there."""
+    """A possible reading of a line with only its upper or lower part."""
     return chance.choice(
         [line, noisy(line, chance, 0.3), noisy(line, chance, 0.9), "".join(chance.choices("_-'.,", k=9))]
     )
@@ -76,6 +76,7 @@ def assert_same_lines(merged: str, page: Sequence[str]) -> None:
         assert Indel.normalized_similarity(line, wanted) > 0.5
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     script=st.sampled_from(sorted(SCRIPTS)),

@@ -174,7 +174,7 @@ def test_the_level_is_a_setting_and_requests_are_not_told_one_by_one(configured:
     assert [json.loads(line)["event"] for line in lines()] == ["enough"]
 
     lines = configured(log_level="debug")
-    logging.getLogger("httpx").info("HTTP Request: POST …")
+    logging.getLogger("httpx2").info("HTTP Request: POST …")
     logging.getLogger("library").debug("detail")
     assert [json.loads(line)["event"] for line in lines()] == ["detail"]
 

@@ -1,7 +1,8 @@
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -11,7 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.batches.handlers import MessageReport
 from pipeline.core.models import PageStatus
 from pipeline.core.retry import Waiting
-from workers.observability.metrics import Metrics
+from pipeline.pages.page_services import Stage
+from workers.observability.metrics import Ending, Metrics
+from workers.redis.queues import LANES
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -26,12 +29,12 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def test_ranges_add_up_by_status_and_by_how_they_ended() -> None:
     metrics = Metrics()
-    statuses: list[PageStatus] = ["complete", "complete", "failed"]
+    statuses = [PageStatus.DESCRIBED, PageStatus.DESCRIBED, PageStatus.FAILED]
 
-    metrics.range_ended(MessageReport(Counter(statuses), cached_answers=4, sources=2))
-    metrics.range_ended(MessageReport(Counter(statuses[:1]), sources=1), "handed_back")
+    metrics.message_handled(MessageReport(Counter(statuses), cached_answers=4, sources=2))
+    metrics.message_handled(MessageReport(Counter(statuses[:1]), sources=1), "handed_back")
 
-    assert value(metrics, "pages_total", status="complete") == 3
+    assert value(metrics, "pages_total", status="described") == 3
     assert value(metrics, "pages_total", status="failed") == 1
     assert value(metrics, "sources_total") == 3
     assert value(metrics, "cached_answers_total") == 4
@@ -100,18 +103,62 @@ def test_a_stage_is_measured_also_where_it_failed() -> None:
     assert value(metrics, "stage_seconds_count", stage="render") == 2
 
 
-def test_every_metric_is_documented_and_every_documented_one_and_every_alert_is_of_a_metric() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
-    samples = generate_latest(Metrics().registry).decode()
-    known = {name.removesuffix("_total") for name in re.findall(r"^# TYPE (pagesight_\w+)", samples, re.MULTILINE)}
-    rows = {name.removesuffix("_total") for name in re.findall(r"^\| `(pagesight_\w+)", text, re.MULTILINE)}
-    (rules,) = re.findall(r"```yaml\n(groups:.*?)```", text, re.DOTALL)
-    used = set(
-        re.findall(r"pagesight_\w+", " ".join(rule["expr"] for rule in yaml.safe_load(rules)["groups"][0]["rules"]))
-    )
+def exercised() -> Metrics:
+    """Metrics in which every value of every closed label has occurred."""
+    metrics = Metrics()
+    for ending in get_args(Ending):
+        metrics.message_handled(MessageReport(Counter(list(PageStatus))), ending)
+    for stage in get_args(Stage):
+        with metrics.stage(stage):
+            pass
+    metrics.usage(1, 1, 1)
+    metrics.depths(dict.fromkeys(LANES, 0))
+    metrics.unacknowledged(0)
+    metrics.waiting(Waiting("a service of any name", "it is away", time.time()))
+    metrics.fleet("running")
+    metrics.busy(0, 1)
+    return metrics
 
-    assert rows == known
-    assert {name.removesuffix("_total") for name in used} <= known
+
+def metrics_of_code() -> dict[str, dict[str, set[str]]]:
+    """Labels and their values, by metric."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for family in text_string_to_metric_families(generate_latest(exercised().registry).decode()):
+        if family.name.startswith("pagesight_"):
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            values: dict[str, set[str]] = found.setdefault(name, defaultdict(set))
+            for sample in family.samples:
+                for label in sample.labels.keys() - {"le"}:
+                    values[label].add(sample.labels[label])
+    return found
+
+
+def metrics_of_table(text: str) -> dict[str, dict[str, set[str]]]:
+    """The same, as the rows of a table have it: `name{label}` in one cell, every value of the label in the next."""
+    rows = re.findall(r"^\| `(pagesight_\w+)(?:\{(\w+)\})?` \| (.*) \|$", text, re.MULTILINE)
+    return {name: {label: set(re.findall(r"`([^`]+)`", cell))} if label else {} for name, label, cell in rows}
+
+
+def operations() -> str:
+    return (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def test_the_documented_metrics_are_those_of_the_code_with_labels_and_their_values() -> None:
+    documented, real = metrics_of_table(operations()), metrics_of_code()
+    real["pagesight_waiting_seconds"]["service"] = set()  # any service may be waited for
+
+    assert documented == real
+
+
+def test_the_documented_alerts_use_metrics_labels_and_values_of_the_code() -> None:
+    (rules,) = re.findall(r"```yaml\n(groups:.*?)```", operations(), re.DOTALL)
+    expressions = " ".join(rule["expr"] for rule in yaml.safe_load(rules)["groups"][0]["rules"])
+    real = metrics_of_code()
+
+    assert set(re.findall(r"pagesight_\w+", expressions)) <= set(real)
+    selectors = re.findall(r'(pagesight_\w+)\{(\w+)="(\w+)"\}', expressions)
+    assert selectors
+    assert [each for each in selectors if each[2] not in real[each[0]].get(each[1], ())] == []
 
 
 def test_two_workers_in_one_process_do_not_meet() -> None:

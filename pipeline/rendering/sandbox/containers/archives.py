@@ -1,7 +1,7 @@
-"""Files that hold other files: what is in them, and its bytes. Runs in the sandbox process; nothing is written.
+"""Archives and compressed files: their members and the bytes of these. Runs in the sandbox process, without writing.
 
-Members are numbered as they lie in the file, and go out in that order: in a solid archive, or a compressed tar, each
-one costs all that lie before it, so that who wants many takes them in one pass.
+Members are numbered and extracted in their stored order. In a solid archive or a compressed tar each member costs the
+decompression of all members before it, so many members are extracted in one pass.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ from pipeline.core.errors import (
     OutcomeError,
     UnsupportedFormat,
 )
+from pipeline.core.formats import MediaType
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.containers.members import Member, Sink
 from pipeline.rendering.text import clean_text
 
 if TYPE_CHECKING:
+    from pipeline.rendering.sandbox.page_image.build import DecodedPage
     from pipeline.rendering.sandbox.page_image.crops import DecodedCrop
-    from pipeline.rendering.sandbox.page_image.finish import DecodedPage
 
-#: A container may expand to this much whatever its ratio: a page scanned blank packs better than any bomb.
+#: A container may always expand to this size: a blank scan has a higher compression ratio than a bomb.
 EXPANSION_FLOOR_BYTES = 64 << 20
 MAX_NAME_CHARS = 250
 _CHUNK_BYTES = 1 << 20
-#: What `zipfile` and the decompressors below it raise about broken archives.
+#: Errors of `zipfile` and its decompressors about damaged archives.
 ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -57,21 +58,22 @@ ZIP_ERRORS = (
     OverflowError,
 )
 TAR_ERRORS = (*ZIP_ERRORS, tarfile.TarError)
+#: Decompressors by media type, which a compressed file and its envelope share.
 STREAMS: dict[str, Callable[[BinaryIO], IO[bytes]]] = {
-    "application/gzip": lambda file: cast(IO[bytes], gzip.GzipFile(fileobj=file)),
-    "application/x-bzip2": bz2.BZ2File,
-    "application/x-xz": lzma.LZMAFile,
+    MediaType.GZIP: lambda file: cast(IO[bytes], gzip.GzipFile(fileobj=file)),
+    MediaType.BZIP2: bz2.BZ2File,
+    MediaType.XZ: lzma.LZMAFile,
 }
 _ENCRYPTED = 0x1
 _UTF8 = 0x800
 _WINZIP_AES = 99
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, _WINZIP_AES)
-#: What macOS puts beside the files of a person: resource forks, and how a folder's window looks.
-_OF_THE_SYSTEM = re.compile(r"(?:^|/)(?:__MACOSX/|\.DS_Store$)")
+#: Files that macOS adds: resource forks, and the layout of a folder's window.
+_SYSTEM_FILES = re.compile(r"(?:^|/)(?:__MACOSX/|\.DS_Store$)")
 _EMPTY_SEGMENTS = ("", ".", "..")
 
 
-class Packed(ABC):
+class Container(ABC):
     """An open container."""
 
     pages = 0
@@ -82,7 +84,7 @@ class Packed(ABC):
 
     @property
     def members(self) -> int:
-        """How many files are in it."""
+        """Number of files in it."""
         return len(self.listing)
 
     def render(self, page_number: int) -> DecodedPage:
@@ -93,15 +95,15 @@ class Packed(ABC):
         """Raise, since it has no pages."""
         raise AssertionError
 
-    def packed(self) -> Packed:
+    def container(self) -> Container:
         """Return itself."""
         return self
 
     def extract(self, first: int, sink: Sink) -> None:
-        """Give the sink the members from number `first` on, until it wants no more.
+        """Send the members from number `first` on to the sink, until it declines one.
 
         Raises:
-            CorruptFile, EncryptedFile, UnsupportedFormat: the member that was begun last cannot be had.
+            CorruptFile, EncryptedFile, UnsupportedFormat: the member that began last cannot be read.
         """
         for index in range(first, self.members):
             if self.listing[index].error is None:
@@ -114,47 +116,47 @@ class Packed(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give its memory back."""
+        """Free its memory."""
 
     def _open(self, index: int) -> IO[bytes]:
         raise NotImplementedError
 
 
-class ZipContainer(Packed):
+class ZipContainer(Container):
     """A ZIP archive."""
 
     def __init__(self, descriptor: int, limits: RenderLimits, passwords: Sequence[str]) -> None:
         """Open the file behind a descriptor.
 
         Raises:
-            CorruptFile: it has no directory that can be read.
+            CorruptFile: its directory cannot be read.
             LimitExceeded: too many members, or they would expand too much.
         """
-        self._file = opened(descriptor)
+        self._file = reopen(descriptor)
         self._archive = open_zip(self._file)
         self._passwords = passwords
         self._errors: tuple[type[Exception], ...] = ZIP_ERRORS
         infos = self._archive.infolist()
         names = [info.filename for info in infos]  # not `is_dir`, which fails on an empty one
-        places = [place for place, name in enumerate(names) if not name.endswith("/") and not _is_systems(name)]
-        require_few(len(places), limits)
-        require_modest(sum(infos[place].file_size for place in places), descriptor, limits)
-        super().__init__(_zip_member(infos[place]) for place in places)
+        kept = [number for number, name in enumerate(names) if not name.endswith("/") and not _is_system_file(name)]
+        require_member_limit(len(kept), limits)
+        require_expansion_limit(sum(infos[number].file_size for number in kept), descriptor, limits)
+        super().__init__(_zip_member(infos[number]) for number in kept)
         if any(info.compress_type == _WINZIP_AES for info in infos):
             import pyzipper
 
             self._archive = pyzipper.AESZipFile(self._file)
             self._errors = (*ZIP_ERRORS, pyzipper.BadZipFile)
             infos = self._archive.infolist()
-        self._infos = [infos[place] for place in places]
+        self._infos = [infos[number] for number in kept]
 
     def extract(self, first: int, sink: Sink) -> None:
-        """Give the sink the members from number `first` on, until it wants no more."""
-        with broken("the member is damaged", self._errors):
+        """Send the members from number `first` on to the sink, until it declines one."""
+        with as_corrupt("the member is damaged", self._errors):
             super().extract(first, sink)
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Free its memory."""
         self._archive.close()
         self._file.close()
 
@@ -165,13 +167,16 @@ class ZipContainer(Packed):
         return self._archive.open(info, pwd=self._password_of(info))
 
     def _password_of(self, info: zipfile.ZipInfo) -> bytes:
-        """Return the password that opens a member. One byte tells, and one time in 256 it lies: then all bytes do."""
+        """Return the password that opens a member.
+
+        A check byte rejects most wrong passwords, but passes 1 of 256: if several pass, the whole member is read.
+        """
         fitting = [password for password in self._passwords if self._opens(info, password, whole=False)]
         if len(fitting) > 1:
             fitting = [password for password in fitting if self._opens(info, password, whole=True)]
         if not fitting:
             raise EncryptedFile(
-                "the member wants another password" if self._passwords else "the member wants a password"
+                "the member needs another password" if self._passwords else "the member needs a password"
             )
         return fitting[0].encode()
 
@@ -185,7 +190,7 @@ class ZipContainer(Packed):
         return True
 
 
-class TarContainer(Packed):
+class TarContainer(Container):
     """A tar, compressed or not."""
 
     def __init__(self, descriptor: int, limits: RenderLimits) -> None:
@@ -195,23 +200,23 @@ class TarContainer(Packed):
             CorruptFile: it is damaged beyond its first member.
             LimitExceeded: too many members, or they would expand too much.
         """
-        self._file = opened(descriptor)
+        self._file = reopen(descriptor)
         members = []
         expanded = 0
-        with broken("the tar is damaged", TAR_ERRORS), self._archive() as archive:
+        with as_corrupt("the tar is damaged", TAR_ERRORS), self._archive() as archive:
             for info in archive:
-                if info.isdir() or _is_systems(info.name):
+                if info.isdir() or _is_system_file(info.name):
                     continue
                 members.append(_tar_member(info))
                 expanded += members[-1].bytes
-                require_few(len(members), limits)
-                require_modest(expanded, descriptor, limits)
+                require_member_limit(len(members), limits)
+                require_expansion_limit(expanded, descriptor, limits)
         super().__init__(members)
 
     def extract(self, first: int, sink: Sink) -> None:
-        """Give the sink the members from number `first` on, until it wants no more."""
-        with broken("the member is damaged", TAR_ERRORS), self._archive() as archive:
-            wanted = (info for info in archive if not info.isdir() and not _is_systems(info.name))
+        """Send the members from number `first` on to the sink, until it declines one."""
+        with as_corrupt("the member is damaged", TAR_ERRORS), self._archive() as archive:
+            wanted = (info for info in archive if not info.isdir() and not _is_system_file(info.name))
             for index, info in enumerate(wanted):
                 if index < first or self.listing[index].error is not None:
                     continue
@@ -224,7 +229,7 @@ class TarContainer(Packed):
                 sink.end()
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Free its memory."""
         self._file.close()
 
     def _archive(self) -> tarfile.TarFile:
@@ -232,34 +237,34 @@ class TarContainer(Packed):
         return tarfile.open(fileobj=self._file, errors="replace")
 
 
-class CompressedFile(Packed):
-    """One file, compressed by gzip, bzip2 or xz. Its size is known once all of it is expanded."""
+class CompressedFile(Container):
+    """One file, compressed by gzip, bzip2 or xz. Its size is only known after decompression."""
 
-    def __init__(self, descriptor: int, media_type: str, limits: RenderLimits) -> None:
+    def __init__(self, descriptor: int, media_type: MediaType, limits: RenderLimits) -> None:
         """Open the file behind a descriptor.
 
         Raises:
             CorruptFile: it is damaged.
             LimitExceeded: it would expand too much.
         """
-        self._file = opened(descriptor)
+        self._file = reopen(descriptor)
         self._media_type = media_type
         self._file.seek(0)
-        name = _gzip_name(self._file.read(_CHUNK_BYTES)) if media_type == "application/gzip" else ""
+        name = _gzip_name(self._file.read(_CHUNK_BYTES)) if media_type is MediaType.GZIP else ""
         expanded = 0
-        with broken("the compressed file is damaged", ZIP_ERRORS), self._open(0) as stream:
+        with as_corrupt("the compressed file is damaged", ZIP_ERRORS), self._open(0) as stream:
             while data := stream.read(_CHUNK_BYTES):
                 expanded += len(data)
-                require_modest(expanded, descriptor, limits)
+                require_expansion_limit(expanded, descriptor, limits)
         super().__init__([Member(name or "content", expanded)])
 
     def extract(self, first: int, sink: Sink) -> None:
-        """Give the sink the file."""
-        with broken("the compressed file is damaged", ZIP_ERRORS):
+        """Send the file to the sink."""
+        with as_corrupt("the compressed file is damaged", ZIP_ERRORS):
             super().extract(first, sink)
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Free its memory."""
         self._file.close()
 
     def _open(self, index: int) -> IO[bytes]:
@@ -267,24 +272,24 @@ class CompressedFile(Packed):
         return STREAMS[self._media_type](self._file)
 
 
-class SevenZipContainer(Packed):
+class SevenZipContainer(Container):
     """A 7z archive."""
 
     def __init__(self, descriptor: int, limits: RenderLimits, passwords: Sequence[str]) -> None:
         """Open the file behind a descriptor.
 
         Raises:
-            CorruptFile: it has no directory that can be read.
-            EncryptedFile: its directory wants another password.
+            CorruptFile: its directory cannot be read.
+            EncryptedFile: its directory needs another password.
             LimitExceeded: too many members, or they would expand too much.
         """
         from pipeline.rendering.sandbox.containers.sevenzip import SevenZip
 
-        self._file = opened(descriptor)
+        self._file = reopen(descriptor)
         self._archive = SevenZip(self._file, passwords)
-        self._entries = [entry for entry in self._archive.entries if not _is_systems(entry.filename)]
-        require_few(len(self._entries), limits)
-        require_modest(sum(entry.uncompressed for entry in self._entries), descriptor, limits)
+        self._entries = [entry for entry in self._archive.entries if not _is_system_file(entry.filename)]
+        require_member_limit(len(self._entries), limits)
+        require_expansion_limit(sum(entry.uncompressed for entry in self._entries), descriptor, limits)
         super().__init__(
             Member(
                 member_name(entry.filename),
@@ -295,7 +300,7 @@ class SevenZipContainer(Packed):
         )
 
     def extract(self, first: int, sink: Sink) -> None:
-        """Give the sink the members from number `first` on, until it wants no more."""
+        """Send the members from number `first` on to the sink, until it declines one."""
         wanted = [
             (index, entry)
             for index, entry in enumerate(self._entries)
@@ -304,27 +309,27 @@ class SevenZipContainer(Packed):
         self._archive.extract(wanted, sink)
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Free its memory."""
         self._file.close()
 
 
-def open_packed(descriptor: int, media_type: str, limits: RenderLimits, passwords: Sequence[str]) -> Packed:
+def open_archive(descriptor: int, media_type: MediaType, limits: RenderLimits, passwords: Sequence[str]) -> Container:
     """Open an archive or a compressed file.
 
     Raises:
-        CorruptFile, EncryptedFile, LimitExceeded: as its kind raises them.
+        CorruptFile, EncryptedFile, LimitExceeded: as its reader raises them.
     """
-    if media_type == "application/zip":
+    if media_type is MediaType.ZIP:
         return ZipContainer(descriptor, limits, passwords)
-    if media_type == "application/x-tar":
+    if media_type is MediaType.TAR:
         return TarContainer(descriptor, limits)
-    if media_type == "application/x-7z-compressed":
+    if media_type is MediaType.SEVEN_ZIP:
         return SevenZipContainer(descriptor, limits, passwords)
     return CompressedFile(descriptor, media_type, limits)
 
 
-def opened(descriptor: int) -> BinaryIO:
-    """Open the file behind a descriptor anew: with the parent's it shares a position, which is to stay."""
+def reopen(descriptor: int) -> BinaryIO:
+    """Open the file of a descriptor again: the descriptor shares its position with the parent's."""
     return open(f"/proc/self/fd/{descriptor}", "rb")  # noqa: PTH123
 
 
@@ -332,7 +337,7 @@ def open_zip(file: BinaryIO) -> zipfile.ZipFile:
     """Read the directory of a ZIP archive.
 
     Raises:
-        CorruptFile: there is none that can be read.
+        CorruptFile: the directory cannot be read.
     """
     try:
         return zipfile.ZipFile(file)
@@ -341,52 +346,52 @@ def open_zip(file: BinaryIO) -> zipfile.ZipFile:
 
 
 @contextmanager
-def broken(what: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Give what libraries raise about a broken file our own name.
+def as_corrupt(what: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Translate the errors of libraries about a damaged file.
 
     Raises:
-        CorruptFile: one of these errors came.
+        CorruptFile: instead of one of `errors`.
     """
     try:
         yield
-    except ConnectionError:  # the parent has gone while it was sent something
+    except ConnectionError:  # the parent closed the socket
         raise
     except errors as error:
         raise CorruptFile(f"{what}: {error or type(error).__name__}"[:200]) from error
 
 
-def require_few(members: int, limits: RenderLimits) -> None:
-    """See that a container has not too many members.
+def require_member_limit(members: int, limits: RenderLimits) -> None:
+    """Check the number of a container's members.
 
     Raises:
-        LimitExceeded: it has.
+        LimitExceeded: it exceeds the limit.
     """
     if members > limits.max_members:
         raise LimitExceeded(f"{members} members or more; PAGESIGHT_MAX_MEMBERS allows {limits.max_members}")
 
 
-def require_modest(expanded: int, descriptor: int, limits: RenderLimits) -> None:
-    """See that a container's members, all together, are not out of all proportion to it.
+def require_expansion_limit(expanded: int, descriptor: int, limits: RenderLimits) -> None:
+    """Check the size of a container's members, all together, against the size of the container.
 
     Raises:
-        LimitExceeded: they are.
+        LimitExceeded: it exceeds the limit.
     """
-    packed = os.fstat(descriptor).st_size
-    if expanded > max(EXPANSION_FLOOR_BYTES, limits.max_expansion * packed):
+    size = os.fstat(descriptor).st_size
+    if expanded > max(EXPANSION_FLOOR_BYTES, limits.max_expansion * size):
         raise LimitExceeded(
-            f"{packed} bytes hold {expanded} or more; PAGESIGHT_MAX_EXPANSION allows {limits.max_expansion:g} times it"
+            f"{size} bytes hold {expanded} or more; PAGESIGHT_MAX_EXPANSION allows {limits.max_expansion:g} times it"
         )
 
 
 def member_name(raw: str) -> str:
-    """Return a member's path without what could lead out of its container, or confuse who reads it."""
+    """Return a member's path without segments that lead out of its container, and without control characters."""
     segments = clean_text(raw.replace("\\", "/")).replace("\n", " ").replace("\t", " ").split("/")
     kept = "/".join(segment for segment in segments if segment.strip() not in _EMPTY_SEGMENTS)
     return kept[-MAX_NAME_CHARS:].lstrip("/") or "unnamed"
 
 
 def _unique(members: Iterable[Member]) -> list[Member]:
-    """Give each of several members of one name a name of its own: `letter.pdf`, `letter (2).pdf`."""
+    """Make names unique: of two members `letter.pdf` the second becomes `letter (2).pdf`."""
     taken: set[str] = set()
     counts: dict[str, int] = {}
     found = []
@@ -403,8 +408,8 @@ def _unique(members: Iterable[Member]) -> list[Member]:
     return found
 
 
-def _is_systems(name: str) -> bool:
-    return bool(_OF_THE_SYSTEM.search(name.replace("\\", "/")))
+def _is_system_file(name: str) -> bool:
+    return bool(_SYSTEM_FILES.search(name.replace("\\", "/")))
 
 
 def _zip_member(info: zipfile.ZipInfo) -> Member:
@@ -417,7 +422,7 @@ def _zip_member(info: zipfile.ZipInfo) -> Member:
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
-    """Return a name. What is not marked as UTF-8 often is it all the same; else it is in code page 437."""
+    """Return a name. Without the mark of UTF-8 a name is often UTF-8 all the same; else it is in code page 437."""
     if info.flag_bits & _UTF8:
         return info.filename
     try:
@@ -436,7 +441,7 @@ def _tar_member(info: tarfile.TarInfo) -> Member:
 
 
 def _gzip_name(head: bytes) -> str:
-    """Return the name that a gzip header holds (RFC 1952, 2.3), "" where there is none."""
+    """Return the name in a gzip header (RFC 1952, 2.3), "" if there is none."""
     has_extra, has_name = head[3:4] and head[3] & 4, head[3:4] and head[3] & 8
     if not has_name:
         return ""

@@ -1,7 +1,7 @@
 """Messages: RFC 5322 files, by the standard library, and Outlook's, by olefile. Runs in the sandbox process.
 
-What a message says is its first member, `message.html`, with sender, recipients, date and subject above it; all files
-that it carries are members beside it. A message within one of Outlook's is a folder of its own.
+The first member of a message is its text, `message.html`, below sender, recipients, date and subject; each attached
+file is a further member. A message attached to an Outlook message becomes a folder.
 """
 
 from __future__ import annotations
@@ -24,63 +24,63 @@ from pipeline.core.errors import CorruptFile, OutcomeError, UnsupportedFormat
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.containers.archives import (
     ZIP_ERRORS,
-    Packed,
-    broken,
+    Container,
+    as_corrupt,
     member_name,
-    opened,
-    require_few,
-    require_modest,
+    reopen,
+    require_expansion_limit,
+    require_member_limit,
 )
 from pipeline.rendering.sandbox.containers.members import Member, Sink
 from pipeline.rendering.text import clean_line
 
 BODY = "message.html"
-#: What `email` and olefile raise about broken files.
+#: Errors of `email` and olefile about damaged files.
 _ERRORS = (*ZIP_ERRORS, AttributeError, TypeError, RecursionError, LookupError, AssertionError)
 _MAX_HEADER_CHARS = 5_000
 _SHOWN = ("From", "To", "Cc", "Date", "Subject")
-#: Pages say which bytes they were written in; ours are UTF-8 by then.
+#: HTML bodies declare their encoding; here they are UTF-8 already.
 _OTHER_CHARSET = re.compile(r"<meta\b[^>]*\bcharset\b[^>]*>", re.IGNORECASE)
-#: Messages within messages of Outlook's that are opened; deeper ones are named.
+#: Depth to which messages in Outlook messages are opened; deeper ones are listed as unsupported.
 _MAX_DEPTH = 5
 _FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 
 _Read = Callable[[], bytes]
 
 
-class MailContainer(Packed):
-    """A message, or anything else whose members are small enough to be made in memory."""
+class MailContainer(Container):
+    """A message. Its members are small enough to be built in memory."""
 
     def __init__(self, parts: Sequence[tuple[Member, _Read]], descriptor: int, limits: RenderLimits) -> None:
-        require_few(len(parts), limits)
-        require_modest(sum(member.bytes for member, _ in parts), descriptor, limits)
+        require_member_limit(len(parts), limits)
+        require_expansion_limit(sum(member.bytes for member, _ in parts), descriptor, limits)
         self._reads = [read for _, read in parts]
-        self.held = ExitStack()
-        """What is given back at the end."""
+        self.resources = ExitStack()
+        """Resources to be released at the end."""
         super().__init__(member for member, _ in parts)
 
     def extract(self, first: int, sink: Sink) -> None:
-        """Give the sink the members from number `first` on, until it wants no more."""
-        with broken("the message is damaged", _ERRORS):
+        """Send the members from number `first` on to the sink, until it declines one."""
+        with as_corrupt("the message is damaged", _ERRORS):
             super().extract(first, sink)
 
     def close(self) -> None:
-        """Give its memory back, and what it holds."""
+        """Free its memory and its resources."""
         self._reads = []
-        self.held.close()
+        self.resources.close()
 
     def _open(self, index: int) -> IO[bytes]:
         return io.BytesIO(self._reads[index]())
 
 
 def open_eml(descriptor: int, limits: RenderLimits) -> MailContainer:
-    """Read a message as RFC 5322 has it.
+    """Read a message in the format of RFC 5322.
 
     Raises:
-        CorruptFile: it cannot be taken apart.
-        LimitExceeded: it carries too much.
+        CorruptFile: it cannot be parsed.
+        LimitExceeded: its attachments are too many or too large.
     """
-    with opened(descriptor) as file, broken("the message is damaged", _ERRORS):
+    with reopen(descriptor) as file, as_corrupt("the message is damaged", _ERRORS):
         message = email.message_from_binary_file(file)
         bodies = _Bodies()
         files: list[tuple[Member, _Read]] = []
@@ -91,24 +91,24 @@ def open_eml(descriptor: int, limits: RenderLimits) -> MailContainer:
 
 
 def open_msg(descriptor: int, limits: RenderLimits) -> MailContainer:
-    """Read a message of Outlook's (MS-OXMSG).
+    """Read an Outlook message (MS-OXMSG).
 
     Raises:
-        CorruptFile: it cannot be taken apart.
-        LimitExceeded: it carries too much.
+        CorruptFile: it cannot be parsed.
+        LimitExceeded: its attachments are too many or too large.
     """
     with ExitStack() as held:
-        # olefile's objects refer to one another: left to themselves they keep the file open until they are collected.
-        file = held.enter_context(opened(descriptor))
-        with broken("the message is damaged", _ERRORS):
+        # olefile's objects form reference cycles, which would keep the file open until the garbage collector runs.
+        file = held.enter_context(reopen(descriptor))
+        with as_corrupt("the message is damaged", _ERRORS):
             parts = list(_OutlookMessage(olefile.OleFileIO(file), [], _TOP_HEADER_BYTES).parts("", 0))
             container = MailContainer(parts, descriptor, limits)
-        container.held = held.pop_all()
+        container.resources = held.pop_all()
         return container
 
 
 class _Bodies:
-    """What a message says, in the order of its parts."""
+    """The texts of a message, in the order of its parts."""
 
     def __init__(self) -> None:
         self.texts: list[tuple[str, bool]] = []
@@ -119,7 +119,7 @@ class _Bodies:
 
 
 def _files(part: Message, bodies: _Bodies) -> Iterator[tuple[str | None, _Read]]:
-    """Yield the files that a part carries, and add to the bodies what it says."""
+    """Yield the files in a part, and add its texts to the bodies."""
     kind = part.get_content_type()
     if kind == "message/rfc822" and part.is_multipart():
         inner = part.get_payload(0)
@@ -137,7 +137,7 @@ def _files(part: Message, bodies: _Bodies) -> Iterator[tuple[str | None, _Read]]
 
 
 def _chosen(part: Message) -> list[Message]:
-    """Return the children of a multipart; of several forms of the same text only the richest: HTML, else the first."""
+    """Return the children of a multipart; of alternative forms of a text only one: HTML, else the first."""
     children = [child for child in part.get_payload() if isinstance(child, Message)]
     if part.get_content_type() != "multipart/alternative":
         return children
@@ -206,14 +206,14 @@ def _page(fields: dict[str, str], texts: Sequence[tuple[str, bool]]) -> str:
         for name, text in fields.items()
         if text
     )
-    said = "<hr>\n".join(
+    bodies = "<hr>\n".join(
         _OTHER_CHARSET.sub("", text) if is_html else f"<p>{'<br>'.join(html.escape(text).splitlines())}</p>\n"
         for text, is_html in texts
     )
     title = html.escape(fields.get("Subject", ""))
     return (
         f'<!DOCTYPE html>\n<html><head><meta charset="utf-8"><title>{title}</title></head>\n'
-        f"<body>\n<table>\n{rows}</table>\n<hr>\n{said}</body></html>\n"
+        f"<body>\n<table>\n{rows}</table>\n<hr>\n{bodies}</body></html>\n"
     )
 
 
@@ -229,7 +229,7 @@ _UTF8_CODE_PAGE = 65001
 
 
 class _OutlookMessage:
-    """A message in a storage of a compound file, and what can be read of its properties."""
+    """A message in a storage of a compound file, and its properties."""
 
     def __init__(self, storage: olefile.OleFileIO[str], path: list[str], header_bytes: int) -> None:
         self._storage = storage
@@ -237,7 +237,7 @@ class _OutlookMessage:
         self._fixed = self._properties(path, header_bytes)
 
     def parts(self, folder: str, depth: int) -> Iterator[tuple[Member, _Read]]:
-        """Yield what the message says, and the files that it carries, messages within it as folders."""
+        """Yield the text of the message and its attached files; attached messages become folders."""
         rich = self._rich_text()
         yield _body(self._fields(), self._texts(), folder)
         if rich is not None:
@@ -281,13 +281,13 @@ class _OutlookMessage:
         return [(plain, False)] if plain.strip() else []
 
     def _rich_text(self) -> bytes | None:
-        """Return the body in Rich Text Format where the message has no other."""
-        packed = None if self._texts() else self._binary(self._path, _RTF_BODY)
-        if packed is None:
+        """Return the body in Rich Text Format if the message has no other body."""
+        compressed = None if self._texts() else self._binary(self._path, _RTF_BODY)
+        if compressed is None:
             return None
         import compressed_rtf
 
-        return bytes(compressed_rtf.decompress(packed))
+        return bytes(compressed_rtf.decompress(compressed))
 
     def _attachments(self) -> list[list[str]]:
         depth = len(self._path)

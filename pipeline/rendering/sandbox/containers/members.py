@@ -1,4 +1,4 @@
-"""What every container reader yields: its members, and the sink that takes their bytes."""
+"""Values that all container readers use: a member, and the sink that receives bytes of members."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from pipeline.core.errors import OutcomeError
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file within a file."""
+    """A file in a file."""
 
     name: str
-    """Its path there, unique, in a form that leads nowhere else."""
+    """Its unique path there, without segments that lead elsewhere."""
     bytes: int
     error: OutcomeError | None = None
-    """Why it cannot be had."""
+    """Why it cannot be read."""
 
 
 class Sink(Protocol):
-    """Takes the bytes of members."""
+    """Receives the bytes of members."""
 
     def begin(self, index: int) -> bool:
-        """Whether the bytes of this member are still wanted."""
+        """Begin a member; return False to decline it and all that follow."""
         ...
 
     def write(self, data: bytes) -> None:
-        """Take some bytes of it."""
+        """Receive some bytes of it."""
         ...
 
     def end(self) -> None:
-        """Hear that it is complete, and as its container says it should be."""
+        """End the member: all its bytes came, and its checksum is right."""
         ...

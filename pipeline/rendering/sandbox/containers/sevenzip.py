@@ -15,7 +15,7 @@ from py7zr.io import MemIO, Py7zIO, WriterFactory
 from pipeline.core.errors import CorruptFile, EncryptedFile, UnsupportedFormat
 from pipeline.rendering.sandbox.containers.members import Sink
 
-#: What py7zr and the decompressors below it raise about broken archives.
+#: Errors of py7zr and its decompressors about damaged archives.
 _ERRORS = (
     ArchiveError,
     lzma.LZMAError,
@@ -33,8 +33,8 @@ _ERRORS = (
     NotImplementedError,
     OverflowError,
 )
-_WANTS_PASSWORD = "the 7z archive wants a password"
-_WANTS_ANOTHER = "the 7z archive wants another password"
+_NEEDS_PASSWORD = "the 7z archive needs a password"
+_NEEDS_ANOTHER = "the 7z archive needs another password"
 
 
 class SevenZip:
@@ -44,71 +44,71 @@ class SevenZip:
         """Read the directory.
 
         Raises:
-            CorruptFile: there is none that can be read.
-            EncryptedFile: it wants another password.
+            CorruptFile: the directory cannot be read.
+            EncryptedFile: the directory needs another password.
         """
         self._file = file
         self._password = self._first_fitting(passwords)
         self.entries = _entries(self._open(self._password))
 
     def extract(self, wanted: Iterable[tuple[int, Any]], sink: Sink) -> None:
-        """Give the sink entries in their order, each with its number, until it wants no more.
+        """Send numbered entries to the sink, in their order, until it declines one.
 
         Raises:
-            CorruptFile, EncryptedFile, UnsupportedFormat: the entry that was begun last cannot be had.
+            CorruptFile, EncryptedFile, UnsupportedFormat: the entry that began last cannot be read.
         """
         archive = self._open(self._password)
-        begun = _Begun(sink)
+        current = _CurrentMember(sink)
         for index, entry in wanted:
-            archive.worker.register_filelike(entry.id, MemIO("", _Factory(begun, index)))
+            archive.worker.register_filelike(entry.id, MemIO("", _Factory(current, index)))
         try:
             archive.worker.extract(self._file, None, parallel=False)
-        except _Enough:
+        except _SinkFull:
             return
-        except ConnectionError:  # the parent has gone while it was sent something
+        except ConnectionError:  # the parent closed the socket
             raise
         except PasswordRequired as error:
-            raise EncryptedFile(_WANTS_PASSWORD) from error
+            raise EncryptedFile(_NEEDS_PASSWORD) from error
         except UnsupportedCompressionMethodError as error:
             raise UnsupportedFormat("the member is compressed in a way that is not supported") from error
         except _ERRORS as error:
             raise CorruptFile(f"the member is damaged: {error}"[:200]) from error
-        begun.end()
+        current.end()
 
     def _open(self, password: str | None) -> SevenZipFile:
         self._file.seek(0)
         try:
             return SevenZipFile(self._file, password=password)
         except PasswordRequired as error:
-            raise EncryptedFile(_WANTS_PASSWORD) from error
+            raise EncryptedFile(_NEEDS_PASSWORD) from error
         except _ERRORS as error:
             if password is not None:
-                raise EncryptedFile(_WANTS_ANOTHER) from error
+                raise EncryptedFile(_NEEDS_ANOTHER) from error
             raise CorruptFile(f"the 7z archive is damaged: {error}"[:200]) from error
 
     def _first_fitting(self, passwords: Sequence[str]) -> str | None:
-        """Return the password that opens the directory and, where they are encrypted too, the files."""
+        """Return the password that opens the directory and, if they are encrypted too, the files."""
         refused = None
         for password in passwords:
             try:
                 entries = [entry for entry in _entries(self._open(password)) if entry.uncompressed]
                 if entries:
                     self._password = password
-                    self.extract([(0, entries[0])], _Nowhere())
+                    self.extract([(0, entries[0])], _NullSink())
                 return password
             except (EncryptedFile, CorruptFile) as error:
                 refused = error
         if isinstance(refused, EncryptedFile):
-            raise EncryptedFile(_WANTS_ANOTHER) from refused
+            raise EncryptedFile(_NEEDS_ANOTHER) from refused
         return None
 
 
-class _Enough(Exception):
-    """The sink wants no more."""
+class _SinkFull(Exception):
+    """The sink declined a member."""
 
 
-class _Nowhere:
-    """A sink for one member that nobody wants."""
+class _NullSink:
+    """A sink that discards the bytes of a member."""
 
     def begin(self, index: int) -> bool:
         return True
@@ -120,8 +120,8 @@ class _Nowhere:
         return
 
 
-class _Begun:
-    """Tells a sink of the members that py7zr opens and closes. The checksum is compared between the two."""
+class _CurrentMember:
+    """Reports to a sink which member py7zr writes. py7zr compares checksums before it opens the next member."""
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
@@ -130,7 +130,7 @@ class _Begun:
     def begin(self, index: int) -> None:
         self.end()
         if not self.sink.begin(index):
-            raise _Enough
+            raise _SinkFull
         self._index = index
 
     def end(self) -> None:
@@ -140,43 +140,43 @@ class _Begun:
 
 
 class _Factory(WriterFactory):
-    def __init__(self, begun: _Begun, index: int) -> None:
-        self._begun = begun
+    def __init__(self, current: _CurrentMember, index: int) -> None:
+        self._current = current
         self._index = index
 
     def create(self, filename: str) -> Py7zIO:
-        """Return what py7zr writes a member to."""
-        self._begun.begin(self._index)
-        return _Writer(self._begun)
+        """Return the writer for a member."""
+        self._current.begin(self._index)
+        return _Writer(self._current)
 
 
 class _Writer(Py7zIO):
-    def __init__(self, begun: _Begun) -> None:
-        self._begun = begun
+    def __init__(self, current: _CurrentMember) -> None:
+        self._current = current
 
     def write(self, s: bytes | bytearray) -> int:
-        """Hand on what py7zr decompressed."""
-        self._begun.sink.write(bytes(s))
+        """Pass decompressed bytes to the sink."""
+        self._current.sink.write(bytes(s))
         return len(s)
 
     def read(self, size: int | None = None) -> bytes:
-        """Give nothing back."""
+        """Return no bytes: nothing is kept."""
         return b""
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Stay."""
+        """Do nothing: the sink is a stream."""
         return 0
 
     def flush(self) -> None:
-        """Keep nothing back."""
+        """Do nothing: nothing is buffered."""
 
     def size(self) -> int:
-        """Hold nothing."""
+        """Return 0: nothing is kept."""
         return 0
 
     def close(self) -> None:
-        """Hear that the member is complete."""
-        self._begun.end()
+        """End the member."""
+        self._current.end()
 
 
 def _entries(archive: SevenZipFile) -> list[Any]:

@@ -12,35 +12,22 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from PIL import Image, TiffImagePlugin
 
 from pipeline.core.errors import CorruptFile, LimitExceeded, OutcomeError, UnsupportedFormat
+from pipeline.core.formats import MediaType
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.image import exif, jpeg2000
 from pipeline.rendering.sandbox.image.raster import Picture, to_rgb
+from pipeline.rendering.sandbox.page_image.build import DecodedPage, build_page_image, fit, placed
 from pipeline.rendering.sandbox.page_image.crops import DecodedCrop, cut, page_size
-from pipeline.rendering.sandbox.page_image.finish import DecodedPage, finish_page, fit, placed
 
 if TYPE_CHECKING:
     from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
-#: Pillow's names for the formats, by media type.
-FORMATS = {
-    "image/png": "PNG",
-    "image/jpeg": "JPEG",
-    "image/tiff": "TIFF",
-    "image/webp": "WEBP",
-    "image/gif": "GIF",
-    "image/bmp": "BMP",
-    "image/jp2": "JPEG2000",
-    "image/heif": "HEIF",
-    "image/avif": "AVIF",
-    "image/x-portable-anymap": "PPM",
-    "image/vnd.adobe.photoshop": "PSD",
-}
-#: What is not decoded, by how its files begin.
+#: Pictures that are not decoded, by the first bytes of their files.
 _UNREAD_HEADS = {
     b"8BPS\0\2": "PSB pictures, Photoshop's large ones,",
     b"MM\0+": "big-endian BigTIFF pictures",
 }
-#: The same by what Pillow says of it: a TIFF's kind of samples, the value of its tag Compression (as libtiff's tiff.h
+#: The same by Pillow's message: a TIFF's kind of samples, the value of its tag Compression (as libtiff's tiff.h
 #: lists them), or a PSD's colour mode and bits a channel.
 _UNREAD_KINDS = {
     "unknown pixel mode": "TIFF pictures with samples of this kind",
@@ -52,17 +39,17 @@ _UNREAD_KINDS = {
 }
 # Pillow's own reader of uncompressed TIFF files takes no subsampled YCbCr, and 16-bit planes for 8-bit ones.
 TiffImagePlugin.READ_LIBTIFF = True
-# Grey of 16 bits where white is zero: Pillow knows it of little-endian files only, and leaves the inverting to others.
+# Grey of 16 bits where white is zero: Pillow knows only little-endian files of it, and does not invert them.
 TiffImagePlugin.OPEN_INFO[(TiffImagePlugin.MM, 0, (1,), 1, (16,), ())] = ("I;16B", "I;16B")
-#: How the decoders' libraries say that memory was refused: Pillow's name and number for it, libavif's, libheif's.
+#: Messages of decoders about refused memory: Pillow's text and number, libavif's, libheif's.
 _OUT_OF_MEMORY = ("out of memory", "decoder error -9", "memory allocation")
 _HEAD_BYTES = 8
 _SEPARATE_PLANES = 2
 _WHITE_IS_ZERO = 0
-#: Files claim anything; a scanner's resolution lies between these. Of a TIFF that tells none Pillow says 1.
+#: Resolutions outside these bounds are wrong: no scanner has them. For a TIFF without a resolution Pillow returns 1.
 _DPI = (1.0, 20_000.0)
 _TRANSPOSE = Image.Transpose
-#: What turns a picture upright, by EXIF orientation: the transposition, and the degrees clockwise in it.
+#: How a picture is turned upright, by EXIF orientation: the transposition, and its rotation in degrees clockwise.
 _UPRIGHT = {
     1: (None, 0),
     2: (_TRANSPOSE.FLIP_LEFT_RIGHT, 0),
@@ -84,18 +71,18 @@ class ImageFile:
     title: str | None = None
     members = 0
 
-    def __init__(self, descriptor: int, media_type: str, limits: RenderLimits, *, keep_gps: bool) -> None:
+    def __init__(self, descriptor: int, media_type: MediaType, limits: RenderLimits, *, keep_gps: bool) -> None:
         """Open the file behind a descriptor.
 
         Raises:
             CorruptFile: Pillow cannot open it.
-            UnsupportedFormat: it is of a kind that Pillow does not know.
+            UnsupportedFormat: Pillow does not know this kind of file.
             LimitExceeded: a TIFF has more frames than `limits` allow pages.
         """
-        # Ours is checked before anything is decoded; Pillow's own refuses genuine scans of 180 megapixels and more.
+        # Our own limit is checked before decoding; Pillow's refuses genuine scans of 180 megapixels and more.
         Image.MAX_IMAGE_PIXELS = None
         self._path = Path(f"/proc/self/fd/{descriptor}")
-        self._format = FORMATS[media_type]
+        self._format = media_type.row.decoder
         self._limits = limits
         self._keep_gps = keep_gps
         self._decoded: int | None = None
@@ -103,7 +90,7 @@ class ImageFile:
         self.pages = 1
         if self._format == "TIFF":
             self.pages = self._count_frames()
-            self._reopen()  # Pillow keeps what a frame told of itself for the frames after it
+            self._reopen()  # Pillow applies tags of a frame to the frames after it
 
     def render(self, page_number: int) -> DecodedPage:
         """Decode and measure a frame.
@@ -117,7 +104,7 @@ class ImageFile:
             return _render(image, self._limits.max_pixels, self._keep_gps)
 
     def render_crops(self, page_number: int, bands: int) -> tuple[DecodedCrop, ...]:
-        """Decode a frame and cut it into so many bands, in pixels of its own or fewer.
+        """Decode a frame and cut it into `bands` bands, without enlarging it.
 
         Raises:
             CorruptFile, UnsupportedFormat, LimitExceeded: as `render` raises them.
@@ -126,7 +113,7 @@ class ImageFile:
             return _render_crops(image, bands, self._limits.max_pixels)
 
     def close(self) -> None:
-        """Give the picture's memory back."""
+        """Free the picture's memory."""
         self._image.close()
         self._file.close()
 
@@ -168,7 +155,7 @@ class ImageFile:
             image.seek(frame)
 
     def _count_frames(self) -> int:
-        """Count by walking the directories. The first that cannot be read counts too, and then fails as a page."""
+        """Count frames by their directories. The first unreadable one is counted too, and then fails as a page."""
         for frame in range(1, self._limits.max_pages + 1):
             try:
                 with suppress(UnsupportedFormat), _pillow_errors():
@@ -180,7 +167,7 @@ class ImageFile:
 
 def _open_picture(file: BinaryIO, image_format: str) -> Picture:
     if image_format == "HEIF":
-        from pipeline.rendering.sandbox.image.heif import HeifPicture  # 30 MB of address space, for those who need it
+        from pipeline.rendering.sandbox.image.heif import HeifPicture  # takes 30 MB of address space
 
         return HeifPicture(file)
     head = file.read(_HEAD_BYTES)
@@ -189,14 +176,14 @@ def _open_picture(file: BinaryIO, image_format: str) -> Picture:
         if head.startswith(start):
             raise UnsupportedFormat(f"{kind} are not decoded")
     Image.init()
-    factory, _ = Image.OPEN[image_format]  # Image.open would keep to itself what is wrong with the file
+    factory, _ = Image.OPEN[image_format]  # Image.open would hide the error
     return factory(file, "")
 
 
 @contextmanager
 def _pillow_errors() -> Iterator[None]:
-    """Translate what Pillow raises on bad bytes: OSError, TypeError, ValueError, SyntaxError, struct.error, … are
-    known, and its documentation promises no closed set.
+    """Translate Pillow's errors on invalid bytes: OSError, TypeError, ValueError, SyntaxError, struct.error, … Its
+    documentation does not name a complete set.
     """
     try:
         yield
@@ -211,69 +198,71 @@ def _pillow_errors() -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stance:
-    """How a decoded picture stands."""
+class _Orientation:
+    """The orientation of a decoded picture."""
 
     orientation: int | None
-    """As its EXIF tags tell it."""
+    """Value of its EXIF tag."""
     degrees: int
-    """Clockwise, that turn it upright."""
+    """Clockwise rotation that turns it upright."""
     transposition: Image.Transpose | None
-    """What is still to be done to turn it upright."""
+    """The transposition that still has to be applied."""
     shown: tuple[int, int]
-    """Width and height of the picture when it stands upright."""
+    """Width and height of the upright picture."""
     stored: tuple[int, int]
 
 
 def _render(image: Picture, max_pixels: int, keep_gps: bool) -> DecodedPage:
     mode, dpi = image.mode, _dpi(image)
-    stance = _load(image, max_pixels, lambda width, height: fit(width, height, enlarge=False).content)
-    canvas = fit(*stance.shown, enlarge=False)
+    turned = _load(image, max_pixels, lambda width, height: fit(width, height, enlarge=False).content)
+    canvas = fit(*turned.shown, enlarge=False)
     tags = exif.flatten(image, keep_gps=keep_gps)
-    page = placed(_upright(image, canvas.content, stance.transposition), canvas)
+    page = placed(_upright(image, canvas.content, turned.transposition), canvas)
     return DecodedPage(
-        image=finish_page(page, page.tobytes()),
-        dpi=dpi and dpi * canvas.content[0] / stance.shown[0],
-        original={
-            "format": image.format,
-            "mode": mode,
-            "width": stance.stored[0],
-            "height": stance.stored[1],
-            "dpi": dpi,
-            "rotation": stance.degrees,
-            "orientation": stance.orientation,
-            "captured_at": exif.captured_at(tags),
-            "camera": exif.camera(tags),
+        image=build_page_image(page, page.tobytes()),
+        own_properties={
+            "dpi": dpi and dpi * canvas.content[0] / turned.shown[0],
+            "original": {
+                "format": image.format,
+                "mode": mode,
+                "width": turned.stored[0],
+                "height": turned.stored[1],
+                "dpi": dpi,
+                "rotation": turned.degrees,
+                "orientation": turned.orientation,
+                "captured_at": exif.captured_at(tags),
+                "camera": exif.camera(tags),
+            },
+            "exif": tags,
         },
-        is_vector=False,
-        exif=tags,
+        own_facts={"is_vector": False, "picture_share": None},
     )
 
 
 def _render_crops(image: Picture, bands: int, max_pixels: int) -> tuple[DecodedCrop, ...]:
-    stance = _load(image, max_pixels, lambda width, height: page_size(width, height, bands, enlarge=False))
-    size = page_size(*stance.shown, bands, enlarge=False)
-    return cut(_upright(image, size, stance.transposition), bands)
+    turned = _load(image, max_pixels, lambda width, height: page_size(width, height, bands, enlarge=False))
+    size = page_size(*turned.shown, bands, enlarge=False)
+    return cut(_upright(image, size, turned.transposition), bands)
 
 
-def _load(image: Picture, max_pixels: int, wanted: Callable[[int, int], tuple[int, int]]) -> _Stance:
-    """Decode a picture, large enough for what is wanted of one of its size, and tell how it stands."""
+def _load(image: Picture, max_pixels: int, wanted: Callable[[int, int], tuple[int, int]]) -> _Orientation:
+    """Decode a picture, at least as large as `wanted` returns for its size, and return its orientation."""
     _check_size(image.size, max_pixels)
-    by_pillow = image.format == "TIFF"  # which `load` turns upright, and forgets the tag
-    told = exif.orientation(image) if image.format != "PNG" else None
+    by_pillow = image.format == "TIFF"  # `load` turns it upright and removes the tag
+    tag = exif.orientation(image) if image.format != "PNG" else None
     size = image.size
     _decode(image, wanted(*size))
-    # Only now for PNG, where it may stand behind the pixels: asking before would decode them.
-    told = told or exif.orientation(image)
-    transposition, degrees = _UPRIGHT[told or 1]
-    turned = size[::-1] if degrees in (90, 270) else size
+    # Only now for PNG, whose tag may follow the pixels: reading it earlier would decode them.
+    tag = tag or exif.orientation(image)
+    transposition, degrees = _UPRIGHT[tag or 1]
+    upright = size[::-1] if degrees in (90, 270) else size
     if by_pillow:
-        return _Stance(told, degrees, None, shown=size, stored=turned)
-    return _Stance(told, degrees, transposition, shown=turned, stored=size)
+        return _Orientation(tag, degrees, None, shown=size, stored=upright)
+    return _Orientation(tag, degrees, transposition, shown=upright, stored=size)
 
 
 def _decode(image: Picture, size: tuple[int, int]) -> None:
-    """Decode a picture, at a reduced scale of not less than `size` where its format has such."""
+    """Decode a picture, at a reduced scale of at least `size` if its format supports that."""
     if image.format in ("JPEG", "MPO"):
         cast(Image.Image, image).draft(None, size)
     if image.format == "JPEG2000":
@@ -284,7 +273,7 @@ def _decode(image: Picture, size: tuple[int, int]) -> None:
 
 
 def _refuse_unread(image: TiffImagePlugin.TiffImageFile) -> None:
-    """Refuse what Pillow opens and then cannot decode, or decodes into other colours."""
+    """Refuse pictures that Pillow opens but cannot decode, or decodes into wrong colours."""
     if image.info["compression"] == "webp":
         raise UnsupportedFormat("TIFF pictures compressed by WebP are not decoded")
     if image.mode == "LAB" and image.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION) == _SEPARATE_PLANES:
@@ -292,12 +281,12 @@ def _refuse_unread(image: TiffImagePlugin.TiffImageFile) -> None:
 
 
 def _reduce(image: Jpeg2KImageFile, size: tuple[int, int]) -> None:
-    """Have JPEG 2000 read at as many halvings as leave `size`, with the profile that Pillow passes over."""
+    """Set JPEG 2000 to be decoded at the most halvings that leave `size`, with the profile that Pillow ignores."""
     assert image.fp is not None
-    told = jpeg2000.inspect(image.fp)
-    image.reduce = min(told.reductions, int(math.log2(min(image.width / size[0], image.height / size[1]))))
-    if told.icc_profile:
-        image.info["icc_profile"] = told.icc_profile
+    header = jpeg2000.inspect(image.fp)
+    image.reduce = min(header.reductions, int(math.log2(min(image.width / size[0], image.height / size[1]))))
+    if header.icc_profile:
+        image.info["icc_profile"] = header.icc_profile
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -316,8 +305,8 @@ def _upright(image: Picture, size: tuple[int, int], transposition: Image.Transpo
 
 
 def _is_inverted(image: Picture) -> bool:
-    """Tell pictures whose samples Pillow hands over turned: inks, one bit, and deep grey where white is zero."""
-    if image.format in ("JPEG", "MPO"):  # which only Adobe's programs invert, and they leave a mark
+    """Whether Pillow returns the samples inverted: inks, one bit, and deep grey where white is zero."""
+    if image.format in ("JPEG", "MPO"):  # only Adobe's programs write inverted inks, with a marker
         return image.mode == "CMYK" and "adobe" not in image.info
     if image.format == "PSD":
         return image.mode == "1"
@@ -327,7 +316,7 @@ def _is_inverted(image: Picture) -> bool:
 
 
 def _dpi(image: Picture) -> float | None:
-    """Return the file's own resolution across, None where it tells none that a scanner could have."""
+    """Return the file's horizontal resolution, None if it has none or one that no scanner has."""
     try:
         dpi = float(image.info["dpi"][0])
     except (KeyError, TypeError, ValueError, ZeroDivisionError, IndexError):

@@ -1,4 +1,4 @@
-"""What a picture's EXIF says, as strings that can be shown and a few values that can be searched by."""
+"""Reads EXIF: all tags as strings to show, and a few values to search by."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _OFFSET = re.compile(r"[+-]\d\d:\d\d")
 
 
 def orientation(image: Picture) -> int | None:
-    """Return the orientation, 1 to 8; None where it is missing or makes no sense (bytes and lists occur)."""
+    """Return the orientation, 1 to 8; None if it is missing or invalid (bytes and lists occur)."""
     value = dict(_guarded(lambda: [*image.getexif().items()])).get(ExifTags.Base.Orientation)
     return value if isinstance(value, int) and 1 <= value <= 8 else None
 
 
 def flatten(image: Picture, *, keep_gps: bool) -> dict[str, str]:
-    """Return tags by name. Binary values, maker notes and long lists are left out, positions unless asked for."""
+    """Return tags by name. Without binary values, maker notes and long lists; with GPS positions only if `keep_gps`."""
     named = _guarded(lambda: [*_named(image.getexif(), keep_gps)])
     texts = ((name, _as_text(value)) for name, value in named[:_MAX_TAGS])
     return {name: text for name, text in texts if text is not None}

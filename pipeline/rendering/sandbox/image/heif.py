@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, cast
 import pillow_heif
 from PIL import ExifTags, Image
 
-# Of thumbnails, depth maps and gain maps nothing is wanted; a fleet's sandboxes share out the processors by themselves.
+# Thumbnails, depth maps and gain maps are not used. One thread, since several sandboxes share the processors.
 pillow_heif.options.THUMBNAILS = False
 pillow_heif.options.DEPTH_IMAGES = False
 pillow_heif.options.AUX_IMAGES = False
@@ -15,11 +15,11 @@ pillow_heif.options.DECODE_THREADS = 1
 
 
 class HeifPicture:
-    """The primary image of a file, with as much of Pillow's interface as is needed here.
+    """The primary image of a file, with the part of Pillow's interface that is used here.
 
-    Its rows stay where libheif decoded them: a picture of Pillow's beside them would cost 800 MB for 200 megapixels.
-    Other images of the file, of a burst or of a sequence, are no pages. libheif turns and mirrors them (irot, imir); an
-    EXIF orientation beside that is to be ignored (ISO/IEC 23000-22:2024, 7.3.10.1).
+    Its rows stay in libheif's buffer: a copy as Pillow's image would take 800 MB for 200 megapixels. Other images
+    of the file, of a burst or a sequence, do not become pages. libheif turns and mirrors the image (irot, imir);
+    an EXIF orientation in addition to that must be ignored (ISO/IEC 23000-22:2024, 7.3.10.1).
     """
 
     format = "HEIF"

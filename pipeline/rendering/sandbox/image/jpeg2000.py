@@ -1,6 +1,6 @@
-"""What a JPEG 2000 file tells that Pillow does not read: its colour profile, and how far it can be read reduced.
+"""Reads the headers of JPEG 2000 that Pillow ignores: the colour profile, and the number of reduced resolutions.
 
-Boxes are those of ISO/IEC 15444-1, annex I; markers of the codestream those of annex A.
+Boxes are defined in ISO/IEC 15444-1, annex I; markers of the codestream in annex A.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _MAX_PROFILE_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Jpeg2000:
-    """What the file tells."""
+    """The headers of a file."""
 
     reductions: int
-    """How many times its picture can be read at half of the size before."""
+    """How often the size can be halved by reading fewer resolution levels."""
     icc_profile: bytes | None
 
 
 def inspect(file: IO[bytes]) -> Jpeg2000:
-    """Read the headers of a file or a raw codestream. What is missing or broken is left to the decoder to complain of.
+    """Read the headers of a file or a raw codestream. The decoder reports missing or broken parts.
 
     Raises:
         struct.error: the file ends within its headers.

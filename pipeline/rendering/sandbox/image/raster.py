@@ -1,6 +1,6 @@
-"""From whatever mode Pillow decoded to RGB on white, at the size of a page image.
+"""Converts a picture of any mode that Pillow decodes to RGB on white, at the size of a page image.
 
-Work goes by bands, so that converting never needs a second copy of a large picture.
+It converts band by band, so that a large picture is never copied as a whole.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pipeline.rendering.sandbox.image.heif import HeifPicture
 
 _BAND_PIXELS = 4_000_000
-#: Shrinking goes by whole factors, which is quick, down to at least this much of the target; the rest is resampled.
+#: A picture is first shrunk by a whole factor, which is quick, to at least this many times the target; then resampled.
 _RESAMPLED = 1.5
-#: Tops of the ranges that 16- and 32-bit samples are meant in: 8, 12 and 16 bits.
+#: Highest values of the ranges that 16- and 32-bit samples may use: 8, 12 and 16 bits.
 _INTEGER_TOPS = (255, 4095, 65535)
 _FLOAT_TOPS = (1.0, 255.0, 65535.0)
 #: Colour spaces as ICC profiles name them, by the mode whose pixels they describe.
@@ -28,9 +28,9 @@ Picture: TypeAlias = "Image.Image | HeifPicture"
 
 
 def to_rgb(image: Picture, size: tuple[int, int], icc_profile: bytes | None, *, inverted: bool = False) -> Image.Image:
-    """Return a decoded picture in RGB: transparency on white, deep samples scaled, colours in sRGB where it says so.
+    """Return a decoded picture in RGB: transparency on white, deep samples scaled, colours in sRGB if it has a profile.
 
-    `inverted` tells that samples mean the opposite of what their mode says.
+    `inverted` means that the samples are the inverse of those that their mode implies.
     """
     shrunk = _shrink(image, size)
     if inverted:

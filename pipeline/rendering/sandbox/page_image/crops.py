@@ -1,8 +1,8 @@
-"""How a page is cut into overlapping crops, each as sharp as the model can see it. Runs in the sandbox process.
+"""Cuts a page into overlapping crops, each with as many pixels as the model sees. Runs in the sandbox process.
 
-A page is drawn or decoded once, by the same code as its page image and so much larger that one crop of it has as many
-pixels as a page image; then it is cut into bands one below the other, so that no line of text is cut in its middle. Two
-pages side by side are cut between them instead, and strips across: a line there is longer than the strip is high.
+A page is drawn or decoded once, by the code of its page image, in a size at which each crop has the pixels of a page
+image. Then it is cut into bands from top to bottom, so that lines of text stay whole. Two pages side by side are cut
+from left to right, and so are long strips, in which a line is longer than the strip is high.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import partial
 
 from PIL import Image
 
-from pipeline.rendering.sandbox.page_image.finish import (
+from pipeline.rendering.sandbox.page_image.build import (
     JPEG_QUALITY,
     MAX_PIXELS,
     MAX_SIDE_PX,
@@ -26,11 +26,11 @@ from pipeline.rendering.sandbox.page_image.finish import (
 )
 from pipeline.rendering.sandbox.page_image.measure import contrast, is_blank
 
-#: Share of the page's height, or width, that two neighbours both show. On A4 this is 50 points: four lines of 10 points
+#: Share of the page's height, or width, in two neighbouring bands. On A4 this is 50 points: four lines of 10 points
 #: with their leading, or two of 20. One of them may be cut by the edge, and one is whole in both crops.
 OVERLAP = 0.06
 
-#: A page so many times as broad as it is high is a strip.
+#: A page that is at least this many times as wide as high is a strip.
 _STRIP_ASPECT = 3
 
 Box = tuple[int, int, int, int]
@@ -39,7 +39,7 @@ Shares = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class DecodedCrop:
-    """A crop from a decoder, for the child's loop; field names are those of `core.models.RenderedCrop`."""
+    """A crop from a decoder. Field names are as in `core.models.RenderedCrop`."""
 
     box: Shares
     jpeg: bytes
@@ -82,8 +82,8 @@ def boxes_beside(size: tuple[int, int], bands: int) -> list[Box]:
 
 
 def _ranges(side: int, bands: int) -> Iterator[tuple[int, int]]:
-    """Yield where bands begin and end on a side of so many pixels."""
-    # The second bound is for pages of a few pixels: no row of them may lie between two bands.
+    """Yield begin and end of each band, for a side in pixels."""
+    # The second bound is for pages of a few pixels: each row must be in a band.
     length = max(math.floor(side * band_share(bands)), math.ceil(side / bands))
     for number in range(bands):
         start = round(number * (side - length) / (bands - 1))
@@ -91,7 +91,7 @@ def _ranges(side: int, bands: int) -> Iterator[tuple[int, int]]:
 
 
 def _is_empty(page: Image.Image, neighbours: tuple[Box, Box]) -> bool:
-    """Whether a page bears no mark where two bands, one beside the other, overlap."""
+    """Whether a page is empty where two bands overlap."""
     (_, top, right, bottom), (left, *_) = neighbours
     return left < right and is_blank(contrast(page.crop((left, top, right, bottom))))
 

@@ -1,7 +1,7 @@
-"""How high the letters on a page are, from its ink alone. Runs in the sandbox process, and needs no numpy.
+"""Measures the height of letters on a page from its ink alone. Runs in the sandbox process, without numpy.
 
-The page is averaged into narrow upright strips. In each, lines of text are dark runs between light ones; where a run is
-half as dark as its line begins and ends the body of its letters.
+The page is averaged into narrow upright strips. In each strip, lines of text are dark runs between light ones. A run
+begins and ends at half of its darkness: that is the body of its letters.
 """
 
 from __future__ import annotations
@@ -12,27 +12,26 @@ from collections.abc import Iterator
 
 from PIL import Image, ImageOps
 
-#: Width of a strip, a tenth of an A4 page: a word of body text. In narrower ones the gaps within large letters would
-#: count, in wider ones lines of a page that lies askew would run into each other.
+#: Width of a strip, a tenth of an A4 page: a word of body text. In narrower strips the gaps in large letters would
+#: count; in wider strips the lines of a skewed page would merge.
 _STRIP_PX = 72
-#: Rows that are judged together: some lines of text, and little enough of a shadow that falls over the page.
+#: Rows that are judged together: some lines of text, but only a small part of a shadow on the page.
 _BLOCK_ROWS = 64
-#: A strip with less contrast in these rows bears no text but grain, in levels of 255.
+#: With less contrast in these rows, in levels of 255, a strip shows grain rather than text.
 _MIN_CONTRAST = 32
 #: Shorter runs are specks and rules, longer ones pictures and headings, in pixels.
 _RUN_PX = range(3, 49)
-#: Fewer runs are no text to speak of.
+#: Fewer runs are not counted as text.
 _MIN_RUNS = 24
-#: Half of the runs differ from each other by less than this share of the median one where they are lines of text;
-#: photographs have runs of all lengths.
+#: In lines of text half of the runs differ by less than this share of the median; photographs have runs of all lengths.
 _MAX_SPREAD = 1.0
 _RUN = re.compile(b"\1+")
 
 
 def glyph_px(image: Image.Image) -> float | None:
-    """Return how high the bodies of typical letters are on a page image of mode RGB.
+    """Return the height of typical letters' bodies on a page image of mode RGB, in pixels.
 
-    None where there is no text, or none but large letters: from 20 points on A4, a strip holds too few of them.
+    None without text, and if all letters are large: from 20 points on A4, a strip holds too few of them.
     """
     grey = image.convert("L")
     histogram = grey.histogram()
@@ -45,7 +44,7 @@ def glyph_px(image: Image.Image) -> float | None:
     middle = runs[len(runs) // 4 : -len(runs) // 4]
     if middle[-1] - middle[0] > _MAX_SPREAD * statistics.median(middle):
         return None
-    return statistics.mean(middle)  # which, unlike the median, tells 7.4 pixels from 7
+    return statistics.mean(middle)  # unlike the median, the mean distinguishes 7.4 pixels from 7
 
 
 def _strips(grey: Image.Image) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
-"""What can be told of a page image without understanding it: ink, blankness, colours, a perceptual hash.
+"""Measures a page image: ink, blankness, colours, a perceptual hash.
 
-All functions take the page image reduced to about a third of its sides; none needs numpy.
+All functions take the page image reduced to about a third of its sides, and work without numpy.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from PIL import Image, ImageChops, ImageFilter
 INK_LEVELS = 32
 #: On a page without noise a mark may be as pale as this.
 PALE_LEVELS = 12
-#: A mark stands out from noise by this many times what 95 % of the page stay below.
+#: A mark differs from the ground by this many times the level that 95 % of the page stay below.
 _OVER_NOISE = 2.5
 _NOISE_SHARE = 0.95
-#: Pixels within 5 x 5 that make a mark: a digit in 10 points has as many, a single speck has not.
+#: Pixels within 5 x 5 that make a mark: a digit in 10 points has them, a single speck does not.
 MARK_PIXELS = 4
 _MARK_RADIUS = 2
 #: A page with this share of ink is not blank, whatever its shape.
@@ -44,14 +44,14 @@ def ink_share(contrasts: Image.Image) -> float:
 
 
 def is_blank(contrasts: Image.Image) -> bool:
-    """Whether the page bears no mark. A lone page number is one; noise, single specks, a uniform colour are none.
+    """Whether the page has no mark. A lone page number is a mark; noise, single specks and a uniform colour are not.
 
-    In doubt a page is not blank: that costs a question, the other way a page is lost.
+    In doubt a page is not blank: a wrong "not blank" costs a question, a wrong "blank" loses the page.
     """
     if ink_share(contrasts) >= _CERTAIN_INK_SHARE:
         return False
     level = min(INK_LEVELS, max(PALE_LEVELS, math.ceil(_OVER_NOISE * _noise(contrasts))))
-    # Bytes translated do what `Image.point` does, which rounds its table in Python each time.
+    # Instead of `Image.point`, which computes its table in Python each time.
     marked = contrasts.tobytes().translate(bytes(255 if value >= level else 0 for value in range(256)))
     density = Image.frombytes("L", contrasts.size, marked).filter(ImageFilter.BoxBlur(_MARK_RADIUS)).histogram()
     window = (2 * _MARK_RADIUS + 1) ** 2

@@ -1,4 +1,4 @@
-"""The files that a PDF carries, a portfolio's among them, by PDFium. Runs in the sandbox process."""
+"""The files embedded in a PDF, also in a portfolio, by PDFium. Runs in the sandbox process."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import pypdfium2.raw as pdfium_c
 
 from pipeline.core.errors import CorruptFile
 from pipeline.rendering.protocol import RenderLimits
-from pipeline.rendering.sandbox.containers.archives import Packed, member_name, require_few
+from pipeline.rendering.sandbox.containers.archives import Container, member_name, require_member_limit
 from pipeline.rendering.sandbox.containers.members import Member
 from pipeline.rendering.text import utf16
 
 
 def count_attachments(document: pdfium_c.FPDF_DOCUMENT) -> int:
-    """Return how many files an open document carries."""
+    """Return the number of files embedded in an open document."""
     count: int = pdfium_c.FPDFDoc_GetAttachmentCount(document)
     return max(0, count)
 
 
-class Attachments(Packed):
-    """The files in the name tree /EmbeddedFiles of a document, which stays open as long as they are wanted."""
+class Attachments(Container):
+    """The files in the name tree /EmbeddedFiles of a document, which must stay open meanwhile."""
 
     def __init__(self, document: pdfium_c.FPDF_DOCUMENT, limits: RenderLimits) -> None:
-        """Look at them; the size of each one is known once it is expanded.
+        """List them. The size of each is only known after decompression.
 
         Raises:
-            LimitExceeded: there are too many.
+            LimitExceeded: the limit of members is exceeded.
         """
         self._document = document
         count = count_attachments(document)
-        require_few(count, limits)
+        require_member_limit(count, limits)
         super().__init__(self._member(index) for index in range(count))
 
     def close(self) -> None:
-        """Leave the document to its owner."""
+        """Do nothing: the document's owner closes it."""
 
     def _member(self, index: int) -> Member:
         attachment = pdfium_c.FPDFDoc_GetAttachment(self._document, index)

@@ -13,27 +13,27 @@ from PIL import Image
 
 from pipeline.core.errors import CorruptFile, EncryptedFile, LimitExceeded
 from pipeline.rendering.protocol import RenderLimits
+from pipeline.rendering.sandbox.page_image.build import Canvas, DecodedPage, build_page_image, fit
 from pipeline.rendering.sandbox.page_image.crops import DecodedCrop, cut, page_size
-from pipeline.rendering.sandbox.page_image.finish import Canvas, DecodedPage, LayerState, finish_page, fit
 from pipeline.rendering.sandbox.pdf.attachments import Attachments, count_attachments
 from pipeline.rendering.sandbox.pdf.encryption import first_that_opens, pdf_forms
 from pipeline.rendering.sandbox.pdf.outline import Outline
 from pipeline.rendering.sandbox.pdf.pictures import picture_share
 from pipeline.rendering.sandbox.pdf.text import inked_share, layer_text, letter_height
-from pipeline.rendering.sandbox.pdf.text_layer_quality import state_of
+from pipeline.rendering.sandbox.pdf.text_layer_quality import LayerState, state_of
 from pipeline.rendering.text import clean_line, utf16
 
 POINTS_PER_INCH = 72
-#: Sides beyond these are no page's: PDFium hands out 0 for boxes it cannot make sense of, and boxes of 2,147,483,648
-#: points exist, on which a letter would be far less than a pixel. The upper one is 3.5 km.
+#: Bounds of a page's sides, the upper one 3.5 km: PDFium returns 0 for invalid boxes, and boxes of 2,147,483,648 points
+#: exist, on which a letter would be far smaller than a pixel.
 _SIDE_POINTS = (1e-3, 1e7)
 MAX_TITLE_CHARS = 500
 MAX_LABEL_CHARS = 50
 #: A page with a larger share of pictures was scanned or photographed.
 _SCANNED_SHARE = 0.5
-#: Annotations looked at: pages with 32,768 of them exist.
+#: Annotations that are examined: pages with 32,768 of them exist.
 _MAX_ANNOTATIONS = 1_000
-#: Annotations whose words are seen on the page.
+#: Annotations whose words are visible on the page.
 _WORDED = {pdfium_c.FPDF_ANNOT_WIDGET, pdfium_c.FPDF_ANNOT_FREETEXT, pdfium_c.FPDF_ANNOT_STAMP}
 _XFA = (pdfium_c.FORMTYPE_XFA_FULL, pdfium_c.FORMTYPE_XFA_FOREGROUND)
 
@@ -45,12 +45,12 @@ class PdfFile:
         """Open the file behind a descriptor.
 
         Raises:
-            CorruptFile: not a PDF that can be read, or one without pages.
-            EncryptedFile: it wants another password, or is encrypted in a way that PDFium does not know.
+            CorruptFile: it cannot be read as a PDF, or has no pages.
+            EncryptedFile: it needs another password, or is encrypted in a way that PDFium does not know.
             LimitExceeded: it has more pages than `limits` allow.
         """
         self._pdf = pdfium.PdfDocument(_load(descriptor, passwords))
-        # Before anything else touches the document, as PDFium wants it, else form fields stay empty.
+        # PDFium requires this before any other use of the document, else form fields stay empty.
         self._pdf.init_forms()
         self._limits = limits
         self.members = count_attachments(self._pdf)
@@ -78,21 +78,25 @@ class PdfFile:
                 )
                 scale = canvas.content[0] / width
                 return DecodedPage(
-                    image=finish_page(image, pixels),
-                    dpi=scale * POINTS_PER_INCH,
-                    original={"format": "PDF", "rotation": page.get_rotation()},
-                    is_vector=share < _SCANNED_SHARE,
-                    picture_share=share,
-                    label=self._label(page_number - 1),
-                    section=self._outline.section(page_number - 1),
-                    layer_text=text,
-                    layer=layer,
-                    layer_glyph_px=letters * scale if letters else None,
-                    placeholder=self._is_placeholder(annotations),
+                    image=build_page_image(image, pixels),
+                    own_properties={
+                        "dpi": scale * POINTS_PER_INCH,
+                        "original": {"format": "PDF", "rotation": page.get_rotation()},
+                        "label": self._label(page_number - 1),
+                        "section": self._outline.section(page_number - 1),
+                        "layer_text": text,
+                    },
+                    own_facts={
+                        "is_vector": share < _SCANNED_SHARE,
+                        "picture_share": share,
+                        "layer": layer,
+                        "glyph_px": letters * scale if letters else None,
+                        "placeholder": self._is_placeholder(annotations),
+                    },
                 )
 
     def render_crops(self, page_number: int, bands: int) -> tuple[DecodedCrop, ...]:
-        """Draw a page and cut it into so many bands.
+        """Draw a page and cut it into `bands` bands.
 
         Raises:
             CorruptFile: as `render` raises it.
@@ -102,12 +106,12 @@ class PdfFile:
             with _painted(page, Canvas(size, size)) as (image, _):
                 return cut(image, bands)
 
-    def packed(self) -> Attachments:
-        """Return what gives access to the files that it carries."""
+    def container(self) -> Attachments:
+        """Return access to the embedded files."""
         return Attachments(self._pdf, self._limits)
 
     def close(self) -> None:
-        """Give the document's memory back."""
+        """Free the document's memory."""
         self._pdf.close()
 
     @cached_property
@@ -128,10 +132,10 @@ class PdfFile:
 
     def _page(self, page_number: int) -> pdfium.PdfPage:
         try:
-            page = self._pdf[page_number - 1]  # PDFium counts from 0; what it is handed is called an index
+            page = self._pdf[page_number - 1]  # PDFium counts from 0; its numbers are called index here
             if all(page.get_size()):
                 return page
-            # A crop box beside the media box leaves nothing; other readers then show the whole page.
+            # A crop box outside the media box leaves an empty page; other readers then show the whole page.
             page.set_cropbox(*page.get_mediabox())
             page.close()
             return self._pdf[page_number - 1]
@@ -147,9 +151,7 @@ class PdfFile:
         canvas: Canvas,
         is_scanned: bool,
     ) -> tuple[str | None, LayerState, float | None]:
-        """Return the text layer, with the words of annotations and filled fields, what it is worth, and where it is
-        sound the height of its letters in points.
-        """
+        """Return the text layer with the words of annotations and fields, its state, and its letters' height."""
         with self._with_annotations(index, page, annotations) as page, closing(page.get_textpage()) as textpage:
             text = layer_text(textpage, page.get_bbox())
             if text is None:
@@ -161,7 +163,7 @@ class PdfFile:
 
     @contextmanager
     def _with_annotations(self, index: int, page: pdfium.PdfPage, annotations: set[int]) -> Iterator[pdfium.PdfPage]:
-        """Yield the page, or a copy that has the words of its annotations in it: PDFium's text of a page has none."""
+        """Yield the page, or a copy into which annotations are merged: PDFium's text of a page omits their words."""
         if not annotations & _WORDED or pdfium_c.FPDFPage_GetAnnotCount(page) > _MAX_ANNOTATIONS:
             yield page
             return
@@ -172,7 +174,7 @@ class PdfFile:
             yield copy[0]
 
     def _is_placeholder(self, annotations: set[int]) -> bool:
-        """Whether the one page there is asks for a program that knows XFA: it has no field, static forms have them."""
+        """Whether the only page just requests a program that knows XFA. It has no fields; pages of static forms do."""
         return (
             self.pages == 1
             and pdfium_c.FPDF_GetFormType(self._pdf) in _XFA
@@ -187,8 +189,8 @@ class PdfFile:
 def _load(descriptor: int, passwords: Sequence[str]) -> pdfium_c.FPDF_DOCUMENT:
     """Open a document by descriptor, with the empty password, which most encrypted ones have, or one of these.
 
-    Not through `pdfium.PdfDocument`, which resolves the link under /proc to a name that may mean another file by now,
-    and reports a PDF without pages with the error of whatever failed before it.
+    `pdfium.PdfDocument` is not used: it resolves the link under /proc to a path that may be another file by now, and
+    for a PDF without pages it reports an earlier error.
     """
     path = f"/proc/self/fd/{descriptor}".encode()
 
@@ -201,7 +203,7 @@ def _load(descriptor: int, passwords: Sequence[str]) -> pdfium_c.FPDF_DOCUMENT:
 
 
 def _try_to_load(path: bytes, password: bytes | None) -> pdfium_c.FPDF_DOCUMENT | None:
-    """Open a document, None where the password is the wrong one."""
+    """Open a document, None if the password is wrong."""
     document = pdfium_c.FPDF_LoadDocument(path, password)
     if document:
         return document
@@ -215,9 +217,9 @@ def _try_to_load(path: bytes, password: bytes | None) -> pdfium_c.FPDF_DOCUMENT 
 
 @contextmanager
 def _painted(page: pdfium.PdfPage, canvas: Canvas) -> Iterator[tuple[Image.Image, memoryview]]:
-    """Draw a page, its annotations and form fields on white, at the size it is kept in.
+    """Draw a page, its annotations and form fields on white, at the size of the canvas.
 
-    The image (RGB) and its bytes, rows top down, are one buffer, which goes with the block.
+    The image (RGB) and its bytes, rows top down, share one buffer, which is freed at the end of the block.
     """
     bitmap = pdfium.PdfBitmap.new_native(*canvas.size, pdfium_c.FPDFBitmap_BGR, rev_byteorder=True)
     try:
@@ -227,7 +229,7 @@ def _painted(page: pdfium.PdfPage, canvas: Canvas) -> Iterator[tuple[Image.Image
         pdfium_c.FPDF_RenderPageBitmap(*target)
         if page.formenv:
             pdfium_c.FPDF_FFLDraw(page.formenv, *target)
-        assert bitmap.stride == 3 * bitmap.width  # PDFium pads no rows of a bitmap that is not its own
+        assert bitmap.stride == 3 * bitmap.width  # PDFium does not pad rows of a bitmap in our buffer
         image = Image.frombuffer("RGB", canvas.size, bitmap.buffer, "raw", "RGB", bitmap.stride, 1)
         yield image, memoryview(bitmap.buffer)
     finally:
@@ -240,7 +242,7 @@ def _painting(page: pdfium.PdfPage, canvas: Canvas) -> Image.Image:
 
 
 def _subtypes(page: pdfium.PdfPage) -> set[int]:
-    """Return the kinds of a page's annotations, as far as the bound allows."""
+    """Return the kinds of a page's first annotations."""
     found = set()
     for index in range(min(pdfium_c.FPDFPage_GetAnnotCount(page), _MAX_ANNOTATIONS)):
         annotation = pdfium_c.FPDFPage_GetAnnot(page, index)

@@ -1,4 +1,4 @@
-"""Passwords as file formats want them. Runs in the sandbox process."""
+"""Encodes passwords as file formats require. Runs in the sandbox process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.core.errors import EncryptedFile
 
 T = TypeVar("T")
 
-#: ISO 32000-2, 7.6.4.3.3: no more of a password counts.
+#: Bytes of a password that are used (ISO 32000-2, 7.6.4.3.3).
 _PDF_BYTES = 127
 #: PDFDocEncoding where it is not Latin-1 (ISO 32000-2, table D.2), from 0x80 on.
 _PDF_DOC = "•†‡…—–ƒ⁄‹›−‰„“”‘’‚™ﬁﬂŁŒŠŸŽıłœšž\ufffd€"
@@ -32,14 +32,14 @@ _PROHIBITED = (
 
 
 def first_that_opens(opens: Callable[[str], T | None], passwords: Sequence[str], what: str) -> T:
-    """Return what opening a file by one of the passwords gives.
+    """Return the result of `opens` for the first password that opens the file.
 
     Args:
-        opens: gives None where the password is the wrong one.
+        opens: returns None for a wrong password.
         what: the file, as the message names it: `the PDF`.
 
     Raises:
-        EncryptedFile: none opens it. The message tells how many were tried, and no more of them.
+        EncryptedFile: no password opens it. The message gives their number, and nothing else of them.
     """
     for password in passwords:
         if (opened := opens(password)) is not None:
@@ -48,17 +48,17 @@ def first_that_opens(opens: Callable[[str], T | None], passwords: Sequence[str],
 
 
 def wrong_passwords(what: str, tried: int) -> EncryptedFile:
-    """Return the error of an encrypted file that none of so many passwords opens."""
+    """Return the error for an encrypted file after `tried` passwords failed."""
     if not tried:
-        return EncryptedFile(f"{what} wants a password, and none was given")
-    return EncryptedFile(f"{what} wants a password, and {f'none of the {tried}' if tried > 1 else 'not the one'} given")
+        return EncryptedFile(f"{what} needs a password, and none was given")
+    return EncryptedFile(f"{what} needs a password, and {f'none of the {tried}' if tried > 1 else 'not the one'} given")
 
 
 def pdf_forms(password: str) -> Iterator[bytes]:
-    """Yield a password as the revisions of PDF's encryption may want it.
+    """Yield the encodings of a password that the revisions of PDF's encryption may require.
 
-    PDFium itself takes UTF-8 for Latin-1 where that is asked for. What is left is SASLprep, which revision 6 asks for
-    and writers forget, and the characters of PDFDocEncoding that Latin-1 has not, for revision 4 and older.
+    PDFium itself converts UTF-8 to Latin-1 for revision 4 and older. Added here are SASLprep, which revision 6 requires
+    and some writers omit, and the characters of PDFDocEncoding that are not in Latin-1.
     """
     forms = [password.encode()]
     prepared = saslprep(password)
@@ -79,7 +79,7 @@ def _pdf_doc(password: str) -> bytes | None:
 
 
 def saslprep(password: str) -> str | None:
-    """Return a password prepared by RFC 4013, None where that does not allow it."""
+    """Return a password prepared by RFC 4013, None if that forbids the password."""
     mapped = (" " if stringprep.in_table_c12(char) else char for char in password if not stringprep.in_table_b1(char))
     prepared = unicodedata.normalize("NFKC", "".join(mapped))
     if any(prohibits(char) for char in prepared for prohibits in _PROHIBITED):

@@ -12,7 +12,7 @@ import pypdfium2.raw as pdfium_c
 
 from pipeline.rendering.text import clean_line, utf16
 
-#: Entries looked at: outlines of 100,000 exist, and some that lead back into themselves.
+#: Entries that are read: outlines of 100,000 entries exist, and outlines with cycles.
 MAX_ENTRIES = 10_000
 MAX_DEPTH = 16
 MAX_TITLE_CHARS = 200
@@ -21,7 +21,7 @@ SEPARATOR = " › "
 
 
 class Outline:
-    """Which entry each page of a document belongs to."""
+    """Finds the entry to which a page of a document belongs."""
 
     def __init__(self, document: pdfium_c.FPDF_DOCUMENT) -> None:
         last = dict(_entries(document))
@@ -29,9 +29,9 @@ class Outline:
         self._sections = [last[page] for page in self._pages]
 
     def section(self, index: int) -> str | None:
-        """Return the titles that lead to the last entry at or before a page, 0-based; None where there is none."""
-        place = bisect.bisect_right(self._pages, index)
-        return self._sections[place - 1] if place else None
+        """Return the titles that lead to the last entry at or before a page, 0-based; None if there is none."""
+        count = bisect.bisect_right(self._pages, index)
+        return self._sections[count - 1] if count else None
 
 
 def _entries(document: pdfium_c.FPDF_DOCUMENT) -> Iterator[tuple[int, str]]:
@@ -55,7 +55,7 @@ def _entries(document: pdfium_c.FPDF_DOCUMENT) -> Iterator[tuple[int, str]]:
 
 
 def _page(document: pdfium_c.FPDF_DOCUMENT, entry: Any) -> int:
-    """Return the page that an entry leads to, by its destination or its action; -1 where to none of this document."""
+    """Return the page that an entry leads to, by its destination or its action; -1 without a page."""
     destination = pdfium_c.FPDFBookmark_GetDest(document, entry)
     if not destination:
         action = pdfium_c.FPDFBookmark_GetAction(entry)

@@ -1,4 +1,4 @@
-"""How much of a PDF page lies under pictures. Runs in the sandbox process."""
+"""Measures the share of a PDF page under pictures. Runs in the sandbox process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 from PIL import Image
 
-#: Objects looked at: pages with 100,000 of them exist.
+#: Objects that are examined: pages with 100,000 objects exist.
 _MAX_OBJECTS = 4_000
 _MAX_FORM_DEPTH = 3
 _GRID = 128

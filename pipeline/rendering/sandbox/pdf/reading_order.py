@@ -1,14 +1,14 @@
-"""Text as people read it where PDFium tells it otherwise: right-to-left lines, and columns of vertical writing.
+"""Corrects the order of PDFium's text: in right-to-left lines, and in columns of vertical writing.
 
-PDFium turns right-to-left lines into logical order by itself, but so that
+PDFium converts right-to-left lines to logical order, with these errors:
 
-- a glyph that stands for several characters, `لا` most of all, is turned round with its line: `ال`;
+- the characters of a glyph that represents several, above all `لا`, are reversed with their line: `ال`;
 - words of the other direction within a line come in the wrong order: `amet sit dolor`, `.1914`;
 - some brackets are mirrored, and some are not;
 - columns of vertical writing come in the order in which the file draws them.
 
-So lines with right-to-left letters are put in order here by where their glyphs stand: the bidirectional algorithm
-(Unicode Standard Annex 9) backwards, as far as a line's looks tell its logical order.
+So lines with right-to-left letters are ordered here by the positions of their glyphs: the inverse of the bidirectional
+algorithm (Unicode Standard Annex 9), as far as positions determine the logical order.
 
 Runs in the sandbox process; standard library only.
 """
@@ -29,7 +29,7 @@ _HAS_RTL = re.compile(f"[{_RTL}]")
 _IS_CJK = re.compile(f"[{_CJK}]")
 _HAS_TWO_CJK = re.compile(f"[{_CJK}]\\s*[{_CJK}]")
 _PRESENTATION = re.compile("[\ufb1d-\ufdff\ufe70-\ufefc]")
-#: What the ligatures that have code points stand for, in logical order.
+#: The characters of ligatures that have a code point, in logical order.
 _LIGATURES = {
     text
     for code in (*range(0xFB50, 0xFE00), *range(0xFE70, 0xFEFD))
@@ -48,24 +48,24 @@ _SPACE = 0.2
 
 
 class Char(NamedTuple):
-    """A character as PDFium tells it. Lengths are in points, along its line and across it, y upwards."""
+    """A character as PDFium reports it. Lengths are in points, along its line and across it, y upwards."""
 
     text: str
     x: float
     """Of its origin."""
     y: float
     left: float
-    """Where its glyph begins and ends, with the room that it takes in a line."""
+    """Begin and, in `right`, end of its glyph along the line, with its spacing."""
     right: float
     size: float
     """The longer side of its glyph."""
     glyph: tuple[float, ...] | None
-    """Where its glyph is, the same for all characters of one glyph; None where PDFium made the character up."""
+    """Position of its glyph, equal for all characters of one glyph; None for a character that PDFium inserted."""
 
 
 @dataclass(slots=True, eq=False)
 class _Glyph:
-    """A glyph, the marks on it, and the text they stand for."""
+    """A glyph with its marks, and their text."""
 
     text: str
     char: Char
@@ -74,7 +74,7 @@ class _Glyph:
     next: _Glyph | None = None
     """The next one in PDFium's order."""
     kind: str = field(init=False)
-    """R and L as the letters are, D for digits, N for what has no direction."""
+    """R and L by the direction of letters, D for digits, N for characters without a direction."""
 
     def __post_init__(self) -> None:
         direction = unicodedata.bidirectional(self.text[0])
@@ -124,14 +124,14 @@ def _glyphs(line: Sequence[Char]) -> list[_Glyph]:
                 glyphs[-1].space_after = True
             continue
         text = "".join(char.text for char in chars)
-        # PDFium itself takes ligatures with a code point apart, and those it leaves in order.
+        # PDFium itself splits ligatures with a code point, and keeps their characters in order.
         if _HAS_RTL.search(text) and not (text in _LIGATURES and text[::-1] not in _LIGATURES):
             text = text[::-1]
         glyph = _Glyph(_plain(text), chars[0])
         if glyphs:
             glyphs[-1].next = glyph
         glyphs.append(glyph)
-    while glyphs and glyphs[-1].text.isspace():  # at a line's end they lie anywhere
+    while glyphs and glyphs[-1].text.isspace():  # at the end of a line their positions are arbitrary
         glyphs.pop()
     return glyphs
 
@@ -142,7 +142,7 @@ def _plain(text: str) -> str:
 
 
 def _has_places(chars: Sequence[Char]) -> bool:
-    """Whether places tell the order: not where PDFium joined two lines, or has a replacement text stand on a glyph."""
+    """Whether positions determine the order: not if PDFium joined two lines or placed replacement text on a glyph."""
     if len({char.glyph for char in chars}) < len(chars):
         return False
     levels = [char.y for char in chars]
@@ -150,7 +150,7 @@ def _has_places(chars: Sequence[Char]) -> bool:
 
 
 def _with_marks(glyphs: Sequence[_Glyph]) -> list[_Glyph]:
-    """Return the glyphs that are no marks; marks are added to the text of that which they stand over."""
+    """Return the glyphs other than marks. A mark is added to the text of the glyph at its position."""
     bases = [glyph for glyph in glyphs if unicodedata.category(glyph.text[0]) != "Mn"]
     for mark in (glyph for glyph in glyphs if glyph not in bases):
         middle = (mark.char.left + mark.char.right) / 2
@@ -171,7 +171,7 @@ def _from_right(glyphs: Iterable[_Glyph]) -> list[_Glyph]:
 
 
 def _left_to_right_runs(kinds: Sequence[str], texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield begin and end of runs: words of letters from left to right with what lies between, and numbers."""
+    """Yield begin and end of runs: left-to-right words with the characters between them, and numbers."""
     for is_rtl, group in groupby(range(len(kinds)), lambda place: kinds[place] == "R"):
         places = list(group)
         strong = [place for place in places if kinds[place] in "LD"]
@@ -224,7 +224,7 @@ def _is_apart(glyph: _Glyph, following: _Glyph) -> bool:
 
 
 def _with_brackets(text: str) -> str:
-    """Return text in which brackets open and close by what stands beside them: whose were mirrored is not known."""
+    """Return text whose brackets open and close by their neighbours: PDFium does not report which were mirrored."""
     found: list[str] = []
     depth = 0
     for place, char in enumerate(text):
@@ -247,7 +247,7 @@ def _columns_in_order(lines: Sequence[Sequence[Char]]) -> Iterator[Sequence[Char
 
 
 def _joined_columns(lines: Sequence[Sequence[Char]]) -> Iterator[Sequence[Char]]:
-    """Yield lines; single letters set one below the other, each of which is a line for PDFium, as one."""
+    """Yield lines. PDFium returns each letter of a vertical column as a line; here a column is one line."""
     column: list[Char] = []
     for line in lines:
         drawn = [char for char in line if char.glyph is not None]

@@ -1,4 +1,4 @@
-"""The text layer of a PDF page: in reading order, and how much of it can be seen. Runs in the sandbox process."""
+"""The text layer of a PDF page: its text in reading order, and its visible share. Runs in the sandbox process."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pipeline.rendering.sandbox.page_image.measure import PALE_LEVELS
 from pipeline.rendering.sandbox.pdf.reading_order import Char, has_right_to_left, may_be_vertical, reading_order
 from pipeline.rendering.text import clean_text
 
-#: About 300 dense pages' worth on one page; what lies beyond is cut off.
+#: As much as 300 dense pages have; further text of a page is cut off.
 MAX_TEXT_CHARS = 1_000_000
-#: Letters looked for on the page; more say no more of the whole, and cost 20 µs each.
+#: Letters that are searched for on the page. A larger sample is not more accurate, and costs 20 µs a letter.
 _SAMPLED_LETTERS = 100
 #: Letters measured.
 _MEASURED_LETTERS = 500
-#: Neighbours looked at for writing downwards.
+#: Pairs of neighbours that are examined for vertical writing.
 _SAMPLED_PAIRS = 100
 #: Text objects of these render modes leave no ink (ISO 32000-2, table 104).
 _INKLESS_MODES = (pdfium_c.FPDF_TEXTRENDERMODE_INVISIBLE, pdfium_c.FPDF_TEXTRENDERMODE_CLIP)
@@ -49,22 +49,22 @@ def layer_text(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> str | N
 
 
 def letter_height(textpage: pdfium.PdfTextPage) -> float | None:
-    """Return the median height of the layer's letters and digits, of a sample, in points; None where it has none.
+    """Return the median height of a sample of letters and digits, in points; None if the layer has none.
 
-    It is that of an x in prose, for most letters of most words are as high.
+    In prose that is the height of an x: most letters are as high.
     """
     count = min(textpage.count_chars(), MAX_TEXT_CHARS)
     heights = []
     for index in range(0, count, max(1, count // _MEASURED_LETTERS) | 1):
         if chr(pdfium_c.FPDFText_GetUnicode(textpage, index)).isalnum():
             left, bottom, right, top = _box(textpage, index)
-            lies = abs(math.sin(pdfium_c.FPDFText_GetCharAngle(textpage, index))) > math.sqrt(0.5)
-            heights.append(right - left if lies else top - bottom)
+            is_sideways = abs(math.sin(pdfium_c.FPDFText_GetCharAngle(textpage, index))) > math.sqrt(0.5)
+            heights.append(right - left if is_sideways else top - bottom)
     return statistics.median(heights) if heights else None
 
 
 def _has_columns(textpage: pdfium.PdfTextPage) -> bool:
-    """Whether some neighbours, of a sample, stand one below the other."""
+    """Whether in a sample of neighbours some are one below the other."""
     count = min(textpage.count_chars(), MAX_TEXT_CHARS)
     for index in range(0, count - 1, max(1, count // _SAMPLED_PAIRS)):
         (x, y), (next_x, next_y) = _origin(textpage, index), _origin(textpage, index + 1)
@@ -80,15 +80,15 @@ def inked_share(
     size: tuple[int, int],
     paint: Callable[[], Image.Image] | None,
 ) -> float:
-    """Return the share of the layer's letters that can be seen on the page, of a sample; 1 where it has none.
+    """Return the share of a sample of the layer's letters that is visible on the page; 1 if the layer has no letters.
 
-    On a drawn page it is enough that there is ink where a letter should be. On a scanned one there is ink everywhere:
-    it is painted once more without the letters, and what changes then was theirs. That changes the page.
+    On a drawn page a letter is visible if there is ink at its position. A scanned page has ink everywhere: it is
+    painted again without the letters, and the pixels that change belong to them. This modifies the page.
 
     Args:
-        image: the page as people see it.
+        image: the page image.
         size: of the page on it, in pixels.
-        paint: draws a scanned page as it is then, at the same size; None for a drawn page.
+        paint: draws a scanned page in its current state, at the same size; None for a drawn page.
     """
     letters = list(_letters(page, textpage, size))
     inked = [letter for letter in letters if _leaves_ink(letter)]
@@ -119,7 +119,7 @@ def _leaves_ink(letter: Letter) -> bool:
 
 def _letters(page: pdfium.PdfPage, textpage: pdfium.PdfTextPage, size: tuple[int, int]) -> Iterator[Letter]:
     count = min(textpage.count_chars(), MAX_TEXT_CHARS)
-    # One in so many, of a step that shares no factor with the length of lines or rows of a table.
+    # The step is odd, so that it shares no factor of 2 with the length of lines or rows.
     for index in range(0, count, max(1, count // _SAMPLED_LETTERS) | 1):
         code = pdfium_c.FPDFText_GetUnicode(textpage, index)
         if chr(code).isalnum() and (box := _pixels(page, _box(textpage, index), size)) is not None:
@@ -127,7 +127,7 @@ def _letters(page: pdfium.PdfPage, textpage: pdfium.PdfTextPage, size: tuple[int
 
 
 def _pixels(page: pdfium.PdfPage, box: Sequence[float], size: tuple[int, int]) -> Box | None:
-    """Return where a box lies on the page image, with a pixel around it; None where it lies outside."""
+    """Return a box in pixels of the page image, one pixel larger on each side; None if it is outside."""
     x, y = ctypes.c_int(), ctypes.c_int()
     corners = []
     for page_x, page_y in ((box[0], box[1]), (box[2], box[3])):
@@ -139,7 +139,7 @@ def _pixels(page: pdfium.PdfPage, box: Sequence[float], size: tuple[int, int]) -
 
 
 def _chars(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> Iterator[Char]:
-    """Yield the characters within bounds, and those that PDFium puts between them."""
+    """Yield the characters within bounds, and the spaces and line ends that PDFium inserts."""
     left, bottom, right, top = bounds
     loose = pdfium_c.FS_RECTF()
     for index in range(min(textpage.count_chars(), MAX_TEXT_CHARS)):
@@ -160,7 +160,7 @@ def _chars(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> Iterator[Ch
 
 
 def _turned(x: float, y: float, angle: float) -> tuple[float, float]:
-    """Return a point as it lies when its line, at an angle in radians clockwise, is turned to the horizontal."""
+    """Return a point rotated so that its line, at an angle in radians clockwise, becomes horizontal."""
     if not angle or not math.isfinite(angle):
         return x, y
     cosine, sine = math.cos(angle), math.sin(angle)
@@ -168,7 +168,7 @@ def _turned(x: float, y: float, angle: float) -> tuple[float, float]:
 
 
 def _origin(textpage: pdfium.PdfTextPage, index: int) -> tuple[float, float]:
-    """Return where a character is set, in points."""
+    """Return the origin of a character, in points."""
     x, y = ctypes.c_double(), ctypes.c_double()
     pdfium_c.FPDFText_GetCharOrigin(textpage, index, x, y)
     return x.value, y.value

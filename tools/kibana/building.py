@@ -1,18 +1,18 @@
-"""From declarations to Kibana's saved objects.
+"""Builds Kibana's saved objects from the declarations.
 
-The versions are old on purpose: every Kibana 9 brings an older object up to its own version, and refuses a newer one.
+The versions are old on purpose: every Kibana 9 migrates an older object to its own version, and refuses a newer one.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import singledispatch
 from itertools import accumulate
 from typing import Any
 
-from pipeline.kibana import objects
-from pipeline.kibana.declarations import (
+from pipeline.kibana.bundle import ID_PREFIX, compact_json
+from tools.kibana import objects
+from tools.kibana.declarations import (
     Bars,
     Bucket,
     Chart,
@@ -30,18 +30,16 @@ from pipeline.kibana.declarations import (
     Table,
     Value,
 )
-from pipeline.kibana.fields import DATA_TYPES, mapped_fields
+from tools.kibana.fields import DATA_TYPES, mapped_fields
 
 Object = dict[str, Any]
 Reference = dict[str, str]
 
-#: The version of each type that we write, and that of the format as a whole.
+#: Version of each type of object, and of the file format.
 TYPE_VERSIONS = {"index-pattern": "8.0.0", "search": "10.5.0", "lens": "8.9.0", "dashboard": "10.2.0", "tag": "8.0.0"}
 CORE_VERSION = "8.8.0"
 #: Columns of a dashboard's grid.
 GRID_COLUMNS = 48
-#: Every id begins so; installations put their space before it.
-ID_PREFIX = "pagesight-"
 TAG_ID = ID_PREFIX + "objects"
 
 _LAYER = "layer"
@@ -49,7 +47,7 @@ _SOURCE_REFERENCE = "kibanaSavedObjectMeta.searchSourceJSON.index"
 
 
 def build() -> dict[str, list[Object]]:
-    """Return what each file in `mappings/kibana/` holds."""
+    """Return the objects of each file in `mappings/kibana/`, by file name."""
     return {
         "data-views.ndjson": [_tag(), *map(_data_view, objects.VIEWS)],
         "searches.ndjson": list(map(_search, objects.SEARCHES)),
@@ -57,15 +55,6 @@ def build() -> dict[str, list[Object]]:
         "dashboards.ndjson": list(map(_dashboard, objects.DASHBOARDS)),
         "rules.ndjson": list(map(_rule, objects.RULES)),
     }
-
-
-def lines(built: Iterable[Object]) -> str:
-    """Return objects as NDJSON, keys sorted, so that equal objects are equal lines."""
-    return "".join(_json(entry) + "\n" for entry in built)
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def _id(name: str) -> str:
@@ -105,9 +94,9 @@ def _data_view(view: DataView) -> Object:
         "typeMeta": "{}",
         "runtimeFieldMap": "{}",
         "allowHidden": False,
-        "sourceFilters": _json([{"value": name} for name in view.hidden]),
-        "fieldFormatMap": _json(view.formats),
-        "fieldAttrs": _json({name: {"customLabel": label} for name, label in view.labels.items()}),
+        "sourceFilters": compact_json([{"value": name} for name in view.hidden]),
+        "fieldFormatMap": compact_json(view.formats),
+        "fieldAttrs": compact_json({name: {"customLabel": label} for name, label in view.labels.items()}),
     }
     if view.time_field:
         attributes["timeFieldName"] = view.time_field
@@ -122,12 +111,12 @@ def _search(search: Search) -> Object:
         "columns": list(search.columns),
         "sort": [list(search.sort)],
         "grid": {"columns": {name: {"width": width} for name, width in search.columns.items() if width}},
-        # As high as its content: at a fixed height thumbnails are cut off.
+        # -1 fits the row to its content: a fixed height cuts thumbnails off.
         "rowHeight": -1,
         "hideChart": search.view.time_field is None,
         "isTextBasedQuery": False,
         "timeRestore": False,
-        "kibanaSavedObjectMeta": {"searchSourceJSON": _json(source)},
+        "kibanaSavedObjectMeta": {"searchSourceJSON": compact_json(source)},
     }
     return _saved("search", _id(search.name), attributes, [_to_view(search.view, _SOURCE_REFERENCE)])
 
@@ -246,10 +235,10 @@ def _bars(chart: Bars, buckets: list[str], values: list[str]) -> tuple[str, Obje
 def _dashboard(dashboard: Dashboard) -> Object:
     panels: list[Object] = []
     references: list[Reference] = []
-    for number, (panel, place) in enumerate(_places(dashboard.rows), 1):
+    for number, (panel, grid) in enumerate(_arranged(dashboard.rows), 1):
         index = f"panel{number}"
         shown, reference = _panel(panel, index)
-        panels.append(shown | {"panelIndex": index, "gridData": place | {"i": index}})
+        panels.append(shown | {"panelIndex": index, "gridData": grid | {"i": index}})
         references += reference
     controls = {f"control{number}": control for number, control in enumerate(dashboard.controls, 1)}
     for name, control in controls.items():
@@ -264,10 +253,10 @@ def _dashboard(dashboard: Dashboard) -> Object:
     attributes = {
         "title": dashboard.title,
         "description": dashboard.description,
-        "panelsJSON": _json(panels),
-        "optionsJSON": _json(options),
+        "panelsJSON": compact_json(panels),
+        "optionsJSON": compact_json(options),
         "controlGroupInput": _control_group(controls),
-        "kibanaSavedObjectMeta": {"searchSourceJSON": _json({"query": _kql(""), "filter": []})},
+        "kibanaSavedObjectMeta": {"searchSourceJSON": compact_json({"query": _kql(""), "filter": []})},
         "timeRestore": dashboard.time is not None,
     }
     if dashboard.time:
@@ -276,8 +265,8 @@ def _dashboard(dashboard: Dashboard) -> Object:
     return _saved("dashboard", _id(dashboard.name), attributes, references)
 
 
-def _places(rows: Sequence[Row]) -> Iterator[tuple[Panel, Object]]:
-    """Yield each panel and where it lies."""
+def _arranged(rows: Sequence[Row]) -> Iterator[tuple[Panel, Object]]:
+    """Yield each panel with its position and size on the grid."""
     for row, bottom in zip(rows, accumulate(row.height for row in rows), strict=True):
         widths = [width for _, width in row.panels]
         for (panel, width), right in zip(row.panels, accumulate(widths), strict=True):
@@ -322,8 +311,8 @@ def _control_group(controls: dict[str, Control]) -> Object:
     return {
         "controlStyle": "oneLine",
         "chainingSystem": "HIERARCHICAL",
-        "panelsJSON": _json(panels),
-        "ignoreParentSettingsJSON": _json(ignored),
+        "panelsJSON": compact_json(panels),
+        "ignoreParentSettingsJSON": compact_json(ignored),
     }
 
 
@@ -340,7 +329,7 @@ def _rule(rule: Rule) -> Object:
             "searchType": "esQuery",
             "index": [rule.family],
             "timeField": rule.time_field,
-            "esQuery": _json({"query": rule.query}),
+            "esQuery": compact_json({"query": rule.query}),
             "size": 10,
             "aggType": "count",
             "groupBy": "all",
@@ -348,7 +337,7 @@ def _rule(rule: Rule) -> Object:
             "threshold": [rule.threshold],
             "timeWindowSize": rule.window_hours,
             "timeWindowUnit": "h",
-            # A count of what is new since the last run would never come above a threshold for an hour.
+            # A count of new records since the last run would never exceed a threshold meant for an hour.
             "excludeHitsFromPreviousRun": False,
         },
     }

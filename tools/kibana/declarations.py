@@ -1,4 +1,4 @@
-"""What Kibana's objects are declared with. Objects name each other as Python values, so no reference can be wrong."""
+"""Classes for declaring Kibana's objects. Objects refer to each other as Python values, so every reference is valid."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Format: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class DataView:
-    """The fields of one family of indices, as people see them."""
+    """The fields of one family of indices, with labels and formats."""
 
     name: str
     title: str
     family: str
     time_field: str | None = None
-    """What the time picker means; without one Discover shows everything."""
+    """The field of the time picker. Without it, Discover shows records of any time."""
     labels: Mapping[str, str] = field(default_factory=dict)
     formats: Mapping[str, Format] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
-    """Fields that Discover does not show with a record."""
+    """Fields that Discover leaves out of a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Dates:
-    """Buckets of time, as wide as Kibana finds right."""
+    """Buckets of time. Kibana chooses their width."""
 
     field: str
     label: str
@@ -44,7 +44,7 @@ class Dates:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many records there are; `where` narrows them down in KQL."""
+    """Number of records; `where` filters them in KQL."""
 
     label: str
     where: str = ""
@@ -52,7 +52,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A number made of a field's values."""
+    """A number computed from a field's values."""
 
     operation: Literal["sum", "median", "max", "unique_count"]
     field: str
@@ -74,12 +74,12 @@ class Metric:
 
     @property
     def buckets(self) -> tuple[Bucket, ...]:
-        """None."""
+        """Return an empty tuple: one number has no buckets."""
         return ()
 
     @property
     def values(self) -> tuple[Value, ...]:
-        """Return the one number."""
+        """Return the number, as a tuple."""
         return (self.value,)
 
 
@@ -96,7 +96,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Stacked bars: along `x` the values, or one of them split by a field."""
+    """Stacked bars along `x`: one bar for each value, or one value split by a field."""
 
     name: str
     title: str
@@ -107,7 +107,7 @@ class Bars:
 
     @property
     def buckets(self) -> tuple[Bucket, ...]:
-        """Return the split, if there is one, and what lies along the axis."""
+        """Return the split, if any, and the axis."""
         return (self.split, self.x) if self.split else (self.x,)
 
 
@@ -120,21 +120,21 @@ class Search:
     description: str
     view: DataView
     columns: Mapping[str, int | None]
-    """Fields, in order, and the width of their columns in pixels."""
+    """Fields in order, with the widths of their columns in pixels."""
     sort: tuple[str, Literal["asc", "desc"]]
     where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Words on a dashboard, in Markdown."""
+    """Markdown text on a dashboard."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A list of a field's values to choose from."""
+    """A filter of a dashboard: a list of a field's values."""
 
     view: DataView
     field: str
@@ -147,7 +147,7 @@ Panel: TypeAlias = Chart | Search | Note
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Panels beside each other and their widths, of 48 columns; the height is in steps of Kibana's grid."""
+    """Panels beside each other with their widths, of 48 columns. The height is in rows of Kibana's grid."""
 
     height: int
     panels: tuple[tuple[Panel, int], ...]
@@ -155,7 +155,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """Rows of panels below controls; `time` is the range that it opens with."""
+    """Rows of panels below controls. `time` is the initial range of the time picker."""
 
     name: str
     title: str
@@ -167,7 +167,7 @@ class Dashboard:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An alert rule: how many records of a family match within a window, compared with a threshold."""
+    """An alert rule: compares the number of matching records within a window with a threshold."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""What all decoders have in common: the size of a page image, and what is made of its pixels."""
+"""Builds the page image for all decoders: its size, its encoding, and the measurements of its pixels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import hashlib
 import io
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 
@@ -16,13 +16,13 @@ from pipeline.rendering.sandbox.page_image.measure import colour_names, contrast
 
 #: jina-vlm sees at most 1,280 patches of 28 x 28 pixels; more would be scaled down there.
 MAX_PIXELS = 28 * 28 * 1280
-#: The longest ratio of sides that jina-vlm takes.
+#: The largest ratio of sides that jina-vlm accepts.
 MAX_ASPECT = 200
 #: Longest side: at `MAX_ASPECT` its page image has 14,000 x 70 pixels, just below `MAX_PIXELS`.
 MAX_SIDE_PX = 14_000
 JPEG_QUALITY = 90
 THUMBNAIL_PX = 320
-#: Pixels that are left for measuring: the long edge of these still fills a thumbnail.
+#: Pixels that are kept for measuring: their long edge still fills a thumbnail.
 _MEASURED_PIXELS = THUMBNAIL_PX**2
 #: A third of the page image suffices for marks as thin as a page number, and averages single specks away.
 _MEASURE_FACTOR = 3
@@ -30,55 +30,46 @@ _MEASURE_FACTOR = 3
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """Where a page's content is drawn: at the top left of a canvas that may be larger on its short side."""
+    """The size of a page's content, drawn at the top left of a canvas that may be larger on its short side."""
 
     content: tuple[int, int]
     size: tuple[int, int]
 
 
+#: Values by the field names of `models.PageProperties` or `models.PageFacts`, against which the parent checks them. A
+#: new field is set where it is measured; everything between passes it on.
+Fields = dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class PageImage:
-    """The page image and what was measured of it; field names are those of `pipeline.core.models`."""
+    """The page image and everything that was measured of its pixels."""
 
     jpeg: bytes
     thumbnail: bytes
-    width_px: int
-    height_px: int
-    pixels_sha256: str
-    phash: str
-    blank: bool
-    ink_share: float
-    colours: tuple[str, ...]
-    glyph_px: float | None
-    """From the ink; see `pipeline.rendering.sandbox.page_image.glyphs`."""
     rgb: bytes | memoryview
-
-
-#: The values of `models.LayerState`; the sandbox imports no models.
-LayerState = Literal["none", "sound", "garbage", "invisible"]
+    properties: Fields
+    facts: Fields
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedPage:
-    """A page as a decoder hands it to the child's loop. `original` has the fields of `models.OriginalImage`."""
+    """A page as a decoder returns it: its image, and what the file says of it."""
 
     image: PageImage
-    dpi: float | None
-    original: dict[str, Any]
-    is_vector: bool
-    picture_share: float | None = None
-    label: str | None = None
-    section: str | None = None
-    layer_text: str | None = None
-    layer: LayerState = "none"
-    layer_glyph_px: float | None = None
-    """Of a sound layer: see `models.PageFacts.glyph_px`."""
-    placeholder: bool = False
-    exif: dict[str, str] = field(default_factory=dict)
+    own_properties: Fields
+    own_facts: Fields
+    """A fact that is None gives way to the one measured of the pixels."""
+
+    def properties(self) -> Fields:
+        """Return the fields of `models.PageProperties`."""
+        known = {name: value for name, value in self.own_facts.items() if value is not None}
+        facts = {**self.own_facts, **self.image.facts, **known}
+        return {**self.image.properties, **self.own_properties, "facts": facts}
 
 
 def fit(width: float, height: float, *, enlarge: bool) -> Canvas:
-    """Return the size at which a page of these sides is shown.
+    """Return the size at which a page of these sides is drawn.
 
     Content keeps its proportions within `MAX_PIXELS` and `MAX_SIDE_PX`, and no side is less than a pixel. A strip
     longer than `MAX_ASPECT` gets white at its long edge.
@@ -104,10 +95,10 @@ def placed(content: Image.Image, canvas: Canvas) -> Image.Image:
     return page
 
 
-def finish_page(image: Image.Image, rgb: bytes | memoryview) -> PageImage:
+def build_page_image(image: Image.Image, rgb: bytes | memoryview) -> PageImage:
     """Encode and measure a page image of mode RGB, whose rows top down are `rgb`."""
     factor = max(1, min(_MEASURE_FACTOR, math.isqrt(image.width * image.height // _MEASURED_PIXELS)))
-    # Hashing, the dearest part, holds no lock of the interpreter: beside the rest it takes no time.
+    # Hashing takes longest and releases the interpreter lock: in a thread it runs in parallel with the rest.
     with ThreadPoolExecutor(max_workers=1) as hasher:
         digest = hasher.submit(pixels_sha256, image.size, rgb)
         small = image.reduce(factor) if factor > 1 else image
@@ -115,20 +106,24 @@ def finish_page(image: Image.Image, rgb: bytes | memoryview) -> PageImage:
         return PageImage(
             jpeg=encoded(image, "JPEG", quality=JPEG_QUALITY),
             thumbnail=_thumbnail(small),
-            width_px=image.width,
-            height_px=image.height,
-            phash=difference_hash(small),
-            blank=is_blank(contrasts),
-            ink_share=ink_share(contrasts),
-            colours=colour_names(small),
-            glyph_px=glyph_px(image),
-            pixels_sha256=digest.result(),
             rgb=rgb,
+            facts={
+                "ink_share": ink_share(contrasts),
+                "colours": colour_names(small),
+                "glyph_px": glyph_px(image),
+            },
+            properties={
+                "width_px": image.width,
+                "height_px": image.height,
+                "phash": difference_hash(small),
+                "blank": is_blank(contrasts),
+                "pixels_sha256": digest.result(),
+            },
         )
 
 
 def pixels_sha256(size: tuple[int, int], rgb: bytes | memoryview) -> str:
-    """Hash pixels with their size: the same bytes in another shape are another picture."""
+    """Return the hash of pixels and their size: the same bytes in another shape are another picture."""
     digest = hashlib.sha256(b"%dx%d\n" % size)
     digest.update(rgb)
     return digest.hexdigest()

@@ -1,8 +1,9 @@
-"""Pagesight's objects in Kibana: what people look at, declared. `make kibana` makes `mappings/kibana/` of it."""
+"""Declarations of Pagesight's objects in Kibana. `make kibana` builds `mappings/kibana/` from them."""
 
 from __future__ import annotations
 
-from pipeline.kibana.declarations import (
+from pipeline.kibana.bundle import PAGES_URL
+from tools.kibana.declarations import (
     Bars,
     Control,
     Count,
@@ -18,16 +19,13 @@ from pipeline.kibana.declarations import (
     Table,
     Terms,
 )
-from pipeline.kibana.declarations import DataView as View
-
-#: Stands in the shipped files where an installation has its `pages_url`.
-PAGES_URL = "{pages_url}"
+from tools.kibana.declarations import DataView as View
 
 _THUMBNAIL: Format = {
     "id": "url",
     "params": {
         "type": "img",
-        # Relative, so that thumbnails come from Kibana's own origin: no rule of its about foreign content applies.
+        # Relative: thumbnails come from Kibana's own origin, where its Content Security Policy allows them.
         "urlTemplate": "/page-images/{{rawValue}}",
         "labelTemplate": "page image",
         "width": "220",
@@ -36,7 +34,7 @@ _THUMBNAIL: Format = {
 }
 _PAGE_LINK: Format = {
     "id": "url",
-    # Absolute: Kibana puts its own base path and space before relative links.
+    # Absolute: Kibana prefixes relative links with its own base path and space.
     "params": {"type": "a", "urlTemplate": f"{PAGES_URL}/view/{{{{rawValue}}}}", "labelTemplate": "open page"},
 }
 _BYTES: Format = {"id": "bytes"}
@@ -64,7 +62,7 @@ _PAGE_FIELDS = {
         "view.page": "Link",
         "document.title": "Title",
         "document.name": "File",
-        "document.path": "Where the file lies",
+        "document.path": "Path of the file",
         "document.media_type": "Format",
         "document.modified": "Date of the file",
         "page.number": "Page",
@@ -73,7 +71,7 @@ _PAGE_FIELDS = {
         "language.description": "Language of the description",
         "collection": "Collection",
         "status": "Status",
-        "description": "What the page shows",
+        "description": "Description",
         "caption": "Caption",
         "text": "Text",
         "translation": "Translation",
@@ -112,7 +110,7 @@ SOURCES = View(
     "sources",
     "Sources",
     "sources",
-    labels={"path": "Where the file lies", "error.type": "Failure", "error.message": "Cause"},
+    labels={"path": "Path of the file", "error.type": "Failure", "error.message": "Cause"},
     formats={"bytes": _BYTES},
 )
 BATCHES = View(

@@ -1,4 +1,4 @@
-"""The fields of an index family and their types: the truth for every object."""
+"""The fields of an index family and their types. Every object is built from them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from pipeline.search import templates
 
 NUMBERS = frozenset({"byte", "short", "integer", "long", "float", "double"})
-#: What Kibana calls the types that a bucket or a value may have.
+#: Kibana's names of the types that a bucket or a value may have.
 DATA_TYPES = {"keyword": "string", "boolean": "boolean", "date": "date"} | dict.fromkeys(NUMBERS, "number")
-#: A field that is in records and can be neither searched nor counted.
+#: Type of a field that is in records, but can be neither searched nor counted.
 _SHOWN_ONLY = "shown only"
 
 
 def mapped_fields(family: str) -> dict[str, str]:
     """Return the type of each field of a family, sub-fields such as `document.name.raw` included.
 
-    Fields that come with a language or with a profile's own questions are not among them.
+    Fields of languages and of a profile's questions are left out.
     """
     mapped: dict[str, str] = {}
     for name in templates.load(f"templates/{family}.json")["composed_of"]:

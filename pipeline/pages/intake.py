@@ -1,0 +1,111 @@
+"""The intake: the steps from a found file to the pages that are due. Both runners take every source through them.
+
+    found file ──▶ register ──▶ plan ──▶ verify ──▶ pack into work units (`pipeline.pages.units`)
+                      ▲
+                      └── a file that was replaced during the run is identified again, once
+
+`pipeline.pages.vanished` is the last step: it needs the whole walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pipeline.core.errors import SourceChanged
+from pipeline.core.models import Failure, PageSlice, Reading, Source
+from pipeline.pages.page_services import PageServices
+from pipeline.pages.paths import remove_path, with_path
+from pipeline.pages.plan import Plan, plan
+from pipeline.pages.recipe import Request
+from pipeline.pages.registration import members_of, register, source_failed
+from pipeline.pages.units import slices_of
+from pipeline.projection.verify import Verification
+from pipeline.sources import FoundFile
+
+
+class Intake:
+    """The intake of one batch, for one thread.
+
+    The index is brought up to date in chunks: `verify` writes the rest.
+
+    Args:
+        services: bound to the batch.
+        request: what the batch asks for.
+    """
+
+    def __init__(self, services: PageServices, request: Request) -> None:
+        self._services = services
+        self._request = request
+        self._verification = Verification(services.projector)
+
+    def register(self, found: FoundFile) -> Source:
+        """Archive what is at a path. A document that was there before loses the path.
+
+        Raises:
+            ServiceRefused, Stopped: a service refuses, or the cancel token ended while one was away.
+        """
+        services = self._services
+        with services.stage("register"):
+            source, before = register(
+                found, self._request, services.archive, services.opener, services.files, services.max_file_bytes
+            )
+        self._verification.source(source)
+        if before is not None and before.document is not None:
+            remove_path(services.projector, self._request.collection, before.document.id, before.path)
+        return source
+
+    def members(self, source: Source) -> tuple[FoundFile, ...]:
+        """Return the files within a source's document; raises as `register` does."""
+        return members_of(source, self._services.files)
+
+    def plan(self, source: Source, pages: tuple[int, ...] | None = None) -> Plan | None:
+        """Plan a source's document, or some of its pages; None for a source without a document.
+
+        The settled pages get the source's path, and the index is verified to have them.
+        """
+        document = source.document
+        if document is None:
+            return None
+        planned = plan(document, self._request, self._services.archive, pages)
+        planned = replace(planned, settled=self._settle(source, planned))
+        if not planned.due and not planned.deleted and len(planned.settled) == document.pages:
+            self._verification.document(list(planned.settled))
+        return planned
+
+    def verify(self) -> None:
+        """Bring the index up to date with everything that was registered and planned.
+
+        Raises:
+            ServiceRefused: Elasticsearch refuses.
+            Stopped: the cancel token ended while Elasticsearch was away.
+        """
+        self._verification.flush()
+
+    def resolve(self, source: Source, failure: Failure, *, first: bool) -> Source:
+        """Archive the outcome of a source whose file is not the one that was identified, and return the source.
+
+        A replaced file is identified again if this is the first time in the batch. Otherwise, and where the file is
+        gone or unreadable, the source fails with this failure, and its document loses the path.
+        """
+        if first and failure.type == SourceChanged.code:
+            again = self.register(FoundFile(source.url))
+            if again.state != source.state:
+                return again
+        failed = source_failed(self._services.archive, source, failure)
+        self._verification.source(failed)
+        if source.document is not None:
+            remove_path(self._services.projector, self._request.collection, source.document.id, source.path)
+        return failed
+
+    def _settle(self, source: Source, planned: Plan) -> tuple[Reading, ...]:
+        """Add a source's path to the settled pages of its document, and verify that the index has them."""
+        settled = tuple(with_path(self._services.archive, reading, source) for reading in planned.settled)
+        self._verification.pages(settled)
+        return settled
+
+
+def due_slices(source: Source, planned: Plan | None) -> Iterator[PageSlice]:
+    """Yield the due pages of a planned source in slices of up to 16."""
+    if planned is not None and source.document is not None:
+        yield from slices_of(source, source.document, planned.due)

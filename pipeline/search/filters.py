@@ -1,0 +1,50 @@
+"""Filters: clauses of the query language that several queries share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Clause = dict[str, Any]
+
+
+def terms(**wanted: Any) -> list[Clause]:
+    """Match exact values by field. A field whose value is None is left out."""
+    return [{"term": {field: value}} for field, value in wanted.items() if value is not None]
+
+
+def in_language(tag: str | None) -> list[Clause]:
+    """Match pages whose text or description is in the language of this tag."""
+    either = [*terms(**{"language.text": tag}), *terms(**{"language.description": tag})]
+    return [{"bool": {"should": either, "minimum_should_match": 1}}] if either else []
+
+
+def document_matches(term: str | None) -> list[Clause]:
+    """Match pages and documents by the beginning of a document's id, or by a part of its name or path."""
+    if term is None:
+        return []
+    ways = [
+        {"prefix": {"document.id": term.lower()}},
+        {"wildcard": {"document.name.raw": _containing(term)}},
+        {"wildcard": {"document.path": _containing(term)}},
+    ]
+    return [{"bool": {"should": ways, "minimum_should_match": 1}}]
+
+
+def path_contains(term: str | None) -> list[Clause]:
+    """Match sources by a part of their path. Sources have no document name."""
+    return [] if term is None else [{"wildcard": {"path": _containing(term)}}]
+
+
+def at_or_below(url: str) -> Clause:
+    """Match the source with this URL, and sources below it in a folder or a container."""
+    inside = [{"prefix": {"url": url.rstrip("/") + "/"}}, {"prefix": {"url": url + "#"}}]
+    return {"bool": {"should": [{"term": {"url": url}}, *inside]}}
+
+
+def _containing(term: str) -> Clause:
+    return {"value": f"*{_escaped(term)}*", "case_insensitive": True}
+
+
+def _escaped(term: str) -> str:
+    """Escape the wildcard characters of a term."""
+    return "".join("\\" + character if character in "*?\\" else character for character in term)

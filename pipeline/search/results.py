@@ -1,0 +1,130 @@
+"""Values that queries return, made from the hits of an answer. Page content in them is data, never markup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of a highlighted fragment."""
+
+    text: str
+    is_match: bool
+
+
+Fragment = tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HitDocument:
+    """The document of a hit."""
+
+    id: str
+    name: str
+    title: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A page that a search found."""
+
+    id: str
+    collection: str
+    document: HitDocument
+    page_number: int
+    page_label: str | None
+    status: str
+    score: float
+    description: str | None
+    highlights: Mapping[str, tuple[Fragment, ...]]
+    """By field name: `text`, `description`, `layer_text`, `document.title`, `document.name`."""
+    image_key: str | None
+    thumbnail_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Hits of a search, best first."""
+
+    total: int
+    hits: tuple[Hit, ...]
+    all_words: bool
+    """False if no page has all the words: then the hits are pages with at least half of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedPage:
+    """A page or a source that failed."""
+
+    id: str
+    collection: str
+    document_id: str | None
+    path: str
+    """Path of the source, or the first path of the page's document."""
+    url: str | None
+    """URL of the source. None for a page, whose document may have several sources."""
+    page_number: int | None
+    """None for a source."""
+    batch: str
+    """The batch in which it failed."""
+    type: str
+    message: str
+    remedy: str
+    transient: bool
+    attempts: int
+
+
+def hit(found: Mapping[str, Any], highlights: Mapping[str, tuple[Fragment, ...]]) -> Hit:
+    """Return a hit from the server's form of it."""
+    source = found["_source"]
+    document, page, image = source["document"], source["page"], source.get("image") or {}
+    return Hit(
+        id=found["_id"],
+        collection=source["collection"],
+        document=HitDocument(document["id"], document["name"], document.get("title")),
+        page_number=page["number"],
+        page_label=page.get("label"),
+        status=source["status"],
+        score=found["_score"],
+        description=source.get("description"),
+        highlights=highlights,
+        image_key=image.get("key"),
+        thumbnail_key=image.get("thumbnail_key"),
+    )
+
+
+def failed_page(found: Mapping[str, Any]) -> FailedPage:
+    """Return a failed page from the hit for its record."""
+    source = found["_source"]
+    document = source["document"]
+    path = next(iter(document.get("path") or ()), document["name"])
+    return _failed(found["_id"], source, document["id"], path, None, source["page"]["number"])
+
+
+def failed_source(found: Mapping[str, Any]) -> FailedPage:
+    """Return a failed source from the hit for its record."""
+    source = found["_source"]
+    return _failed(found["_id"], source, None, source["path"], source["url"], None)
+
+
+def _failed(
+    id: str, source: Mapping[str, Any], document_id: str | None, path: str, url: str | None, page_number: int | None
+) -> FailedPage:
+    error = source["error"]
+    return FailedPage(
+        id=id,
+        collection=source["collection"],
+        document_id=document_id,
+        path=path,
+        url=url,
+        page_number=page_number,
+        batch=source["batch"],
+        type=error["type"],
+        message=error["message"],
+        remedy=error["remedy"],
+        transient=error["transient"],
+        attempts=error["attempts"],
+    )

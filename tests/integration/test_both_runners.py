@@ -1,0 +1,303 @@
+"""The contract of the two runners: `pagesight index` and `pagesight enqueue` end with the same records for a folder.
+
+Every scenario has a first run, a change, and a second run. All first runs share a worker, and so do all second runs.
+The second worker has other limits and passwords. Each scenario has a collection of its own for each runner.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from reportlab.lib.pdfencrypt import StandardEncryption
+from reportlab.pdfgen import canvas
+
+from pipeline.search.index import Index
+from pipeline.vision.profile import load_profile
+from support.both_runners import Folder, LocalRuns, Order, QueuedRuns, Runner, own_broker, pdf_bytes, worker
+from support.containers import zipped
+from support.fleet_runs import Fleet
+from support.pagesight_runs import Pagesight
+from support.redis_server import RedisServer
+from support.standin import Standin
+
+#: The fixture does all runs.
+pytestmark = pytest.mark.timeout(900)
+
+FIRST = {"max_pages": 10}
+SECOND = {"max_pages": 100, "passwords": "Kittiwake-4711"}
+#: Pages of a document that is long enough for something to happen while it is read.
+LONG = 40
+
+
+def _nothing(_folder: Folder) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What happens to a folder, and what of it is searchable afterwards."""
+
+    first: Callable[[Folder], object] = _nothing
+    then: Callable[[Folder], object] = _nothing
+    during: Callable[[Folder], object] | None = None
+    """Happens during the second run, when a page is read."""
+    language: str | None = None
+    """Of the second run."""
+    profile: str | None = None
+    """Of the second run."""
+    stopped: bool = False
+    """Whether the second run is interrupted or cancelled, and followed by a third."""
+    twice: bool = False
+    """Whether the second run is two runs at once."""
+    counts_differ: bool = False
+    """A document with two paths counts once for `index` and twice for `enqueue`: no worker sees the whole folder."""
+    paths: tuple[str, ...] = ("a.pdf",)
+    """Paths of the pages that are there in the end."""
+    failed: tuple[str, ...] = ()
+    """Codes of the failed sources in the end."""
+
+
+def one(folder: Folder) -> None:
+    folder.pdf("a.pdf", 3, seed=1)
+
+
+def two(folder: Folder) -> None:
+    one(folder)
+    folder.pdf("b.pdf", 2, seed=2)
+
+
+def rename(old: str, new: str) -> Callable[[Folder], object]:
+    def act(folder: Folder) -> None:
+        (folder.path / new).parent.mkdir(exist_ok=True)
+        (folder.path / old).rename(folder.path / new)
+
+    return act
+
+
+def remove(*names: str) -> Callable[[Folder], object]:
+    return lambda folder: [(folder.path / name).unlink() for name in names]
+
+
+def long(folder: Folder) -> None:
+    folder.pdf("a.pdf", LONG, seed=30)
+
+
+def replace(folder: Folder) -> None:
+    folder.pdf("a.pdf", 4, seed=31)
+
+
+def box(*pages: tuple[str, int]) -> Callable[[Folder], object]:
+    def act(folder: Folder) -> None:
+        folder.write("box.zip", zipped({name: pdf_bytes(folder.path.parent, 2, seed) for name, seed in pages}))
+
+    return act
+
+
+def locked(folder: Folder) -> None:
+    buffer = BytesIO()
+    paper = canvas.Canvas(buffer, pagesize=(300, 400), encrypt=StandardEncryption("Kittiwake-4711"), invariant=1)
+    paper.drawString(30, 300, "The letter of the pilots")
+    paper.save()
+    folder.write("locked.pdf", buffer.getvalue())
+    one(folder)
+
+
+def strange(folder: Folder) -> None:
+    one(folder)
+    (folder.path / "out.pdf").symlink_to("/etc/hostname")
+    os.mkfifo(folder.path / "pipe.pdf")
+
+
+UNSAFE = b"caf\xe9 \xff\n#%?.pdf"
+
+SCENARIOS = {
+    "new": Scenario(then=two, paths=("a.pdf", "b.pdf")),
+    "same again": Scenario(two, paths=("a.pdf", "b.pdf")),
+    "renamed": Scenario(two, rename("b.pdf", "c.pdf"), paths=("a.pdf", "c.pdf")),
+    "moved to another folder": Scenario(two, rename("b.pdf", "below/b.pdf"), paths=("a.pdf", "below/b.pdf")),
+    "replaced before": Scenario(two, lambda folder: folder.pdf("b.pdf", 4, seed=3), paths=("a.pdf", "b.pdf")),
+    "replaced during": Scenario(then=long, during=replace),
+    "deleted before": Scenario(two, remove("b.pdf")),
+    "deleted during": Scenario(then=long, during=remove("a.pdf"), paths=(), failed=("vanished",)),
+    "a copy": Scenario(
+        one, lambda folder: folder.pdf("copy.pdf", 3, seed=1), counts_differ=True, paths=("a.pdf", "copy.pdf")
+    ),
+    "the copy deleted": Scenario(
+        lambda folder: [one(folder), folder.pdf("copy.pdf", 3, seed=1)], remove("copy.pdf"), counts_differ=True
+    ),
+    "emptied folder": Scenario(two, remove("a.pdf", "b.pdf"), paths=("a.pdf", "b.pdf")),
+    "missing folder": Scenario(
+        two,
+        lambda folder: folder.path.rename(folder.path.with_name("unmounted")),
+        paths=("a.pdf", "b.pdf"),
+        failed=("vanished",),
+    ),
+    "container": Scenario(box(("a.pdf", 5), ("b.pdf", 6)), paths=("box.zip/a.pdf", "box.zip/b.pdf")),
+    "container with changed members": Scenario(
+        box(("a.pdf", 5), ("b.pdf", 6)),
+        box(("a.pdf", 7), ("c.pdf", 8)),
+        paths=("box.zip/a.pdf", "box.zip/c.pdf"),
+    ),
+    "container deleted": Scenario(lambda folder: [one(folder), box(("b.pdf", 6))(folder)], remove("box.zip")),
+    "passwords given later": Scenario(locked, paths=("a.pdf", "locked.pdf")),
+    "limit raised": Scenario(lambda folder: folder.pdf("a.pdf", 12, seed=9)),
+    "profile changed": Scenario(one, profile="visual"),
+    "language changed": Scenario(one, language="de"),
+    "interrupted, then again": Scenario(then=long, stopped=True),
+    "two runs at once": Scenario(then=two, twice=True, paths=("a.pdf", "b.pdf")),
+    "a link out of the folder, and a pipe": Scenario(strange, failed=("outside_link", "unsupported")),
+    "damaged file mended": Scenario(lambda folder: folder.write("a.pdf", b"%PDF-1.7 and nothing more"), one),
+    "damaged file": Scenario(
+        two,
+        lambda folder: folder.write("b.pdf", b"%PDF-1.7 and nothing more"),
+        failed=("corrupt",),
+    ),
+    "unsafe name": Scenario(lambda folder: folder.pdf(UNSAFE, 2, seed=11), paths=("caf\ufffd \ufffd\n#%?.pdf",)),
+    "around the runner's own home": Scenario(one),
+}
+
+
+def root_of(scenario: str) -> str:
+    """The folder that a scenario is about, below that of its runner."""
+    return "nested" if scenario == "around the runner's own home" else "files/" + scenario.replace(" ", "-")
+
+
+def collection(scenario: str, runner: Runner) -> str:
+    return f"{runner.name}-{list(SCENARIOS).index(scenario)}"
+
+
+class Contract:
+    """Both runners, and the folders of every scenario for each."""
+
+    def __init__(self, local: LocalRuns, queued: QueuedRuns) -> None:
+        self.runners = (local, queued)
+        self._folders: dict[tuple[str, str], Folder] = {}
+
+    def folder(self, name: str, runner: Runner) -> Folder:
+        path = runner.root / root_of(name)
+        path.mkdir(parents=True, exist_ok=True)
+        return self._folders.setdefault((name, runner.name), Folder(path))
+
+    def order(self, name: str, runner: Runner, **more: object) -> Order:
+        return Order(runner.root / root_of(name), collection(name, runner), **more)  # type: ignore[arg-type]
+
+    def first(self, runner: Runner) -> None:
+        """The first run of each scenario."""
+        with_first = [name for name, scenario in SCENARIOS.items() if scenario.first is not _nothing]
+        for name in with_first:
+            SCENARIOS[name].first(self.folder(name, runner))
+        runner.run([self.order(name, runner) for name in with_first])  # type: ignore[attr-defined]
+
+    def second(self, runner: Runner) -> None:
+        """The second run of each scenario, and a third one of those that were interrupted."""
+        orders = []
+        for name, scenario in SCENARIOS.items():
+            folder = self.folder(name, runner)
+            scenario.then(folder)
+            during = scenario.during
+            orders.append(
+                self.order(
+                    name,
+                    runner,
+                    language=scenario.language,
+                    profile=load_profile(scenario.profile) if scenario.profile else None,
+                    once_read=(lambda folder=folder, during=during: during(folder)) if during else None,
+                    stopped=scenario.stopped,
+                    twice=scenario.twice,
+                )
+            )
+        # The scenarios in which something happens during the run come first: the worker has nothing else to do then.
+        orders.sort(key=lambda order: not (order.once_read or order.stopped))
+        runner.run(orders)  # type: ignore[attr-defined]
+        runner.run([self.order(name, runner) for name, scenario in SCENARIOS.items() if scenario.stopped])  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def contract(elasticsearch_url: str, redis_executable: Path) -> Iterator[Contract]:
+    """Both runners, after all runs."""
+    with (
+        tempfile.TemporaryDirectory(prefix="pagesight-both-") as name,
+        Standin() as standin,
+        Index(elasticsearch_url) as index,
+    ):
+        home = Path(name)
+        index.drop()
+        index.install()
+        index.require_answers(load_profile("visual").own_kinds)
+        (home / "redis").mkdir()
+        server = RedisServer(redis_executable, home / "redis")
+        server.start()
+        runners = []
+        for kind, runs in (("index", LocalRuns), ("enqueue", QueuedRuns)):
+            pagesight = Pagesight(home / kind, elasticsearch_url, standin, vlm_concurrency=4, worker_silence_seconds=10)
+            pagesight.set(home=pagesight.home / "house" / "nested" / "state", redis_url=server.url)
+            runners.append(runs(kind, pagesight))
+        try:
+            yield run_all(runners[0], runners[1], server, standin)  # type: ignore[arg-type]
+        finally:
+            for runner in runners:
+                runner.pagesight.close()
+            server.stop()
+
+
+def run_all(local: LocalRuns, queued: QueuedRuns, server: RedisServer, standin: Standin) -> Contract:
+    """Do all first runs with one worker, then all second runs with another one."""
+    contract = Contract(local, queued)
+    fleet = Fleet(queued.pagesight, server)
+    for step, settings in ((contract.first, FIRST), (contract.second, SECOND)):
+        for runner in contract.runners:
+            runner.pagesight.set(**settings)
+        with own_broker(queued.settings), worker(queued, fleet):
+            standin.tell(latency_seconds=0.05)
+            for runner in contract.runners:
+                step(runner)
+    return contract
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_both_runners_end_with_the_same_records(contract: Contract, name: str) -> None:
+    scenario = SCENARIOS[name]
+    local, queued = (
+        runner.records(collection(name, runner), with_path=bool(scenario.during)) for runner in contract.runners
+    )
+    assert local == queued
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_both_runners_count_the_same(contract: Contract, name: str) -> None:
+    scenario = SCENARIOS[name]
+    local, queued = (
+        [
+            (batch.state, batch.documents, batch.pages)
+            for batch in runner.batches[collection(name, runner)]
+            if batch.state == "done"
+        ]
+        for runner in contract.runners
+    )
+    if scenario.counts_differ:
+        assert [state for state, *_ in local] == [state for state, *_ in queued]
+    else:
+        assert local == queued
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_records_are_those_of_the_folder(contract: Contract, name: str) -> None:
+    scenario = SCENARIOS[name]
+    for runner in contract.runners:
+        pages = runner.pagesight.records(collection=collection(name, runner))
+        paths = {path for record in pages.values() for path in record["document"].get("path", ())}
+        assert paths == {f"{runner.root / root_of(name)}/{path}" for path in scenario.paths}
+        sources = runner.pagesight.records("sources", collection(name, runner)).values()
+        assert sorted(record["error"]["type"] for record in sources if "error" in record) == sorted(scenario.failed)
+
+
+def test_a_runner_leaves_its_own_home_out(contract: Contract) -> None:
+    for runner in contract.runners:
+        sources = runner.pagesight.records("sources", collection("around the runner's own home", runner)).values()
+        assert [record["path"] for record in sources] == [f"{runner.root}/nested/a.pdf"]

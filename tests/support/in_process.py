@@ -1,0 +1,90 @@
+"""Runs a command of `pagesight` in the process of the tests: all of it but the start of an interpreter.
+
+For commands that are not to be killed, interrupted or watched. The command sees its own environment, folder, arguments
+and streams; all of them are put back afterwards.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+from support.ended import Ended
+
+#: What a console is wide whose width nothing tells; the terminal in which the tests run must not matter.
+WIDTH = {"COLUMNS": "80"}
+#: These start or become processes that live on.
+LIVE_ON = frozenset({"worker", "beat", "serve", "watch", "redis", "elasticsearch"})
+#: These publish messages, and the Celery application takes the settings of its process when it is imported.
+PUBLISHING = frozenset({"enqueue", "retry", "redescribe", "repair", "resume", "sync", "schedule"})
+
+
+def can_run(words: list[str]) -> bool:
+    """Whether a command can run here: the state of a process is one, so only its main thread may change it."""
+    return not (LIVE_ON | PUBLISHING).intersection(words[:1]) and threading.current_thread() is threading.main_thread()
+
+
+def run(words: list[str], environment: dict[str, str], folder: Path) -> Ended:
+    """Run a command to its end."""
+    from pipeline.cli import app
+
+    out, err = _Stream(), _Stream()
+    with _state_of_its_own(WIDTH | environment, folder), redirect_stdout(out), redirect_stderr(err):
+        before, sys.argv = sys.argv, ["pagesight", *words]
+        try:
+            app.main()
+            code = 0
+        except SystemExit as ended:
+            code = _code(ended.code)
+        except Exception:
+            traceback.print_exc()
+            code = 1
+        finally:
+            sys.argv = before
+    return Ended(code, out.text, err.text)
+
+
+class _Stream(io.TextIOWrapper):
+    """A stream of UTF-8 that is no terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8", write_through=True)
+
+    @property
+    def text(self) -> str:
+        self.flush()
+        return self.buffer.getvalue().decode("utf-8")  # type: ignore[attr-defined]
+
+
+def _code(code: object) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code
+    sys.stderr.write(f"{code}\n")
+    return 1
+
+
+@contextmanager
+def _state_of_its_own(environment: dict[str, str], folder: Path) -> Iterator[None]:
+    kept, home, stdin = dict(os.environ), Path.cwd(), sys.stdin
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    tempfile.tempdir = None
+    try:
+        with Path(os.devnull).open(encoding="utf-8") as sys.stdin:
+            yield
+    finally:
+        sys.stdin = stdin
+        tempfile.tempdir = None
+        os.chdir(home)
+        os.environ.clear()
+        os.environ.update(kept)

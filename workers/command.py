@@ -1,0 +1,20 @@
+"""Celery's command line with the application of Pagesight, from any folder."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from celery.bin.celery import celery
+
+# Celery searches the current folder first, where another package may be named `workers`. A module that is imported
+# already is not searched for.
+import workers.tasks  # noqa: F401
+
+
+def run_celery(command: Literal["worker", "beat"]) -> None:
+    """Run a worker or a beat in this process until a signal ends it; exit with its exit code.
+
+    Raises:
+        SystemExit: always.
+    """
+    celery.main(["--app", "workers.app", "--quiet", command, "--loglevel", "INFO"], prog_name="celery")
