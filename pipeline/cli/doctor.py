@@ -15,11 +15,11 @@ from pipeline.cli.fleet import open_fleet
 from pipeline.cli.local_run import LOCAL_READER_NOTE
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
+from pipeline.core.confinement import landlock_version
 from pipeline.core.errors import PagesightError, UnsupportedFormat
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load, masked
 from pipeline.local.redis import LocalRedis
-from pipeline.rendering.conversion import landlock
 from pipeline.rendering.conversion.confinement import namespaces
 from pipeline.rendering.conversion.djvu import find_tools
 from pipeline.rendering.conversion.office import find_office
@@ -168,7 +168,7 @@ def _program(find: Callable[[], str]) -> str:
 
 
 def _converter_access() -> str:
-    files = "their own and system files only" if landlock.version() else "all files: the kernel has no Landlock"
+    files = "their own and system files only" if landlock_version() else "all files: the kernel has no Landlock"
     network = "no network" if namespaces() else "no network by their settings only: user namespaces are unavailable"
     return f"{files}; {network}"
 

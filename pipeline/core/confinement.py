@@ -15,11 +15,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import resource
 import stat
 import struct
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,25 +32,38 @@ _SECCOMP_MODE_FILTER = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+#: Files of the system that interpreters, decoders and programs read: code, fonts, time zones.
+SYSTEM = (
+    *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types"),
+    *("/etc/fonts", "/var/cache/fontconfig", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu"),
+)
+
+
+def interpreter_paths() -> list[Path]:
+    """Return the folders that this interpreter imports from; of a folder with this package only the package."""
+    package = Path(__file__).resolve().parents[1]
+    folders = [Path(sys.prefix), Path(sys.base_prefix), package]
+    for entry in sys.path:
+        folder = Path(entry)
+        if entry and folder.resolve() != package.parent and folder.exists():
+            folders.append(folder)
+    return [Path(path) for path in SYSTEM] + folders
+
+
 @dataclass(frozen=True)
 class Confinement:
     """The rights that a child keeps. Everything that is not named is refused."""
 
-    readable: Sequence[Path] = ()
-    """Files and folders that it may read, and run programs from."""
+    readable: Sequence[Path] | None = ()
+    """Files and folders that it may read, and run programs from. None leaves all files to a later `restrict_files`."""
     writable: Sequence[Path] = ()
     """Folders in which it may do anything."""
     sockets: Sequence[Path] = ()
     """Folders in which it may make UNIX sockets; without any it makes no socket at all."""
     programs: bool = False
     """Whether it may start other programs, which inherit the confinement."""
-    memory_bytes: int | None = None
-    file_bytes: int = 0
-    """The largest file that it may write."""
-    descriptors: int = 256
-    cpu_seconds: int | None = None
-    processes: int | None = None
-    """Processes of its user at one time. The kernel does not count those of uid 0."""
+    limits: Mapping[int, int] = field(default_factory=dict)
+    """Resource limits by their `resource.RLIMIT_…` number."""
 
 
 @dataclass(frozen=True)
@@ -70,38 +83,30 @@ def confine(rights: Confinement) -> Layers:
     Raises:
         OSError: the kernel has a layer and refuses it. The child must not go on.
     """
-    _limit(rights)
+    _limit(rights.limits)
     _drop_capabilities()
     _call(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
     _call(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
-    landlock = _restrict_files(rights)
+    landlock = landlock_version() if rights.readable is None else restrict_files(rights)
     seccomp = _filter_calls(rights)
     missing = []
     if landlock < 1:
         missing.append("files: the kernel has no Landlock")
     if not seccomp:
-        missing.append(f"system calls: no filter for {platform.machine()}")
+        missing.append(f"system calls: no filter for {os.uname().machine}")
     return Layers(landlock, seccomp, tuple(missing))
 
 
 # -- limits and capabilities
 
 
-def _limit(rights: Confinement) -> None:
-    wanted = (
-        (resource.RLIMIT_AS, rights.memory_bytes),
-        (resource.RLIMIT_FSIZE, rights.file_bytes),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, rights.descriptors),
-        (resource.RLIMIT_CPU, rights.cpu_seconds),
-        (resource.RLIMIT_NPROC, rights.processes),
-    )
-    for kind, value in wanted:
-        if value is None:
-            continue
+def _limit(limits: Mapping[int, int]) -> None:
+    for kind, value in {resource.RLIMIT_CORE: 0, **limits}.items():
         hard = resource.getrlimit(kind)[1]
-        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (bound, bound))
+        # Soft and hard limit must differ for CPU time: where both are equal the kernel sends SIGKILL, not SIGXCPU.
+        highest = value + 1 if kind == resource.RLIMIT_CPU else value
+        highest = highest if hard == resource.RLIM_INFINITY else min(highest, hard)
+        resource.setrlimit(kind, (min(value, highest), highest))
 
 
 def _drop_capabilities() -> None:
@@ -143,7 +148,12 @@ def landlock_version() -> int:
     return max(0, int(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)))
 
 
-def _restrict_files(rights: Confinement) -> int:
+def restrict_files(rights: Confinement) -> int:
+    """Restrict the calling thread, and what it starts, to the files of the rights; return the version of Landlock.
+
+    Raises:
+        OSError: the kernel has Landlock and refuses it.
+    """
     version = landlock_version()
     if not version:
         return 0
@@ -152,7 +162,7 @@ def _restrict_files(rights: Confinement) -> int:
     size = 8 if version < 4 else 16 if version < 6 else 24
     ruleset = _call(_libc.syscall(_CREATE_RULESET, ctypes.byref(wanted), ctypes.c_size_t(size), 0), "Landlock")
     try:
-        _allow(ruleset, rights.readable, _EXECUTE | _READ_FILE | _READ_DIR)
+        _allow(ruleset, rights.readable or (), _EXECUTE | _READ_FILE | _READ_DIR)
         _allow(ruleset, DEVICES, _READ_FILE | _WRITE_FILE)
         _allow(ruleset, rights.sockets, _MAKE_SOCK)
         _allow(ruleset, rights.writable, every)
@@ -322,12 +332,12 @@ _Instruction = tuple[int, int, int, int]
 
 def _numbers(name: str) -> int | None:
     x86, arm = _SYSTEM_CALLS[name]
-    return arm if platform.machine() == "aarch64" else x86
+    return arm if os.uname().machine == "aarch64" else x86
 
 
 def _filter_calls(rights: Confinement) -> bool:
     """Install the filter; return False on an architecture whose numbers are not known here."""
-    if platform.machine() not in _ARCHITECTURES:
+    if os.uname().machine not in _ARCHITECTURES:
         return False
     program = _filter(rights)
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
@@ -340,11 +350,11 @@ def _filter_calls(rights: Confinement) -> bool:
 def _filter(rights: Confinement) -> list[_Instruction]:
     program: list[_Instruction] = [
         (_LOAD, 0, 0, _ARCHITECTURE),
-        (_EQUAL, 1, 0, _ARCHITECTURES[platform.machine()]),
+        (_EQUAL, 1, 0, _ARCHITECTURES[os.uname().machine]),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER),
     ]
-    if platform.machine() == "x86_64":
+    if os.uname().machine == "x86_64":
         program += [(_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _KILL)]
     for name in _SYSTEM_CALLS:
         number = _numbers(name)
