@@ -335,9 +335,14 @@ def _numbers(name: str) -> int | None:
     return arm if os.uname().machine == "aarch64" else x86
 
 
+def filters_calls() -> bool:
+    """Whether the numbers of this processor's system calls are known here."""
+    return os.uname().machine in _ARCHITECTURES
+
+
 def _filter_calls(rights: Confinement) -> bool:
     """Install the filter; return False on an architecture whose numbers are not known here."""
-    if os.uname().machine not in _ARCHITECTURES:
+    if not filters_calls():
         return False
     program = _filter(rights)
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)

@@ -3,7 +3,6 @@
 Each attempt returns true where it got through. Exceptions, and calls that the kernel refuses, mean that it was held.
 """
 
-# ruff: noqa: PTH  what a decoder would call, without a detour
 from __future__ import annotations
 
 import ctypes
