@@ -171,9 +171,7 @@ def _decoder_access() -> str:
     """Return the layers that confine the processes which decode documents."""
     files = "system files and their own only" if landlock_version() else "all files: the kernel has no Landlock"
     calls = "filtered system calls, no network" if filters_calls() else "all system calls: no filter for this processor"
-    namespace = (
-        "in a namespace" if namespaces() else "without a namespace of their own: user namespaces are unavailable"
-    )
+    namespace = "in a namespace" if namespaces() else "without a namespace: user namespaces are unavailable"
     return f"{files}; {calls}; converters {namespace}"
 
 
