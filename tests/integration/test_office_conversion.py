@@ -474,7 +474,7 @@ def test_a_missing_program_is_named_with_what_to_install(
 ) -> None:
     find.cache_clear()
     with monkeypatch.context() as context:
-        context.setattr(office, "_PLACES", ())
+        context.setattr(office, "_FOLDERS", ())
         context.setenv("PATH", str(tmp_path))
         with pytest.raises(UnsupportedFormat, match=words[0]) as raised:
             desk.convert(b"", media_type)
