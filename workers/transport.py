@@ -1,4 +1,7 @@
-"""Kombu's Redis transport, corrected for lost connections.
+"""Kombu's Redis transport, with our connections, and corrected for lost ones.
+
+Kombu takes TLS and UNIX sockets from the scheme of the broker's URL, which it does not see when another transport is
+named. Each channel therefore connects with the parameters of `workers.redis.connection`, like every other client.
 
 When a channel closes, Kombu 5.7 puts its messages back into their queues, also while a thread still handles them: they
 would be handled twice. It also does so while Redis is away, and later acknowledges such messages through the closed
@@ -7,14 +10,19 @@ channel. Both ended the worker (`'NoneType' object has no attribute 'client'`).
 
 from __future__ import annotations
 
+from typing import Any
+
 import structlog
 from celery.worker import state
 from kombu.transport import redis
 
 from pipeline.core.errors import PagesightError
 from pipeline.core.settings import load
-from workers.redis.connection import connect, translated
+from workers.redis.connection import RedisEndpoint, connect, translated
 from workers.redis.queues import UNACKED, UNACKED_INDEX
+
+#: Key of the transport options with the `RedisEndpoint`.
+ENDPOINT = "endpoint"
 
 log = structlog.get_logger()
 
@@ -33,6 +41,29 @@ class Channel(redis.Channel):
             _remove(delivery_tag)
         else:
             super().basic_ack(delivery_tag, multiple)  # type: ignore[no-untyped-call]
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        """Return the parameters of this channel's connections."""
+        named: RedisEndpoint = self.connection.client.transport_options[ENDPOINT]
+        parameters = named.parameters() | {
+            "max_connections": self.max_connections,
+            "health_check_interval": self.health_check_interval,
+        }
+        if asynchronous:
+            parameters["connection_class"] = self._polled(parameters["connection_class"])
+        return parameters
+
+    def _polled(self, kind: Any) -> type:
+        """Return a class of connections that leave Kombu's poller when they are closed."""
+        channel = self
+
+        class Polled(kind):  # type: ignore[misc]
+            def disconnect(self, *args: Any, **options: Any) -> None:
+                super().disconnect(*args, **options)
+                if channel._registered:
+                    channel._on_connection_disconnect(self)  # type: ignore[no-untyped-call]
+
+        return Polled
 
 
 class Transport(redis.Transport):

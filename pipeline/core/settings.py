@@ -111,6 +111,8 @@ class Settings(BaseSettings):
 
     redis_url: str = ""
     """Broker of the workers; the local Redis when empty. `pagesight index` does not use it."""
+    redis_ca_certs: Path | None = None
+    """CA bundle (PEM) that signed the certificate of a `rediss://` server."""
     worker_concurrency: int = Field(default=0, ge=0, le=1024)
     """Messages that a worker handles at once; chosen by its calls when 0."""
     worker_in_flight: int = Field(default=0, ge=0, le=1024)

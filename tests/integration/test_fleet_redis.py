@@ -56,7 +56,8 @@ class Fleet:
     def __init__(self, client: Redis, url: str, folder: Path) -> None:
         self.client = client
         self.app = Celery("tiny")
-        self.app.conf.update({**configuration(load()), "imports": [], "broker_url": url})
+        settings = load().model_copy(update={"redis_url": url})
+        self.app.conf.update({**configuration(settings), "imports": []})
         self.queues = RedisQueues(client)
         self._folder = folder
         self._environ = os.environ | {
