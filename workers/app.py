@@ -44,6 +44,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "visibility_timeout": visibility_timeout_seconds(settings),
             "endpoint": endpoint,
         },
+        # Whoever reaches Redis could otherwise end workers with a command to them.
+        "worker_enable_remote_control": False,
         "task_queues": [Queue(lane, routing_key=lane) for lane in LANES],  # type: ignore[no-untyped-call]
         "task_default_queue": "normal",
         "task_create_missing_queues": False,

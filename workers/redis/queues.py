@@ -25,6 +25,9 @@ CONTROL = "control"
 UNACKED = KEY_PREFIX + "unacked"
 UNACKED_INDEX = KEY_PREFIX + "unacked_index"
 EPOCH = KEY_PREFIX + "epoch"
+#: Elements of the lanes that are not messages, the newest first, and how many there have been.
+DEAD_LETTERS = KEY_PREFIX + "dead_letters"
+DEAD_LETTERS_TOTAL = KEY_PREFIX + "dead_letters_total"
 
 
 class RedisQueues:
@@ -40,6 +43,11 @@ class RedisQueues:
     def unacked(self) -> int:
         """Return how many messages workers have taken and not acknowledged."""
         return self._measure()[1]
+
+    def dead_letters(self) -> int:
+        """Return how many elements of the lanes were not messages, and were set aside."""
+        with translated():
+            return int(self._client.get(DEAD_LETTERS_TOTAL) or 0)
 
     def is_empty(self) -> bool:
         """Whether no message waits and no worker has one.
@@ -85,6 +93,9 @@ class RedisQueues:
 
 
 def _lane(taken: str | bytes) -> str:
-    """Return the lane of an entry of `unacked`: a JSON array of message, exchange and routing key."""
-    _, _, routing_key = json.loads(taken)
+    """Return the lane of an entry of `unacked`: a JSON array of message, exchange and routing key. Others have none."""
+    try:
+        _, _, routing_key = json.loads(taken)
+    except (ValueError, TypeError, RecursionError):
+        return ""
     return str(routing_key)
