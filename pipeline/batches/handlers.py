@@ -93,7 +93,8 @@ def handle_part(message: Part, context: BatchContext) -> list[Message]:
         return []
     if records.part(message.chunk, message.part) is not None:
         return add_members(message, (), archive)  # the members that were found before the part ended
-    return _PartHandler(message, _entries_of(message, chunk.entries), context).handle()
+    entries = _entries_of(message, chunk.entries)
+    return _PartHandler(message, entries, context).handle() if entries else []
 
 
 def handle_pages(message: Pages, context: BatchContext) -> list[Message]:
@@ -103,8 +104,10 @@ def handle_pages(message: Pages, context: BatchContext) -> list[Message]:
     chunk = records.chunk(message.chunk)
     if chunk is None or records.part(message.chunk, message.part) is not None:
         return []
-    entry = chunk.entries[message.part * PART_SOURCES + message.entry]
-    source = archive.sources(context.batch.collection)[source_id(entry.url)].newest()
+    position = message.part * PART_SOURCES + message.entry
+    if position >= len(chunk.entries):
+        return []
+    source = archive.sources(context.batch.collection)[source_id(chunk.entries[position].url)].newest()
     if source is not None and source.document is not None and source.document.id == message.document:
         follow = _process_pages(message, source, source.document, context)
     else:
@@ -264,9 +267,10 @@ class _PartHandler:
 
 
 def _entries_of(message: Part, entries: tuple[BatchEntry, ...]) -> dict[int, BatchEntry]:
+    """Return the entries of a part by their number; none where the chunk has no such part."""
     first = message.part * PART_SOURCES
     part = dict(enumerate(entries[first : first + PART_SOURCES]))
-    return part if message.entry is None else {message.entry: part[message.entry]}
+    return part if message.entry is None else {number: part[number] for number in part if number == message.entry}
 
 
 def _pending(found: _PlannedSource) -> PendingDocument:

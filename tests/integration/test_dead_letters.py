@@ -16,8 +16,8 @@ from redis import Redis
 from pipeline.core.settings import load
 from support.redis_server import RedisServer
 from workers.redis.connection import connect
-from workers.redis.dead_letters import KEPT, problem
-from workers.redis.queues import DEAD_LETTERS, DEAD_LETTERS_TOTAL, RedisQueues
+from workers.redis.dead_letters import problem
+from workers.redis.queues import DEAD_LETTERS, DEAD_LETTERS_TOTAL, KEPT, RedisQueues
 
 LANE = "pagesight:normal"
 SECONDS = 60.0

@@ -11,15 +11,13 @@ from redis import Redis
 
 from pipeline.batches.messages import from_json
 from workers.redis.connection import translated
-from workers.redis.queues import DEAD_LETTERS, DEAD_LETTERS_TOTAL, KEY_PREFIX, LANES
+from workers.redis.queues import DEAD_LETTERS, KEY_PREFIX, LANES, RedisQueues
 
-#: Dead letters that Redis keeps, the newest, and characters of each.
-KEPT, KEPT_CHARACTERS = 1000, 2000
 #: The longest message has the identifiers of a few thousand documents.
 MOST_BYTES = 4 << 20
 _TASK = "pagesight."
 #: Celery's headers and options by which a message could have more done than its task. Ours use none of them.
-_UNUSED_HEADERS = ("shadow", "eta", "group", "group_index", "stamped_headers", "stamps", "compression")
+_UNUSED_HEADERS = "shadow eta group group_index stamped_headers stamps compression".split()
 _UNUSED_OPTIONS = ("callbacks", "errbacks", "chain", "chord")
 
 
@@ -40,12 +38,7 @@ def set_aside(client: Redis, lane: str, element: str | bytes, cause: str) -> Non
         ServiceUnavailable: Redis is away.
     """
     text = element.decode("utf-8", "backslashreplace") if isinstance(element, bytes) else element
-    letter = json.dumps({"lane": lane, "cause": cause, "element": text[:KEPT_CHARACTERS]})
-    with translated(), client.pipeline() as pipe:
-        pipe.lpush(DEAD_LETTERS, letter)
-        pipe.ltrim(DEAD_LETTERS, 0, KEPT - 1)
-        pipe.incr(DEAD_LETTERS_TOTAL)
-        pipe.execute()
+    RedisQueues(client).set_aside(lane, text, cause)
 
 
 def set_aside_keys_of_wrong_type(client: Redis) -> None:

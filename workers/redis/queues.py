@@ -28,6 +28,8 @@ EPOCH = KEY_PREFIX + "epoch"
 #: Elements of the lanes that are not messages, the newest first, and how many there have been.
 DEAD_LETTERS = KEY_PREFIX + "dead_letters"
 DEAD_LETTERS_TOTAL = KEY_PREFIX + "dead_letters_total"
+#: Dead letters that Redis keeps, the newest, and characters of each.
+KEPT, KEPT_CHARACTERS = 1000, 2000
 
 
 class RedisQueues:
@@ -48,6 +50,15 @@ class RedisQueues:
         """Return how many elements of the lanes were not messages, and were set aside."""
         with translated():
             return int(self._client.get(DEAD_LETTERS_TOTAL) or 0)
+
+    def set_aside(self, lane: str, element: str, cause: str) -> None:
+        """Store an element with the dead letters, of which the newest stay, and count it."""
+        letter = json.dumps({"lane": lane, "cause": cause, "element": element[:KEPT_CHARACTERS]})
+        with translated(), self._client.pipeline() as pipe:
+            pipe.lpush(DEAD_LETTERS, letter)
+            pipe.ltrim(DEAD_LETTERS, 0, KEPT - 1)
+            pipe.incr(DEAD_LETTERS_TOTAL)
+            pipe.execute()
 
     def is_empty(self) -> bool:
         """Whether no message waits and no worker has one.
