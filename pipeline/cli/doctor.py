@@ -151,7 +151,11 @@ def _redis(settings: Settings) -> str:
     fleet = open_fleet(settings, open_archive(settings), CancelToken())
     offset = fleet.queues.clock_offset_seconds()
     workers = len(fleet.workers())
-    return f"reachable; {workers} workers running; this machine's clock is {abs(offset):.1f} s off"
+    policy = fleet.queues.eviction()
+    loses = f"; WARNING: when it is full it deletes queues, set its maxmemory-policy {policy} to noeviction"
+    return f"reachable; {workers} workers running; this machine's clock is {abs(offset):.1f} s off" + (
+        loses if policy else ""
+    )
 
 
 def _passwords(settings: Settings) -> str:

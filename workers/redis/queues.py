@@ -80,6 +80,12 @@ class RedisQueues:
             _lane(text) == CONTROL for text in taken
         )
 
+    def eviction(self) -> str | None:
+        """Return the policy by which Redis deletes keys when it is full; None if it deletes none."""
+        with translated():
+            policy = str(self._client.info("memory").get("maxmemory_policy", "noeviction"))
+        return None if policy == "noeviction" else policy
+
     def epoch(self) -> str:
         """Return the epoch of Redis, a random word: a Redis that restarted empty has another one."""
         with translated():
