@@ -104,7 +104,7 @@ def _checks(process: WorkerProcess) -> dict[str, Check]:
     return {
         "redis": lambda: answers(process.queues.depths),
         "elasticsearch": lambda: answers(process.services.projector.index.health),
-        "archive": lambda: answers(process.archive.check),
+        "archive": lambda: answers(process.present_archive.check),
         "fleet": fleet,
         "clock": clock,
     }

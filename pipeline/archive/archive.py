@@ -11,6 +11,7 @@
     open/<batch>                            queued batches that have not ended
     drawn/<batch>/<revision>.json           reservations from their budgets
     walks/<batch>/…                         their progress: `pipeline.archive.batch_journal`
+    archive.json                            the archive's identity: `pipeline.archive.identity`
 
 `pipeline.archive.chain` tells how revisions are numbered.
 """
@@ -68,8 +69,17 @@ class Archive:
 
         Raises:
             ServiceRefused: the location cannot be written.
+            ArchiveMissing: the known archive is not there.
         """
         self._store.check()
+
+    def require(self, identifier: str | None = None) -> str | None:
+        """Check that the known archive is there, see `Store.require`."""
+        return self._store.require(identifier)
+
+    def establish(self) -> str:
+        """Return the archive's id, and make the identity of a new archive; see `Store.establish`."""
+        return self._store.establish()
 
     def sources(self, collection: str) -> Chains[Source]:
         """Return the sources of a collection, by `source_id`."""

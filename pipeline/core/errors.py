@@ -3,7 +3,8 @@
     PagesightError
     ├── SettingsError                 a setting or an argument is wrong             exit 2
     ├── ServiceUnavailable            a service is unavailable: wait, nothing has failed
-    │   └── ServiceThrottled          it limits its callers: all callers pause
+    │   ├── ServiceThrottled          it limits its callers: all callers pause
+    │   └── ArchiveMissing            the known archive is not at its location: wait until its disk is mounted
     ├── ServiceRefused                a service refuses every request: stop         exit 3
     │   └── Overtaken                 another process changed the indices first
     ├── Stopped                       the run was asked to stop
@@ -75,6 +76,13 @@ class ServiceUnavailable(PagesightError):
 
 class ServiceThrottled(ServiceUnavailable):
     """A service gets too many requests at once (backpressure). All callers wait, not only this one."""
+
+
+class ArchiveMissing(ServiceUnavailable):
+    """The archive that was at this location before is not there: its disk is not mounted, or another one is."""
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__("archive", message, remedy=remedy)
 
 
 class ServiceRefused(PagesightError):

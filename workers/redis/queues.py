@@ -25,6 +25,8 @@ CONTROL = "control"
 UNACKED = KEY_PREFIX + "unacked"
 UNACKED_INDEX = KEY_PREFIX + "unacked_index"
 EPOCH = KEY_PREFIX + "epoch"
+#: Id of the archive that has the batches of the messages.
+ARCHIVE = KEY_PREFIX + "archive"
 
 
 class RedisQueues:
@@ -66,6 +68,23 @@ class RedisQueues:
         with translated():
             self._client.set(EPOCH, uuid.uuid4().hex, nx=True)
             return str(self._client.get(EPOCH))
+
+    def archive_id(self) -> str | None:
+        """Return the id of the fleet's archive, None while no process has named it."""
+        with translated():
+            found = self._client.get(ARCHIVE)
+        return None if found is None else str(found)
+
+    def claim_archive(self, identifier: str) -> str:
+        """Name the fleet's archive, unless another process was faster; return the id of the fleet's archive."""
+        with translated():
+            self._client.set(ARCHIVE, identifier, nx=True)
+            return str(self._client.get(ARCHIVE))
+
+    def replace_archive(self, identifier: str) -> None:
+        """Name another archive as the fleet's."""
+        with translated():
+            self._client.set(ARCHIVE, identifier)
 
     def clock_offset_seconds(self) -> float:
         """Return this machine's clock minus that of Redis. The error is half of a round trip."""
