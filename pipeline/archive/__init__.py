@@ -5,7 +5,6 @@ from pipeline.archive.batch_journal import BatchJournal
 from pipeline.archive.chain import Chain, Chains, Records
 from pipeline.archive.content import answer_name, image_stem, is_image_key, render_revision_of
 from pipeline.archive.identity import KnownArchives
-from pipeline.archive.readings import reading_name
 from pipeline.archive.store import Store
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "answer_name",
     "image_stem",
     "is_image_key",
-    "reading_name",
     "render_revision_of",
     "source_id",
 ]

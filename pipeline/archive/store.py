@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import shutil
 import time
@@ -22,7 +23,7 @@ from pipeline.archive.identity import (
     new_identity,
     parse_identity,
 )
-from pipeline.core.errors import RevisionTaken, ServiceRefused
+from pipeline.core.errors import ArchiveDamaged, RevisionTaken, ServiceRefused
 from pipeline.core.models import FileState
 from pipeline.core.objects import LIST_KEYS, OBJECT_WAITS_SECONDS, Location, open_objects, parse_location
 from pipeline.core.retry import CancelToken, retry_until_available
@@ -31,6 +32,8 @@ from pipeline.core.retry import CancelToken, retry_until_available
 STALE_SECONDS = 24 * 3600
 _TEMPORARY = "tmp"
 _COPY_BYTES = 1 << 20
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 #: Makes a file of an object, given its location, its state, and a function that yields its bytes.
@@ -56,6 +59,7 @@ class Store:
         self.url = url
         self._cancel = cancel
         self._known = known
+        self._damaged: set[str] = set()
         self._id = known.get(url) if known else None
         location = parse_location(url)
         with self._translated():
@@ -142,6 +146,17 @@ class Store:
     def get_many(self, names: Sequence[str]) -> list[bytes | None]:
         """Return the content of several names; a bucket is read concurrently."""
         return self._do(lambda: self._place.get_many(names))
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """Names of the damaged files that were found so far."""
+        return tuple(sorted(self._damaged))
+
+    def note_damage(self, error: ArchiveDamaged) -> None:
+        """Note a damaged file, and log it the first time."""
+        if error.name not in self._damaged:
+            self._damaged.add(error.name)
+            log.warning("%s. %s", error, error.remedy)
 
     def check(self) -> None:
         """Write something and remove it again, and check that a name is created only once."""

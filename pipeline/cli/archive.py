@@ -67,7 +67,7 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check that the archive is complete: every reading is readable, and every file that a reading names exists."""
+    """Check that the archive is complete: every file is readable, and every file that a reading names exists."""
     settings = load()
     archive = open_archive(settings.model_copy(update={"archive": copy}) if copy else settings)
     counts = ArchiveCounts()
@@ -119,7 +119,9 @@ def _print(found: Iterator[ArchiveFinding], counts: ArchiveCounts) -> None:
 def _line(finding: ArchiveFinding) -> Text:
     page = f"  page {finding.page} of {finding.document}" if finding.document else ""
     return Text.assemble(
-        (f"{finding.flaw}  ", "yellow"), printable(finding.name), (f"  {printable(finding.collection)}{page}", "dim")
+        (f"{finding.flaw}  ", "yellow"),
+        printable(finding.name),
+        (f"  {printable(finding.collection or '')}{page}", "dim"),
     )
 
 

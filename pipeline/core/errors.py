@@ -8,6 +8,7 @@
     ├── ServiceRefused                a service refuses every request: stop         exit 3
     │   └── Overtaken                 another process changed the indices first
     ├── Stopped                       the run was asked to stop
+    ├── ArchiveDamaged                a file in the archive cannot be read; readers leave it out
     ├── RevisionTaken                 another writer archived this revision first
     └── OutcomeError                  one file or one page ends as `failed`
         ├── UnsupportedFormat         unsupported
@@ -99,6 +100,16 @@ class Overtaken(ServiceRefused):
 
 class Stopped(PagesightError):
     """The run was asked to stop while it waited."""
+
+
+class ArchiveDamaged(PagesightError):
+    """A file in the archive is empty, cut, garbage or of another kind. `name` is its name within the archive."""
+
+    remedy = "Restore that file from a backup; `pagesight archive check` lists all damaged files."
+
+    def __init__(self, name: str, cause: str, *, remedy: str | None = None) -> None:
+        super().__init__(f"{name} in the archive is damaged: {cause}", remedy=remedy)
+        self.name = name
 
 
 class RevisionTaken(PagesightError):
