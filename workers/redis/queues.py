@@ -25,6 +25,8 @@ CONTROL = "control"
 UNACKED = KEY_PREFIX + "unacked"
 UNACKED_INDEX = KEY_PREFIX + "unacked_index"
 EPOCH = KEY_PREFIX + "epoch"
+#: Messages of a kind that this version does not know, as JSON: a list, oldest first.
+SET_ASIDE = KEY_PREFIX + "set_aside"
 #: Id of the archive that has the batches of the messages.
 ARCHIVE = KEY_PREFIX + "archive"
 
@@ -85,6 +87,11 @@ class RedisQueues:
         """Name another archive as the fleet's."""
         with translated():
             self._client.set(ARCHIVE, identifier)
+
+    def set_aside(self, message: str) -> int:
+        """Keep a message that no worker of this version can handle; return the number of these messages."""
+        with translated():
+            return int(self._client.rpush(SET_ASIDE, message))
 
     def clock_offset_seconds(self) -> float:
         """Return this machine's clock minus that of Redis. The error is half of a round trip."""
