@@ -1,7 +1,7 @@
 """The two ways in which the archive stores values: chains of numbered revisions, and records that are written once.
 
-A revision or record is created exclusively and never overwritten. Writers therefore need no clock and no lock, and a
-listing of names tells which revision is the newest.
+A revision or record is created exclusively and never overwritten. So writers need neither a clock nor a lock, and the
+newest revision is found by listing names.
 
 A damaged file costs only itself. A damaged revision is read as the one before it, under the number of the damaged one:
 its successor gets the next number. A damaged record counts as absent, and the next writer replaces it. The store notes
@@ -70,10 +70,10 @@ class Chain(Generic[T]):
         """Read and write the chain in a folder.
 
         Args:
-            store: where the archive is.
-            folder: holds the revisions.
-            decode: makes a revision of its JSON.
-            prefix: tells this chain from others in the same folder.
+            store: the store of the archive.
+            folder: folder of the revisions.
+            decode: makes a revision from its JSON.
+            prefix: distinguishes this chain from others in the same folder.
             stand_in: what is read in the place of a damaged revision.
         """
         self._store = store
@@ -90,7 +90,7 @@ class Chain(Generic[T]):
         return sorted(int(number) for number in numbers if number.isdecimal())
 
     def newest_revision(self) -> int:
-        """Return the number of the newest revision, 0 without one. Only names are read."""
+        """Return the number of the newest revision, or 0 if the chain is empty. Only names are read."""
         return max(self.revisions(), default=0)
 
     def newest(self) -> T | None:
@@ -152,20 +152,20 @@ class Chain(Generic[T]):
     def append(self, build: Callable[[T | None], T | None]) -> T:
         """Archive the successor of the newest revision, and return it.
 
-        `build` gets the newest revision and returns its successor, or None to add nothing, which it may do only where
-        there is a newest revision. It is called again when another writer was faster.
+        `build` gets the newest revision and returns its successor, or None to add nothing. It must not return None if
+        the chain is empty. It is called again when another writer was faster.
         """
         value = self.advance(self.newest(), build)
         assert value is not None
         return value
 
     def advance(self, newest: T | None, build: Callable[[T | None], T | None]) -> T | None:
-        """Do what `append` does, beginning with the newest revision as the caller knows it.
+        """Do the same as `append`, given the newest revision that the caller knows.
 
         Where no revision can be read, the value gets the number after the newest.
 
         Returns:
-            The newest revision; None where there is none and `build` adds none.
+            The newest revision; None if the chain is empty and `build` adds nothing.
         """
         while (value := build(newest)) is not None:
             try:
@@ -183,7 +183,7 @@ class Chain(Generic[T]):
 
 
 class Chains(Generic[T]):
-    """Chains of one kind, as `<folder>/<name>/<revision>.json`."""
+    """Chains of one type of value, as `<folder>/<name>/<revision>.json`."""
 
     def __init__(
         self,
@@ -220,7 +220,7 @@ class Records(Generic[R]):
         return [name.removesuffix(_SUFFIX) for name in self._store.names(self._folder)]
 
     def get(self, name: str) -> R | None:
-        """Return a record, None without a readable one."""
+        """Return a record, or None if there is no readable one."""
         path = f"{self._folder}/{name}{_SUFFIX}"
         data = self._store.get(path)
         try:
@@ -229,7 +229,7 @@ class Records(Generic[R]):
             return None
 
     def add(self, name: str, value: R) -> R:
-        """Archive a record; return the one that was archived first. A damaged one is replaced."""
+        """Archive a record. If a readable one exists, leave it; return the record that is archived."""
         path = f"{self._folder}/{name}{_SUFFIX}"
         try:
             self._store.create(path, encode(value))
@@ -246,7 +246,7 @@ class Records(Generic[R]):
 
 
 def encode(value: Archived) -> bytes:
-    """Return a value as it is archived: JSON in UTF-8."""
+    """Return a value in its archived form: JSON in UTF-8."""
     return value.model_dump_json().encode()
 
 
