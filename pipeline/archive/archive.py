@@ -69,7 +69,7 @@ class Archive:
     @property
     def damaged(self) -> tuple[str, ...]:
         """Names of the damaged files that were found so far. Their readers left them out."""
-        return self._store.damaged
+        return tuple(sorted(self._store.damaged))
 
     def check(self) -> None:
         """Write something and remove it again.

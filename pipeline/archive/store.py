@@ -59,7 +59,8 @@ class Store:
         self.url = url
         self._cancel = cancel
         self._known = known
-        self._damaged: set[str] = set()
+        self.damaged: set[str] = set()
+        """Names of the damaged files that were found so far."""
         self._id = known.get(url) if known else None
         location = parse_location(url)
         with self._translated():
@@ -147,15 +148,10 @@ class Store:
         """Return the content of each name, or None for each that does not exist. A bucket is read concurrently."""
         return self._do(lambda: self._place.get_many(names))
 
-    @property
-    def damaged(self) -> tuple[str, ...]:
-        """Names of the damaged files that were found so far."""
-        return tuple(sorted(self._damaged))
-
     def note_damage(self, error: ArchiveDamaged) -> None:
         """Note a damaged file, and log it the first time."""
-        if error.name not in self._damaged:
-            self._damaged.add(error.name)
+        if error.name not in self.damaged:
+            self.damaged.add(error.name)
             log.warning("%s. %s", error, error.remedy)
 
     def check(self) -> None:
