@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from pipeline.archive import source_id
 from pipeline.batches.budget import BatchBudget
-from pipeline.batches.completion import complete_part, is_quiet
+from pipeline.batches.completion import complete_part, end_damaged_part, is_quiet
 from pipeline.batches.listing import add_members
 from pipeline.batches.messages import PART_SOURCES, Message, Pages, Part, Project
 from pipeline.core.errors import Quarantined, Stopped, outcome_error
@@ -90,6 +90,7 @@ def handle_part(message: Part, context: BatchContext) -> list[Message]:
     records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
     if chunk is None:
+        end_damaged_part(records, message.chunk, message.part)
         return []
     if records.part(message.chunk, message.part) is not None:
         return add_members(message, (), archive)  # messages about the members found before the part ended
@@ -102,6 +103,8 @@ def handle_pages(message: Pages, context: BatchContext) -> list[Message]:
     archive = context.services.archive
     records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
+    if chunk is None:
+        end_damaged_part(records, message.chunk, message.part)
     if chunk is None or records.part(message.chunk, message.part) is not None:
         return []
     position = message.part * PART_SOURCES + message.entry
@@ -136,7 +139,9 @@ def quarantine(message: Part | Pages, evidence: str, context: BatchContext) -> l
     archive = context.services.archive
     records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
-    assert chunk is not None
+    if chunk is None:
+        end_damaged_part(records, message.chunk, message.part)
+        return []
     assert message.entry is not None
     entry = chunk.entries[message.part * PART_SOURCES + message.entry]
     error = Quarantined(evidence)

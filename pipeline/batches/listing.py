@@ -131,9 +131,7 @@ def all_due_messages(batch: Batch, archive: Archive) -> Iterator[Message]:
             yield from _due_parts(batch.id, identifier, folder.sources, records)
             waiting += [(root, *listing) for listing in following(folder)]
     for identifier in records.members.names():
-        listing = records.members.get(identifier)
-        assert listing is not None
-        yield from _due_parts(batch.id, identifier, listing.sources, records)
+        yield from _due_parts(batch.id, identifier, records.member_sizes(identifier), records)
 
 
 def _due_parts(batch: str, identifier: str, sources: Iterable[int], records: BatchJournal) -> Iterator[Part]:

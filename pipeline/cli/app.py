@@ -45,7 +45,7 @@ class RootGroup(LazyGroup):
             Entry("delete", "Delete a document or a collection."),
             Entry("reindex", "Rebuild the indices from the archive, or roll back."),
             Entry("repair", "Compare sources, archive and index; repair differences."),
-            Entry("archive", "Check the archive, or a copy of it."),
+            Entry("archive", "Check the archive, or accept another one."),
         ),
         "Operate": (
             Entry("setup", "Create or update indices, roles and Kibana objects."),
