@@ -98,3 +98,45 @@ def test_a_password_within_a_url_is_never_shown(monkeypatch: pytest.MonkeyPatch)
 
 def test_every_setting_has_a_default() -> None:
     assert all(not field.is_required() for field in Settings.model_fields.values())
+
+
+def test_relative_paths_in_the_file_start_at_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    Path("pagesight.toml").write_text('home = "state"\narchive = "s3://bucket/folder"\nprofiles = "/profiles"\n')
+    Path("below").mkdir(mode=0o755)
+    monkeypatch.chdir("below")
+    settings = load()
+
+    assert settings.home == tmp_path / "state"
+    assert settings.archive == "s3://bucket/folder"
+    assert settings.profiles_folder == Path("/profiles")
+
+
+def test_a_home_in_the_working_directory_gives_way_to_a_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Path(".pagesight").mkdir(mode=0o700)
+    assert load().home == tmp_path / ".pagesight"
+
+    Path("pagesight.toml").write_text('home = "state"\n')
+    assert load().home == tmp_path / "state"
+
+    monkeypatch.setenv("PAGESIGHT_HOME", "/elsewhere")
+    assert load().home == Path("/elsewhere")
+
+
+def test_what_is_data_for_a_command_stays_data_for_its_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("PAGESIGHT_CONFIG", "PAGESIGHT_HOME"):
+        monkeypatch.setenv(name, "")  # so that both are restored
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    Path("pagesight.toml").write_text('passwords_command = "cat"\n')
+    Path(".pagesight").mkdir(mode=0o700)
+
+    assert load().passwords_command == "cat"
+    assert load([tmp_path]).passwords_command == ""
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'pagesight.toml'} is not used" in said
+    assert f"{tmp_path / '.pagesight'} is not used" in said
+    assert load().passwords_command == ""
+    assert load().home == tmp_path / "data" / "pagesight"
