@@ -1,9 +1,9 @@
-"""Shows what indexing would make of files, by the same functions, without archiving and without calling a model.
+"""Shows the result that indexing files would have. It uses the same functions, but neither archives nor calls a model.
 
     walk ─▶ identify ─▶ open ─▶ render each page, count it and drop it
 
-Without a memory the inspector inspects every file, as if it were new; with a memory it skips what indexing would skip.
-Several files are inspected at once, one per sandbox. Results come in the order of the listing.
+Without a `Memory` every file is inspected as if it were new. With one, the files and pages that indexing would skip are
+skipped. Several files are inspected at once, one per sandbox. Results are in the order of the listing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from pipeline.sources import FoundFile, SourceFiles, display_path, require_uncha
 from pipeline.vision.endpoint.cost import NO_COST, Cost, page_cost
 from pipeline.vision.profile import Profile
 
-#: Files that the listing may be ahead of the inspection, so that their number, and the ETA, is known early.
+#: Maximum number of files that are listed and not yet yielded. It is large, so that the ETA is known early.
 FILES_AHEAD = 1_000
 _TICK_SECONDS = 0.25
 
@@ -74,16 +74,16 @@ class PageCounts:
     failed: dict[Failure, tuple[int, ...]] = field(default_factory=dict)
     """Numbers of the pages that fail, by failure."""
     settled: int = 0
-    """Pages that were processed before and would be skipped. The other counts leave them out."""
+    """Number of pages that were processed before and would be skipped. The other counts do not include them."""
     archived: int = 0
-    """Archived answers about the other pages."""
+    """Number of archived answers about the other pages."""
     calls: Counter[str] = field(default_factory=Counter)
     """Missing answers, by question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What indexing would make of one file."""
+    """The result that indexing one file would have."""
 
     url: str
     path: str
@@ -94,18 +94,18 @@ class Inspected:
     """None if the file failed earlier."""
     pages: PageCounts = PageCounts()
     error: Failure | None = None
-    """Why the file as a whole fails."""
+    """Failure of the file as a whole."""
     repeated: bool = False
-    """Whether the same document came before in the listing. Its pages are inspected once."""
+    """Whether the same document, or the same failed file, came before in the listing. Pages are inspected once."""
 
     @property
     def failures(self) -> tuple[tuple[Failure, tuple[int, ...]], ...]:
-        """Failures of the file, without page numbers, or of its pages."""
+        """The failure of the file, without page numbers, or else the failures of its pages."""
         return ((self.error, ()),) if self.error else tuple(self.pages.failed.items())
 
     @property
     def status(self) -> DocumentStatus:
-        """Status that the document would get, judged by its failed pages."""
+        """Status that the document would have, derived from its failed pages."""
         if self.error is not None or self.document is None:
             return DocumentStatus.FAILED
         # The model is assumed to read the other pages.
@@ -128,7 +128,7 @@ class Memory(Protocol):
     """The archive's knowledge of files and pages. Threads share it."""
 
     def source(self, url: str, state: FileState) -> Source | None:
-        """Return the archived source of a URL if it is still valid; otherwise the file is opened."""
+        """Return the archived source of a URL if it is still valid, else None. Without one, the file is opened."""
         ...
 
     def due(self, document: Document) -> Collection[int]:
@@ -142,7 +142,7 @@ class Memory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Inspector:
-    """Inspects files. Built once per process, shared by its threads."""
+    """Inspects files. Built once per process; its threads share it."""
 
     opener: Opener
     files: SourceFiles
@@ -156,7 +156,7 @@ class Inspector:
     memory: Memory | None = None
 
     def asking(self, page: RenderedPage, crops: Crops) -> Asking:
-        """Return the cost of reading a page; `crops` renders it in parts."""
+        """Return the cost of reading a page; `crops` renders it in bands."""
         if page.blank or self.profile is None:
             return Asking()
         if self.memory is not None:
@@ -220,13 +220,13 @@ class Totals:
 def inspect_source(
     found: FoundFile, inspector: Inspector, cancel: CancelToken, is_new: Callable[[str], bool] = lambda _id: True
 ) -> Inspected:
-    """Inspect one file; every outcome is a value.
+    """Inspect one file. Errors of the file are part of the result.
 
     Args:
-        is_new: returns whether the pages of a document are to be inspected, by its id.
+        is_new: returns whether the pages of a document are to be inspected, given its id.
 
     Raises:
-        ServiceRefused: no sandbox can be started, or no file of this place can be had.
+        ServiceRefused: no sandbox can be started, or the store of the file refuses every request.
         Stopped: the run was cancelled.
     """
     seen = Inspected(url=found.url, path=display_path(found.url))
@@ -255,7 +255,7 @@ def inspect_source(
 
 
 def _as_known(seen: Inspected, known: Source, is_new: Callable[[str], bool]) -> Inspected:
-    """Return the result for a file that would be skipped, from the archive."""
+    """Return the archived result of a file that would be skipped."""
     document = known.document
     if document is None:
         return replace(seen, error=known.error)
@@ -266,7 +266,7 @@ def _as_known(seen: Inspected, known: Source, is_new: Callable[[str], bool]) -> 
 def _look_at(
     opened: OpenPages, file: BinaryIO, state: FileState, document: Document, inspector: Inspector, cancel: CancelToken
 ) -> PageCounts:
-    """Render page after page, as `process_unit` does, and keep only counts.
+    """Render the pages one by one, as `process_unit` does, and keep only counts.
 
     Raises:
         SourceChanged: the file changed after it was identified.
@@ -307,13 +307,13 @@ def inspect_below(
     totals: Totals,
     tick: Callable[[], None],
 ) -> Iterator[Inspected]:
-    """Yield what indexing would make of each file below the roots' URLs, in the order of the listing.
+    """Yield the result that indexing would have for each file below the roots' URLs, in the order of the listing.
 
-    The members of a container follow it. `totals` sums up the yielded files. `tick` is called a few times a second
-    during waits.
+    The members of a container follow it. `totals` sums up the yielded files. During waits, `tick` is called a few times
+    a second.
 
     Raises:
-        ServiceRefused: a bucket says no to everything, or no sandbox can be started.
+        ServiceRefused: a bucket refuses every request, or no sandbox can be started.
         Stopped: the run was cancelled.
     """
     run = _Inspection(inspector, cancel.within(math.inf), totals, tick)
@@ -334,17 +334,17 @@ class _Task:
     """A file to inspect."""
 
     position: tuple[int, ...]
-    """Number in the listing; for a member, the container's position and its number there."""
+    """Number in the listing. For a member: the container's position, and the member's number in the container."""
     found: FoundFile = field(compare=False)
     seen: Future[Inspected] = field(compare=False, default_factory=Future)
 
 
-#: A position before all others, for documents that were yielded.
+#: A position before all others: that of a document that was yielded.
 _BEFORE = ()
 
 
 class _Inspection:
-    """Files in progress, and the documents and failures so far."""
+    """The files in progress, and the documents and failures found until now."""
 
     def __init__(self, inspector: Inspector, cancel: CancelToken, totals: Totals, tick: Callable[[], None]) -> None:
         self.cancel = cancel
@@ -353,7 +353,7 @@ class _Inspection:
         self._totals = totals
         self._tick = tick
         self._walked: queue.Queue[_Task | None] = queue.Queue(FILES_AHEAD)
-        # Files are inspected in the order of the listing: a container's members come before other files.
+        # Files are inspected in the order of the listing: a container's members before the files after it.
         self._due: queue.PriorityQueue[_Task] = queue.PriorityQueue()
         self._first: dict[bytes, tuple[int, ...]] = {}
         """Position of the first file of a document, by the document's id."""
@@ -361,7 +361,7 @@ class _Inspection:
         self._lock = threading.Lock()
 
     def walk(self, roots: tuple[str, ...], excluded: tuple[str, ...]) -> None:
-        """List files, up to `FILES_AHEAD` ahead."""
+        """List the files, at most `FILES_AHEAD` ahead of the results."""
         try:
             for number, found in enumerate(walk(roots, excluded, self.cancel)):
                 self._put(self._begin((number,), found))
@@ -370,7 +370,7 @@ class _Inspection:
             self._put(None)
 
     def work(self) -> None:
-        """Inspect one file after the other, until cancelled."""
+        """Inspect one file after the other until the run is cancelled."""
         while not self.cancel.stopped:
             try:
                 task = self._due.get(timeout=STOP_POLL_SECONDS)
@@ -414,14 +414,14 @@ class _Inspection:
         return task
 
     def _settle(self, task: _Task, seen: Inspected) -> Inspected:
-        """Return the final result: all earlier files are done, and only those can it repeat."""
+        """Return the final result of a file. All earlier files have final results, and it can repeat only these."""
         if seen.document is not None and seen.error is None:
             identifier = bytes.fromhex(seen.document.id)
             if self._first[identifier] < task.position:
                 return replace(seen, repeated=True, pages=PageCounts())
             self._first[identifier] = _BEFORE
             return seen
-        repeated = seen.url in self._failed  # two of the roots lead to it
+        repeated = seen.url in self._failed  # two roots contain it
         self._failed.add(seen.url)
         return replace(seen, repeated=repeated)
 

@@ -1,7 +1,7 @@
 """The two ways in which the archive stores values: chains of numbered revisions, and records that are written once.
 
-A revision or record is created exclusively and never overwritten. Writers therefore need no clock and no lock, and a
-listing of names tells which revision is the newest.
+A revision or record is created exclusively and never overwritten. So writers need neither a clock nor a lock, and the
+newest revision is found by listing names.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Chain(Generic[T]):
         """Read and write the chain in a folder.
 
         Args:
-            store: where the archive is.
-            folder: holds the revisions.
-            decode: makes a revision of its JSON.
-            prefix: tells this chain from others in the same folder.
+            store: the store of the archive.
+            folder: folder of the revisions.
+            decode: makes a revision from its JSON.
+            prefix: distinguishes this chain from others in the same folder.
         """
         self._store = store
         self._folder = folder
@@ -43,19 +43,19 @@ class Chain(Generic[T]):
         return sorted(int(name[start:].removesuffix(_SUFFIX)) for name in names)
 
     def newest_revision(self) -> int:
-        """Return the number of the newest revision, 0 without one. Only names are read."""
+        """Return the number of the newest revision, or 0 if the chain is empty. Only names are read."""
         return max(self.revisions(), default=0)
 
     def newest(self) -> T | None:
-        """Return the newest revision, None without one."""
+        """Return the newest revision, or None if the chain is empty."""
         number = self.newest_revision()
         return self.revision(number) if number else None
 
     def revision(self, number: int) -> T:
-        """Return one revision, or the newest one where that revision was purged.
+        """Return one revision. If it was purged, return the newest one.
 
         Raises:
-            KeyError: the chain has neither.
+            KeyError: the revision does not exist, and the chain has no newer one.
         """
         while (data := self._store.get(self._name(number))) is None:
             newest = self.newest_revision()
@@ -69,7 +69,7 @@ class Chain(Generic[T]):
         return [self.revision(newer) for newer in self.revisions() if newer > number]
 
     def newest_first(self) -> Iterator[T]:
-        """Yield all revisions, newest first; each is read when it is wanted."""
+        """Yield all revisions, newest first. Each is read when the iterator reaches it."""
         return map(self.revision, reversed(self.revisions()))
 
     def create(self, value: T) -> None:
@@ -83,18 +83,18 @@ class Chain(Generic[T]):
     def append(self, build: Callable[[T | None], T | None]) -> T:
         """Archive the successor of the newest revision, and return it.
 
-        `build` gets the newest revision and returns its successor, or None to add nothing, which it may do only where
-        there is a newest revision. It is called again when another writer was faster.
+        `build` gets the newest revision and returns its successor, or None to add nothing. It must not return None if
+        the chain is empty. It is called again when another writer was faster.
         """
         value = self.advance(self.newest(), build)
         assert value is not None
         return value
 
     def advance(self, newest: T | None, build: Callable[[T | None], T | None]) -> T | None:
-        """Do what `append` does, beginning with the newest revision as the caller knows it.
+        """Do the same as `append`, given the newest revision that the caller knows.
 
         Returns:
-            The newest revision; None where there is none and `build` adds none.
+            The newest revision; None if the chain is empty and `build` adds nothing.
         """
         while (value := build(newest)) is not None:
             try:
@@ -110,7 +110,7 @@ class Chain(Generic[T]):
 
 
 class Chains(Generic[T]):
-    """Chains of one kind, as `<folder>/<name>/<revision>.json`."""
+    """Chains of one type of value, as `<folder>/<name>/<revision>.json`."""
 
     def __init__(self, store: Store, folder: str, decode: Callable[[bytes], T]) -> None:
         self._store = store
@@ -139,12 +139,12 @@ class Records(Generic[R]):
         return [name.removesuffix(_SUFFIX) for name in self._store.names(self._folder)]
 
     def get(self, name: str) -> R | None:
-        """Return a record, None without one."""
+        """Return a record, or None if it does not exist."""
         data = self._store.get(f"{self._folder}/{name}{_SUFFIX}")
         return None if data is None else self._decode(data)
 
     def add(self, name: str, value: R) -> R:
-        """Archive a record; return the one that was archived first."""
+        """Archive a record. If the name exists, leave it; return the record that is archived."""
         try:
             self._store.create(f"{self._folder}/{name}{_SUFFIX}", encode(value))
         except RevisionTaken:
@@ -159,5 +159,5 @@ class Records(Generic[R]):
 
 
 def encode(value: Archived) -> bytes:
-    """Return a value as it is archived: JSON in UTF-8."""
+    """Return a value in its archived form: JSON in UTF-8."""
     return value.model_dump_json().encode()

@@ -1,4 +1,4 @@
-"""Stores bytes by name, in a directory, a bucket or another fsspec location. A name never shows half-written bytes."""
+"""Stores bytes by name, in a directory, a bucket or another fsspec location. Readers never see half-written bytes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pipeline.core.models import FileState
 from pipeline.core.objects import LIST_KEYS, OBJECT_WAITS_SECONDS, Location, open_objects, parse_location
 from pipeline.core.retry import CancelToken, retry_until_available
 
-#: Age of temporary files after which their writer counts as dead; a live one needs seconds.
+#: Age of temporary files after which their writer counts as dead. A live writer needs seconds.
 STALE_SECONDS = 24 * 3600
 _TEMPORARY = "tmp"
 _COPY_BYTES = 1 << 20
 
 T = TypeVar("T")
-#: Makes a file of an object, given its location, its state, and a function that yields its bytes.
+#: Makes a local file from an object, given its location, its state and a function that yields its bytes.
 Fetch = Callable[[str, FileState, Callable[[], Generator[bytes]]], BinaryIO]
 
 
@@ -35,7 +35,7 @@ class Store:
 
     Raises, from every method:
         ServiceRefused: the location cannot be used: permission, space or the bucket is missing.
-        ServiceUnavailable: the bucket is unavailable, without a cancel token to wait by.
+        ServiceUnavailable: the bucket is unavailable, and there is no cancel token.
         Stopped: the token was cancelled while the bucket was unavailable.
     """
 
@@ -53,7 +53,7 @@ class Store:
         return self._place.location(name)
 
     def create(self, name: str, data: bytes) -> None:
-        """Write to a name that must be free; of several writers exactly one succeeds.
+        """Write to a name that must be free. If several writers try, exactly one succeeds.
 
         Raises:
             RevisionTaken: the name exists.
@@ -73,7 +73,7 @@ class Store:
         self._do(lambda: self._place.put_file(name, file))
 
     def open(self, name: str, fetch: Fetch) -> BinaryIO | None:
-        """Open the content of a name, None without it. `fetch` makes a local file of an object.
+        """Open the content of a name; return None if it does not exist. `fetch` makes a local file from an object.
 
         Raises:
             Exception: `fetch` raised it.
@@ -81,15 +81,19 @@ class Store:
         return self._do(lambda: self._place.open(name, fetch))
 
     def get(self, name: str) -> bytes | None:
-        """Return the content of a name, None without it."""
+        """Return the content of a name, or None if it does not exist."""
         return self.get_many([name])[0]
 
     def get_many(self, names: Sequence[str]) -> list[bytes | None]:
-        """Return the content of several names; a bucket is read concurrently."""
+        """Return the content of each name, or None for each that does not exist. A bucket is read concurrently."""
         return self._do(lambda: self._place.get_many(names))
 
     def check(self) -> None:
-        """Write something and remove it again, and check that a name is created only once."""
+        """Check that a name can be created, that it cannot be created twice, and that it can be deleted.
+
+        Raises:
+            ServiceRefused: the location lets two writers create the same name.
+        """
         name = f"{_TEMPORARY}/{uuid.uuid4().hex}"
         self.create(name, b"")
         try:
@@ -126,7 +130,7 @@ class Store:
             raise ServiceRefused(
                 "archive",
                 f"the archive at {self.url} cannot be used: {error.strerror or error}",
-                remedy="Free space or mend rights there (or set PAGESIGHT_ARCHIVE), then run the same command again.",
+                remedy="Free space or fix permissions there (or set PAGESIGHT_ARCHIVE), then run the command again.",
             ) from error
 
 
@@ -197,7 +201,10 @@ class _Bucket:
 
 
 class _Directory:
-    """A directory. A complete temporary file gets its name by a hard link, which fails if the name exists."""
+    """A directory. Data is written to a temporary file, which then gets its name.
+
+    `create` makes a hard link, which fails if the name exists; `put` renames the file.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -237,7 +244,7 @@ class _Directory:
 
     def _get(self, name: str) -> bytes | None:
         try:
-            # Many small files are read, and `Path.read_bytes` takes twice as long.
+            # Many small files are read here, and `Path.read_bytes` takes twice as long.
             with open(f"{self._directory}/{name}", "rb", buffering=0) as file:  # noqa: PTH123
                 return file.read()
         except FileNotFoundError:
@@ -270,7 +277,7 @@ class _Directory:
 
 
 def _sync_directory(path: Path) -> None:
-    """Make a new name durable: fsync of a file does not cover the entry in its folder."""
+    """Make a new name durable. An fsync of the file does not cover its entry in the folder."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

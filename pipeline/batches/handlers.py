@@ -4,7 +4,7 @@
     Pages  ──▶ process up to 16 pages of a document
 
 The caller publishes the returned messages before it acknowledges the handled one. A message may be delivered twice, or
-again after half of it was handled: settled pages are left out, so nothing is asked or written twice.
+again after half of it was handled. Pages that have ended are left out, so no page is read or written twice.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from pipeline.sources import FoundFile
 
 @dataclass(slots=True)
 class MessageReport:
-    """Counts of one handled message, for logs and metrics. Nothing depends on them."""
+    """Counts of one handled message. They are only for logs and metrics."""
 
     pages: Counter[PageStatus] = field(default_factory=Counter)
     cached_answers: int = 0
@@ -78,7 +78,7 @@ class BatchContext:
         return Intake(self.services, self.request)
 
     def complete_if_quiet(self, message: Part | Pages) -> None:
-        """Archive the end of a message's part if all of its pages have ended."""
+        """Archive the end of a message's part if all pages of the part have ended."""
         archive, request = self.services.archive, self.request
         if is_quiet(archive.journal(message.batch), message.chunk, message.part, request, archive):
             complete_part(message.chunk, message.part, request, Verification(self.services.projector))
@@ -92,7 +92,7 @@ def handle_part(message: Part, context: BatchContext) -> list[Message]:
     if chunk is None:
         return []
     if records.part(message.chunk, message.part) is not None:
-        return add_members(message, (), archive)  # the members that were found before the part ended
+        return add_members(message, (), archive)  # messages about the members found before the part ended
     return _PartHandler(message, _entries_of(message, chunk.entries), context).handle()
 
 
@@ -118,7 +118,7 @@ def handle_project(message: Project, services: PageServices, cancel: CancelToken
     """Bring the index up to date with the archive for some documents and sources.
 
     Raises:
-        Stopped: the cancel token ended while Elasticsearch was away.
+        Stopped: the cancel token ended while Elasticsearch was unavailable.
     """
     archive, projector = services.archive, services.with_cancel(cancel).projector
     for document in message.documents:
@@ -129,7 +129,7 @@ def handle_project(message: Project, services: PageServices, cancel: CancelToken
 
 
 def quarantine(message: Part | Pages, evidence: str, context: BatchContext) -> list[Message]:
-    """Fail a page that killed its process each time it was processed alone, or a source that did when it was opened."""
+    """Mark a poison page or source as failed: processing the page alone, or opening the source, killed each process."""
     archive = context.services.archive
     records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
@@ -200,13 +200,13 @@ class _PartHandler:
         return _PlannedSource(number, source, self._intake.plan(source, entry.pages))
 
     def _members(self, planned: list[_PlannedSource]) -> list[Message]:
-        """Archive the files within the sources that are wanted whole; return the messages about these files."""
+        """Archive the files within the sources of which all pages are requested; return the messages about them."""
         whole = (found.source for found in planned if self._entries[found.entry].pages is None)
         inside = (member for source in whole for member in self._intake.members(source))
         return add_members(self._message, inside, self._services.archive)
 
     def _is_large(self, found: _PlannedSource) -> bool:
-        """Whether its pages get messages of their own: more than a work unit, or suspected to kill their process."""
+        """Whether its pages get messages of their own: they exceed a work unit, or may have killed a process."""
         assert found.plan is not None
         return len(found.plan.due) > UNIT_PAGES or self._message.suspect
 
@@ -230,9 +230,10 @@ class _PartHandler:
             )
 
     def _is_left(self, due: list[_PlannedSource]) -> bool:
-        """Process small documents, several in a work unit; return whether any of them is left.
+        """Process small documents, several in a work unit. Return whether any of them is left.
 
-        A document whose file was replaced is processed as it is now. That ends: `resolve` does so once per source.
+        If a document's file was replaced, the new document is processed. This recursion ends, because `resolve` accepts
+        one replacement of each source.
         """
         broken: list[tuple[Source, Failure]] = []
         documents: set[str] = set()
@@ -249,7 +250,7 @@ class _PartHandler:
         return any(map(self._is_large, again)) or self._is_left(again)
 
     def _plan_again(self, urls: set[str]) -> list[_PlannedSource]:
-        """Take in the entries with these URLs again; return the ones that are due."""
+        """Take in the entries with these URLs again; return the ones with due pages."""
         again = [self._take_in(number) for number, entry in self._entries.items() if entry.url in urls]
         self._intake.verify()
         return [found for found in again if found.is_due]
@@ -283,7 +284,7 @@ def _pending(found: _PlannedSource) -> PendingDocument:
 
 
 def _process(slices: list[PageSlice], context: BatchContext) -> UnitOutcome:
-    """Process as many of the pages as the batch's budget has room for; the others are part of the rest."""
+    """Process the pages that the batch's budget covers. The others are added to the rest of the outcome."""
     with context.budget.pages(pages_in(slices)) as share:
         now, later = divide(slices, share.room)
         outcome = process_unit(work_unit(context.request, now), context.services, share.count)
@@ -294,10 +295,10 @@ def _process(slices: list[PageSlice], context: BatchContext) -> UnitOutcome:
 
 
 def _resolve(broken: Iterable[tuple[Source, Failure]], intake: Intake, context: BatchContext) -> list[Source]:
-    """Resolve sources whose file is not the one that was identified; return the ones that have a document now.
+    """Resolve broken sources; return the ones that have a document now.
 
-    The journal stores the first replaced state of each source. So a redelivered message resolves the same replacement
-    in the same way, and a second replacement is recognised by its other state.
+    The journal stores the file state that was replaced first, by source. So a redelivered message resolves the same
+    replacement in the same way, and a second replacement is recognised by its different state.
     """
     records = context.services.archive.journal(context.batch.id)
     resolved = []
@@ -310,7 +311,7 @@ def _resolve(broken: Iterable[tuple[Source, Failure]], intake: Intake, context: 
 
 
 def _process_pages(message: Pages, source: Source, document: Document, context: BatchContext) -> list[Message]:
-    """Process the due pages of a message; return the messages for what is left."""
+    """Process the due pages of a message; return the messages for the rest."""
     intake = context.intake()
     planned = intake.plan(source, message.pages)
     intake.verify()
@@ -319,15 +320,15 @@ def _process_pages(message: Pages, source: Source, document: Document, context: 
         return []
     outcome = _process([PageSlice(source, document, planned.due)], context)
     _remove_path_if_replaced(source, document, context)
-    if _resolve(outcome.broken, intake, context):  # the part takes the new document in
+    if _resolve(outcome.broken, intake, context):  # a message of the part takes in the new document
         return [Part(message.batch, message.chunk, message.part)]
     return [replace(message, pages=left.page_numbers) for left in outcome.rest]
 
 
 def _remove_path_if_replaced(source: Source, document: Document, context: BatchContext) -> None:
-    """Remove the path from pages that were read while another message registered another document at it.
+    """Remove a source's path from pages that were read while another message registered another document there.
 
-    The other message could not do so: the pages were not in the archive yet.
+    The other message could not remove it, because the pages were not in the archive yet.
     """
     services = context.services
     now = services.archive.sources(source.collection)[source_id(source.url)].newest()

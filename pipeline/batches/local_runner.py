@@ -2,9 +2,9 @@
 
     walk ─▶ intake ─▶ (queue of work units) ─▶ process_unit, several at a time
 
-One thread runs the intake and several process work units; the threads of `PageServices.pages` read their pages. The
-queue between them is bounded, so memory stays flat however long the walk is. Files that were replaced during the run
-are processed in a second round, after everything else.
+One thread runs the intake, and several threads process work units, whose pages are read by the threads of
+`PageServices.pages`. The queue of work units is bounded, so memory does not grow with the length of the walk. Files
+that were replaced during the run are processed in a second round, after all others.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pipeline.projection.records import document_status
 from pipeline.projection.verify import Verification
 from pipeline.sources import FoundFile, walk
 
-#: Work units that the intake may be ahead of their processing: it makes the total, and so the ETA, known early.
+#: Maximum number of queued work units. It is large, so that the number of pages, and with it the ETA, is known early.
 UNITS_AHEAD = 1000
 _TICK_SECONDS = 0.25
 
@@ -54,18 +54,18 @@ class RunTally:
     documents: Counter[DocumentStatus] = field(default_factory=Counter)
     cached_answers: int = 0
     walked: bool = False
-    """True once every source is known, and with it the number of pages."""
+    """True once the walk has ended, so that the number of pages is known."""
     used_up: str = ""
-    """The budget of the run that has no room left, in words; empty while every budget has room."""
+    """Describes the budget of the run that is used up; empty while every budget has room."""
 
     @property
     def pages_done(self) -> int:
-        """Pages that ended, in this run or before."""
+        """Number of pages that have ended, in this run or before."""
         return self.pages.total()
 
     @property
     def pages_unfinished(self) -> int:
-        """Pages that were found and have not ended."""
+        """Number of pages that were found and have not ended."""
         return self.pages_found - self.pages_done
 
 
@@ -83,19 +83,19 @@ def run_batch(
 ) -> None:
     """Process everything below the roots, given by their URLs. `tick` is called a few times a second, in this thread.
 
-    After a stop (`PageServices.cancel`) pages in flight end, and the rest counts as unfinished. The same happens once
-    `max_pages` pages were started: the walk ends, and `tally.used_up` gives the reason.
+    If `PageServices.cancel` is cancelled, pages in flight end, and the rest counts as unfinished. The same happens when
+    `max_pages` pages have been started: the walk ends, and `tally.used_up` gives the reason.
 
     Args:
         roots: files, folders and buckets.
         excluded: folders that are never walked.
-        request: what the batch asks for.
+        request: the request of the batch.
         services: bound to the batch.
-        units_at_once: work units that are processed at once.
+        units_at_once: number of work units that are processed at once.
         tally: counts the run.
         tick: shows the progress.
-        entries: further sources, or some of their pages, without the files within them.
-        max_pages: how many pages may be processed; any number when None.
+        entries: further sources, whole or only some of their pages. The files within them are not processed.
+        max_pages: maximum number of pages to process; None for no limit.
 
     Raises:
         ServiceRefused: a service refuses everything. Finished pages are archived.
@@ -150,7 +150,7 @@ class _LocalRun:
     # -- the intake: one thread
 
     def take_in(self, slices: Iterator[PageSlice], workers: int) -> None:
-        """Queue the work units of these slices, and end the queue for `workers` threads."""
+        """Queue the work units of these slices, then end the queue for `workers` threads."""
         try:
             for packed in pack(slices):
                 self._queue.put(work_unit(self._request, packed))
@@ -167,7 +167,7 @@ class _LocalRun:
     def discover(
         self, roots: Iterable[str], excluded: tuple[str, ...], entries: Iterable[BatchEntry]
     ) -> Iterator[PageSlice]:
-        """Register what is below the roots, and the entries; yield what is due."""
+        """Register the files below the roots, and the entries. Yield slices of their due pages."""
         for root in roots:
             yield from self._discover_below(root, excluded)
         for entry in entries:
@@ -176,7 +176,7 @@ class _LocalRun:
             yield from self._plan(self._intake.register(FoundFile(entry.url)), entry.pages)
 
     def resolve_broken(self) -> Iterator[PageSlice]:
-        """Resolve the sources whose file is not the one that was identified; yield what is due of the new ones."""
+        """Resolve the broken sources. Yield slices of the due pages of their new documents."""
         broken = {source.url: (source, failure) for source, failure in reversed(self._broken)}
         self._broken = []
         for source, failure in broken.values():
@@ -189,7 +189,7 @@ class _LocalRun:
 
     @property
     def has_broken(self) -> bool:
-        """Whether sources are left for `resolve_broken`, and the run goes on."""
+        """Whether `resolve_broken` has sources to resolve, and the run is not over."""
         return bool(self._broken) and not self._is_over
 
     @property
@@ -208,7 +208,7 @@ class _LocalRun:
             forget_vanished(root, self._found, self._request.collection, self._services)
 
     def _discover(self, found: FoundFile) -> Iterator[PageSlice]:
-        """Register a file, then the files within it."""
+        """Register a file, then the files within it. Yield slices of their due pages."""
         self._found.add(found.url)
         source = self._intake.register(found)
         yield from self._plan(source)
@@ -218,7 +218,7 @@ class _LocalRun:
             yield from self._discover(member)
 
     def _plan(self, source: Source, pages: tuple[int, ...] | None = None) -> Iterator[PageSlice]:
-        """Plan a source's document, or some of its pages; yield what is due. A document is planned once."""
+        """Plan a source's document, or some of its pages. Yield slices of its due pages. A document is planned once."""
         document = source.document
         if document is None:
             self._count_failed(source)
@@ -241,19 +241,19 @@ class _LocalRun:
                 self._in_progress[document.id] = _DocumentProgress(document, wanted, statuses)
             else:
                 self._tally.documents[document_status(statuses, wanted)] += 1
-        if not planned.due and pages is not None:  # the record covers the whole document, and this is a part
+        if not planned.due and pages is not None:  # `plan` verifies a document's record only if it plans all pages
             self._services.projector.documents(self._request.collection, [document.id])
         return self._within_budget(planned.due)
 
     def _count_failed(self, source: Source) -> None:
         if source.error is None or source.url in self._failed:
-            return  # its collection was deleted meanwhile, or two of the roots contain it
+            return  # its collection was deleted meanwhile, or another root contains it too
         self._failed.add(source.url)
         with self._lock:
             self._tally.documents[DocumentStatus.FAILED] += 1
 
     def _within_budget(self, due: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the pages that the page budget covers; set `used_up` if it does not cover all of them."""
+        """Return the pages that the page budget covers. Set `used_up` if it does not cover all."""
         left = len(due) if self._max_pages is None else self._max_pages - self._pages_begun
         if left < len(due):
             self._tally.used_up = f"the budget of {self._max_pages:,} pages is used up"
@@ -261,12 +261,15 @@ class _LocalRun:
         return due[:left]
 
     def _drop(self, broken: Source) -> Iterator[PageSlice]:
-        """Take a document whose file was replaced out of the tally; yield what is due if it has another path."""
+        """Remove the document of a broken source from the tally. If it has another path, plan it there.
+
+        Yields slices of its due pages at that path.
+        """
         document = broken.document
         assert document is not None
         progress = self._in_progress.pop(document.id, None)
         if progress is None:
-            return  # another of its sources took it over
+            return  # it is not in progress: another of its sources dropped it, or all its pages ended
         with self._lock:
             self._tally.pages_found -= progress.wanted
             self._tally.pages.subtract(progress.pages)
@@ -279,7 +282,7 @@ class _LocalRun:
     # -- processing: several threads
 
     def process_queue(self) -> None:
-        """Process work units until the queue ends. After a stop they are discarded, so that the intake never blocks."""
+        """Process work units until the queue ends. After a stop, discard them, so that the intake never blocks."""
         while (unit := self._queue.get()) is not None:
             if not self._services.cancel.stopped:
                 self._process(unit)
@@ -321,7 +324,7 @@ class _LocalRun:
     # -- the end
 
     def close(self) -> None:
-        """Finish what needs all work units to be done, as far as a halted run still can.
+        """Add repeated paths and write the records of unfinished documents, as far as a halted run can.
 
         Raises:
             ServiceRefused: the refusal that halted the run.
@@ -338,7 +341,7 @@ class _LocalRun:
             raise self._error
 
     def _add_repeated_paths(self) -> None:
-        """Add the second and further paths of the documents that this run processed."""
+        """Add the paths of repeated sources to the pages of their documents."""
         archive, verification = self._services.archive, Verification(self._services.projector)
         for source in self._repeated:
             assert source.document is not None

@@ -26,7 +26,7 @@ class Archived(BaseModel):
 
 
 class Numbered(Archived):
-    """A value that changes by revisions. They are counted from 1, created once and never overwritten."""
+    """A value with revisions, numbered from 1. Each revision is created once and never overwritten."""
 
     revision: int
 
@@ -49,21 +49,21 @@ class LayerState(StrEnum):
     GARBAGE = "garbage"
     """Its characters differ from the visible ones."""
     INVISIBLE = "invisible"
-    """A large part of it cannot be seen on the page, as with OCR under a scan or hidden words."""
+    """A large part of it is not visible on the page, as with OCR under a scan or hidden words."""
 
     @property
     def reason(self) -> str | None:
-        """The reason in `trust.reasons` where the layer is not evidence of the page's content; else None."""
+        """The entry in `trust.reasons` for a layer that is not evidence of the page's content; None for others."""
         return f"layer_{self}" if self in (LayerState.GARBAGE, LayerState.INVISIBLE) else None
 
 
 class PageStatus(StrEnum):
-    """How a page ended."""
+    """The result of processing a page."""
 
     DESCRIBED = "described"
     """A vision model described it."""
     TEXT_ONLY = "text_only"
-    """It was read without a vision model: its text, and what can be measured."""
+    """It was read without a vision model: it has a text and measured properties."""
     BLANK = "blank"
     """It is empty; no model was called."""
     FAILED = "failed"
@@ -99,7 +99,7 @@ class AnswerKind(StrEnum):
 
 
 class Value(Archived):
-    """The answer to a question of a profile, and its kind, which is the type of its field in a record."""
+    """The answer to a question of a profile, and its kind. The kind is the type of its field in a record."""
 
     kind: AnswerKind
     value: bool | float | str | tuple[str, ...]
@@ -117,7 +117,7 @@ class Value(Archived):
 
 
 class Failure(Archived):
-    """A named cause, as records have it under `error`."""
+    """The cause of a failure, as records contain it under `error`."""
 
     type: str
     """An `OutcomeError.code`."""
@@ -128,7 +128,7 @@ class Failure(Archived):
 
     @classmethod
     def of(cls, error: OutcomeError, attempts: int = 1) -> Failure:
-        """Return the failure of an error."""
+        """Return the failure that an error describes."""
         return cls(
             type=error.code, message=str(error), remedy=error.remedy, transient=error.transient, attempts=attempts
         )
@@ -146,7 +146,7 @@ class FileState(Archived):
 
 
 class Document(Archived):
-    """The bytes of a file, and the metadata in them."""
+    """Identifies the bytes of a file, with the metadata in them."""
 
     id: str
     """SHA-256 of the bytes, 64 hex digits."""
@@ -155,11 +155,11 @@ class Document(Archived):
     pages: int
     title: str | None = None
     members: int = 0
-    """Files within an archive, a message or a PDF with attachments; each is a source of its own."""
+    """Number of files within an archive, a message or a PDF with attachments; each is a source of its own."""
     substituted_fonts: tuple[str, ...] = ()
-    """Fonts that it names and that were missing when it was converted to PDF."""
+    """Fonts that the document names and that were missing when it was converted to PDF."""
     pages_left_out: int = 0
-    """Pages of a spreadsheet beyond the limit; `pages` does not count them."""
+    """Number of a spreadsheet's pages beyond the limit; `pages` does not count them."""
 
 
 class Conversion(Archived):
@@ -168,10 +168,11 @@ class Conversion(Archived):
     converter: str
     """Program and version."""
     sha256: str
-    """Pages of the PDF."""
+    """Of the PDF."""
     pages: int
+    """Number of pages of the PDF."""
     pages_left_out: int = 0
-    """Printed pages of a spreadsheet beyond the limit."""
+    """Number of a spreadsheet's printed pages beyond the limit."""
     hidden: tuple[int, ...] = ()
     """Numbers of hidden pages, as with hidden slides."""
     notes: dict[int, str] = {}
@@ -186,20 +187,20 @@ class Conversion(Archived):
 
 
 class Source(Numbered):
-    """A URL and what was found there: a document or an error; neither after its collection was deleted."""
+    """A URL and the result of opening it: a document or an error, or neither after its collection was deleted."""
 
     collection: str
     url: str
-    """`file://` URL or URL of an object, percent-encoded, so that every file name and key has one."""
+    """`file://` URL or URL of an object. It is percent-encoded, so that every file name and key has a URL."""
     path: str
     """The same for display; invalid UTF-8 is shown as U+FFFD."""
     state: FileState | None
     document: Document | None = None
     error: Failure | None = None
     limits: str | None = None
-    """The limits in force, if one of them caused the error (`OutcomeError.by_limit`)."""
+    """The limits in force, if one of them caused the error or left out pages."""
     passwords: str | None = None
-    """A mark of the given passwords, if none of them opened the file."""
+    """A mark of the given passwords (`Passwords.mark`), if none of them opened the file."""
     batch: str
     observed_at: datetime
 
@@ -221,11 +222,11 @@ class DocumentInfo(Archived):
     substituted_fonts: tuple[str, ...] = ()
     """Fonts that the file names and that were missing when it was rendered."""
     pages_left_out: int | None = None
-    """Printed pages of a spreadsheet beyond the limit, which have no records; None without such pages."""
+    """Number of a spreadsheet's printed pages beyond the limit, which have no records; None if there are none."""
 
 
 class OriginalImage(Archived):
-    """The picture as it is in the file; for a PDF page only `format` and `rotation` are known."""
+    """The picture as stored in the file. For a PDF page only `format` and `rotation` are known."""
 
     format: str
     mode: str | None = None
@@ -241,7 +242,7 @@ class OriginalImage(Archived):
 
 
 class ImageInfo(Archived):
-    """The page image as it is archived: the raster that the model sees."""
+    """The page image in the archive: the raster that the model sees."""
 
     width: int
     height: int
@@ -264,17 +265,17 @@ class Trust(Archived):
     agreement: float | None = None
     """Overlap of the text's words with the words of a sound layer, 0 to 1; None without a sound layer."""
     repetition: float = 0.0
-    """The largest share of an answer that repeats itself, 0 to 1."""
+    """Share of an answer that repeats earlier parts, 0 to 1: the largest of all answers."""
     truncated: bool = False
     """Whether an answer is cut off."""
     language_ok: bool | None = None
-    """Whether all answers that must be in the requested language are; None without such answers."""
+    """False if an answer that must be in the requested language is not; None if no answer must be."""
     suspect: bool = False
     reasons: tuple[str, ...] = ()
 
 
 class Provenance(Archived):
-    """The reader of a page, and the cost. A cached answer counts with its original cost."""
+    """The reader of a page, and the cost of reading it. A cached answer counts with its original cost."""
 
     name: str
     revision: str
@@ -285,7 +286,7 @@ class Provenance(Archived):
     seconds: float = 0.0
     attempts: int = 0
     rungs: tuple[str, ...] = ()
-    """Further attempts after doubtful answers, as `<question>:<rung>`, in order."""
+    """Attempts other than the plain first request, as `<question>:<rung>`, in order."""
     described_at: datetime | None = None
 
     @model_validator(mode="before")
@@ -296,7 +297,7 @@ class Provenance(Archived):
 
 
 class Reading(Numbered):
-    """All that is known of a page. Numbered in the archive, never overwritten."""
+    """Everything that is known about a page. Readings are numbered in the archive and never overwritten."""
 
     kind: Literal["reading"] = "reading"
     collection: str
@@ -313,7 +314,7 @@ class Reading(Numbered):
     error: Failure | None = None
     batch: str
     deletions_seen: int
-    """The newest deletion that its batch knew. Deletions up to it do not apply to this reading."""
+    """Number of the newest deletion when its batch began. Deletions up to it do not apply to this reading."""
     language: str
     """Requested language as a BCP 47 tag."""
     description: str | None = None
@@ -325,14 +326,14 @@ class Reading(Numbered):
     translation: str | None = None
     """`text` translated to `language`, if it is in another language."""
     values: dict[str, Value] = {}
-    """Answers to the profile's own questions, by name, without unusable ones."""
+    """Usable answers to the profile's own questions, by name."""
     layer_text: str | None = None
     image: ImageInfo | None = None
     exif: dict[str, str] = {}
     trust: Trust = Trust()
     model: Provenance | None = None
     answers: tuple[str, ...] = ()
-    """Keys of the archived answers that this reading was made from."""
+    """Keys of the archived answers from which this reading was built."""
     archived_at: datetime
 
     @property
@@ -342,7 +343,7 @@ class Reading(Numbered):
 
 
 class Tombstone(Numbered):
-    """Replaces the reading of a deleted page, as its next revision."""
+    """The revision that follows the reading of a deleted page."""
 
     kind: Literal["tombstone"] = "tombstone"
     collection: str
@@ -369,7 +370,7 @@ class Collection(Numbered):
     language: str
     profile: str
     own_profile: dict[str, Any] | None = None
-    """The profile as it was when it was last given; None for a profile that is part of Pagesight."""
+    """The user's own profile, as it was given last; None for a profile that is part of Pagesight."""
 
 
 class Answer(Archived):
@@ -388,7 +389,7 @@ class Answer(Archived):
 
 
 class Lane(StrEnum):
-    """The queues of batches. Workers empty the first ones first."""
+    """The queues of batches. Workers empty them in this order."""
 
     URGENT = "urgent"
     NORMAL = "normal"
@@ -409,7 +410,7 @@ UNBOUNDED = Allowance()
 
 
 class BudgetReservation(Numbered):
-    """The part of a queued batch's budget that its workers have reserved and not returned."""
+    """The part of a queued batch's budget that its workers have reserved and not given back."""
 
     tokens: int = 0
     pages: int = 0
@@ -423,13 +424,13 @@ class Batch(Numbered):
     language: str
     sources: tuple[str, ...]
     deletions_seen: int
-    """The newest deletion of the collection at the start of the batch."""
+    """Number of the collection's newest deletion at the start of the batch."""
     profile: str = "standard"
     own_profile: dict[str, Any] | None = None
     """The collection's profile at the start of the batch, so that all workers use the same prompts."""
     state: str
-    """`working`, `done`, `interrupted` by a person, `halted` by a service that refused, `exhausted` where a budget was
-    used up, or `killed`; of a queued batch `working`, `paused`, `cancelled` or `done`."""
+    """Of a queued batch: `working`, `paused`, `cancelled` or `done`. Of a run in one process: `working`, `done`,
+    `interrupted` (by a person), `halted` (by a service that refused), `exhausted` (a budget is used up) or `killed`."""
     lane: Lane | None = None
     """Its queue; None for a run in one process."""
     cause: str | None = None
@@ -439,9 +440,9 @@ class Batch(Numbered):
     roots: tuple[str, ...] = ()
     """URLs that a queued batch lists recursively."""
     again: bool = False
-    """Whether every failure is retried, whatever its cause."""
+    """Whether all failures are retried, whatever their cause."""
     epoch: str | None = None
-    """Epoch of the broker in which its messages were published."""
+    """Epoch of the broker when its messages were published."""
     started_at: datetime
     ended_at: datetime | None = None
     documents: dict[str, int] = {}
@@ -457,13 +458,13 @@ class BatchEntry(Archived):
 
     url: str
     error: Failure | None = None
-    """The error that listing found, if any."""
+    """The error that was found when its folder or container was listed."""
     pages: tuple[int, ...] | None = None
     """Only these pages; None for all."""
 
 
 class Chunk(Archived):
-    """Up to 500 sources of a queued batch, archived before any message names them."""
+    """Up to 500 sources of a queued batch. It is archived before any message refers to it."""
 
     entries: tuple[BatchEntry, ...]
 
@@ -484,14 +485,17 @@ class Folder(Archived):
 
 
 class MemberListing(Archived):
-    """Files within the sources of a part, or one of them. It is archived after its chunks, before the part ends."""
+    """The files within the sources of a part, or within one of its sources.
+
+    It is archived after its chunks and before the part ends.
+    """
 
     sources: tuple[int, ...]
     """Number of entries in each of its chunks."""
 
 
 class PendingDocument(Archived):
-    """A document with due pages when its part was registered."""
+    """A document that had due pages when its part was registered."""
 
     entry: int
     document: str
@@ -502,13 +506,13 @@ class PendingDocument(Archived):
 
 
 class PartState(Archived):
-    """Records that sources of a part are registered, and the pages that messages of their own process."""
+    """Records that the sources of a part are registered, and which documents have messages of their own."""
 
     documents: tuple[PendingDocument, ...]
 
 
 class Outcome(Archived):
-    """Counts of how the sources of a part or a chunk ended."""
+    """Results of the sources of a part or a chunk, counted."""
 
     documents: dict[str, int]
     """By `DocumentStatus`, or `deleted`."""
@@ -517,7 +521,7 @@ class Outcome(Archived):
 
 
 class VanishedFiles(Archived):
-    """The vanished files that a queued batch forgot before it ended."""
+    """Number of vanished files that a queued batch forgot before it ended."""
 
     sources: int
 
@@ -535,23 +539,23 @@ class FleetState(Numbered):
 class Run(Numbered):
     """One run of a schedule. All runs of a schedule are one chain of revisions.
 
-    A revision without an outcome claims a run or reports its progress. The run's end follows, then another attempt
-    or the next run.
+    A revision without an outcome claims a run or reports its progress. The next ones hold the run's end, and then
+    another attempt or the next run.
     """
 
     schedule: str
     action: str
     due_at: datetime
     attempt: int = 1
-    """Number of the claim; an interrupted run is claimed again."""
+    """Number of the claim, from 1. An interrupted run is claimed again."""
     worker: str
     """The process that claimed it."""
     started_at: datetime
     ended_at: datetime | None = None
     outcome: Literal["done", "failed", "interrupted"] | None = None
-    """None while it is in progress; `interrupted` if its time or its process ended first."""
+    """None while it is in progress; `interrupted` if its time ran out or its process ended."""
     counts: dict[str, int] = {}
-    """Counts of what it found and did, by their names under `counts` in the record."""
+    """Counts of the items that it found and processed, by their names under `counts` in the record."""
     error: str | None = None
     remedy: str | None = None
     seconds: float = 0.0
@@ -594,10 +598,10 @@ class PageFacts:
     """True for a page that only asks to open another program, as the only page of a dynamic XFA form."""
     glyph_px: float | None = None
     """Height of a typical letter on the page image, in pixels: of an x in prose, of a digit in a table.
-    Measured in a sound text layer, else in the ink; None where neither shows lines of text."""
+    It is measured in a sound text layer, else in the ink. None if neither shows lines of text."""
 
 
-#: Below this share of the page, a picture counts as an emblem and not as an illustration.
+#: A picture with less than this share of the page counts as an emblem and not as an illustration.
 MIXED_PICTURE_SHARE = 0.1
 
 
@@ -608,7 +612,7 @@ SHA256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageProperties:
-    """Everything but images that the sandbox reports of a page. `pipeline.rendering.replies` checks it strictly."""
+    """Everything that the sandbox reports about a page, without images. `pipeline.rendering.replies` validates it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -640,13 +644,13 @@ class RenderedPage(PageProperties):
     """WebP, long edge 320 px."""
     hidden: bool = False
     notes: str | None = None
-    """Text of the document that belongs to the page without being on it: a speaker's notes."""
+    """Text that belongs to the page and is not shown on it: a speaker's notes, the layer of a DjVu."""
     rgb: bytes | None = None
     """Raw RGB pixels, rows top down, only on request."""
 
     @property
     def kind(self) -> PageKind:
-        """How the page was made, judged by its measures."""
+        """How the page was made, derived from its measures."""
         if self.blank:
             return PageKind.BLANK
         if not self.facts.is_vector:
@@ -657,7 +661,7 @@ class RenderedPage(PageProperties):
 
 @dataclass(frozen=True, slots=True)
 class RenderedCrop:
-    """A part of a page as the sandbox hands it over, rendered sharper than the page image."""
+    """A part of a page as the sandbox returns it, rendered at a higher resolution than the page image."""
 
     page_number: int
     box: tuple[float, float, float, float]

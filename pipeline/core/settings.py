@@ -33,9 +33,9 @@ from pipeline.core.languages import normalise_tag
 from pipeline.core.schedules import Schedule, parse_schedules
 
 PREFIX = "PAGESIGHT_"
-#: Other names of the model's key; Jina's own tools use the first.
+#: Other environment variables for the key of `vlm_url`: the one of Jina's own tools.
 KEY_ALIASES = ("JINA_API_KEY",)
-#: Least length of `serve_secret` and `serve_token`.
+#: Minimum length of `serve_secret` and `serve_token`.
 SERVE_SECRET_CHARACTERS = 32
 #: Settings that hold a path; `archive` may be a URL.
 _PATHS = frozenset({"home", "archive", "profiles", "elasticsearch_ca_certs", "passwords_file"})
@@ -43,7 +43,7 @@ _USER_INFO = re.compile(r"//[^/@\s]+@")
 
 
 class Settings(BaseSettings):
-    """Every setting, with its default. Only `load` makes one."""
+    """All settings, with their defaults. Only `load` creates an instance."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, populate_by_name=True
@@ -84,10 +84,10 @@ class Settings(BaseSettings):
     vlm_api_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices(PREFIX + "VLM_API_KEY", *KEY_ALIASES, "vlm_api_key")
     )
-    """Without a key, and with `vlm_url` as it is, pages are read by the local reader."""
+    """Without a key, and with the default `vlm_url`, the local reader reads the pages."""
     vlm_model: str = "jina-vlm"
     vlm_model_revision: str = "1"
-    """Your name for the model's current weights. After a change every question is asked again."""
+    """Your name for the model's current weights. After a change of this name every question is asked again."""
     vlm_concurrency: int = Field(default=5, ge=1, le=1024)
     """Concurrent calls. Jina's free tier allows 5."""
     vlm_requests_per_minute: int = Field(default=500, ge=0)
@@ -95,9 +95,9 @@ class Settings(BaseSettings):
     vlm_tokens_per_minute: int = Field(default=1_000_000, ge=0)
     """Tokens, sent and received, per minute; unlimited when 0. Jina's free tier allows 1 M."""
     vlm_again_tokens: int = Field(default=50_000, ge=0)
-    """Tokens, sent and received, that further attempts after doubtful answers may cost per page."""
+    """Tokens, sent and received, that further attempts after untrusted answers may use per page."""
     vlm_repetition_penalty: float = Field(default=0, ge=0, le=2)
-    """Sent with second and third attempts, to endpoints that accept it; never when 0."""
+    """Sent with the attempts at a higher temperature, to endpoints that accept it; never sent when 0."""
     vlm_connect_seconds: float = Field(default=15, gt=0)
     vlm_read_seconds: float = Field(default=180, gt=0)
 
@@ -144,17 +144,17 @@ class Settings(BaseSettings):
     """Keep the GPS position in a photograph's EXIF data. It is personal data."""
     max_file_bytes: int = Field(default=2 << 30, ge=1)
     max_pages: int = Field(default=20_000, ge=1)
-    """Most pages of a document."""
+    """Maximum number of pages of a document."""
     max_pixels: int = Field(default=300_000_000, ge=1)
-    """Most pixels of the picture in an image file."""
+    """Maximum number of pixels of the picture in an image file."""
     max_members: int = Field(default=10_000, ge=1)
-    """Most files in an archive, a message or a PDF."""
+    """Maximum number of files in an archive, a message or a PDF."""
     max_container_depth: int = Field(default=3, ge=1)
-    """Most levels of nested containers."""
+    """Maximum number of levels of nested containers."""
     max_expansion: float = Field(default=100, ge=1)
-    """Largest ratio of the size of a container's files to its own size; 64 MiB are always allowed."""
+    """Maximum ratio of the size of a container's files to its own size; 64 MiB are always allowed."""
     max_sheet_pages: int = Field(default=200, ge=1)
-    """Most printed pages of a spreadsheet."""
+    """Maximum number of printed pages of a spreadsheet."""
     page_seconds: float = Field(default=60, gt=0)
     """Wall-clock seconds for rendering one page, or for opening a file."""
     sandbox_memory_mb: int = Field(default=2048, ge=256)
@@ -195,7 +195,7 @@ class Settings(BaseSettings):
     @field_validator("language")
     @classmethod
     def _known_language(cls, tag: str) -> str:
-        # The default needs no check. The tables of languages are slow to import, and most commands never use them.
+        # The default needs no check. The language tables are slow to import, and most commands never use them.
         return tag if tag == cls.model_fields["language"].default else normalise_tag(tag)
 
     @field_validator("schedules", mode="before")

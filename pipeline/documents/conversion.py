@@ -1,4 +1,4 @@
-"""Converts slides, office files, DjVu, drawings and HTML to PDFs, each document once per fleet."""
+"""Converts slides, office files, DjVu, drawings and HTML to PDF. Each document is converted once per fleet."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pipeline.rendering.conversion.confinement import ConversionLimits, Conversi
 from pipeline.rendering.host.pool import AskPasswords, OpenDocument
 from pipeline.sources import SourceCache
 
-#: Raise it by hand when the same document gives another PDF or other notes.
+#: Raise it by hand when a change of the code makes another PDF, or other notes, of the same document.
 CONVERSION_REVISION = 1
-#: Interval at which a worker looks for a conversion that another worker makes.
+#: Interval at which a worker looks in the archive for a conversion that another worker makes.
 POLL_SECONDS = 0.5
 _PIECE_BYTES = 1 << 20
 
@@ -42,15 +42,15 @@ class Conversions(Protocol):
             CorruptFile, EncryptedFile, LimitExceeded: the document is at fault.
             RenderTimeout, RenderCrashed, RenderOutOfMemory: the program failed on it.
             ServiceRefused: the passwords cannot be read, or the archive cannot be used.
-            SourceChanged: it was written to meanwhile.
-            Stopped: `cancel` was stopped.
+            SourceChanged: the file was changed during the conversion.
+            Stopped: `cancel` was cancelled.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Converter:
-    """Converts each time. Built once per process, its threads share it."""
+    """Converts at each call. Built once per process; its threads share it."""
 
     limits: ConversionLimits
     permits: PrioritySemaphore
@@ -94,7 +94,7 @@ class Converter:
 
 @dataclass(frozen=True, slots=True)
 class ArchivedConversions:
-    """Looks for the PDF in the archive first. Of several workers that need the same one, only one converts."""
+    """Looks for the PDF in the archive first. If several workers need the same PDF, only one of them converts."""
 
     archive: Archive
     leases: Leases
@@ -146,7 +146,7 @@ class ArchivedConversions:
 
 
 def _sha256(file: BinaryIO) -> str:
-    """Return the hash of a file from its current position on."""
+    """Return the hash of a file's bytes from its current position to the end."""
     digest = hashlib.sha256()
     while piece := file.read(_PIECE_BYTES):
         digest.update(piece)
@@ -154,7 +154,7 @@ def _sha256(file: BinaryIO) -> str:
 
 
 class ConvertedDocument:
-    """A converted document whose PDF is open in a sandbox; notes and flags come from the document itself."""
+    """A converted document whose PDF is open in a sandbox. Notes and hidden pages are from the conversion's report."""
 
     unlocked: bool
     members = 0
@@ -177,7 +177,7 @@ class ConvertedDocument:
         text = self._conversion.notes.get(page_number)
         if text is None or self._media_type is not MediaType.DJVU:
             return replace(page, notes=text)
-        # The words of a DjVu are in a hidden layer under its pages; the PDF shows none of them.
+        # The text of a DjVu is in a hidden layer under its pages, which the PDF does not contain.
         return replace(page, layer_text=text, facts=replace(page.facts, layer=LayerState.INVISIBLE))
 
     def render_crops(self, page_number: int, bands: int) -> tuple[RenderedCrop, ...]:

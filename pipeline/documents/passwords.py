@@ -1,4 +1,7 @@
-"""Passwords of encrypted files. They are tried in the sandbox, and are never in a log, message, record or argument."""
+"""Passwords of encrypted files. They never appear in a log, message, record or argument.
+
+They are tried in the sandbox, or in the confined process that converts the document.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ from pydantic import SecretStr
 
 from pipeline.core.errors import ServiceRefused, SettingsError
 
-#: Passwords tried on one file. Each costs a few milliseconds, and a file may ask for a slow hash.
+#: Maximum number of passwords tried on one file. A try takes a few milliseconds, or more if the file has a slow hash.
 MAX_TRIED = 100
-#: How long the command may take: it may ask a person, or a vault.
+#: Time limit of the command. It may ask a person, or a vault.
 COMMAND_SECONDS = 60
-#: scrypt with these costs 0.1 s and 32 MiB a guess.
+#: With these parameters scrypt takes 0.1 s and 32 MiB for each guess.
 _SCRYPT = {"n": 1 << 15, "r": 8, "p": 1, "maxmem": 64 << 20}
 _SEPARATOR = ": "
 
@@ -31,7 +34,7 @@ class Patterned:
     """A password for the files that a pattern names."""
 
     pattern: str
-    """A shell pattern; `*` also matches `/`. Without a `/` it applies to the name, else to the end of the path."""
+    """A shell pattern; `*` also matches `/`. Without a `/` it applies to the file name, else to the path or its end."""
     password: SecretStr
 
     def matches(self, path: str) -> bool:
@@ -42,7 +45,7 @@ class Patterned:
 
     @property
     def literal_chars(self) -> int:
-        """Number of characters other than wildcards: the more, the more specific."""
+        """Number of characters other than wildcards. A pattern with more of them is more specific."""
         return len(self.pattern) - sum(map(self.pattern.count, "*?"))
 
 
@@ -50,10 +53,10 @@ class Passwords:
     """The passwords that a person has given. Thread-safe.
 
     Args:
-        patterned: those for files that a pattern names.
-        general: those for all files.
-        command: a program and its arguments, which prints further ones for all files, one a line. It runs once, for
-            the first encrypted file; its stderr is shown.
+        patterned: passwords for files that match a pattern.
+        general: passwords for all files.
+        command: a program and its arguments. It prints further passwords for all files, one per line. It runs once, on
+            the first use of passwords; its stderr is shown.
     """
 
     def __init__(
@@ -77,9 +80,9 @@ class Passwords:
         return tuple(dict.fromkeys(every))[:MAX_TRIED]
 
     def mark(self, identifier: str) -> str | None:
-        """Return a mark that changes when other passwords are given, None if no password is given.
+        """Return a mark that changes when other passwords are given; None if no password is given.
 
-        It may be stored: each guess at all of the passwords together costs one run of scrypt.
+        It is safe to store: testing one guess of the whole set of passwords takes one run of scrypt.
 
         Args:
             identifier: of the object that the mark is stored with; marks of two objects differ.
@@ -118,12 +121,12 @@ class Passwords:
 
 
 def read_patterned(path: Path) -> tuple[Patterned, ...]:
-    """Read a file of `pattern: password` lines; empty lines and lines that begin with `#` are ignored.
+    """Read a file of `pattern: password` lines. Empty lines and lines that begin with `#` are ignored.
 
-    The password is all that follows the first `: ` of its line, spaces included.
+    The password is everything after the first `: ` of its line, including spaces.
 
     Raises:
-        SettingsError: it cannot be read, or a line is invalid; the message gives only the number of the line.
+        SettingsError: the file cannot be read, or a line is invalid. The message gives the line's number, not its text.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -141,7 +144,7 @@ def _patterned(lines: Sequence[str], path: Path) -> Iterator[Patterned]:
         pattern, separator, password = line.removesuffix("\r").partition(_SEPARATOR)
         if not (pattern.strip() and separator and password):
             raise SettingsError(
-                f"line {number} of the passwords file {path} is not a `pattern: password`",
+                f"line {number} of the passwords file {path} is not of the form `pattern: password`",
                 remedy="Write a pattern, a colon, a space, and the password; `*` is the pattern of all files.",
             )
         yield Patterned(pattern.strip(), SecretStr(password))
@@ -152,8 +155,8 @@ def _lines(text: str) -> list[str]:
 
 
 def _output(command: str) -> str:
-    """Run the command and return its output. Errors neither quote the output nor refer to it."""
-    remedy = "Mend PAGESIGHT_PASSWORDS_COMMAND, or take it out of the settings."
+    """Run the command and return its output. Error messages do not contain the output."""
+    remedy = "Correct PAGESIGHT_PASSWORDS_COMMAND, or remove it from the settings."
     try:
         ended = subprocess.run(
             shlex.split(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=False

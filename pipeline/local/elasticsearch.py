@@ -1,7 +1,7 @@
 """The local node: a real Elasticsearch on this machine, for demonstration, development and tests.
 
-It listens on the loopback interface only, without security, and has 512 MB of heap. Keep nothing in it but records that
-an archive can restore.
+It listens on the loopback interface only, without security, and has 512 MB of heap. Use it only for records that can be
+restored from an archive.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from pipeline.local.distribution import JVM_FOLDER, OTHER_WAY, Progress, find_jd
 from pipeline.local.supervisor import HOST, LocalServer, ServerStatus, Supervisor
 from pipeline.search.names import SERVICE
 
-#: Ports to try, as Elasticsearch's setting has them; the first free one is taken.
+#: Ports to try, in the syntax of Elasticsearch's setting. The first free one is used.
 PORTS = "9200-9299"
 HEAP = "512m"
-#: A start takes 8 to 13 s on two cores; a machine under load several times that.
+#: A start takes 8 to 13 s on two cores, and several times longer on a machine under load.
 START_SECONDS = 180.0
-#: Elasticsearch flushes its data before it ends.
+#: Stopping takes time because Elasticsearch flushes its data before it ends.
 STOP_SECONDS = 30.0
-#: Elasticsearch refuses to run as root. Files of the node belong to the owner of the project, or to this user.
+#: Elasticsearch refuses to run as root. If root starts it, it runs as the owner of the project's folder, or as this
+#: user if the owner is root.
 UNPRIVILEGED_UID = 1000
-#: Parent of the node's folder if that user cannot reach the project's own folder.
+#: Parent of the node's folder if that user may not enter the project's own folder.
 SHARED_FOLDER = Path("/var/tmp")
 
 
@@ -45,12 +46,12 @@ class LocalNode:
         environ: Mapping[str, str] = os.environ,
         jvm_folder: Path = JVM_FOLDER,
     ) -> None:
-        """Name a node; nothing is read or started yet.
+        """Describe a node. Nothing is written or started.
 
         Args:
             home: state folder of the project; the node's files are in `elasticsearch` within it.
-            ports: ports to try after the one of the last run, as Elasticsearch's setting has them.
-            distribution: folder that the distribution is unpacked in; several nodes may share it.
+            ports: ports to try after the port of the last run, in the syntax of Elasticsearch's setting.
+            distribution: folder into which the distribution is unpacked; several nodes may share it.
             environ: supplies `ES_JAVA_HOME`, `JAVA_HOME` and `PATH`.
             jvm_folder: folder of the system's JDKs.
         """
@@ -80,15 +81,15 @@ class LocalNode:
         )
 
     def start(self, progress: Progress = lambda text: None) -> str:
-        """Return the node's URL; fetch and start the node first if it does not run.
+        """Return the node's URL. If the node does not run, download it if necessary and start it.
 
         Raises:
-            ServiceRefused: a requirement is missing, or the node does not start; the message ends with its log.
+            ServiceRefused: a requirement is missing, or the node does not start; the message then ends with its log.
         """
         return self._supervisor.start(lambda: self._launch(progress), _is_healthy)
 
     def stop(self) -> bool:
-        """End the node and return whether it ran. Its data stay.
+        """End the node and return whether it ran. Its data are kept.
 
         Raises:
             ServiceRefused: the process belongs to another user.
@@ -114,7 +115,7 @@ class LocalNode:
         return f"{url.rsplit(':', 1)[1]},{self._range}" if url else self._range
 
     def _prepare(self, installation: Path) -> None:
-        """Make the node's own folders, with the configuration of the distribution."""
+        """Make the node's folders, with the configuration of the distribution."""
         _make_folder(self._folder)
         shutil.rmtree(self._folder / "config", ignore_errors=True)
         (self._folder / "logs" / "http.ports").unlink(missing_ok=True)
@@ -178,9 +179,9 @@ class LocalNode:
             "path.logs": self._folder / "logs",
             # A repository for snapshots must be below this folder: docs/operations.md, Backing up.
             "path.repo": self._folder / "snapshots",
-            # Otherwise the file cache of the operating system counts as used memory, which a small heap exceeds.
+            # Otherwise the circuit breaker counts all used heap, garbage included, and a small heap often trips it.
             "indices.breaker.total.use_real_memory": "false",
-            # A laptop's disk is often fuller than a server's may be.
+            # A laptop's disk is often fuller than the default watermarks allow.
             "cluster.routing.allocation.disk.watermark.low": "1b",
             "cluster.routing.allocation.disk.watermark.high": "1b",
             "cluster.routing.allocation.disk.watermark.flood_stage": "1b",
@@ -192,7 +193,7 @@ class LocalNode:
         inherited = {name: value for name, value in self._environ.items() if not name.startswith(("ES_", "CLI_JAVA_"))}
         temporary = str(self._folder / "tmp")
         # The launcher leaves files in its temporary folder at each start. Its script splits this option at each space,
-        # quoted or not.
+        # quoted or not, so a folder with a space in its path cannot be set.
         launcher = {} if " " in temporary else {"CLI_JAVA_OPTS": f"-Djava.io.tmpdir={temporary}"}
         return (
             inherited
@@ -215,9 +216,9 @@ def _unprivileged_uid(folder: Path) -> int | None:
 
 
 def within_reach(folder: Path) -> Path:
-    """Return the folder, or a folder in `SHARED_FOLDER` where the node's user may not enter a parent of it.
+    """Return the folder, or a folder in `SHARED_FOLDER` if the node's user may not enter one of its parents.
 
-    Root's home is closed to other users, for example.
+    For example, other users may not enter root's home.
     """
     uid = _unprivileged_uid(folder)
     if uid is None or all(_lets_through(parent, uid) for parent in folder.resolve().parents):
@@ -240,7 +241,7 @@ def _make_folder(folder: Path) -> None:
     """Make a folder that other users may enter.
 
     Raises:
-        ServiceRefused: another user made a folder of this name in the shared folder.
+        ServiceRefused: another user made a folder, or a link, with this name in the shared folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0 and folder.parent == SHARED_FOLDER and (folder.is_symlink() or folder.stat().st_uid != 0):

@@ -1,7 +1,7 @@
-"""Supervision of a server on this machine: start, readiness, pid file, stop, status, errors with the end of its log.
+"""Supervises a server on this machine: start, readiness, pid file, stop, status, and errors with the end of its log.
 
 The server runs in the background, listens on the loopback interface, and outlives the process that starts it. Any
-process may start it, stop it or ask for its status; a file lock orders them.
+process may start it, stop it or request its status. A file lock serialises starts and stops.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ class LocalServer:
     """Folder of the server's data and logs."""
     pid_file: Path
     url_file: Path
-    """File in which the URL is noted; the lock is beside it."""
+    """File that contains the URL; the lock is beside it."""
     mark: str
-    """Argument that the command line of this server has, and no other process."""
+    """Argument by which the server's process is recognised: no other command line contains it."""
     logs: tuple[Path, ...]
-    """Log files, the most telling one first."""
+    """Log files, the most informative one first."""
     start_seconds: float
-    """Longest time from launch to readiness."""
+    """Maximum time from launch to readiness."""
     stop_seconds: float
-    """Longest time from SIGTERM to the end; SIGKILL follows."""
+    """Maximum time from SIGTERM to the end; SIGKILL follows."""
     other_way: str
-    """Remedy that needs no local server: one sentence that begins with "Or"."""
+    """Remedy without a local server: one sentence that begins with "Or"."""
     folder_mode: int = 0o777
     """Mode of the folder of `url_file`, less the umask."""
     log_lines: int = 12
@@ -71,16 +71,16 @@ class LocalServer:
 
 
 class Supervisor:
-    """Starts, stops and looks at one local server."""
+    """Starts and stops one local server, and reports its status."""
 
     def __init__(self, server: LocalServer) -> None:
         self.server = server
 
     def start(self, launch: Callable[[], str], is_ready: Callable[[str], bool]) -> str:
-        """Return the server's URL; start the server first if it does not run.
+        """Return the server's URL. Start the server first if it does not run.
 
         Args:
-            launch: starts the server, has its process id written to the pid file, and returns its URL.
+            launch: starts the server, which writes its process id to the pid file, and returns its URL.
             is_ready: returns whether the server at this URL answers requests.
 
         Raises:
@@ -100,7 +100,7 @@ class Supervisor:
         return url
 
     def stop(self) -> bool:
-        """End the server and return whether it ran. Its data stay.
+        """End the server and return whether it ran. Its data are kept.
 
         Raises:
             ServiceRefused: the process belongs to another user.
@@ -119,14 +119,14 @@ class Supervisor:
         return ServerStatus(self.last_url() if pid else None, pid, self.server.folder)
 
     def last_url(self) -> str | None:
-        """Return the URL of the running server, or the one of its last run."""
+        """Return the URL of the running server, or of its last run; None if it is unknown."""
         try:
             return str(json.loads(self.server.url_file.read_text())["url"])
         except (OSError, ValueError, KeyError):
             return None
 
     def refused(self, cause: str, remedy: str) -> ServiceRefused:
-        """Return the error for something that the server needs and this machine lacks."""
+        """Return an error about the server, with this cause and remedy."""
         return ServiceRefused(self.server.service, cause, remedy=remedy)
 
     def failed(self, what: str) -> ServiceRefused:
@@ -141,7 +141,7 @@ class Supervisor:
             yield
 
     def _pid(self) -> int | None:
-        """Return the server's process id, or None. Another process that has this id by now does not count."""
+        """Return the server's process id, or None. Another process that has this id now does not count."""
         try:
             pid = int(self.server.pid_file.read_text())
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -196,7 +196,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether a process has released its ports and locks. Its command line disappears earlier, so the state counts."""
+    """Whether a process has released its ports and locks, by its state: its command line disappears too early."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

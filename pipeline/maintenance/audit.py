@@ -1,11 +1,11 @@
-"""Compares sources, archive and indices, page by page, by name and revision. It repairs nothing.
+"""Compares sources, archive and indices page by page, by name and revision. It repairs nothing.
 
     archive ──▶ index      a record is missing, older, or exists although its page was deleted
     index ──▶ archive      a record that is unknown to the archive
     source ──▶ archive     a page of a source's document was never read, and no batch will read it
 
-Names are enough for most comparisons; a reading is read only where something differs. Pages of an open queued batch are
-not reported, since that batch still writes their records.
+Most comparisons need only names; a reading is read only if something differs. Pages of an open queued batch are not
+reported, because that batch still writes their records.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class DifferenceKind(StrEnum):
     RECORD_BEHIND = "record_behind"
     """The record is of an older revision."""
     RECORD_AHEAD = "record_ahead"
-    """The record is of a revision that the archive lost. Only reported, since no write could replace it."""
+    """The record has a newer revision than the archive. Only reported, because no write of the archive replaces it."""
     RECORD_OF_DELETED = "record_of_deleted"
     """A deleted page or document still has a record."""
     RECORD_UNKNOWN = "record_unknown"
-    """The record is unknown to the archive. Only reported, since this may be another archive than before."""
+    """The record is unknown to the archive. Only reported, because it may belong to another archive."""
     PAGE_MISSING = "page_missing"
     """Pages of a source's document were never read, and no batch will read them."""
     BATCH_LOST = "batch_lost"
-    """An open batch whose remaining messages are in no queue."""
+    """The remaining messages of an open batch are missing from the queues."""
 
 
 #: Differences that are reported and not repaired.
@@ -69,13 +69,13 @@ class Difference:
     source: str | None = None
     """URL."""
     path: str | None = None
-    """The same for display, or a path of the document."""
+    """The path of `source` for display, or a path of the document."""
     batch: str | None = None
     """The batch that archived it, if known."""
 
 
 class Batches:
-    """A snapshot of the archive's batches, and what they process."""
+    """A snapshot of the archive's batches, with the sources that each of them contains."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
@@ -95,14 +95,14 @@ class Batches:
         return (batch.lane if batch else None) or Lane.BACKFILL
 
     def is_open(self, batch_id: str) -> bool:
-        """Whether a queued batch is open; it then still writes the records of its pages."""
+        """Whether a batch is queued and open, so that it still writes the records of its pages."""
         return batch_id in self._open
 
     def leaves_out(self, source: Source) -> bool:
-        """Whether the missing pages of a source's document are to stay missing, for now or for good.
+        """Whether the missing pages of a source's document must not be processed, for now or for ever.
 
-        The newest batch with the source decides: an open batch may still read them, and a batch that a person ended is
-        not revived. A deletion that this batch did not know also leaves them out.
+        The newest batch with the source decides. If it is open, it may still read them. If a person or a budget ended
+        it, it is not revived. Pages are also left out if a deletion followed the start of this batch.
         """
         batch = self._newest_for(source)
         if batch is not None and batch.state in (*UNENDED, *_GIVEN_UP):
@@ -118,7 +118,7 @@ class Batches:
         )
 
     def is_queued(self, collection: str, url: str) -> bool:
-        """Whether an open queued batch will reach a URL, known or not."""
+        """Whether an open queued batch contains a URL, which may not be registered yet."""
         return any(batch.collection == collection and self._reaches(batch, url) for batch in self._open.values())
 
     def _newest_for(self, source: Source) -> Batch | None:
@@ -128,7 +128,7 @@ class Batches:
                 break
             if batch.collection == source.collection and self._covers(batch, source):
                 return batch
-        # A batch that began after the snapshot was not ended by a person.
+        # The batch may have begun after the snapshot.
         return self._batches.get(source.batch) or self._archive.batches[source.batch].newest()
 
     def _covers(self, batch: Batch, source: Source) -> bool:
@@ -139,14 +139,14 @@ class Batches:
         return self._reaches(batch, source.url)
 
     def _reaches(self, batch: Batch, url: str) -> bool:
-        """Whether a queued batch lists a URL, or names it or a container around it."""
+        """Whether a queued batch lists a folder with the URL, or names the URL or a container around it."""
         if batch.roots:
             return any(is_below(url, root) for root in batch.roots)
         names = self._names(batch.id)
         return any(hash(one) in names for one in (url, *containers_of(url)))
 
     def _names(self, batch_id: str) -> frozenset[int]:
-        """Return hashes of the URLs that a batch names. The URLs themselves would take 100 MB per million."""
+        """Return hashes of the URLs that a batch names. A million URLs would take 100 MB."""
         if batch_id not in self._named:
             journal = self._archive.journal(batch_id)
             identifier = folder_id("", "", "")
@@ -171,12 +171,12 @@ class Audit:
         return self.projector.archive
 
     def documents(self, collection: str) -> Iterator[Difference]:
-        """Yield how the records of a collection's pages and documents differ from the archive.
+        """Yield the differences of the records of a collection's pages and documents from the archive.
 
         Raises, as every method here:
             ServiceRefused: Elasticsearch refuses.
-            ServiceUnavailable: it became unavailable while records were listed.
-            Stopped: the run was cancelled while it was unavailable.
+            ServiceUnavailable: Elasticsearch became unavailable while records were listed.
+            Stopped: the run was cancelled while Elasticsearch was unavailable.
         """
         some: dict[str, dict[int, int]] = {}
         for document in self._archive.documents(collection):
@@ -187,7 +187,7 @@ class Audit:
         yield from self._documents(collection, some)
 
     def sources(self, collection: str) -> Iterator[Difference]:
-        """Yield how the records of a collection's sources differ, and which pages were never read."""
+        """Yield the differences of the records of a collection's sources, and the pages that were never read."""
         for names in batched(self._archive.sources(collection).names(), CHUNK):
             sources = [
                 source for name in names if (source := self._archive.sources(collection)[name].newest()) is not None
@@ -199,7 +199,7 @@ class Audit:
                 yield from self._missing_pages(source)
 
     def batch_records(self, collections: Iterable[str]) -> Iterator[Difference]:
-        """Yield how the records of batches of some collections differ from the archive."""
+        """Yield the differences of the records of some collections' batches from the archive."""
         wanted = set(collections)
         for some in batched((batch for batch in self.batches.all() if batch.collection in wanted), CHUNK):
             versions = self._versions(BATCHES, [batch.id for batch in some])
@@ -212,7 +212,7 @@ class Audit:
                     yield Difference(kind, "batch", batch.id, why, batch.collection, batch=batch.id)
 
     def unknown(self, collection: str | None) -> Iterator[Difference]:
-        """Yield the records that are unknown to the archive, in one collection or in all."""
+        """Yield the records that are unknown to the archive, of one collection or of all."""
         yield from self._unknown_pages(collection)
         yield from self._unknown_records(DOCUMENTS, "document", collection, self._is_document)
         yield from self._unknown_records(SOURCES, "source", collection, self._is_source)
@@ -233,7 +233,7 @@ class Audit:
     def _document(
         self, collection: str, document: str, versions: Mapping[int, int | None], version: int | None
     ) -> Iterator[Difference]:
-        """Compare a differing document again with the archive, which may have changed since the listing."""
+        """Compare a document with a difference again, because the archive may have changed since the listing."""
         revisions = self._archive.readings(collection, document).newest_revisions()
         for page, revision in sorted(revisions.items()):
             if versions.get(page) != revision:

@@ -1,11 +1,11 @@
 """Compares a folder with the archive: new, changed, moved and vanished files.
 
     archive: sources below the folder ┐
-                                      ├─ compare ──▶ Comparison ──▶ take_away (moved, vanished); the others are enqueued
-    walk: files below the folder      ┘
+                                      ├─ compare ──▶ FolderComparison ──▶ take_away (moved, vanished)
+    walk: files below the folder      ┘                               └─▶ enqueue (new, changed, moved)
 
-Files are compared by path, then by size, time and inode (or ETag). Bytes are read only to tell a moved file from a new
-one, and only if the size equals that of a vanished document.
+Files are compared by path, then by size, time and inode (or ETag). Bytes are read only to distinguish a moved file from
+a new one, and only if its size is that of a vanished document.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.pages.revisions import forget_source
 from pipeline.projection.projector import Projector
 from pipeline.sources import FoundFile, SourceFiles, containers_of, display_path, identify, is_below
 
-#: Vanished sources that may always be deleted: this number, or this share of the known sources below the folder.
+#: Vanished sources that are deleted without --force: up to this number, or this share of the known sources.
 FEW = 10
 SHARE = 0.1
 
@@ -40,10 +40,10 @@ class Move:
 
 @dataclass(slots=True)
 class FolderComparison:
-    """How a folder differs from the archive."""
+    """The differences between a folder and the archive."""
 
     known: int = 0
-    """Archived sources below the folder."""
+    """Number of archived sources below the folder."""
     unchanged: int = 0
     new: list[FoundFile] = field(default_factory=list)
     changed: list[FoundFile] = field(default_factory=list)
@@ -56,17 +56,17 @@ class FolderComparison:
         for found in (*self.new, *self.changed):
             yield BatchEntry(url=found.url, error=Failure.of(found.error) if found.error else None)
         for move in self.moved:
-            if not containers_of(move.url):  # a member is found with its container
+            if not containers_of(move.url):  # members are registered with their container
                 yield BatchEntry(url=move.url)
 
 
 @dataclass(frozen=True, slots=True)
 class TakenAway:
-    """Counts of what was removed."""
+    """Numbers of removed sources, documents and pages."""
 
     sources: int
     documents: int
-    """Deleted documents, which had no other path."""
+    """Documents that were deleted because they had no other path."""
     pages: int
 
 
@@ -80,7 +80,7 @@ def compare(
 ) -> FolderComparison:
     """Compare the files that were `found` below a folder with the archive. Nothing is changed.
 
-    `folder` is its URL. `advance` gets the number of compared files.
+    `folder` is the folder's URL. `advance` is called with the number of files compared since the last call.
 
     Raises:
         ServiceRefused: the archive or a bucket refuses.
@@ -100,18 +100,18 @@ def compare(
         else:
             comparison.changed.append(one)
         advance(1)
-    # Sorted, so that each container is opened once for all its members.
+    # Sorted, so that all members of a container follow each other and it is opened once.
     comparison.vanished = [known[url] for url in sorted(known) if _outermost(url) not in at_rest and files.is_gone(url)]
-    comparison.unchanged += len(known) - len(comparison.vanished)  # they exist, but the listing does not include them
+    comparison.unchanged += len(known) - len(comparison.vanished)  # they exist, but were not listed
     _find_moves(comparison, files)
     return comparison
 
 
 def require_folder(comparison: FolderComparison, folder: str) -> None:
-    """Refuse an empty folder with known files.
+    """Refuse an empty folder in which files are known.
 
     Raises:
-        SettingsError: all known files vanished; more likely the folder is not mounted.
+        SettingsError: all known files vanished and there is no new one. Probably the folder is not mounted.
     """
     if comparison.known and len(comparison.vanished) == comparison.known and not comparison.new:
         raise SettingsError(
@@ -137,8 +137,8 @@ def require_few(comparison: FolderComparison) -> None:
 def take_away(comparison: FolderComparison, projector: Projector, *, delete: bool) -> TakenAway:
     """Remove the former paths of moved files and, with `delete`, vanished files.
 
-    A document without a remaining path in the collection is deleted. The document of a moved file stays, since it gets
-    its new path when that is enqueued. If the process is killed in between, the next comparison finds the rest.
+    A document without a remaining path in the collection is deleted. The document of a moved file is kept, because it
+    gets its new path when the file is enqueued. If the process is killed, the next comparison finds the rest.
 
     Raises:
         ServiceRefused: Elasticsearch or the archive refuses.
@@ -186,7 +186,7 @@ def _has_no_path(archive: Archive, collection: str, document: str, paths: Counte
 
 
 def _is_unchanged(before: Source, found: FoundFile, files: SourceFiles) -> bool:
-    """Whether a file is unchanged: the same error, or the same size, time and inode."""
+    """Whether a file is unchanged: it has the same error, or the same size, time and inode (or ETag)."""
     try:
         if found.error:
             raise found.error
@@ -196,7 +196,7 @@ def _is_unchanged(before: Source, found: FoundFile, files: SourceFiles) -> bool:
 
 
 def _find_moves(comparison: FolderComparison, files: SourceFiles) -> None:
-    """Tell moved files from new ones, by the size and then the bytes of vanished documents."""
+    """Separate moved files from new ones, by the size and then the bytes of vanished documents."""
     gone: dict[str, list[Source]] = {}
     for source in comparison.vanished:
         if source.document:

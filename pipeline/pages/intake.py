@@ -1,4 +1,4 @@
-"""The intake: the steps from a found file to the pages that are due. Both runners take every source through them.
+"""The intake: the steps from a found file to its due pages. Both runners use it for every source.
 
     found file ──▶ register ──▶ plan ──▶ verify ──▶ pack into work units (`pipeline.pages.units`)
                       ▲
@@ -27,11 +27,11 @@ from pipeline.sources import FoundFile
 class Intake:
     """The intake of one batch, for one thread.
 
-    The index is brought up to date in chunks: `verify` writes the rest.
+    It brings the index up to date in chunks. `verify` does so for the remaining records.
 
     Args:
         services: bound to the batch.
-        request: what the batch asks for.
+        request: the request of the batch.
     """
 
     def __init__(self, services: PageServices, request: Request) -> None:
@@ -40,10 +40,11 @@ class Intake:
         self._verification = Verification(services.projector)
 
     def register(self, found: FoundFile) -> Source:
-        """Archive what is at a path. A document that was there before loses the path.
+        """Archive the source of a found file. If its path had another document before, that document loses the path.
 
         Raises:
-            ServiceRefused, Stopped: a service refuses, or the cancel token ended while one was away.
+            ServiceRefused: a service refuses.
+            Stopped: the cancel token ended while a service was unavailable.
         """
         services = self._services
         with services.stage("register"):
@@ -62,7 +63,7 @@ class Intake:
     def plan(self, source: Source, pages: tuple[int, ...] | None = None) -> Plan | None:
         """Plan a source's document, or some of its pages; None for a source without a document.
 
-        The settled pages get the source's path, and the index is verified to have them.
+        The settled pages (the ones that need no processing) get the source's path, and their records are verified.
         """
         document = source.document
         if document is None:
@@ -78,15 +79,15 @@ class Intake:
 
         Raises:
             ServiceRefused: Elasticsearch refuses.
-            Stopped: the cancel token ended while Elasticsearch was away.
+            Stopped: the cancel token ended while Elasticsearch was unavailable.
         """
         self._verification.flush()
 
     def resolve(self, source: Source, failure: Failure, *, first: bool) -> Source:
-        """Archive the outcome of a source whose file is not the one that was identified, and return the source.
+        """Archive the outcome of a source whose file is gone, unreadable or not the identified one. Return the source.
 
-        A replaced file is identified again if this is the first time in the batch. Otherwise, and where the file is
-        gone or unreadable, the source fails with this failure, and its document loses the path.
+        A file that was replaced for the first time in the batch is identified again. In all other cases the source
+        fails with this failure, and its document loses the path.
         """
         if first and failure.type == SourceChanged.code:
             again = self.register(FoundFile(source.url))
@@ -99,7 +100,7 @@ class Intake:
         return failed
 
     def _settle(self, source: Source, planned: Plan) -> tuple[Reading, ...]:
-        """Add a source's path to the settled pages of its document, and verify that the index has them."""
+        """Add a source's path to the settled pages of its document, and verify their records in the index."""
         settled = tuple(with_path(self._services.archive, reading, source) for reading in planned.settled)
         self._verification.pages(settled)
         return settled

@@ -17,6 +17,7 @@ class Plan:
     """The state of a document's pages for one request."""
 
     settled: tuple[Reading, ...]
+    """Readings of pages that need no processing."""
     due: tuple[int, ...]
     """Pages to process."""
     deleted: tuple[int, ...]

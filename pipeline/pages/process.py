@@ -1,9 +1,9 @@
-"""Process a work unit. Both runners call `process_unit`, and no stage below knows which runner called.
+"""Processes a work unit. Both runners call `process_unit`, and no stage below knows which runner called.
 
     render ──▶ read ──▶ save ──▶ project
 
 A page is read as soon as it is rendered, while the next one is being rendered. Each answer is archived when it arrives,
-and a page's reading when it is complete. The records of the whole work unit are sent to Elasticsearch together.
+and the reading of a page when it is complete. The records of the work unit are sent to Elasticsearch together.
 """
 
 from __future__ import annotations
@@ -55,12 +55,15 @@ class UnitOutcome:
     pages: dict[str, Counter[PageStatus]]
     """Number of pages by document and status."""
     refused: Counter[PageStatus]
-    """Pages whose record Elasticsearch refused, by the status of their reading; `pages` counts them as failed."""
+    """Number of pages whose record Elasticsearch refused, by the status of their reading.
+
+    `pages` counts them as failed.
+    """
     broken: tuple[tuple[Source, Failure], ...]
-    """Sources whose file is not the one that was identified. Their remaining pages were not processed."""
+    """Sources whose file is gone, unreadable or not the identified one. Their remaining pages were not processed."""
     cached_answers: int
     rest: tuple[PageSlice, ...]
-    """Pages that are not read, or not in the index, because the cancel token ended."""
+    """Pages that were not read, or not written to the index, because the cancel token ended."""
 
 
 def process_unit(unit: WorkUnit, services: PageServices, on_page: Callable[[PageStatus], None]) -> UnitOutcome:
@@ -96,7 +99,7 @@ def process_unit(unit: WorkUnit, services: PageServices, on_page: Callable[[Page
 def _start_unit(
     unit: WorkUnit, services: PageServices, on_page: Callable[[PageStatus], None]
 ) -> tuple[list[dict[int, Future[_Finished]]], dict[int, tuple[Source, Failure]]]:
-    """Start the pages of each slice; return their futures by slice, and the sources that broke by slice number."""
+    """Start the pages of each slice. Return their futures by slice, and the broken sources by slice number."""
     started: list[dict[int, Future[_Finished]]] = []
     broken: dict[int, tuple[Source, Failure]] = {}
     for number, piece in enumerate(unit.slices):
@@ -113,10 +116,10 @@ def _start_unit(
 def _start_pages(
     piece: PageSlice, unit: WorkUnit, services: PageServices, on_page: Callable[[PageStatus], None]
 ) -> Iterator[tuple[int, Future[_Finished]]]:
-    """Render the pages of a slice in turn, and submit each to be read.
+    """Render the pages of a slice one by one, and submit each for reading.
 
     Raises:
-        SourceChanged, SourceVanished, SourceUnreadable: the file is not the one that was identified.
+        SourceChanged, SourceVanished, SourceUnreadable: the file is gone, unreadable or not the identified one.
     """
     newest = services.archive.readings(unit.collection, piece.document.id).newest_revisions()
     finisher = _PageFinisher(piece, unit, services, newest, on_page)
@@ -133,7 +136,7 @@ def _start_pages(
 def _render_pages(
     file: BinaryIO, state: FileState, piece: PageSlice, services: PageServices
 ) -> Iterator[tuple[int, RenderedPage | OutcomeError]]:
-    """Yield each page as rendered, or the reason why it could not be. Wait for a permit before each page."""
+    """Yield each rendered page, or the error of rendering it. Wait for a permit before each page."""
     numbers = iter(piece.page_numbers)
     document = piece.document
     try:
@@ -141,7 +144,7 @@ def _render_pages(
             file, document.id, piece.source.path, document.media_type, services.cancel
         )
         with opened_document as opened:
-            require_unchanged(file, state)  # otherwise its pages may be those of another document
+            require_unchanged(file, state)  # else the pages may be those of another document
             for number in numbers:
                 if not _take_permit(services):
                     return
@@ -163,7 +166,7 @@ def _render_pages(
 
 
 def _take_permit(services: PageServices) -> bool:
-    """Wait for a permit for one more rendered page; return False once the cancel token has ended."""
+    """Wait for a permit to hold one more rendered page. Return False if the cancel token ends first."""
     while not services.cancel.stopped:
         if services.in_hand.acquire(STOP_POLL_SECONDS, urgent=services.cancel.urgent):
             return True
@@ -181,7 +184,7 @@ def _render(opened: OpenPages, number: int, services: PageServices) -> RenderedP
 @dataclass(frozen=True, slots=True)
 class _Finished:
     reading: Reading | Tombstone | None
-    """The newest one; None where the document was deleted before the page was read."""
+    """The newest reading of the page; None if the document was deleted before the page was read."""
     cached: int = 0
 
 
@@ -223,7 +226,7 @@ class _PageFinisher:
         return _Finished(saved, cached)
 
     def _clean_up(self, rendered: RenderedPage | OutcomeError) -> None:
-        """Remove what this page added to the archive if its document was purged meanwhile."""
+        """If the document was purged meanwhile, remove everything that this page added to the archive."""
         unit = self.unit
         pixels = None if isinstance(rendered, OutcomeError) else rendered.pixels_sha256
         purge_late_page(self.services.archive, unit.collection, self.piece.document.id, unit.deletions_seen, pixels)
@@ -259,7 +262,7 @@ class _PageFinisher:
 
 @dataclass(frozen=True, slots=True)
 class DocumentRerenderer:
-    """Renders a page again: it opens the file a second time."""
+    """Renders a page again. It opens the file a second time."""
 
     part: PageSlice
     number: int
@@ -311,7 +314,7 @@ def _raise_refusal(futures: dict[int, Future[_Finished]]) -> None:
 
 
 def _without(piece: PageSlice, finished: Collection[int]) -> PageSlice | None:
-    """Return a slice of the pages that are not finished; None where all are."""
+    """Return a slice of the pages that are not finished; None if all are finished."""
     left = tuple(number for number in piece.page_numbers if number not in finished)
     return replace(piece, page_numbers=left) if left else None
 

@@ -1,8 +1,8 @@
-"""From the archive to the index: the only module that writes, changes and removes records.
+"""Writes the state of the archive to the index. Only this module writes, changes and removes records.
 
-Every write carries the archived revision as its external version (optimistic concurrency). After every write the
-archive is checked, and a revision that is newer by now is written too. The index therefore ends at the archive's newest
-revision, in whatever order writers come, and a late writer cannot restore a deleted page.
+Every write carries the archived revision as its external version (optimistic concurrency). After a write of pages or
+documents the archive is read again, and revisions that have become newer are written too. So the index ends at the
+archive's newest revision, whatever the order of the writers, and a late writer cannot restore a deleted page.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Records that are updated together; the bulk writer splits them into requests by bytes.
+#: Number of records that are updated together. The bulk writer splits them into requests by bytes.
 CHUNK = 500
 
 
@@ -53,23 +53,21 @@ class Projector:
     signer: Signer
 
     def of(self, index: Index) -> Projector:
-        """Return a projector into other indices."""
+        """Return a projector that writes to other indices."""
         return replace(self, index=index)
 
     def kept(self) -> list[Projector]:
-        """Return projectors into the indices that are kept for a rollback."""
+        """Return projectors that write to the indices kept for a rollback."""
         found = retry_until_available(self.index.generations.all, self.cancel, ELASTICSEARCH_WAITS_SECONDS)
         return [
             self.of(self.index.of(generation, State.KEPT)) for generation in found if generation.is_whole(State.KEPT)
         ]
 
     def pages(self, readings: Iterable[Reading | Tombstone]) -> dict[str, Failure]:
-        """Write the newest readings of some pages; return the refused records by id.
-
-        `readings` are the newest ones that the caller knows.
+        """Write the newest readings of pages, given the newest that the caller knows. Return refused records by id.
 
         Raises:
-            ServiceRefused: Elasticsearch refuses every write, as without permission or index.
+            ServiceRefused: Elasticsearch refuses every write, because a permission or an index is missing.
             SettingsError: an answer has another type in the index.
             Stopped: the run was cancelled while Elasticsearch was unavailable.
         """
@@ -82,7 +80,7 @@ class Projector:
         return refused
 
     def documents(self, collection: str, documents: Iterable[str]) -> None:
-        """Update the records of documents. A record's version is the sum of its pages' revisions, which only grows."""
+        """Update the records of documents. The version is the sum of the pages' revisions, which only grows."""
         due = list(documents)
         while due:
             versions: dict[str, int] = {}
@@ -136,12 +134,12 @@ class Projector:
         self._write_all(Write(RUNS, run_record_id(run), run.revision, run_record(run, _now())) for run in runs)
 
     def refresh(self) -> None:
-        """Make written records visible to searches. Commands call it; workers leave it to the server."""
+        """Make written records visible to searches. Commands call it; workers rely on the server's refresh interval."""
         for alias in (PAGES, DOCUMENTS, SOURCES, BATCHES, RUNS):
             retry_until_available(partial(self.index.refresh, alias), self.cancel, ELASTICSEARCH_WAITS_SECONDS)
 
     def put_documents(self, collection: str, tallies: Mapping[str, DocumentTally]) -> None:
-        """Write the records of documents, by id, from given tallies, without reading the archive."""
+        """Write the records of documents from given tallies, by document id, without reading the archive."""
         now = _now()
         self._write_all(
             Write(DOCUMENTS, document_record_id(collection, document), tally.revision, tally.record(now))
@@ -151,7 +149,7 @@ class Projector:
     def put_pages(self, readings: list[Reading | Tombstone]) -> dict[str, Failure]:
         """Write the records of up to `CHUNK` readings, without checking whether they are still the newest.
 
-        For callers that compare archive and index afterwards. Raises and returns the same as `pages`.
+        It is for callers that compare archive and index afterwards. It returns and raises the same as `pages`.
         """
         by_id = {_id(reading): reading for reading in readings}
         index = self._pages_index()
@@ -170,7 +168,7 @@ class Projector:
         return refused
 
     def remove_document(self, collection: str, document: str) -> None:
-        """Remove the record of a document without remaining pages."""
+        """Remove the record of a document if no page of it remains."""
         tally = _tally(self.archive, collection, document)
         if tally.revision and tally.record(_now()) is None:
             self._write_all([Write(DOCUMENTS, document_record_id(collection, document), tally.revision, None)])
@@ -201,7 +199,7 @@ class Projector:
         )
 
     def _overtaken(self, readings: Iterable[Reading | Tombstone]) -> Iterator[Reading | Tombstone]:
-        """Yield the newest readings of pages that have a newer reading than the written one."""
+        """Yield the newest reading of each page for which it is newer than the given one."""
         newest: dict[tuple[str, str], dict[int, int]] = {}
         for reading in readings:
             document = (reading.collection, _document(reading))
@@ -213,7 +211,7 @@ class Projector:
                 yield of_document.page(reading.page_number).revision(revision)
 
     def _write_all(self, writes: Iterable[Write]) -> None:
-        """Write records that must be accepted: a refusal means that the mapping is not Pagesight's."""
+        """Write records that must be accepted. A refusal means that the index lacks Pagesight's mapping."""
         refused = self.index.write(writes, self.cancel).refused
         for key, reason in refused.items():
             raise ServiceRefused(
@@ -231,7 +229,7 @@ def _tally(archive: Archive, collection: str, document: str) -> DocumentTally:
 
 
 def _answer_kinds(readings: Iterable[Reading | Tombstone]) -> Iterator[dict[str, AnswerKind]]:
-    """Yield the answer fields that the mapping needs for some readings, which mostly have one profile."""
+    """Yield the answer fields of readings, without sets of fields that add nothing. Most readings have one profile."""
     known: set[tuple[str, AnswerKind]] = set()
     for reading in readings:
         values = reading.values if isinstance(reading, Reading) else {}

@@ -1,15 +1,15 @@
 """Builds a new generation of indices from the archive beside live traffic, and rolls back to a former generation.
 
-    fill the new indices from the archive            no alias leads to them
+    fill the new indices from the archive            searches and writers do not see them
     apply the differences from the archive           repeated until they are few
     compare counts, a sample of records, searches
     switch all aliases to the new indices            one request
     apply the differences from the archive           records that were written to the former indices meanwhile
 
-Writers use only the aliases, and archive each revision before they write its record. A revision from before the switch
-is therefore in the archive when the last differences are applied, and later records are written to the new indices.
-Nothing is lost, and writers neither write twice nor wait. Deletions are revisions too. If the process is killed at any
-point, the live indices are complete, and the next run deletes the unfinished ones.
+Writers use only the aliases, and archive each revision before they write its record. So every record that a writer
+wrote before the switch has its revision in the archive when the last differences are applied. Records after the switch
+are written to the new indices. Nothing is lost, and writers neither write twice nor wait. Deletions are revisions too.
+If the process is killed at any point, the live indices are complete, and the next run deletes the unfinished ones.
 """
 
 from __future__ import annotations
@@ -39,22 +39,23 @@ if TYPE_CHECKING:
     from pipeline.search.generations import Generation, Generations
 
 T = TypeVar("T")
-#: Gets the current step (`filling`, `comparing`, `following`) and the number of pages that were compared in it.
+#: Called with the current step (`filling`, `comparing`, `following`) and the number of pages compared in it.
 Advance = Callable[[str, int], None]
 
 #: Seconds between two heartbeats of a process that fills indices.
 BEAT_SECONDS = 3.0
-#: Seconds without a heartbeat after which that process counts as dead. A live one then loses its work, and reports it.
+#: Seconds without a heartbeat after which that process counts as dead. If it is alive, it loses its work and reports
+#: that.
 SILENCE_SECONDS = 20.0
-#: Most differing records at the switch of aliases. Applying the last differences then takes one or two seconds.
+#: Maximum number of differing records at the switch of aliases. Applying the last ones then takes one or two seconds.
 FEW = CHUNK
-#: Pages whose records are compared and searched for before the switch.
+#: Number of pages whose records are compared and searched for before the switch.
 SAMPLE = 50
-#: Words of a page in the search for it.
+#: Number of a page's words that a search for it contains.
 SAMPLE_WORDS = 3
 #: Fields that depend on the time, settings or analyzers when a record was made, and may differ in kept indices.
 NOT_COMPARED = frozenset({"indexed_at", "view", "i18n"})
-#: Comparisons that may fail before the run ends. A deletion in the meantime explains one failure.
+#: Number of failed comparisons after which the run ends. A deletion during the run can explain one failure.
 COMPARISONS = 3
 
 
@@ -81,7 +82,7 @@ class Reindexed:
 
 @dataclass(frozen=True, slots=True)
 class Intended:
-    """Effects of a run, without running it."""
+    """Effects that a run would have."""
 
     live: tuple[str, ...]
     """Live indices."""
@@ -101,8 +102,9 @@ def reindex(
 ) -> Reindexed:
     """Build new indices from the archive, and switch the aliases to them.
 
-    With collections, or without live indices, the live indices are updated instead. Former generations are deleted in
-    the end, except for the newest `keep`; with None all are kept.
+    If collections are given, or no indices are live, no generation is built: the live indices, which are created if
+    necessary, are updated. At the end, former generations are deleted, except the `keep` that `rollback` reaches first;
+    with None all are kept.
 
     Raises:
         Overtaken: another process changed the indices first; the new indices are deleted.
@@ -157,7 +159,7 @@ def prune(projector: Projector, keep: int) -> tuple[str, ...]:
 
 
 def intended(projector: Projector, collections: Sequence[str] | None, advance: Advance) -> Intended:
-    """Return what `reindex` would do, without doing it."""
+    """Return the effects that `reindex` would have. Nothing is changed."""
     found = _ask(projector, projector.index.generations.all)
     live = _names(found, State.LIVE)
     in_place = bool(collections) or not live
@@ -169,7 +171,7 @@ def intended(projector: Projector, collections: Sequence[str] | None, advance: A
 
 
 def intended_rollback(projector: Projector, advance: Advance) -> Intended:
-    """Return what `rollback` would do, without doing it. Raises the same."""
+    """Return the effects that `rollback` would have. Nothing is changed. Raises `SettingsError` as `rollback` does."""
     target = _former(projector)
     counting = Reconciler(projector.of(projector.index.of(target, State.KEPT)), in_use=False, writes=False)
     written = counting.reconcile(None, partial(advance, "comparing")).written
@@ -178,7 +180,10 @@ def intended_rollback(projector: Projector, advance: Advance) -> Intended:
 
 
 def intended_prune(projector: Projector, keep: int) -> Intended:
-    """Return what `prune` would do, without doing it. Indices of live runs are listed too, but not deleted."""
+    """Return the effects that `prune` would have. Nothing is changed.
+
+    Indices that a live run fills are listed too, although `prune` does not delete them.
+    """
     found = _ask(projector, projector.index.generations.all)
     doomed = [name for generation in _prunable(found, keep) for name in generation.indices]
     return Intended(_names(found, State.LIVE), deleted=(*doomed, *_names(found, State.FILLING, State.DROPPED)))
@@ -208,7 +213,7 @@ def _fill_and_show(projector: Projector, advance: Advance) -> ReconcileResult:
         if _abandon(generations, generation) and isinstance(error, ServiceRefused):
             raise Overtaken(
                 error.service,
-                "another process got no heartbeat of this one, and deleted its indices",
+                "another process received no heartbeat from this one, and deleted its indices",
                 remedy="The live indices are complete. Run the same command again.",
             ) from error
         raise
@@ -230,7 +235,7 @@ def _beating(generations: Generations, generation: Generation, made_by: str) -> 
 
 
 def _abandon(generations: Generations, generation: Generation) -> bool:
-    """Delete the new generation unless it is live; return whether another process has deleted it."""
+    """Delete the new generation unless it is live. Return whether another process has already deleted it."""
     with suppress(PagesightError):
         found = [other for other in generations.all() if other.number == generation.number]
         if not any(other.has(State.FILLING) or other.has(State.LIVE) for other in found):
@@ -240,7 +245,7 @@ def _abandon(generations: Generations, generation: Generation) -> bool:
 
 
 def _bring_up_and_show(projector: Projector, generation: Generation, state: State, advance: Advance) -> ReconcileResult:
-    """Update a hidden generation, switch to it, and apply the changes of the meantime."""
+    """Update a hidden generation, switch to it, and apply the differences that arose meanwhile."""
     index = projector.index
     live = _ask(projector, index.generations.live)
     hidden = projector.of(index.of(generation, state))
@@ -296,7 +301,7 @@ def _require_agreement(hidden: Projector, found: ReconcileResult, advance: Advan
 
 
 def _disagreements(hidden: Projector, records: Counter[str]) -> list[str]:
-    """Return in words how the hidden indices, to which only this process writes, differ from the archive."""
+    """Describe the differences of the hidden indices, to which only this process writes, from the archive."""
     counts = {alias: hidden.index.count(alias) for alias in (PAGES, SOURCES, DOCUMENTS, BATCHES, RUNS)}
     return [
         *(
@@ -320,14 +325,14 @@ def _sampled(hidden: Projector) -> Iterator[Reading]:
 
 
 def _disagreements_of_pages(hidden: Projector, readings: Sequence[Reading]) -> Iterator[str]:
-    """Yield in words how the records of some pages differ from their readings, and which pages are not found."""
+    """Describe differences of some pages' records from their readings, and name the pages that a search misses."""
     index = hidden.index
     by_id = {page_id(reading.collection, reading.document.id, reading.page_number): reading for reading in readings}
     searched: dict[str, str] = {}
     for key, (version, found) in index.records(PAGES, list(by_id)).items():
         reading = by_id[key]
         if version != reading.revision or found.get("error", {}).get("type") == RecordRefused.code:
-            continue  # archived since, or refused: both are reported elsewhere
+            continue  # the reading was archived after its record was written, or the record was refused
         wanted = page_record(reading, index.languages, hidden.signer, reading.archived_at)
         differing = sorted(name for name in {*wanted, *found} - NOT_COMPARED if wanted.get(name) != found.get(name))
         if differing:
@@ -339,7 +344,7 @@ def _disagreements_of_pages(hidden: Projector, readings: Sequence[Reading]) -> I
 
 
 def _words(text: str) -> str:
-    """Return some words without special meaning in a search: whole words of letters only."""
+    """Return the first words of a text that consist of letters only, and so have no special meaning in a search."""
     return " ".join([word for word in text.split() if word.isalpha() and 3 <= len(word) <= 30][:SAMPLE_WORDS])
 
 

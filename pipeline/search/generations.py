@@ -1,11 +1,12 @@
-"""Generations of indices: list them, create one, show one in place of another, delete one.
+"""Generations of indices: list, create and delete them, and make one live in place of another.
 
     (nothing) ──create──▶ filling ──show──▶ live ──show──▶ kept ──show──▶ live
                              └──────────────drop─────────────┴──▶ dropped ──▶ (nothing)
 
-Aliases alone record the state of an index. Each arrow is one atomic `_aliases` request, and fails unless it finds the
-alias of the state that it starts from (optimistic concurrency). If two processes change the same index, one of them
-fails. No lock and no clock is needed: a process cannot delete an index that another one has just shown.
+The state of an index is recorded only by its aliases. Each change from one state to another is one atomic `_aliases`
+request, which fails unless it finds the alias of the former state (optimistic concurrency). If two processes change the
+same index, one of them fails. So neither a lock nor a clock is needed: a process cannot delete an index that another
+one has just made live.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pipeline.search.install import live_index, our_indices, schema_of
 from pipeline.search.names import SERVICE, Names, State, own_alias
 from pipeline.search.templates import FAMILIES, PAGES, Layout
 
-#: Time that one request waits for copies of shards, before the next request.
+#: Maximum time for which one request waits for copies of shards. The caller repeats the request.
 SHARDS_SECONDS = 10.0
 
 
@@ -57,8 +58,8 @@ class Generation:
 class Generations:
     """The generations of one installation.
 
-    Every method raises `ServiceUnavailable` if the cluster is away and `ServiceRefused` if it refuses. If the answer to
-    a call was lost, the call can be made again.
+    Every method raises `ServiceUnavailable` if the cluster is unavailable, and `ServiceRefused` if it refuses. If the
+    answer to a call was lost, the call can be repeated.
     """
 
     def __init__(self, client: Elasticsearch, layout: Layout) -> None:
@@ -85,7 +86,7 @@ class Generations:
             return self._live(our_indices(self._client, self._layout))
 
     def names(self, number: int) -> tuple[str, ...]:
-        """Return the names of the indices of a generation."""
+        """Return the names of the indices of the generation with this number."""
         return tuple(sorted(self._names.index(family, number) for family in FAMILIES))
 
     def schema_of(self, index: str) -> int:
@@ -93,7 +94,7 @@ class Generations:
         return templates.schema_version(self._names.family_of(index))
 
     def create(self, made_by: str) -> Generation:
-        """Create a generation to be filled. Searches do not see it, and it has no refresh and no copies.
+        """Create a generation to be filled. It is hidden from searches, and has neither refreshes nor copies.
 
         Args:
             made_by: host and process id, recorded for people.
@@ -106,7 +107,7 @@ class Generations:
             live = self._live(found)
             token = secrets.token_hex(4)
             number = max((self._names.number_of(name) or 0 for name in found), default=0) + 1
-            while not self._create_index(self._names.index(PAGES, number), token):  # its creator owns the number
+            while not self._create_index(self._names.index(PAGES, number), token):  # another process took the number
                 number += 1
             others = [self._names.index(family, number) for family in FAMILIES if family != PAGES]
             with ThreadPoolExecutor(len(others)) as threads:  # the server handles concurrent creations in one step
@@ -118,7 +119,7 @@ class Generations:
         return made
 
     def beat(self, generation: Generation, beat: int, made_by: str) -> None:
-        """Write the heartbeat of the process that fills a generation, and the number of the previous generation."""
+        """Write the heartbeat counter of the process that fills a generation, with the facts about the generation."""
         facts = {"previous": generation.previous, "made_by": made_by, "beat": beat}
         with translated():
             self._client.indices.put_mapping(
@@ -127,7 +128,7 @@ class Generations:
             )
 
     def _require_current_schemas(self, generation: Generation) -> None:
-        """Drop a new generation, and raise, if another version of Pagesight changed the templates meanwhile."""
+        """Drop a new generation, and raise an error, if another version of Pagesight has changed the templates."""
         for name, schema in generation.schemas.items():
             if schema != self.schema_of(name):
                 self.drop(generation)
@@ -138,9 +139,9 @@ class Generations:
                 )
 
     def finish(self, generation: Generation) -> bool:
-        """Turn on refreshes and copies of a filled generation; return whether every assignable copy is started.
+        """Turn on refreshes and copies of a filled generation. Return whether all copies that can be assigned run.
 
-        Call it again until it returns true. Then searches of the generation see every record.
+        Call it until it returns true. After that, searches of the generation see every record.
         """
         names = list(generation.indices)
         settings = {"refresh_interval": None, "number_of_replicas": self._layout.replicas}
@@ -155,7 +156,7 @@ class Generations:
         return True
 
     def show(self, generation: Generation, state: State, live: Mapping[str, str]) -> None:
-        """Show a generation in place of the live indices, and keep those, in one atomic request.
+        """Make a generation live in place of the live indices, which become kept ones, in one atomic request.
 
         Args:
             state: the expected state of the generation.
@@ -167,13 +168,14 @@ class Generations:
         try:
             self._change([action for family in FAMILIES for action in self._swap(family, generation, state, live)])
         except Overtaken:
-            if set(self.live().values()) != set(generation.indices):  # else our earlier request succeeded unseen
+            # If the generation is live, our earlier request succeeded and its answer was lost.
+            if set(self.live().values()) != set(generation.indices):
                 raise
 
     def _swap(
         self, family: str, generation: Generation, state: State, live: Mapping[str, str]
     ) -> Iterator[dict[str, Any]]:
-        """Yield the actions that show a family's index of a generation and keep the live one."""
+        """Yield the actions that make a generation's index of a family live, and the live one a kept one."""
         index = self._names.index(family, generation.number)
         yield _removed(index, own_alias(index, state, generation.token))
         for alias, how in templates.aliases(family).items():
@@ -188,7 +190,7 @@ class Generations:
         """Delete the indices of a generation that are filling, kept or dropped; return their names.
 
         Raises:
-            Overtaken: one of the indices has another state by now. None was deleted.
+            Overtaken: one of the indices has another state by now. In this case no index was deleted.
         """
         doomed = {name: state for name, state in generation.indices.items() if state not in {None, State.LIVE}}
         actions = [
@@ -231,7 +233,7 @@ class Generations:
         )
 
     def _create_index(self, name: str, token: str) -> bool:
-        """Create an index with the state `filling`; return False if one of that name exists."""
+        """Create an index with the state `filling`; return False if an index with this name exists."""
         try:
             self._client.indices.create(
                 index=name,

@@ -1,4 +1,4 @@
-"""Install `mappings/` into a cluster. A second call changes nothing, and two processes may install at once."""
+"""Installs `mappings/` into a cluster. A second call changes nothing, and two processes may install at once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.search.templates import Body, Layout
 
 COMPONENT, TEMPLATE = "component template", "index template"
 OTHER_SCHEMA_REMEDY = (
-    "If the index is older, run `pagesight reindex`: it makes new indices from the archive, and searches go on "
-    "meanwhile. If it is newer, install the version of Pagesight that made it."
+    "If the index is older, run `pagesight reindex`: it makes new indices from the archive, and searches keep working. "
+    "If it is newer, install the version of Pagesight that made it."
 )
 
 
@@ -25,8 +25,9 @@ def install(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
     """Create missing templates, indices, aliases and language fields; return a description of each change.
 
     Raises:
-        ServiceRefused: an index was made by another version of Pagesight, or the key may not do it.
-        ServiceUnavailable: the cluster is away.
+        ServiceRefused: an index was made by another version of Pagesight or has the name of an alias, or the API key
+            lacks a privilege.
+        ServiceUnavailable: the cluster is unavailable.
     """
     with translated():
         state = _installed(client, layout)
@@ -41,8 +42,8 @@ def differences(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
     """Return the changes that `install` would make, in the same words.
 
     Raises:
-        ServiceRefused: as `install`.
-        ServiceUnavailable: the cluster is away.
+        ServiceRefused: as `install` raises it.
+        ServiceUnavailable: the cluster is unavailable.
     """
     with translated():
         state = _installed(client, layout)
@@ -55,13 +56,13 @@ def differences(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
 
 
 def prepare(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
-    """Update the templates, whatever schema the live indices have, and create missing indices.
+    """Update the templates, even if the live indices have another schema, and create missing indices.
 
     A new generation may use other analyzers than the live index of pages, whose fields cannot change.
 
     Raises:
-        ServiceRefused: the key may not do it.
-        ServiceUnavailable: the cluster is away.
+        ServiceRefused: an index has the name of an alias, or the API key lacks a privilege.
+        ServiceUnavailable: the cluster is unavailable.
     """
     with translated():
         indices = our_indices(client, layout)
@@ -74,11 +75,12 @@ def prepare(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
 
 
 def is_installed(client: Elasticsearch, layout: Layout) -> bool:
-    """Whether every alias leads to an index of this version's schema, as a writer needs. Nothing is changed.
+    """Whether every alias leads to an index with this version's schema, as writers require. Nothing is changed.
 
     Raises:
-        ServiceRefused: an index was made by another version of Pagesight, or the key may not read metadata.
-        ServiceUnavailable: the cluster is away.
+        ServiceRefused: an index was made by another version of Pagesight or has the name of an alias, or the API key
+            may not read metadata.
+        ServiceUnavailable: the cluster is unavailable.
     """
     with translated():
         indices = our_indices(client, layout)
@@ -87,7 +89,7 @@ def is_installed(client: Elasticsearch, layout: Layout) -> bool:
 
 
 def our_indices(client: Elasticsearch, layout: Layout) -> dict[str, Any]:
-    """Return our indices by name, live or not, and any index whose name is one of our aliases."""
+    """Return Pagesight's indices by name, live or not, and any index that has the name of one of its aliases."""
     prefix = layout.prefix
     names = [name for family in templates.FAMILIES for name in (f"{prefix}{family}-v*", *_alias_names(layout, family))]
     answer = client.indices.get(index=names, features=["aliases", "mappings"], ignore_unavailable=True)
@@ -102,7 +104,7 @@ def live_index(indices: Mapping[str, Any], layout: Layout, family: str) -> str |
 
 
 def languages_of(index: Mapping[str, Any]) -> dict[str, str]:
-    """Return, by language code, the analyzers of the analysed copies in an index of pages."""
+    """Return the analyzers of the analysed copies of texts in an index of pages, by language code."""
     fields = index["mappings"]["properties"]["i18n"]["properties"]["text"].get("properties", {})
     return {code: field["analyzer"] for code, field in fields.items()}
 
@@ -118,12 +120,12 @@ def add_answers(client: Elasticsearch, alias: str, kinds: Mapping[str, AnswerKin
 
     Raises:
         SettingsError: one of the fields has another type in the mapping, or the mapping has too many fields.
-        ServiceRefused: the index is missing, or the key may not change its mapping.
-        ServiceUnavailable: the cluster is away.
+        ServiceRefused: the index is missing, or the API key may not change its mapping.
+        ServiceUnavailable: the cluster is unavailable.
     """
     mapping = templates.answers_mapping(kinds)
     with translated():
-        if _has_answers(client, alias, kinds):  # a writer's key may not change the mapping
+        if _has_answers(client, alias, kinds):  # checked first, since a writer's key may not change the mapping
             return
         try:
             client.indices.put_mapping(index=alias, properties=mapping["properties"])
@@ -164,7 +166,7 @@ def _installed(client: Elasticsearch, layout: Layout) -> _Installed:
 
 
 def _refuse_other_schemas(indices: Mapping[str, Any], layout: Layout) -> None:
-    """Refuse live indices of another schema. Indices kept for a rollback may have any."""
+    """Refuse live indices of another schema. Indices that are kept for a rollback may have any schema."""
     _refuse_indices_named_as_aliases(indices, layout)
     for family in templates.FAMILIES:
         name = live_index(indices, layout, family)
@@ -192,8 +194,10 @@ def _alias_names(layout: Layout, family: str) -> set[str]:
 
 
 def _choose_analyzers(client: Elasticsearch, mapped: Mapping[str, str]) -> dict[str, str]:
-    """Return the analyzer of each language: the mapped one, because a live field cannot change it, else the best one
-    that the server has."""
+    """Return the analyzer to use for each language that the server can analyse.
+
+    It is the mapped one, because the field of a live index cannot change it; else the best one that the server has.
+    """
     chosen = dict(mapped)
     known: dict[str, bool] = {}
     for code, names in templates.languages().items():
@@ -220,7 +224,7 @@ def _templates_that_differ(
 ) -> Iterator[tuple[str, str, Body]]:
     """Yield kind, name and body of every template that is missing or differs."""
     pattern = layout.prefix + templates.PREFIX + "*"
-    lenient = client.options(ignore_status=404)  # the answer where no template matches the pattern
+    lenient = client.options(ignore_status=404)  # the status if no template matches the pattern
     found = lenient.cluster.get_component_template(name=pattern).body.get("component_templates", ())
     there = {entry["name"]: _digest(entry["component_template"]) for entry in found}
     for name, body in templates.component_templates(layout, analyzers).items():
@@ -262,7 +266,7 @@ def _create_indices(client: Elasticsearch, layout: Layout, indices: Mapping[str,
 
 
 def _missing_indices(layout: Layout, indices: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return each family without a live index and the name for its new index. All names have one number."""
+    """Return each family without a live index, and the name of its new index. All new names have the same number."""
     names = Names(layout.prefix)
     live = {family: live_index(indices, layout, family) for family in templates.FAMILIES}
     numbers = [names.number_of(name) or 0 for name in live.values() if name is not None]
@@ -298,7 +302,7 @@ def _create_index(client: Elasticsearch, name: str, aliases: Mapping[str, Any]) 
 
 
 def _missing_languages(mapped: Mapping[str, str] | None, analyzers: Mapping[str, str]) -> list[str]:
-    """Return the server's languages that a live index lacks. A new index has all of them from its template."""
+    """Return the languages that the live index lacks. A new index gets all of them from its template."""
     return [] if mapped is None else sorted(analyzers.keys() - mapped.keys())
 
 

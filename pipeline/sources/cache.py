@@ -165,7 +165,7 @@ class SourceCache:
             raise ServiceRefused(
                 "source cache",
                 f"the cache of sources at {self._folder} cannot be used: {error.strerror}",
-                remedy="Free space or mend rights there (or lower PAGESIGHT_SOURCE_CACHE_MB), then run the same again.",
+                remedy="Free space or fix permissions there (or lower PAGESIGHT_SOURCE_CACHE_MB), then run it again.",
             ) from error
 
 

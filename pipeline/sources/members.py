@@ -1,7 +1,7 @@
-"""Members of archives, messages and PDFs: they are sources like files.
+"""Members of archives, messages and PDFs. Each member is a source, as a file is.
 
 A sandbox extracts members into the cache, where each is stored under its hash. The members after the requested one are
-extracted in the same pass, since in a solid archive each pass decompresses everything before them.
+extracted in the same pass, because in a solid archive a later pass would decompress everything before them again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.sources.signatures import media_type_of
 from pipeline.sources.urls import containers_of, display_path, member_url
 from pipeline.sources.walk import FoundFile
 
-#: Containers whose lists of members are remembered. Ten thousand names take 3 MB.
+#: Number of containers whose lists of members are kept in memory. Ten thousand names take 3 MB.
 CONTAINERS_KEPT = 8
 #: Share of the cache that one pass may fill.
 PASS_SHARE = 1 / 4
@@ -35,7 +35,7 @@ class MemberFile:
     """A file in a container."""
 
     name: str
-    """Its unique path there."""
+    """Its unique path in the container."""
     bytes: int
     error: OutcomeError | None = None
     """Why it cannot be read."""
@@ -45,13 +45,16 @@ class Unpacker(Protocol):
     """Lists and extracts members, in a sandbox."""
 
     def members(self, file: BinaryIO, path: str, cancel: CancelToken) -> tuple[MemberFile, ...]:
-        """Return the members of a file; none if it is not a container."""
+        """Return the members of a file; an empty tuple if it is not a container."""
         ...
 
     def extract(
         self, file: BinaryIO, path: str, first: int, budget: int, cancel: CancelToken
     ) -> Generator[tuple[int, bytes, bool]]:
-        """Yield number, bytes, and whether these are its last bytes, of members from number `first` on."""
+        """Yield the bytes of members, from number `first` on, in pieces.
+
+        Each piece is the member's number, bytes, and whether these are the member's last bytes.
+        """
         ...
 
 
@@ -63,9 +66,9 @@ class _Contents:
     """Numbers of its members, by name."""
     members: tuple[MemberFile, ...]
     documents: dict[int, str] = field(default_factory=dict)
-    """SHA-256 of the extracted members."""
+    """SHA-256 of the extracted members, by number."""
     refused: dict[int, UnsupportedFormat] = field(default_factory=dict)
-    """Members whose format, by their first bytes, becomes no pages."""
+    """Errors by number, for members whose first bytes show a format that cannot be rendered as pages."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -84,10 +87,10 @@ class Containers:
         self._lock = threading.Lock()
 
     def require_depth(self, url: str) -> None:
-        """Check how many containers are around a container.
+        """Check the nesting depth of a container.
 
         Raises:
-            LimitExceeded: too many for it to be opened.
+            LimitExceeded: it is within too many containers to be opened.
         """
         if len(containers_of(url)) >= self._max_depth:
             raise LimitExceeded(
@@ -95,7 +98,7 @@ class Containers:
             )
 
     def found(self, url: str, state: FileState, open_file: Open, cancel: CancelToken) -> tuple[FoundFile, ...]:
-        """List a container. If that fails, the list holds the error at the URL of its inside.
+        """List a container. If that fails, the list holds only the error, at the URL of the container as a folder.
 
         Raises:
             ServiceRefused, Stopped: as its file, or a sandbox, raises them.
@@ -131,7 +134,7 @@ class Containers:
         Raises:
             SourceVanished: the member does not exist.
             SourceChanged: its bytes are not the bytes of the document.
-            UnsupportedFormat: its format becomes no pages.
+            UnsupportedFormat: its format cannot be rendered as pages.
             OutcomeError, ServiceRefused, Stopped: as its file, or a sandbox, raises them.
         """
         contents = self._contents(url, state, open_file, cancel)
@@ -172,7 +175,7 @@ class Containers:
     def _extract(
         self, contents: _Contents, wanted: int, url: str, state: FileState, open_file: Open, cancel: CancelToken
     ) -> BinaryIO:
-        """Extract a member, and the members after it until the pass has filled its share of the cache."""
+        """Extract a member, and the members after it until this pass has used its share of the cache."""
         found: BinaryIO | None = None
         budget = int(self._cache.max_bytes * PASS_SHARE)
         try:
@@ -189,7 +192,7 @@ class Containers:
                     elif stored is not None:
                         stored.close()
         except OutcomeError:
-            # If the requested member is here, the error is about a later one, and is raised again on its own request.
+            # If the requested member has been found, the error is about a later one. A request for that one raises it.
             if found is None and wanted not in contents.refused:
                 raise
         if wanted in contents.refused:
@@ -201,7 +204,7 @@ class Containers:
     def _store(
         self, contents: _Contents, number: int, url: str, state: FileState, data: Iterator[bytes], cancel: CancelToken
     ) -> BinaryIO | None:
-        """Store a member in the cache if its first bytes show a format that becomes pages."""
+        """Store a member in the cache if its first bytes show a format that can be rendered as pages."""
         member, head = contents.members[number], b""
         while len(head) < HEAD_BYTES and (piece := next(data, None)) is not None:
             head += piece

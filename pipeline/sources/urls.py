@@ -1,4 +1,4 @@
-"""URLs of sources: made from what a user typed, and converted to paths to display.
+"""URLs of sources: built from the user's input, and converted to paths for display.
 
     /scans/50%.pdf           file:///scans/50%25.pdf
     s3://bucket/50%.pdf      s3://bucket/50%25.pdf
@@ -8,8 +8,8 @@
 
 Users type and see names unencoded. A URL is ASCII and identifies exactly one name, with any characters. The URL
 of a folder in a bucket ends with a slash; the URL of an object does not. `#` in a name is percent-encoded, so a `#` in
-a URL always separates a container from its member; with no member after it, the URL is the container as a folder. The
-displayed path has a slash instead: `/scans/box.zip/letters/50%.pdf`.
+a URL always separates a container from its member. If no member follows the `#`, the URL is that of the container as a
+folder. The displayed path has a slash instead of `#`: `/scans/box.zip/letters/50%.pdf`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def source_path(url: str) -> Path:
 
 
 def is_local(url: str) -> bool:
-    """Whether a URL is of a file or folder on this machine."""
+    """Whether a URL names a file or folder on this machine."""
     return url.startswith(_FILE)
 
 
@@ -71,7 +71,7 @@ def source_objects(url: str) -> tuple[Objects, str]:
 
 
 def display_path(url: str) -> str:
-    """Return the path or location of a URL as text to store and display: bytes that are not UTF-8 become U+FFFD."""
+    """Return the path or location of a URL as text to store and display. Invalid UTF-8 becomes U+FFFD."""
     outermost, *members = url.split(_INTO)
     shown = str(source_path(outermost)) if is_local(url) else str(source_location(outermost))
     shown = "/".join((shown, *(unquote(member) for member in members if member)))
@@ -79,12 +79,12 @@ def display_path(url: str) -> str:
 
 
 def member_url(container: str, name: str) -> str:
-    """Return the URL of a member of the container with this URL; without a name, of the container as a folder."""
+    """Return the URL of a member of the container with this URL. An empty name gives the container as a folder."""
     return container + _INTO + quote(name, safe="/")
 
 
 def split_member(url: str) -> tuple[str, str | None]:
-    """Return the URL of a member's container and the member's name there; the name is None outside containers."""
+    """Split a member's URL into the URL of its container and its name there. For other URLs the name is None."""
     container, into, name = url.rpartition(_INTO)
     return (container, unquote(name)) if into else (url, None)
 
@@ -101,12 +101,12 @@ def container_path(url: str) -> str | None:
 
 
 def is_below(url: str, root: str) -> bool:
-    """Whether a URL is `root`, or in that folder or container."""
+    """Whether a URL is `root`, or is within that folder or container."""
     return url == root or url.startswith((root.rstrip("/") + "/", root.rstrip(_INTO) + _INTO))
 
 
 def is_path_below(path: str, root: str) -> bool:
-    """Whether a path from `display_path` is `root`, or in that folder or container."""
+    """Whether a path from `display_path` is `root`, or is within that folder or container."""
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
@@ -114,7 +114,7 @@ def argument_url(argument: str) -> str:
     """Return the URL of an argument, a path or an fsspec URL, without checking that it exists.
 
     Raises:
-        SettingsError: it cannot be parsed.
+        SettingsError: the argument cannot be parsed.
     """
     location = parse_location(argument)
     if location is None:
@@ -126,10 +126,10 @@ def argument_url(argument: str) -> str:
 def root_url(argument: str) -> str:
     """Return the URL of an argument, a path or an fsspec URL, and check that it exists.
 
-    If a bucket has both an object and a folder of this name, the object is used; a slash at the end selects the folder.
+    If a bucket has both an object and a folder of this name, the object is used. A slash at the end selects the folder.
 
     Raises:
-        SettingsError: it does not exist, or the package for its protocol is missing.
+        SettingsError: it does not exist or may not be examined, or the package for its protocol is missing.
         ServiceUnavailable, ServiceRefused: the bucket cannot be queried.
     """
     url = argument_url(argument)

@@ -1,8 +1,9 @@
 """The child's side of `pipeline.rendering.conversion.confinement`: runs foreign programs on one document.
 
 It receives one request with the document's descriptor, runs the programs in a folder of its own, and sends one reply.
-When its parent closes the socket, or dies, it kills every program that it started and removes their files. Standard
-library only, and compatible with Python 3.9: the system's interpreter, which has LibreOffice's bindings, imports this.
+When its parent closes the socket, or dies, it kills every program that it started and removes their files. It uses the
+standard library only and is compatible with Python 3.9, because the system's interpreter, which has LibreOffice's
+bindings, imports it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ Reply = dict[str, Any]
 
 
 class ConversionError(Exception):
-    """The reason why no PDF was made. `code` is that of an `OutcomeError`."""
+    """The reason why no PDF was made. `code` is the code of an `OutcomeError`."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -61,12 +62,12 @@ class Workspace:
 
     @property
     def document(self) -> Path:
-        """The copy of the document. No other file is beside it to which it could refer."""
+        """The copy of the document. The files to which it may refer are not beside it."""
         (path,) = self.folder.glob(f"{INPUT}*")
         return path
 
     def start(self, command: Sequence[str], output: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a program. Its standard output goes into a file."""
+        """Start a program. Its standard output goes into `output`, or is discarded."""
         with self._lock, (output or Path(os.devnull)).open("wb") as file:
             program = subprocess.Popen(
                 command,
@@ -86,7 +87,7 @@ class Workspace:
         return program
 
     def end_programs(self) -> None:
-        """Kill the programs that run, and wait for them."""
+        """Kill the running programs, and wait until they have ended."""
         with self._lock:
             for program in self._programs:
                 program.kill()
@@ -97,11 +98,11 @@ class Workspace:
         self.end_programs()
         remove_traces(self.folder)
         os.kill(0, signal.SIGKILL)  # the whole process group, with programs started meanwhile
-        os._exit(0)  # the first process of a namespace cannot kill itself, but the others end with it
+        os._exit(0)  # the first process of a namespace cannot kill itself; its exit ends the others
 
 
 def serve(work: Callable[[Workspace, Request], Reply]) -> None:
-    """Handle one request, then stay until the parent goes. The last argument is the socket's descriptor."""
+    """Handle one request, then wait until the parent closes the socket. Its descriptor is the last argument."""
     connection = socket.socket(fileno=int(sys.argv[-1]))
     received = receive(connection)
     if received is None:
@@ -111,7 +112,7 @@ def serve(work: Callable[[Workspace, Request], Reply]) -> None:
     os.umask(0o077)
     workspace = Workspace(Path(request["folder"]))
     watchdog = begin(connection, _resource_limits(request), workspace.leave)
-    with suppress(BrokenPipeError):  # the parent has gone: the watchdog is cleaning up
+    with suppress(BrokenPipeError):  # the parent has closed the socket: the watchdog is cleaning up
         send(connection, _reply(workspace, request, document, work))
     watchdog.join()
 
@@ -119,7 +120,8 @@ def serve(work: Callable[[Workspace, Request], Reply]) -> None:
 def remove_traces(folder: Path) -> None:
     """Remove a workspace and LibreOffice's sockets, which are named after the folder and a hash of its profile."""
     shutil.rmtree(folder, ignore_errors=True)
-    # `desktop/source/app/officeipcthread.cxx`: the MD5 of the profile's URL in UTF-16, its bytes in hex without zeros.
+    # `desktop/source/app/officeipcthread.cxx`: the MD5 of the profile's URL in UTF-16. Each byte is in hex without a
+    # leading zero.
     digest = hashlib.md5((folder / _PROFILE).as_uri().encode("utf-16-le"), usedforsecurity=False).digest()
     profile = "".join(f"{byte:x}" for byte in digest)
     for name in (folder.name, f"SingleOfficeIPC_{profile}"):
@@ -143,7 +145,7 @@ def died(name: str, exit_code: int) -> ConversionError:
 def _reply(workspace: Workspace, request: Request, document: int, work: Callable[[Workspace, Request], Reply]) -> Reply:
     try:
         _copy(document, workspace.folder / (INPUT + request["suffix"]))
-        # This thread is restricted, and with it every program that it starts; the watchdog is not.
+        # The restrictions apply to this thread and to every program that it starts, but not to the watchdog.
         readable = (*_SYSTEM, sys.prefix, sys.base_prefix, *request["readable"])
         landlock.restrict(map(Path, readable), workspace.folder, SOCKETS)
         return work(workspace, request)
@@ -154,7 +156,7 @@ def _reply(workspace: Workspace, request: Request, document: int, work: Callable
     workspace.end_programs()
     peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     if failed.code in ("corrupt", "render_crashed") and is_near_limit(peak_kib, request["memory_mb"]):
-        failed = ConversionError("render_memory", f"more than {request['memory_mb']} MiB of memory were wanted")
+        failed = ConversionError("render_memory", f"more than {request['memory_mb']} MiB of memory were needed")
     return {"error": failed.code, "message": str(failed)}
 
 
@@ -168,7 +170,7 @@ def _resource_limits(request: Request) -> dict[int, int]:
 
 
 def _copy(descriptor: int, path: Path) -> None:
-    """Copy a file without touching its position, which others may share."""
+    """Copy a file without changing its position, which other processes may share."""
     offset = 0
     with path.open("wb") as copy:
         while count := os.sendfile(copy.fileno(), descriptor, offset, 1 << 24):

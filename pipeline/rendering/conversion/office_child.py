@@ -1,7 +1,7 @@
-"""Converts a document to a PDF by LibreOffice. Runs in a confined process, by an interpreter that has UNO's bindings.
+"""Converts a document to PDF with LibreOffice. Runs in a confined process, in an interpreter that has UNO's bindings.
 
-UNO is used instead of `--convert-to`: passwords are in no argument, the call itself refuses links and macros, and the
-notes and the visibility of each slide can be read.
+UNO is used instead of `--convert-to` for three reasons: passwords never appear in an argument, the call itself disables
+links and macros, and the notes and the visibility of each slide can be read.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from com.sun.star.task import XInteractionHandler2
 
 from pipeline.rendering.conversion.confined import OUTPUT, ConversionError, Reply, Request, Workspace, died, serve
 
-#: LibreOffice's own name, as messages show it.
+#: The program's name in messages.
 NAME = "LibreOffice"
 #: Exit status that asks for a restart (`EXITHELPER_NORMAL_RESTART`).
 _RESTART = 81
 _POLL_SECONDS = 0.02
-#: How long a program may take to end after it closed its pipe.
+#: Maximum time that a program takes to end after it has closed its pipe.
 _DEATH_SECONDS = 1
 _MAX_NOTE_CHARS = 100_000
 _MAX_FONTS = 200
 _MAX_FONT_CHARS = 100
-#: The declarations of fonts are at the head of an ODF file's parts.
+#: Bytes that are searched for fonts: an ODF file declares them at the beginning of its parts.
 _FONTS_WITHIN = 1 << 20
 _FONT = re.compile(rb'<style:font-face\b[^>]*?\bsvg:font-family="([^"]*)"')
 #: The font of every presentation's and drawing's own default style, whatever the document names.
 _DEFAULT_FONTS = {"liberation sans"}
-#: An encrypted presentation of PowerPoint 97 says so in its CurrentUserAtom: header, size, token ([MS-PPT] 2.3.2).
+#: The CurrentUserAtom of an encrypted PowerPoint 97 presentation: header, size, token ([MS-PPT] 2.3.2).
 _ENCRYPTED_PPT = re.compile(rb"\x00\x00\xf6\x0f....\x14\x00\x00\x00\xdf\xc4\xd1\xf3", re.DOTALL)
 
-#: UNO's name of each kind of document, and how its filters begin.
+#: UNO's name of each kind of document, and the beginning of its filters' names.
 _KINDS = {
     "com.sun.star.presentation.PresentationDocument": "impress",
     "com.sun.star.drawing.DrawingDocument": "draw",
@@ -57,7 +57,7 @@ _ODF_FILTERS = {
     "writer": "writer8",
     "calc": "calc8",
 }
-#: Shapes that hold notes: the one for notes, and text boxes. Numbers, dates and footers have other shapes.
+#: Shapes that hold notes: the notes' own shape, and text boxes. Numbers, dates and footers have other shapes.
 _NOTES_SHAPES = ("com.sun.star.presentation.NotesShape", "com.sun.star.drawing.TextShape")
 #: `com.sun.star.document.MacroExecMode.NEVER_EXECUTE` and `com.sun.star.document.UpdateDocMode.NO_UPDATE`.
 _NEVER_EXECUTE = 0
@@ -81,14 +81,14 @@ def convert(workspace: Workspace, request: Request) -> Reply:
     except ConversionError:
         raise
     except Exception:
-        # A broken bridge is the first sign that LibreOffice has ended: its exit status says more.
+        # A broken bridge is the first sign that LibreOffice has ended. Its exit status is more exact.
         with suppress(subprocess.TimeoutExpired):
             raise died(NAME, office.program.wait(_DEATH_SECONDS)) from None
         raise
 
 
 class _Office:
-    """A running LibreOffice that answers."""
+    """A running LibreOffice that accepts calls."""
 
     def __init__(self, program: subprocess.Popen[bytes], context: Any) -> None:
         self.program = program
@@ -105,7 +105,7 @@ class _Office:
 
 
 class _Passwords(unohelper.Base, XInteractionHandler2):  # type: ignore[misc]
-    """Answers LibreOffice's questions to its user: with the next password while there is one, else with no."""
+    """Answers LibreOffice's questions to its user: a request for a password with the next one, all others with no."""
 
     def __init__(self, passwords: Iterable[str]) -> None:
         self._passwords = iter(passwords)
@@ -115,7 +115,7 @@ class _Passwords(unohelper.Base, XInteractionHandler2):  # type: ignore[misc]
         self.handleInteractionRequest(request)
 
     def handleInteractionRequest(self, request: Any) -> bool:
-        # `getRequest` would name the question, but fails in the bindings; the possible answers identify it as well.
+        # `getRequest` would name the question, but fails in the bindings. The possible answers identify it too.
         for continuation in request.getContinuations():
             if hasattr(continuation, "setPassword"):
                 self.asked = True
@@ -158,7 +158,7 @@ def _run(workspace: Workspace, request: Request) -> subprocess.Popen[bytes]:
 
 
 def _prepare_profile(profile: Path, home: Path, settings: str) -> None:
-    """Write the settings and the build: LibreOffice would restart in a profile that does not name its build."""
+    """Write the settings and the build id. In a profile without its build id, LibreOffice would restart."""
     extensions = profile / "user" / "extensions"
     extensions.mkdir(parents=True)
     (profile / "user" / "registrymodifications.xcu").write_text(settings, encoding="utf-8")
@@ -196,7 +196,7 @@ def _convert(office: _Office, workspace: Workspace, request: Request) -> Reply:
 def _load(office: _Office, workspace: Workspace, passwords: Sequence[str]) -> tuple[Any, bool]:
     """Open the document, and return whether it needed a password.
 
-    LibreOffice refuses damaged and encrypted files alike; only for an encrypted file it requests a password.
+    LibreOffice refuses damaged and encrypted files in the same way, but requests a password only for encrypted ones.
     """
     handler = _Passwords(passwords)
     options = {
@@ -227,7 +227,7 @@ def _export(document: Any, path: Path, kind: str, last_page: int | None) -> None
         "ExportNotes": False,
         "ExportNotesPages": False,
         "ExportFormFields": False,  # their content is drawn
-        # The names of slides are on them, or were generated.
+        # As bookmarks, names of slides are useless: they are visible on the slides, or generated.
         "ExportBookmarks": kind not in ("impress", "draw"),
         "EmbedStandardFonts": True,
         "UseTaggedPDF": False,
@@ -255,9 +255,9 @@ def _notes(slide: Any) -> str:
 
 
 def _missing_fonts(office: _Office, document: Any, path: Path, kind: str) -> list[str]:
-    """Return the fonts that a document names and that are not there.
+    """Return the fonts that a document names and that are not installed.
 
-    Saved as ODF it declares all of them at one workspace, whatever its format was.
+    The document is saved as ODF, whose files declare all fonts in the same two parts, whatever the original format.
     """
     with _refusing():
         document.storeToURL(path.as_uri(), _properties({"FilterName": _ODF_FILTERS[kind]}))
@@ -275,7 +275,7 @@ def _named_fonts(path: Path) -> Iterator[str]:
             with package.open(part) as file:
                 head = file.read(_FONTS_WITHIN)
             for family in _FONT.findall(head):
-                # Of a list the first font counts; a name that begins with a plus refers to a font of the theme.
+                # The first font of a list counts. A name that begins with a plus refers to a font of the theme.
                 name = re.split("[;,]", html.unescape(family.decode("utf-8", "replace")))[0].strip(" '\"")
                 if name and not name.startswith("+"):
                     yield name[:_MAX_FONT_CHARS]

@@ -1,4 +1,4 @@
-"""The pool of sandbox processes: a file is opened in one of them, and its pages are returned as values."""
+"""The pool of sandbox processes. A file is opened in one of them, and its pages are returned as values."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ T = TypeVar("T")
 R = TypeVar("R", bound=Reply)
 
 _PROPERTIES = tuple(field.name for field in fields(PageProperties))
-#: Returns the passwords of a file. It is called only for an encrypted file: no other sandbox receives passwords.
+#: Returns the passwords of a file. It is called only for an encrypted file, so that no other sandbox gets passwords.
 AskPasswords = Callable[[], Sequence[str]]
 
 
 class SandboxPool:
-    """Up to `size` sandbox processes, started on first use and again after they ended. Thread-safe.
+    """Up to `size` sandbox processes. Each is started on first use, and again if it has ended. Thread-safe.
 
-    One more process serves urgent documents: the others stay in use while their pages wait for the model.
+    One more process is kept for urgent documents, because the others stay in use while their pages wait for the model.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class SandboxPool:
         self._keep_gps = keep_gps
         self._command = command
         self._closed = False
-        # Last in, first out: only as many processes start as the load needs.
+        # Last in, first out: a running process is used before another one is started.
         self._free: queue.LifoQueue[_Slot] = queue.LifoQueue()
         for _ in range(size):
             self._free.put(_Slot(self))
@@ -68,13 +68,13 @@ class SandboxPool:
         """Wait for a free sandbox, open a file in it, and keep the sandbox to the end of the block.
 
         Without `cancel` the wait is unlimited. `file` needs a descriptor; its position is neither used nor changed. The
-        file must not be written to meanwhile.
+        file must not be written to during the block.
 
         Raises:
             CorruptFile, EncryptedFile, LimitExceeded: the file is at fault.
             RenderTimeout, RenderCrashed, RenderOutOfMemory: the sandbox failed when it opened the file.
             ServiceRefused: no sandbox can be started, or the passwords cannot be read.
-            Stopped: `cancel` was stopped before a sandbox was free.
+            Stopped: `cancel` was cancelled before a sandbox was free.
         """
         with self._slot(cancel or CancelToken()) as slot:
             try:
@@ -86,7 +86,7 @@ class SandboxPool:
         """Return the format of a file whose first bytes show only an envelope.
 
         Raises:
-            UnsupportedFormat: files of this format become no pages.
+            UnsupportedFormat: files of this format cannot be rendered as pages.
             CorruptFile, EncryptedFile, RenderTimeout, RenderCrashed, RenderOutOfMemory, ServiceRefused, Stopped: as
                 `open` raises them.
         """
@@ -95,7 +95,7 @@ class SandboxPool:
             return _retry_if_killed(lambda: slot.process()[0].ask(request, FormatReply, file.fileno())[0]).media_type
 
     def close(self) -> None:
-        """Wait for documents that are open, then end all sandboxes."""
+        """Wait until all open documents are closed, then end all sandboxes."""
         self._closed = True
         for slots, size in ((self._free, self._size), (self._spare, 1)):
             for slot in [slots.get() for _ in range(size)]:
@@ -117,7 +117,7 @@ class SandboxPool:
             slots.put(slot)
 
     def _take(self, cancel: CancelToken) -> tuple[queue.LifoQueue[_Slot], _Slot]:
-        """Return a slot, and the queue to which it must return."""
+        """Return a slot, and the queue to which the caller must return it."""
         while not cancel.stopped:
             slots = self._spare if cancel.urgent and self._free.empty() else self._free
             with suppress(queue.Empty):
@@ -126,7 +126,7 @@ class SandboxPool:
 
 
 class _Slot:
-    """Holds one process, or none that runs."""
+    """Holds one process, which is started when it is needed."""
 
     def __init__(self, pool: SandboxPool) -> None:
         self._pool = pool
@@ -140,7 +140,7 @@ class _Slot:
         return self._process, True
 
     def close_file(self) -> None:
-        """Close the open file. A process that fails to do so is ended; no page fails by it."""
+        """Close the open file. A process that fails to do so is ended, and no page fails because of that."""
         if self._process is not None and self._process.alive:
             try:
                 self._process.ask({"op": "close"}, DoneReply)
@@ -163,8 +163,9 @@ class OpenDocument:
     unlocked: bool = False
     """Whether one of the passwords opened it."""
     substituted_fonts: tuple[str, ...] = ()
+    """Only for a converted document."""
     pages_left_out: int = 0
-    """Both are known only for converted documents."""
+    """Only for a converted document."""
 
     def __init__(
         self, slot: _Slot, file: BinaryIO, media_type: MediaType, passwords: AskPasswords, max_members: int
@@ -181,7 +182,7 @@ class OpenDocument:
         self.members = opened.members
 
     def render(self, page_number: int, *, with_pixels: bool = False) -> RenderedPage:
-        """Render a page, 1-based. If the page ends the sandbox, the next call starts a new one.
+        """Render a page, 1-based. If the page makes the sandbox end, the next call starts a new one.
 
         Raises:
             CorruptFile, LimitExceeded: the page is at fault.
@@ -192,13 +193,14 @@ class OpenDocument:
         return _retry_if_killed(partial(self._render, page_number, with_pixels))
 
     def render_crops(self, page_number: int, bands: int) -> tuple[RenderedCrop, ...]:
-        """Render a page, 1-based, as 2 to 6 overlapping bands, each sharper than its page image.
+        """Render a page, 1-based, as 2 to 6 overlapping bands, each sharper than the page image.
 
-        From top to bottom, or from left to right where the image shows two pages side by side.
+        The bands run from top to bottom, or from left to right if the image shows two pages side by side. All bands of
+        a page together have the time limit of one page.
 
         Raises:
             CorruptFile, LimitExceeded, RenderTimeout, RenderCrashed, RenderOutOfMemory, ServiceRefused: as `render`
-                raises them. All crops of a page have the time of one page.
+                raises them.
         """
         self._check(page_number)
         if bands not in BANDS:
@@ -218,8 +220,8 @@ class OpenDocument:
     def extract(self, first: int, budget: int) -> Generator[tuple[PieceReply, bytes]]:
         """Yield the bytes of members from number `first` on, piece by piece, until `budget` bytes are spent.
 
-        A member that began within the budget is completed beyond it. An error is about the member that began last, or
-        about the first one if none began.
+        A member that began within the budget is completed even if it exceeds the budget. An error is about the member
+        that began last, or about the first member if none began.
 
         Raises:
             CorruptFile, EncryptedFile, UnsupportedFormat: the member is at fault.
@@ -302,7 +304,7 @@ class OpenDocument:
 
 
 def _retry_if_killed(work: Callable[[], T]) -> T:
-    """Call `work`; call it once more, in a new sandbox, if a person or the kernel killed the first one."""
+    """Call `work`. If a person or the kernel kills its sandbox, call it once more, in a new one."""
     try:
         return work()
     except SandboxKilled:

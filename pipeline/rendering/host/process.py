@@ -1,4 +1,4 @@
-"""One sandbox process, seen from its parent: requests, replies, time limits, and why it ended."""
+"""The parent's side of one sandbox process: requests, replies, time limits, and the cause of its end."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pipeline.rendering.protocol import MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, Ren
 from pipeline.rendering.replies import FailedReply, Reply, StartedReply
 
 CHILD_COMMAND = python_command("pipeline.rendering.sandbox.child")
-#: A cold start on a busy machine takes seconds; a process that takes longer than this is broken.
+#: A cold start on a busy machine takes a few seconds. A process that takes longer than this is broken.
 _START_SECONDS = 60
 #: How long a process may take to end after it closed its socket.
 _EXIT_SECONDS = 2
-#: One malloc arena instead of one per thread, each of which would reserve 64 MiB of address space.
+#: All threads share one malloc arena. An arena for each thread would reserve 64 MiB of address space.
 _ENVIRONMENT = {**ENVIRONMENT, "MALLOC_ARENA_MAX": "1"}
 _BOUNDS = ReplyBounds(MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES)
-#: How a decoder ends itself when memory is refused: C++ aborts, PDFium traps.
+#: Signals by which a decoder ends itself when it gets no memory: C++ aborts, PDFium traps.
 _GIVING_UP = (signal.SIGABRT, signal.SIGTRAP, signal.SIGILL)
 
 #: How the JSON of a failure begins.
@@ -35,17 +35,20 @@ R = TypeVar("R", bound=Reply)
 
 
 class SandboxKilled(RenderCrashed):
-    """The child was ended from outside. The page that it was decoding may well be innocent."""
+    """The child was ended from outside. The page that it was decoding is probably not the cause."""
 
 
 class SandboxProcess:
-    """A child that decodes one file at a time. Every failure ends it, except an error that it reports in order."""
+    """A child that decodes one file at a time.
+
+    An error of the file that the child reports leaves it running. Every other failure ends it.
+    """
 
     def __init__(self, command: Sequence[str], limits: RenderLimits, *, keep_gps: bool) -> None:
         """Start a child.
 
         Raises:
-            ServiceRefused: it does not start; no document is to blame.
+            ServiceRefused: it does not start. No document is the cause.
         """
         self._limits = limits
         options = json.dumps({"limits": asdict(limits), "keep_gps": keep_gps})
@@ -62,7 +65,7 @@ class SandboxProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the child can be sent a request; it may have ended without having been noticed."""
+        """Whether the child can be sent a request. It may already have ended unnoticed."""
         return self._child.alive
 
     def ask(self, request: dict[str, Any], expected: type[R], descriptor: int | None = None) -> tuple[R, bytes]:
@@ -104,7 +107,7 @@ class SandboxProcess:
             raise
 
     def has_died(self) -> bool:
-        """Whether the child has ended. Checked before each page: no page may fail because an idle child was killed."""
+        """Whether the child has ended. Checked before each page, so that no page fails because an idle child died."""
         return self._child.wait(0) is not None
 
     def end(self) -> None:
@@ -125,7 +128,7 @@ class SandboxProcess:
             self.end()
             raise RenderCrashed("the sandbox process sent a reply that cannot be understood") from None
         if isinstance(failure, RenderOutOfMemory | RenderCrashed):
-            self.end()  # the memory that it still holds would be missing for the next page
+            self.end()  # it may still hold memory that the next page needs
         raise failure
 
     def _timed_out(self) -> OutcomeError:
@@ -145,7 +148,7 @@ class SandboxProcess:
         if cause is EndCause.EXIT:
             return RenderCrashed(f"the sandbox process ended with exit status {ended.exit_code}")
         if cause is EndCause.CPU_TIME:
-            return RenderTimeout(f"more than {self._limits.page_seconds:g} seconds of CPU time were wanted")
+            return RenderTimeout(f"more than {self._limits.page_seconds:g} seconds of CPU time were needed")
         name = signal_name(ended.exit_code)
         if -ended.exit_code in _GIVING_UP and self._was_near_limit(ended):
             return RenderOutOfMemory(f"the decoder gave up ({name}) near the limit of {self._limits.memory_mb} MiB")
@@ -154,5 +157,5 @@ class SandboxProcess:
         return RenderCrashed(f"the decoder crashed with {name}")
 
     def _was_near_limit(self, ended: ChildEnd) -> bool:
-        # Linux counts the peak of the parent as the child's own until the child exceeds it.
+        # Linux reports the parent's peak as the child's until the child exceeds it.
         return ended.peak_kib > self._inherited_peak_kib and is_near_limit(ended.peak_kib, self._limits.memory_mb)

@@ -109,7 +109,7 @@ def _serve(connection: socket.socket, limits: RenderLimits, keep_gps: bool) -> N
         except OutcomeError as error:
             _send_error(connection, error)
         except MemoryError:
-            _send_error(connection, RenderOutOfMemory(f"more than {limits.memory_mb} MiB of memory were wanted"))
+            _send_error(connection, RenderOutOfMemory(f"more than {limits.memory_mb} MiB of memory were needed"))
         except Exception as error:  # the parent reports it; this process has no stderr
             _send_error(connection, RenderCrashed(f"the decoder failed: {type(error).__name__}: {error}"[:500]))
 

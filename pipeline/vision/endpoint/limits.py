@@ -1,7 +1,7 @@
 """Limits on model calls: concurrency, requests and tokens per minute, and the shared pause after a 429.
 
 A limiter counts for this process (`LocalLimiter`) or for the whole fleet (`workers.redis.limits`). In front of either,
-the threads of a process wait in a `CallQueue`, and only the first of them asks the limiter.
+the threads of a process wait in a `CallQueue`. Only its first urgent caller and its first other caller ask the limiter.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.core.errors import Stopped
 from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken, Waiting
 from pipeline.vision.endpoint.http_errors import SERVICE
 
-#: Random extension of a pause for each caller, as a share of it, so that callers do not return all at once.
+#: Maximum random extension of a pause, as a share of it. It differs by caller, so that not all return at once.
 PAUSE_SPREAD = 0.1
 #: Interval at which the first caller checks the rates of the last minute again.
 RATE_POLL_SECONDS = 0.1
@@ -33,7 +33,7 @@ UNLIMITED = sys.maxsize
 
 
 class Limiter(Protocol):
-    """Bounds the calls of all callers together. They share it."""
+    """Bounds the calls of all callers together. All callers share it."""
 
     def slot(self, cancel: CancelToken) -> AbstractContextManager[None]:
         """Wait until a call may begin, and hold its slot for the block. Urgent callers go before others.
@@ -48,31 +48,31 @@ class Limiter(Protocol):
         ...
 
     def count_tokens(self, tokens: int) -> None:
-        """Count the tokens of a call that has ended."""
+        """Count the tokens, sent plus received, of a call that has ended."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long the first caller waits before it asks again, and why."""
+    """The time that the first caller waits before it asks again, and the cause."""
 
     seconds: float
     cause: str = ""
-    """Shown to people. Empty while all slots are in use: that is normal."""
+    """Shown to people. Empty while all slots are in use, which is normal."""
     service: str = SERVICE
 
 
 class MinuteRates:
     """Requests and tokens of the last minute, in a storage of the library `limits`.
 
-    The sliding counter weighs the previous minute by its part within the last 60 s. It allows one burst and then an
-    even flow; fixed windows allow two bursts at their border. In Redis the sliding counter takes the time from the
-    expiry of keys; the library's exact window takes it from each caller's clock.
+    The sliding counter weights the count of the previous minute by the part of it within the last 60 s. It allows one
+    burst and then an even flow; fixed windows allow two bursts at their border. In Redis the sliding counter takes the
+    time from the expiry of keys; the library's exact window takes it from each caller's clock.
 
     Args:
         requests: calls that may begin per minute; 0 for no limit.
-        tokens: tokens of calls per minute; 0 for no limit. A call's tokens are known at its end, so the calls in flight
-            at that moment exceed the limit.
+        tokens: tokens of calls per minute; 0 for no limit. A call's tokens are known only when it ends, so calls in
+            flight can exceed the limit.
     """
 
     def __init__(self, storage: MemoryStorage | RedisStorage, requests: int, tokens: int) -> None:
@@ -82,7 +82,7 @@ class MinuteRates:
         self._tokens = RateLimitItemPerMinute(tokens) if tokens else None
 
     def room(self) -> tuple[int, str]:
-        """Return how many calls may begin now and, if none may, the cause."""
+        """Return the number of calls that may begin now, and the cause to report if the caller gets none of them."""
         if self._tokens is not None and not self._left(self._tokens, "tokens"):
             return 0, f"the {self._tokens.amount:,} tokens of a minute are used up"
         if self._requests is None:
@@ -90,11 +90,11 @@ class MinuteRates:
         return self._left(self._requests, "requests"), f"the {self._requests.amount:,} requests of a minute are used up"
 
     def begin(self) -> bool:
-        """Count a call that is about to begin; return False if another caller took the last one."""
+        """Count a call that is about to begin. Return False if other callers have used up the limit."""
         return self._requests is None or self._counter.hit(self._requests, SERVICE, "requests")
 
     def count_tokens(self, tokens: int) -> None:
-        """Count the tokens of a call, also beyond the limit: `hit` does not count beyond it."""
+        """Count the tokens of a call, even beyond the limit, where the library's `hit` does not count."""
         if self._tokens is not None and tokens > 0:
             key = self._tokens.key_for(SERVICE, "tokens")
             self._storage.acquire_sliding_window_entry(key, UNLIMITED, self._tokens.get_expiry(), tokens)
@@ -106,7 +106,7 @@ class MinuteRates:
 class CallQueue:
     """The waiting threads of a process. Only the first urgent one and the first other one ask the limiter.
 
-    If more than a hundred threads polled Redis, it would do nothing else.
+    More than a hundred threads that all poll would keep Redis busy.
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class CallQueue:
 
     @contextmanager
     def first(self, cancel: CancelToken) -> Iterator[None]:
-        """Wait in the queue, and be its first caller for the block.
+        """Wait until the caller is the first in the queue, and keep it there for the block.
 
         Raises:
             Stopped: the token was cancelled.
@@ -146,7 +146,7 @@ class CallQueue:
 
     @property
     def has_urgent(self) -> bool:
-        """Whether urgent callers wait."""
+        """Whether urgent callers are in the queue."""
         return self._urgent > 0
 
     @property
@@ -155,19 +155,19 @@ class CallQueue:
         return self._changes
 
     def wake(self) -> None:
-        """Let the first callers ask again: a call of this process has ended."""
+        """Let the first callers ask again, because a call of this process has ended."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
 
     def wait(self, seconds: float, changes: int) -> None:
-        """Wait for this time, or until the counter differs from `changes`."""
+        """Wait until the counter differs from `changes`, for at most this time or `STOP_POLL_SECONDS`."""
         with self._changed:
             self._changed.wait_for(lambda: self._changes != changes, min(seconds, STOP_POLL_SECONDS))
 
 
 class Pause:
-    """The pause that a service requested, as this process knows it."""
+    """The latest pause that the service requested and that this process knows of."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -199,7 +199,7 @@ class Pause:
 
 
 class QueueingLimiter(ABC):
-    """The part that all limiters share: queue and pause in front of the counting."""
+    """Base class of all limiters: the queue and the pause in front of the counting."""
 
     def __init__(self) -> None:
         self._queue = CallQueue()
@@ -233,7 +233,7 @@ class QueueingLimiter(ABC):
                 return slot
 
     def _poll(self, cancel: CancelToken) -> str | None:
-        """Ask until there is a slot; return None if a pause begins, which each caller sits out outside the queue."""
+        """Ask until there is a slot. Return None if a pause begins: each caller waits for its end outside the queue."""
         since = time.time()
         while self._pause.left_seconds <= 0:
             refuse_if_stopped(cancel)
@@ -249,7 +249,7 @@ class QueueingLimiter(ABC):
 
     @abstractmethod
     def _enter(self, cancel: CancelToken, waited_seconds: float) -> str | Backoff:
-        """Take a slot and return its name, or say when to ask again. Called by the first caller of the queue."""
+        """Take a slot and return its name, or return when to ask again. Called by the first caller of the queue."""
 
     @abstractmethod
     def _leave(self, slot: str) -> None:
@@ -288,6 +288,6 @@ class LocalLimiter(QueueingLimiter):
 
 
 def refuse_if_stopped(cancel: CancelToken) -> None:
-    """Raise `Stopped` if the token was cancelled: no call may begin then."""
+    """Raise `Stopped` if the token was cancelled, since no call may begin after that."""
     if cancel.stopped:
         raise Stopped(f"stopped before {SERVICE} was asked")

@@ -28,7 +28,7 @@ class EscalationPolicy:
 
 
 class RerenderFailed(Exception):
-    """A page could not be rendered again; `code` is the class of the error."""
+    """A page could not be rendered again. `code` is the code of the error."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)

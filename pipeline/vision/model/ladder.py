@@ -2,9 +2,9 @@
 
     first ─▶ hotter, twice ─▶ in halves, in thirds, sharper ─▶ the file's text layer, OCR ─▶ the sound prefix
 
-Bands, text layer and OCR apply to the text of a page only. Each call is archived as an answer of its own, so a page
-whose ladder was interrupted continues at the same rung. A closed question is asked once: its answer is either
-understood or not.
+Bands, text layer and OCR apply only to the question for the text of a page. On a dense page this question starts with
+bands, and the whole page comes last. Each call is archived as an answer of its own, so a page whose ladder was
+interrupted continues at the same rung. A closed question is asked once, because its answer is either understood or not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.vision.reader import OcrText
 
 #: Faults that leave the beginning of an answer usable.
 _FAULTS_AT_END = frozenset({Fault.CUT_OFF, *LOOPS})
-#: Faults of a whole page that are normal in a band: a band may be empty, and its own ink is not measured.
+#: Faults that are not counted in a band: a band may be empty, and its own ink is not measured.
 _NOT_FAULTS_OF_BAND = frozenset({Fault.EMPTY_ON_INK, Fault.TOO_LONG_FOR_INK})
 
 
@@ -37,12 +37,12 @@ class Rung:
     """Name in `model.rungs` of a record."""
     temperature: float = 0.0
     bands: int = 1
-    """Number of overlapping parts into which the page is cut."""
+    """Number of overlapping bands into which the page is cut."""
 
 
 FIRST = Rung("first")
-#: A model that loops at the most likely words can leave the loop at a higher temperature. olmOCR's pipeline found this:
-#: it raises the temperature with each attempt.
+#: A model that loops on the most likely words can leave the loop at a higher temperature. olmOCR's pipeline also raises
+#: the temperature with each attempt.
 HOTTER = (Rung("temperature_0.3", temperature=0.3), Rung("temperature_0.6", temperature=0.6))
 CROPS = (Rung("halves", bands=2), Rung("thirds", bands=3))
 #: Names of the fallbacks, which make no model call.
@@ -51,7 +51,7 @@ LAYER, OCR, PREFIX = "layer", "ocr", "prefix"
 
 @dataclass(frozen=True, slots=True)
 class QuestionResult:
-    """The result of a question: the answer that is kept, and the attempts behind it."""
+    """The result of a question: the answer that is kept, and all attempts."""
 
     question: Question
     checked: Checked
@@ -61,14 +61,14 @@ class QuestionResult:
     cached: int
     """Number of answers that were archived before."""
     rungs: tuple[str, ...]
-    """Rungs and fallbacks after the first request, in order."""
+    """Rungs other than `first`, and fallbacks, in order."""
     reasons: tuple[Fault, ...] = ()
-    """Faults for which the kept answer cannot be trusted."""
+    """Faults because of which the kept answer cannot be trusted."""
     source: TextSource = TextSource.MODEL
     rerender_error: str | None = None
-    """Class of the error for which the page could not be rendered again."""
+    """Code of the error with which rendering the page again failed."""
     ocr_error: str | None = None
-    """Class of the error for which OCR failed."""
+    """Code of the error with which OCR failed."""
 
     @property
     def content(self) -> str:
@@ -119,7 +119,7 @@ def _climb(
     """Try rungs up to the first answer without faults.
 
     Returns:
-        the attempts, at least one, and the class of the error if the page could not be rendered again.
+        The attempts, at least one, and the code of the error if the page could not be rendered again.
     """
     attempts: list[_Attempt] = []
     rerender_error = None
@@ -146,7 +146,7 @@ def _rungs(conversation: PageConversation, question: Question) -> tuple[Rung, ..
 
 
 def _is_pointless(rung: Rung, question: Question, attempts: Iterable[_Attempt]) -> bool:
-    """Whether the result of a rung is known: a text too long for one answer is too long at any temperature."""
+    """Whether a rung cannot help: a text too long for one answer is too long at any temperature."""
     is_long = any(attempt.checked.faults == (Fault.CUT_OFF,) for attempt in attempts)
     return rung in HOTTER and is_long and answer_type(question) is AnswerType.VERBATIM
 
@@ -169,12 +169,12 @@ def _try(conversation: PageConversation, question: Question, request: PromptRequ
 
 
 def _of_band(context: Context) -> Context:
-    """Return the context of a band: the page's text layer says nothing about a part of it."""
+    """Return the context of a band, without the text layer: it is for the whole page."""
     return replace(context, layer_text=None)
 
 
 def _check_bands(parts: Sequence[Checked], page_context: Context) -> Checked:
-    """Stitch the answers of bands and check the whole. The faults of a band are faults of the page."""
+    """Stitch the answers of bands and check the result. A fault of a band is a fault of the page."""
     whole = check(merge([part.clean_prefix for part in parts]).text, page_context)
     of_bands = {fault for part in parts for fault in part.faults} - _NOT_FAULTS_OF_BAND
     faults = tuple(sorted(of_bands | {*whole.faults}))
@@ -184,7 +184,7 @@ def _check_bands(parts: Sequence[Checked], page_context: Context) -> Checked:
 def _fall_back(
     conversation: PageConversation, question: Question, request: PromptRequest, attempts: Sequence[_Attempt]
 ) -> QuestionResult:
-    """Take the text from layer or OCR, or else the sound prefix of the best answer. Each result keeps its reasons."""
+    """Take the text from layer or OCR, else keep the sound prefix of the best answer. Faults become the reasons."""
     if question.name != TEXT_QUESTION:
         return _keep_best(question, attempts)
     context = context_of(question, request, conversation.page)
@@ -224,7 +224,7 @@ def _replace_text(
 
 
 def _keep_best(question: Question, attempts: Sequence[_Attempt]) -> QuestionResult:
-    """Return the sound prefix of the best answer."""
+    """Return a result with the sound prefix of the best answer."""
     best = max(attempts, key=lambda attempt: attempt.worth)
     kept = replace(best.checked, content=best.checked.clean_prefix)
     result = _result(question, attempts, replace(best, checked=kept))
@@ -246,7 +246,7 @@ def answer_type(question: Question) -> AnswerType:
     """Return the type of answer that a question requests."""
     if question.kind is AnswerKind.TEXT:
         return AnswerType.PROSE if question.is_in_requested_language else AnswerType.VERBATIM
-    # A list without choices can loop as prose does. A list of choices is as closed as a single choice.
+    # A list without choices can loop as prose does. A list of choices is closed, as a single choice is.
     return AnswerType.PROSE if question.kind is AnswerKind.LIST and not question.choices else AnswerType.CLOSED
 
 
@@ -272,8 +272,8 @@ def context_of(question: Question, request: PromptRequest, page: RenderedPage, a
 def reference_layer(page: RenderedPage) -> str | None:
     """Return the text layer that the page's text is compared with, or None.
 
-    The layer must be sound and must hold all text of the page. If pictures or a scan cover part of the page, their text
-    is missing in the layer.
+    The layer must be sound and must contain all text of the page. If pictures or a scan cover part of the page, the
+    text in these is missing from the layer.
     """
     is_complete = page.kind is PageKind.BORN_DIGITAL and stands_for_page(page.layer_text, page.facts)
     return page.layer_text if is_complete else None

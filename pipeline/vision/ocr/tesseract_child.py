@@ -1,8 +1,8 @@
 """The process that runs Tesseract on pages in scripts that RapidOCR's models do not know.
 
-Arguments: the program, the names of its models, and the socket's descriptor. Tesseract runs as a separate program on
-raw pixels through a pipe, so that it opens only its models. It first detects the script of a page and then reads the
-page. If the result is uncertain, the page has no lines.
+Arguments: the program, the names of its models, and the socket's descriptor. Tesseract runs as a separate program and
+gets raw pixels through a pipe, so it opens no files except its models. It first detects the script of a page and then
+reads the page. If the result is uncertain, no lines are returned.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from unicodedata import name
 
 from pipeline.vision.ocr.serving import FindLines, Line, serve
 
-#: Raise it by hand if a change of the settings below changes the lines.
+#: Revision of the settings below. Raise it by hand if a change of them changes the lines that are found.
 TESSERACT_REVISION = 1
 
-#: Models by script, in order of preference. They are the scripts of Tesseract's `osd` model except Latin, Han and
-#: Japanese, which RapidOCR reads. A script's model covers its languages and Latin together; it is as good as a
-#: language's model plus English, and faster. But in scripts without spaces, or with close syllables, it sets a space
-#: after each character (word recall on a Korean page 0.51 against 0.92).
+#: Models by script, in order of preference. The scripts are those of Tesseract's `osd` model, without Latin, Han and
+#: Japanese, which RapidOCR reads. The model of a script covers its languages and Latin. It is as good as a language's
+#: model plus English, and faster, so it comes first. In scripts without spaces, or with close syllables, it comes last,
+#: because it inserts a space after each character (word recall on a Korean page: 0.51 instead of 0.92).
 MODELS = {
     "Arabic": ("Arabic", "ara", "fas", "urd"),
     "Armenian": ("Armenian", "hye"),
@@ -54,30 +54,30 @@ MODELS = {
 _OSD = "osd"
 _ENGLISH = "eng"
 
-#: Address space in MiB, of this process and of Tesseract, which takes less than 0.3 GiB for a page image at scale 2
-#: (measured).
+#: Limit of address space in MiB, for this process and for Tesseract. Tesseract used less than 0.3 GiB for a page image
+#: at scale 2.
 _MEMORY_MB = 2048
-#: CPU seconds of one run. Pages of a corpus took 0.6 to 3.4.
+#: Limit of CPU seconds for one run. Pages of a corpus took 0.6 to 3.4 s.
 _CPU_SECONDS = 90
-#: One thread. A second one waits by spinning: on two busy cores a page took 29 s instead of 0.9.
+#: One thread. A second thread waits by spinning: on two busy cores a page took 29 s instead of 0.9 s.
 _ENVIRONMENT = {"OMP_THREAD_LIMIT": "1"}
-#: A page image has letters of 10 px, half the size that Tesseract was trained on. Scale 2 raised word recall from 0.53
-#: to 0.91 on an Arabic page and from 0.81 to 0.92 on a Korean one; scale 3 did not raise it further.
+#: Letters on a page image are about 10 px high, half the size that Tesseract was trained on. Scale 2 raised word recall
+#: from 0.53 to 0.91 on an Arabic page and from 0.81 to 0.92 on a Korean one. Scale 3 did not raise it further.
 _SCALE = 2
 _MAX_SIDE_PX = 8192
-#: Least characters for detecting the script: Tesseract's default, then few enough for a headline. A wrong script shows
-#: in the result.
+#: Minimum number of characters for detecting the script: first Tesseract's default, then few enough for a headline.
+#: A wrongly detected script is noticed by the confidence of the reading.
 _OSD_CHARACTERS = (50, 5)
-#: Scripts that mean Korean here: RapidOCR reads Chinese and Japanese, so a page that it cannot read is neither.
+#: Detected scripts that mean Korean. RapidOCR reads Chinese and Japanese, so a page that it cannot read is neither.
 _KOREAN = ("Hangul", "Han", "Hiragana", "Katakana", "Japanese")
-#: Least mean confidence of a reading. Models reach 0.74 or more on their own script and 0.66 or less on others, except
-#: 0.72 for Thai on Hebrew.
+#: Minimum mean confidence of a reading. Models reached 0.74 or more on their own script and 0.66 or less on others,
+#: except the Thai model with 0.72 on Hebrew.
 _CERTAIN = 0.7
-#: Least share of letters in the detected script. A lower share means Latin letters misread as another script.
+#: Minimum share of letters in the model's script. A lower share means that Latin letters were misread.
 _OWN_LETTERS = 0.3
-#: With fewer letters than this the detected script is unreliable, and the other models are tried too.
+#: Up to this number of letters, the detected script is unreliable, and the other models are tried too.
 _FEW_LETTERS = 100
-#: Page segmentation modes: a page with columns and pictures; then one block, if nothing was found.
+#: Page segmentation modes: first a page with columns and pictures; if nothing was found, one block.
 _LAYOUTS = ("3", "6")
 #: Direction marks that Tesseract puts around Latin words in right-to-left text.
 _MARKS = dict.fromkeys(map(ord, "\u200e\u200f\u202a\u202b\u202c"))
@@ -90,8 +90,8 @@ def main() -> None:
 
 
 def models_for(installed: Iterable[str]) -> dict[str, str]:
-    """Return the value of `-l` by script, for scripts with an installed model."""
-    # Upstream stores the models of scripts in a folder; Debian does not.
+    """Return the value of Tesseract's option `-l` by script, for scripts with an installed model."""
+    # Upstream stores the models of scripts in a subfolder; Debian does not.
     names = {name.removeprefix("script/"): name for name in installed}
     if _OSD not in names:
         return {}
@@ -109,7 +109,8 @@ def find_lines(
 ) -> tuple[list[Line], str | None]:
     """Return the lines of an image in raw RGB, with corners in its own pixels, and the model that read them.
 
-    The list is empty if RapidOCR reads the page's script or no model for it is installed.
+    There are no lines and no model if RapidOCR reads the page's script, if no model for it is installed, or if every
+    reading is uncertain.
     """
     plain = _pnm(pixels, width, height)
     script = _detect_script(program, plain)
@@ -129,7 +130,7 @@ def find_lines(
 
 
 def _best(program: str, models: dict[str, str], image: bytes, scale: float) -> tuple[list[Line], str | None]:
-    """Return the reading with the highest confidence, and its model if the confidence suffices."""
+    """Return the reading with the highest confidence, and its model; None as the model if it is uncertain."""
     readings = [(_read(program, model, image, scale), script) for script, model in models.items()]
     lines, script = max(readings, key=lambda reading: _certainty(reading[0]), default=([], ""))
     is_certain = _certainty(lines) >= _CERTAIN and _is_written_in(script, lines)
@@ -185,9 +186,9 @@ def _run(program: str, image: bytes, *options: str) -> bytes | None:
 def _lines(output: str, scale: float) -> list[Line]:
     """Return the lines of a page: boxes from Tesseract's TSV, and texts from the plain text after it.
 
-    Columns of the TSV are level, page, block, paragraph, line and word number, left, top, width, height, confidence in
-    percent, and text. Level 5 is a word, or a syllable in Korean: only the plain text has the spaces. Both are in
-    reading order.
+    The columns of the TSV are: level, page, block, paragraph, line and word number, left, top, width, height,
+    confidence in percent, and text. Level 5 is a word, or a syllable in Korean, so only the plain text has the right
+    spaces. TSV and plain text are in reading order.
     """
     words = defaultdict(list)
     texts = {}
@@ -226,7 +227,7 @@ def _certainty(lines: Sequence[Line]) -> float:
 
 
 def _enlarged(pixels: bytes, width: int, height: int) -> tuple[bytes, float]:
-    """Return an image as PNM at reading size, and its scale."""
+    """Return an image as PNM, enlarged for reading, and its scale."""
     import cv2
     import numpy as np
 
@@ -237,7 +238,7 @@ def _enlarged(pixels: bytes, width: int, height: int) -> tuple[bytes, float]:
 
 
 def _pnm(pixels: bytes, width: int, height: int) -> bytes:
-    """Return raw RGB in the one image format without a decoder: https://netpbm.sourceforge.net/doc/ppm.html"""
+    """Return raw RGB as PNM, an image format that needs no decoder: https://netpbm.sourceforge.net/doc/ppm.html"""
     return b"P6 %d %d 255\n" % (width, height) + pixels
 
 

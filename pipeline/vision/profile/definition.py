@@ -3,7 +3,8 @@
 Profiles are data: files in `profiles/`, or users' own files.
 
 Closed questions (a choice, yes or no, a number) are asked in English, and their answers are the English words in the
-prompt, whatever the requested language. So one set of words is parsed, and one answer serves all languages.
+prompt, whatever the requested language. So there is only one set of words to parse, and one answer serves all
+languages.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from pipeline.vision.profile.conditions import PAGE_NAMES, REQUESTED, Known, Sam
 DEFAULT_PROFILE = "standard"
 #: Questions whose answers are record fields of their own. The answer to any other question is a field of `answers`.
 RECORD_FIELDS = ("description", "caption", "text", "translation")
-#: The question for the text on the page. It can have a separate endpoint, and is asked about crops of dense pages.
+#: The question for the text on the page. It can have an endpoint of its own, and can be asked about bands of a page.
 TEXT_QUESTION = "text"
-#: Digits of the hash that is the revision.
+#: Hex digits of the hash that is used as the revision.
 REVISION_DIGITS = 12
 SUFFIX = ".toml"
 
@@ -50,19 +51,19 @@ class Question(_StrictModel):
     """A question to the model."""
 
     name: str
-    """One of `RECORD_FIELDS`, or a name of the user's own."""
+    """One of `RECORD_FIELDS`, or a name chosen by the profile's author."""
     kind: AnswerKind = AnswerKind.TEXT
     choices: tuple[str, ...] = ()
-    """For a choice, two or more; for a list, the possible entries, or () for any entry."""
+    """For a choice: two or more. For a list: the possible entries, or () if any entry is possible."""
     prompt: str
     """The text that is sent; `{language}` is replaced by the language's English name."""
     max_tokens: int = Field(ge=1, le=8192)
-    """8,192 is the longest output with which jina-vlm is registered."""
+    """Maximum length of the answer. 8,192 is the maximum output with which jina-vlm is registered."""
     empty_answer: str | None = None
     """The word that the prompt requests if there is nothing to report."""
     language: Literal["requested", "verbatim"] | None = None
     """Whether the answer is in the requested language or in the language of the page. The default is `verbatim` for
-    `text` and `requested` for all others. Closed questions have none."""
+    the question `text` and `requested` for all others. Closed questions have no language."""
     when: str | None = None
     """The condition under which the question is asked; None for always."""
 
@@ -85,7 +86,7 @@ class Question(_StrictModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Question:
         if self.name in RECORD_FIELDS and self.kind is not AnswerKind.TEXT:
-            raise ValueError(f"{self.name} is of the kind text")
+            raise ValueError(f"{self.name} must be of the kind text")
         if self.kind in _CLOSED and self.language is not None:
             raise ValueError(f"a question of the kind {self.kind} has no language: its answer is a word of the prompt")
         if self.is_in_requested_language and "{language}" not in self.prompt:
@@ -124,23 +125,23 @@ class Question(_StrictModel):
         return self.prompt.format(language=english_name(language))
 
     def language_in(self, language: str) -> str:
-        """Return the language that the prompt names; "" if it names none, and one answer serves all languages."""
+        """Return the language that the prompt names; "" if it names none, so that one answer serves all languages."""
         return language if "{language}" in self.prompt else ""
 
     def is_asked(self, known: Mapping[str, Known]) -> bool:
-        """Return whether it is asked, by the facts of the page and the earlier answers."""
+        """Return whether the question is asked, given the facts of the page and the earlier answers."""
         return self.when is None or evaluate(self.when, known) is True
 
     def may_be_asked(self, facts: Mapping[str, Known]) -> bool:
-        """Return whether it may be asked, by the facts of the page alone."""
+        """Return whether the question may be asked, given only the facts of the page."""
         return self.when is None or evaluate(self.when, facts) is not False
 
     @property
     def revision_parts(self) -> tuple[object, ...]:
-        """All values that affect the request or the handling of the answer."""
+        """The values that affect the request or the handling of the answer. `empty_answer` is part of the prompt."""
         sent = (self.name, self.prompt, self.max_tokens)
         rest = self.model_dump(mode="json", include={"kind", "choices", "language", "when"}, exclude_defaults=True)
-        # A question without these fields has the form from before they existed, so that its pages do not become stale.
+        # A question without these fields keeps the form that it had before they existed: its pages do not become stale.
         return (*sent, rest) if rest else sent
 
 
@@ -181,13 +182,13 @@ class Profile(_StrictModel):
 
     @property
     def revision(self) -> str:
-        """Hash of all values that affect requests and the handling of answers. No revision number is raised by hand."""
+        """Hash of the values that affect requests and the handling of answers. It is never raised by hand."""
         parts = [question.revision_parts for question in self.questions]
         return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:REVISION_DIGITS]
 
     @property
     def own_kinds(self) -> dict[str, AnswerKind]:
-        """Kinds of its fields under `answers` of a record, by name."""
+        """Kinds of its questions whose answers are fields under `answers` of a record, by name."""
         return {question.name: question.kind for question in self.questions if question.name not in RECORD_FIELDS}
 
     @property
@@ -208,7 +209,7 @@ def own_names(folder: Path) -> tuple[str, ...]:
 
 
 def load_profile(name: str = DEFAULT_PROFILE, folder: Path | None = None) -> Profile:
-    """Return a profile of the package, or a user's own profile from a folder.
+    """Return the profile with this name: one of the package, or a user's own one from a folder.
 
     Raises:
         SettingsError: there is no profile with this name, or it cannot be used.
@@ -264,7 +265,7 @@ def parse_profile(text: str) -> Profile:
 
 
 def kept_form(profile: Profile) -> dict[str, Any] | None:
-    """Return a user's own profile as the archive stores it; None for a profile of the package."""
+    """Return a user's own profile in its archived form; None for a profile of the package."""
     return profile.model_dump(mode="json", exclude_defaults=True) if profile.is_own else None
 
 
@@ -272,7 +273,7 @@ def kept_profile(name: str, own: dict[str, Any] | None) -> Profile:
     """Return the profile that is stored with a collection or a batch.
 
     Raises:
-        SettingsError: this version of the package does not have it or cannot use it.
+        SettingsError: this version of the package does not contain the profile, or cannot use it.
     """
     if own is None:
         return load_profile(name)

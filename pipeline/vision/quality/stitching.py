@@ -1,8 +1,9 @@
 """Joins the texts of overlapping bands of a page at their overlaps, without lost or doubled lines.
 
-Two readings of the same line differ a little, a line cut by a crop's edge may be garbage in one of them, and rows of a
-table may be equal. So the last lines of one text and the first lines of the next are aligned as sequences: similar
-lines score, lines of only one band cost, and for repeated lines the expected overlap of the bands decides.
+Lines cannot simply be compared. Two readings of the same line differ a little, a line cut by a crop's edge may be
+garbage in one of them, and rows of a table may be equal. So the last lines of one text and the first lines of the next
+are aligned as sequences. A pair of similar lines adds to the score of an alignment, and a line of only one band
+subtracts from it. For repeated lines the expected overlap of the bands decides.
 """
 
 from __future__ import annotations
@@ -17,31 +18,31 @@ from typing import NamedTuple
 from rapidfuzz.distance import Indel
 
 #: Pages with letters lower than this on the page image (`PageFacts.glyph_px`) are dense and read in bands from the
-#: start. On scans set in Times, OCR found no words at 3.1 px (4 pt on A4) and 0.95 of them at 4.0; in halves it found
-#: 0.95 and all. From 4.3 px (6 pt) on, bands found nothing that the page image did not show (`bench/crops.py`). The
-#: limit is a little higher, because a vision model reads small letters hardly better than OCR.
+#: start. Measured on scans set in Times (`bench/crops.py`): on the page image, OCR found no words at 3.1 px (4 pt on
+#: A4) and 95 % of them at 4.0 px; in halves it found 95 % and all. From 4.3 px (6 pt), bands added no words. The limit
+#: is a little higher than that, because a vision model reads small letters hardly better than OCR.
 DENSE_GLYPH_PX = 4.5
-#: Share of the page that two neighbouring bands share: `OVERLAP` of `pipeline.rendering.sandbox.page_image.crops`.
+#: Overlap of two neighbouring bands: `OVERLAP` of `pipeline.rendering.sandbox.page_image.crops`.
 OVERLAP = 0.06
 #: Lines compared on each side of a seam: more than an overlap holds, even if all text of a band is in it.
 _WINDOW = 40
-#: Least similarity of two readings of a line: 1 minus the share of inserted and deleted characters. Of different lines
-#: of one text, 95 in 100 are below 0.45; of lines with every eighth character wrong, 99 in 100 are above 0.7 (measured
-#: on the truth texts of a corpus).
+#: Minimum similarity of two readings of a line: 1 minus the share of inserted and deleted characters. Measured on the
+#: truth texts of a corpus: 95 % of pairs of different lines are below 0.45; 99 % of lines with every eighth character
+#: wrong are above 0.7.
 _MIN_SIMILARITY = 0.6
-#: A line with this share of the best similarity is a rival match.
+#: A match of one of a pair's lines is a rival of the pair from this share of the pair's similarity.
 _RIVAL = 0.95
-#: Cost of a line that only one band has; at the band's own edge, which cuts lines, such a line is expected.
+#: Cost of a line that only one band has. It is lower at the edge of that band, where lines are cut.
 _GAP = 0.5
 _EDGE_GAP = 0.05
-#: Cost per line by which an overlap is longer or shorter than expected: less than the value of a pair without a rival,
-#: and more than the value of a pair with one.
+#: Cost per line by which an overlap is longer or shorter than expected. It is less than the value of two equal lines
+#: without a rival (1), and more than their value with one (0.25).
 _UNEXPECTED = 0.3
-#: Characters from which two lines are not equal by chance.
+#: Length from which two lines are not equal by chance. The evidence of shorter lines is reduced in proportion.
 _DISTINCT_CHARS = 8
-#: Share of different digits from which a pair of lines is not evidence: for 1004 and 1005 it is a quarter.
+#: Share of different digits from which a pair of lines is not evidence. For 1004 and 1005 the share is 0.25.
 _DIFFERENT_DIGITS = 0.2
-#: Least sum of the evidence of all pairs, each at most 1: a single short line matches anywhere.
+#: Minimum sum of the evidence of all pairs, each at most 1. A single short line is not enough: it matches anywhere.
 _MIN_EVIDENCE = 0.5
 
 
@@ -51,7 +52,7 @@ class Merged:
 
     text: str
     seams: tuple[int | None, ...]
-    """Per seam, the number of lines found in both bands; None if no overlap was found and both bands are kept whole."""
+    """Number of lines found in both bands, by seam. None if no overlap was found: both bands are then kept whole."""
 
 
 class _Line(NamedTuple):
@@ -60,24 +61,24 @@ class _Line(NamedTuple):
     text: str
     """The line as written, with the blank lines before it."""
     plain: str
-    """Without case and spaces, in which readings of one line differ."""
+    """The line without case and spaces, since two readings of one line differ in these."""
     digits: str
-    """Its digits: items of a list or rows of a table may differ in them only."""
+    """Its digits. Items of a list and rows of a table may differ only in these."""
 
 
 class _Move(Enum):
-    """The lines that a step of an alignment consumes."""
+    """The lines that one step of an alignment consumes."""
 
     UPPER = auto()
     """A line that only the upper band has."""
     LOWER = auto()
     """A line that only the lower band has."""
     PAIR = auto()
-    """One line of each band, which are the same line."""
+    """A line of each band; both are readings of the same line."""
 
 
 class _Step(NamedTuple):
-    """A step of an alignment. The number of a line that it does not consume has no meaning."""
+    """A step of an alignment. If it consumes no line of a band, the number for that band has no meaning."""
 
     move: _Move
     upper: int
@@ -126,7 +127,7 @@ def _lines(text: str) -> list[_Line]:
 
 
 def _join(upper: list[_Line], lower: list[_Line], expected: float) -> tuple[list[_Line], int | None]:
-    """Join two bands with an expected overlap in lines; return the lines, and how many of them were in both."""
+    """Join two bands with an expected overlap in lines. Return the lines, and the number of lines found in both."""
     tail, head = upper[-_WINDOW:], lower[:_WINDOW]
     similarity = [[_similarity(above.plain, below.plain) for below in head] for above in tail]
     steps = _align(similarity, expected) if tail and head else []
@@ -135,18 +136,18 @@ def _join(upper: list[_Line], lower: list[_Line], expected: float) -> tuple[list
         return upper + lower, None
     before = upper[: len(upper) - sum(step.move is not _Move.LOWER for step in steps)]
     after = lower[sum(step.move is not _Move.UPPER for step in steps) :]
-    if before and steps[0].move is _Move.LOWER:  # cut off here; the band above has the whole line
+    if before and steps[0].move is _Move.LOWER:  # the edge cuts this line; the band above has it whole
         steps = steps[1:]
     if after and steps[-1].move is _Move.UPPER:
         steps = steps[:-1]
-    # The middle line comes from the lower band. A line that is cut at its foot is still read, but wrongly; a line that
-    # is cut at its head hardly ever matches.
+    # The middle line is taken from the lower band. A line cut at its foot is still read, but wrongly. A line cut at its
+    # head hardly ever matches.
     overlap = [_kept(step, index < len(steps) // 2, tail, head) for index, step in enumerate(steps)]
     return before + overlap + after, len(pairs)
 
 
 def _evidence(pair: tuple[_Line, _Line]) -> float:
-    """Return the evidence of two lines for a seam, 0 to 1. With different digits they may be neighbours in a list."""
+    """Return how strongly a pair of lines indicates a seam, 0 to 1. Lines with different digits may be list items."""
     first, second = pair
     # If only one line has digits, they are misread letters.
     both = first.digits and second.digits
@@ -156,13 +157,13 @@ def _evidence(pair: tuple[_Line, _Line]) -> float:
 
 
 def _kept(step: _Step, in_first_half: bool, tail: Sequence[_Line], head: Sequence[_Line]) -> _Line:
-    """Return the reading to keep: in the first half of an overlap, the lower band's edge is nearer."""
+    """Return the reading to keep: in the first half of an overlap the upper band's, as the lower one's edge is near."""
     from_upper = step.move is _Move.UPPER or (step.move is _Move.PAIR and in_first_half)
     return tail[step.upper] if from_upper else head[step.lower]
 
 
 def _align(similarity: Sequence[Sequence[float]], expected: float) -> list[_Step]:
-    """Return the best alignment of the last lines of one band with the first lines of the next; [] without one.
+    """Return the best alignment of the last lines of one band with the first lines of the next; [] if there is none.
 
     It ends at the last line of the upper band, begins at the first line of the lower band, and may otherwise begin and
     end anywhere.
@@ -196,7 +197,7 @@ def _steps(cells: Sequence[Sequence[_Cell]], row: int, column: int) -> list[_Ste
 
 
 def _worth(similarity: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Return the value of each pair of lines: up to 1 for similar lines, and little for lines with rival matches."""
+    """Return the value of each pair of lines: up to 1 for similar lines, and less for lines with rival matches."""
 
     def worth(row: int, column: int) -> float:
         similar = similarity[row][column]

@@ -80,7 +80,7 @@ def test_the_revision_changes_with_what_is_sent(old: str, new: str, differs: boo
         (PROFILE.replace("{language}", "German"), "must hold {language}"),
         (PROFILE + 'language = "french"', "language"),
         (PROFILE + 'choices = ["a", "b"]', "has no choices"),
-        (PROFILE + 'kind = "number"', "description is of the kind text"),
+        (PROFILE + 'kind = "number"', "description must be of the kind text"),
         (own('kind = "number"', 'language = "requested"'), "has no language"),
         (own('kind = "choice"', 'choices = ["one"]'), "at least two choices"),
         (own('kind = "choice"', 'choices = ["one", "two"]'), "does not name the answer 'one'"),

@@ -1,4 +1,4 @@
-"""Image files, by Pillow, and HEIF by libheif. Runs in the sandbox process."""
+"""Decodes image files with Pillow, and HEIF files with libheif. Runs in the sandbox process."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from pipeline.rendering.sandbox.page_image.crops import DecodedCrop, cut, page_s
 if TYPE_CHECKING:
     from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
-#: Pictures that are not decoded, by the first bytes of their files.
+#: Kinds of pictures that are not decoded, by the first bytes of their files.
 _UNREAD_HEADS = {
     b"8BPS\0\2": "PSB pictures, Photoshop's large ones,",
     b"MM\0+": "big-endian BigTIFF pictures",
 }
-#: The same by Pillow's message: a TIFF's kind of samples, the value of its tag Compression (as libtiff's tiff.h
-#: lists them), or a PSD's colour mode and bits a channel.
+#: Kinds of pictures that are not decoded, by Pillow's error message. It names a TIFF's kind of samples, the value of
+#: a TIFF's tag Compression (as in libtiff's tiff.h), or a PSD's colour mode and bits per channel.
 _UNREAD_KINDS = {
     "unknown pixel mode": "TIFF pictures with samples of this kind",
     "34661": "TIFF pictures compressed by JBIG",
     "34712": "TIFF pictures compressed by JPEG 2000",
     "34887": "TIFF pictures compressed by LERC",
     "50002": "TIFF pictures compressed by JPEG XL",
-    **{f"({mode}, {bits})": f"PSD pictures of {bits} bits a channel" for mode in range(10) for bits in (16, 32)},
+    **{f"({mode}, {bits})": f"PSD pictures of {bits} bits per channel" for mode in range(10) for bits in (16, 32)},
 }
-# Pillow's own reader of uncompressed TIFF files takes no subsampled YCbCr, and 16-bit planes for 8-bit ones.
+# Pillow's own reader of uncompressed TIFF files cannot read subsampled YCbCr, and reads 16-bit planes as 8-bit ones.
 TiffImagePlugin.READ_LIBTIFF = True
-# Grey of 16 bits where white is zero: Pillow knows only little-endian files of it, and does not invert them.
+# 16-bit grey in which white is zero: Pillow knows only little-endian files of this kind, and does not invert them.
 TiffImagePlugin.OPEN_INFO[(TiffImagePlugin.MM, 0, (1,), 1, (16,), ())] = ("I;16B", "I;16B")
-#: Messages of decoders about refused memory: Pillow's text and number, libavif's, libheif's.
+#: Parts of decoders' messages that mean refused memory: Pillow's text and number, libavif's, libheif's.
 _OUT_OF_MEMORY = ("out of memory", "decoder error -9", "memory allocation")
 _HEAD_BYTES = 8
 _SEPARATE_PLANES = 2
 _WHITE_IS_ZERO = 0
-#: Resolutions outside these bounds are wrong: no scanner has them. For a TIFF without a resolution Pillow returns 1.
+#: Resolutions at or outside these bounds are ignored: no scanner has them, and Pillow returns 1 for a TIFF without one.
 _DPI = (1.0, 20_000.0)
 _TRANSPOSE = Image.Transpose
-#: How a picture is turned upright, by EXIF orientation: the transposition, and its rotation in degrees clockwise.
+#: By EXIF orientation: the transposition that turns a picture upright, and its rotation in degrees clockwise.
 _UPRIGHT = {
     1: (None, 0),
     2: (_TRANSPOSE.FLIP_LEFT_RIGHT, 0),
@@ -64,8 +64,10 @@ _SIDEWAYS = tuple(transposition for transposition, degrees in _UPRIGHT.values() 
 
 
 class ImageFile:
-    """An open image file. Every frame of a TIFF is a page; of all other formats only one is: the first of an animation,
-    the primary one of a HEIF file, the composite of a PSD file.
+    """An open image file.
+
+    Every frame of a TIFF is a page. A file of another format has one page: the first frame of an animation, the primary
+    picture of a HEIF file, the composite of a PSD file.
     """
 
     title: str | None = None
@@ -79,7 +81,7 @@ class ImageFile:
             UnsupportedFormat: Pillow does not know this kind of file.
             LimitExceeded: a TIFF has more frames than `limits` allow pages.
         """
-        # Our own limit is checked before decoding; Pillow's refuses genuine scans of 180 megapixels and more.
+        # Our own limit is checked before decoding. Pillow's would refuse genuine scans of 180 megapixels and more.
         Image.MAX_IMAGE_PIXELS = None
         self._path = Path(f"/proc/self/fd/{descriptor}")
         self._format = media_type.row.decoder
@@ -90,14 +92,14 @@ class ImageFile:
         self.pages = 1
         if self._format == "TIFF":
             self.pages = self._count_frames()
-            self._reopen()  # Pillow applies tags of a frame to the frames after it
+            self._reopen()  # Pillow applies the tags of one frame to later ones
 
     def render(self, page_number: int) -> DecodedPage:
         """Decode and measure a frame.
 
         Raises:
             CorruptFile: Pillow cannot decode it.
-            UnsupportedFormat: it is compressed in a way that nothing here decodes.
+            UnsupportedFormat: no decoder here supports its compression or its samples.
             LimitExceeded: its header declares more pixels than `limits` allow.
         """
         with self._frame(page_number) as image:
@@ -119,8 +121,8 @@ class ImageFile:
 
     @contextmanager
     def _frame(self, page_number: int) -> Iterator[Picture]:
-        """Yield the picture of a page, which is not decoded yet."""
-        if page_number == self._decoded:  # its header has been changed by decoding it
+        """Yield the picture of a page before it is decoded."""
+        if page_number == self._decoded:  # decoding has changed its header
             self._reopen()
         try:
             with _pillow_errors():
@@ -129,7 +131,7 @@ class ImageFile:
                 self._decoded = page_number
                 yield self._image
         except OutcomeError:
-            # A failed frame leaves a half-read state behind, which must not harm the next one.
+            # A failed frame leaves the file in a half-read state, which must not affect the next frame.
             self._reopen()
             raise
 
@@ -155,7 +157,7 @@ class ImageFile:
             image.seek(frame)
 
     def _count_frames(self) -> int:
-        """Count frames by their directories. The first unreadable one is counted too, and then fails as a page."""
+        """Count the frames by their directories. The first unreadable one counts too: rendering it will fail."""
         for frame in range(1, self._limits.max_pages + 1):
             try:
                 with suppress(UnsupportedFormat), _pillow_errors():
@@ -182,8 +184,10 @@ def _open_picture(file: BinaryIO, image_format: str) -> Picture:
 
 @contextmanager
 def _pillow_errors() -> Iterator[None]:
-    """Translate Pillow's errors on invalid bytes: OSError, TypeError, ValueError, SyntaxError, struct.error, … Its
-    documentation does not name a complete set.
+    """Translate Pillow's errors.
+
+    On invalid bytes it raises OSError, TypeError, ValueError, SyntaxError, struct.error and others. Its documentation
+    has no complete list.
     """
     try:
         yield
@@ -246,13 +250,16 @@ def _render_crops(image: Picture, bands: int, max_pixels: int) -> tuple[DecodedC
 
 
 def _load(image: Picture, max_pixels: int, wanted: Callable[[int, int], tuple[int, int]]) -> _Orientation:
-    """Decode a picture, at least as large as `wanted` returns for its size, and return its orientation."""
+    """Decode a picture, and return its orientation.
+
+    `wanted` is given the picture's size and returns the smallest size that the decoded picture may have.
+    """
     _check_size(image.size, max_pixels)
     by_pillow = image.format == "TIFF"  # `load` turns it upright and removes the tag
     tag = exif.orientation(image) if image.format != "PNG" else None
     size = image.size
     _decode(image, wanted(*size))
-    # Only now for PNG, whose tag may follow the pixels: reading it earlier would decode them.
+    # For PNG the tag is read only now: it may follow the pixels, and reading it earlier would decode them.
     tag = tag or exif.orientation(image)
     transposition, degrees = _UPRIGHT[tag or 1]
     upright = size[::-1] if degrees in (90, 270) else size
@@ -281,7 +288,7 @@ def _refuse_unread(image: TiffImagePlugin.TiffImageFile) -> None:
 
 
 def _reduce(image: Jpeg2KImageFile, size: tuple[int, int]) -> None:
-    """Set JPEG 2000 to be decoded at the most halvings that leave `size`, with the profile that Pillow ignores."""
+    """Prepare JPEG 2000 for decoding: halve it until just above `size`, and set the ICC profile that Pillow ignores."""
     assert image.fp is not None
     header = jpeg2000.inspect(image.fp)
     image.reduce = min(header.reductions, int(math.log2(min(image.width / size[0], image.height / size[1]))))
@@ -298,15 +305,16 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _upright(image: Picture, size: tuple[int, int], transposition: Image.Transpose | None) -> Image.Image:
-    """Return the picture in RGB, turned, at a size."""
+    """Return the picture in RGB, upright, at a size."""
     stored = size[::-1] if transposition in _SIDEWAYS else size
     upright = to_rgb(image, stored, image.info.get("icc_profile"), inverted=_is_inverted(image))
     return upright if transposition is None else upright.transpose(transposition)
 
 
 def _is_inverted(image: Picture) -> bool:
-    """Whether Pillow returns the samples inverted: inks, one bit, and deep grey where white is zero."""
-    if image.format in ("JPEG", "MPO"):  # only Adobe's programs write inverted inks, with a marker
+    """Whether Pillow returns inverted samples: of inks, of one-bit PSD, and of 16-bit grey in which white is zero."""
+    # Pillow inverts the inks of every JPEG, but only Adobe's programs store them inverted, with a marker.
+    if image.format in ("JPEG", "MPO"):
         return image.mode == "CMYK" and "adobe" not in image.info
     if image.format == "PSD":
         return image.mode == "1"
@@ -316,7 +324,7 @@ def _is_inverted(image: Picture) -> bool:
 
 
 def _dpi(image: Picture) -> float | None:
-    """Return the file's horizontal resolution, None if it has none or one that no scanner has."""
+    """Return the file's horizontal resolution; None if it is missing or outside of `_DPI`."""
     try:
         dpi = float(image.info["dpi"][0])
     except (KeyError, TypeError, ValueError, ZeroDivisionError, IndexError):

@@ -3,12 +3,12 @@
 PDFium converts right-to-left lines to logical order, with these errors:
 
 - the characters of a glyph that represents several, above all `لا`, are reversed with their line: `ال`;
-- words of the other direction within a line come in the wrong order: `amet sit dolor`, `.1914`;
+- words of the other direction within a line are in the wrong order: `amet sit dolor`, `.1914`;
 - some brackets are mirrored, and some are not;
-- columns of vertical writing come in the order in which the file draws them.
+- columns of vertical writing are in the order in which the file draws them.
 
-So lines with right-to-left letters are ordered here by the positions of their glyphs: the inverse of the bidirectional
-algorithm (Unicode Standard Annex 9), as far as positions determine the logical order.
+So this module orders lines with right-to-left letters by the positions of their glyphs. This is the inverse of the
+bidirectional algorithm (Unicode Standard Annex 9), as far as positions determine the logical order.
 
 Runs in the sandbox process; standard library only.
 """
@@ -39,24 +39,25 @@ _BRACKETS = {opening: (opening, closing) for opening, closing in ("()", "[]", "{
 _BRACKETS |= {pair[1]: pair for pair in _BRACKETS.values()}
 #: Classes of characters within a number: separators, signs and currencies.
 _WITHIN_NUMBERS = frozenset({"CS", "ES", "ET"})
-#: Share of a character's size by which characters of one line, or of one column, may be out of line.
+#: Maximum distance of a line's, or a column's, characters across its direction, as a share of a character's size.
 _OUT_OF_LINE = 0.6
-#: How far below a character the next one of a column may be, in sizes.
+#: Maximum distance from a character to the next one of a column, in sizes.
 _NEXT_BELOW = 3
-#: Share of a character's size that a space takes at least.
+#: Minimum width of a space, as a share of a character's size.
 _SPACE = 0.2
 
 
 class Char(NamedTuple):
-    """A character as PDFium reports it. Lengths are in points, along its line and across it, y upwards."""
+    """A character as PDFium reports it. Lengths are in points; y points upwards."""
 
     text: str
     x: float
     """Of its origin."""
     y: float
     left: float
-    """Begin and, in `right`, end of its glyph along the line, with its spacing."""
+    """Left edge of its glyph, with its spacing."""
     right: float
+    """Right edge of its glyph, with its spacing."""
     size: float
     """The longer side of its glyph."""
     glyph: tuple[float, ...] | None
@@ -70,11 +71,11 @@ class _Glyph:
     text: str
     char: Char
     space_after: bool = False
-    """Whether PDFium took the gap to the next one in its order for a space."""
+    """Whether PDFium inserted a space between this glyph and `next`."""
     next: _Glyph | None = None
-    """The next one in PDFium's order."""
+    """The next glyph in PDFium's order."""
     kind: str = field(init=False)
-    """R and L by the direction of letters, D for digits, N for characters without a direction."""
+    """R or L for letters, by their direction; D for digits; N for characters without a direction."""
 
     def __post_init__(self) -> None:
         direction = unicodedata.bidirectional(self.text[0])
@@ -87,7 +88,7 @@ def has_right_to_left(text: str) -> bool:
 
 
 def may_be_vertical(text: str) -> bool:
-    """Whether a text has letters next to each other, or one on each line, that may be written downwards."""
+    """Whether a text has two CJK letters next to each other, or on successive lines: they may be written downwards."""
     return _HAS_TWO_CJK.search(text) is not None
 
 
@@ -124,7 +125,7 @@ def _glyphs(line: Sequence[Char]) -> list[_Glyph]:
                 glyphs[-1].space_after = True
             continue
         text = "".join(char.text for char in chars)
-        # PDFium itself splits ligatures with a code point, and keeps their characters in order.
+        # PDFium splits ligatures that have a code point by itself, and keeps their characters in order.
         if _HAS_RTL.search(text) and not (text in _LIGATURES and text[::-1] not in _LIGATURES):
             text = text[::-1]
         glyph = _Glyph(_plain(text), chars[0])
@@ -142,7 +143,10 @@ def _plain(text: str) -> str:
 
 
 def _has_places(chars: Sequence[Char]) -> bool:
-    """Whether positions determine the order: not if PDFium joined two lines or placed replacement text on a glyph."""
+    """Whether positions determine the order.
+
+    They do not if PDFium joined two lines, or placed replacement text on a glyph.
+    """
     if len({char.glyph for char in chars}) < len(chars):
         return False
     levels = [char.y for char in chars]
@@ -150,7 +154,10 @@ def _has_places(chars: Sequence[Char]) -> bool:
 
 
 def _with_marks(glyphs: Sequence[_Glyph]) -> list[_Glyph]:
-    """Return the glyphs other than marks. A mark is added to the text of the glyph at its position."""
+    """Return the glyphs, with each mark added to the text of the right-to-left letter at its position.
+
+    A mark without a letter at its position stays a glyph.
+    """
     bases = [glyph for glyph in glyphs if unicodedata.category(glyph.text[0]) != "Mn"]
     for mark in (glyph for glyph in glyphs if glyph not in bases):
         middle = (mark.char.left + mark.char.right) / 2
@@ -163,7 +170,7 @@ def _with_marks(glyphs: Sequence[_Glyph]) -> list[_Glyph]:
 
 
 def _from_right(glyphs: Iterable[_Glyph]) -> list[_Glyph]:
-    """Return glyphs that lie from right to left in logical order: what reads from left to right is turned."""
+    """Return glyphs, given from right to left, in logical order: runs that read from left to right are reversed."""
     ordered = list(glyphs)
     for first, last in _left_to_right_runs([glyph.kind for glyph in ordered], [glyph.text for glyph in ordered]):
         ordered[first:last] = reversed(ordered[first:last])
@@ -171,7 +178,7 @@ def _from_right(glyphs: Iterable[_Glyph]) -> list[_Glyph]:
 
 
 def _left_to_right_runs(kinds: Sequence[str], texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield begin and end of runs: left-to-right words with the characters between them, and numbers."""
+    """Yield the begin and end of each left-to-right run: words with the characters between them, or a number."""
     for is_rtl, group in groupby(range(len(kinds)), lambda place: kinds[place] == "R"):
         places = list(group)
         strong = [place for place in places if kinds[place] in "LD"]
@@ -194,7 +201,7 @@ def _numbers(digits: Sequence[int], texts: Sequence[str]) -> Iterator[tuple[int,
 
 
 def _from_left(glyphs: Iterable[_Glyph]) -> list[_Glyph]:
-    """Return glyphs that lie from left to right in logical order: what reads from right to left is turned."""
+    """Return glyphs, given from left to right, in logical order: runs that read from right to left are reversed."""
     ordered = list(glyphs)
     for is_ltr, group in groupby(range(len(ordered)), lambda place: ordered[place].kind == "L"):
         right = [place for place in group if ordered[place].kind == "R"]
@@ -204,7 +211,10 @@ def _from_left(glyphs: Iterable[_Glyph]) -> list[_Glyph]:
 
 
 def _with_spaces(glyphs: Sequence[_Glyph]) -> Iterator[_Glyph]:
-    """Yield glyphs as they lie, with the spaces that PDFium saw, and those between neighbours that it had elsewhere."""
+    """Yield glyphs in the given order, with spaces.
+
+    Between two glyphs that are neighbours in PDFium's order, PDFium's spaces are used. Between others, the gap decides.
+    """
     for glyph, following in pairwise((*glyphs, None)):
         if glyph is not None:
             yield glyph
@@ -224,7 +234,10 @@ def _is_apart(glyph: _Glyph, following: _Glyph) -> bool:
 
 
 def _with_brackets(text: str) -> str:
-    """Return text whose brackets open and close by their neighbours: PDFium does not report which were mirrored."""
+    """Return a text with opening and closing brackets chosen by their neighbours.
+
+    PDFium does not report which brackets it mirrored.
+    """
     found: list[str] = []
     depth = 0
     for place, char in enumerate(text):
@@ -240,14 +253,14 @@ def _with_brackets(text: str) -> str:
 
 
 def _columns_in_order(lines: Sequence[Sequence[Char]]) -> Iterator[Sequence[Char]]:
-    """Yield lines with neighbouring columns of vertical writing from right to left."""
+    """Yield lines, with neighbouring columns of vertical writing sorted from right to left."""
     for is_column, group in groupby(_joined_columns(lines), _is_column):
         columns = list(group)
         yield from _tiers(columns) if is_column and len(columns) > 1 else columns
 
 
 def _joined_columns(lines: Sequence[Sequence[Char]]) -> Iterator[Sequence[Char]]:
-    """Yield lines. PDFium returns each letter of a vertical column as a line; here a column is one line."""
+    """Yield lines, with each vertical column as one line. PDFium returns each letter of it as a line."""
     column: list[Char] = []
     for line in lines:
         drawn = [char for char in line if char.glyph is not None]
@@ -278,7 +291,10 @@ def _is_column(line: Sequence[Char]) -> bool:
 
 
 def _tiers(columns: Sequence[Sequence[Char]]) -> list[Sequence[Char]]:
-    """Return columns from right to left, tier by tier: one that begins below the first of a tier is in the next."""
+    """Return columns from right to left, tier by tier.
+
+    A column that begins below the end of a tier's highest column belongs to a later tier.
+    """
     left = sorted(columns, key=lambda column: -column[0].y)
     ordered: list[Sequence[Char]] = []
     while left:
