@@ -88,7 +88,6 @@ class LocalRedis:
                 start_seconds=START_SECONDS,
                 stop_seconds=STOP_SECONDS,
                 other_way=OTHER_WAY,
-                folder_mode=0o700,
                 log_lines=LOG_LINES,
             )
         )
