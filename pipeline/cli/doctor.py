@@ -104,7 +104,7 @@ def list_settings(settings: Settings, *, changed: bool) -> Iterator[Check]:
 
 def examine(settings: Settings) -> Iterator[Check]:
     """Yield the result of each check of a service or a program."""
-    yield _access_of_others(settings)
+    yield access_of_others(settings)
     yield _checked("archive", lambda: f"{_archive(settings)} can be written")
     yield _checked("elasticsearch", lambda: _elasticsearch(settings))
     yield _checked("reader", lambda: _reader(settings))
@@ -142,7 +142,7 @@ def _checked(name: str, look: Callable[[], str]) -> Check:
         return Check(name, False, str(error), error.remedy)
 
 
-def _access_of_others(settings: Settings) -> Check:
+def access_of_others(settings: Settings) -> Check:
     """Name the folders that are open to other users: an earlier version made them so, or somebody else."""
     name = "access of other users"
     wide = {folder: mode for folder, mode in _wanted_modes(settings) if folder.stat().st_mode & 0o777 & ~mode}
