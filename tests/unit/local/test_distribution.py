@@ -159,3 +159,40 @@ def test_a_private_home_is_shut_for_the_node_and_a_new_one_is_not():
         assert LocalNode(home).status().folder == home / "elasticsearch"
         home.mkdir(mode=0o700)
         assert LocalNode(home).status().folder.parent == SHARED_FOLDER
+
+
+#: Tells its user, looks at what it needs, and writes where a node writes. It never becomes ready.
+LAUNCHER = """#!/bin/sh
+cat "$ES_PATH_CONF/elasticsearch.yml" && echo x > data/x && echo x > tmp/x && mkdir snapshots/x && id -u
+exit 3
+"""
+
+
+def test_what_a_node_makes_is_for_its_user_only_whatever_the_umask():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        installation = folder / "distribution" / f"elasticsearch-{VERSION}"
+        for part in ("bin", "config"):
+            (installation / part).mkdir(parents=True)
+        (installation / "config" / "elasticsearch.yml").write_text("configured: true\n")
+        (installation / "bin" / "elasticsearch").write_text(LAUNCHER)
+        (installation / "bin" / "elasticsearch").chmod(0o755)
+        make_jdk(folder / "jdk", "21.0.1")
+        environ = {"ES_JAVA_HOME": str(folder / "jdk"), "PATH": os.environ["PATH"]}
+        node = LocalNode(folder / "home", distribution=folder / "distribution", environ=environ)
+        before = os.umask(0)
+        try:
+            with pytest.raises(ServiceRefused, match="configured: true") as caught:
+                node.start()
+        finally:
+            os.umask(before)
+
+        user = (node_account(folder / "home" / "elasticsearch") or (os.geteuid(), 0))[0]
+        assert f"\n{user}\n" in f"{caught.value}\n"
+        made = [path for path in (folder / "home").rglob("*") if path.parent.name != "config"]
+        assert len(made) > 9
+        passed = {folder / "home" / "elasticsearch"} if os.geteuid() == 0 else set()
+        assert [
+            f"{path} {path.stat().st_mode:o}" for path in made if path not in passed and path.stat().st_mode & 0o077
+        ] == []
