@@ -1,6 +1,6 @@
-"""The composition root: open what a process needs, built once from the settings and closed at the end.
+"""The composition root: builds the services of a process from the settings. They are built once and closed at the end.
 
-Each function imports what it opens. A command that only searches therefore loads no renderer, model client or OCR.
+Each function imports the modules that it needs. So a command that only searches loads no renderer, model client or OCR.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
     from pipeline.vision.reader import AnswerCache, Reader
 
 
-#: Rendered, unread pages per call in flight: with 2 the endpoint is busy 0.98 of the time, with 1 only 0.6 (simulated).
+#: Rendered, unread pages per call in flight. In a simulation the endpoint is busy 98 % of the time with 2, 60 % with 1.
 PAGES_IN_HAND = 2
-#: Units at once, as a multiple of the number that the rendered pages would fill. A unit whose last pages wait
-#: for the model occupies its thread: with 1 too few threads were left to keep 64 calls in flight (0.87 of the rate).
+#: Factor for the number of work units at once; with 1 they would just fill the rendered pages. A unit whose last pages
+#: wait for the model occupies its thread: with 1, too few threads were left for 64 calls in flight (87 % of the rate).
 UNITS_PER_HAND = 2
-#: Pages that the local reader reads at once. OCR is one process; the second place is for pages with a text layer.
+#: Pages that the local reader reads at once. OCR is one process; the second slot is for pages with a text layer.
 LOCAL_READINGS = 2
 
 
 def open_archive(settings: Settings, cancel: CancelToken | None = None) -> Archive:
-    """Open the archive. With a cancel token, every call waits for a bucket that is away.
+    """Open the archive. With a cancel token, every call waits while the bucket is unavailable.
 
     Raises:
         ServiceRefused: its location cannot be used.
@@ -75,7 +75,7 @@ def open_cache(settings: Settings) -> SourceCache:
 
 
 def open_converter(settings: Settings) -> Converter:
-    """Return the converter of slides, office files and similar formats to PDF: one conversion per processor at once."""
+    """Return the converter of slides, office files and similar formats to PDF. It runs one conversion per processor."""
     from pipeline.core.threads import PrioritySemaphore
     from pipeline.documents.conversion import Converter
     from pipeline.rendering.conversion.confinement import ConversionLimits
@@ -85,18 +85,19 @@ def open_converter(settings: Settings) -> Converter:
 
 
 def own_folders(settings: Settings) -> tuple[str, ...]:
-    """Return the URLs of the folders that are never walked: Pagesight's own."""
+    """Return the URLs of Pagesight's own folders, which are never walked."""
     from pipeline.sources import argument_url
 
     return argument_url(str(settings.home)), argument_url(settings.archive_url)
 
 
 def list_source_folder(walk: Walk, settings: Settings) -> Listing:
-    """List the directory of a message.
+    """List the directory that a message names.
 
     Raises:
         ServiceUnavailable: its bucket cannot be listed now.
         ServiceRefused: its bucket refuses.
+        SettingsError: no installed package supports its protocol.
     """
     from pipeline.sources import list_folder
 
@@ -111,7 +112,7 @@ def open_leases(settings: Settings) -> FileLeases:
 
 
 def elasticsearch_url(settings: Settings) -> str:
-    """Return the URL of the cluster: the configured one, else the local node's.
+    """Return the configured URL of the cluster, or else the URL of the local node.
 
     Raises:
         ServiceRefused: no URL is configured and the local node does not run.
@@ -129,11 +130,11 @@ def elasticsearch_url(settings: Settings) -> str:
 
 
 def open_index(settings: Settings) -> Index:
-    """Return the client of the cluster; it makes no request yet.
+    """Return the client of the cluster. It makes no request yet.
 
     Raises:
         ServiceRefused: no cluster is configured and the local node does not run.
-        SettingsError: its URL cannot be used.
+        SettingsError: the cluster's URL cannot be used.
     """
     from pipeline.search import Layout
     from pipeline.search.index import Index
@@ -166,7 +167,7 @@ def open_vlm(settings: Settings) -> VlmClient:
 
 
 def open_text_vlm(settings: Settings) -> VlmClient:
-    """Make the client of the separate endpoint for a page's text. One has to be configured.
+    """Make the client of the separate endpoint for a page's text, which must be configured.
 
     Raises:
         SettingsError: its URL or key cannot be used.
@@ -210,7 +211,7 @@ def open_text_asker(settings: Settings, limiter: Limiter, budget: Budget | None 
 
 
 def models_of(settings: Settings) -> Models:
-    """Return the models: one for descriptions, and one for texts if it is configured."""
+    """Return the models: the vision model, and the separate model for texts if one is configured."""
     from pipeline.vision.endpoint.asking import Model, Models
 
     vision = Model(settings.vlm_model, settings.vlm_model_revision)
@@ -248,8 +249,8 @@ def open_reader(
         settings: endpoint, keys and limits.
         archive: stores the answers.
         profile: the questions for the model; the standard profile when None.
-        shared: leases and limits of a fleet. When None, leases are shared by the processes of this machine, and the
-            limits apply to this process alone.
+        shared: leases and limits of a fleet. When None, the processes of this machine share the leases, and the limits
+            apply only to this process.
         budget: bounds the tokens of the model's calls.
     """
     from pipeline.vision.model.conversation import EscalationPolicy
@@ -268,7 +269,7 @@ def open_reader(
 
 
 def _open_ocr(cache: AnswerCache) -> LocalReader | None:
-    """Return the reader of pages that the model fails to read; None if the extra `local` is not installed.
+    """Return the reader for pages that the model fails to read; None if the extra `local` is not installed.
 
     Its process starts with the first such page.
     """
@@ -305,13 +306,13 @@ def render_limits(settings: Settings) -> RenderLimits:
 
 
 def pages_in_hand(settings: Settings) -> int:
-    """Return how many rendered, unread pages a process may have."""
+    """Return the maximum number of rendered, unread pages of a process."""
     calls = (settings.worker_in_flight or settings.vlm_concurrency) if settings.uses_model else LOCAL_READINGS
     return PAGES_IN_HAND * calls
 
 
 def units_at_once(settings: Settings) -> int:
-    """Return the number of units of pages that a process runs at once."""
+    """Return the number of work units that a process handles at once."""
     from pipeline.pages.units import UNIT_PAGES
 
     return UNITS_PER_HAND * (pages_in_hand(settings) // UNIT_PAGES) + 2
@@ -325,7 +326,7 @@ def open_page_services(
     shared: FleetServices | None = None,
     budget: Budget | None = None,
 ) -> Iterator[tuple[PageServices, int]]:
-    """Build the services of a process; yield them with the number of units that it runs at once.
+    """Build the services of a process. Yield them, and the number of work units that it handles at once.
 
     Raises:
         SettingsError: a setting cannot be used.
@@ -374,8 +375,8 @@ def open_page_services(
 def open_cropper(settings: Settings, opener: Opener) -> Iterator[Opener]:
     """Build the opener that renders pages again, with a sandbox of its own.
 
-    The sandboxes of the other opener are held by documents whose pages wait for the model, and these pages may wait
-    for a second rendering: with shared sandboxes they would wait for each other.
+    The sandboxes of `opener` are held by documents whose pages wait for the model, and such pages may have to be
+    rendered again. If both shared the sandboxes, they could wait for each other (deadlock).
     """
     from pipeline.rendering.host.pool import SandboxPool
 
@@ -385,7 +386,9 @@ def open_cropper(settings: Settings, opener: Opener) -> Iterator[Opener]:
 
 @contextmanager
 def open_looker(settings: Settings, cancel: CancelToken) -> Iterator[SourceFiles]:
-    """Build the access to the bytes of sources for a process without pages. A sandbox starts at the first container.
+    """Build the access to the bytes of sources for a process that reads no pages.
+
+    A sandbox starts at the first container.
 
     Raises:
         SettingsError: a setting cannot be used.
@@ -405,9 +408,9 @@ def open_current_recipe(
     language: str | None = None,
     profile: Profile | None = None,
 ) -> CurrentRecipe:
-    """Return the current recipe of a collection, which may not exist yet. No service is called.
+    """Return the current recipe of a collection, which need not exist. Only the archive is read.
 
-    Language and profile are the named ones, else the collection's own, else the default.
+    Language and profile are the given ones, else those of the collection, else the defaults.
 
     Raises:
         SettingsError: a setting, or the collection's profile, cannot be used.
@@ -429,7 +432,7 @@ def open_current_recipe(
 def open_planner(
     settings: Settings, cancel: CancelToken, archive: Archive, collection: str, today: CurrentRecipe
 ) -> Iterator[Inspector]:
-    """Build the inspector that uses the archive to leave out known files.
+    """Build the inspector that uses the archive to skip known files and pages.
 
     Raises:
         SettingsError: a setting cannot be used.
@@ -454,7 +457,7 @@ def pace(settings: Settings) -> Pace:
 def open_inspector(settings: Settings, cancel: CancelToken, profile: Profile | None = None) -> Iterator[Inspector]:
     """Build the inspector of files. It calls neither a model nor a cluster.
 
-    `profile` has the questions for the model; the standard profile when None.
+    `profile` contains the questions for the model; None selects the standard profile.
 
     Raises:
         SettingsError: a setting cannot be used.
@@ -479,7 +482,7 @@ def open_inspector(settings: Settings, cancel: CancelToken, profile: Profile | N
 
 
 def _limits(settings: Settings) -> str:
-    """Return the limits as one string: a page that one of them stopped is tried again when the string changes."""
+    """Return the limits as one string. If it changes, pages and files that a limit stopped are tried again."""
     names = (
         "max_file_bytes",
         "max_pages",

@@ -1,4 +1,4 @@
-"""Whether the fleet may run, as one worker process knows it."""
+"""The state of the fleet (running, paused or halted) as known to one worker process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.core.errors import ServiceRefused
 from pipeline.core.models import FleetState
 from pipeline.core.retry import CancelToken, Waiting
 
-#: How long a message that arrives while the fleet is paused or halted is held before it goes back to its queue.
+#: Time for which a message that arrives while the fleet is paused or halted is held, before it is returned.
 HOLD_SECONDS = 5.0
 _HOLD_POLL_SECONDS = 0.5
 
@@ -45,7 +45,7 @@ class FleetMonitor:
 
     @property
     def cause(self) -> str | None:
-        """Why the fleet does not run; None while it runs, and where a person paused it."""
+        """Why the fleet does not run; None while it runs, or if a person paused it."""
         return self._newest.cause if self._newest else None
 
     @property
@@ -64,8 +64,8 @@ class FleetMonitor:
     def refresh(self) -> None:
         """Read the fleet's state.
 
-        A halt that could not be archived, because the disk is full, holds for this process until it can be archived,
-        or until a person has the fleet resume.
+        A halt that could not be archived, for example because the disk is full, applies to this process. It ends when
+        it can be archived, or when a person resumes the fleet.
 
         Raises:
             ServiceRefused, Stopped: the archive cannot be read.
@@ -84,7 +84,7 @@ class FleetMonitor:
             self._unarchived = None
 
     def halt(self, error: ServiceRefused) -> None:
-        """Halt the fleet, or only this process while the archive cannot store it. The first cause stays."""
+        """Halt the fleet, or only this process while the archive cannot store the halt. The first cause is kept."""
         log.error("halted", service=error.service, cause=str(error), remedy=error.remedy)
         seen = self._newest.revision if self._newest else 0
         self._newest = halted(error)
@@ -92,16 +92,18 @@ class FleetMonitor:
             self._unarchived = self._unarchived or _Halt(error, seen)
         self.refresh()
         if self._unarchived is not None:
-            log.error("the archive cannot take the halt: it holds for this worker", cause=str(error))
+            log.error("the halt cannot be archived: it applies to this worker only", cause=str(error))
 
     def hold(self, cancel: CancelToken) -> None:
-        """Hold a message that arrived although the fleet is paused or halted. Consuming ends within a second or two.
+        """Hold a message that arrived although the fleet is paused or halted.
+
+        Few such messages arrive: the worker stops consuming within a second or two.
 
         Args:
-            cancel: the token of the process. The message's own has ended already, since the fleet does not run.
+            cancel: the token of the process. The token of the message has already ended, since the fleet does not run.
 
         Raises:
-            Stopped: the process is to end.
+            Stopped: the process must end.
         """
         for _ in range(int(HOLD_SECONDS / _HOLD_POLL_SECONDS)):
             newest = self._newest

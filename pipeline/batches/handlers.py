@@ -129,7 +129,7 @@ def handle_project(message: Project, services: PageServices, cancel: CancelToken
 
 
 def quarantine(message: Part | Pages, evidence: str, context: BatchContext) -> list[Message]:
-    """Mark a poison page or source as failed: processing the page alone, or opening the source, killed each process."""
+    """Fail a poison page or source. Processing the page alone, or opening the source, killed the process each time."""
     archive = context.services.archive
     records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)

@@ -1,4 +1,4 @@
-"""`pagesight inspect`: show what indexing would make of files, without indexing them."""
+"""`pagesight inspect`: show the result that indexing files would have, without indexing them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Exit codes: 0 every file would succeed, 1 something would fail, 2 usage or setti
 130 interrupted.
 """
 
-#: Column widths of the table. The name comes last, so that a long one is never broken.
+#: Column widths of the table. The name is the last column, so that a long name is never broken.
 _WIDTHS = {"kind": 8, "pages": 5, "digital": 7, "scan": 5, "mixed": 5, "blank": 5, "lang": 4, "calls": 6}
 _LEFT = ("kind", "lang")
 _SHORT = {MediaType.PROTECTED_OOXML: "ooxml", MediaType.SEVEN_ZIP: "7z"}
@@ -55,7 +55,7 @@ _UNKNOWN = "unknown"
 
 
 class Printer(Protocol):
-    """Prints each file as soon as it is inspected, so that memory use does not grow with their number."""
+    """Prints each file as soon as it is inspected, so that memory use does not grow with the number of files."""
 
     def file(self, seen: Inspected) -> None:
         """Print one file."""
@@ -80,7 +80,7 @@ def inspect(
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with one row per file instead of tables.")] = False,
 ) -> None:
-    """Show what indexing would make of files: pages, cost, and expected failures with causes. Nothing is indexed."""
+    """Show the result that indexing files would have: pages, cost, and expected failures. Nothing is indexed."""
     if as_json and as_csv:
         raise SettingsError("--json and --csv cannot be combined", remedy="Use one of them.")
     settings = load_apart_from(paths)
@@ -114,17 +114,20 @@ def inspect(
 
 
 def _progress_console(results: Console, printer: Printer) -> Console:
-    """Return the console for progress: below a table on a terminal, and none between lines of CSV or JSON there."""
+    """Return the console for progress.
+
+    If the results go to a terminal, progress is shown below a table, and not shown between lines of CSV or JSON.
+    """
     if not results.is_terminal:
         return stderr()
     return results if isinstance(printer, TablePrinter) else Console(quiet=True)
 
 
 class TablePrinter:
-    """A table printed row by row, and therefore with fixed column widths.
+    """A table that is printed row by row, so its column widths are fixed.
 
     Args:
-        roots: URLs given on the command line. With a single one, names are shown relative to it.
+        roots: URLs given on the command line. If there is only one, names are shown relative to it.
         uses_model: whether a vision model is configured.
     """
 
@@ -160,7 +163,7 @@ class TablePrinter:
         return _line(_kind(seen.media_type), pages, *kinds, seen.pages.language or "", calls) + name
 
     def _failure(self, failure: Failure, numbers: tuple[int, ...]) -> Text:
-        """Return an expected failure, with its remedy the first time that this remedy is printed."""
+        """Return an expected failure as text. Each remedy is shown only once, with its first failure."""
         pages = f"page{'s' * (len(numbers) > 1)} {ranges(numbers)}: " if numbers else ""
         line = Text.assemble("    " + pages, (failure.type, "red"), f"  {printable(failure.message)}")
         if failure.remedy not in self._remedies:
@@ -295,7 +298,7 @@ def _notes(seen: Inspected) -> Iterator[str]:
     if seen.pages.hidden:
         yield f"{seen.pages.hidden} pages hidden"
     if seen.document and seen.document.members:
-        yield f"{seen.document.members} files in it"
+        yield f"contains {seen.document.members} files"
     if seen.document and seen.document.pages_left_out:
         yield f"{seen.document.pages_left_out} printed pages above PAGESIGHT_MAX_SHEET_PAGES skipped"
     if seen.document and seen.document.substituted_fonts:

@@ -1,7 +1,7 @@
-"""Collect the status of fleet, batches and index.
+"""Collects the status of fleet, batches and index.
 
 The archive has batches and the state of the fleet, Redis has queues and workers, Elasticsearch has searchable pages.
-Status matters most when a service is down. Each service is therefore queried separately, and errors are collected.
+Status matters most when a service is down, so each service is queried separately, and errors are collected.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from workers.client import Fleet
     from workers.redis.heartbeats import WorkerInfo
 
-#: Ended batches that `status` shows.
+#: Number of ended batches that `status` shows.
 RECENT_BATCHES = 5
 RUNNING = FleetState(revision=0, state="running", since=datetime.fromtimestamp(0, UTC))
 
@@ -41,7 +41,7 @@ class BatchStatus:
 
     batch: Batch
     progress: BatchProgress | None
-    """None for a running `pagesight index`: only its own process knows."""
+    """None for a running `pagesight index`: only its own process knows the progress."""
     rate: float
     """Pages per second."""
     drawn: BudgetReservation | None = None
@@ -55,7 +55,7 @@ class BatchStatus:
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended, or stopped until its budget is raised."""
+        """Whether the batch has ended, or is stopped until its budget is raised."""
         return self.batch.state not in UNENDED or is_out_of_budget(self.batch)
 
     def json(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Unreachable:
 
 
 class StatusCollector:
-    """Collects the status of batches and queues. Records are read once, connections are opened once."""
+    """Collects the status of batches, queues and index. Unchanging records are read once, and Redis is opened once."""
 
     def __init__(self, settings: Settings, archive: Archive) -> None:
         self._settings = settings
@@ -151,7 +151,10 @@ class StatusCollector:
         )
 
     def queues(self, away: Unreachable) -> Queues | None:
-        """Return the state of the queues; None if Redis does not answer, an error only if the queue is in use."""
+        """Return the state of the queues; None if Redis does not answer.
+
+        Its error is collected only if the queues are in use.
+        """
         try:
             return self._look()
         except (ServiceRefused, ServiceUnavailable) as error:
@@ -160,7 +163,7 @@ class StatusCollector:
             return None
 
     def indexed(self, collection: str | None, away: Unreachable) -> Indexed | None:
-        """Return the totals in the index; None if Elasticsearch does not answer."""
+        """Return the totals in the index; None if Elasticsearch does not answer or refuses."""
         try:
             with closing(open_index(self._settings)) as index:
                 health = index.health()
@@ -182,7 +185,7 @@ class StatusCollector:
         return Queues(queues.depths(), queues.unacked(), self._fleet.workers())
 
     def _rate(self, batch: Batch, pages: int) -> float:
-        """Return the recent rate; the first time, the average since the batch began."""
+        """Return the recent rate. For an ended batch, and at the first call, return the average since its start."""
         if batch.state not in UNENDED:
             return _average(batch, pages, batch.ended_at)
         if batch.id not in self._rates:

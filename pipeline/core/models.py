@@ -286,7 +286,7 @@ class Provenance(Archived):
     seconds: float = 0.0
     attempts: int = 0
     rungs: tuple[str, ...] = ()
-    """Attempts other than the plain first request, as `<question>:<rung>`, in order."""
+    """Rungs other than `first`, and fallbacks, as `<question>:<rung>`, in order."""
     described_at: datetime | None = None
 
     @model_validator(mode="before")
@@ -539,7 +539,7 @@ class FleetState(Numbered):
 class Run(Numbered):
     """One run of a schedule. All runs of a schedule are one chain of revisions.
 
-    A revision without an outcome claims a run or reports its progress. The next ones hold the run's end, and then
+    A revision without an outcome claims a run or reports its progress. Later revisions record the run's end, then
     another attempt or the next run.
     """
 
@@ -644,7 +644,7 @@ class RenderedPage(PageProperties):
     """WebP, long edge 320 px."""
     hidden: bool = False
     notes: str | None = None
-    """Text that belongs to the page and is not shown on it: a speaker's notes, the layer of a DjVu."""
+    """Text that belongs to the page and is not shown on it: a speaker's notes."""
     rgb: bytes | None = None
     """Raw RGB pixels, rows top down, only on request."""
 

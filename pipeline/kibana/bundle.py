@@ -14,17 +14,17 @@ from typing import Any
 
 Object = dict[str, Any]
 
-#: Prefix of every id in the files. Installations put their space before it.
+#: Prefix of every id in the files. An installation outside the default space puts its space before it.
 ID_PREFIX = "pagesight-"
 #: Placeholder in the files for an installation's `pages_url`.
 PAGES_URL = "{pages_url}"
-#: In the order of an import.
+#: Files of objects, in the order of the import.
 FILES = ("data-views.ndjson", "searches.ndjson", "charts.ndjson", "dashboards.ndjson")
 RULES_FILE = "rules.ndjson"
 DEFAULT_SPACE = "default"
 DEFAULT_VIEW = ID_PREFIX + "pages"
 _ID = re.compile(f'(?<="){ID_PREFIX}')
-#: The id of an alert rule must be a UUID. Ours are derived from space and name in this namespace.
+#: The id of an alert rule must be a UUID. Pagesight derives it from the id in the file, in this namespace.
 _RULES_NAMESPACE = uuid.UUID("6f0b7a0e-8d1c-4c57-9f35-0a3d5f8b9b21")
 
 
@@ -48,12 +48,12 @@ class Bundle:
 
     @cached_property
     def rules(self) -> tuple[Object, ...]:
-        """Alert rules with their ids, in the form of the request that creates one."""
+        """Alert rules with their ids, in the form of the requests that create them."""
         return tuple(map(self._rule, _shipped(RULES_FILE, self.space)))
 
     @property
     def default_view(self) -> str:
-        """Id of the data view that Discover opens with."""
+        """Id of the data view with which Discover opens."""
         return _in_space(DEFAULT_VIEW, self.space)
 
     @property
@@ -80,14 +80,14 @@ class Bundle:
     def _rule(self, rule: Object) -> Object:
         indices = [self.index_prefix + index for index in rule["params"]["index"]]
         return rule | {
-            # Kibana accepts version 4 only. This id is not random, so a second installation finds the rule.
+            # Kibana accepts only UUIDs of version 4. This one is not random, so a second installation finds the rule.
             "id": str(uuid.UUID(bytes=uuid.uuid5(_RULES_NAMESPACE, rule["id"]).bytes, version=4)),
             "params": rule["params"] | {"index": indices},
         }
 
 
 def lines(objects: Iterable[Object]) -> str:
-    """Return objects as NDJSON. Keys are sorted, so equal objects give equal lines."""
+    """Return objects as NDJSON. Keys are sorted, so that equal objects give equal lines."""
     return "".join(compact_json(entry) + "\n" for entry in objects)
 
 
@@ -99,7 +99,7 @@ def compact_json(value: object) -> str:
 def digest(objects: Iterable[Object]) -> str:
     """Return a digest of types, ids, attributes and references, independent of their order.
 
-    The popularity of fields, which Kibana counts within its data views, is left out.
+    Of the attributes of a data view's fields only the labels count: Kibana also stores the popularity of fields there.
     """
     kept = sorted(map(_comparable, objects), key=lambda entry: (entry["type"], entry["id"]))
     return hashlib.sha256(lines(kept).encode()).hexdigest()[:16]
@@ -121,8 +121,8 @@ def _shipped(name: str, space: str) -> list[Object]:
 
 
 def _in_space(id: str, space: str) -> str:
-    """Return an id, or the prefix of one, for a space.
+    """Return an id, or the prefix of an id, for a space.
 
-    Ids are unique in the whole of Kibana. If another space had the same id, an import would assign a random one.
+    Ids are unique in all spaces of Kibana. If another space had the same id, an import would assign a random one.
     """
     return id if space == DEFAULT_SPACE else f"{space}-{id}"

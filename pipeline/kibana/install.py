@@ -1,8 +1,8 @@
-"""Install `mappings/kibana/` into a space of Kibana. A second call changes nothing.
+"""Installs `mappings/kibana/` into a space of Kibana. A second call changes nothing.
 
-Kibana migrates each imported object to its own version, so the stored object differs from the sent one. The description
-of our tag therefore records two digests: one of the objects as sent, one of the objects as stored. The first changes
-with the version of Pagesight, the second if somebody edits an object in Kibana.
+Kibana migrates each imported object to its own version, so the stored object differs from the sent one. So the
+description of Pagesight's tag records two digests: one of the objects as sent, one of the objects as stored. The first
+changes with Pagesight's version or settings, the second if somebody edits an object in Kibana.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.search.roles import kibana_reader
 
 Object = dict[str, Any]
 
-#: Parameters that people adjust; an installation keeps their values, as it keeps intervals and actions.
+#: Parameters of alert rules that people adjust. An installation keeps their values, and also intervals and actions.
 _THEIR_PARAMETERS = frozenset({"threshold", "thresholdComparator", "timeWindowSize", "timeWindowUnit", "size"})
 _KINDS = {
     "index-pattern": "data view",
@@ -33,7 +33,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One difference: its description, and the action that removes it."""
+    """Differences: their descriptions, and the action that removes them."""
 
     words: tuple[str, ...]
     take: Callable[[], None]
@@ -44,8 +44,8 @@ def install(settings: Settings, space: str) -> tuple[str, ...]:
 
     Raises:
         SettingsError: no Kibana is configured, or a setting cannot be used.
-        ServiceRefused: Kibana does not accept the objects, or the key may not do it.
-        ServiceUnavailable: Kibana is away.
+        ServiceRefused: Kibana does not accept the objects or has no encryption key, or the API key lacks a privilege.
+        ServiceUnavailable: Kibana is unavailable.
     """
     changes: list[str] = []
     with _open(settings, space) as kibana:
@@ -59,7 +59,7 @@ def differences(settings: Settings, space: str) -> tuple[str, ...]:
     """Return the changes that `install` would make, in the same words.
 
     Raises:
-        SettingsError, ServiceRefused, ServiceUnavailable: as `install`.
+        SettingsError, ServiceRefused, ServiceUnavailable: as `install` raises them.
     """
     with _open(settings, space) as kibana:
         return tuple(words for step in _steps(kibana, bundle(settings, space)) for words in step.words)
@@ -84,7 +84,7 @@ def _open(settings: Settings, space: str) -> KibanaClient:
 
 
 def _steps(kibana: KibanaClient, wanted: Bundle) -> Iterator[Step]:
-    """Yield the differences. The caller may take each step before the next comparison starts."""
+    """Yield the steps. The caller may take each step before the next comparison starts."""
     if not kibana.has_space():
         yield Step((f"space {wanted.space}",), kibana.make_space)
     yield from _object_steps(kibana, wanted)
@@ -117,7 +117,10 @@ def _stored(kibana: KibanaClient, wanted: Bundle) -> tuple[Object | None, list[O
 
 
 def _import(kibana: KibanaClient, wanted: Bundle) -> None:
-    """Import every object, then record both digests on the tag. Before that the tag has none, so a crash is noticed."""
+    """Import every object, then record both digests on the tag.
+
+    The first import sets a tag without digests, so the next run detects a crash in between.
+    """
     kibana.import_objects(wanted.ndjson())
     _, objects = _stored(kibana, wanted)
     tag = wanted.tag
@@ -126,7 +129,7 @@ def _import(kibana: KibanaClient, wanted: Bundle) -> None:
 
 
 def _state(tag: Object | None) -> str:
-    """Return both digests from the tag's description."""
+    """Return the part of the tag's description that contains both digests."""
     return tag["attributes"].get("description", "").partition(": ")[2] if tag else ""
 
 
@@ -135,14 +138,14 @@ def _name(entry: Object) -> str:
 
 
 def _role_steps(kibana: KibanaClient, wanted: Bundle) -> Iterator[Step]:
-    """Yield the step that updates the role of people who search, if the key may manage roles."""
+    """Yield the step that updates the role of people who search, if the API key may manage roles."""
     name, role = kibana_reader(wanted.space, wanted.index_prefix)
     roles = kibana.roles()
     if roles is None:
         return
     (rights,) = role["kibana"]
     found = roles.get(name, {"elasticsearch": {}, "kibana": []})
-    # The role covers every space that has our objects.
+    # The role covers every space with Pagesight's objects.
     spaces = {space for entry in found["kibana"] if entry["feature"] == rights["feature"] for space in entry["spaces"]}
     same = _indices(found) == _indices(role) and wanted.space in spaces
     if not same:
@@ -168,7 +171,7 @@ def _rule_steps(kibana: KibanaClient, wanted: Bundle) -> Iterator[Step]:
 
 
 def _changed_rule(found: Object, wanted: Object) -> Object | None:
-    """Return the request that restores a rule, or None if it needs none. Settings that people adjust are kept."""
+    """Return the request that restores a rule, or None if none is needed. Settings that people adjust are kept."""
     ours = {name: value for name, value in wanted["params"].items() if name not in _THEIR_PARAMETERS}
     same = all(found["params"].get(name) == value for name, value in ours.items())
     if same and found["name"] == wanted["name"]:

@@ -26,7 +26,7 @@ from pipeline.web.access import Access
 from pipeline.web.contents import ASK_AGAIN, FOR_EVER, HEADERS, PAGE_HEADERS, content
 from pipeline.web.viewing import find_page, page_url, view_page
 
-#: `Retry-After` of an answer while the archive is away.
+#: `Retry-After` of an answer while the archive is unavailable.
 RETRY_AFTER_SECONDS = 10
 _TYPES = {"jpg": "image/jpeg", "webp": "image/webp", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 #: Collection, document and page number. Nothing else in the archive has a path of this form.
@@ -41,7 +41,7 @@ _MESSAGES = {
     ),
     HTTPStatus.NOT_FOUND: (
         "Page not found",
-        "The archive has no page at this address. Search in Kibana or by `pagesight search`: results have links to "
+        "The archive has no page at this address. Search in Kibana or with `pagesight search`: results have links to "
         "this server.",
     ),
     HTTPStatus.GONE: (
@@ -58,7 +58,7 @@ _MESSAGES = {
 
 
 def make_app(archive: Archive, access: Access) -> Starlette:
-    """Return the ASGI application. It reads the archive only, and calls neither the cluster nor a model."""
+    """Return the ASGI application. It only reads the archive, and calls neither the cluster nor a model."""
     pages = _Pages(archive, access)
     return Starlette(
         routes=[
@@ -109,7 +109,7 @@ class _Pages:
         return content(request, self._assets[name], _type(name), FOR_EVER)
 
     async def root(self, request: Request) -> Response:
-        """Accept a token. There is nothing to show: this server has no list of pages."""
+        """Accept a token, else answer 404: this server has no list of pages."""
         return self._access.sign_in(request) or self._message(HTTPStatus.NOT_FOUND)
 
     async def image(self, request: Request) -> Response:
@@ -141,12 +141,12 @@ class _Pages:
         return content(request, html.encode(), "text/html", ASK_AGAIN, PAGE_HEADERS)
 
     async def refuse(self, _request: Request, error: Exception) -> Response:
-        """Answer an error with a message."""
+        """Answer with a message about an HTTP error."""
         assert isinstance(error, HTTPException)
         return self._message(HTTPStatus(error.status_code), error.headers or {})
 
     async def unavailable(self, _request: Request, _error: Exception) -> Response:
-        """Answer that the archive is away. The error itself may hold paths, which visitors must not see."""
+        """Answer that the archive is unavailable. The error is not shown: it may contain paths."""
         return self._message(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
     def _page(self, collection: str, document: str, number: int, key: str) -> str:

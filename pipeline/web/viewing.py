@@ -1,4 +1,4 @@
-"""Values for the viewer's template, made from the newest reading in the archive."""
+"""Values for the viewer's template, from the newest readings in the archive."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.core.languages import direction, english_name
 from pipeline.core.models import Reading, Tombstone
 from pipeline.core.url_signing import Signer, UrlPrefix, page_path
 
-#: Thumbnails on either side of a page. The limit keeps the cost of a document of 2,000 pages at that of 30 pages.
+#: Number of thumbnails on either side of a page. With it, a document of 2,000 pages costs no more than one of 30 pages.
 STRIP_PAGES = 12
 
 
@@ -83,21 +83,21 @@ class PageView:
 
     @property
     def title(self) -> str:
-        """Name and number of the page."""
+        """Name of the document, and number of the page."""
         return f"{self.reading.document.name}, page {self.reading.page_number}"
 
 
 def find_page(archive: Archive, collection: str, document: str, number: int) -> tuple[Reading | Tombstone, ...]:
-    """Return the newest readings of a page and its neighbours, by number. The page itself may be missing.
+    """Return the newest readings of a page and its neighbours, in the order of their numbers. The page may be missing.
 
-    Names are listed once. Only readings in the strip are opened.
+    Names are listed once, and only readings in the strip are opened.
     """
     around = range(max(number - STRIP_PAGES, 1), number + STRIP_PAGES + 1)
     return tuple(archive.readings(collection, document).newest(around))
 
 
 def view_page(reading: Reading, around: Sequence[Reading], signer: Signer) -> PageView:
-    """Return the view of a page. `around` are the pages of the strip by number, including the page itself."""
+    """Return the view of a page. `around` contains the pages of the strip in order, including the page itself."""
     number, last, source = reading.page_number, reading.document.pages, reading.trust.text_source
 
     def link(to: int) -> Link:
@@ -156,7 +156,7 @@ def _alternative(reading: Reading) -> Passage:
 
 
 def _passages(*found: Passage) -> tuple[Passage, ...]:
-    """Leave out passages whose text is unknown; keep passages with an empty text."""
+    """Return the passages without those whose text is unknown (None). Empty texts are kept."""
     return tuple(passage for passage in found if passage.text is not None)
 
 

@@ -268,7 +268,7 @@ def test_one_that_was_taken_for_dead_loses_and_says_so(
         finally:
             cleared.set()
         assert len(pruned) == 5
-        with pytest.raises(Overtaken, match="got no heartbeat of this one"):
+        with pytest.raises(Overtaken, match="received no heartbeat from this one"):
             silent.result()
     assert_holds_the_archive(small)
 

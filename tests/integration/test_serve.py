@@ -176,7 +176,7 @@ def test_a_page_that_is_none_is_not_found(archive: Archive, open_server: Served,
     for spelled in (path, quote(path, safe="")):
         answer = open_server.ask(f"/view/{spelled}")
         assert answer.status == 404
-        assert "Search in Kibana or by" in answer.text
+        assert "Search in Kibana or with" in answer.text
 
 
 # -- who may see it

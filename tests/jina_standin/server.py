@@ -8,6 +8,7 @@ import re
 import select
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -114,6 +115,8 @@ class Handler(BaseHTTPRequestHandler):
         """The answer, or None where a fault has dealt with the connection. The call ends before its answer is sent,
         so that the next one of the same client is never counted beside it."""
         state = self.server.state
+        # Taken before the fault is decided: one that is released in between must not hang for good.
+        released = state.released
         entry: dict[str, Any] = {}
         try:
             with state.in_flight_call():
@@ -121,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
                 asked = parse_request(body, self.server.model, state.manners)
                 entry, fault = state.enter(asked)
                 time.sleep(state.latency_seconds)
-                answer = self._completed(asked, fault)
+                answer = self._completed(asked, fault, released)
         except Refusal as refusal:
             if entry:
                 entry["status"] = refusal.status
@@ -135,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
         entry["status"] = 200 if answer is not None else 0
         return answer
 
-    def _completed(self, asked: Asked, fault: Fault | None) -> dict[str, Any] | None:
+    def _completed(self, asked: Asked, fault: Fault | None, released: threading.Event) -> dict[str, Any] | None:
         content = self._content(asked)
         kind = fault.kind if fault else None
         if fault is not None:
@@ -152,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send_bytes(200, b'{"id": "chatcmpl-1", "choices": [{"mess\x00', {})
         elif kind is Kind.CLOSING:
             self._close_half_way(json.dumps(answer).encode())
-        elif kind is Kind.HANGING and not self._hang():
+        elif kind is Kind.HANGING and not self._hang(released):
             self.close_connection = True
         elif kind is Kind.DEADLY:
             self._kill_client()
@@ -182,9 +185,8 @@ class Handler(BaseHTTPRequestHandler):
         found = _ORDER.search(reader.text(asked.image)) if reader is not None else None
         return found[1].strip() if found else None
 
-    def _hang(self) -> bool:
+    def _hang(self, released: threading.Event) -> bool:
         """Wait until released (True) or until the client has left (False)."""
-        released = self.server.state.released
         while not released.wait(HANG_POLL_SECONDS):
             if self._client_left():
                 return False

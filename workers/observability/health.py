@@ -1,7 +1,7 @@
 """A worker's HTTP server: `/livez`, `/readyz` and `/metrics`, on the loopback interface unless set otherwise.
 
-It is read-only: each request is answered by one of three pages or by an error. Connections are limited in number and
-in time, so that clients cannot use up the worker's file descriptors.
+It is read-only and serves only these three pages. The number and the duration of connections are limited, so that
+clients cannot use up the worker's file descriptors.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import masked
 
-#: A housekeeping thread without a step for this long hangs. Its longest step is a request to Redis or the archive.
+#: A housekeeping thread that makes no step for this time hangs. Its longest step is a request to Redis or the archive.
 LIVE_SECONDS = 60.0
-#: A check that takes longer counts as failed.
+#: Time limit of a check. A check that exceeds it counts as failed.
 CHECK_SECONDS = 3.0
-#: How long the outcome of a check is reused.
+#: Time for which the outcome of a check is reused.
 CACHE_SECONDS = 5.0
-#: From connecting to the end of the answer.
+#: Time limit from connecting to the end of the answer.
 CONNECTION_SECONDS = 10.0
+#: Maximum number of open connections.
 CONNECTIONS = 16
-#: How long `stop` waits for answers under way.
+#: Time that a stopping server gives to answers in progress.
 STOP_SECONDS = 1
 
 Check = Callable[[], str | None]
@@ -62,7 +63,7 @@ class Health:
         self._thread: threading.Thread | None = None
 
     def start(self, host: str, port: int) -> int:
-        """Serve in a thread of its own, and return the port; 0 takes a free one.
+        """Serve in a separate thread, and return the port. Port 0 selects a free one.
 
         Raises:
             SettingsError: the address cannot be used.
@@ -72,7 +73,7 @@ class Health:
         except OSError as error:
             raise SettingsError(
                 f"worker_port: {host}:{port} cannot be listened on: {error.strerror}",
-                remedy="Give each worker of a machine its own PAGESIGHT_WORKER_PORT, or none with 0.",
+                remedy="Give each worker of a machine its own PAGESIGHT_WORKER_PORT, or set it to 0 to serve nothing.",
             ) from None
         # Outside the main thread uvicorn installs no signal handlers.
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="health", daemon=True)
@@ -80,7 +81,7 @@ class Health:
         return int(listener.getsockname()[1])
 
     def stop(self) -> None:
-        """Stop serving; the port is free afterwards."""
+        """Stop serving and free the port."""
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(STOP_SECONDS * 5)
@@ -105,7 +106,7 @@ class Health:
 
 
 class _CachedCheck:
-    """Runs a check every few seconds at most, and never twice at once, whatever the number of requests."""
+    """Runs a check at most every few seconds, and never twice at once, whatever the number of requests."""
 
     def __init__(self, check: Check) -> None:
         self._check = check
@@ -148,7 +149,7 @@ async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _server(app: Router) -> uvicorn.Server:
-    """Return a server for this application. It leaves the worker's logging alone and logs no request."""
+    """Return a server for this application. It does not change the worker's logging, and logs no requests."""
     config = uvicorn.Config(
         app,
         http=_LimitedConnection,
@@ -166,9 +167,9 @@ def _server(app: Router) -> uvicorn.Server:
 
 
 class _LimitedConnection(H11Protocol):
-    """A connection that is closed at once where too many are open, and after `CONNECTION_SECONDS` in any case.
+    """A connection that is closed after `CONNECTION_SECONDS`, or at once if too many are open.
 
-    uvicorn has neither limit: its `limit_concurrency` counts requests, and its timeout begins after the first answer.
+    uvicorn has neither limit: its `limit_concurrency` counts requests, and its timeout starts after the first answer.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

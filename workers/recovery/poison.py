@@ -1,9 +1,9 @@
-"""Detection of poison messages, which kill their worker process again and again.
+"""Detects poison messages, which kill their worker process repeatedly.
 
-Each worker notes in Redis which messages it handles, so that the deaths of a worker can be counted by message. Losing
-Redis resets the counts and never costs a page. A note has the delivery tag, which stays the same when a message is
-delivered again, and the time at which Kombu noted the delivery, which does not. The two together identify one delivery:
-a message is never taken from a worker that received it since.
+Each worker notes in Redis which messages it handles, so that deaths of workers can be counted by message. If Redis
+loses its data, the counts start again, and no page is lost. A note contains the delivery tag, which is the same for all
+deliveries of a message, and the time at which Kombu recorded the delivery, which differs. Together they identify one
+delivery, so a message is never taken from a worker that has received it since.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from workers.redis.queues import KEY_PREFIX, UNACKED_INDEX
 
 WORKING = KEY_PREFIX + "working"
 DEATHS = KEY_PREFIX + "deaths:"
-#: How long the deaths of a message are kept without a further delivery, and a note without its message.
+#: Time for which the deaths of a message are kept after the newest one, and a note whose message is gone.
 REMEMBERED_SECONDS = 24 * 3600
 
 #: KEYS: notes, deaths of this message, this worker, Kombu's index. ARGV: message, worker, delivery tag, seconds that
 #: deaths are kept, milliseconds until this worker counts as dead, 1 for a message that only waits. A worker that begins
-#: a message is alive, also before its first heartbeat.
+#: a message counts as alive even before its first heartbeat.
 _BEGIN = f"""
 {IS_DEAD}
 local noted = redis.call('HGET', KEYS[1], ARGV[1])
@@ -53,8 +53,8 @@ if noted and cjson.decode(noted).worker == ARGV[2] then
 end
 """
 #: KEYS: notes, Kombu's index. ARGV: message, its note, seconds that a note is kept. Returns the delivery tag of a
-#: message that a dead worker still holds. The message then counts as delivered just now, so that neither another caller
-#: nor the visibility timeout hands it back too.
+#: message that a dead worker still holds. The message then counts as delivered just now, so that no other caller hands
+#: it back, and neither does the visibility timeout.
 _CLAIM = f"""
 {IS_DEAD}
 local note = cjson.decode(ARGV[2])
@@ -87,7 +87,10 @@ _NOTE = TypeAdapter(dict[str, Any])
 
 
 class Poison:
-    """The notes of all workers, for one of them. Every method raises `ServiceUnavailable` while Redis is away."""
+    """One worker's access to the notes of all workers.
+
+    Every method raises `ServiceUnavailable` while Redis is unavailable.
+    """
 
     def __init__(self, client: Redis, heartbeats: Heartbeats) -> None:
         self._client = client
@@ -97,10 +100,10 @@ class Poison:
         self._claim = client.register_script(_CLAIM)
 
     def begin(self, message_id: str, delivery_tag: str, *, waiting: bool = False) -> list[Death]:
-        """Note that this worker handles a message, and return the deaths that the message has caused so far.
+        """Note that this worker handles a message, and return the deaths that the message has caused.
 
-        A message that is delivered again while its former worker lives has caused none: the visibility timeout passed.
-        A message that only waited for its turn when its worker died (`waiting`) has caused none either.
+        Two cases do not count as a death. The former worker is alive: then the visibility timeout delivered the message
+        again. Or the message only waited for its turn when its worker died (`waiting`).
         """
         me = self._heartbeats.worker_id
         keys = [WORKING, DEATHS + message_id, WORKER + me, UNACKED_INDEX]
@@ -110,15 +113,18 @@ class Poison:
             return [_death(text) for text in self._begin(keys=keys, args=args)]
 
     def end(self, message_id: str) -> None:
-        """Remove the note: this worker has survived the message. The note of another worker stays."""
+        """Remove this worker's note about a message that it has survived, and the message's deaths.
+
+        If another worker has replaced the note, both are kept.
+        """
         with translated():
             self._end(keys=[WORKING, DEATHS + message_id], args=[message_id, self._heartbeats.worker_id])
 
     def restore_orphans(self, channel: Any) -> int:
         """Hand back the messages of dead workers through a channel of the broker; return their number.
 
-        The notes stay, so that the next worker counts the death. If this caller dies halfway, the visibility timeout
-        hands the message back.
+        The notes are kept, so that the next worker counts the death. If this caller dies in between, the visibility
+        timeout hands the message back.
         """
         restored = 0
         with translated():

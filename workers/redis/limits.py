@@ -1,13 +1,13 @@
-"""The limits of a whole fleet: calls in flight, requests and tokens a minute, and the pause, all in Redis.
+"""The limits of a whole fleet: calls in flight, requests and tokens per minute, and the pause, all in Redis.
 
 A call in flight holds a permit: a member of a sorted set, scored by its expiry. Its process renews it every few
-seconds, so the permits of a killed process are free again soon, although a call may take minutes. Waiting processes
-queue in another sorted set, urgent ones first. A process takes a permit only while more permits are free than
-processes are before it, so a quick process starves no slow one. All times are by Redis' clock.
+seconds, so the permits of a killed process are soon free again, although a call may take minutes. Waiting processes
+queue in another sorted set, urgent ones first. A process takes a permit only if more permits are free than processes
+are before it in the queue, so a fast process cannot starve a slow one. All times are from Redis' clock.
 
-A Redis that was away, or restarted empty, knows no call in flight. Workers detect this by an epoch, a random word that
-Redis forgets when no worker has spoken to it for a while. A grace period of some seconds then follows: no permit is
-given, and every process reports the permits that it holds.
+After Redis was unavailable, or was restarted empty, it does not know the calls in flight. Workers detect this by an
+epoch: a random string that Redis drops if no worker sends a request for some seconds. A grace period of some seconds
+then follows, in which no permit is given and every process reports the permits that it holds.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from pipeline.vision.endpoint.limits import RATE_POLL_SECONDS, Backoff, MinuteRa
 from workers.redis.connection import REDIS_WAITS_SECONDS, translated
 from workers.redis.queues import KEY_PREFIX
 
-#: How long Redis keeps the epoch after a request, as a share of a lease: three renewals.
+#: Time for which Redis keeps the epoch after a request, as a share of a lease: three renewals.
 PULSE_SHARE = 0.6
 #: Length of the grace period, as a share of a lease: two renewals.
 GRACE_SHARE = 0.4
-#: How long a waiting process keeps its turn without a request. It sends far more of them.
+#: A waiting process that sends no request for this time loses its turn. It sends several per second.
 TURN_SECONDS = 1.0
-#: Shortest and longest pause between two requests of a waiting process, and the pause as a share of its wait so far: a
-#: permit stays free for at most that share of a turn. Processes further back in the queue pause longer.
+#: Minimum and maximum pause between two requests of a waiting process. Between them, the pause grows with its position
+#: in the queue and with `POLL_SHARE` of its wait until now, so a free permit is unused for at most that share.
 POLL_SECONDS = (0.02, 0.25)
 POLL_SHARE = 0.05
 
 CALLS = KEY_PREFIX + "calls:"
 #: Permits by expiry, processes by turn, processes by the lapse of their turn, the pause, the epoch, the epoch whose
-#: grace period has begun, and the grace period. The names in Redis are older than these words and stay.
+#: grace period has begun, and the grace period. The names in Redis are older than these terms and are kept.
 _KEYS = [CALLS + name for name in ("places", "turns", "lapses", "pause", "pulse", "settled", "grace")]
 #: Added to the turn of processes that are not urgent, so that it comes after all urgent ones: 3,000 years in ms.
 _BEHIND_URGENT_MS = 10**14
@@ -61,8 +61,8 @@ if is_new and ARGV[1] ~= '' and redis.call('GET', settled) ~= epoch then
     redis.call('SET', grace, 1, 'PX', math.floor(lease_ms * {GRACE_SHARE}))
 end
 """
-#: ARGV: the three of `_BEGIN`, this process, a new permit, most calls in flight, calls that the minute still allows, 1
-#: for an urgent caller. Returns the outcome, and the number or the epoch that explains it.
+#: ARGV: the three of `_BEGIN`, this process, a new permit, the maximum of calls in flight, the calls that the rates
+#: still allow, 1 for an urgent caller. Returns the outcome, and a number or the epoch that explains it.
 _ENTER = f"""
 {_BEGIN}
 local process, permit, limit, allowed = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -111,10 +111,11 @@ end
 
 
 class FleetLimiter(QueueingLimiter):
-    """The limiter of all workers that share a Redis. One for a process; its threads share it.
+    """The limiter of all workers that share a Redis. Each process has one; its threads share it.
 
     Args:
-        forgotten: called when Redis turns out to have lost its data, before this process begins another call.
+        forgotten: called when the request for a permit finds an epoch that this process does not know, before the
+            process begins another call: Redis may have lost its data.
     """
 
     def __init__(
@@ -139,13 +140,13 @@ class FleetLimiter(QueueingLimiter):
         self._lock = threading.Lock()
 
     def pause(self, seconds: float) -> None:
-        """Let no process of the fleet begin a call for this time; while Redis is away, only this process."""
+        """Keep the whole fleet from beginning calls for this time; while Redis is unavailable, only this process."""
         super().pause(seconds)
         with suppress(PagesightError), translated():
             self._scripts["pause"](keys=[CALLS + "pause"], args=[round(seconds * 1000)])
 
     def count_tokens(self, tokens: int) -> None:
-        """Count the tokens of a call. While Redis is away they are not counted: the call itself must not fail."""
+        """Count the tokens of a call. While Redis is unavailable they are not counted, and the call does not fail."""
         with suppress(PagesightError), translated():
             self._rates.count_tokens(tokens)
 
@@ -153,14 +154,14 @@ class FleetLimiter(QueueingLimiter):
         """Renew the permits of this process. Called every few seconds, also by idle processes.
 
         Raises:
-            ServiceUnavailable: Redis is away.
+            ServiceUnavailable: Redis is unavailable.
         """
         with self._lock:
             held = set(self._held)
         self._epoch = self._run("renew", *held)
         with self._lock:
             returned = held - self._held
-        if returned:  # meanwhile, so the renewal has just taken them again
+        if returned:  # they were returned during the renewal, which has taken them again
             with translated():
                 self._client.zrem(CALLS + "places", *returned)
 
@@ -185,7 +186,7 @@ class FleetLimiter(QueueingLimiter):
             super().pause(int(number) / 1000)
             return Backoff(0.0)
         if answer == "grace":
-            cause = "it was away, and every worker first reports the calls that it has in flight"
+            cause = "it was unavailable, and every worker first reports its calls in flight"
             return Backoff(min(int(number) / 1000, RATE_POLL_SECONDS), cause, REDIS)
         if not room:
             return Backoff(RATE_POLL_SECONDS, cause)
@@ -193,7 +194,7 @@ class FleetLimiter(QueueingLimiter):
         return Backoff(min(most, max(least * (1 + int(number)), POLL_SHARE * waited_seconds)))
 
     def _hold(self, permit: str, cause: str) -> str | Backoff:
-        """Count the request, and keep the permit."""
+        """Count the request and keep the permit. If the rates allow no request, give the permit back."""
         with self._lock:
             self._held.add(permit)
         try:
@@ -208,7 +209,7 @@ class FleetLimiter(QueueingLimiter):
         return permit
 
     def _leave(self, permit: str) -> None:
-        """Give a permit back. While Redis is away it expires by itself."""
+        """Give a permit back. If Redis is unavailable, it expires by itself."""
         with self._lock:
             self._held.discard(permit)
         with suppress(PagesightError), translated():

@@ -1,4 +1,4 @@
-"""The actions of schedules. Each calls the same functions as the command of its name."""
+"""The actions of schedules. Each action calls the same functions as the command with its name."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def act(schedule: Schedule, context: RunContext, lease: RunLease) -> None:
     """Execute the action of a schedule, and add its counts to the lease.
 
     Raises:
-        PagesightError: the action failed, or a part of it.
+        PagesightError: the action, or a part of it, failed.
     """
     _ACTIONS[type(schedule)](schedule, _RunningAction(context, lease))
 
@@ -77,7 +77,7 @@ class _RunningAction:
         return EnqueueRequest(collection, None, self.context.settings.language, lane)
 
     def record_batches(self, batches: Iterable[Batch]) -> None:
-        """Count batches, and write their records."""
+        """Count batches, and write their records. A record that cannot be written is only logged."""
         for batch in batches:
             self.count(batches=1)
             try:
@@ -110,7 +110,7 @@ def _sync_folder(folder: str, schedule: Sync, action: _RunningAction, batches: B
         require_few(comparison)
     removed = take_away(comparison, action.projector, delete=schedule.delete)
     action.count(deleted=removed.documents)
-    # The archive does not know files that an earlier run has enqueued and no worker has handled yet.
+    # Files that an earlier run has enqueued and no worker has handled are not in the archive yet.
     entries = (entry for entry in comparison.entries if not batches.is_queued(collection, entry.url))
     request, shown = action.request(collection, Lane.NORMAL), display_path(url)
     batch = enqueue_any(action.fleet, request, entries, shown, again=False, on_entry=action.count_entry)
@@ -127,7 +127,7 @@ def _counts(comparison: FolderComparison) -> dict[str, int]:
 
 
 def _retry(schedule: Retry, action: _RunningAction) -> None:
-    """Enqueue pages again that failed for a transient reason."""
+    """Enqueue the pages and files that failed for a transient reason."""
     selection = Selection(schedule.collection, error=schedule.error)
     index, settings = action.context.projector.index, action.context.settings
     action.record_batches(
@@ -158,7 +158,7 @@ def _repair(schedule: Repair, action: _RunningAction) -> None:
 
 
 def _redescribe(schedule: Redescribe, action: _RunningAction) -> None:
-    """Enqueue stale pages within the tokens that are left of the day's budget."""
+    """Enqueue stale pages, as far as the rest of the day's budget of tokens allows."""
     left = schedule.budget_tokens - tokens_today(action.archive, schedule.name, schedule.timezone, datetime.now(UTC))
     batches = Batches(action.archive)
     for collection in action.archive.collections.names():
@@ -177,9 +177,9 @@ def _stale(collection: str, schedule: Redescribe, action: _RunningAction, batche
 
 
 def _enqueue_stale(stale: Stale, left: int, action: _RunningAction) -> int:
-    """Enqueue stale pages of a collection; return the tokens that they may cost.
+    """Enqueue stale pages of a collection; return the estimate of their tokens.
 
-    The tokens are archived first. A process that dies in between has spent them, so no day exceeds its budget.
+    The tokens are archived first. If the process dies after that, they count as spent, so no day exceeds its budget.
     """
     tokens = tokens_of_page(action.archive, stale)
     entries = tuple(first_pages(stale.documents, max(0, left) // tokens if tokens else None))
@@ -193,7 +193,7 @@ def _enqueue_stale(stale: Stale, left: int, action: _RunningAction) -> int:
 
 
 def tokens_today(archive: Archive, schedule: str, zone: ZoneInfo, now: datetime) -> int:
-    """Return the tokens that a schedule has spent on enqueued pages since the last midnight of a time zone."""
+    """Return the tokens that a schedule has spent on enqueued pages since midnight in a time zone."""
     midnight = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
     today = takewhile(lambda run: run.started_at >= midnight.astimezone(UTC), archive.runs.latest_of(schedule))
     return sum(run.counts.get("tokens", 0) for run in today)

@@ -19,8 +19,8 @@ from rapidfuzz.distance import Indel
 
 #: Pages with letters lower than this on the page image (`PageFacts.glyph_px`) are dense and read in bands from the
 #: start. Measured on scans set in Times (`bench/crops.py`): on the page image, OCR found no words at 3.1 px (4 pt on
-#: A4) and 95 % of them at 4.0 px; in halves it found 95 % and all. From 4.3 px (6 pt), bands added no words. The limit
-#: is a little higher than that, because a vision model reads small letters hardly better than OCR.
+#: A4) and 95 % of them at 4.0 px; in halves it found 95 % and 100 %. From 4.3 px (6 pt), bands added no words. The
+#: limit is a little higher than that, because a vision model reads small letters hardly better than OCR.
 DENSE_GLYPH_PX = 4.5
 #: Overlap of two neighbouring bands: `OVERLAP` of `pipeline.rendering.sandbox.page_image.crops`.
 OVERLAP = 0.06
@@ -30,7 +30,7 @@ _WINDOW = 40
 #: truth texts of a corpus: 95 % of pairs of different lines are below 0.45; 99 % of lines with every eighth character
 #: wrong are above 0.7.
 _MIN_SIMILARITY = 0.6
-#: A match of one of a pair's lines is a rival of the pair from this share of the pair's similarity.
+#: Two pairs with a common line are rivals. A rival counts if its similarity is at least this share of the pair's.
 _RIVAL = 0.95
 #: Cost of a line that only one band has. It is lower at the edge of that band, where lines are cut.
 _GAP = 0.5
@@ -147,7 +147,7 @@ def _join(upper: list[_Line], lower: list[_Line], expected: float) -> tuple[list
 
 
 def _evidence(pair: tuple[_Line, _Line]) -> float:
-    """Return how strongly a pair of lines indicates a seam, 0 to 1. Lines with different digits may be list items."""
+    """Return how strongly a pair of lines indicates a seam, 0 to 1. Different digits suggest neighbours in a list."""
     first, second = pair
     # If only one line has digits, they are misread letters.
     both = first.digits and second.digits

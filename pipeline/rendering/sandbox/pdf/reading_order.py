@@ -39,7 +39,7 @@ _BRACKETS = {opening: (opening, closing) for opening, closing in ("()", "[]", "{
 _BRACKETS |= {pair[1]: pair for pair in _BRACKETS.values()}
 #: Classes of characters within a number: separators, signs and currencies.
 _WITHIN_NUMBERS = frozenset({"CS", "ES", "ET"})
-#: Maximum distance of a line's, or a column's, characters across its direction, as a share of a character's size.
+#: Maximum offset of characters of one line, or of one column, across its direction, as a share of a character's size.
 _OUT_OF_LINE = 0.6
 #: Maximum distance from a character to the next one of a column, in sizes.
 _NEXT_BELOW = 3
@@ -48,20 +48,20 @@ _SPACE = 0.2
 
 
 class Char(NamedTuple):
-    """A character as PDFium reports it. Lengths are in points; y points upwards."""
+    """A character as PDFium reports it, turned so that its line is horizontal. Lengths are in points, y upwards."""
 
     text: str
     x: float
     """Of its origin."""
     y: float
     left: float
-    """Left edge of its glyph, with its spacing."""
+    """Start of its glyph along the line, with its spacing."""
     right: float
-    """Right edge of its glyph, with its spacing."""
+    """End of its glyph along the line, with its spacing."""
     size: float
     """The longer side of its glyph."""
     glyph: tuple[float, ...] | None
-    """Position of its glyph, equal for all characters of one glyph; None for a character that PDFium inserted."""
+    """Origin and box of its glyph, equal for all characters of one glyph; None for a character that PDFium inserted."""
 
 
 @dataclass(slots=True, eq=False)
