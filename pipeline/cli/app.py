@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from pipeline.cli.lazy import Entry, LazyGroup
-from pipeline.core.configuration import CONFIG_VARIABLE
+from pipeline.core.configuration import CONFIG_VARIABLE, announcer
 
 
 class RootGroup(LazyGroup):
@@ -99,6 +99,7 @@ def _root(
         ),
     ] = None,
 ) -> None:
+    announcer.tell = lambda notice: typer.echo(notice, err=True)
     if config is not None:
         os.environ[CONFIG_VARIABLE] = str(config.absolute())
 

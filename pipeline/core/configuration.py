@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,25 @@ def find(environ: Mapping[str, str], folder: Path, data: Iterable[Path] = ()) ->
     file = _named_file(Path(explicit)) if explicit else _first_safe(environ, folder, roots, notices)
     home = None if environ.get("PAGESIGHT_HOME") else _local_home(folder, roots, notices)
     return Found(file, home, tuple(notices))
+
+
+class _Announcer:
+    """Tells the user once about each file that is passed over. Silent until a command sets `tell`."""
+
+    def __init__(self) -> None:
+        self.tell: Callable[[str], object] | None = None
+        self._told: set[str] = set()
+
+    def announce(self, notices: Iterable[str]) -> None:
+        if self.tell is None:
+            return
+        for notice in notices:
+            if notice not in self._told:
+                self._told.add(notice)
+                self.tell(notice)
+
+
+announcer = _Announcer()
 
 
 def default_home() -> Path:

@@ -12,10 +12,8 @@ import json
 import os
 import re
 import shlex
-import sys
 import tomllib
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,7 +25,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from pipeline.core.configuration import CONFIG_VARIABLE, FILE_NAME, ConfigurationFile, default_home, find
+from pipeline.core.configuration import CONFIG_VARIABLE, FILE_NAME, ConfigurationFile, announcer, default_home, find
 from pipeline.core.errors import SettingsError
 from pipeline.core.languages import normalise_tag
 from pipeline.core.schedules import Schedule, parse_schedules
@@ -257,7 +255,7 @@ def masked(text: str) -> str:
 
 
 def load(data: Iterable[Path] = ()) -> Settings:
-    """Read the settings of this process. Files that are not used are named on standard error.
+    """Read the settings of this process. Commands name files that are not used on standard error.
 
     Args:
         data: files and folders that the command reads as documents. No configuration is taken from them, also by later
@@ -268,8 +266,7 @@ def load(data: Iterable[Path] = ()) -> Settings:
     """
     roots = tuple(data)
     found = find(os.environ, _working_directory(), roots)
-    for notice in found.notices:
-        _tell(notice)
+    announcer.announce(found.notices)
     given = _values(found.file) if found.file else {}
     if found.local_home is not None and "home" not in given:
         given["home"] = found.local_home
@@ -285,11 +282,6 @@ def _working_directory() -> Path:
         return Path.cwd()
     except FileNotFoundError:  # it was removed
         return Path("/")
-
-
-@cache
-def _tell(notice: str) -> None:
-    sys.stderr.write(f"{notice}\n")
 
 
 def _validated(given: dict[str, Any]) -> Settings:

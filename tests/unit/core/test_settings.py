@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.configuration import announcer
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import Settings, load
 
@@ -124,9 +125,9 @@ def test_a_home_in_the_working_directory_gives_way_to_a_setting(
     assert load().home == Path("/elsewhere")
 
 
-def test_what_is_data_for_a_command_stays_data_for_its_process(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_data_for_a_command_stays_data_for_its_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(announcer, "tell", said.append)
     for name in ("PAGESIGHT_CONFIG", "PAGESIGHT_HOME"):
         monkeypatch.setenv(name, "")  # so that both are restored
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
@@ -135,8 +136,11 @@ def test_what_is_data_for_a_command_stays_data_for_its_process(
 
     assert load().passwords_command == "cat"
     assert load([tmp_path]).passwords_command == ""
-    said = capsys.readouterr().err
-    assert f"{tmp_path / 'pagesight.toml'} is not used" in said
-    assert f"{tmp_path / '.pagesight'} is not used" in said
+    used, *passed_over = said
+    assert f"{tmp_path / '.pagesight'} is used as home" in used
+    assert [notice.split(" is not used")[0] for notice in passed_over] == [
+        str(tmp_path / "pagesight.toml"),
+        str(tmp_path / ".pagesight"),
+    ]
     assert load().passwords_command == ""
     assert load().home == tmp_path / "data" / "pagesight"
