@@ -54,7 +54,7 @@ class ArchiveMemory:
         self._request = request
         self._profile = profile
         self._models = models
-        self._images: set[int] = set()
+        self._images: dict[int, int] = {}
         self._lock = threading.Lock()
 
     def source(self, url: str, state: FileState) -> Source | None:
@@ -66,11 +66,11 @@ class ArchiveMemory:
         """Return the numbers of the pages that would be processed."""
         return plan(document, self._request, self._archive).due
 
-    def asking(self, page: RenderedPage, crops: Crops) -> Asking:
-        """Return the calls for a page. Of pages with the same image, only the first one costs calls."""
+    def asking(self, document: str, page: RenderedPage, crops: Crops) -> Asking:
+        """Return the calls for a page of a document, by its id. Of pages with one image, only the first costs calls."""
         if self._models is None:
             return Asking()
-        is_first = self._is_first(page.pixels_sha256)
+        is_first = self._is_first(document, page)
         language = self._request.recipe.language
         known = page_facts(page, language)
         cost, archived, calls, complete = NO_COST, 0, Counter[str](), True
@@ -111,12 +111,11 @@ class ArchiveMemory:
         keys = (request_key(model.name, model.revision, page.pixels_sha256, prompt_request, part) for part in parts)
         return [self._archive.answers.get(key) for key in keys]
 
-    def _is_first(self, pixels_sha256: str) -> bool:
-        identifier = int(pixels_sha256[:15], 16)
+    def _is_first(self, document: str, page: RenderedPage) -> bool:
+        """Whether no other page has this image. A copy of the document that is inspected too has the same pages."""
+        identity = hash((document, page.page_number))
         with self._lock:
-            is_first = identifier not in self._images
-            self._images.add(identifier)
-        return is_first
+            return self._images.setdefault(int(page.pixels_sha256[:15], 16), identity) == identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,8 +135,8 @@ class Memory(Protocol):
         """Return the numbers of the pages that would be processed."""
         ...
 
-    def asking(self, page: RenderedPage, crops: Crops) -> Asking:
-        """Return the cost of reading a page."""
+    def asking(self, document: str, page: RenderedPage, crops: Crops) -> Asking:
+        """Return the cost of reading a page of a document."""
         ...
 
 
@@ -155,12 +155,12 @@ class Inspector:
     """BCP 47 tag of the requested language."""
     memory: Memory | None = None
 
-    def asking(self, page: RenderedPage, crops: Crops) -> Asking:
-        """Return the cost of reading a page; `crops` renders it in bands."""
+    def asking(self, document: str, page: RenderedPage, crops: Crops) -> Asking:
+        """Return the cost of reading a page of a document; `crops` renders it in bands."""
         if page.blank or self.profile is None:
             return Asking()
         if self.memory is not None:
-            return self.memory.asking(page, crops)
+            return self.memory.asking(document, page, crops)
         return Asking(page_cost(self.profile, self.language, page))
 
     def due(self, document: Document) -> Collection[int]:
@@ -287,7 +287,7 @@ def _look_at(
         else:
             kinds[page.kind] += 1
             hidden += page.hidden
-            asking = inspector.asking(page, partial(opened.render_crops, number))
+            asking = inspector.asking(document.id, page, partial(opened.render_crops, number))
             cost += asking.cost
             archived += asking.archived
             calls += asking.calls

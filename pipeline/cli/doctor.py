@@ -18,13 +18,13 @@ from pipeline.cli.fleet import open_fleet
 from pipeline.cli.local_run import LOCAL_READER_NOTE
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
+from pipeline.core.confinement import filters_calls, landlock_version
 from pipeline.core.errors import PagesightError, UnsupportedFormat
 from pipeline.core.private import FOLDER_MODE
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load, masked
 from pipeline.local.elasticsearch import ENTERABLE
 from pipeline.local.redis import LocalRedis
-from pipeline.rendering.conversion import landlock
 from pipeline.rendering.conversion.confinement import namespaces
 from pipeline.rendering.conversion.djvu import find_tools
 from pipeline.rendering.conversion.office import find_office
@@ -113,7 +113,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _checked("passwords of files", lambda: _passwords(settings))
     yield Check("slides and office files", True, _program(lambda: f"LibreOffice in {find_office().program}"))
     yield Check("DjVu", True, _program(lambda: find_tools()[1]))
-    yield Check("access of converters", True, _converter_access())
+    yield Check("access of decoders", True, _decoder_access())
 
 
 def examine_endpoints(settings: Settings) -> Iterator[Check]:
@@ -197,10 +197,12 @@ def _program(find: Callable[[], str]) -> str:
         return f"{error}: such files fail as `unsupported`. {error.remedy}"
 
 
-def _converter_access() -> str:
-    files = "their own and system files only" if landlock.version() else "all files: the kernel has no Landlock"
-    network = "no network" if namespaces() else "no network by their settings only: user namespaces are unavailable"
-    return f"{files}; {network}"
+def _decoder_access() -> str:
+    """Return the layers that confine the processes which decode documents."""
+    files = "system files and their own only" if landlock_version() else "all files: the kernel has no Landlock"
+    calls = "filtered system calls, no network" if filters_calls() else "all system calls: no filter for this processor"
+    namespace = "in a namespace" if namespaces() else "without a namespace: user namespaces are unavailable"
+    return f"{files}; {calls}; converters {namespace}"
 
 
 def _reader(settings: Settings) -> str:

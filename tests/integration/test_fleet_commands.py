@@ -344,9 +344,10 @@ def test_failures_are_filtered(failed: Fleet):
     assert found("--document", "torn") == {torn}
     assert found("--document", failed.pagesight.archive.documents("default")[0][:8]) == {page}
     assert found("--page", "4") == set()
-    first, second = failed.pagesight.archive.batches.names()
-    assert found("--batch", first) == {page, torn}
-    assert found("--batch", second) == {empty}
+    archive = failed.pagesight.archive
+    batches = {archive.batches[name].newest().collection: name for name in archive.batches.names()}
+    assert found("--batch", batches["default"]) == {page, torn}
+    assert found("--batch", batches["works"]) == {empty}
 
 
 def test_failures_as_csv_hold_no_formula(failed: Fleet):

@@ -279,7 +279,7 @@ def test_indices_that_are_not_what_the_archive_says_are_not_shown(small: Project
     def advance(step: str, pages: int) -> None:
         client.index(index="sources-v2", id="stray", document={"collection": COLLECTION})
 
-    with pytest.raises(ServiceRefused, match="3 sources, and 4 are found"):
+    with pytest.raises(ServiceRefused, match="sources: 3 are expected and 4 found"):
         reindex(small, advance=advance)
     assert small.index.generations.live() == live
     assert len(small.index.generations.all()) == 1

@@ -191,7 +191,8 @@ def test_an_endpoint_that_fails_now_and_then_costs_no_page(standin: Standin, sta
 
 
 def test_an_answer_cut_in_the_middle_is_asked_for_again(standin: Standin) -> None:
-    standin.have("closing", every=4)
+    # Fewer than the three failures of one request after which it is given up.
+    standin.have("closing", every=4, times=2)
 
     with reading(standin) as reader:
         descriptions = read_pages(reader, range(12))

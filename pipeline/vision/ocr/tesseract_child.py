@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 from unicodedata import name
 
-from pipeline.vision.ocr.serving import FindLines, Line, serve
+from pipeline.vision.ocr.serving import FindLines, Line, ocr_rights, serve
 
 #: Revision of the settings below. Raise it by hand if a change of them changes the lines that are found.
 TESSERACT_REVISION = 1
@@ -86,7 +86,7 @@ _MARKS = dict.fromkeys(map(ord, "\u200e\u200f\u202a\u202b\u202c"))
 def main() -> None:
     """Serve until the parent ends."""
     program, *installed, descriptor = sys.argv[1:]
-    serve(int(descriptor), partial(_load, program, installed), _MEMORY_MB, {resource.RLIMIT_FSIZE: 0})
+    serve(int(descriptor), partial(_load, program, installed), ocr_rights(_MEMORY_MB, programs=True))
 
 
 def models_for(installed: Iterable[str]) -> dict[str, str]:

@@ -53,6 +53,9 @@ def archive(tmp_path: Path) -> Archive:
     return Archive(Store(str(tmp_path)))
 
 
+DOCUMENT = "a" * 64
+
+
 def memory(archive: Archive, profile: Profile = TREE, models: Models | None = MODELS) -> ArchiveMemory:
     recipe = Recipe("en", MODEL.name, MODEL.revision, profile.name, profile.revision, 1, "", Passwords())
     return ArchiveMemory(archive, Request("works", "", 0, recipe), profile, models)
@@ -70,7 +73,7 @@ def answer(archive: Archive, page: RenderedPage, name: str, content: str, model:
 
 
 def test_while_the_deciding_answer_is_missing_what_it_may_lead_to_counts(archive: Archive) -> None:
-    asking = memory(archive).asking(rendered_page(1), no_crops)
+    asking = memory(archive).asking(DOCUMENT, rendered_page(1), no_crops)
     assert asking.calls == {"has_chart": 1, "chart": 1}
     assert (asking.cost.calls, asking.cost.tokens_out_max, asking.archived) == (2, 108, 0)
 
@@ -79,22 +82,27 @@ def test_while_the_deciding_answer_is_missing_what_it_may_lead_to_counts(archive
 def test_an_answer_that_is_there_decides(archive: Archive, said: str, calls: dict[str, int]) -> None:
     page = rendered_page(1)
     answer(archive, page, "has_chart", said)
-    asking = memory(archive).asking(page, no_crops)
+    asking = memory(archive).asking(DOCUMENT, page, no_crops)
     assert (asking.calls, asking.archived) == (calls, 1)
 
 
 def test_answers_of_other_weights_are_none(archive: Archive) -> None:
     page = rendered_page(1)
     answer(archive, page, "has_chart", "No.", Model(MODEL.name, "0"))
-    assert memory(archive).asking(page, no_crops).archived == 0
+    assert memory(archive).asking(DOCUMENT, page, no_crops).archived == 0
 
 
 def test_an_image_that_came_before_is_asked_about_once(archive: Archive) -> None:
     known = memory(archive)
-    assert known.asking(rendered_page(1), no_crops).cost.calls == 2
-    again = known.asking(rendered_page(1), no_crops)
+    assert known.asking(DOCUMENT, rendered_page(1), no_crops).cost.calls == 2
+    again = known.asking("b" * 64, rendered_page(1), no_crops)
     assert (again.cost, again.calls, again.archived) == (NO_COST, {}, 2)
-    assert known.asking(rendered_page(2), no_crops).cost.calls == 2
+    assert known.asking(DOCUMENT, rendered_page(2), no_crops).cost.calls == 2
+
+
+def test_a_copy_that_is_looked_at_before_its_original_takes_none_of_its_calls(archive: Archive) -> None:
+    known = memory(archive)
+    assert [known.asking(DOCUMENT, rendered_page(1), no_crops).cost.calls for _ in ("copy", "original")] == [2, 2]
 
 
 @pytest.mark.parametrize(("answered", "missing"), [((), 2), ((1,), 1), ((1, 2), 0)])
@@ -114,7 +122,7 @@ def test_of_a_dense_page_those_parts_are_asked_for_that_are_missing(
     def crops(bands: int) -> tuple[RenderedCrop, ...]:
         return tuple(RenderedCrop(1, (0, 0, 1, 1), b"", 40, 56, parts[number]) for number in range(1, bands + 1))
 
-    asking = memory(archive, profile).asking(page, crops if answered else no_crops)
+    asking = memory(archive, profile).asking(DOCUMENT, page, crops if answered else no_crops)
     assert (asking.cost.calls, asking.archived) == (missing, len(answered))
     assert asking.calls == ({"text": missing} if missing else {})
 
@@ -130,11 +138,11 @@ def test_a_dense_page_that_cannot_be_shown_in_parts_is_asked_about_as_a_whole(ar
     def crops(_bands: int) -> tuple[RenderedCrop, ...]:
         raise RenderTimeout("too slow")
 
-    assert memory(archive, profile).asking(page, crops).calls["text"] == 1
+    assert memory(archive, profile).asking(DOCUMENT, page, crops).calls["text"] == 1
 
 
 def test_without_a_model_nobody_is_asked(archive: Archive) -> None:
-    assert memory(archive, models=None).asking(rendered_page(1), no_crops).cost == NO_COST
+    assert memory(archive, models=None).asking(DOCUMENT, rendered_page(1), no_crops).cost == NO_COST
 
 
 RATES = Rates(
