@@ -26,6 +26,7 @@ from pipeline.archive.identity import (
 from pipeline.core.errors import ArchiveDamaged, RevisionTaken, ServiceRefused
 from pipeline.core.models import FileState
 from pipeline.core.objects import LIST_KEYS, OBJECT_WAITS_SECONDS, Location, open_objects, parse_location
+from pipeline.core.private import create_private, make_private_folder
 from pipeline.core.retry import CancelToken, retry_until_available
 
 #: Age of temporary files after which their writer counts as dead. A live writer needs seconds.
@@ -312,7 +313,7 @@ class _Directory:
         self._check = check
         self._mark: object = None
         if is_new:
-            (directory / _TEMPORARY).mkdir(parents=True, exist_ok=True)
+            make_private_folder(directory / _TEMPORARY)
         self._sweep()
 
     def location(self, name: str) -> str:
@@ -369,16 +370,16 @@ class _Directory:
         """Write a temporary file, make it durable, then give it its name by `os.link` or `os.replace`."""
         self._guard()
         temporary = self._directory / _TEMPORARY / uuid.uuid4().hex
-        temporary.parent.mkdir(exist_ok=True)
+        make_private_folder(temporary.parent)
         try:
-            with temporary.open("xb") as file:
+            with create_private(temporary, exclusive=True) as file:
                 shutil.copyfileobj(data, file, _COPY_BYTES)
                 file.flush()
                 os.fsync(file.fileno())
             try:
                 move(temporary, path)
             except FileNotFoundError:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_private_folder(path.parent)
                 move(temporary, path)
             _sync_directory(path.parent)
         finally:

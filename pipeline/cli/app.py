@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import typer
 
 from pipeline.cli.lazy import Entry, LazyGroup
+from pipeline.core.configuration import CONFIG_VARIABLE, announcer
 
 
 class RootGroup(LazyGroup):
@@ -86,8 +89,19 @@ def _root(
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Read the settings from this file.",
+            show_default="PAGESIGHT_CONFIG, or the first safe pagesight.toml",
+        ),
+    ] = None,
 ) -> None:
-    pass
+    announcer.tell = lambda notice: typer.echo(notice, err=True)
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config.absolute())
 
 
 def main() -> None:
