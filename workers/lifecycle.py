@@ -6,7 +6,6 @@ message and returns.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable
@@ -116,18 +115,6 @@ def _checks(process: WorkerProcess) -> dict[str, Check]:
     }
 
 
-def _set_aside(message: Any, name: str, **_: Any) -> None:
-    """Keep a message of a kind that only a newer version knows. Celery would drop it."""
-    body = message.body if isinstance(message.body, str) else bytes(message.body).decode("utf-8", "replace")
-    kept = json.dumps({"kind": name, "headers": message.headers, "body": body}, default=str)
-    try:
-        count = WorkerProcess.current().queues.set_aside(kept)
-    except PagesightError as error:
-        log.warning("an unknown message is lost", kind=name, cause=str(error))
-    else:
-        log.warning("an unknown message is set aside", kind=name, messages=count)
-
-
 def _ending(**_: Any) -> None:
     """Let the messages end: each publishes its rest, and the warm shutdown waits for them."""
     WorkerProcess.current().cancel.stop()
@@ -142,7 +129,6 @@ def _ended(**_: Any) -> None:
 
 
 signals.worker_init.connect(_begin, weak=False)
-signals.task_unknown.connect(_set_aside, weak=False)
 signals.worker_ready.connect(_ready, weak=False)
 signals.worker_shutting_down.connect(_ending, weak=False)
 signals.worker_shutdown.connect(_ended, weak=False)

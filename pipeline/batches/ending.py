@@ -63,5 +63,5 @@ def _found(records: BatchJournal) -> tuple[FoundUrls, set[str]]:
 def _entries(records: BatchJournal, listing: str, chunks: tuple[int, ...]) -> Iterator[BatchEntry]:
     for number in range(len(chunks)):
         chunk = records.chunk(chunk_id(listing, number))
-        if chunk is not None:  # the file system is asked about each URL that a damaged chunk has
+        if chunk is not None:  # the file system decides about the URLs of a damaged chunk
             yield from chunk.entries

@@ -208,7 +208,7 @@ class _PartHandler:
         return _PlannedSource(number, source, self._intake.plan(source, entry.pages))
 
     def _members(self, planned: list[_PlannedSource]) -> list[Message]:
-        """Archive the files within the sources of which all pages are requested; return the messages about them."""
+        """Archive the files within sources whose pages are all requested; return the messages about them."""
         whole = (found.source for found in planned if self._entries[found.entry].pages is None)
         inside = (member for source in whole for member in self._intake.members(source))
         return add_members(self._message, inside, self._services.archive)

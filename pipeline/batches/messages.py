@@ -1,7 +1,6 @@
 """The messages of the queue: identifiers and URLs, a few hundred bytes each, as JSON.
 
-Identifiers become parts of names in the archive. A message from the queue has only those that match a pattern, whoever
-wrote it.
+Identifiers become parts of names in the archive, so each one in a message from the queue must match a pattern.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from kombu import Connection
 
 from support.fleet_runs import Fleet, assert_sixty
 from support.standin import Standin
-from workers.redis.queues import KEY_PREFIX, SET_ASIDE
+from workers.redis.queues import DEAD_LETTERS, KEY_PREFIX
 
 
 @pytest.mark.timeout(600)
@@ -23,7 +23,7 @@ def test_an_unknown_message_is_set_aside_and_the_batch_ends(sixty_queued: Fleet,
     fleet.start_worker()
     batch = fleet.enqueue()
 
-    fleet.until(lambda: fleet.redis.llen(SET_ASIDE) == 1)
-    kept = json.loads(fleet.redis.lindex(SET_ASIDE, 0))
-    assert (kept["kind"], "depth" in kept["body"]) == ("pagesight.dream", True)
+    fleet.until(lambda: fleet.redis.llen(DEAD_LETTERS) == 1)
+    letter = json.loads(fleet.redis.lindex(DEAD_LETTERS, 0))
+    assert (letter["lane"], "pagesight.dream" in letter["element"]) == ("normal", True)
     assert_sixty(fleet, batch, standin)

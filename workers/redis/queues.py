@@ -30,8 +30,6 @@ DEAD_LETTERS = KEY_PREFIX + "dead_letters"
 DEAD_LETTERS_TOTAL = KEY_PREFIX + "dead_letters_total"
 #: Dead letters that Redis keeps, the newest, and characters of each.
 KEPT, KEPT_CHARACTERS = 1000, 2000
-#: Messages of a kind that this version does not know, as JSON: a list, oldest first.
-SET_ASIDE = KEY_PREFIX + "set_aside"
 #: Id of the archive that has the batches of the messages.
 ARCHIVE = KEY_PREFIX + "archive"
 
@@ -112,11 +110,6 @@ class RedisQueues:
         """Name another archive as the fleet's."""
         with translated():
             self._client.set(ARCHIVE, identifier)
-
-    def set_aside(self, message: str) -> int:
-        """Keep a message that no worker of this version can handle; return the number of these messages."""
-        with translated():
-            return int(self._client.rpush(SET_ASIDE, message))
 
     def clock_offset_seconds(self) -> float:
         """Return this machine's clock minus that of Redis. The error is half of a round trip."""
