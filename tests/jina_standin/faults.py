@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -65,9 +65,9 @@ class Fault:
     retry_after: str | None = None
     """Sent as `Retry-After`."""
     status: int = 500
-    since: float | None = None
+    since: float | None = field(default=None, compare=False)
     """When the first request was struck, as the monotonic clock has it."""
-    seen: int = 0
+    seen: int = field(default=0, compare=False)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Fault:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,13 +73,23 @@ class State:
         with self.lock:
             for name, value in settings.items():
                 if name == "faults":
-                    self.faults = [Fault.from_json(fault) for fault in value]
+                    self._have(Fault.from_json(fault) for fault in value)
                 elif name == "manners":
                     self.manners = Manners(**value)
                 elif name in ("latency_seconds", "max_in_flight", "answers"):
                     setattr(self, name, value)
                 else:
                     raise KeyError(name)
+
+    def _have(self, faults: Iterable[Fault]) -> None:
+        """Have these faults. One that is there already goes on: it has counted what it struck."""
+        before = list(self.faults)
+        self.faults = []
+        for fault in faults:
+            same = next((known for known in before if known == fault), None)
+            if same is not None:
+                before.remove(same)
+            self.faults.append(same or fault)
 
     def release(self) -> None:
         """Let those that hang now be answered; later ones hang again."""

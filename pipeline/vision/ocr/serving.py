@@ -17,6 +17,7 @@ import resource
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pipeline.core.child_side import begin, receive, send
@@ -27,15 +28,16 @@ Line = dict[str, Any]
 FindLines = Callable[[bytes, int, int], tuple[list[Line], str | None]]
 
 
-def ocr_rights(memory_mb: int, *, programs: bool = False) -> Confinement:
+def ocr_rights(memory_mb: int, *, program: Path | None = None) -> Confinement:
     """Return the rights of an OCR process: it reads code and models, and writes nothing.
 
     Args:
         memory_mb: address space in MiB, of this process and of each process that it starts.
-        programs: whether it starts its engine as a program.
+        program: the engine, if it is a program that is started.
     """
     limits = {resource.RLIMIT_AS: memory_mb << 20, resource.RLIMIT_FSIZE: 0}
-    return Confinement(readable=interpreter_paths(), programs=programs, limits=limits)
+    readable = [*interpreter_paths(), *([program] if program else [])]
+    return Confinement(readable, programs=program is not None, limits=limits)
 
 
 def serve(descriptor: int, load: Callable[[], FindLines], rights: Confinement) -> None:

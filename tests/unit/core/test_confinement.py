@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 RIGHTS = {
     "sandbox": "sandbox_rights(RenderLimits(60, 2048, 100, 10**8, 100, 100))",
     "rapidocr": "ocr_rights(3072)",
-    "tesseract": "ocr_rights(2048, programs=True)",
+    "tesseract": "ocr_rights(2048, program=Path('/usr/bin/tesseract'))",
     "conversion": "Confinement([*interpreter_paths()], [Path({folder!r})], [Path({folder!r})], programs=True)",
 }
 #: Attempts that are part of the work of children which start programs. The last one is held by namespaces only, or by
