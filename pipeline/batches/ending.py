@@ -50,12 +50,15 @@ def _found(records: BatchJournal) -> tuple[FoundUrls, set[str]]:
     found, roots = FoundUrls(), set()
     for identifier in records.folders.names():
         folder = records.folders.get(identifier)
-        for entry in _entries(records, identifier, folder.sources) if folder is not None else ():
+        assert folder is not None
+        for entry in _entries(records, identifier, folder.sources):
             found.add(entry.url)
-            if folder is not None and entry.error is None:
+            if entry.error is None:
                 roots.add(folder.root)
     for identifier in records.members.names():
-        for entry in _entries(records, identifier, records.member_sizes(identifier)):
+        listing = records.members.get(identifier)
+        assert listing is not None
+        for entry in _entries(records, identifier, listing.sources):
             found.add(entry.url)
     return found, roots
 
@@ -63,5 +66,5 @@ def _found(records: BatchJournal) -> tuple[FoundUrls, set[str]]:
 def _entries(records: BatchJournal, listing: str, chunks: tuple[int, ...]) -> Iterator[BatchEntry]:
     for number in range(len(chunks)):
         chunk = records.chunk(chunk_id(listing, number))
-        if chunk is not None:  # the file system decides about the URLs of a damaged chunk
-            yield from chunk.entries
+        assert chunk is not None
+        yield from chunk.entries

@@ -77,12 +77,7 @@ def repair(
         )
     if as_json:
         print_json(
-            {
-                "differences": [_json(difference) for difference in found],
-                **asdict(comparison),
-                "dry_run": dry_run,
-                "damaged": list(archive.damaged),
-            }
+            {"differences": [_json(difference) for difference in found], **asdict(comparison), "dry_run": dry_run}
         )
     else:
         for line in _totals(comparison, dry_run):
