@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pipeline.analysis.estimate import Pace
     from pipeline.analysis.inspect import Inspector
     from pipeline.archive import Archive
-    from pipeline.batches.messages import Walk
     from pipeline.core.leases import FileLeases, Leases
     from pipeline.documents.conversion import Converter
     from pipeline.documents.opening import Opener
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.pages.recipe import CurrentRecipe
     from pipeline.rendering.protocol import RenderLimits
     from pipeline.search.index import Index
-    from pipeline.sources import Listing, SourceCache, SourceFiles
+    from pipeline.sources import SourceCache, SourceFiles
     from pipeline.vision.budget import Budget
     from pipeline.vision.endpoint.asking import Asker, Models
     from pipeline.vision.endpoint.client import VlmClient
@@ -89,19 +88,6 @@ def own_folders(settings: Settings) -> tuple[str, ...]:
     from pipeline.sources import argument_url
 
     return argument_url(str(settings.home)), argument_url(settings.archive_url)
-
-
-def list_source_folder(walk: Walk, settings: Settings) -> Listing:
-    """List the directory that a message names.
-
-    Raises:
-        ServiceUnavailable: its bucket cannot be listed now.
-        ServiceRefused: its bucket refuses.
-        SettingsError: no installed package supports its protocol.
-    """
-    from pipeline.sources import list_folder
-
-    return list_folder(walk.url, walk.root, walk.cursor, own_folders(settings))
 
 
 def open_leases(settings: Settings) -> FileLeases:
