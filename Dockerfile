@@ -35,7 +35,8 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
 # /tmp, so the root file system may be read-only.
 RUN groupadd --gid 10001 pagesight \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin pagesight \
-    && install --directory --owner=pagesight --group=pagesight /var/lib/pagesight /documents
+    && install --directory --owner=pagesight --group=pagesight --mode=0700 /var/lib/pagesight \
+    && install --directory --owner=pagesight --group=pagesight /documents
 ENV HOME=/tmp PAGESIGHT_HOME=/var/lib/pagesight PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 WORKDIR /var/lib/pagesight
 USER 10001:10001

@@ -88,7 +88,7 @@ dashboard-data: $(VENV)/.developed ## Draw docs/dashboard-data.jpg from the conf
 contact-sheet: $(VENV)/.developed ## Draw the pages of FOLDER (the corpus) side by side in build/contact-sheets: PAGES=3
 	@$(BIN)/python bench/contact_sheet.py $(FOLDER) --pages $(or $(PAGES),3)
 
-clean: ## Remove the virtual environment and caches; .pagesight/ stays
+clean: ## Remove the virtual environment and caches; homes stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(VENV)/bin/python:

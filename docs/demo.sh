@@ -9,7 +9,7 @@ run() { printf '\033[2m$ %s\033[0m\n' "$*"; "$@"; }
 say "1. A local Elasticsearch, a local Redis and a worker"
 run pagesight elasticsearch start
 run pagesight redis start
-log="${PAGESIGHT_HOME:-.pagesight}/worker.log"
+log="$(mktemp "${TMPDIR:-/tmp}/pagesight-worker.XXXXXX")"
 printf '\033[2m$ pagesight worker 2> %s &\033[0m\n' "$log"
 pagesight worker 2> "$log" &
 worker=$!

@@ -18,7 +18,7 @@ from pipeline.core.settings import Settings
 if TYPE_CHECKING:
     from pipeline.analysis.estimate import Pace
     from pipeline.analysis.inspect import Inspector
-    from pipeline.archive import Archive
+    from pipeline.archive import Archive, Store
     from pipeline.core.leases import FileLeases, Leases
     from pipeline.documents.conversion import Converter
     from pipeline.documents.opening import Opener
@@ -47,15 +47,33 @@ LOCAL_READINGS = 2
 
 
 def open_archive(settings: Settings, cancel: CancelToken | None = None) -> Archive:
-    """Open the archive. With a cancel token, every call waits while the bucket is unavailable.
+    """Open the archive. With a cancel token, every later call waits while the archive is away or missing.
 
     Raises:
+        ArchiveMissing: the home knows an archive at this location, and it is not there now.
         ServiceRefused: its location cannot be used.
         SettingsError: no installed package supports its protocol.
     """
-    from pipeline.archive import Archive, Store
+    from pipeline.archive import Archive
 
-    return Archive(Store(settings.archive_url, cancel))
+    store = _archive_store(settings, cancel)
+    store.require()
+    return Archive(store)
+
+
+def adopt_archive(settings: Settings) -> str:
+    """Accept what is at the archive's location as the archive of this home; return its id.
+
+    Raises:
+        ServiceRefused: its location, or the home, cannot be used.
+    """
+    return _archive_store(settings).adopt()
+
+
+def _archive_store(settings: Settings, cancel: CancelToken | None = None) -> Store:
+    from pipeline.archive import KnownArchives, Store
+
+    return Store(settings.archive_url, cancel, KnownArchives(settings.home / "archives"))
 
 
 def open_files(settings: Settings, cancel: CancelToken, opener: Opener, cache: SourceCache) -> SourceFiles:

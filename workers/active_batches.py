@@ -6,6 +6,7 @@ import threading
 
 import structlog
 
+from pipeline.archive import Archive
 from pipeline.batches.budget import BatchBudget, is_out_of_budget
 from pipeline.batches.ending import end_if_done
 from pipeline.batches.listing import is_live
@@ -25,9 +26,10 @@ log = structlog.get_logger()
 class ActiveBatches:
     """The batches of one process. Its threads share it."""
 
-    def __init__(self, services: PageServices, running: RunningMessages) -> None:
+    def __init__(self, services: PageServices, running: RunningMessages, archive: Archive) -> None:
+        """Follow the batches of a process. Calls of `archive` do not wait, so the housekeeping goes on."""
         self._services = services
-        self._archive = services.archive
+        self._archive = archive
         self._running = running
         self._stopped: set[str] = set()
         """Batches with running messages that were paused, cancelled or ended."""
@@ -60,7 +62,10 @@ class ActiveBatches:
         """Whether messages that follow from this one belong into a queue. Messages of a stopped batch do not."""
         if isinstance(message, Project) or message.batch not in self._stopped:
             return True
-        return self.live(message.batch) is not None
+        try:
+            return self.live(message.batch) is not None
+        except ServiceUnavailable:  # the archive is missing: the message is dropped later if its batch is over
+            return True
 
     def refresh(self) -> None:
         """Read the state of each batch that has a running message."""
@@ -72,7 +77,7 @@ class ActiveBatches:
     def budget(self, batch: Batch) -> BatchBudget:
         """Return the budget that this process has reserved of a batch's budget."""
         with self._lock:
-            return self._budgets.setdefault(batch.id, BatchBudget(self._archive, batch))
+            return self._budgets.setdefault(batch.id, BatchBudget(self._services.archive, batch))
 
     def close_idle_budgets(self) -> None:
         """Give back the unused reservations of batches without a running message."""

@@ -14,7 +14,7 @@ from kombu.entity import Queue
 from pipeline.core.settings import Settings, load
 from pipeline.search import BULK_TIMEOUT_SECONDS
 from pipeline.services import units_at_once
-from workers.redis.connection import ANSWER_SECONDS, CONNECT_SECONDS, broker_url
+from workers.redis.connection import broker_endpoint
 from workers.redis.queues import KEY_PREFIX, LANES
 
 #: Time between the latest end of a message's handling and the visibility timeout.
@@ -31,8 +31,9 @@ def visibility_timeout_seconds(settings: Settings) -> float:
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """Return Celery's settings, as far as they differ from its defaults."""
+    endpoint = broker_endpoint(settings)
     return {
-        "broker_url": broker_url(settings),
+        "broker_url": endpoint.shown,  # for the log only
         "broker_transport": "workers.transport:Transport",
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -41,10 +42,10 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "queue_order_strategy": "priority",
             "priority_steps": [0],
             "visibility_timeout": visibility_timeout_seconds(settings),
-            "socket_connect_timeout": CONNECT_SECONDS,
-            "socket_timeout": ANSWER_SECONDS,
-            "socket_keepalive": True,
+            "endpoint": endpoint,
         },
+        # Whoever reaches Redis could otherwise end workers with a command to them.
+        "worker_enable_remote_control": False,
         "task_queues": [Queue(lane, routing_key=lane) for lane in LANES],  # type: ignore[no-untyped-call]
         "task_default_queue": "normal",
         "task_create_missing_queues": False,

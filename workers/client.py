@@ -13,6 +13,7 @@ from pipeline.core.models import UNBOUNDED, Allowance, Batch, BatchEntry, Lane
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
 from pipeline.vision.profile import Profile
+from workers.fleet_archive import require_fleet_archive
 from workers.redis.connection import connect
 from workers.redis.heartbeats import WorkerInfo, living_workers
 from workers.redis.queues import RedisQueues
@@ -86,6 +87,7 @@ class Fleet:
         again: bool = False,
         name: Callable[[Batch], None] = lambda _batch: None,
     ) -> Batch:
+        require_fleet_archive(self._archive, self.queues)
         batch = begin_batch(
             self._archive,
             request.collection,

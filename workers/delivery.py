@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import structlog
 
 from pipeline.batches.handlers import BatchContext, MessageReport, handle_pages, handle_part, handle_project, quarantine
-from pipeline.batches.listing import walk_folder
-from pipeline.batches.messages import Message, Pages, Part, Project, Walk, split
+from pipeline.batches.listing import is_of_batch, walk_folder
+from pipeline.batches.messages import Message, Pages, Part, Project, Walk, split, to_json
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable, SettingsError, Stopped
 from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, CancelToken, retry_until_available
 from pipeline.services import own_folders
@@ -103,6 +103,9 @@ class Delivery:
         if batch is None:
             return []
         if isinstance(message, Walk):
+            if not is_of_batch(message, batch.roots):
+                self._set_aside("its folder is not below a root of its batch")
+                return []
             return list(walk_folder(message, process.archive, self._list))
         with bound(batch=batch.id, collection=batch.collection):
             budget = process.batches.budget(batch)
@@ -126,6 +129,10 @@ class Delivery:
         finally:
             self.process.count(context.report, ending)
         return follow
+
+    def _set_aside(self, cause: str) -> None:
+        log.error("message is set aside", cause=cause)
+        self.process.queues.set_aside(self.lane, str(to_json(self.message)), cause)
 
     def _list(self, walk: Walk) -> Listing:
         return list_folder(walk.url, walk.root, walk.cursor, own_folders(self.process.settings))

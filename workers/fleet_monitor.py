@@ -9,7 +9,7 @@ import structlog
 
 from pipeline.archive import Archive
 from pipeline.batches.fleet_state import halt, halted
-from pipeline.core.errors import ServiceRefused
+from pipeline.core.errors import ServiceRefused, ServiceUnavailable
 from pipeline.core.models import FleetState
 from pipeline.core.retry import CancelToken, Waiting
 
@@ -68,14 +68,14 @@ class FleetMonitor:
         it can be archived, or when a person resumes the fleet.
 
         Raises:
-            ServiceRefused, Stopped: the archive cannot be read.
+            ServiceRefused, ServiceUnavailable: the archive cannot be read.
         """
         pending = self._unarchived
         try:
             newest = self._archive.fleet.newest()
             if pending is not None and (newest is None or newest.revision <= pending.seen):
                 newest = halt(self._archive, pending.error)
-        except ServiceRefused:
+        except (ServiceRefused, ServiceUnavailable):
             if pending is None:
                 raise
             return

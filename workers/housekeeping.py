@@ -117,6 +117,7 @@ class Housekeeping:
         process.metrics.busy(busy, process.slots)
         process.metrics.waiting(waiting)
         process.metrics.unacknowledged(process.queues.unacked())
+        process.metrics.dead_letters(process.queues.dead_letters())
         process.heartbeats.beat(self._info(busy))
 
     def _restore_orphans(self) -> None:

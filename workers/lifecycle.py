@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import structlog
@@ -20,6 +21,7 @@ from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, retry_until_availab
 from workers.housekeeping import CLOCK_TOLERANCE_SECONDS, Housekeeping
 from workers.observability.health import Check, Health
 from workers.process import WorkerProcess
+from workers.watchdog import watched
 
 #: Exit codes of the command line, for a worker that cannot start.
 _USAGE, _REFUSED = 2, 3
@@ -34,12 +36,15 @@ class _Life:
 
     housekeeping: Housekeeping
     health: Health | None = None
+    watchdog = ExitStack()
 
 
 def _begin(**_: Any) -> None:
     """Make the process. A worker that cannot start ends at once with the cause; Celery would only log it."""
     try:
         process = WorkerProcess.begin()
+        # Other workers take a frozen one for dead after the same time, because its heartbeats end.
+        _Life.watchdog.enter_context(watched(process.settings.worker_silence_seconds))
         _Life.housekeeping = Housekeeping(process)
         _require_clock(_Life.housekeeping)
         _install(process)
@@ -104,7 +109,7 @@ def _checks(process: WorkerProcess) -> dict[str, Check]:
     return {
         "redis": lambda: answers(process.queues.depths),
         "elasticsearch": lambda: answers(process.services.projector.index.health),
-        "archive": lambda: answers(process.archive.check),
+        "archive": lambda: answers(process.present_archive.check),
         "fleet": fleet,
         "clock": clock,
     }
@@ -120,6 +125,7 @@ def _ended(**_: Any) -> None:
     if _Life.health is not None:
         _Life.health.stop()
     WorkerProcess.current().close()
+    _Life.watchdog.close()
 
 
 signals.worker_init.connect(_begin, weak=False)

@@ -15,6 +15,7 @@ from pipeline.core.retry import CancelToken, Waiting
 from pipeline.core.settings import Settings, load
 from pipeline.services import FleetServices, open_page_services
 from workers.active_batches import ActiveBatches
+from workers.fleet_archive import wait_for_fleet_archive
 from workers.fleet_monitor import FleetMonitor
 from workers.gate import Gate
 from workers.observability.metrics import Ending, Metrics
@@ -47,14 +48,16 @@ class WorkerProcess:
         self.pages: Counter[PageStatus] = Counter()
         self._lock = threading.Lock()
         self._resources = ExitStack()
+        self.present_archive = wait_for_fleet_archive(settings, self.queues, self.cancel)
+        """The archive for callers that must not wait: its calls raise at once while it is away or missing."""
         services, self.slots = self._resources.enter_context(
             open_page_services(settings, self.cancel, shared=FleetServices(self.leases, self.limiter))
         )
         self.services = replace(services, stage=self.metrics.stage)
         self.gate = Gate()
         self.running = RunningMessages()
-        self.fleet = FleetMonitor(self.archive)
-        self.batches = ActiveBatches(self.services, self.running)
+        self.fleet = FleetMonitor(self.present_archive)
+        self.batches = ActiveBatches(self.services, self.running, self.present_archive)
 
     @classmethod
     def current(cls) -> WorkerProcess:

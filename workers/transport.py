@@ -1,4 +1,7 @@
-"""Kombu's Redis transport, corrected for lost connections.
+"""Kombu's Redis transport, with our connections, and corrected for lost ones.
+
+Kombu takes TLS and UNIX sockets from the scheme of the broker's URL, which it does not see when another transport is
+named. Each channel therefore connects with the parameters of `workers.redis.connection`, like every other client.
 
 When a channel closes, Kombu 5.7 puts its messages back into their queues, also while a thread still handles them: they
 would be handled twice. It also does so while Redis is away, and later acknowledges such messages through the closed
@@ -7,16 +10,53 @@ channel. Both ended the worker (`'NoneType' object has no attribute 'client'`).
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import structlog
+from celery import current_app
 from celery.worker import state
 from kombu.transport import redis
+from redis import exceptions
 
 from pipeline.core.errors import PagesightError
 from pipeline.core.settings import load
-from workers.redis.connection import connect, translated
+from workers.redis.connection import RedisEndpoint, connect, translated
+from workers.redis.dead_letters import problem, set_aside, set_aside_keys_of_wrong_type
 from workers.redis.queues import UNACKED, UNACKED_INDEX
 
+#: Key of the transport options with the `RedisEndpoint`.
+ENDPOINT = "endpoint"
+#: Cause of a dead letter.
+NO_LIST = "a lane is not a list"
+
 log = structlog.get_logger()
+
+
+class _MessagesOnly(redis.PrefixedStrictRedis):
+    """Kombu's client. It takes from the lanes what is a message, and sets everything else aside.
+
+    Kombu and Celery end the worker at some elements that are not messages.
+    """
+
+    def parse_response(self, connection: Any, command_name: str, **options: Any) -> Any:
+        """Return the answer to a command; to `BRPOP` without a message, the same as for empty lanes."""
+        try:
+            answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
+        except exceptions.ResponseError as error:
+            if command_name != "BRPOP" or not _is_of_wrong_type(error):
+                raise
+            _set_aside("", "", NO_LIST)
+            return None
+        if command_name != "BRPOP" or not answer:
+            return answer
+        lane, element = answer
+        lane = lane.decode() if isinstance(lane, bytes) else lane
+        cause = problem(element, lane, current_app.tasks)
+        if cause is None:
+            return answer
+        _set_aside(lane, element, cause)
+        return None
 
 
 class Channel(redis.Channel):
@@ -34,11 +74,65 @@ class Channel(redis.Channel):
         else:
             super().basic_ack(delivery_tag, multiple)  # type: ignore[no-untyped-call]
 
+    def _get_client(self) -> Any:
+        """Return the class of this channel's clients."""
+        return partial(_MessagesOnly, global_keyprefix=self.global_keyprefix)
+
+    def _size(self, queue: str) -> int:
+        """Return how many messages wait in a queue."""
+        try:
+            return int(super()._size(queue))  # type: ignore[no-untyped-call]
+        except exceptions.ResponseError as error:
+            if not _is_of_wrong_type(error):
+                raise
+            _set_aside("", "", NO_LIST)
+            return 0
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        """Return the parameters of this channel's connections."""
+        named: RedisEndpoint = self.connection.client.transport_options[ENDPOINT]
+        parameters = named.parameters() | {
+            "max_connections": self.max_connections,
+            "health_check_interval": self.health_check_interval,
+        }
+        if asynchronous:
+            parameters["connection_class"] = self._polled(parameters["connection_class"])
+        return parameters
+
+    def _polled(self, kind: Any) -> type:
+        """Return a class of connections that leave Kombu's poller when they are closed."""
+        channel = self
+
+        class Polled(kind):  # type: ignore[misc]
+            def disconnect(self, *args: Any, **options: Any) -> None:
+                super().disconnect(*args, **options)
+                if channel._registered:
+                    channel._on_connection_disconnect(self)  # type: ignore[no-untyped-call]
+
+        return Polled
+
 
 class Transport(redis.Transport):
     """The transport that the setting `broker_transport` names."""
 
     Channel = Channel
+
+
+def _is_of_wrong_type(error: exceptions.ResponseError) -> bool:
+    return "WRONGTYPE" in str(error)
+
+
+def _set_aside(lane: str, element: str | bytes, cause: str) -> None:
+    """Set an element aside, or all keys of the wrong type without a lane. While Redis is away, the log alone has it."""
+    log.error("not a message: it is set aside", lane=lane, cause=cause, element=element[:200])
+    try:
+        with connect(load()) as client:
+            if lane:
+                set_aside(client, lane, element, cause)
+            else:
+                set_aside_keys_of_wrong_type(client)
+    except PagesightError as error:
+        log.warning("a dead letter could not be stored", cause=str(error))
 
 
 def _remove(delivery_tag: str) -> None:

@@ -4,7 +4,7 @@ from pipeline.archive.archive import Archive, source_id
 from pipeline.archive.batch_journal import BatchJournal
 from pipeline.archive.chain import Chain, Chains, Records
 from pipeline.archive.content import answer_name, image_stem, is_image_key, render_revision_of
-from pipeline.archive.readings import reading_name
+from pipeline.archive.identity import KnownArchives
 from pipeline.archive.store import Store
 
 __all__ = [
@@ -12,12 +12,12 @@ __all__ = [
     "BatchJournal",
     "Chain",
     "Chains",
+    "KnownArchives",
     "Records",
     "Store",
     "answer_name",
     "image_stem",
     "is_image_key",
-    "reading_name",
     "render_revision_of",
     "source_id",
 ]

@@ -11,6 +11,7 @@
     open/<batch>                            queued batches that have not ended
     drawn/<batch>/<revision>.json           reservations from their budgets
     walks/<batch>/…                         their progress: `pipeline.archive.batch_journal`
+    archive.json                            the archive's identity: `pipeline.archive.identity`
 
 `pipeline.archive.chain` tells how revisions are numbered.
 """
@@ -18,11 +19,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 
 from pipeline.archive.batch_journal import BatchJournal
-from pipeline.archive.chain import Chain, Chains
+from pipeline.archive.chain import Chain, Chains, decoder, predecessor
 from pipeline.archive.content import Answers, Conversions, PageImages, pixels_of
+from pipeline.archive.inventory import damaged_files
 from pipeline.archive.readings import DocumentReadings
 from pipeline.archive.runs import Runs
 from pipeline.archive.store import Store
@@ -42,15 +45,15 @@ class Archive:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.collections = Chains(store, "collections", Collection.model_validate_json)
+        self.collections = Chains(store, "collections", decoder(Collection))
         """By the collection's name."""
-        self.batches = Chains(store, "batches", Batch.model_validate_json)
+        self.batches = Chains(store, "batches", decoder(Batch), self._batch_for_damaged)
         """By the batch's id, which begins with its time: sorted, the oldest comes first."""
-        self.reservations = Chains(store, "drawn", BudgetReservation.model_validate_json)
+        self.reservations = Chains(store, "drawn", decoder(BudgetReservation))
         """What workers have reserved from the budget of a queued batch, by its id."""
-        self.deletions = Chains(store, "deletions", Deletion.model_validate_json)
+        self.deletions = Chains(store, "deletions", decoder(Deletion))
         """Requests to delete, by the collection's name; each request is a revision."""
-        self.fleet = Chain(store, "fleet", FleetState.model_validate_json)
+        self.fleet = Chain(store, "fleet", decoder(FleetState))
         """Whether workers may process messages. Empty while they always could."""
         self.runs = Runs(store)
         self.images = PageImages(store)
@@ -63,17 +66,35 @@ class Archive:
         """The archive's location."""
         return self._store.url
 
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """Names of the damaged files that were found so far. Their readers left them out."""
+        return tuple(sorted(self._store.damaged))
+
     def check(self) -> None:
         """Write something and remove it again.
 
         Raises:
             ServiceRefused: the location cannot be written.
+            ArchiveMissing: the known archive is not there.
         """
         self._store.check()
 
+    def damaged_files(self, advance: Callable[[], None] = lambda: None) -> Iterator[str]:
+        """Read every JSON file and yield the names of the damaged ones; `advance` is called for each folder."""
+        return damaged_files(self._store, advance)
+
+    def require(self, identifier: str | None = None) -> str | None:
+        """Check that the known archive is there, see `Store.require`."""
+        return self._store.require(identifier)
+
+    def establish(self) -> str:
+        """Return the archive's id, and make the identity of a new archive; see `Store.establish`."""
+        return self._store.establish()
+
     def sources(self, collection: str) -> Chains[Source]:
         """Return the sources of a collection, by `source_id`."""
-        return Chains(self._store, f"sources/{collection}", Source.model_validate_json)
+        return Chains(self._store, f"sources/{collection}", decoder(Source), _source_for_damaged)
 
     def documents(self, collection: str) -> list[str]:
         """Return the ids of a collection's documents with at least one reading."""
@@ -99,6 +120,13 @@ class Archive:
         """Remove the mark of a queued batch, after its last revision was archived."""
         self._store.delete(f"open/{batch_id}")
 
+    def _batch_for_damaged(self, name: str, number: int, before: Batch | None) -> Batch | None:
+        """Return what is read for a damaged revision of a batch. Without the mark of an open batch, the batch ended."""
+        batch = predecessor(number, before)
+        if batch is None or batch.state != "working" or (batch.lane is not None and name in self.open_batches()):
+            return batch
+        return batch.model_copy(update={"state": "killed", "cause": "its last revision in the archive is damaged"})
+
     def purge_content(self, document: str, pixels_sha256: str | None = None) -> None:
         """Remove the page images of a document, its PDF, and every answer about the images' pixels.
 
@@ -112,3 +140,9 @@ class Archive:
         for key in sorted(keys):
             self.images.delete(key)
         self.conversions.delete_all(document)
+
+
+def _source_for_damaged(_name: str, number: int, before: Source | None) -> Source | None:
+    """Return what is read for a damaged revision of a source: without a state, its file is looked at again."""
+    source = predecessor(number, before)
+    return None if source is None else source.model_copy(update={"state": None})

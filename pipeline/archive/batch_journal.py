@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from pipeline.archive.chain import Records
+from pipeline.archive.chain import Records, decoder
 from pipeline.archive.store import Store
 from pipeline.core.models import Chunk, FileState, Folder, MemberListing, Outcome, PartState, VanishedFiles
 
@@ -31,26 +31,50 @@ class BatchJournal:
     def __init__(self, store: Store, batch: str) -> None:
         self._store = store
         self._folder = f"walks/{batch}"
-        self.folders = Records(store, f"{self._folder}/folders", Folder.model_validate_json)
+        self.folders = Records(store, f"{self._folder}/folders", decoder(Folder))
         """Listings of folders, by id."""
-        self.members = Records(store, f"{self._folder}/members", MemberListing.model_validate_json)
+        self.members = Records(store, f"{self._folder}/members", decoder(MemberListing))
         """Listings of the files within sources, by id."""
-        self.chunks = Records(store, f"{self._folder}/chunks", Chunk.model_validate_json)
+        self.chunks = Records(store, f"{self._folder}/chunks", decoder(Chunk))
         """Chunks of sources, by id; `chunk` reads them from a cache."""
-        self.closed = Records(store, f"{self._folder}/closed", Outcome.model_validate_json)
+        self.closed = Records(store, f"{self._folder}/closed", decoder(Outcome))
         """How chunks ended, by the chunk's id."""
-        self.replaced = Records(store, f"{self._folder}/replaced", FileState.model_validate_json)
+        self.replaced = Records(store, f"{self._folder}/replaced", decoder(FileState))
         """The first state of each source whose file was replaced during the batch, by `source_id`."""
-        self.vanished = Records(store, f"{self._folder}/vanished", VanishedFiles.model_validate_json)
+        self.vanished = Records(store, f"{self._folder}/vanished", decoder(VanishedFiles))
         """How many vanished files were forgotten, under the name `all`, once that has ended."""
         self._cached_chunk = lru_cache(CHUNKS_KEPT)(self._read_chunk)
 
     def chunk(self, identifier: str) -> Chunk | None:
-        """Return a chunk of sources, None without one."""
+        """Return a chunk of sources, None without a readable one."""
         try:
             return self._cached_chunk(identifier)
         except KeyError:
             return None
+
+    def chunk_size(self, identifier: str) -> int:
+        """Return the number of sources in a chunk, 0 where it is unknown. For a damaged chunk the listing has it."""
+        chunk = self.chunk(identifier)
+        if chunk is not None:
+            return len(chunk.entries)
+        listing, _, number = identifier.rpartition(".")
+        folder = self.folders.get(listing)
+        sizes = folder.sources if folder is not None else self.member_sizes(listing)
+        return sizes[int(number)] if int(number) < len(sizes) else 0
+
+    def member_sizes(self, listing: str) -> tuple[int, ...]:
+        """Return the number of sources in each chunk of a listing of files within sources; none without such a listing.
+
+        The chunks of a damaged listing are looked up: they are archived before it.
+        """
+        members = self.members.get(listing)
+        if members is not None:
+            return members.sources
+        if listing not in self.members.names():
+            return ()
+        chunks = [name for name in self.chunks.names() if name.rpartition(".")[0] == listing]
+        found = (self.chunk(f"{listing}.{number}") for number in range(len(chunks)))
+        return tuple(len(chunk.entries) if chunk is not None else 0 for chunk in found)
 
     def begin(self, chunk: str, part: int, entry: int | None, begun: PartState) -> PartState:
         """Archive that the sources of a part, or one of them, are registered."""
@@ -67,8 +91,8 @@ class BatchJournal:
         for name in records.names():
             if name.startswith(prefix):
                 begun = records.get(name)
-                assert begun is not None
-                entries[int(name.removeprefix(prefix))] = begun
+                if begun is not None:
+                    entries[int(name.removeprefix(prefix))] = begun
         return entries
 
     def begun_chunks(self) -> list[str]:
@@ -96,10 +120,10 @@ class BatchJournal:
         return self._parts(chunk).add(str(part), outcome)
 
     def _begun(self, chunk: str) -> Records[PartState]:
-        return Records(self._store, f"{self._folder}/begun/{chunk}", PartState.model_validate_json)
+        return Records(self._store, f"{self._folder}/begun/{chunk}", decoder(PartState))
 
     def _parts(self, chunk: str) -> Records[Outcome]:
-        return Records(self._store, f"{self._folder}/parts/{chunk}", Outcome.model_validate_json)
+        return Records(self._store, f"{self._folder}/parts/{chunk}", decoder(Outcome))
 
     def _read_chunk(self, identifier: str) -> Chunk:
         chunk = self.chunks.get(identifier)

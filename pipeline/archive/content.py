@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import BinaryIO
 
-from pipeline.archive.chain import Records, encode
+from pipeline.archive.chain import Records, decoder, encode
 from pipeline.archive.store import Fetch, Store
 from pipeline.core.models import Answer, Conversion
 
@@ -75,7 +75,7 @@ class Answers:
             answers.delete(name)
 
     def _about(self, pixels_sha256: str) -> Records[Answer]:
-        return Records(self._store, _answer_folder(pixels_sha256), Answer.model_validate_json)
+        return Records(self._store, _answer_folder(pixels_sha256), decoder(Answer))
 
 
 class Conversions:
@@ -85,9 +85,8 @@ class Conversions:
         self._store = store
 
     def get(self, document: str, revision: int) -> Conversion | None:
-        """Return what a conversion reported, None where the document was not converted."""
-        data = self._store.get(f"{_conversion_folder(document)}/{revision}.json")
-        return None if data is None else Conversion.model_validate_json(data)
+        """Return what a conversion reported, None without a readable report."""
+        return Records(self._store, _conversion_folder(document), decoder(Conversion)).get(str(revision))
 
     def save(self, document: str, revision: int, pdf: BinaryIO, conversion: Conversion) -> None:
         """Archive a document's PDF, then the report: where there is a report, the PDF is complete."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import shutil
 import time
@@ -13,15 +14,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from pipeline.core.errors import RevisionTaken, ServiceRefused
+from pipeline.archive.identity import (
+    IDENTITY,
+    KnownArchives,
+    another,
+    mark_of,
+    missing,
+    new_identity,
+    parse_identity,
+)
+from pipeline.core.errors import ArchiveDamaged, RevisionTaken, ServiceRefused
 from pipeline.core.models import FileState
 from pipeline.core.objects import LIST_KEYS, OBJECT_WAITS_SECONDS, Location, open_objects, parse_location
+from pipeline.core.private import create_private, make_private_folder
 from pipeline.core.retry import CancelToken, retry_until_available
 
 #: Age of temporary files after which their writer counts as dead. A live writer needs seconds.
 STALE_SECONDS = 24 * 3600
 _TEMPORARY = "tmp"
 _COPY_BYTES = 1 << 20
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 #: Makes a local file from an object, given its location, its state and a function that yields its bytes.
@@ -31,22 +44,70 @@ Fetch = Callable[[str, FileState, Callable[[], Generator[bytes]]], BinaryIO]
 class Store:
     """Flat access to an archive location; names use `/`. Threads and processes share it.
 
-    With a cancel token, calls wait while a bucket is unavailable; without one they do not.
+    With a cancel token, calls wait while a bucket is unavailable or the known archive is missing; without one they do
+    not. With known archives, the identity of the archive is checked: in a directory at each write and at each read that
+    finds nothing, in a bucket by `require` alone.
 
     Raises, from every method:
         ServiceRefused: the location cannot be used: permission, space or the bucket is missing.
-        ServiceUnavailable: the bucket is unavailable, and there is no cancel token.
-        Stopped: the token was cancelled while the bucket was unavailable.
+        ServiceUnavailable: the bucket is unavailable, without a cancel token to wait by.
+        ArchiveMissing: the known archive is missing, without a cancel token to wait by.
+        Stopped: the token was cancelled while the archive was unavailable.
     """
 
-    def __init__(self, url: str, cancel: CancelToken | None = None) -> None:
+    def __init__(self, url: str, cancel: CancelToken | None = None, known: KnownArchives | None = None) -> None:
+        """Open a location. `known` has the ids of the archives that were seen; None checks no identity."""
         self.url = url
         self._cancel = cancel
+        self._known = known
+        self.damaged: set[str] = set()
+        """Names of the damaged files that were found so far."""
+        self._id = known.get(url) if known else None
         location = parse_location(url)
         with self._translated():
             self._place: _Backend = (
-                _Directory(Path(url.removeprefix("file://"))) if location is None else _Bucket(location)
+                _Directory(Path(url.removeprefix("file://")), self._check_mark, is_new=self._id is None)
+                if location is None
+                else _Bucket(location)
             )
+
+    def require(self, identifier: str | None = None) -> str | None:
+        """Check that the known archive is at the location, without waiting for a missing one; return its id.
+
+        The id is None where no archive was known and none with an identity is there. `identifier` is the id that
+        another memory than the home's has.
+
+        Raises:
+            ArchiveMissing: the known archive is missing, or another one is there.
+        """
+        found = self._found_id()
+        if identifier is not None and found != identifier:
+            raise missing(self.url) if found is None else another(self.url)
+        return found
+
+    def establish(self) -> str:
+        """Return the archive's id; make the identity of an archive without one.
+
+        Raises:
+            ArchiveMissing: the known archive is missing, or another one is there.
+        """
+        found = self.require()
+        if found is None:
+            try:
+                with self._translated():
+                    self._place.create(IDENTITY, new_identity().model_dump_json().encode(), uuid.uuid4().hex)
+            except FileExistsError:  # another writer was faster
+                pass
+            found = self.require()
+            assert found is not None
+        return found
+
+    def adopt(self) -> str:
+        """Accept what is at the location as the archive; return its id."""
+        assert self._known is not None
+        self._known.forget(self.url)
+        self._id = None
+        return self.establish()
 
     def location(self, name: str) -> str:
         """Return the path or URL of a name."""
@@ -60,17 +121,17 @@ class Store:
         """
         writer = uuid.uuid4().hex
         try:
-            self._do(lambda: self._place.create(name, data, writer))
+            self._write(lambda: self._place.create(name, data, writer))
         except FileExistsError:
             raise RevisionTaken(name) from None
 
     def put(self, name: str, data: bytes) -> None:
         """Write to a name, replacing its content atomically."""
-        self._do(lambda: self._place.put(name, data))
+        self._write(lambda: self._place.put(name, data))
 
     def put_file(self, name: str, file: BinaryIO) -> None:
         """Write a whole file to a name, replacing its content atomically."""
-        self._do(lambda: self._place.put_file(name, file))
+        self._write(lambda: self._place.put_file(name, file))
 
     def open(self, name: str, fetch: Fetch) -> BinaryIO | None:
         """Open the content of a name; return None if it does not exist. `fetch` makes a local file from an object.
@@ -88,12 +149,20 @@ class Store:
         """Return the content of each name, or None for each that does not exist. A bucket is read concurrently."""
         return self._do(lambda: self._place.get_many(names))
 
+    def note_damage(self, error: ArchiveDamaged) -> None:
+        """Note a damaged file, and log it the first time."""
+        if error.name not in self.damaged:
+            self.damaged.add(error.name)
+            log.warning("%s. %s", error, error.remedy)
+
     def check(self) -> None:
         """Check that a name can be created, that it cannot be created twice, and that it can be deleted.
 
         Raises:
             ServiceRefused: the location lets two writers create the same name.
         """
+        if self._known is not None:
+            self.require()
         name = f"{_TEMPORARY}/{uuid.uuid4().hex}"
         self.create(name, b"")
         try:
@@ -115,6 +184,38 @@ class Store:
     def delete(self, name: str) -> None:
         """Remove a name; a missing one is ignored."""
         self._do(lambda: self._place.delete(name))
+
+    def _write(self, call: Callable[[], None]) -> None:
+        def write() -> None:
+            if self._known is not None and self._id is None:
+                self.establish()
+            call()
+
+        self._do(write)
+
+    def _found_id(self) -> str | None:
+        """Return the id of the archive at the location, and remember it.
+
+        Raises:
+            ArchiveMissing: it is not the known one.
+        """
+        data = self._do(lambda: self._place.get_many([IDENTITY]))[0]
+        found = None if data is None else parse_identity(data, self.url)
+        if self._id not in (None, found):
+            raise missing(self.url) if found is None else another(self.url)
+        if found is not None:
+            self._id = found
+            if self._known is not None:
+                self._known.remember(self.url, found)
+        return found
+
+    def _check_mark(self, mark: object) -> None:
+        """Check the identity of a directory whose `archive.json` has this mark, and had another one before."""
+        if self._id is None:
+            return
+        if mark is None:
+            raise missing(self.url)
+        self._found_id()
 
     def _do(self, call: Callable[[], T]) -> T:
         with self._translated():
@@ -206,9 +307,13 @@ class _Directory:
     `create` makes a hard link, which fails if the name exists; `put` renames the file.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, check: Callable[[object], None], *, is_new: bool) -> None:
+        """Open a directory, and make it if `is_new`. `check` gets the mark of `archive.json` when it has changed."""
         self._directory = directory
-        (directory / _TEMPORARY).mkdir(parents=True, exist_ok=True)
+        self._check = check
+        self._mark: object = None
+        if is_new:
+            make_private_folder(directory / _TEMPORARY)
         self._sweep()
 
     def location(self, name: str) -> str:
@@ -228,6 +333,7 @@ class _Directory:
         try:
             return (self._directory / name).open("rb")
         except FileNotFoundError:
+            self._guard()
             return None
 
     def get_many(self, names: Sequence[str]) -> list[bytes | None]:
@@ -237,6 +343,7 @@ class _Directory:
         try:
             return os.listdir(self._directory / folder)
         except FileNotFoundError:
+            self._guard()
             return []
 
     def delete(self, name: str) -> None:
@@ -248,27 +355,38 @@ class _Directory:
             with open(f"{self._directory}/{name}", "rb", buffering=0) as file:  # noqa: PTH123
                 return file.read()
         except FileNotFoundError:
+            if name != IDENTITY:
+                self._guard()
             return None
+
+    def _guard(self) -> None:
+        """Check that this is still the known archive: a file that is not there may be on a disk that is unmounted."""
+        mark = mark_of(self._directory / IDENTITY)
+        if mark is None or mark != self._mark:
+            self._check(mark)
+            self._mark = mark
 
     def _write(self, path: Path, data: BinaryIO, move: Any) -> None:
         """Write a temporary file, make it durable, then give it its name by `os.link` or `os.replace`."""
+        self._guard()
         temporary = self._directory / _TEMPORARY / uuid.uuid4().hex
+        make_private_folder(temporary.parent)
         try:
-            with temporary.open("xb") as file:
+            with create_private(temporary, exclusive=True) as file:
                 shutil.copyfileobj(data, file, _COPY_BYTES)
                 file.flush()
                 os.fsync(file.fileno())
             try:
                 move(temporary, path)
             except FileNotFoundError:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_private_folder(path.parent)
                 move(temporary, path)
             _sync_directory(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
-        for leftover in (self._directory / _TEMPORARY).iterdir():
+        for leftover in (self._directory / _TEMPORARY).glob("*"):
             try:
                 if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
                     leftover.unlink(missing_ok=True)

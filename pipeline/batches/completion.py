@@ -25,9 +25,9 @@ DELETED = "deleted"
 def is_quiet(records: BatchJournal, chunk: str, part: int, request: Request, archive: Archive) -> bool:
     """Whether a part may have ended: it is registered, and each due page was read or deleted. Only names are read."""
     begun = _begun(records, chunk, part)
-    if begun is None:
-        return False
     entries = _entries(records, chunk, part)
+    if begun is None or not entries:
+        return False
     return all(_is_read(document, entries[document.entry], request, archive) for document in begun)
 
 
@@ -62,12 +62,23 @@ def complete_part(
 
 def complete_chunk(records: BatchJournal, chunk: str) -> Outcome | None:
     """Archive the outcome of a chunk; return None if one of its parts has not ended."""
-    archived = records.chunk(chunk)
-    assert archived is not None
-    numbers = parts_of(len(archived.entries))
-    if len(records.ended_parts(chunk)) < len(numbers):
+    sources = records.chunk_size(chunk)
+    if not sources or len(records.ended_parts(chunk)) < len(parts_of(sources)):
         return None
-    return records.closed.add(chunk, total(filter(None, (records.part(chunk, part) for part in numbers))))
+    return records.closed.add(chunk, total_of_parts(records, chunk))
+
+
+def end_damaged_part(records: BatchJournal, chunk: str, part: int) -> None:
+    """Archive that the sources of a part failed, because the chunk that lists them is damaged."""
+    sources = min(PART_SOURCES, records.chunk_size(chunk) - part * PART_SOURCES)
+    if sources > 0:
+        records.close_part(chunk, part, Outcome(documents={DocumentStatus.FAILED: sources}, pages={}))
+        complete_chunk(records, chunk)
+
+
+def total_of_parts(records: BatchJournal, chunk: str) -> Outcome:
+    """Return the sum of a chunk's ended parts. A part with a damaged outcome is left out."""
+    return total(filter(None, (records.part(chunk, part) for part in records.ended_parts(chunk))))
 
 
 def total(outcomes: Iterable[Outcome]) -> Outcome:
@@ -82,8 +93,7 @@ def total(outcomes: Iterable[Outcome]) -> Outcome:
 
 def _entries(records: BatchJournal, chunk: str, part: int) -> tuple[BatchEntry, ...]:
     archived = records.chunk(chunk)
-    assert archived is not None
-    return archived.entries[part * PART_SOURCES : (part + 1) * PART_SOURCES]
+    return archived.entries[part * PART_SOURCES : (part + 1) * PART_SOURCES] if archived is not None else ()
 
 
 def _begun(records: BatchJournal, chunk: str, part: int) -> list[PendingDocument] | None:

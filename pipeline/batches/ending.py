@@ -50,15 +50,12 @@ def _found(records: BatchJournal) -> tuple[FoundUrls, set[str]]:
     found, roots = FoundUrls(), set()
     for identifier in records.folders.names():
         folder = records.folders.get(identifier)
-        assert folder is not None
-        for entry in _entries(records, identifier, folder.sources):
+        for entry in _entries(records, identifier, folder.sources) if folder is not None else ():
             found.add(entry.url)
-            if entry.error is None:
+            if folder is not None and entry.error is None:
                 roots.add(folder.root)
     for identifier in records.members.names():
-        listing = records.members.get(identifier)
-        assert listing is not None
-        for entry in _entries(records, identifier, listing.sources):
+        for entry in _entries(records, identifier, records.member_sizes(identifier)):
             found.add(entry.url)
     return found, roots
 
@@ -66,5 +63,5 @@ def _found(records: BatchJournal) -> tuple[FoundUrls, set[str]]:
 def _entries(records: BatchJournal, listing: str, chunks: tuple[int, ...]) -> Iterator[BatchEntry]:
     for number in range(len(chunks)):
         chunk = records.chunk(chunk_id(listing, number))
-        assert chunk is not None
-        yield from chunk.entries
+        if chunk is not None:  # the file system decides about the URLs of a damaged chunk
+            yield from chunk.entries

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from pipeline.archive import source_id
 from pipeline.batches.budget import BatchBudget
-from pipeline.batches.completion import complete_part, is_quiet
+from pipeline.batches.completion import complete_part, end_damaged_part, is_quiet
 from pipeline.batches.listing import add_members
 from pipeline.batches.messages import PART_SOURCES, Message, Pages, Part, Project
 from pipeline.core.errors import Quarantined, Stopped, outcome_error
@@ -90,10 +90,12 @@ def handle_part(message: Part, context: BatchContext) -> list[Message]:
     records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
     if chunk is None:
+        end_damaged_part(records, message.chunk, message.part)
         return []
     if records.part(message.chunk, message.part) is not None:
         return add_members(message, (), archive)  # messages about the members found before the part ended
-    return _PartHandler(message, _entries_of(message, chunk.entries), context).handle()
+    entries = _entries_of(message, chunk.entries)
+    return _PartHandler(message, entries, context).handle() if entries else []
 
 
 def handle_pages(message: Pages, context: BatchContext) -> list[Message]:
@@ -101,10 +103,14 @@ def handle_pages(message: Pages, context: BatchContext) -> list[Message]:
     archive = context.services.archive
     records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
+    if chunk is None:
+        end_damaged_part(records, message.chunk, message.part)
     if chunk is None or records.part(message.chunk, message.part) is not None:
         return []
-    entry = chunk.entries[message.part * PART_SOURCES + message.entry]
-    source = archive.sources(context.batch.collection)[source_id(entry.url)].newest()
+    position = message.part * PART_SOURCES + message.entry
+    if position >= len(chunk.entries):
+        return []
+    source = archive.sources(context.batch.collection)[source_id(chunk.entries[position].url)].newest()
     if source is not None and source.document is not None and source.document.id == message.document:
         follow = _process_pages(message, source, source.document, context)
     else:
@@ -133,7 +139,9 @@ def quarantine(message: Part | Pages, evidence: str, context: BatchContext) -> l
     archive = context.services.archive
     records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
-    assert chunk is not None
+    if chunk is None:
+        end_damaged_part(records, message.chunk, message.part)
+        return []
     assert message.entry is not None
     entry = chunk.entries[message.part * PART_SOURCES + message.entry]
     error = Quarantined(evidence)
@@ -200,7 +208,7 @@ class _PartHandler:
         return _PlannedSource(number, source, self._intake.plan(source, entry.pages))
 
     def _members(self, planned: list[_PlannedSource]) -> list[Message]:
-        """Archive the files within the sources of which all pages are requested; return the messages about them."""
+        """Archive the files within sources whose pages are all requested; return the messages about them."""
         whole = (found.source for found in planned if self._entries[found.entry].pages is None)
         inside = (member for source in whole for member in self._intake.members(source))
         return add_members(self._message, inside, self._services.archive)
@@ -265,9 +273,10 @@ class _PartHandler:
 
 
 def _entries_of(message: Part, entries: tuple[BatchEntry, ...]) -> dict[int, BatchEntry]:
+    """Return the entries of a part by their number; none where the chunk has no such part."""
     first = message.part * PART_SOURCES
     part = dict(enumerate(entries[first : first + PART_SOURCES]))
-    return part if message.entry is None else {message.entry: part[message.entry]}
+    return part if message.entry is None else {number: part[number] for number in part if number == message.entry}
 
 
 def _pending(found: _PlannedSource) -> PendingDocument:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from pipeline.archive import Archive
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import ArchiveDamaged, SettingsError
 from pipeline.core.leases import FileLeases, Lease
 from pipeline.core.models import SLUG, UNBOUNDED, Allowance, Batch, Collection, Lane
 from pipeline.vision.profile import DEFAULT_PROFILE, Profile, kept_form
@@ -107,6 +107,13 @@ def _collection(
 
     def successor(newest: Collection | None) -> Collection | None:
         if newest is None:
+            damaged = archive.collections[name].newest_revision()
+            if damaged and not {"language", "profile"} <= asked.keys():
+                raise ArchiveDamaged(
+                    f"collections/{name}/{damaged}.json",
+                    "language and profile of the collection are unknown",
+                    remedy="Name both with `--language` and `--profile`, or restore that file from a backup.",
+                )
             new = Collection(name=name, language=default_language, profile=DEFAULT_PROFILE, revision=1)
             return new.model_copy(update=asked)
         changed = newest.model_copy(update=asked)

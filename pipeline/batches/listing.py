@@ -9,7 +9,7 @@ their last name.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from urllib.parse import unquote_to_bytes
 
@@ -18,6 +18,7 @@ from pipeline.batches.messages import Message, Part, Walk, chunk_id, folder_id, 
 from pipeline.core.iterables import batched
 from pipeline.core.models import Batch, BatchEntry, Chunk, Failure, Folder, MemberListing
 from pipeline.sources import FoundFile, Listing
+from pipeline.sources.urls import is_below, is_local
 
 #: Sources in one archived chunk.
 CHUNK_SOURCES = 500
@@ -29,6 +30,21 @@ Lister = Callable[[Walk], Listing]
 def is_live(batch: Batch | None) -> bool:
     """Whether messages of this batch are handled; messages of a paused or ended batch are dropped."""
     return batch is not None and batch.state == "working"
+
+
+def is_of_batch(message: Walk, roots: Collection[str]) -> bool:
+    """Whether a listing is of a folder that the walk of a batch with these roots reaches.
+
+    A batch with roots reaches its roots and what is below them; one that names its sources reaches no folder.
+    """
+    if not message.root:
+        return not roots and not message.url
+    if message.root not in roots or not is_below(message.url, message.root):
+        return False
+    if not is_local(message.url):  # a bucket has no parent folders: `..` is a name there
+        return True
+    inside = unquote_to_bytes(message.url.removeprefix(message.root.rstrip("/"))).split(b"/")
+    return not {b".", b".."} & set(inside)
 
 
 def walk_folder(message: Walk, archive: Archive, lister: Lister) -> Iterator[Message]:
@@ -115,9 +131,7 @@ def all_due_messages(batch: Batch, archive: Archive) -> Iterator[Message]:
             yield from _due_parts(batch.id, identifier, folder.sources, records)
             waiting += [(root, *listing) for listing in following(folder)]
     for identifier in records.members.names():
-        listing = records.members.get(identifier)
-        assert listing is not None
-        yield from _due_parts(batch.id, identifier, listing.sources, records)
+        yield from _due_parts(batch.id, identifier, records.member_sizes(identifier), records)
 
 
 def _due_parts(batch: str, identifier: str, sources: Iterable[int], records: BatchJournal) -> Iterator[Part]:

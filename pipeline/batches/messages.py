@@ -1,22 +1,37 @@
-"""The messages of the queue: identifiers and URLs, a few hundred bytes each, as JSON."""
+"""The messages of the queue: identifiers and URLs, a few hundred bytes each, as JSON.
+
+Identifiers become parts of names in the archive, so each one in a message from the queue must match a pattern.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
+
+from pipeline.core.models import SLUG
 
 #: Sources that one message registers, and processes if their pages fit.
 PART_SOURCES = 16
+#: Largest number of a part, and of a page. Both are far beyond what archives have.
+_MOST_PARTS, _MOST_PAGES = 10**6, 10**7
+
+BatchId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,63}$")]
+ChunkId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\.[0-9]{1,9}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+CollectionName = Annotated[str, Field(pattern=f"^{SLUG}$")]
+PartNumber = Annotated[int, Field(ge=0, le=_MOST_PARTS)]
+EntryNumber = Annotated[int, Field(ge=0, lt=PART_SOURCES)]
+PageNumber = Annotated[int, Field(ge=1, le=_MOST_PAGES)]
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
     """List one directory, or one page of a bucket's listing."""
 
-    batch: str
+    batch: BatchId
     root: str
     url: str
     cursor: str = ""
@@ -31,10 +46,10 @@ class Walk:
 class Part:
     """Register up to 16 sources of a chunk, and process the documents whose pages fit into a work unit."""
 
-    batch: str
-    chunk: str
-    part: int
-    entry: int | None = None
+    batch: BatchId
+    chunk: ChunkId
+    part: PartNumber
+    entry: EntryNumber | None = None
     """Only this source of the part, alone in its process, because registering the part has killed workers."""
 
     @property
@@ -52,12 +67,12 @@ class Part:
 class Pages:
     """Process up to 16 pages of one document."""
 
-    batch: str
-    chunk: str
-    part: int
-    entry: int
-    document: str
-    pages: tuple[int, ...]
+    batch: BatchId
+    chunk: ChunkId
+    part: PartNumber
+    entry: EntryNumber
+    document: Sha256
+    pages: tuple[PageNumber, ...]
     suspect: bool = False
 
     @property
@@ -71,9 +86,9 @@ class Pages:
 class Project:
     """Bring the index up to date with the archive for some documents and sources of a collection."""
 
-    collection: str
-    documents: tuple[str, ...]
-    sources: tuple[str, ...] = ()
+    collection: CollectionName
+    documents: tuple[Sha256, ...]
+    sources: tuple[Sha256, ...] = ()
 
     @property
     def id(self) -> str:

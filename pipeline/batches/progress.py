@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.archive import Archive, BatchJournal
 from pipeline.batches.budget import raised_budget
-from pipeline.batches.completion import total
+from pipeline.batches.completion import total, total_of_parts
 from pipeline.batches.listing import following
 from pipeline.batches.messages import folder_id
 from pipeline.core.errors import RevisionTaken, SettingsError
@@ -98,7 +98,8 @@ class BatchLedger:
             sources_under_way=sources,
             pages_under_way=under_way,
             pages_read=read,
-            ended=walked and len(self._closed) == chunks,
+            # A damaged listing may be listed again with fewer chunks than have ended.
+            ended=walked and len(self._closed) >= chunks,
         )
 
     def open_parts(self) -> list[tuple[str, int]]:
@@ -115,13 +116,12 @@ class BatchLedger:
         for identifier in self._records.folders.names():
             if identifier not in self._folders:
                 folder = self._records.folders.get(identifier)
-                assert folder is not None
-                self._folders[identifier] = folder
+                if folder is not None:  # a damaged listing counts as missing: it is listed again
+                    self._folders[identifier] = folder
         for identifier in self._records.members.names():
             if identifier not in self._members:
-                listing = self._records.members.get(identifier)
-                assert listing is not None
-                self._members[identifier] = (sum(listing.sources), len(listing.sources))
+                sizes = self._records.member_sizes(identifier)
+                self._members[identifier] = (sum(sizes), sum(size > 0 for size in sizes))
 
     def _is_walked(self) -> bool:
         roots = [folder_id(root, root, "") for root in self.batch.roots] or [folder_id("", "", "")]
@@ -136,8 +136,7 @@ class BatchLedger:
     def _read_closed(self) -> None:
         for chunk in self._records.closed.names():
             if chunk not in self._closed:
-                outcome = self._records.closed.get(chunk)
-                assert outcome is not None
+                outcome = self._records.closed.get(chunk) or total_of_parts(self._records, chunk)
                 self._closed.add(chunk)
                 self._closed_sum = total((self._closed_sum, outcome))
                 self._forget_parts(chunk)
@@ -152,9 +151,7 @@ class BatchLedger:
         ended = self._records.ended_parts(chunk)
         for part in ended:
             if (chunk, part) not in self._parts:
-                outcome = self._records.part(chunk, part)
-                assert outcome is not None
-                self._parts[chunk, part] = outcome
+                self._parts[chunk, part] = self._records.part(chunk, part) or total(())
         return ended
 
     def _under_way(self, chunk: str, part: int) -> tuple[int, int, int]:

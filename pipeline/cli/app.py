@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import typer
 
 from pipeline.cli.lazy import Entry, LazyGroup
+from pipeline.core.configuration import CONFIG_VARIABLE, announcer
 
 
 class RootGroup(LazyGroup):
@@ -45,7 +48,7 @@ class RootGroup(LazyGroup):
             Entry("delete", "Delete a document or a collection."),
             Entry("reindex", "Rebuild the indices from the archive, or roll back."),
             Entry("repair", "Compare sources, archive and index; repair differences."),
-            Entry("archive", "Check the archive, or a copy of it."),
+            Entry("archive", "Check the archive, or accept another one."),
         ),
         "Operate": (
             Entry("setup", "Create or update indices, roles and Kibana objects."),
@@ -86,8 +89,19 @@ def _root(
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Read the settings from this file.",
+            show_default="PAGESIGHT_CONFIG, or the first safe pagesight.toml",
+        ),
+    ] = None,
 ) -> None:
-    pass
+    announcer.tell = lambda notice: typer.echo(notice, err=True)
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config.absolute())
 
 
 def main() -> None:

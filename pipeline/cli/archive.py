@@ -1,4 +1,4 @@
-"""`pagesight archive`: check whether the archive, or a copy of it, is complete."""
+"""`pagesight archive`: check whether the archive, or a copy of it, is complete; accept another one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from rich.text import Text
 from pipeline.cli.exits import ErrorReportingGroup, ExitCode
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, printable, stderr, stdout
+from pipeline.core.errors import ServiceRefused
 from pipeline.core.settings import load
 from pipeline.maintenance.archive_check import ArchiveCounts, ArchiveFinding, findings
-from pipeline.services import open_archive
+from pipeline.services import adopt_archive, open_archive
 
 CHECK_EXAMPLES = """
 **Examples**
@@ -29,11 +30,22 @@ CHECK_EXAMPLES = """
 Exit codes: 0 complete, 1 something is missing or damaged, 2 usage or settings, 3 the archive cannot be read.
 """
 
+ADOPT_EXAMPLES = """
+Commands and workers refuse an archive that is not the one which they know at its location: mostly its disk is not
+mounted. Use this only where another or a new archive is there on purpose.
+
+**Examples**
+
+`pagesight archive adopt`
+
+Exit codes: 0 accepted, 2 usage or settings, 3 the archive or Redis cannot be used.
+"""
+
 app = typer.Typer(
     cls=ErrorReportingGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="The archive: page images, answers and readings.",
+    help="The archive: check it, or accept another one at its location.",
 )
 
 
@@ -55,7 +67,7 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check that the archive is complete: every reading is readable, and every file that a reading names exists."""
+    """Check that the archive is complete: every file is readable, and every file that a reading names exists."""
     settings = load()
     archive = open_archive(settings.model_copy(update={"archive": copy}) if copy else settings)
     counts = ArchiveCounts()
@@ -68,6 +80,23 @@ def check(
         else:
             _print(found, counts)
     raise typer.Exit(ExitCode.SOME_FAILED if counts.findings else ExitCode.OK)
+
+
+@app.command("adopt", epilog=ADOPT_EXAMPLES)
+def adopt() -> None:
+    """Accept what is at the archive's location now, after another archive was there before."""
+    from workers.redis.connection import connect  # here, since `archive check` needs no Redis
+    from workers.redis.queues import RedisQueues
+
+    settings = load()
+    identifier = adopt_archive(settings)
+    try:
+        RedisQueues(connect(settings)).replace_archive(identifier)
+    except ServiceRefused as error:
+        if settings.redis_url:
+            raise
+        stderr().print(plain(f"No fleet was told: {error}."))
+    stdout().print(plain(f"The archive at {settings.archive_url} is {identifier}."))
 
 
 def _progress() -> Progress:
@@ -90,7 +119,9 @@ def _print(found: Iterator[ArchiveFinding], counts: ArchiveCounts) -> None:
 def _line(finding: ArchiveFinding) -> Text:
     page = f"  page {finding.page} of {finding.document}" if finding.document else ""
     return Text.assemble(
-        (f"{finding.flaw}  ", "yellow"), printable(finding.name), (f"  {printable(finding.collection)}{page}", "dim")
+        (f"{finding.flaw}  ", "yellow"),
+        printable(finding.name),
+        (f"  {printable(finding.collection or '')}{page}", "dim"),
     )
 
 

@@ -35,7 +35,7 @@ def batches(
     archive = open_archive(load())
     found = [batch for batch, _ in zip(recent_batches(archive, collection), range(limit), strict=False)]
     if as_json:
-        print_json({"batches": [batch_json(batch) for batch in found]})
+        print_json({"batches": [batch_json(batch) for batch in found], "damaged": list(archive.damaged)})
     elif found:
         columns = ("batch", "collection", "lane", "state", "documents", "pages", "started", "ended")
         stdout().print(rows(table(*columns), map(_row, found)))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,11 +18,13 @@ from pipeline.cli.fleet import open_fleet
 from pipeline.cli.local_run import LOCAL_READER_NOTE
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
+from pipeline.core.confinement import filters_calls, landlock_version
 from pipeline.core.errors import PagesightError, UnsupportedFormat
+from pipeline.core.private import FOLDER_MODE
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load, masked
+from pipeline.local.elasticsearch import ENTERABLE
 from pipeline.local.redis import LocalRedis
-from pipeline.rendering.conversion import landlock
 from pipeline.rendering.conversion.confinement import namespaces
 from pipeline.rendering.conversion.djvu import find_tools
 from pipeline.rendering.conversion.office import find_office
@@ -31,7 +36,9 @@ from pipeline.services import (
     open_reader,
     open_text_vlm,
     open_vlm,
+    own_folders,
 )
+from pipeline.sources import is_local, source_path
 from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.probing import probe
 from pipeline.vision.ocr.tesseract import describe_scripts
@@ -97,6 +104,7 @@ def list_settings(settings: Settings, *, changed: bool) -> Iterator[Check]:
 
 def examine(settings: Settings) -> Iterator[Check]:
     """Yield the result of each check of a service or a program."""
+    yield access_of_others(settings)
     yield _checked("archive", lambda: f"{_archive(settings)} can be written")
     yield _checked("elasticsearch", lambda: _elasticsearch(settings))
     yield _checked("reader", lambda: _reader(settings))
@@ -105,7 +113,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _checked("passwords of files", lambda: _passwords(settings))
     yield Check("slides and office files", True, _program(lambda: f"LibreOffice in {find_office().program}"))
     yield Check("DjVu", True, _program(lambda: find_tools()[1]))
-    yield Check("access of converters", True, _converter_access())
+    yield Check("access of decoders", True, _decoder_access())
 
 
 def examine_endpoints(settings: Settings) -> Iterator[Check]:
@@ -134,6 +142,28 @@ def _checked(name: str, look: Callable[[], str]) -> Check:
         return Check(name, False, str(error), error.remedy)
 
 
+def access_of_others(settings: Settings) -> Check:
+    """Name the folders that are open to other users: an earlier version made them so, or somebody else."""
+    name = "access of other users"
+    wide = {folder: mode for folder, mode in _wanted_modes(settings) if folder.stat().st_mode & 0o777 & ~mode}
+    if not wide:
+        return Check(name, True, f"none to {settings.home.absolute()} and to a local archive")
+    remedy = "; ".join(f"chmod {mode:o} {shlex.quote(str(folder))}" for folder, mode in wide.items())
+    return Check(name, False, f"other users may enter {', '.join(map(str, wide))}", f"Run `{remedy}`.")
+
+
+def _wanted_modes(settings: Settings) -> Iterator[tuple[Path, int]]:
+    """Yield the existing folders of home and archive, with the most that their modes may allow."""
+    home, archive = settings.home.absolute(), own_folders(settings)[1]
+    node = home / "elasticsearch"
+    # The node that root starts runs as another user, and passes through these.
+    enterable = {home, node} if os.geteuid() == 0 and node.is_dir() else set()
+    folders = [home, *sorted(home.glob("*")), *([source_path(archive)] if is_local(archive) else [])]
+    for folder in dict.fromkeys(folders):
+        if folder.is_dir():
+            yield folder, ENTERABLE if folder in enterable else FOLDER_MODE
+
+
 def _archive(settings: Settings) -> str:
     archive = open_archive(settings)
     archive.check()
@@ -151,7 +181,11 @@ def _redis(settings: Settings) -> str:
     fleet = open_fleet(settings, open_archive(settings), CancelToken())
     offset = fleet.queues.clock_offset_seconds()
     workers = len(fleet.workers())
-    return f"reachable; {workers} workers running; this machine's clock is {abs(offset):.1f} s off"
+    policy = fleet.queues.eviction()
+    loses = f"; WARNING: when it is full it deletes queues, set its maxmemory-policy {policy} to noeviction"
+    return f"reachable; {workers} workers running; this machine's clock is {abs(offset):.1f} s off" + (
+        loses if policy else ""
+    )
 
 
 def _passwords(settings: Settings) -> str:
@@ -167,10 +201,12 @@ def _program(find: Callable[[], str]) -> str:
         return f"{error}: such files fail as `unsupported`. {error.remedy}"
 
 
-def _converter_access() -> str:
-    files = "their own and system files only" if landlock.version() else "all files: the kernel has no Landlock"
-    network = "no network" if namespaces() else "no network by their settings only: user namespaces are unavailable"
-    return f"{files}; {network}"
+def _decoder_access() -> str:
+    """Return the layers that confine the processes which decode documents."""
+    files = "system files and their own only" if landlock_version() else "all files: the kernel has no Landlock"
+    calls = "filtered system calls, no network" if filters_calls() else "all system calls: no filter for this processor"
+    namespace = "in a namespace" if namespaces() else "without a namespace: user namespaces are unavailable"
+    return f"{files}; {calls}; converters {namespace}"
 
 
 def _reader(settings: Settings) -> str:

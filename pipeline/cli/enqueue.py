@@ -9,6 +9,7 @@ import typer
 
 from pipeline.archive import Archive
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
+from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.fleet import PUBLISH_SECONDS, install_indices, open_fleet, project_batch
 from pipeline.cli.options import BudgetTokens, CollectionName, Json, LanguageTag, MaxPages, ProfileName
 from pipeline.cli.output import batch_json, plain, print_json, stderr
@@ -17,7 +18,7 @@ from pipeline.cli.status_view import follow_batch
 from pipeline.core.languages import normalise_tag
 from pipeline.core.models import Allowance, Batch, Lane
 from pipeline.core.retry import CancelToken
-from pipeline.core.settings import Settings, load
+from pipeline.core.settings import Settings
 from pipeline.services import open_archive
 from pipeline.sources import display_path, is_local, root_url
 from pipeline.vision.profile import load_profile
@@ -62,7 +63,7 @@ def enqueue(
     """Queue files for the workers. The batch id is printed at once; the workers list, render and index the files."""
     from workers.client import EnqueueRequest
 
-    settings = load()
+    settings = load_apart_from(sources)
     order = EnqueueRequest(
         collection=collection_name(collection),
         language=normalise_tag(language) if language else None,

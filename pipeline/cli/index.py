@@ -8,11 +8,11 @@ import typer
 
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.batches.local_batch import IndexRequest
+from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.local_run import print_summary, run_here, summary
 from pipeline.cli.options import BudgetTokens, CollectionName, Json, LanguageTag, MaxPages, ProfileName
 from pipeline.cli.output import print_json
 from pipeline.core.languages import normalise_tag
-from pipeline.core.settings import load
 from pipeline.services import own_folders
 from pipeline.sources import root_url
 from pipeline.vision.profile import load_profile
@@ -54,7 +54,7 @@ def index(
     as_json: Json = False,
 ) -> None:
     """Index files in this process: render, read, archive and index every page."""
-    settings = load()
+    settings = load_apart_from(paths)
     order = IndexRequest(
         roots=tuple(map(root_url, paths)),
         excluded=own_folders(settings),

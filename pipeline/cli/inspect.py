@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.analysis.inspect import Encryption, Inspected, Totals, inspect_below
+from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.options import Json
 from pipeline.cli.output import csv_cell, plain, printable, ranges, rows, stderr, stdout, table
@@ -23,7 +24,6 @@ from pipeline.core.errors import PagesightError, SettingsError, Stopped
 from pipeline.core.formats import MediaType
 from pipeline.core.models import DocumentStatus, Failure, PageKind
 from pipeline.core.retry import CancelToken
-from pipeline.core.settings import load
 from pipeline.services import open_inspector, own_folders
 from pipeline.sources import display_path, root_url
 from pipeline.vision.profile import load_profile
@@ -83,7 +83,7 @@ def inspect(
     """Show the result that indexing files would have: pages, cost, and expected failures. Nothing is indexed."""
     if as_json and as_csv:
         raise SettingsError("--json and --csv cannot be combined", remedy="Use one of them.")
-    settings = load()
+    settings = load_apart_from(paths)
     chosen = load_profile(profile, settings.profiles_folder) if profile else None
     roots = tuple(map(root_url, paths))
     console = stdout()

@@ -12,6 +12,7 @@ import typer
 from pipeline.analysis.estimate import Forecast, Rates, forecast, measure
 from pipeline.analysis.inspect import Inspected, Totals, inspect_below
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
+from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.options import CollectionName, Json, LanguageTag, ProfileName
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
@@ -21,7 +22,7 @@ from pipeline.core.errors import PagesightError, Stopped
 from pipeline.core.languages import normalise_tag
 from pipeline.core.models import PageKind
 from pipeline.core.retry import CancelToken
-from pipeline.core.settings import Settings, load
+from pipeline.core.settings import Settings
 from pipeline.pages.recipe import CurrentRecipe
 from pipeline.services import open_archive, open_current_recipe, open_planner, own_folders, pace
 from pipeline.sources import display_path, is_below, root_url
@@ -55,7 +56,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Estimate what indexing would still cost: pages by kind, archived answers, calls, tokens and time."""
-    settings = load()
+    settings = load_apart_from(paths)
     name = collection_name(collection)
     roots = tuple(dict.fromkeys(map(root_url, paths)))
     archive = open_archive(settings)

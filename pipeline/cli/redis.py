@@ -7,7 +7,7 @@ import typer
 from pipeline.cli.exits import ErrorReportingGroup
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
-from pipeline.core.settings import load
+from pipeline.core.settings import load, masked
 from pipeline.local.redis import LocalRedis
 
 START_EXAMPLES = """
@@ -47,7 +47,7 @@ def start(as_json: Json = False) -> None:
     if as_json:
         print_json({"url": url})
     else:
-        stdout().print(plain(f"Redis runs at {url}"))
+        stdout().print(plain(f"Redis runs at {masked(url)}"))
 
 
 @app.command(epilog=STOP_EXAMPLES)
@@ -68,4 +68,5 @@ def status(as_json: Json = False) -> None:
     if as_json:
         print_json(facts)
     else:
+        facts["url"] = masked(redis.url or "")
         stdout().print(rows(table("local Redis", ""), facts.items()))

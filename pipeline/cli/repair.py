@@ -77,7 +77,12 @@ def repair(
         )
     if as_json:
         print_json(
-            {"differences": [_json(difference) for difference in found], **asdict(comparison), "dry_run": dry_run}
+            {
+                "differences": [_json(difference) for difference in found],
+                **asdict(comparison),
+                "dry_run": dry_run,
+                "damaged": list(archive.damaged),
+            }
         )
     else:
         for line in _totals(comparison, dry_run):

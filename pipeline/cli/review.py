@@ -30,13 +30,14 @@ from pipeline.analysis.review import (
 )
 from pipeline.archive import Archive
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
+from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.output import plain, stderr, stdout
 from pipeline.cli.progress import LiveProgress
 from pipeline.cli.signals import interruptible
 from pipeline.core.errors import SettingsError
 from pipeline.core.retry import CancelToken
-from pipeline.core.settings import Settings, load
+from pipeline.core.settings import Settings
 from pipeline.core.threads import PrioritySemaphore
 from pipeline.services import (
     FleetServices,
@@ -100,7 +101,7 @@ def review(
     ] = Path("review.html"),
 ) -> None:
     """Write an HTML page that shows a sample of pages next to their readings, for judging by eye."""
-    settings = load()
+    settings = load_apart_from(paths or ())
     name = collection_name(collection)
     chosen = _profiles(profiles or [], paths or [], settings)
     archive = open_archive(settings)

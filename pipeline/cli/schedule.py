@@ -18,11 +18,12 @@ from pipeline.cli.fleet import open_fleet
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.cli.signals import interruptible
+from pipeline.core.configuration import FILE_NAME
 from pipeline.core.errors import SettingsError
 from pipeline.core.models import Run
 from pipeline.core.retry import CancelToken
 from pipeline.core.schedules import Schedule, claim, ended_by_death, has_died, next_start
-from pipeline.core.settings import FILE_NAME, Settings, load
+from pipeline.core.settings import Settings, load
 from pipeline.core.url_signing import Signer
 from pipeline.projection.projector import Projector
 from pipeline.services import open_archive, open_index, open_looker

@@ -49,7 +49,7 @@ def status(
     code = follow(view) if watch else ExitCode.OK
     snapshot = view.look()
     if as_json:
-        print_json(snapshot.json())
+        print_json(snapshot.json() | {"damaged": list(archive.damaged)})
     else:
         stdout().print(Group(*snapshot.shown()))
     for error in snapshot.away.errors:

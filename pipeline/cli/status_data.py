@@ -77,6 +77,8 @@ class Queues:
     in_hand: int
     """Messages that workers have received and not acknowledged."""
     workers: list[WorkerInfo]
+    dead_letters: int = 0
+    """Elements of the queues that were not messages."""
 
     def waits(self) -> list[Waiting]:
         """Return the longest wait of the workers for each service, oldest first."""
@@ -182,7 +184,7 @@ class StatusCollector:
         if self._fleet is None:
             self._fleet = open_fleet(self._settings, self._archive, CancelToken())
         queues = self._fleet.queues
-        return Queues(queues.depths(), queues.unacked(), self._fleet.workers())
+        return Queues(queues.depths(), queues.unacked(), self._fleet.workers(), queues.dead_letters())
 
     def _rate(self, batch: Batch, pages: int) -> float:
         """Return the recent rate. For an ended batch, and at the first call, return the average since its start."""
@@ -230,11 +232,12 @@ def outcome(batch: Batch) -> ExitCode:
 def queues_json(queues: Queues | None) -> dict[str, Any]:
     """Return the JSON object of queues and workers."""
     if queues is None:
-        return {"lanes": None, "in_hand": None, "workers": None}
+        return {"lanes": None, "in_hand": None, "workers": None, "dead_letters": None}
     return {
         "lanes": queues.depths,
         "in_hand": queues.in_hand,
         "workers": [asdict(worker) for worker in queues.workers],
+        "dead_letters": queues.dead_letters,
     }
 
 

@@ -145,6 +145,8 @@ class StatusSnapshot:
         alive = f"{len(workers)} alive, {busy} of {slots} slots busy"
         yield "workers", alive if workers else Text("none running: start one with `pagesight worker`", "yellow")
         yield "queued", f"{counted(self.queues.depths)}; {self.queues.in_hand} in progress"
+        if self.queues.dead_letters:
+            yield "dead letters", f"{self.queues.dead_letters} elements of the queues were not messages"
         for wait in self.queues.waits():
             since = timedelta(seconds=seconds_since(wait.since))
             yield "waiting", one_line(f"{since} for {wait.service}: {wait.cause}", CAUSE_CHARACTERS)

@@ -11,12 +11,13 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.archive import Archive
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
+from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.fleet import install_indices, open_fleet, project_batch
 from pipeline.cli.options import CollectionName, Json, ProfileName
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.core.models import Batch
 from pipeline.core.retry import CancelToken
-from pipeline.core.settings import Settings, load
+from pipeline.core.settings import Settings
 from pipeline.core.url_signing import Signer
 from pipeline.maintenance.folder_sync import (
     FolderComparison,
@@ -64,7 +65,7 @@ def sync(
     as_json: Json = False,
 ) -> None:
     """Compare a folder with its collection, and enqueue the differences."""
-    settings = load()
+    settings = load_apart_from([folder])
     name = collection_name(collection)
     named = load_profile(profile, settings.profiles_folder) if profile else None
     url = root_url(folder)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
+from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.fleet import install_indices, open_fleet
 from pipeline.cli.options import CollectionName, Json, LanguageTag, ProfileName
@@ -23,7 +24,6 @@ from pipeline.core.errors import ServiceUnavailable, SettingsError, Stopped
 from pipeline.core.languages import normalise_tag
 from pipeline.core.models import Batch, Lane
 from pipeline.core.retry import CancelToken
-from pipeline.core.settings import load
 from pipeline.maintenance.folder_watch import Arrivals, Heard, watch_folder
 from pipeline.services import open_archive, own_folders
 from pipeline.sources import argument_url, display_path, is_local, source_path
@@ -62,7 +62,7 @@ def watch(
     """Enqueue files as they arrive in a folder, until stopped."""
     from workers.client import EnqueueRequest
 
-    settings = load()
+    settings = load_apart_from([folder])
     url = argument_url(folder)
     if not is_local(url) or not source_path(url).is_dir():
         raise SettingsError(

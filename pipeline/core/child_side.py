@@ -10,7 +10,6 @@ bindings belong, import this module.
 from __future__ import annotations
 
 import json
-import resource
 import select
 import signal
 import socket
@@ -19,6 +18,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any
+
+from pipeline.core.confinement import Confinement, confine
 
 #: Lengths of a frame's JSON object and of its raw bytes.
 FRAME_HEAD = struct.Struct("!II")
@@ -89,28 +90,18 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], bytes, int | Non
     return json.loads(body), payload, descriptors[0] if descriptors else None
 
 
-def begin(connection: socket.socket, limits: Mapping[int, int], leave: Callable[[], object]) -> threading.Thread:
+def begin(connection: socket.socket, rights: Confinement, leave: Callable[[], object]) -> threading.Thread:
     """Confine this process, then start the watchdog, which calls `leave` when the parent closes the connection.
 
-    Every child calls this before it reads untrusted bytes, loads a decoder or starts a thread. `limits` are resource
-    limits by their `resource.RLIMIT_…` number. `leave` runs in the watchdog's thread, even while the main thread is in
-    a C call. The kernel's parent-death signal is not used: it is sent when the *thread* that started the child ends.
+    Every child calls this before it reads untrusted bytes, loads a decoder or starts a thread. `leave` runs in the
+    watchdog's thread, even while the main thread is in a C call. The kernel's parent-death signal is not used: it is
+    sent when the *thread* that started the child ends.
+
+    Raises:
+        OSError: the kernel refuses a layer of the confinement that it has.
     """
-    confine(limits)
+    confine(rights)
     return _watch(connection, leave)
-
-
-def confine(limits: Mapping[int, int]) -> None:
-    """Restrict this process for good. No thread may run yet: the kernel applies some restrictions to one thread only.
-
-    This is the one place where a child is confined.
-    """
-    for kind, value in {resource.RLIMIT_CORE: 0, **limits}.items():
-        hard = resource.getrlimit(kind)[1]
-        # Soft and hard limit must differ for CPU time: where both are equal the kernel sends SIGKILL, not SIGXCPU.
-        highest = value + 1 if kind == resource.RLIMIT_CPU else value
-        highest = highest if hard == resource.RLIM_INFINITY else min(highest, hard)
-        resource.setrlimit(kind, (min(value, highest), highest))
 
 
 def _watch(connection: socket.socket, leave: Callable[[], object]) -> threading.Thread:

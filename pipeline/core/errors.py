@@ -3,10 +3,12 @@
     PagesightError
     ├── SettingsError                 a setting or an argument is wrong             exit 2
     ├── ServiceUnavailable            a service is unavailable: wait, nothing has failed
-    │   └── ServiceThrottled          it limits its callers: all callers pause
+    │   ├── ServiceThrottled          it limits its callers: all callers pause
+    │   └── ArchiveMissing            the known archive is not at its location: wait until its disk is mounted
     ├── ServiceRefused                a service refuses every request: stop         exit 3
     │   └── Overtaken                 another process changed the indices first
     ├── Stopped                       the run was asked to stop
+    ├── ArchiveDamaged                a file in the archive cannot be read; readers leave it out
     ├── RevisionTaken                 another writer archived this revision first
     └── OutcomeError                  one file or one page ends as `failed`
         ├── UnsupportedFormat         unsupported
@@ -77,6 +79,13 @@ class ServiceThrottled(ServiceUnavailable):
     """A service gets too many requests at once (backpressure). All callers wait, not only this one."""
 
 
+class ArchiveMissing(ServiceUnavailable):
+    """The archive that was at this location before is not there: its disk is not mounted, or another one is."""
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__("archive", message, remedy=remedy)
+
+
 class ServiceRefused(PagesightError):
     """A service refuses every request: the key is bad, the balance is used up, the model or alias is unknown."""
 
@@ -91,6 +100,16 @@ class Overtaken(ServiceRefused):
 
 class Stopped(PagesightError):
     """The run was asked to stop while it waited."""
+
+
+class ArchiveDamaged(PagesightError):
+    """A file in the archive is empty, cut, garbage or of another kind. `name` is its name within the archive."""
+
+    remedy = "Restore that file from a backup; `pagesight archive check` lists all damaged files."
+
+    def __init__(self, name: str, cause: str, *, remedy: str | None = None) -> None:
+        super().__init__(f"{name} in the archive is damaged: {cause}", remedy=remedy)
+        self.name = name
 
 
 class RevisionTaken(PagesightError):

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar
 
+from pipeline.core.private import make_private_folder
 from pipeline.core.retry import CancelToken, Waiting, retry_until_available
 
 #: Seconds before a lease is requested again while the lease service is unavailable; the last value repeats.
@@ -78,7 +79,7 @@ class FileLeases:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
 
     def take(self, key: str) -> Lease | None:
         """Return the lease on a key, None while another holder has it."""

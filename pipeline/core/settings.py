@@ -1,8 +1,8 @@
 """Settings: one typed, closed model, read from `pagesight.toml` and `PAGESIGHT_*`.
 
-The environment overrides the file. Unknown names are refused, with the nearest known one as a hint. Secrets are
-`SecretStr`, so that no `repr`, log line or error shows them. A test compares the table in `docs/settings.md` with this
-model.
+`pipeline.core.configuration` decides which file is read. The environment overrides the file. Unknown names are refused,
+with the nearest known one as a hint. Secrets are `SecretStr`, so that no `repr`, log line or error shows them. A test
+compares the table in `docs/settings.md` with this model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import re
 import shlex
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,19 +23,20 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
+from pipeline.core.configuration import CONFIG_VARIABLE, FILE_NAME, ConfigurationFile, announcer, default_home, find
 from pipeline.core.errors import SettingsError
 from pipeline.core.languages import normalise_tag
 from pipeline.core.schedules import Schedule, parse_schedules
 
 PREFIX = "PAGESIGHT_"
-FILE_NAME = "pagesight.toml"
 #: Other environment variables for the key of `vlm_url`: the one of Jina's own tools.
 KEY_ALIASES = ("JINA_API_KEY",)
 #: Minimum length of `serve_secret` and `serve_token`.
 SERVE_SECRET_CHARACTERS = 32
+#: Settings that hold a path; `archive` may be a URL.
+_PATHS = frozenset({"home", "archive", "profiles", "elasticsearch_ca_certs", "passwords_file"})
 _USER_INFO = re.compile(r"//[^/@\s]+@")
 
 
@@ -46,7 +47,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, populate_by_name=True
     )
 
-    home: Path = Path(".pagesight")
+    home: Path = Field(default_factory=default_home)
     """Folder of the local node, the archive and other state of this machine."""
     archive: str = ""
     """Directory or fsspec URL of the archive; `<home>/archive` when empty."""
@@ -111,6 +112,8 @@ class Settings(BaseSettings):
 
     redis_url: str = ""
     """Broker of the workers; the local Redis when empty. `pagesight index` does not use it."""
+    redis_ca_certs: Path | None = None
+    """CA bundle (PEM) that signed the certificate of a `rediss://` server."""
     worker_concurrency: int = Field(default=0, ge=0, le=1024)
     """Messages that a worker handles at once; chosen by its calls when 0."""
     worker_in_flight: int = Field(default=0, ge=0, le=1024)
@@ -212,8 +215,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment, then the file. `.env` is not read, since other tools in the folder may own it."""
-        return env_settings, TomlConfigSettingsSource(settings_cls, Path(FILE_NAME))
+        """Read the environment, then the values of the file. `.env` is not read: it is a file of the folder too."""
+        return env_settings, init_settings
 
     def shown(self) -> dict[str, str]:
         """Return every setting for display, with secrets and passwords within URLs masked."""
@@ -253,30 +256,60 @@ def masked(text: str) -> str:
     return _USER_INFO.sub("//**********@", text)
 
 
-def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings of this process.
+def load(data: Iterable[Path] = ()) -> Settings:
+    """Read the settings of this process. Commands name files that are not used on standard error.
+
+    Args:
+        data: files and folders that the command reads as documents. No configuration is taken from them, also by later
+            calls in this process: file and home are put into the environment.
 
     Raises:
         SettingsError: a name is unknown or a value is invalid; the message says what to write instead.
     """
-    environ = os.environ if environ is None else environ
-    known = tuple(Settings.model_fields)
-    _refuse_unknown([name.removeprefix(PREFIX).lower() for name in environ if name.startswith(PREFIX)], known, PREFIX)
-    _refuse_unknown(list(_file_keys()), known, "")
+    roots = tuple(data)
+    found = find(os.environ, _working_directory(), roots)
+    announcer.announce(found.notices)
+    given = _values(found.file) if found.file else {}
+    if found.local_home is not None and "home" not in given:
+        given["home"] = found.local_home
+    settings = _validated(given)
+    if roots:
+        os.environ[CONFIG_VARIABLE] = str(found.file.path if found.file else os.devnull)
+        os.environ[PREFIX + "HOME"] = str(settings.home.absolute())
+    return settings
+
+
+def _working_directory() -> Path:
     try:
-        return Settings()
+        return Path.cwd()
+    except FileNotFoundError:  # it was removed
+        return Path("/")
+
+
+def _validated(given: dict[str, Any]) -> Settings:
+    known = tuple(Settings.model_fields)
+    variables = [
+        name.removeprefix(PREFIX) for name in os.environ if name.startswith(PREFIX) and name != CONFIG_VARIABLE
+    ]
+    _refuse_unknown([name.lower() for name in variables], known, PREFIX)
+    _refuse_unknown(list(given), known, "")
+    try:
+        return Settings(**given)
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(problem) for problem in error.errors(include_input=False))) from None
 
 
-def _file_keys() -> dict[str, Any]:
-    path = Path(FILE_NAME)
-    if not path.exists():
-        return {}
+def _values(file: ConfigurationFile) -> dict[str, Any]:
+    """Return the values of a file. Relative paths in it start at its folder."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{FILE_NAME} cannot be read: {error}") from None
+        values = tomllib.loads(file.content.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{file.path} cannot be read: {error}") from None
+    return {name: _from_folder(value, file.path.parent) if name in _PATHS else value for name, value in values.items()}
+
+
+def _from_folder(value: object, folder: Path) -> object:
+    return str(folder / value) if isinstance(value, str) and value and "://" not in value else value
 
 
 def _refuse_unknown(names: list[str], known: tuple[str, ...], prefix: str) -> None:

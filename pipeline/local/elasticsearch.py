@@ -6,9 +6,11 @@ restored from an archive.
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import http.client
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.core.errors import ServiceRefused
+from pipeline.core.private import FOLDER_MODE, create_private, make_private_folder
 from pipeline.local.distribution import JVM_FOLDER, OTHER_WAY, Progress, find_jdk, unpack
 from pipeline.local.supervisor import HOST, LocalServer, ServerStatus, Supervisor
 from pipeline.search.names import SERVICE
@@ -27,10 +30,13 @@ HEAP = "512m"
 START_SECONDS = 180.0
 #: Stopping takes time because Elasticsearch flushes its data before it ends.
 STOP_SECONDS = 30.0
-#: Elasticsearch refuses to run as root. If root starts it, it runs as the owner of the project's folder, or as this
-#: user if the owner is root.
-UNPRIVILEGED_UID = 1000
-#: Parent of the node's folder if that user may not enter the project's own folder.
+#: Elasticsearch refuses to run as root. A node that root starts runs as this account, if the account exists.
+NODE_ACCOUNT = "pagesight-node"
+#: Otherwise it runs under one of these ids that has no account. systemd gives none of them to homes or to services.
+NODE_IDS = range(60_578, 61_184)
+#: Modes of folders of root: the node's user reads the first, and only passes through the second.
+READABLE, ENTERABLE = 0o755, 0o711
+#: Parent of the node's folder if that user may not enter the home.
 SHARED_FOLDER = Path("/var/tmp")
 
 
@@ -56,9 +62,9 @@ class LocalNode:
             jvm_folder: folder of the system's JDKs.
         """
         self._home = home.absolute() / "elasticsearch"
-        self._uid = _unprivileged_uid(self._home)
+        self._account = node_account(self._home)
         self._folder = within_reach(self._home)
-        self._distribution = within_reach((distribution or self._home / "distribution").absolute())
+        self._distribution = within_reach(distribution.absolute()) if distribution else self._folder / "distribution"
         self._range = ports
         self._environ = environ
         self._jvm_folder = jvm_folder
@@ -86,6 +92,8 @@ class LocalNode:
         Raises:
             ServiceRefused: a requirement is missing, or the node does not start; the message then ends with its log.
         """
+        if self._account is not None and self._folder == self._home:
+            _make_enterable(self._home.parent)
         return self._supervisor.start(lambda: self._launch(progress), _is_healthy)
 
     def stop(self) -> bool:
@@ -102,7 +110,8 @@ class LocalNode:
 
     def _launch(self, progress: Progress) -> str:
         jdk = find_jdk(self._environ, self._jvm_folder)
-        _make_folder(self._distribution)
+        _make_folder(self._folder, ENTERABLE)
+        _make_folder(self._distribution, READABLE)
         installation = unpack(self._distribution, self._environ, progress)
         self._prepare(installation)
         progress(f"Starting Elasticsearch; its files are in {self._folder}")
@@ -116,21 +125,20 @@ class LocalNode:
 
     def _prepare(self, installation: Path) -> None:
         """Make the node's folders, with the configuration of the distribution."""
-        _make_folder(self._folder)
         shutil.rmtree(self._folder / "config", ignore_errors=True)
         (self._folder / "logs" / "http.ports").unlink(missing_ok=True)
         shutil.copytree(installation / "config", self._folder / "config")
         shutil.rmtree(self._folder / "tmp", ignore_errors=True)
-        for name in ("run", "data", "logs", "tmp", "snapshots"):
-            (self._folder / name).mkdir(exist_ok=True)
-        if self._uid is not None:
-            for name in ("run", "config", "data", "logs", "tmp", "snapshots"):
-                _give(self._folder / name, self._uid)
+        for name in ("run", "config", "data", "logs", "tmp", "snapshots"):
+            make_private_folder(self._folder / name)
+            (self._folder / name).chmod(FOLDER_MODE)
+            if self._account is not None:
+                _give(self._folder / name, self._account)
 
     def _run_launcher(self, installation: Path, jdk: Path) -> None:
         """Start the node in a session of its own and return once it listens on its port."""
         command = [*self._as_unprivileged(), str(installation / "bin" / "elasticsearch"), *self._options()]
-        with (self._folder / "logs" / "console.log").open("wb") as console:
+        with create_private(self._folder / "logs" / "console.log") as console:
             launcher = subprocess.Popen(
                 command,
                 cwd=self._folder,
@@ -139,6 +147,7 @@ class LocalNode:
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=0o077,
             )
         try:
             code = launcher.wait(START_SECONDS)
@@ -154,7 +163,7 @@ class LocalNode:
             raise self._supervisor.failed(f"did not start (exit code {code})")
 
     def _as_unprivileged(self) -> list[str]:
-        if self._uid is None:
+        if self._account is None:
             return []
         setpriv = shutil.which("setpriv")
         if setpriv is None:
@@ -162,7 +171,8 @@ class LocalNode:
                 "Elasticsearch does not run as root, and setpriv, which changes the user, was not found",
                 f"Run Pagesight as an ordinary user, or install util-linux. {OTHER_WAY}",
             )
-        return [setpriv, f"--reuid={self._uid}", f"--regid={self._uid}", "--clear-groups"]
+        user, group = self._account
+        return [setpriv, f"--reuid={user}", f"--regid={group}", "--clear-groups"]
 
     def _options(self) -> list[str]:
         settings = {
@@ -207,22 +217,51 @@ class LocalNode:
         )
 
 
-def _unprivileged_uid(folder: Path) -> int | None:
-    """Return the id of the user that the node runs as, or None for the current user."""
+def node_account(folder: Path) -> tuple[int, int] | None:
+    """Return user and group of the node with this folder, or None for the current user.
+
+    An id without an account is chosen by the folder's path. So nodes of several homes have several ids, and a node
+    that starts again has the same one.
+
+    Raises:
+        ServiceRefused: each id of `NODE_IDS` has an account.
+    """
     if os.geteuid() != 0:
         return None
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    return existing.stat().st_uid or UNPRIVILEGED_UID
+    try:
+        account = pwd.getpwnam(NODE_ACCOUNT)
+        return account.pw_uid, account.pw_gid
+    except KeyError:
+        first = int(_digest(folder), 16) % len(NODE_IDS)
+    for number in (*NODE_IDS[first:], *NODE_IDS[:first]):
+        if _is_free(number):
+            return number, number
+    raise ServiceRefused(SERVICE, "no user id is free for the local node", remedy=f"Add an account {NODE_ACCOUNT}.")
+
+
+def _is_free(number: int) -> bool:
+    """Whether neither a user nor a group has this id."""
+    for look_up in (pwd.getpwuid, grp.getgrgid):
+        try:
+            look_up(number)
+        except KeyError:
+            continue
+        return False
+    return True
 
 
 def within_reach(folder: Path) -> Path:
     """Return the folder, or a folder in `SHARED_FOLDER` if the node's user may not enter one of its parents.
 
-    For example, other users may not enter root's home.
+    For example, other users may not enter root's home, nor any home that Pagesight made.
     """
-    uid = _unprivileged_uid(folder)
-    if uid is None or all(_lets_through(parent, uid) for parent in folder.resolve().parents):
+    account = node_account(folder)
+    if account is None or all(_lets_through(parent, account[0]) for parent in folder.resolve().parents):
         return folder
+    return _shared(folder)
+
+
+def _shared(folder: Path) -> Path:
     return SHARED_FOLDER / f"pagesight-{_digest(folder)}"
 
 
@@ -237,23 +276,31 @@ def _lets_through(folder: Path, uid: int) -> bool:
     return bool(state.st_mode & (0o100 if state.st_uid == uid else 0o001))
 
 
-def _make_folder(folder: Path) -> None:
-    """Make a folder that other users may enter.
+def _make_enterable(folder: Path) -> None:
+    """Make a folder that the node's user may pass through but not list. An existing folder keeps its mode."""
+    if not folder.exists():
+        _make_enterable(folder.parent)
+        make_private_folder(folder)
+        folder.chmod(ENTERABLE)
+
+
+def _make_folder(folder: Path, mode: int) -> None:
+    """Make a folder: for the current user only, or with this mode if the node runs as another user.
 
     Raises:
         ServiceRefused: another user made a folder, or a link, with this name in the shared folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     if os.geteuid() == 0 and folder.parent == SHARED_FOLDER and (folder.is_symlink() or folder.stat().st_uid != 0):
         raise ServiceRefused(SERVICE, f"{folder} belongs to another user", remedy=f"Remove {folder}.")
     if os.geteuid() == 0:
-        folder.chmod(0o755)
+        folder.chmod(mode)
 
 
-def _give(folder: Path, uid: int) -> None:
-    os.chown(folder, uid, uid)
+def _give(folder: Path, account: tuple[int, int]) -> None:
+    os.chown(folder, *account, follow_symlinks=False)
     for path in folder.rglob("*"):
-        os.chown(path, uid, uid, follow_symlinks=False)
+        os.chown(path, *account, follow_symlinks=False)
 
 
 def _is_healthy(url: str) -> bool:

@@ -1,6 +1,7 @@
 """The local Redis: a real broker on this machine, for demonstration, development and tests.
 
-It listens on the loopback interface only, without a password. Its data survive a stop, and may be lost without harm:
+It listens on the loopback interface only, with a random password in files of the user, since every user of the machine
+can open a port of that interface. Its data survive a stop, and may be lost without harm:
 everything of value is in the archive.
 """
 
@@ -8,14 +9,17 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pipeline.core.errors import ServiceRefused
+from pipeline.core.private import create_private
 from pipeline.local.supervisor import HOST, LocalServer, ServerStatus, Supervisor
 
 SERVICE = "redis"
@@ -27,6 +31,7 @@ LEAST_VERSION = (6, 2)
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 LOG_LINES = 8
+PASSWORD_BYTES = 32
 #: Commands by which any user of this machine could write files or load code as the user who runs the server.
 DISABLED_COMMANDS = ("CONFIG", "DEBUG", "MODULE")
 OTHER_WAY = "Or set PAGESIGHT_REDIS_URL to a Redis that runs elsewhere."
@@ -88,7 +93,6 @@ class LocalRedis:
                 start_seconds=START_SECONDS,
                 stop_seconds=STOP_SECONDS,
                 other_way=OTHER_WAY,
-                folder_mode=0o700,
                 log_lines=LOG_LINES,
             )
         )
@@ -99,7 +103,7 @@ class LocalRedis:
         Raises:
             ServiceRefused: the executable is missing, or the server does not start; the message ends with its log.
         """
-        return self._supervisor.start(self._launch, lambda url: answers(_port(url)))
+        return self._supervisor.start(self._launch, answers)
 
     def stop(self) -> bool:
         """End the server and return whether it ran. Its data stay.
@@ -114,8 +118,11 @@ class LocalRedis:
         return self._supervisor.status()
 
     def _launch(self) -> str:
-        port = _free_port(self._supervisor.last_url())
-        command = [str(find_redis_server()), *self._options(port)]
+        last_url = self._supervisor.last_url()
+        port = _free_port(last_url)
+        # Workers connect again after a restart, so the password stays the same.
+        password = _password(last_url) or secrets.token_hex(PASSWORD_BYTES)
+        command = [str(find_redis_server()), str(self._write_configuration(password)), *self._options(port)]
         # The shell goes on without waiting. Redis' own `--daemonize` hides a server that ends before it wrote its pid.
         launched = subprocess.run(
             ["/bin/sh", "-c", '"$@" >redis.log 2>&1 & echo $!', "sh", *command],
@@ -124,9 +131,18 @@ class LocalRedis:
             stdout=subprocess.PIPE,
             start_new_session=True,
             check=True,
+            umask=0o077,
         )
-        (self._folder / "pid").write_bytes(launched.stdout)
-        return f"redis://{HOST}:{port}/0"
+        with create_private(self._folder / "pid") as file:
+            file.write(launched.stdout)
+        return f"redis://:{password}@{HOST}:{port}/0"
+
+    def _write_configuration(self, password: str) -> Path:
+        """Write the password to a file: other users can read the arguments of a process."""
+        path = self._folder / "redis.conf"
+        with create_private(path) as file:
+            file.write(f"requirepass {password}\n".encode())
+        return path
 
     def _options(self, port: int) -> list[str]:
         options = {
@@ -141,18 +157,24 @@ class LocalRedis:
         return [word for option in options.items() for word in option] + disabled
 
 
-def answers(port: int) -> bool:
-    """Whether a Redis at this port of the loopback interface has loaded its data and answers."""
+def answers(url: str) -> bool:
+    """Whether the Redis at this URL has loaded its data, takes the password and answers."""
+    password = _password(url)
+    words = (f"AUTH {password}\r\n" if password else "") + "PING\r\n"
     try:
-        with socket.create_connection((HOST, port), timeout=2) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
+        with socket.create_connection((HOST, _port(url)), timeout=2) as connection, connection.makefile("rb") as lines:
+            connection.sendall(words.encode())
+            return b"+PONG\r\n" in [lines.readline() for _ in range(1 + bool(password))]
     except OSError:
         return False
 
 
 def _port(url: str) -> int:
     return int(url.rpartition(":")[2].partition("/")[0])
+
+
+def _password(url: str | None) -> str | None:
+    return urlsplit(url).password if url else None
 
 
 def _free_port(last_url: str | None) -> int:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import ServiceRefused
+from pipeline.core.private import create_private, make_private_folder
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.05
@@ -62,8 +63,6 @@ class LocalServer:
     """Maximum time from SIGTERM to the end; SIGKILL follows."""
     other_way: str
     """Remedy without a local server: one sentence that begins with "Or"."""
-    folder_mode: int = 0o777
-    """Mode of the folder of `url_file`, less the umask."""
     log_lines: int = 12
     """Log lines that an error shows, counted from the end."""
     is_telling: Callable[[str], bool] = bool
@@ -89,7 +88,7 @@ class Supervisor:
         """
         if sys.platform != "linux":
             raise self.refused(f"{self.server.title} runs on Linux only", self.server.other_way)
-        self.server.url_file.parent.mkdir(parents=True, exist_ok=True, mode=self.server.folder_mode)
+        make_private_folder(self.server.url_file.parent)
         with self._locked():
             if self._pid() is None:
                 self._note_url(launch())
@@ -152,7 +151,8 @@ class Supervisor:
     def _note_url(self, url: str) -> None:
         """Write the URL for other processes, and for the next start. The file is replaced in one step."""
         new = self.server.url_file.with_name(f"{self.server.url_file.name}.new")
-        new.write_text(json.dumps({"url": url, "folder": str(self.server.folder)}))
+        with create_private(new) as file:
+            file.write(json.dumps({"url": url, "folder": str(self.server.folder)}).encode())
         new.replace(self.server.url_file)
 
     def _await_readiness(self, url: str, is_ready: Callable[[str], bool]) -> None:
@@ -190,7 +190,7 @@ class Supervisor:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of this file; other processes and threads wait for it."""
-    with path.open("w") as lock:
+    with create_private(path) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -1,6 +1,6 @@
-"""Checks that the archive is complete: each newest revision can be read, and its images and answers exist.
+"""Checks that the archive is complete: each JSON file can be read, and the images and answers of each page exist.
 
-Images and answers are checked by name; only readings and sources are read, one document at a time. While workers write,
+Images are checked by name, all other files are read. While workers write,
 unfinished pages are not reported, since images and answers are archived before the reading that names them.
 """
 
@@ -10,17 +10,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pydantic import ValidationError
-
-from pipeline.archive import Archive, answer_name, reading_name
-from pipeline.core.models import Reading, Tombstone
+from pipeline.archive import Archive, answer_name
+from pipeline.core.models import Reading
 
 
 class Flaw(StrEnum):
     """Kind of damage."""
 
     UNREADABLE = "unreadable"
-    """The newest revision is damaged."""
+    """A JSON file is damaged: its readers leave it out, or read the revision before."""
     IMAGE_MISSING = "image_missing"
     """A page image or thumbnail of a reading is missing. The page is found and cannot be shown."""
     ANSWER_MISSING = "answer_missing"
@@ -34,7 +32,8 @@ class ArchiveFinding:
     flaw: Flaw
     name: str
     """Name of the object within the archive."""
-    collection: str
+    collection: str | None
+    """None for a file of no collection: an answer, a batch, a run."""
     document: str | None = None
     page: int | None = None
 
@@ -67,64 +66,40 @@ def findings(
 
 
 def _findings(archive: Archive, counts: ArchiveCounts, advance: Callable[[], None]) -> Iterator[ArchiveFinding]:
+    for name in archive.damaged_files():
+        yield _unreadable(name)
     for collection in archive.collections.names():
         counts.collections += 1
-        yield from _checked(archive.collections[collection].newest, f"collections/{collection}", collection)
         for document in archive.documents(collection):
             counts.documents += 1
             yield from _document(archive, collection, document, counts)
             advance()
-        sources = archive.sources(collection)
-        for identifier in sources.names():
+        for _ in archive.sources(collection).names():
             counts.sources += 1
-            name = f"sources/{collection}/{identifier}"
-            yield from _checked(sources[identifier].newest, name, collection)
             advance()
 
 
-def _checked(read: Callable[[], object], name: str, collection: str) -> Iterator[ArchiveFinding]:
-    try:
-        read()
-    except ValidationError:
-        yield ArchiveFinding(Flaw.UNREADABLE, name, collection)
+def _unreadable(name: str) -> ArchiveFinding:
+    """Return the finding for a damaged file; its name tells collection, document and page."""
+    folder, *parts = name.split("/")
+    collection = parts[0] if folder in ("collections", "deletions", "sources", "readings") else None
+    if folder != "readings":
+        return ArchiveFinding(Flaw.UNREADABLE, name, collection)
+    page = parts[2].partition(".")[0]
+    return ArchiveFinding(Flaw.UNREADABLE, name, collection, parts[1], int(page) if page.isdecimal() else None)
 
 
 def _document(archive: Archive, collection: str, document: str, counts: ArchiveCounts) -> Iterator[ArchiveFinding]:
     images: set[str] = set()
-    for reading in _readings(archive, collection, document):
+    for reading in archive.readings(collection, document).newest():
         counts.pages += 1
-        if isinstance(reading, ArchiveFinding):
-            yield reading
-        elif isinstance(reading, Reading) and any(_missing(archive, reading, images)):
+        if isinstance(reading, Reading) and any(_missing(archive, reading, images)):
             images = archive.images.keys(document)  # pages may have been added since the listing
             missing = list(_missing(archive, reading, images))
             # The page may have been purged since its reading was read; then the newest revision is a tombstone.
             newest = archive.readings(collection, document).page(reading.page_number)
             if missing and newest.newest_revision() == reading.revision:
                 yield from missing
-
-
-def _readings(archive: Archive, collection: str, document: str) -> Iterator[Reading | Tombstone | ArchiveFinding]:
-    """Yield the newest reading of each page; from the first damaged reading on, read them one by one."""
-    last = 0
-    try:
-        for reading in archive.readings(collection, document).newest():
-            last = reading.page_number
-            yield reading
-    except ValidationError:
-        for page, revision in sorted(archive.readings(collection, document).newest_revisions().items()):
-            if page > last:
-                yield _reading(archive, collection, document, page, revision)
-
-
-def _reading(
-    archive: Archive, collection: str, document: str, page: int, revision: int
-) -> Reading | Tombstone | ArchiveFinding:
-    try:
-        return archive.readings(collection, document).page(page).revision(revision)
-    except ValidationError:
-        name = reading_name(collection, document, page, revision)
-        return ArchiveFinding(Flaw.UNREADABLE, name, collection, document, page)
 
 
 def _missing(archive: Archive, reading: Reading, images: set[str]) -> Iterator[ArchiveFinding]:

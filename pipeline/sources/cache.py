@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from pipeline.core.errors import ServiceRefused, SourceChanged, Stopped
 from pipeline.core.models import FileState
+from pipeline.core.private import make_private_folder
 from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 
 #: After a process has added this share of the bound, it shrinks the cache to the same share below the bound.
@@ -175,7 +176,7 @@ def _part_name(name: str, state: FileState) -> str:
 
 def _take(part: Path) -> int | None:
     """Create and lock an empty part; return None while another process holds it. The lock ends with its process."""
-    part.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_folder(part.parent)
     descriptor = os.open(part, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

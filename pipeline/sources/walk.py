@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from pipeline.core.configuration import LOCAL_HOME
 from pipeline.core.errors import LinkOutOfTree, OutcomeError, SourceUnreadable, SourceVanished, UnsupportedFormat
 from pipeline.core.objects import LIST_KEYS, OBJECT_WAITS_SECONDS
 from pipeline.core.retry import CancelToken, retry_until_available
@@ -74,7 +75,7 @@ def list_folder(
 
     A link to a file inside the root is a file. A link to a folder inside it is not followed, since that folder is
     listed itself. A link out of the root, or a broken one, is an error in the listing. A root may be a file. Folders
-    in `excluded` (the archive's own) are skipped. All arguments are URLs.
+    in `excluded` (the archive's own) and folders with the name of a home are skipped. All arguments are URLs.
 
     Raises:
         ServiceUnavailable: the bucket cannot be listed now.
@@ -128,7 +129,8 @@ def _list_directory(folder: Path, root: Path, skipped: set[str]) -> Listing:
         if entry.is_symlink():
             found += _link(path, root)
         elif entry.is_dir(follow_symlinks=False):
-            folders.append(source_url(path))
+            if entry.name != LOCAL_HOME:  # a home; its page images are not documents
+                folders.append(source_url(path))
         else:
             found.append(_file(path))
     return Listing(tuple(found), tuple(folders))

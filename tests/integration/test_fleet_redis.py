@@ -56,7 +56,8 @@ class Fleet:
     def __init__(self, client: Redis, url: str, folder: Path) -> None:
         self.client = client
         self.app = Celery("tiny")
-        self.app.conf.update({**configuration(load()), "imports": [], "broker_url": url})
+        settings = load().model_copy(update={"redis_url": url})
+        self.app.conf.update({**configuration(settings), "imports": []})
         self.queues = RedisQueues(client)
         self._folder = folder
         self._environ = os.environ | {
@@ -401,3 +402,10 @@ def test_without_a_redis_it_is_said_how_to_get_one(tmp_path: Path, monkeypatch: 
     with pytest.raises(ServiceRefused) as caught:
         connect(load())
     assert "pagesight redis start" in caught.value.remedy
+
+
+def test_a_redis_that_deletes_keys_when_it_is_full_is_seen(client: Redis) -> None:
+    queues = RedisQueues(client)
+    assert queues.eviction() is None
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    assert queues.eviction() == "allkeys-lru"

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import AuthenticationError, ResponseError
 
 from pipeline.core.errors import ServiceRefused
 from pipeline.local import redis as local_redis
@@ -79,6 +80,34 @@ def test_it_listens_on_the_loopback_interface_only(make_redis: MakeRedis) -> Non
     listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     addresses = {words[1] for words in listening if words[3] == "0A" and words[1].endswith(f":{number:04X}")}
     assert addresses == {f"0100007F:{number:04X}"}
+
+
+def test_it_asks_for_a_password_that_no_other_user_can_read(make_redis: MakeRedis, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        redis = make_redis()
+        url = redis.start()
+    finally:
+        os.umask(before)
+    with Redis(port=port(url)) as stranger, pytest.raises(AuthenticationError):
+        stranger.ping()
+
+    pid = redis.status().pid
+    password = urlsplit(url).password
+    assert password is not None
+    assert password.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    kept = [tmp_path / "home", *(tmp_path / "home").rglob("*")]
+    assert [f"{path} {path.stat().st_mode:o}" for path in kept if path.stat().st_mode & 0o077] == []
+
+
+def test_its_password_is_shown_to_programs_only(make_redis: MakeRedis, tmp_path: Path) -> None:
+    url = make_redis(".").start()
+    password = str(urlsplit(url).password)
+    for words in (("redis", "start"), ("redis", "status"), ("doctor",)):
+        shown = told(tmp_path, *words)
+        assert "redis" in shown.lower()
+        assert password not in shown
+    assert pagesight(tmp_path, "redis", "status")["url"] == url
 
 
 def test_two_starts_at_once_yield_one_server(make_redis: MakeRedis) -> None:
@@ -147,6 +176,18 @@ def test_the_system_s_server_comes_first_unless_it_is_too_old(tmp_path: Path, mo
     with pytest.raises(ServiceRefused, match=r"older than 6\.2") as caught:
         find_redis_server(path)
     assert "apt-get install redis-server" in caught.value.remedy
+
+
+def told(home: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", "from pipeline.cli.app import main; main()", *words],
+        env=os.environ | {"PAGESIGHT_HOME": str(home)},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr
 
 
 def pagesight(home: Path, *words: str) -> dict[str, object]:

@@ -23,6 +23,7 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
+from pipeline.core.confinement import landlock_version
 from pipeline.core.errors import (
     CorruptFile,
     EncryptedFile,
@@ -41,7 +42,7 @@ from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.conversion import Converter
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
-from pipeline.rendering.conversion import confinement, djvu, landlock, office
+from pipeline.rendering.conversion import confinement, djvu, office
 from pipeline.rendering.conversion.confined import SOCKETS
 from pipeline.rendering.host.pool import SandboxPool
 from pipeline.sources import media_type_of
@@ -298,7 +299,7 @@ def test_nothing_that_a_document_points_to_is_fetched_or_shown(
 ) -> None:
     # Settings and Landlock must do, since not every machine lets us have a network namespace.
     monkeypatch.setattr(confinement, "namespaces", tuple)
-    if not landlock.version():
+    if not landlock_version():
         pytest.skip("the kernel has no Landlock")
     url, asked = web
     picture, text = tmp_path / "secret.png", tmp_path / "secret.txt"

@@ -25,6 +25,12 @@ def owner(pid: int) -> int:
     return Path(f"/proc/{pid}").stat().st_uid
 
 
+def modes_open_to_others(folder: Path) -> list[str]:
+    """Return folders of a node that others may read. They may pass through the node's own folder, if it is root's."""
+    states = {path: path.stat().st_mode for path in (folder, *folder.iterdir()) if not path.name.startswith("dist")}
+    return [f"{path.name} {mode:o}" for path, mode in states.items() if mode & (0o066 if path == folder else 0o077)]
+
+
 def port(url: str) -> str:
     return url.rsplit(":", 1)[1]
 
@@ -46,7 +52,8 @@ def test_a_node_starts_once_keeps_its_data_and_port_and_ends_when_told(make_node
     status = node.status()
     assert said
     assert (status.running, status.url) == (True, url)
-    assert owner(status.pid) != 0
+    assert owner(status.pid) not in {0, 1000}
+    assert modes_open_to_others(status.folder) == []
 
     assert node.start(said.append) == url
     assert node.status().pid == status.pid

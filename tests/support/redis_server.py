@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,10 +23,16 @@ START_SECONDS = 20.0
 class RedisServer:
     """One server process. Its port stays the same through `restart`, so that clients find it again."""
 
-    def __init__(self, executable: Path, folder: Path, *, appendonly: bool = False) -> None:
+    #: Port with TLS, where its options have one.
+    tls_port = 0
+
+    def __init__(
+        self, executable: Path, folder: Path, *, appendonly: bool = False, options: Sequence[str] = ()
+    ) -> None:
         self._executable = executable
         self._folder = folder
         self._appendonly = appendonly
+        self._options = options
         with socket.create_server((HOST, 0)) as free:
             self.port: int = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
@@ -43,7 +49,7 @@ class RedisServer:
     def start(self) -> None:
         """Return once it answers."""
         kept = "yes" if self._appendonly else "no"
-        options = ["--bind", HOST, "--port", str(self.port), "--save", "", "--appendonly", kept]
+        options = ["--bind", HOST, "--port", str(self.port), "--save", "", "--appendonly", kept, *self._options]
         self._process = subprocess.Popen(
             [self._executable, *options, "--dir", self._folder, "--logfile", self._folder / "redis.log"],
             stdin=subprocess.DEVNULL,

@@ -29,7 +29,7 @@ from cryptography.x509.oid import NameOID
 from elasticsearch import Elasticsearch
 
 from pipeline.local.distribution import find_jdk
-from pipeline.local.elasticsearch import UNPRIVILEGED_UID
+from pipeline.local.elasticsearch import node_account
 from pipeline.search import ROLES
 from pipeline.search.roles import role_body
 
@@ -167,10 +167,11 @@ def _launch(installation: Path, folder: Path) -> subprocess.Popen[bytes]:
         "cluster.routing.allocation.disk.watermark.flood_stage": "1b",
     }
     command = [str(installation / "bin" / "elasticsearch"), *(f"-E{name}={value}" for name, value in settings.items())]
-    if os.geteuid() == 0:
-        command = ["setpriv", f"--reuid={UNPRIVILEGED_UID}", f"--regid={UNPRIVILEGED_UID}", "--clear-groups", *command]
+    if account := node_account(folder):
+        user, group = account
+        command = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", *command]
         for place in (folder, *folder.rglob("*")):
-            os.chown(place, UNPRIVILEGED_UID, UNPRIVILEGED_UID)
+            os.chown(place, user, group)
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "ES_JAVA_HOME": str(find_jdk(os.environ)),

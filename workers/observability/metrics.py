@@ -55,6 +55,9 @@ class Metrics:
         )
         self._depths = self._gauge("queue_depth", "Messages in a lane; the same for all workers.", "lane")
         self._unacknowledged = self._gauge("unacknowledged", "Messages that workers handle; the same for all workers.")
+        self._dead_letters = self._gauge(
+            "dead_letters", "Elements of the queues that were not messages; the same for all workers."
+        )
         self._waiting = self._gauge(
             "waiting_seconds", "Seconds of the present wait for a service; 0 without a wait.", "service"
         )
@@ -92,6 +95,10 @@ class Metrics:
     def unacknowledged(self, messages: int) -> None:
         """Set the number of messages that workers have taken and not acknowledged."""
         self._unacknowledged.set(messages)
+
+    def dead_letters(self, letters: int) -> None:
+        """Set the number of elements of the queues that were set aside."""
+        self._dead_letters.set(letters)
 
     def waiting(self, waiting: Waiting | None) -> None:
         """Set the longest present wait. Called by one thread only."""

@@ -38,7 +38,7 @@ def open_batches(archive: Archive) -> Iterator[Batch]:
         batch = archive.batches[identifier].newest()
         if batch is not None and batch.state in UNENDED:
             yield batch
-        elif batch is not None:
+        elif batch is not None or archive.batches[identifier].newest_revision():  # ended, or damaged as a whole
             archive.close_batch(identifier)
 
 

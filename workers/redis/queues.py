@@ -25,6 +25,13 @@ CONTROL = "control"
 UNACKED = KEY_PREFIX + "unacked"
 UNACKED_INDEX = KEY_PREFIX + "unacked_index"
 EPOCH = KEY_PREFIX + "epoch"
+#: Elements of the lanes that are not messages, the newest first, and how many there have been.
+DEAD_LETTERS = KEY_PREFIX + "dead_letters"
+DEAD_LETTERS_TOTAL = KEY_PREFIX + "dead_letters_total"
+#: Dead letters that Redis keeps, the newest, and characters of each.
+KEPT, KEPT_CHARACTERS = 1000, 2000
+#: Id of the archive that has the batches of the messages.
+ARCHIVE = KEY_PREFIX + "archive"
 
 
 class RedisQueues:
@@ -40,6 +47,20 @@ class RedisQueues:
     def unacked(self) -> int:
         """Return how many messages workers have taken and not acknowledged."""
         return self._measure()[1]
+
+    def dead_letters(self) -> int:
+        """Return how many elements of the lanes were not messages, and were set aside."""
+        with translated():
+            return int(self._client.get(DEAD_LETTERS_TOTAL) or 0)
+
+    def set_aside(self, lane: str, element: str, cause: str) -> None:
+        """Store an element with the dead letters, of which the newest stay, and count it."""
+        letter = json.dumps({"lane": lane, "cause": cause, "element": element[:KEPT_CHARACTERS]})
+        with translated(), self._client.pipeline() as pipe:
+            pipe.lpush(DEAD_LETTERS, letter)
+            pipe.ltrim(DEAD_LETTERS, 0, KEPT - 1)
+            pipe.incr(DEAD_LETTERS_TOTAL)
+            pipe.execute()
 
     def is_empty(self) -> bool:
         """Whether no message waits and no worker has one.
@@ -61,11 +82,34 @@ class RedisQueues:
             _lane(text) == CONTROL for text in taken
         )
 
+    def eviction(self) -> str | None:
+        """Return the policy by which Redis deletes keys when it is full; None if it deletes none."""
+        with translated():
+            policy = str(self._client.info("memory").get("maxmemory_policy", "noeviction"))
+        return None if policy == "noeviction" else policy
+
     def epoch(self) -> str:
         """Return the epoch of Redis, a random word: a Redis that restarted empty has another one."""
         with translated():
             self._client.set(EPOCH, uuid.uuid4().hex, nx=True)
             return str(self._client.get(EPOCH))
+
+    def archive_id(self) -> str | None:
+        """Return the id of the fleet's archive, None while no process has named it."""
+        with translated():
+            found = self._client.get(ARCHIVE)
+        return None if found is None else str(found)
+
+    def claim_archive(self, identifier: str) -> str:
+        """Name the fleet's archive, unless another process was faster; return the id of the fleet's archive."""
+        with translated():
+            self._client.set(ARCHIVE, identifier, nx=True)
+            return str(self._client.get(ARCHIVE))
+
+    def replace_archive(self, identifier: str) -> None:
+        """Name another archive as the fleet's."""
+        with translated():
+            self._client.set(ARCHIVE, identifier)
 
     def clock_offset_seconds(self) -> float:
         """Return this machine's clock minus that of Redis. The error is half of a round trip."""
@@ -85,6 +129,9 @@ class RedisQueues:
 
 
 def _lane(taken: str | bytes) -> str:
-    """Return the lane of an entry of `unacked`: a JSON array of message, exchange and routing key."""
-    _, _, routing_key = json.loads(taken)
+    """Return the lane of an entry of `unacked`: a JSON array of message, exchange and routing key. Others have none."""
+    try:
+        _, _, routing_key = json.loads(taken)
+    except (ValueError, TypeError, RecursionError):
+        return ""
     return str(routing_key)

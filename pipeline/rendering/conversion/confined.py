@@ -23,18 +23,17 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.child_side import EndCause, begin, end_cause, is_near_limit, receive, send, signal_name
-from pipeline.rendering.conversion import landlock
+from pipeline.core.confinement import Confinement, interpreter_paths, restrict_files
 
 INPUT = "input"
 OUTPUT = "output.pdf"
 _PROFILE = "profile"
 #: LibreOffice makes its sockets here and ignores TMPDIR (`sal/osl/unx/pipe.cxx`).
 SOCKETS = Path("/tmp")
-#: Files and folders of programs, libraries and fonts. The interpreter's own folders are added to them.
-_SYSTEM = (
-    *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/var/cache/fontconfig", "/var/lib/libreoffice"),
-    *("/var/spool/libreoffice", "/etc/libreoffice", "/etc/fonts", "/etc/alternatives", "/etc/ld.so.cache"),
-    *("/etc/passwd", "/etc/nsswitch.conf", "/etc/localtime"),
+#: Files that LibreOffice reads, in addition to the system's and the interpreter's.
+_PROGRAM_FILES = (
+    *("/var/lib/libreoffice", "/var/spool/libreoffice", "/etc/libreoffice", "/etc/alternatives"),
+    *("/etc/passwd", "/etc/nsswitch.conf"),
 )
 _MAX_DESCRIPTORS = 1024
 
@@ -111,7 +110,7 @@ def serve(work: Callable[[Workspace, Request], Reply]) -> None:
     assert document is not None
     os.umask(0o077)
     workspace = Workspace(Path(request["folder"]))
-    watchdog = begin(connection, _resource_limits(request), workspace.leave)
+    watchdog = begin(connection, _rights(request), workspace.leave)
     with suppress(BrokenPipeError):  # the parent has closed the socket: the watchdog is cleaning up
         send(connection, _reply(workspace, request, document, work))
     watchdog.join()
@@ -145,9 +144,9 @@ def died(name: str, exit_code: int) -> ConversionError:
 def _reply(workspace: Workspace, request: Request, document: int, work: Callable[[Workspace, Request], Reply]) -> Reply:
     try:
         _copy(document, workspace.folder / (INPUT + request["suffix"]))
-        # The restrictions apply to this thread and to every program that it starts, but not to the watchdog.
-        readable = (*_SYSTEM, sys.prefix, sys.base_prefix, *request["readable"])
-        landlock.restrict(map(Path, readable), workspace.folder, SOCKETS)
+        # Files are restricted for this thread and every program that it starts, not for the watchdog, which cleans up.
+        readable = [Path(path) for path in (*_PROGRAM_FILES, *request["readable"])]
+        restrict_files(Confinement([*interpreter_paths(), *readable], [workspace.folder], [SOCKETS]))
         return work(workspace, request)
     except ConversionError as error:
         failed = error
@@ -160,13 +159,15 @@ def _reply(workspace: Workspace, request: Request, document: int, work: Callable
     return {"error": failed.code, "message": str(failed)}
 
 
-def _resource_limits(request: Request) -> dict[int, int]:
-    return {
+def _rights(request: Request) -> Confinement:
+    """Return the rights of the whole process: programs, and UNIX sockets, by which LibreOffice is controlled."""
+    limits = {
         resource.RLIMIT_DATA: request["memory_mb"] << 20,
         resource.RLIMIT_FSIZE: request["file_bytes"],
         resource.RLIMIT_CPU: request["cpu_seconds"],
         resource.RLIMIT_NOFILE: _MAX_DESCRIPTORS,
     }
+    return Confinement(readable=None, sockets=[SOCKETS], programs=True, limits=limits)
 
 
 def _copy(descriptor: int, path: Path) -> None:

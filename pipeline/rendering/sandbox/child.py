@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pipeline.core.child_side import begin, receive, send
+from pipeline.core.confinement import Confinement, interpreter_paths
 from pipeline.core.errors import OutcomeError, RenderCrashed, RenderOutOfMemory
 from pipeline.core.formats import Envelope, MediaType, Route
 from pipeline.core.memory import release_free_memory
@@ -76,19 +77,22 @@ def main() -> None:
     connection = socket.socket(fileno=int(descriptor))
     options = json.loads(encoded)
     limits = RenderLimits(**options["limits"])
-    begin(connection, _resource_limits(limits), lambda: os._exit(0))
+    begin(connection, sandbox_rights(limits), lambda: os._exit(0))
     threading.stack_size(_THREAD_STACK_BYTES)
     send(connection, {"peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss})
     _serve(connection, limits, options["keep_gps"])
 
 
-def _resource_limits(limits: RenderLimits) -> dict[int, int]:
-    """Return bounds of memory, files and descriptors. A size of 0 bytes means that no file can be written."""
-    return {
-        resource.RLIMIT_AS: limits.memory_mb << 20,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_NOFILE: _MAX_DESCRIPTORS,
-    }
+def sandbox_rights(limits: RenderLimits) -> Confinement:
+    """Return the rights of a sandbox: it reads its own code and fonts, writes nothing, and starts nothing."""
+    return Confinement(
+        readable=interpreter_paths(),
+        limits={
+            resource.RLIMIT_AS: limits.memory_mb << 20,
+            resource.RLIMIT_FSIZE: 0,
+            resource.RLIMIT_NOFILE: _MAX_DESCRIPTORS,
+        },
+    )
 
 
 def _allow_cpu(seconds: float) -> None:

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pipeline.vision.ocr.serving import FindLines, Line, serve
+from pipeline.vision.ocr.serving import FindLines, Line, ocr_rights, serve
 
 #: Raise it by hand if a change of the settings below changes the lines.
 OCR_REVISION = 2
@@ -33,7 +33,7 @@ _TURNED_SHARE = 0.5
 
 def main() -> None:
     """Serve until the parent ends. The argument is the socket's descriptor."""
-    serve(int(sys.argv[-1]), load_reader, _MEMORY_MB)
+    serve(int(sys.argv[-1]), load_reader, ocr_rights(_MEMORY_MB))
 
 
 def load_reader() -> FindLines:

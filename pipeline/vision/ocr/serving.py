@@ -16,26 +16,39 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pipeline.core.child_side import begin, receive, send
+from pipeline.core.confinement import Confinement, interpreter_paths
 
 Line = dict[str, Any]
 #: From raw RGB, width and height to lines, and the name of the model that found them if there are several.
 FindLines = Callable[[bytes, int, int], tuple[list[Line], str | None]]
 
 
-def serve(descriptor: int, load: Callable[[], FindLines], memory_mb: int, limits: Mapping[int, int] = {}) -> None:
+def ocr_rights(memory_mb: int, *, program: Path | None = None) -> Confinement:
+    """Return the rights of an OCR process: it reads code and models, and writes nothing.
+
+    Args:
+        memory_mb: address space in MiB, of this process and of each process that it starts.
+        program: the engine, if it is a program that is started.
+    """
+    limits = {resource.RLIMIT_AS: memory_mb << 20, resource.RLIMIT_FSIZE: 0}
+    readable = [*interpreter_paths(), *([program] if program else [])]
+    return Confinement(readable, programs=program is not None, limits=limits)
+
+
+def serve(descriptor: int, load: Callable[[], FindLines], rights: Confinement) -> None:
     """Serve on a socket until the parent ends. The process leads its process group, and the whole group ends with it.
 
     Args:
         load: loads the engine; called for the first page.
-        memory_mb: address space in MiB, of this process and of each process that it starts.
-        limits: further resource limits by their `resource.RLIMIT_…` number.
+        rights: what this process keeps, see `ocr_rights`.
     """
     connection = socket.socket(fileno=descriptor)
-    begin(connection, {resource.RLIMIT_AS: memory_mb << 20, **limits}, _kill_group)
+    begin(connection, rights, _kill_group)
     find_lines = None
     while (received := receive(connection)) is not None:
         request, pixels, _ = received

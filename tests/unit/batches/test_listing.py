@@ -15,12 +15,21 @@ from hypothesis import strategies as st
 
 from pipeline.archive import Archive, Store
 from pipeline.batches.lifecycle import begin_batch
-from pipeline.batches.listing import CHUNK_SOURCES, all_due_messages, first_messages, is_live, name_sources, walk_folder
+from pipeline.batches.listing import (
+    CHUNK_SOURCES,
+    all_due_messages,
+    first_messages,
+    is_live,
+    is_of_batch,
+    name_sources,
+    walk_folder,
+)
 from pipeline.batches.messages import Message, Pages, Part, Project, Walk, folder_id, from_json, kind_of, split, to_json
 from pipeline.core.models import Batch, BatchEntry, Lane
 from pipeline.sources import FoundFile, Listing, list_folder, source_url
 
 ROOT = "s3://bucket/scans/"
+FOLDER = "file:///scans"
 
 
 class Killed(Exception):
@@ -267,6 +276,66 @@ def test_messages_of_the_longest_path_stay_below_a_few_kilobytes() -> None:
 def test_what_is_no_message_of_ours_is_refused(kind: str, fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         from_json(kind, fields)
+
+
+@pytest.mark.parametrize(
+    ("message", "changes"),
+    [
+        (PART, {"batch": "../b"}),
+        (PART, {"batch": "b\n"}),
+        (PART, {"batch": "b" * 65}),
+        (PART, {"chunk": "../" + "c" * 29 + ".1"}),
+        (PART, {"chunk": "c" * 32}),
+        (PART, {"part": -1}),
+        (PART, {"part": 10**9}),
+        (PART, {"entry": 16}),
+        (PAGES, {"document": "../../other"}),
+        (PAGES, {"document": "D" * 64}),
+        (PAGES, {"pages": (0,)}),
+        (PAGES, {"pages": (10**9,)}),
+        (PAGES, {"entry": -1}),
+        (Project("default", ()), {"collection": "../other"}),
+        (Project("default", ()), {"documents": ("d",)}),
+        (Project("default", ()), {"sources": ("../" + "d" * 61,)}),
+    ],
+)
+def test_identifiers_that_do_not_match_their_pattern_are_refused(message: Message, changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        from_json(kind_of(message), to_json(message) | changes)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Walk("b", ROOT, f"{ROOT}a/"),
+        Walk("b", ROOT, f"{ROOT}../a/"),
+        Walk("b", ROOT, ROOT),
+        Walk("b", FOLDER, FOLDER),
+        Walk("b", FOLDER, f"{FOLDER}/a..b/%2E%2Ec"),
+        Walk("b", "", ""),
+    ],
+)
+def test_a_listing_below_a_root_of_its_batch_is_allowed(message: Walk) -> None:
+    roots = [ROOT, FOLDER] if message.root else []
+    assert is_of_batch(message, roots)
+
+
+@pytest.mark.parametrize(
+    "walk",
+    [
+        Walk("b", "file:///etc/", "file:///etc/"),
+        Walk("b", ROOT, "file:///etc/"),
+        Walk("b", FOLDER, f"{FOLDER}/../../etc"),
+        Walk("b", FOLDER, f"{FOLDER}/a/%2e%2e/%2E./b"),
+        Walk("b", FOLDER, f"{FOLDER}/./a"),
+        Walk("b", FOLDER, f"{FOLDER}s"),
+        Walk("b", ROOT, f"s3://bucket/{ROOT}"),
+        Walk("b", "", "file:///etc/"),
+    ],
+)
+def test_a_listing_elsewhere_is_not(walk: Walk) -> None:
+    assert not is_of_batch(walk, [ROOT, FOLDER])
+    assert not is_of_batch(walk, [])
 
 
 @pytest.mark.parametrize(("part", "sources"), [(0, 16), (1, 16), (2, 3)])

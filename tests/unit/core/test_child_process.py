@@ -24,8 +24,9 @@ BEGIN = f"""
 import os, resource, signal, socket, subprocess, sys, threading, time
 sys.path.append({str(PACKAGE_HOME)!r})
 from pipeline.core.child_side import begin, receive, send
+from pipeline.core.confinement import Confinement, interpreter_paths
 s = socket.socket(fileno=int(sys.argv[-1]))
-begin(s, {{resource.RLIMIT_NOFILE: 40}}, lambda: os._exit(0))
+begin(s, Confinement(interpreter_paths(), programs=True, limits={{resource.RLIMIT_NOFILE: 40}}), lambda: os._exit(0))
 """
 ECHOES = "\nwhile (got := receive(s)): send(s, got[0], (got[1],))"
 

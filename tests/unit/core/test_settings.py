@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.configuration import announcer
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import Settings, load
 
@@ -98,3 +99,48 @@ def test_a_password_within_a_url_is_never_shown(monkeypatch: pytest.MonkeyPatch)
 
 def test_every_setting_has_a_default() -> None:
     assert all(not field.is_required() for field in Settings.model_fields.values())
+
+
+def test_relative_paths_in_the_file_start_at_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    Path("pagesight.toml").write_text('home = "state"\narchive = "s3://bucket/folder"\nprofiles = "/profiles"\n')
+    Path("below").mkdir(mode=0o755)
+    monkeypatch.chdir("below")
+    settings = load()
+
+    assert settings.home == tmp_path / "state"
+    assert settings.archive == "s3://bucket/folder"
+    assert settings.profiles_folder == Path("/profiles")
+
+
+def test_a_home_in_the_working_directory_gives_way_to_a_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Path(".pagesight").mkdir(mode=0o700)
+    assert load().home == tmp_path / ".pagesight"
+
+    Path("pagesight.toml").write_text('home = "state"\n')
+    assert load().home == tmp_path / "state"
+
+    monkeypatch.setenv("PAGESIGHT_HOME", "/elsewhere")
+    assert load().home == Path("/elsewhere")
+
+
+def test_what_is_data_for_a_command_stays_data_for_its_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(announcer, "tell", said.append)
+    for name in ("PAGESIGHT_CONFIG", "PAGESIGHT_HOME"):
+        monkeypatch.setenv(name, "")  # so that both are restored
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    Path("pagesight.toml").write_text('passwords_command = "cat"\n')
+    Path(".pagesight").mkdir(mode=0o700)
+
+    assert load().passwords_command == "cat"
+    assert load([tmp_path]).passwords_command == ""
+    used, *passed_over = said
+    assert f"{tmp_path / '.pagesight'} is used as home" in used
+    assert [notice.split(" is not used")[0] for notice in passed_over] == [
+        str(tmp_path / "pagesight.toml"),
+        str(tmp_path / ".pagesight"),
+    ]
+    assert load().passwords_command == ""
+    assert load().home == tmp_path / "data" / "pagesight"

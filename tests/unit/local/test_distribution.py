@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import pwd
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline.core.errors import ServiceRefused
 from pipeline.local.distribution import VERSION, find_jdk, unpack
-from pipeline.local.elasticsearch import LocalNode
+from pipeline.local.elasticsearch import NODE_IDS, SHARED_FOLDER, LocalNode, node_account
 
 MODULES = "java.base jdk.incubator.vector jdk.jlink"
 
@@ -122,3 +125,74 @@ def test_files_of_a_node_lie_where_its_user_can_reach_them(tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     assert not LocalNode(closed / "home").status().folder.is_relative_to(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to change the user")
+def test_a_node_of_root_runs_under_an_id_that_nobody_else_has(tmp_path):
+    user, group = node_account(tmp_path / "home")
+    assert user == group
+    assert user in NODE_IDS
+    with pytest.raises(KeyError):
+        pwd.getpwuid(user)
+    assert node_account(tmp_path / "home") == (user, group)
+    assert len({node_account(tmp_path / str(number)) for number in range(5)}) > 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to change the user")
+def test_an_id_that_got_an_account_is_not_used_and_a_dedicated_account_is(tmp_path, monkeypatch):
+    user, _ = node_account(tmp_path)
+    known = {user: "somebody"}
+    monkeypatch.setattr(pwd, "getpwuid", known.__getitem__)
+    following, _ = node_account(tmp_path)
+    assert following != user
+    assert following in NODE_IDS
+
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: SimpleNamespace(pw_uid=991, pw_gid=992))
+    assert node_account(tmp_path) == (991, 992)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to change the user")
+def test_a_private_home_is_shut_for_the_node_and_a_new_one_is_not():
+    with tempfile.TemporaryDirectory() as name:  # the folder of all tests is private
+        Path(name).chmod(0o755)
+        home = Path(name) / "home"
+        assert LocalNode(home).status().folder == home / "elasticsearch"
+        home.mkdir(mode=0o700)
+        assert LocalNode(home).status().folder.parent == SHARED_FOLDER
+
+
+#: Tells its user, looks at what it needs, and writes where a node writes. It never becomes ready.
+LAUNCHER = """#!/bin/sh
+cat "$ES_PATH_CONF/elasticsearch.yml" && echo x > data/x && echo x > tmp/x && mkdir snapshots/x && id -u
+exit 3
+"""
+
+
+def test_what_a_node_makes_is_for_its_user_only_whatever_the_umask():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        installation = folder / "distribution" / f"elasticsearch-{VERSION}"
+        for part in ("bin", "config"):
+            (installation / part).mkdir(parents=True)
+        (installation / "config" / "elasticsearch.yml").write_text("configured: true\n")
+        (installation / "bin" / "elasticsearch").write_text(LAUNCHER)
+        (installation / "bin" / "elasticsearch").chmod(0o755)
+        make_jdk(folder / "jdk", "21.0.1")
+        environ = {"ES_JAVA_HOME": str(folder / "jdk"), "PATH": os.environ["PATH"]}
+        node = LocalNode(folder / "home", distribution=folder / "distribution", environ=environ)
+        before = os.umask(0)
+        try:
+            with pytest.raises(ServiceRefused, match="configured: true") as caught:
+                node.start()
+        finally:
+            os.umask(before)
+
+        user = (node_account(folder / "home" / "elasticsearch") or (os.geteuid(), 0))[0]
+        assert f"\n{user}\n" in f"{caught.value}\n"
+        made = [path for path in (folder / "home").rglob("*") if path.parent.name != "config"]
+        assert len(made) > 9
+        passed = {folder / "home" / "elasticsearch"} if os.geteuid() == 0 else set()
+        assert [
+            f"{path} {path.stat().st_mode:o}" for path in made if path not in passed and path.stat().st_mode & 0o077
+        ] == []

@@ -118,8 +118,8 @@ def test_damaged_sources_and_collections_are_named(archive: Archive, store: Stor
     store.put(f"sources/works/{source}/1.json", b"{")
     store.put("collections/works/1.json", b"")
     assert [(finding.flaw, finding.name) for finding in findings(archive, ArchiveCounts())] == [
-        (Flaw.UNREADABLE, "collections/works"),
-        (Flaw.UNREADABLE, f"sources/works/{source}"),
+        (Flaw.UNREADABLE, "collections/works/1.json"),
+        (Flaw.UNREADABLE, f"sources/works/{source}/1.json"),
     ]
 
 

@@ -32,6 +32,7 @@ from pipeline.core.errors import (
 from pipeline.core.formats import MediaType
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.containers.members import Member, Sink
+from pipeline.rendering.sandbox.descriptors import reopen
 from pipeline.rendering.text import clean_text
 
 if TYPE_CHECKING:
@@ -326,11 +327,6 @@ def open_archive(descriptor: int, media_type: MediaType, limits: RenderLimits, p
     if media_type is MediaType.SEVEN_ZIP:
         return SevenZipContainer(descriptor, limits, passwords)
     return CompressedFile(descriptor, media_type, limits)
-
-
-def reopen(descriptor: int) -> BinaryIO:
-    """Open the file of a descriptor again: the descriptor shares its position with the parent's."""
-    return open(f"/proc/self/fd/{descriptor}", "rb")  # noqa: PTH123
 
 
 def open_zip(file: BinaryIO) -> zipfile.ZipFile:

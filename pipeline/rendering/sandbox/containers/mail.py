@@ -27,11 +27,11 @@ from pipeline.rendering.sandbox.containers.archives import (
     Container,
     as_corrupt,
     member_name,
-    reopen,
     require_expansion_limit,
     require_member_limit,
 )
 from pipeline.rendering.sandbox.containers.members import Member, Sink
+from pipeline.rendering.sandbox.descriptors import reopen
 from pipeline.rendering.text import clean_line
 
 BODY = "message.html"

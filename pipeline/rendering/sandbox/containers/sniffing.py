@@ -20,7 +20,8 @@ import olefile
 from pipeline.core.errors import CorruptFile, EncryptedFile, UnsupportedFormat
 from pipeline.core.formats import Envelope, MediaType
 from pipeline.core.signatures import is_tar
-from pipeline.rendering.sandbox.containers.archives import STREAMS, TAR_ERRORS, ZIP_ERRORS, open_zip, reopen
+from pipeline.rendering.sandbox.containers.archives import STREAMS, TAR_ERRORS, ZIP_ERRORS, open_zip
+from pipeline.rendering.sandbox.descriptors import reopen
 
 _ODF = "application/vnd.oasis.opendocument."
 #: Bytes that are read of a part to find the format; `[Content_Types].xml` of 10,000 slides has 2 MB.

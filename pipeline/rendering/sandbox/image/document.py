@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from PIL import Image, TiffImagePlugin
@@ -14,6 +13,7 @@ from PIL import Image, TiffImagePlugin
 from pipeline.core.errors import CorruptFile, LimitExceeded, OutcomeError, UnsupportedFormat
 from pipeline.core.formats import MediaType
 from pipeline.rendering.protocol import RenderLimits
+from pipeline.rendering.sandbox.descriptors import reopen
 from pipeline.rendering.sandbox.image import exif, jpeg2000
 from pipeline.rendering.sandbox.image.raster import Picture, to_rgb
 from pipeline.rendering.sandbox.page_image.build import DecodedPage, build_page_image, fit, placed
@@ -83,7 +83,7 @@ class ImageFile:
         """
         # Our own limit is checked before decoding. Pillow's would refuse genuine scans of 180 megapixels and more.
         Image.MAX_IMAGE_PIXELS = None
-        self._path = Path(f"/proc/self/fd/{descriptor}")
+        self._descriptor = descriptor
         self._format = media_type.row.decoder
         self._limits = limits
         self._keep_gps = keep_gps
@@ -136,7 +136,7 @@ class ImageFile:
             raise
 
     def _open(self) -> None:
-        file = self._path.open("rb")
+        file = reopen(self._descriptor)
         try:
             with _pillow_errors():
                 self._image = _open_picture(file, self._format)

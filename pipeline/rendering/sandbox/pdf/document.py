@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property, partial
+from typing import Any
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
@@ -38,6 +40,22 @@ _WORDED = {pdfium_c.FPDF_ANNOT_WIDGET, pdfium_c.FPDF_ANNOT_FREETEXT, pdfium_c.FP
 _XFA = (pdfium_c.FORMTYPE_XFA_FULL, pdfium_c.FORMTYPE_XFA_FOREGROUND)
 
 
+_ReadBlock = dict(pdfium_c.FPDF_FILEACCESS._fields_)["m_GetBlock"]
+
+
+class _BlockReader:
+    """A file as PDFium reads it, block by block. It must outlive the document that is loaded from it."""
+
+    def __init__(self, descriptor: int) -> None:
+        def read(_: Any, position: int, buffer: Any, size: int) -> int:
+            block = (ctypes.c_ubyte * size).from_address(ctypes.addressof(buffer.contents))
+            return os.preadv(descriptor, [block], position) == size
+
+        self.access = pdfium_c.FPDF_FILEACCESS()
+        self.access.m_FileLen = os.fstat(descriptor).st_size
+        self.access.m_GetBlock = _ReadBlock(read)
+
+
 class PdfFile:
     """An open PDF."""
 
@@ -49,7 +67,8 @@ class PdfFile:
             EncryptedFile: it needs another password, or is encrypted in a way that PDFium does not know.
             LimitExceeded: it has more pages than `limits` allow.
         """
-        self._pdf = pdfium.PdfDocument(_load(descriptor, passwords))
+        self._source = _BlockReader(descriptor)
+        self._pdf = pdfium.PdfDocument(_load(self._source, passwords))
         # PDFium requires this before any other use of the document, else form fields stay empty.
         self._pdf.init_forms()
         self._limits = limits
@@ -186,25 +205,23 @@ class PdfFile:
         return clean_line(label, MAX_LABEL_CHARS)
 
 
-def _load(descriptor: int, passwords: Sequence[str]) -> pdfium_c.FPDF_DOCUMENT:
-    """Open a document by descriptor, with the empty password, which most encrypted ones have, or one of these.
+def _load(source: _BlockReader, passwords: Sequence[str]) -> pdfium_c.FPDF_DOCUMENT:
+    """Open a document with the empty password, which most encrypted ones have, or one of these.
 
-    `pdfium.PdfDocument` is not used: it resolves the link under /proc to a path that may be another file by now, and
-    for a PDF without pages it reports an earlier error.
+    `pdfium.PdfDocument` is not used: for a PDF without pages it reports an earlier error.
     """
-    path = f"/proc/self/fd/{descriptor}".encode()
 
     def with_password(password: str) -> pdfium_c.FPDF_DOCUMENT | None:
-        tries = (_try_to_load(path, form) for form in pdf_forms(password))
+        tries = (_try_to_load(source, form) for form in pdf_forms(password))
         return next((document for document in tries if document is not None), None)
 
-    document = _try_to_load(path, None)
+    document = _try_to_load(source, None)
     return first_that_opens(with_password, passwords, "the PDF") if document is None else document
 
 
-def _try_to_load(path: bytes, password: bytes | None) -> pdfium_c.FPDF_DOCUMENT | None:
+def _try_to_load(source: _BlockReader, password: bytes | None) -> pdfium_c.FPDF_DOCUMENT | None:
     """Open a document, None if the password is wrong."""
-    document = pdfium_c.FPDF_LoadDocument(path, password)
+    document = pdfium_c.FPDF_LoadCustomDocument(source.access, password)
     if document:
         return document
     error = pdfium_c.FPDF_GetLastError()
