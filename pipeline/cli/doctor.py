@@ -20,9 +20,10 @@ from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
 from pipeline.core.confinement import filters_calls, landlock_version
 from pipeline.core.errors import PagesightError, UnsupportedFormat
+from pipeline.core.masking import masked
 from pipeline.core.private import FOLDER_MODE
 from pipeline.core.retry import CancelToken
-from pipeline.core.settings import Settings, load, masked
+from pipeline.core.settings import Settings, load
 from pipeline.local.elasticsearch import ENTERABLE
 from pipeline.local.redis import LocalRedis
 from pipeline.rendering.conversion.confinement import namespaces

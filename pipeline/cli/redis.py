@@ -7,7 +7,8 @@ import typer
 from pipeline.cli.exits import ErrorReportingGroup
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
-from pipeline.core.settings import load, masked
+from pipeline.core.masking import masked
+from pipeline.core.settings import load
 from pipeline.local.redis import LocalRedis
 
 START_EXAMPLES = """

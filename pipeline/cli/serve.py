@@ -41,8 +41,7 @@ GRACE_SECONDS = 5
 
 def serve(as_json: Json = False) -> None:
     """Serve pages and their images in a browser until stopped."""
-    import uvicorn
-
+    from pipeline.core.http_server import SAFE_HEADERS, ConnectionLimits, make_server
     from pipeline.web import Access, make_app
 
     settings = load()
@@ -50,18 +49,7 @@ def serve(as_json: Json = False) -> None:
     listener = _listen(settings, access)
     url = _url(listener)
     app = make_app(open_archive(settings), access)
-    # No access log: URLs contain keys. A request with a header that claims TLS only gets a cookie limited to TLS.
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            access_log=False,
-            log_level="warning",
-            lifespan="off",
-            server_header=False,
-            forwarded_allow_ips="*",
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-    )
+    server = make_server(app, ConnectionLimits(), headers=SAFE_HEADERS, grace_seconds=GRACE_SECONDS)
 
     def end(_number: int, _frame: FrameType | None) -> None:
         server.should_exit = True

@@ -37,16 +37,21 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pipeline.core.masking import hide, masked
+
 
 class PagesightError(Exception):
-    """Root of the tree. `str(error)` names the cause in one line; `error.remedy` says what to do about it."""
+    """Root of the tree. `str(error)` names the cause in one line; `error.remedy` says what to do about it.
+
+    Both are without secrets, wherever their words come from.
+    """
 
     remedy: str = ""
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(masked(message))
         if remedy is not None:
-            self.remedy = remedy
+            self.remedy = hide(remedy)
 
 
 class SettingsError(PagesightError):

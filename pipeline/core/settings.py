@@ -1,8 +1,8 @@
 """Settings: one typed, closed model, read from `pagesight.toml` and `PAGESIGHT_*`.
 
 `pipeline.core.configuration` decides which file is read. The environment overrides the file. Unknown names are refused,
-with the nearest known one as a hint. Secrets are `SecretStr`, so that no `repr`, log line or error shows them. A test
-compares the table in `docs/settings.md` with this model.
+with the nearest known one as a hint. Secrets are `SecretStr`, and `pipeline.core.masking` masks their values in logs
+and errors. A test compares the table in `docs/settings.md` with this model.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
 import shlex
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,16 +27,18 @@ from pydantic_settings import (
 from pipeline.core.configuration import CONFIG_VARIABLE, FILE_NAME, ConfigurationFile, announcer, default_home, find
 from pipeline.core.errors import SettingsError
 from pipeline.core.languages import normalise_tag
+from pipeline.core.masking import MASK, masked, remember, secrets_of_url
 from pipeline.core.schedules import Schedule, parse_schedules
 
 PREFIX = "PAGESIGHT_"
 #: Other environment variables for the key of `vlm_url`: the one of Jina's own tools.
 KEY_ALIASES = ("JINA_API_KEY",)
+#: Environment variables that the clients of buckets read.
+BUCKET_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 #: Minimum length of `serve_secret` and `serve_token`.
 SERVE_SECRET_CHARACTERS = 32
 #: Settings that hold a path; `archive` may be a URL.
 _PATHS = frozenset({"home", "archive", "profiles", "elasticsearch_ca_certs", "passwords_file"})
-_USER_INFO = re.compile(r"//[^/@\s]+@")
 
 
 class Settings(BaseSettings):
@@ -219,8 +220,22 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
     def shown(self) -> dict[str, str]:
-        """Return every setting for display, with secrets and passwords within URLs masked."""
-        return {name: masked(_text(value)) for name, value in self}
+        """Return every setting for display, with secrets masked."""
+        return {name: masked(_text(value)) for name, value in self} | {"passwords_command": self._shown_command()}
+
+    def _shown_command(self) -> str:
+        """Return the program only: any argument may be a password."""
+        program, *arguments = shlex.split(self.passwords_command) or [""]
+        return f"{program} {MASK}" if arguments else program
+
+    def secrets(self) -> Iterator[str]:
+        """Yield every secret in these settings, also those in URLs."""
+        for _, value in self:
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, SecretStr):
+                    yield part.get_secret_value()
+                elif isinstance(part, str):
+                    yield from secrets_of_url(part)
 
     def __repr_args__(self) -> Iterable[tuple[str, str]]:
         return self.shown().items()
@@ -251,11 +266,6 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def masked(text: str) -> str:
-    """Return a text with user names and passwords within URLs masked."""
-    return _USER_INFO.sub("//**********@", text)
-
-
 def load(data: Iterable[Path] = ()) -> Settings:
     """Read the settings of this process. Commands name files that are not used on standard error.
 
@@ -273,6 +283,8 @@ def load(data: Iterable[Path] = ()) -> Settings:
     if found.local_home is not None and "home" not in given:
         given["home"] = found.local_home
     settings = _validated(given)
+    remember(settings.secrets())
+    remember(os.environ[name] for name in BUCKET_SECRETS if os.environ.get(name))
     if roots:
         os.environ[CONFIG_VARIABLE] = str(found.file.path if found.file else os.devnull)
         os.environ[PREFIX + "HOME"] = str(settings.home.absolute())

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import SecretStr
 
 from pipeline.core.errors import ServiceRefused, SettingsError
+from pipeline.core.masking import remember
 
 #: Maximum number of passwords tried on one file. A try takes a few milliseconds, or more if the file has a slow hash.
 MAX_TRIED = 100
@@ -62,6 +63,8 @@ class Passwords:
     def __init__(
         self, patterned: Sequence[Patterned] = (), general: Sequence[SecretStr] = (), command: str = ""
     ) -> None:
+        remember(one.password.get_secret_value() for one in patterned)
+        remember(secret.get_secret_value() for secret in general)
         self._patterned = sorted(patterned, key=lambda one: -one.literal_chars)
         self._general = tuple(general)
         self._command = command
@@ -116,7 +119,9 @@ class Passwords:
     def _by_command(self) -> tuple[SecretStr, ...]:
         with self._lock:
             if self._printed is None:
-                self._printed = tuple(map(SecretStr, _lines(_output(self._command)))) if self._command else ()
+                lines = _lines(_output(self._command)) if self._command else []
+                remember(lines)
+                self._printed = tuple(map(SecretStr, lines))
             return self._printed
 
 

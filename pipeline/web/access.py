@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -11,14 +10,14 @@ from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from pipeline.core.http_server import names_this_machine
 from pipeline.core.url_signing import Signer, UrlPrefix
 
 COOKIE = "pagesight"
 #: Lifetime of the cookie. After it the browser needs the token again.
 COOKIE_SECONDS = 30 * 24 * 3600
-#: Accepted `Host` headers. Without the check, a foreign site whose name resolves to this machine could read our pages
-#: (DNS rebinding).
-_THIS_MACHINE = re.compile(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?")
+#: Values of `Sec-Fetch-Site` of requests that no other site causes: our own pages, and what a person types.
+_OWN_SITE = frozenset({"same-origin", "none"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Access:
     def allows(self, request: Request, prefix: UrlPrefix, path: str) -> bool:
         """Return whether a request may see a path below `prefix`. The path need not exist."""
         if self.is_open:
-            return _THIS_MACHINE.fullmatch(request.headers.get("host", "")) is not None
+            return names_this_machine(request.headers.get("host", "")) and not _is_embedded(request)
         return self.signer.accepts(prefix, path, request.query_params.get("key", "")) or self._has_token(request)
 
     def _has_token(self, request: Request) -> bool:
@@ -65,6 +64,16 @@ class Access:
             secure=request.url.scheme == "https",
         )
         return response
+
+
+def _is_embedded(request: Request) -> bool:
+    """Whether another site causes a request without leaving its own page, as by an image. Its links are allowed.
+
+    Browsers send these headers since 2023; other programs do not.
+    """
+    headers = request.headers
+    is_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    return headers.get("sec-fetch-site", "none") not in _OWN_SITE and not is_link
 
 
 def _cookie(token: SecretStr) -> str:

@@ -19,12 +19,10 @@ POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'self'"
 )
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",  # a URL has its key in it
-}
-#: Headers of our pages. Images have no policy: a browser shows an image alone in a page with a style of its own.
-PAGE_HEADERS = {**HEADERS, "Content-Security-Policy": POLICY}
+#: Headers of answers other than pages. Their policy only refuses foreign frames: a browser shows an image alone in a
+#: page with a style of its own.
+HEADERS = {"Content-Security-Policy": "frame-ancestors 'self'"}
+PAGE_HEADERS = {"Content-Security-Policy": POLICY}
 _ONE_RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})")
 
 

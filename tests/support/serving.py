@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 
-import uvicorn
 from PIL import Image, ImageDraw
 from pydantic import SecretStr
 
 from pipeline.archive import Archive, image_stem
+from pipeline.core.http_server import SAFE_HEADERS, ConnectionLimits, make_server
 from pipeline.core.models import Reading
 from pipeline.core.url_signing import Signer, UrlPrefix, page_path
 from pipeline.web import Access, make_app
@@ -24,6 +24,7 @@ from support.readings import full_reading
 DOCUMENT = "d" * 64
 SECRET = "a-secret-of-more-than-32-characters"
 TOKEN = "a-token-of-more-than-32-characters"
+LIMITS = ConnectionLimits()
 SIGNER = Signer(SecretStr(SECRET))
 
 
@@ -56,11 +57,12 @@ class Served:
 
 
 @contextmanager
-def served(archive: Archive, secret: str | None = None, token: str | None = None) -> Iterator[Served]:
+def served(
+    archive: Archive, secret: str | None = None, token: str | None = None, limits: ConnectionLimits = LIMITS
+) -> Iterator[Served]:
     """Serve an archive on a free port."""
     access = Access(Signer(SecretStr(secret) if secret else None), SecretStr(token) if token else None)
-    config = uvicorn.Config(make_app(archive, access), access_log=False, log_level="critical", lifespan="off")
-    server = uvicorn.Server(config)
+    server = make_server(make_app(archive, access), limits, headers=SAFE_HEADERS, grace_seconds=1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -6,7 +6,7 @@ clients cannot use up the worker's file descriptors.
 
 from __future__ import annotations
 
-import asyncio
+import ipaddress
 import json
 import socket
 import threading
@@ -19,14 +19,15 @@ from typing import Any
 import uvicorn
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.settings import masked
+from pipeline.core.http_server import SAFE_HEADERS, ConnectionLimits, make_server, names_this_machine
+from pipeline.core.masking import masked
 
 #: A housekeeping thread that makes no step for this time hangs. Its longest step is a request to Redis or the archive.
 LIVE_SECONDS = 60.0
@@ -34,10 +35,10 @@ LIVE_SECONDS = 60.0
 CHECK_SECONDS = 3.0
 #: Time for which the outcome of a check is reused.
 CACHE_SECONDS = 5.0
-#: Time limit from connecting to the end of the answer.
-CONNECTION_SECONDS = 10.0
-#: Maximum number of open connections.
-CONNECTIONS = 16
+#: One scraper and a few probes need no more connections.
+LIMITS = ConnectionLimits(connections=16, per_address=16, request_seconds=5.0, answer_seconds=10.0)
+#: Each connection takes one request.
+HEADERS = {**SAFE_HEADERS, "Connection": "close"}
 #: Time that a stopping server gives to answers in progress.
 STOP_SECONDS = 1
 
@@ -59,7 +60,8 @@ class Health:
         self._checks = {name: _CachedCheck(check) for name, check in checks.items()}
         pages = {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._metrics}
         routes = [Route(path, page) for path, page in pages.items()]
-        self._server = _server(Router(routes, redirect_slashes=False, default=_not_found))
+        self._router = Router(routes, redirect_slashes=False, default=_not_found)
+        self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, host: str, port: int) -> int:
@@ -75,6 +77,9 @@ class Health:
                 f"worker_port: {host}:{port} cannot be listened on: {error.strerror}",
                 remedy="Give each worker of a machine its own PAGESIGHT_WORKER_PORT, or set it to 0 to serve nothing.",
             ) from None
+        is_local = ipaddress.ip_address(listener.getsockname()[0]).is_loopback
+        app = _for_this_machine(self._router) if is_local else self._router
+        self._server = make_server(app, LIMITS, headers=HEADERS, grace_seconds=STOP_SECONDS)
         # Outside the main thread uvicorn installs no signal handlers.
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="health", daemon=True)
         self._thread.start()
@@ -82,8 +87,8 @@ class Health:
 
     def stop(self) -> None:
         """Stop serving and free the port."""
-        self._server.should_exit = True
-        if self._thread is not None:
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
             self._thread.join(STOP_SECONDS * 5)
 
     def _livez(self, _request: Request) -> Response:
@@ -148,35 +153,12 @@ async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(scope, receive, send)
 
 
-def _server(app: Router) -> uvicorn.Server:
-    """Return a server for this application. It does not change the worker's logging, and logs no requests."""
-    config = uvicorn.Config(
-        app,
-        http=_LimitedConnection,
-        ws="none",
-        loop="asyncio",
-        lifespan="off",
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        headers=[("connection", "close")],
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
-    return uvicorn.Server(config)
+def _for_this_machine(app: ASGIApp) -> ASGIApp:
+    """Refuse requests that a browser sends for a foreign site whose name resolves to this machine (DNS rebinding)."""
 
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+        is_ours = names_this_machine(Headers(scope=scope).get("host", ""))
+        refusal = _json(HTTPStatus.FORBIDDEN, {"cause": "the Host header does not name this machine"})
+        await (app if is_ours else refusal)(scope, receive, send)
 
-class _LimitedConnection(H11Protocol):
-    """A connection that is closed after `CONNECTION_SECONDS`, or at once if too many are open.
-
-    uvicorn has neither limit: its `limit_concurrency` counts requests, and its timeout starts after the first answer.
-    """
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        seconds = CONNECTION_SECONDS if len(self.connections) <= CONNECTIONS else 0.0
-        self._deadline = self.loop.call_later(seconds, transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._deadline.cancel()
-        super().connection_lost(exc)
+    return checked

@@ -11,18 +11,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import structlog
 from celery import signals
-from pydantic import SecretStr
 
-from pipeline.core.settings import Settings, load, masked
+from pipeline.core.masking import masked, remember
+from pipeline.core.settings import Settings, load
 
-#: Replaces secrets.
-_MASK = "**********"
-#: Shorter secrets are masked within URLs only, since they could be part of any word.
-_LEAST_SECRET = 8
 #: Libraries that log each request, or each failed one. Pagesight waits for these services, and its metrics show it.
 _LOUD = {"httpx2": logging.WARNING, "httpcore2": logging.WARNING, "elastic_transport": logging.ERROR}
 
@@ -31,13 +26,13 @@ Event = MutableMapping[str, Any]
 
 def configure(settings: Settings) -> None:
     """Send the log records of this process to stderr, in the format and from the level of the settings."""
-    mask = _mask(settings)
+    remember(settings.secrets())
     json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_shared(),
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, mask, *_renderers(json)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _mask, *_renderers(json)],
         )
     )
     root = logging.getLogger()
@@ -95,41 +90,20 @@ def _renderers(json: bool) -> list[structlog.typing.Processor]:
     return [_escape, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
 
 
-def _mask(settings: Settings) -> structlog.typing.Processor:
-    secrets = _secrets(settings)
-
-    def clean(value: object) -> Any:
-        match value:
-            case None | bool() | int() | float():
-                return value
-            case Mapping():
-                return {hide(str(key)): clean(inner) for key, inner in value.items()}
-            case list() | tuple() | set() | frozenset():
-                return [clean(inner) for inner in value]
-            case _:
-                return hide(str(value))
-
-    def hide(text: str) -> str:
-        for secret in secrets:
-            text = text.replace(secret, _MASK)
-        return masked(text)
-
-    def mask(_logger: object, _method: str, event: Event) -> Event:
-        return {key: clean(value) for key, value in event.items()}
-
-    return mask
+def _mask(_logger: object, _method: str, event: Event) -> Event:
+    return {key: _clean(value) for key, value in event.items()}
 
 
-def _secrets(settings: Settings) -> list[str]:
-    """Return the secrets of these settings, the longest first, since one may be part of another."""
-    found: set[str] = set()
-    for _, value in settings:
-        if isinstance(value, SecretStr):
-            found.add(value.get_secret_value())
-        elif isinstance(value, str) and "@" in value:
-            password = urlsplit(value).password or ""
-            found |= {password, unquote(password)}
-    return sorted((secret for secret in found if len(secret) >= _LEAST_SECRET), key=len, reverse=True)
+def _clean(value: object) -> Any:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case Mapping():
+            return {masked(str(key)): _clean(inner) for key, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_clean(inner) for inner in value]
+        case _:
+            return masked(str(value))
 
 
 def _escape(_logger: object, _method: str, event: Event) -> Event:

@@ -20,7 +20,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable, SettingsError
-from pipeline.core.settings import Settings, masked
+from pipeline.core.masking import masked
+from pipeline.core.settings import Settings
 from pipeline.local.redis import LocalRedis
 
 SERVICE = "redis"

@@ -34,6 +34,7 @@ from pipeline.core.errors import (
     ServiceThrottled,
     ServiceUnavailable,
 )
+from pipeline.core.masking import masked
 
 SERVICE = "jina-vlm"
 
@@ -127,8 +128,7 @@ class Endpoint:
 
     def clean(self, text: str) -> str:
         """Return a foreign text on one line, bounded, without the key."""
-        if self.key is not None and self.key.get_secret_value():
-            text = text.replace(self.key.get_secret_value(), "…")
+        text = masked(text, [self.key.get_secret_value()] if self.key is not None else ())
         line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
         return line if len(line) <= WORDS_MAX_CHARACTERS else line[: WORDS_MAX_CHARACTERS - 1] + "…"
 
