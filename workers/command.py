@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Literal
 
 from celery.bin.celery import celery
+from celery.utils import imports
 
-# Celery searches the current folder first, where another package may be named `workers`. A module that is imported
-# already is not searched for.
-import workers.tasks  # noqa: F401
+import workers.tasks  # noqa: F401 (registers them)
+
+# Celery puts the working directory first in the search path while it imports a module. In a folder of scans, a file
+# `selectors.py` would then run in the worker. Everything that Celery needs is installed.
+imports.cwd_in_path = nullcontext
 
 
 def run_celery(command: Literal["worker", "beat"]) -> None:

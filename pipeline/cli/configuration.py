@@ -9,10 +9,9 @@ from pipeline.sources import argument_url, is_local, source_path
 
 
 def load_apart_from(arguments: Iterable[str]) -> Settings:
-    """Read the settings, and take none from the folders that these arguments name, or whose files they name.
+    """Read the settings, and take none from the folders that these arguments name, nor from those of named files.
 
     Raises:
         SettingsError: an argument cannot be parsed, or a setting cannot be used.
     """
-    paths = [source_path(url) for url in map(argument_url, arguments) if is_local(url)]
-    return load(path if path.is_dir() else path.parent for path in paths)
+    return load(source_path(url) for url in map(argument_url, arguments) if is_local(url))

@@ -13,11 +13,11 @@ from rich.text import Text
 from pipeline.analysis.evaluate import Evaluation, Group, Scored, Unmatched
 from pipeline.analysis.evaluate import evaluate as score
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
+from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.core.errors import SettingsError
-from pipeline.core.settings import load
 from pipeline.services import open_archive
 
 EXAMPLES = """
@@ -55,7 +55,7 @@ def evaluate(
 ) -> None:
     """Score the newest readings against expected texts: word recall, character error rate, language."""
     name = collection_name(collection)
-    found = score(folder, open_archive(load()), name)
+    found = score(folder, open_archive(load_apart_from([str(folder)])), name)
     if not found.scored:
         cause = (
             f"none of the {len(found.unmatched)} texts in {folder} belongs to a document of collection {name!r}"

@@ -2,12 +2,13 @@
 
 A folder is data, not configuration. A file decides which programs run and to which servers keys are sent. So a file or
 a home in the working directory is used only if nobody else could have put it there, and never from a folder whose files
-are about to be read.
+are read, now or by an earlier command.
 """
 
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ def find(environ: Mapping[str, str], folder: Path, data: Iterable[Path] = ()) ->
 
     Args:
         folder: working directory.
-        data: files and folders that the command reads as documents; nothing in them is configuration.
+        data: files and folders that are read as documents. Nothing in them is configuration, except the file in the
+            user's own folder of settings, which nobody else writes.
 
     Raises:
         SettingsError: `PAGESIGHT_CONFIG` names a file that cannot be read.
@@ -99,10 +101,11 @@ def _first_safe(
 ) -> ConfigurationFile | None:
     """Return the first file that is safe to use. Every other one is named in `notices`, with the reason."""
     used: ConfigurationFile | None = None
-    for path in dict.fromkeys(_candidates(environ, folder)):
+    own = _own_file(environ)
+    for path in dict.fromkeys(_candidates(own, folder)):
         if not os.path.lexists(path):
             continue
-        reason = f"{used.path} is used" if used else _distrust(path, roots)
+        reason = f"{used.path} is used" if used else _distrust(path, () if path == own else roots)
         content = None if reason else _read_checked(path)
         if content is None:
             notices.append(
@@ -113,10 +116,14 @@ def _first_safe(
     return used
 
 
-def _candidates(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
-    user = _user_folder(environ, "XDG_CONFIG_HOME", ".config")
-    if user is not None:
-        yield user / "pagesight" / FILE_NAME
+def _own_file(environ: Mapping[str, str]) -> Path | None:
+    folder = _user_folder(environ, "XDG_CONFIG_HOME", ".config")
+    return folder / "pagesight" / FILE_NAME if folder else None
+
+
+def _candidates(own: Path | None, folder: Path) -> Iterator[Path]:
+    if own is not None:
+        yield own
     for parent in (folder, *folder.parents):
         yield parent / FILE_NAME
 
@@ -138,14 +145,39 @@ def _user_folder(environ: Mapping[str, str], variable: str, usual: str) -> Path 
     given = Path(environ.get(variable, ""))
     if given.is_absolute():
         return given
-    home = Path(environ.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111 (Path.home raises without an account)
-    return home / usual if home.is_absolute() else None
+    home = _home_of_user(environ)
+    return home / usual if home is not None else None
+
+
+def _home_of_user(environ: Mapping[str, str]) -> Path | None:
+    """Return the home folder of the user who runs the command. `sudo` may leave HOME at the folder of another user."""
+    for home in (Path(environ.get("HOME", "")), _home_of_account()):
+        if home.is_absolute() and _owner(home) in {None, os.geteuid(), 0}:
+            return home
+    return None
+
+
+def _home_of_account() -> Path:
+    try:
+        return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:  # containers often run under an id without an account
+        return Path()
+
+
+def _owner(path: Path) -> int | None:
+    """Return the user id of a file's owner, or None if there is no file."""
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
 
 
 def _distrust(path: Path, roots: tuple[Path, ...]) -> str | None:
     """Return why a file or folder is not safe to use, or None. A link is as safe as both of its ends."""
     named, target = path.parent.resolve() / path.name, path.resolve()
     for root in roots:
+        if root in (named, target):
+            return "files beside it are read as documents"
         if named.is_relative_to(root) or target.is_relative_to(root):
             return f"it is in {root}, whose files are read as documents"
     try:

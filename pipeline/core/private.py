@@ -27,6 +27,16 @@ def make_private_folder(folder: Path) -> None:
         folder.chmod(FOLDER_MODE)  # the umask may have taken bits away
 
 
+def append_private(path: Path) -> BinaryIO:
+    """Open a file for writing at its end; one that is created is for this user only. A link is refused.
+
+    Raises:
+        OSError: the path is a link, or cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags, FILE_MODE), "ab")
+
+
 def create_private(path: Path, *, exclusive: bool = False) -> BinaryIO:
     """Open a file for writing, empty; one that is created is for this user only. A link is refused.
 

@@ -25,6 +25,7 @@ from pydantic_settings import (
 )
 
 from pipeline.core.configuration import CONFIG_VARIABLE, FILE_NAME, ConfigurationFile, announcer, default_home, find
+from pipeline.core.data_folders import DataFolders, configuration_in
 from pipeline.core.errors import SettingsError
 from pipeline.core.languages import normalise_tag
 from pipeline.core.masking import MASK, masked, remember, secrets_of_url
@@ -271,13 +272,16 @@ def load(data: Iterable[Path] = ()) -> Settings:
 
     Args:
         data: files and folders that the command reads as documents. No configuration is taken from them, also by later
-            calls in this process: file and home are put into the environment.
+            calls and commands: file and home are put into the environment of this process, and the folders are noted.
 
     Raises:
         SettingsError: a name is unknown or a value is invalid; the message says what to write instead.
     """
-    roots = tuple(data)
-    found = find(os.environ, _working_directory(), roots)
+    noted = DataFolders(Path(os.environ.get(PREFIX + "HOME") or default_home()))
+    documents = [path.resolve() for path in data]
+    noted.add(noted_path for path in documents for noted_path in configuration_in(path))
+    roots = [path if path.is_dir() else path.parent for path in documents]
+    found = find(os.environ, _working_directory(), (*roots, *noted.known()))
     announcer.announce(found.notices)
     given = _values(found.file) if found.file else {}
     if found.local_home is not None and "home" not in given:

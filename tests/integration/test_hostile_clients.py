@@ -76,7 +76,9 @@ def test_a_second_request_has_its_time_for_itself(server: Served, sockets: ExitS
     client = connect(server, sockets)
     for _ in range(4):
         client.sendall(WHOLE)
-        assert client.recv(65_536).startswith(b"HTTP/1.1 200")
+        answer = b""
+        while not answer.endswith(b"live\n"):
+            answer += client.recv(65_536) or pytest.fail("the connection was closed")
         time.sleep(LIMITS.request_seconds / 2)
 
 
@@ -92,7 +94,7 @@ def test_500_idle_connections_keep_nobody_out(archive: Archive, server: Served, 
 
 
 def test_a_client_that_takes_no_answer_is_ended(archive: Archive, server: Served, sockets: ExitStack) -> None:
-    url = page_of(shelve(archive, text="word " * 400_000))
+    url = page_of(shelve(archive, text="word " * 2_000_000))
     client = connect(server, sockets)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.sendall(f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
@@ -100,8 +102,8 @@ def test_a_client_that_takes_no_answer_is_ended(archive: Archive, server: Served
     received = rest(client)
 
     assert received.startswith(b"HTTP/1.1 200")
-    assert len(received) < 2_000_000
-    assert len(server.ask(url).body) > 2_000_000
+    assert len(received) < 10_000_000
+    assert len(server.ask(url).body) > 10_000_000
 
 
 @pytest.mark.parametrize(

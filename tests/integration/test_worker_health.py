@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.http_server import ConnectionLimits
 from workers.observability import health
 from workers.observability.health import Check, Health
 from workers.observability.metrics import Metrics
@@ -25,10 +26,10 @@ class Client:
     def __init__(self, port: int) -> None:
         self.port = port
 
-    def ask(self, path: str, method: str = "GET") -> tuple[int, str]:
+    def ask(self, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> tuple[int, str]:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request(method, path)
+            connection.request(method, path, headers=headers or {})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         finally:
@@ -143,6 +144,22 @@ def test_metrics_are_served_as_prometheus_reads_them(serve: Serve) -> None:
     assert 'pagesight_queue_depth{lane="urgent"} 3.0' in body
 
 
+def test_a_foreign_name_for_this_machine_is_refused(serve: Serve) -> None:
+    client = serve()
+    for host, status in (("127.0.0.1:9", 200), ("localhost", 200), ("attacker.example", 403), ("", 403)):
+        assert client.ask("/metrics", headers={"Host": host})[0] == status
+
+
+def test_500_idle_connections_keep_no_probe_out(serve: Serve) -> None:
+    client = serve()
+    idle = [client.connect() for _ in range(500)]
+    try:
+        assert client.json("/livez") == (200, {"live": True})
+    finally:
+        for connection in idle:
+            connection.close()
+
+
 @pytest.mark.parametrize("path", ["/", "/livez/..", "/etc/passwd", "/<script>", "/metrics%00"])
 def test_there_is_nothing_else(serve: Serve, path: str) -> None:
     status, body = serve().ask(path)
@@ -188,7 +205,7 @@ def test_what_is_no_request_does_no_harm(serve: Serve, capfd: pytest.CaptureFixt
 
 def test_a_connection_takes_one_request(serve: Serve) -> None:
     with serve().connect() as connection:
-        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2)
         answers = b"".join(iter(lambda: connection.recv(65_536), b""))
 
     assert answers.count(b"HTTP/1.1 200") == 1
@@ -197,8 +214,8 @@ def test_a_connection_takes_one_request(serve: Serve) -> None:
 def test_slow_clients_are_cut_off_and_hold_no_more_than_their_number_of_threads(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "CONNECTION_SECONDS", 1.0)
-    monkeypatch.setattr(health, "CONNECTIONS", 4)
+    limits = ConnectionLimits(connections=4, per_address=4, request_seconds=1.0, answer_seconds=1.0)
+    monkeypatch.setattr(health, "LIMITS", limits)
     client = serve()
     threads = threading.active_count()
     slow = [client.connect() for _ in range(12)]

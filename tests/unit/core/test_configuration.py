@@ -135,6 +135,27 @@ def test_a_folder_that_is_read_configures_nothing(user: Path, project: Path) -> 
     assert used(found(user, project, below)) == path
 
 
+def test_the_users_own_file_is_used_also_while_the_whole_home_is_read(user: Path) -> None:
+    own = write(user / ".config" / "pagesight")
+
+    assert used(found(user, user, user)) == own
+    own.parent.chmod(0o777)
+    assert used(found(user, user, user)) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_sudo_that_keeps_the_home_of_a_user_takes_nothing_from_it(
+    user: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = write(user / ".config" / "pagesight")
+    os.chown(user, 4321, 4321)
+    monkeypatch.setenv("HOME", str(user))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+
+    assert used(found(user, project)) != own
+    assert not default_home().is_relative_to(user)
+
+
 def test_a_link_does_not_hide_that_a_folder_is_read(user: Path, project: Path, tmp_path: Path) -> None:
     write(project)
     (tmp_path / "link").symlink_to(project)
