@@ -6,11 +6,8 @@ restored from an archive.
 
 from __future__ import annotations
 
-import grp
-import hashlib
 import http.client
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -19,6 +16,7 @@ from pathlib import Path
 
 from pipeline.core.errors import ServiceRefused
 from pipeline.core.private import FOLDER_MODE, create_private, make_private_folder
+from pipeline.local.account import digest, give, lets_through, node_account
 from pipeline.local.distribution import JVM_FOLDER, OTHER_WAY, Progress, find_jdk, unpack
 from pipeline.local.supervisor import HOST, LocalServer, ServerStatus, Supervisor
 from pipeline.search.names import SERVICE
@@ -30,10 +28,6 @@ HEAP = "512m"
 START_SECONDS = 180.0
 #: Stopping takes time because Elasticsearch flushes its data before it ends.
 STOP_SECONDS = 30.0
-#: Elasticsearch refuses to run as root. A node that root starts runs as this account, if the account exists.
-NODE_ACCOUNT = "pagesight-node"
-#: Otherwise it runs under one of these ids that has no account. systemd gives none of them to homes or to services.
-NODE_IDS = range(60_578, 61_184)
 #: Modes of folders of root: the node's user reads the first, and only passes through the second.
 READABLE, ENTERABLE = 0o755, 0o711
 #: Parent of the node's folder if that user may not enter the home.
@@ -68,7 +62,7 @@ class LocalNode:
         self._range = ports
         self._environ = environ
         self._jvm_folder = jvm_folder
-        self._mark = f"-Dpagesight.node={_digest(self._folder)}"
+        self._mark = f"-Dpagesight.node={digest(self._folder)}"
         logs = self._folder / "logs"
         self._supervisor = Supervisor(
             LocalServer(
@@ -127,13 +121,13 @@ class LocalNode:
         """Make the node's folders, with the configuration of the distribution."""
         shutil.rmtree(self._folder / "config", ignore_errors=True)
         (self._folder / "logs" / "http.ports").unlink(missing_ok=True)
-        shutil.copytree(installation / "config", self._folder / "config")
+        _copy_privately(installation / "config", self._folder / "config")
         shutil.rmtree(self._folder / "tmp", ignore_errors=True)
         for name in ("run", "config", "data", "logs", "tmp", "snapshots"):
             make_private_folder(self._folder / name)
             (self._folder / name).chmod(FOLDER_MODE)
             if self._account is not None:
-                _give(self._folder / name, self._account)
+                give(self._folder / name, self._account)
 
     def _run_launcher(self, installation: Path, jdk: Path) -> None:
         """Start the node in a session of its own and return once it listens on its port."""
@@ -217,63 +211,19 @@ class LocalNode:
         )
 
 
-def node_account(folder: Path) -> tuple[int, int] | None:
-    """Return user and group of the node with this folder, or None for the current user.
-
-    An id without an account is chosen by the folder's path. So nodes of several homes have several ids, and a node
-    that starts again has the same one.
-
-    Raises:
-        ServiceRefused: each id of `NODE_IDS` has an account.
-    """
-    if os.geteuid() != 0:
-        return None
-    try:
-        account = pwd.getpwnam(NODE_ACCOUNT)
-        return account.pw_uid, account.pw_gid
-    except KeyError:
-        first = int(_digest(folder), 16) % len(NODE_IDS)
-    for number in (*NODE_IDS[first:], *NODE_IDS[:first]):
-        if _is_free(number):
-            return number, number
-    raise ServiceRefused(SERVICE, "no user id is free for the local node", remedy=f"Add an account {NODE_ACCOUNT}.")
-
-
-def _is_free(number: int) -> bool:
-    """Whether neither a user nor a group has this id."""
-    for look_up in (pwd.getpwuid, grp.getgrgid):
-        try:
-            look_up(number)
-        except KeyError:
-            continue
-        return False
-    return True
-
-
 def within_reach(folder: Path) -> Path:
     """Return the folder, or a folder in `SHARED_FOLDER` if the node's user may not enter one of its parents.
 
     For example, other users may not enter root's home, nor any home that Pagesight made.
     """
     account = node_account(folder)
-    if account is None or all(_lets_through(parent, account[0]) for parent in folder.resolve().parents):
+    if account is None or all(lets_through(parent, account[0]) for parent in folder.resolve().parents):
         return folder
     return _shared(folder)
 
 
 def _shared(folder: Path) -> Path:
-    return SHARED_FOLDER / f"pagesight-{_digest(folder)}"
-
-
-def _digest(folder: Path) -> str:
-    return hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
-
-
-def _lets_through(folder: Path, uid: int) -> bool:
-    if not folder.exists():
-        return True
-    state = folder.stat()
-    return bool(state.st_mode & (0o100 if state.st_uid == uid else 0o001))
+    return SHARED_FOLDER / f"pagesight-{digest(folder)}"
 
 
 def _make_enterable(folder: Path) -> None:
@@ -297,10 +247,14 @@ def _make_folder(folder: Path, mode: int) -> None:
         folder.chmod(mode)
 
 
-def _give(folder: Path, account: tuple[int, int]) -> None:
-    os.chown(folder, *account, follow_symlinks=False)
-    for path in folder.rglob("*"):
-        os.chown(path, *account, follow_symlinks=False)
+def _copy_privately(source: Path, target: Path) -> None:
+    make_private_folder(target)
+    for path in source.iterdir():
+        if path.is_dir():
+            _copy_privately(path, target / path.name)
+        else:
+            with create_private(target / path.name) as file:
+                file.write(path.read_bytes())
 
 
 def _is_healthy(url: str) -> bool:

@@ -1,8 +1,8 @@
 """The local Redis: a real broker on this machine, for demonstration, development and tests.
 
-It listens on the loopback interface only, with a random password in files of the user, since every user of the machine
-can open a port of that interface. Its data survive a stop, and may be lost without harm:
-everything of value is in the archive.
+It listens on the loopback interface only, with a random password in a file of the user, since every user of the machine
+can open a port of that interface. If root starts it, it runs under a user id of its own. Its data survive a stop, and
+may be lost without harm: everything of value is in the archive.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.core.errors import ServiceRefused
-from pipeline.core.private import create_private
+from pipeline.core.private import create_private, make_private_folder
+from pipeline.local.account import give, lets_through, node_account
 from pipeline.local.supervisor import HOST, LocalServer, ServerStatus, Supervisor
 
 SERVICE = "redis"
@@ -81,6 +82,7 @@ class LocalRedis:
     def __init__(self, home: Path) -> None:
         """Name a server; nothing is read or started yet. Its files are in `redis` within the home folder."""
         self._folder = home.absolute() / "redis"
+        self._data = self._folder / "data"
         self._supervisor = Supervisor(
             LocalServer(
                 SERVICE,
@@ -122,34 +124,61 @@ class LocalRedis:
         port = _free_port(last_url)
         # Workers connect again after a restart, so the password stays the same.
         password = _password(last_url) or secrets.token_hex(PASSWORD_BYTES)
-        command = [str(find_redis_server()), str(self._write_configuration(password)), *self._options(port)]
-        # The shell goes on without waiting. Redis' own `--daemonize` hides a server that ends before it wrote its pid.
-        launched = subprocess.run(
-            ["/bin/sh", "-c", '"$@" >redis.log 2>&1 & echo $!', "sh", *command],
-            cwd=self._folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-            check=True,
-            umask=0o077,
-        )
+        pid = self._run([str(find_redis_server()), *self._options(port), "-"], f"requirepass {password}\n")
         with create_private(self._folder / "pid") as file:
-            file.write(launched.stdout)
+            file.write(pid)
         return f"redis://:{password}@{HOST}:{port}/0"
 
-    def _write_configuration(self, password: str) -> Path:
-        """Write the password to a file: other users can read the arguments of a process."""
-        path = self._folder / "redis.conf"
-        with create_private(path) as file:
-            file.write(f"requirepass {password}\n".encode())
-        return path
+    def _run(self, command: list[str], configuration: str) -> bytes:
+        """Start the server and return its process id. It reads the configuration from its standard input.
+
+        The shell goes on without waiting. Redis' own `--daemonize` hides a server that ends before it wrote its pid.
+        """
+        user, group = self._account(Path(command[0])) or (None, None)
+        self._prepare_data()
+        if user is not None and group is not None:
+            give(self._data, (user, group))
+        with create_private(self._folder / "redis.log") as log:
+            return subprocess.run(
+                ["/bin/sh", "-c", 'exec 3<&0; "$@" <&3 3<&- >&2 & echo $!', "sh", *command],
+                cwd=self._data,  # the server's user may not pass through the folders above
+                input=configuration.encode(),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                user=user,
+                group=group,
+                extra_groups=None if user is None else (),
+                start_new_session=True,
+                check=True,
+                umask=0o077,
+            ).stdout
+
+    def _account(self, executable: Path) -> tuple[int, int] | None:
+        account = node_account(self._folder, SERVICE)
+        if account and not all(lets_through(parent, account[0]) for parent in executable.resolve().parents):
+            raise ServiceRefused(
+                SERVICE,
+                f"Redis does not run as root, and other users may not enter the folder of {executable}",
+                remedy=f"Install Redis for all users: {INSTALL}. {OTHER_WAY}",
+            )
+        return account
+
+    def _prepare_data(self) -> None:
+        """Make the folder of the queues. An earlier version wrote them beside its log; they are moved."""
+        if self._data.exists():
+            return
+        make_private_folder(self._data)
+        older = self._folder / "appendonlydir"
+        if older.is_dir():
+            older.rename(self._data / older.name)
 
     def _options(self, port: int) -> list[str]:
         options = {
             "--bind": HOST,
             "--port": str(port),
-            "--dir": str(self._folder),
-            "--set-proc-title": "no",  # the supervisor recognises the server by its command line
+            # It names no file and is not used. The supervisor recognises the server by it in the command line.
+            "--syslog-ident": str(self._folder),
+            "--set-proc-title": "no",
             "--appendonly": "yes",
             "--save": "",
         }

@@ -100,6 +100,22 @@ def test_it_asks_for_a_password_that_no_other_user_can_read(make_redis: MakeRedi
     assert [f"{path} {path.stat().st_mode:o}" for path in kept if path.stat().st_mode & 0o077] == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to change the user")
+def test_root_runs_it_under_a_user_of_its_own(make_redis: MakeRedis, tmp_path: Path) -> None:
+    redis = make_redis()
+    with Redis.from_url(redis.start()) as client:
+        client.lpush("queue", "message")
+    pid, folder = redis.status().pid, tmp_path / "home" / "redis"
+    status = Path(f"/proc/{pid}/status").read_text()
+    (uids,) = (line.split()[1:] for line in status.splitlines() if line.startswith("Uid:"))
+    assert len(set(uids)) == 1
+    assert int(uids[0]) == (folder / "data").stat().st_uid
+    assert int(uids[0]) not in {0, 1000}
+    assert "Groups:\t \n" in status
+    # What decides where keys go stays root's.
+    assert {path.stat().st_uid for path in (folder, *folder.iterdir()) if path.name != "data"} == {0}
+
+
 def test_its_password_is_shown_to_programs_only(make_redis: MakeRedis, tmp_path: Path) -> None:
     url = make_redis(".").start()
     password = str(urlsplit(url).password)
