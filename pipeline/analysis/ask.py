@@ -21,6 +21,7 @@ from pipeline.core.models import PageStatus
 from pipeline.core.retry import CancelToken
 from pipeline.core.threads import ContextThreads
 from pipeline.search import Hit
+from pipeline.search.query_limits import bounded_query
 from pipeline.vision.endpoint.asking import Asker, ImageInput, PromptRequest
 from pipeline.vision.quality.tokens import letters
 from pipeline.vision.reader import AnswerCache
@@ -83,12 +84,12 @@ def one_line(question: str) -> str:
     """Return a question as one line of printable characters, so that it cannot imitate other lines of the prompt.
 
     Raises:
-        SettingsError: it contains no words.
+        SettingsError: it contains no words, or too many.
     """
     line = " ".join("".join(char if char.isprintable() else " " for char in question).split())
     if not _WORD.search(line):
         raise SettingsError("the question has no words", remedy='Write it in quotes: `pagesight ask "Who signed?"`.')
-    return line
+    return bounded_query(line)
 
 
 def any_word(question: str) -> str:

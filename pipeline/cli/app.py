@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import threading
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, ClassVar
 
 import typer
 
 from pipeline.cli.lazy import Entry, LazyGroup
 from pipeline.core.configuration import CONFIG_VARIABLE, announcer
+from pipeline.core.masking import masked
 
 
 class RootGroup(LazyGroup):
@@ -108,4 +112,14 @@ def main() -> None:
     """Run `pagesight`."""
     # This logger warns about every failed connection. Commands wait for those, and their progress reports the wait.
     logging.getLogger("elastic_transport").setLevel(logging.ERROR)
+    sys.excepthook = _print_unexpected
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = lambda thrown: _print_unexpected(thrown.exc_type, thrown.exc_value, thrown.exc_traceback)
     app()
+
+
+def _print_unexpected(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """Print a traceback without secrets: libraries quote URLs and headers in their errors."""
+    import traceback  # here, since only a fault of Pagesight needs it
+
+    sys.stderr.write(masked("".join(traceback.format_exception(kind, error, trace))))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.search.query_limits import bounded_text
+
 Clause = dict[str, Any]
+#: Length of a document's id.
+ID_CHARACTERS = 64
 
 
 def terms(**wanted: Any) -> list[Clause]:
@@ -19,11 +23,17 @@ def in_language(tag: str | None) -> list[Clause]:
 
 
 def document_matches(term: str | None) -> list[Clause]:
-    """Match pages and documents by the beginning of a document's id, or by a part of its name or path."""
+    """Match pages and documents by the beginning of a document's id, or by a part of its name or path.
+
+    Raises:
+        SettingsError: the term is too long.
+    """
     if term is None:
         return []
+    # Elasticsearch refuses long prefixes.
+    by_id: list[Clause] = [{"prefix": {"document.id": term.lower()}}] if len(term) <= ID_CHARACTERS else []
     ways = [
-        {"prefix": {"document.id": term.lower()}},
+        *by_id,
         {"wildcard": {"document.name.raw": _containing(term)}},
         {"wildcard": {"document.path": _containing(term)}},
     ]
@@ -42,7 +52,7 @@ def at_or_below(url: str) -> Clause:
 
 
 def _containing(term: str) -> Clause:
-    return {"value": f"*{_escaped(term)}*", "case_insensitive": True}
+    return {"value": f"*{_escaped(bounded_text(term))}*", "case_insensitive": True}
 
 
 def _escaped(term: str) -> str:

@@ -13,6 +13,7 @@ from pipeline.search.client import Elasticsearch, NotFoundError
 from pipeline.search.errors import reason, translated
 from pipeline.search.highlighting import highlighting, highlights
 from pipeline.search.names import SERVICE, Names
+from pipeline.search.query_limits import bounded_query
 from pipeline.search.results import FailedPage, SearchResult, failed_page, failed_source, hit
 from pipeline.search.templates import DOCUMENTS, PAGES, SOURCES
 
@@ -62,12 +63,16 @@ class Queries:
         half of them.
 
         Args:
-            words: user input; no input is a syntax error.
+            words: user input of a bounded length; no input is a syntax error.
             collection: only pages of this collection.
             language: only pages whose text or description is in the language of this tag.
             size: hits to return, at most 10,000.
+
+        Raises:
+            SettingsError: it has more words than `query_limits` allows, or than the cluster can search at once.
         """
         conditions = [*filters.terms(collection=collection), *filters.in_language(language)]
+        bounded_query(words)
         result = self._search(words, {"default_operator": "and"}, conditions, size)
         if result.total or len(words.split()) == 1:
             return result

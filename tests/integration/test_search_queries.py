@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.core.errors import ServiceRefused
+from pipeline.core.errors import ServiceRefused, SettingsError
 from pipeline.core.models import DocumentStatus, PageStatus
 from pipeline.core.retry import CancelToken
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES, Write
@@ -270,3 +270,43 @@ def test_every_question_needs_an_installation(bare_index):
     ):
         with pytest.raises(ServiceRefused, match="nothing is installed yet"):
             ask()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        " ".join(f"word{number}" for number in range(1000)),
+        "東京都の地図" * 200,
+        "a* " * 101,
+        "word " * 100_000,
+        "a" * 10_000,
+        '"' + "harbour " * 500 + '"',
+    ],
+    ids=["1,000 words", "unspaced", "prefixes", "100,000 words", "a long word", "a long phrase"],
+)
+def test_a_query_that_is_too_long_is_refused_by_its_limit(index, words):
+    fill(index, page(1, text="harbour"))
+    with pytest.raises(SettingsError, match=r"at most (100|8,192) ") as caught:
+        index.queries.search(words)
+    assert "few words" in caught.value.remedy
+
+
+def test_the_longest_queries_are_answered_or_refused_by_the_clusters_limit(index):
+    languages = sorted(index.languages)
+    texts = dict.fromkeys(languages, "harbour")
+    copies = dict.fromkeys(("text", "description", "caption", "translation"), texts)
+    fill(index, page(1, text="harbour", i18n=copies))
+    few = " ".join(f"word{number}" for number in range(15))
+    assert index.queries.search(few).total == 0
+    with pytest.raises(SettingsError, match=r"allows [0-9,]+ clauses") as caught:
+        index.queries.search(" ".join(f"word{number}" for number in range(100)))
+    assert "few words" in caught.value.remedy
+
+
+@pytest.mark.parametrize("term", ["a" * 8192, "*?\\" * 2000])
+def test_a_long_part_of_a_path_is_looked_for(index, term):
+    fill(index, page(1, text="harbour"))
+    assert index.queries.find_documents(term) == ()
+    assert list(index.queries.failures(document=term)) == []
+    with pytest.raises(SettingsError, match="at most 8,192 are allowed"):
+        index.queries.find_documents(term * 5)

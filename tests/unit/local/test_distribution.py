@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.core.errors import ServiceRefused
-from pipeline.local.distribution import VERSION, find_jdk, unpack
 from pipeline.local.account import NODE_IDS, node_account
+from pipeline.local.distribution import VERSION, find_jdk, unpack
 from pipeline.local.elasticsearch import SHARED_FOLDER, LocalNode
 
 MODULES = "java.base jdk.incubator.vector jdk.jlink"
