@@ -204,7 +204,7 @@ class LimitExceeded(OutcomeError):
 
 
 class RenderTimeout(OutcomeError):
-    """Rendering the page took longer than the limit allows."""
+    """Rendering the page took more CPU time, or more time by the clock, than the limits allow."""
 
     code = "render_timeout"
     by_limit = True

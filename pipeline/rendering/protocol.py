@@ -38,7 +38,9 @@ class RenderLimits:
     """Limits of one page, and of a file."""
 
     page_seconds: float
-    """Wall clock for opening a file, or for one page."""
+    """CPU seconds for opening a file, or for one page."""
+    wall_seconds: float
+    """Wall-clock seconds for the same: far more, since the machine may be busy with other work."""
     memory_mb: int
     """Address space of a sandbox process, in MiB."""
     max_pages: int

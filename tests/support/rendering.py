@@ -20,7 +20,13 @@ from pipeline.rendering.host.pool import OpenDocument, SandboxPool
 from pipeline.rendering.protocol import RenderLimits
 
 LIMITS = RenderLimits(
-    page_seconds=30, memory_mb=1024, max_pages=50, max_pixels=50_000_000, max_members=1_000, max_expansion=100
+    page_seconds=30,
+    wall_seconds=120,
+    memory_mb=1024,
+    max_pages=50,
+    max_pixels=50_000_000,
+    max_members=1_000,
+    max_expansion=100,
 )
 
 
