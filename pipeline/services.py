@@ -350,6 +350,8 @@ def open_page_services(
     from pipeline.core.url_signing import Signer
     from pipeline.documents.conversion import ArchivedConversions
     from pipeline.documents.opening import Opener
+    from pipeline.pages.contents import ContentsLimits
+    from pipeline.pages.document_budget import DocumentLimits
     from pipeline.pages.page_services import PageServices
     from pipeline.projection.projector import Projector
     from pipeline.rendering.host.pool import SandboxPool
@@ -381,6 +383,10 @@ def open_page_services(
             in_hand=PrioritySemaphore(pages),
             limits=_limits(settings),
             max_file_bytes=settings.max_file_bytes,
+            document_limits=DocumentLimits(settings.document_seconds, settings.document_timeouts),
+            contents_limits=ContentsLimits(
+                settings.max_total_members, settings.max_expansion, settings.max_conversions
+            ),
         )
         yield services, units
 
@@ -502,11 +508,15 @@ def _limits(settings: Settings) -> str:
         "max_pages",
         "max_pixels",
         "max_members",
+        "max_total_members",
+        "max_conversions",
         "max_container_depth",
         "max_expansion",
         "max_sheet_pages",
         "page_seconds",
         "page_wall_seconds",
+        "document_seconds",
+        "document_timeouts",
         "sandbox_memory_mb",
         "conversion_seconds",
         "conversion_wall_seconds",

@@ -28,6 +28,7 @@ from pipeline.core.models import (
     Source,
     WorkUnit,
 )
+from pipeline.pages.document_budget import end_early
 from pipeline.pages.intake import Intake
 from pipeline.pages.page_services import PageServices
 from pipeline.pages.paths import with_path
@@ -232,7 +233,8 @@ class _LocalRun:
         planned = self._intake.plan(source, pages)
         assert planned is not None
         statuses = Counter(reading.status for reading in planned.settled)
-        wanted = document.pages if pages is None else len(planned.settled) + len(planned.due)
+        statuses += Counter({PageStatus.FAILED: len(planned.withheld)})
+        wanted = document.pages if pages is None else statuses.total() + len(planned.due)
         with self._lock:
             self._tally.pages_found += wanted
             self._tally.pages_unchanged += len(planned.settled)
@@ -300,13 +302,14 @@ class _LocalRun:
             self._tally.pages[status] += 1
 
     def _record(self, outcome: UnitOutcome) -> None:
+        counted = self._end_early(outcome)
         done = []
         with self._lock:
             self._broken += outcome.broken
             self._tally.cached_answers += outcome.cached_answers
             self._tally.pages.subtract(outcome.refused)
             self._tally.pages[PageStatus.FAILED] += outcome.refused.total()
-            for identifier, statuses in outcome.pages.items():
+            for identifier, statuses in counted.items():
                 progress = self._in_progress[identifier]
                 progress.pages.update(statuses)
                 if progress.pages.total() == progress.wanted:
@@ -315,6 +318,16 @@ class _LocalRun:
         for progress in done:
             with self._lock:
                 self._tally.documents[document_status(progress.pages, progress.wanted)] += 1
+
+    def _end_early(self, outcome: UnitOutcome) -> dict[str, Counter[PageStatus]]:
+        """Archive which documents ended early. Return the pages by document, with those left out as failed."""
+        counted = {identifier: Counter(statuses) for identifier, statuses in outcome.pages.items()}
+        for piece, failure in outcome.ended:
+            end_early(piece, failure, self._request, self._services.projector)
+            counted.setdefault(piece.document.id, Counter())[PageStatus.FAILED] += len(piece.page_numbers)
+        with self._lock:
+            self._tally.pages[PageStatus.FAILED] += sum(len(piece.page_numbers) for piece, _ in outcome.ended)
+        return counted
 
     def _halt(self, error: BaseException) -> None:
         with self._lock:

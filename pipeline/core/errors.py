@@ -21,6 +21,7 @@
         ├── SourceUnreadable          unreadable    (transient)
         ├── LinkOutOfTree             outside_link
         ├── LimitExceeded             limit
+        ├── DocumentLimit             document_limit
         ├── RenderTimeout             render_timeout
         ├── RenderCrashed             render_crashed (transient)
         ├── RenderOutOfMemory         render_memory
@@ -201,6 +202,17 @@ class LimitExceeded(OutcomeError):
     code = "limit"
     by_limit = True
     remedy = "Raise the limit that the message names, or split the file."
+
+
+class DocumentLimit(OutcomeError):
+    """The pages of a document cost more than a document may, so the rest of them is not processed."""
+
+    code = "document_limit"
+    by_limit = True
+    remedy = (
+        "If the document is genuine, raise PAGESIGHT_DOCUMENT_SECONDS, then run the same command or "
+        "`pagesight retry --error document_limit`."
+    )
 
 
 class RenderTimeout(OutcomeError):

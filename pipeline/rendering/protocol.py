@@ -29,6 +29,8 @@ MAX_HEADER_BYTES = 16 << 20
 MAX_PAYLOAD_BYTES = 16 << 20
 #: Bands into which a page is cut: of more bands a third would be overlap.
 BANDS = range(2, 7)
+#: Bytes that the files in a container may always have together: blank scans pack better than bombs.
+EXPANSION_FLOOR_BYTES = 64 << 20
 #: Members of a container in one reply.
 MEMBERS_PER_REPLY = 1_000
 

@@ -90,7 +90,8 @@ SPINS = "'while __import__(\"time\").process_time() < {}: 0'"
             id="its program",
         ),
         pytest.param(
-            f"send(s, {{}})\nfor _ in '123': subprocess.run([sys.executable, '-c', {SPINS.format(0.6)}])\ntime.sleep(600)",
+            f"send(s, {{}})\nfor _ in '123':\n subprocess.run([sys.executable, '-c', {SPINS.format(0.6)}])"
+            "\ntime.sleep(600)",
             id="programs that have ended",
         ),
     ],
