@@ -302,14 +302,16 @@ class _LocalRun:
             self._tally.pages[status] += 1
 
     def _record(self, outcome: UnitOutcome) -> None:
-        counted = self._end_early(outcome)
+        for piece, failure in outcome.ended:
+            end_early(piece, failure, self._request, self._services.projector)
         done = []
         with self._lock:
             self._broken += outcome.broken
             self._tally.cached_answers += outcome.cached_answers
             self._tally.pages.subtract(outcome.refused)
             self._tally.pages[PageStatus.FAILED] += outcome.refused.total()
-            for identifier, statuses in counted.items():
+            self._tally.pages[PageStatus.FAILED] += sum(len(piece.page_numbers) for piece, _ in outcome.ended)
+            for identifier, statuses in _all_pages(outcome).items():
                 progress = self._in_progress[identifier]
                 progress.pages.update(statuses)
                 if progress.pages.total() == progress.wanted:
@@ -318,16 +320,6 @@ class _LocalRun:
         for progress in done:
             with self._lock:
                 self._tally.documents[document_status(progress.pages, progress.wanted)] += 1
-
-    def _end_early(self, outcome: UnitOutcome) -> dict[str, Counter[PageStatus]]:
-        """Archive which documents ended early. Return the pages by document, with those left out as failed."""
-        counted = {identifier: Counter(statuses) for identifier, statuses in outcome.pages.items()}
-        for piece, failure in outcome.ended:
-            end_early(piece, failure, self._request, self._services.projector)
-            counted.setdefault(piece.document.id, Counter())[PageStatus.FAILED] += len(piece.page_numbers)
-        with self._lock:
-            self._tally.pages[PageStatus.FAILED] += sum(len(piece.page_numbers) for piece, _ in outcome.ended)
-        return counted
 
     def _halt(self, error: BaseException) -> None:
         with self._lock:
@@ -363,3 +355,11 @@ class _LocalRun:
             verification.pages(live)
             verification.document(live)
         verification.flush()
+
+
+def _all_pages(outcome: UnitOutcome) -> dict[str, Counter[PageStatus]]:
+    """Return the pages of a work unit by document and status; those of a document that ended early count as failed."""
+    counted = {identifier: Counter(statuses) for identifier, statuses in outcome.pages.items()}
+    for piece, _ in outcome.ended:
+        counted.setdefault(piece.document.id, Counter())[PageStatus.FAILED] += len(piece.page_numbers)
+    return counted

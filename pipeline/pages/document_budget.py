@@ -117,7 +117,7 @@ def _with_failure(archive: Archive, source: Source, failure: Failure, request: R
     def successor(newest: Source | None) -> Source | None:
         if newest is None or newest.document != source.document:
             return None  # the file was replaced, or its collection was deleted
-        if newest.error is not None and newest.batch == request.batch:
+        if newest.error == failure and newest.batch == request.batch:
             return None
         update = {
             "error": failure,
