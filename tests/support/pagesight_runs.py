@@ -119,7 +119,7 @@ class Run:
 
 
 def descendants(pid: int) -> set[int]:
-    """Ids of all processes below one. The kernel lists them; psutil would read every process of the machine each time."""
+    """Ids of all processes below one, as the kernel lists them. psutil would read every process of the machine."""
     found: set[int] = set()
     waiting = [pid]
     while waiting:
