@@ -24,7 +24,7 @@ from typing import Any
 
 from support.regex_worst_cases import worst_cases
 
-#: CPU seconds that one call may take. Of 80,000 characters a linear one takes less than a third of it, and a quadratic one
+#: CPU seconds that one call may take. Of 80,000 characters a linear one takes less than a third of it, a quadratic one
 #: several times as much.
 CPU_SECONDS = 0.3
 #: CPU seconds of the whole process, which ends one that no signal reaches.
