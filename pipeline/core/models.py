@@ -201,6 +201,8 @@ class Source(Numbered):
     """The limits in force, if one of them caused the error or left out pages."""
     passwords: str | None = None
     """A mark of the given passwords (`Passwords.mark`), if none of them opened the file."""
+    mount: str | None = None
+    """URL of the folder where its file system is mounted; None for the root file system and for an object."""
     batch: str
     observed_at: datetime
 

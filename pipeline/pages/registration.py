@@ -18,7 +18,7 @@ from pipeline.core.models import Document, Failure, FileState, Source
 from pipeline.documents.opening import Opener, OpenPages
 from pipeline.pages.recipe import LIMITED, Recipe, Request
 from pipeline.pages.revisions import give_way
-from pipeline.sources import FoundFile, SourceFiles, display_path, identify
+from pipeline.sources import FoundFile, SourceFiles, display_path, identify, mount_of
 
 
 @contextmanager
@@ -122,6 +122,7 @@ def quarantine_source(archive: Archive, url: str, request: Request, failure: Fai
             path=display_path(url),
             state=state,
             error=failure,
+            mount=mount_of(url),
             batch=request.batch,
             revision=newest.revision + 1 if newest else 1,
             observed_at=datetime.now(UTC),
@@ -175,6 +176,7 @@ def _observe(
         error=failure,
         limits=request.recipe.limits if _is_limited(failure, document) else None,
         passwords=_passwords_mark(failure, found.url, request.recipe) if failure else None,
+        mount=mount_of(found.url),
         batch=request.batch,
         revision=1,
         observed_at=datetime.now(UTC),
