@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable
 from pipeline.search.client import ApiError, TransportError, elastic_transport, elasticsearch
 from pipeline.search.names import SERVICE
-from pipeline.search.query_limits import too_many_clauses
+from pipeline.search.query_limits import too_large
 
 #: HTTP statuses that may pass: backpressure (429), a proxy without a server behind it (502, 504), shards that are not
 #: ready or a disk past its flood stage (503), a failure of the server itself (500).
@@ -76,7 +76,7 @@ def _by_status(error: Any) -> PagesightError:
     status = error.meta.status
     body = error.body
     words = reason(body.get("error", body)) if isinstance(body, Mapping) else str(error.message)
-    if (too_long := too_many_clauses(body)) is not None:  # with status 400 or 500, by where it is noticed
+    if (too_long := too_large(body)) is not None:  # with status 400 or 500, by where it is noticed
         return too_long
     if status in PASSING_STATUSES:
         return ServiceUnavailable(

@@ -19,6 +19,8 @@ MAX_CHARACTERS = 8192
 _TERM = re.compile(f"[{KANA_AND_HAN}]+|[^\\s|{KANA_AND_HAN}]+")
 _UNSPACED = re.compile(f"[{KANA_AND_HAN}]")
 _REMEDY = "Search for a few words that are rare, or for a phrase in quotes."
+#: Message about a part of a name or path that repeats itself many times.
+_TOO_COMPLEX = "Determinizing automaton"
 #: The number in the message of Elasticsearch.
 _MOST_CLAUSES = re.compile(r"maxClauseCount is set to ([0-9]{1,9})")
 
@@ -52,8 +54,10 @@ def bounded_text(text: str) -> str:
     return text
 
 
-def too_many_clauses(answer: object) -> SettingsError | None:
-    """Return the error for an answer of Elasticsearch that refuses a query by its number of clauses, or None."""
+def too_large(answer: object) -> SettingsError | None:
+    """Return the error for an answer of Elasticsearch that refuses a query by its size, or None."""
+    if _TOO_COMPLEX in str(answer):
+        return SettingsError("the text to search for is too long for Elasticsearch", remedy="Search for a part of it.")
     found = _MOST_CLAUSES.search(str(answer))
     if found is None:
         return None
