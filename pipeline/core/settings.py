@@ -66,8 +66,8 @@ class Settings(BaseSettings):
     """Prefix of the names of indices, aliases, templates and roles: several installations can share a cluster."""
     elasticsearch_shards: int = Field(default=1, ge=1, le=1024)
     """Shards of each index, set when it is created."""
-    elasticsearch_replicas: int = Field(default=0, ge=0)
-    """Copies of each shard, set when an index is created."""
+    elasticsearch_replicas: int | None = Field(default=None, ge=0)
+    """Copies of each shard, set when an index is created; one where the cluster has a second node, when unset."""
 
     kibana_url: str = ""
     """URL of Kibana; no objects are installed when empty. It may hold a user name and a password."""
