@@ -89,7 +89,7 @@ CLUSTER: dict[str, Request] = {
     "list indices": lambda client: client.cat.indices(),
     "list shards": lambda client: client.cat.shards(),
     "read nodes": lambda client: client.nodes.info(),
-    "read tasks": lambda client: client.tasks.list(),
+    "read pending tasks": lambda client: client.cluster.pending_tasks(),
     "read cluster settings": lambda client: client.cluster.get_settings(),
     "change cluster settings": lambda client: client.cluster.put_settings(
         persistent={"cluster.routing.rebalance.enable": "all"}
