@@ -10,7 +10,7 @@ import structlog
 from pipeline.core.errors import PagesightError, RevisionTaken
 from pipeline.core.models import Run
 from workers.app import app
-from workers.fleet_archive import require_fleet_archive
+from workers.fleet_archive import require_known_archive
 from workers.process import WorkerProcess
 from workers.publishing import publish
 from workers.recovery.sweep import SweepReport, sweep
@@ -26,7 +26,7 @@ def tick(process: WorkerProcess) -> None:
     A failure is logged; the next tick is a minute away.
     """
     try:
-        require_fleet_archive(process.present_archive, process.queues)
+        require_known_archive(process.present_archive, process.queues, process.services.projector.index)
         _sweep(process)
         fleet = process.archive.fleet.newest()
         if fleet is None or fleet.state == "running":
