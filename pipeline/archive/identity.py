@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from pipeline.core.errors import ArchiveMissing, ServiceRefused
 from pipeline.core.models import Archived
+from pipeline.core.private import create_private, make_private_folder
 
 #: Name of the file in the archive.
 IDENTITY = "archive.json"
@@ -52,8 +53,9 @@ class KnownArchives:
         path = self._path(url)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(Identity(id=identifier).model_dump_json(), encoding="utf-8")
+            make_private_folder(self.folder)
+            with create_private(temporary, exclusive=True) as file:
+                file.write(Identity(id=identifier).model_dump_json().encode())
             temporary.replace(path)
         except OSError:
             temporary.unlink(missing_ok=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import from_json
+
 from pipeline.archive.chain import Chain
 from pipeline.core.errors import RevisionTaken
 from pipeline.core.models import Reading, Tombstone
@@ -22,7 +24,12 @@ _RECORDS = ("answers", "conversions")
 
 
 def mend(archive: Archive, store: Store, name: str) -> bool:
-    """Mend a damaged file; return whether it is mended. The damaged file is removed once nothing needs it."""
+    """Mend a damaged file; return whether it is mended. The damaged file is removed once nothing needs it.
+
+    A JSON object is left: a newer version may have written it.
+    """
+    if _is_object(store.get(name)):
+        return False
     folder, *parts = name.removesuffix(".json").split("/")
     if folder not in _RECORDS:
         found = _chain(archive, folder, parts)
@@ -42,6 +49,13 @@ def make_due(archive: Archive, collection: str, document: str, page: int) -> Non
 
     chain = archive.readings(collection, document).page(page)
     chain.advance(chain.newest(), due)
+
+
+def _is_object(data: bytes | None) -> bool:
+    try:
+        return isinstance(from_json(data or b""), dict)
+    except ValueError:
+        return False
 
 
 def _chain(archive: Archive, folder: str, parts: list[str]) -> tuple[Chain[Any], int] | None:

@@ -236,3 +236,12 @@ def test_files_without_a_stand_in_are_named_and_left(archive: Archive, store: St
 
     assert mended(archive) == dict.fromkeys(names, False)
     assert all(store.get(name) == b"" for name in names)
+
+
+def test_a_file_that_a_newer_version_may_have_written_is_left(archive: Archive, store: Store) -> None:
+    save_page(archive, 5, revision=2)
+    name = f"readings/works/{DOCUMENT}/5.2.json"
+    store.put(name, b'{"kind": "moved", "revision": 2}')
+
+    assert mended(archive) == {name: False}
+    assert revisions(archive, 5) == [1, 2]
