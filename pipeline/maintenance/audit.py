@@ -294,7 +294,7 @@ class Audit:
 
     def _pages_to_read(self, source: Source) -> Iterator[Difference]:
         document = source.document
-        if document is None:
+        if document is None or source.error is not None:  # it ended early
             return
         readings = self._archive.readings(source.collection, document.id)
         read, damaged = readings.newest_revisions(), readings.damaged_pages()
