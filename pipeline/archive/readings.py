@@ -53,7 +53,7 @@ class DocumentReadings:
                 yield self._read(page, revision, data)
 
     def damaged_pages(self) -> list[int]:
-        """Return the pages whose newest reading is damaged, or stands in for a damaged one."""
+        """Return the pages whose newest reading is damaged, or was made in place of a damaged one."""
         return [reading.page_number for reading in self.newest() if stands_in(reading)]
 
     def purge(self, tombstones: Mapping[int, int]) -> None:
@@ -108,7 +108,7 @@ class DocumentReadings:
 
 
 def stands_in(reading: Reading | Tombstone) -> bool:
-    """Whether this stands in for a damaged reading: only then it has no fingerprint, or names no deletion."""
+    """Whether this was made in place of a damaged reading: only then it has no fingerprint, or names no deletion."""
     return not (reading.fingerprint if isinstance(reading, Reading) else reading.deletion)
 
 

@@ -72,13 +72,7 @@ class Store:
         self._id = known.get(url) if known else None
         self._log_at = 0.0
         """Monotonic time from which the next wait is logged."""
-        self._place: _Backend = self._do(self._open)
-
-    def _open(self) -> _Backend:
-        location = parse_location(self.url)
-        if location is not None:
-            return _Bucket(location)
-        return _Directory(Path(self.url.removeprefix("file://")), self._check_mark, is_new=self._id is None)
+        self._place: _Backend = self._do(lambda: _open(url, self._check_mark, is_new=self._id is None))
 
     def require(self, identifier: str | None = None) -> str | None:
         """Check that the known archive is at the location, without waiting for a missing one; return its id.
@@ -226,13 +220,13 @@ class Store:
 
     def _do(self, call: Callable[[], T]) -> T:
         if self._cancel is None:
-            return self._translated(call)
+            return _translated(self.url, call)
         return retry_until_available(lambda: self._logging(call), self._cancel, OBJECT_WAITS_SECONDS)
 
     def _logging(self, call: Callable[[], T]) -> T:
         """Do a call, and log why it has to be repeated."""
         try:
-            return self._translated(call)
+            return _translated(self.url, call)
         except ServiceUnavailable as error:
             now = time.monotonic()
             if now >= self._log_at:
@@ -240,25 +234,35 @@ class Store:
                 log.warning("Waiting for the archive: %s. %s", error, error.remedy)
             raise
 
-    def _translated(self, call: Callable[[], T]) -> T:
-        try:
-            return call()
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise self._error_for(error) from error
 
-    def _error_for(self, error: OSError) -> ServiceRefused | ArchiveUnavailable:
-        """Return the error of the archive for one of the operating system, with its cause and the path."""
-        where = f": {error.filename}" if error.filename and str(error.filename) != self.url else ""
-        cause = f"{error.strerror or error}{where}"
-        if error.errno in _REFUSALS or isinstance(error, PermissionError):
-            return ServiceRefused(
-                "archive",
-                f"the archive at {self.url} cannot be used: {cause}",
-                remedy="Give the user who runs Pagesight the rights to read and write there, or set PAGESIGHT_ARCHIVE.",
-            )
-        return ArchiveUnavailable(f"the archive at {self.url} is unavailable: {cause}")
+def _open(url: str, check: Callable[[object], None], *, is_new: bool) -> _Backend:
+    location = parse_location(url)
+    if location is not None:
+        return _Bucket(location)
+    return _Directory(Path(url.removeprefix("file://")), check, is_new=is_new)
+
+
+def _translated(url: str, call: Callable[[], T]) -> T:
+    """Return the result of a call on the archive at `url`; translate errors of the operating system."""
+    try:
+        return call()
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise _error_for(url, error) from error
+
+
+def _error_for(url: str, error: OSError) -> ServiceRefused | ArchiveUnavailable:
+    """Return the error of the archive for one of the operating system, with its cause and the path."""
+    where = f": {error.filename}" if error.filename and str(error.filename) != url else ""
+    cause = f"{error.strerror or error}{where}"
+    if error.errno in _REFUSALS or isinstance(error, PermissionError):
+        return ServiceRefused(
+            "archive",
+            f"the archive at {url} cannot be used: {cause}",
+            remedy="Give the user who runs Pagesight the rights to read and write there, or set PAGESIGHT_ARCHIVE.",
+        )
+    return ArchiveUnavailable(f"the archive at {url} is unavailable: {cause}")
 
 
 class _Backend(Protocol):
