@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import services
+from pipeline.core import confinement
 from pipeline.core.confinement import landlock_version
+from pipeline.core.errors import ServiceRefused
+from pipeline.core.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 #: The rights of each kind of child, as an expression in the child; `{folder}` is its own folder.
@@ -102,3 +106,18 @@ def test_the_attempts_are_real(arguments: tuple[object, ...]) -> None:
     harmless = ("read a file", "read the parent's environment", "change a mode", "connect by TCP", "send by UDP")
     sockets = ("connect by UNIX socket", "connect by abstract socket", "make a UNIX socket")
     assert [name for name in (*harmless, *sockets, "start a program") if not tried[name]()] == []
+
+
+def test_the_documentation_names_every_attempt() -> None:
+    from support.escapes import attempts
+
+    documented = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    assert [name for name in attempts(1, "", "", 1, 1, "", "") if name not in documented] == []
+
+
+def test_strict_settings_refuse_a_machine_that_lacks_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confinement, "landlock_version", lambda: 5)
+    monkeypatch.setattr(services, "missing_layers", confinement.missing_layers)
+    services.open_sandboxes(Settings(), 1).close()
+    with pytest.raises(ServiceRefused, match="signals and abstract sockets"):
+        services.open_sandboxes(Settings(strict_confinement=True), 1)
