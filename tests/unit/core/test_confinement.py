@@ -21,7 +21,7 @@ from pipeline.core.settings import Settings
 ROOT = Path(__file__).parents[3]
 #: The rights of each kind of child, as an expression in the child; `{folder}` is its own folder.
 RIGHTS = {
-    "sandbox": "sandbox_rights(RenderLimits(60, 2048, 100, 10**8, 100, 100))",
+    "sandbox": "sandbox_rights(RenderLimits(60, 300, 2048, 100, 10**8, 100, 100))",
     "rapidocr": "ocr_rights(3072)",
     "tesseract": "ocr_rights(2048, program=Path('/usr/bin/tesseract'))",
     "djvu": "conversion_rights(Path({folder!r}), [], sockets=False, limits={{}})",
