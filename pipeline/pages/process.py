@@ -221,6 +221,7 @@ class _PageFinisher:
             raise
         finally:
             services.in_hand.release()
+        services.cancel.made_progress()
         if isinstance(saved, Reading):
             self.on_page(saved.status)
         return _Finished(saved, cached)
