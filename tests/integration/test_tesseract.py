@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -120,14 +122,19 @@ def standing_in(tmp_path: Path, script: str, page_seconds: float = 30) -> OcrPro
 
 
 def test_a_program_that_hangs_is_ended_with_the_page(tmp_path: Path) -> None:
-    ocr = standing_in(tmp_path, f"mkdir {tmp_path}/pid-$$; exec sleep 600", page_seconds=3)
-    with pytest.raises(AnswerTimeout, match="3 s"):
-        ocr.find_lines(bytes(12), 2, 2)
-    assert_gone(tmp_path)
+    argument = unique_seconds()
+    ocr = standing_in(tmp_path, f"exec sleep {argument}", page_seconds=5)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(ocr.find_lines, bytes(12), 2, 2)
+        program = wait_for_program(argument, lambda: not reading.done())
+        with pytest.raises(AnswerTimeout, match="5 s"):
+            reading.result()
+    program.wait(timeout=20)
 
 
 def test_a_program_ends_when_the_run_is_killed(tmp_path: Path) -> None:
-    standing_in(tmp_path, f"mkdir {tmp_path}/pid-$$; exec sleep 600")
+    argument = unique_seconds()
+    standing_in(tmp_path, f"exec sleep {argument}")
     script = (
         "import sys\n"
         "from pipeline.vision.ocr.process import OcrProcess\n"
@@ -135,21 +142,25 @@ def test_a_program_ends_when_the_run_is_killed(tmp_path: Path) -> None:
     )
     command = [*COMMAND, str(tmp_path / "tesseract"), "osd", "heb"]
     parent = subprocess.Popen([sys.executable, "-c", script, *command])
-    while not list(tmp_path.glob("pid-*")):
-        assert parent.poll() is None
-        time.sleep(0.02)
+    program = wait_for_program(argument, lambda: parent.poll() is None)
     parent.kill()
     parent.wait()
-    assert_gone(tmp_path)
+    program.wait(timeout=20)
 
 
-def assert_gone(tmp_path: Path) -> None:
-    """The program's process is no more, soon after it was ended."""
-    (folder,) = tmp_path.glob("pid-*")  # a folder: it may write no file
-    try:
-        psutil.Process(int(folder.name.removeprefix("pid-"))).wait(timeout=20)
-    except psutil.NoSuchProcess:
-        return
+def unique_seconds() -> str:
+    """A time for `sleep` by which its process is recognised: a confined program cannot leave its number in a file."""
+    return f"600.{uuid.uuid4().int}"
+
+
+def wait_for_program(argument: str, is_awaited: Callable[[], bool]) -> psutil.Process:
+    """Return the process of `sleep` with this argument as soon as it runs."""
+    while is_awaited():
+        for process in psutil.process_iter(["cmdline"]):
+            if process.info["cmdline"] == ["sleep", argument]:
+                return process
+        time.sleep(0.05)
+    pytest.fail("the program was never started")
 
 
 @pytest.mark.parametrize(
