@@ -204,7 +204,6 @@ class _PartHandler:
         entry = self._entries[number]
         error = outcome_error(entry.error.type, entry.error.message) if entry.error else None
         source = self._intake.register(FoundFile(entry.url, error))
-        self._services.cancel.made_progress()
         self._context.report.sources += 1
         return _PlannedSource(number, source, self._intake.plan(source, entry.pages))
 
