@@ -311,7 +311,8 @@ class _LocalRun:
                 progress.pages.update(statuses)
                 if progress.pages.total() == progress.wanted:
                     done.append(self._in_progress.pop(identifier))
-        self._services.projector.documents(self._request.collection, [progress.document.id for progress in done])
+        projector = self._services.projector.lingering()
+        projector.documents(self._request.collection, [progress.document.id for progress in done])
         for progress in done:
             with self._lock:
                 self._tally.documents[document_status(progress.pages, progress.wanted)] += 1
@@ -331,7 +332,7 @@ class _LocalRun:
         """
         try:
             self._add_repeated_paths()
-            self._services.projector.documents(self._request.collection, self._in_progress)
+            self._services.projector.lingering().documents(self._request.collection, self._in_progress)
         except Stopped:
             pass  # the next run brings the index up to date
         except ServiceRefused as error:

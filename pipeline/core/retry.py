@@ -102,6 +102,24 @@ class CancelToken:
         part._waits, part._lock = self._waits, self._lock
         return part
 
+    def lingering(self, seconds: float) -> CancelToken:
+        """Return a token that is cancelled this many seconds after it first finds this one cancelled.
+
+        It is for results that exist already, and whose service may answer with a later attempt.
+        """
+        seen: list[float] = []
+
+        def is_over() -> bool:
+            if not self.stopped:
+                return False
+            seen.append(time.monotonic())
+            return seen[-1] - seen[0] >= seconds
+
+        part = CancelToken()
+        part.urgent, part._cancelled = self.urgent, is_over
+        part._waits, part._lock = self._waits, self._lock
+        return part
+
     def stop(self) -> None:
         """Cancel: every present and future wait raises `Stopped`."""
         self._stop.set()

@@ -77,7 +77,7 @@ def process_unit(unit: WorkUnit, services: PageServices, on_page: Callable[[Page
     readings = [page.reading for pages in finished for page in pages.values() if page.reading is not None]
     try:
         with services.stage("project"):
-            refused: Set[str] = services.projector.pages(readings).keys()
+            refused: Set[str] = services.projector.lingering().pages(readings).keys()
     except Stopped:  # the readings are archived, and the next attempt verifies the index
         readings, refused = [], set()
         finished = [{} for _ in finished]

@@ -41,6 +41,8 @@ T = TypeVar("T")
 
 #: Number of records that are updated together. The bulk writer splits them into requests by bytes.
 CHUNK = 500
+#: Time for which a stopped run tries to write the records of finished pages: two or three attempts.
+LINGER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,10 @@ class Projector:
     def of(self, index: Index) -> Projector:
         """Return a projector that writes to other indices."""
         return replace(self, index=index)
+
+    def lingering(self) -> Projector:
+        """Return a projector for records of finished pages: a stopped run still waits a moment for the index."""
+        return replace(self, cancel=self.cancel.lingering(LINGER_SECONDS))
 
     def kept(self) -> list[Projector]:
         """Return projectors that write to the indices kept for a rollback."""

@@ -174,3 +174,11 @@ def test_progress_does_not_put_a_deadline_off() -> None:
     part = CancelToken().within(60.0, first_seconds=0.0)
     part.made_progress()
     assert not part.stopped
+
+
+def test_a_lingering_token_outlives_the_other_for_its_time() -> None:
+    whole = CancelToken()
+    brief, long = whole.lingering(0.0), whole.lingering(60.0)
+    assert (brief.stopped, long.stopped) == (False, False)
+    whole.stop()
+    assert (brief.stopped, long.stopped) == (True, False)

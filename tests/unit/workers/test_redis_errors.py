@@ -50,8 +50,8 @@ NOT_READY = [
 #: What servers answer to a mistake of ours, or of the person who set them up.
 MISTAKES = [
     "WRONGTYPE Operation against a key holding the wrong kind of value",
-    "ERR Error running script (call to f_5f0c): @user_script:1: WRONGTYPE Operation against a key holding the wrong kind"
-    " of value",
+    "ERR Error running script (call to f_5f0c): @user_script:1: WRONGTYPE Operation against a key holding the wrong"
+    " kind of value",
     "ERR user_script:1: Expected value but found invalid token at character 1 script: 5f0c, on @user_script:1.",
     "ERR unknown command 'ZRANGESTORE'",
     "ERR Error running script (call to f_5f0c): @user_script:3: user_script:3: attempt to index a nil value",
