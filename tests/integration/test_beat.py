@@ -60,9 +60,9 @@ class Ticking:
         self._process.stdin.flush()
 
     def ended(self) -> str:
-        _, said = self._process.communicate(timeout=60)
+        logged, said = self._process.communicate(timeout=60)
         assert self._process.returncode == 0, said
-        return str(said)
+        return str(logged)
 
 
 def have(home: Pagesight, **tables: dict[str, Any]) -> None:
@@ -102,10 +102,10 @@ def test_status_tells_the_last_tick_and_that_the_clock_of_its_beat_is_behind(hom
     assert "start a beat" in home.run("status").stdout
     ticking = Ticking(home, ticks=2, script=RECEIVES)
     ticking.go()
-    said = ticking.ended()
+    logged = ticking.ended()
 
-    assert said.count("the clock of a beat is wrong") == 2
-    assert "Set the clock of the beat" in said
+    assert logged.count("the clock of a beat is wrong") == 2
+    assert "Set the clock of the beat" in logged
     last = home.run("status", "--json").json["last_tick"]
     assert last["clock_offset_seconds"] == -400
     assert 0 <= last["ago_seconds"] < 60
