@@ -25,10 +25,11 @@ def visibility_timeout_seconds(settings: Settings) -> float:
     """Return how long a worker may hold a message before Redis hands it to another one.
 
     No call begins after `range_seconds`, or `first_step_seconds` later if nothing was complete by then. The last call
-    may take `vlm_read_seconds`, and a bulk request follows it.
+    may take `vlm_read_seconds`, and a bulk request follows it. A page that hangs, or on a machine that is overloaded,
+    may take `page_wall_seconds`.
     """
-    latest_call = settings.range_seconds + first_step_seconds(settings)
-    return latest_call + settings.vlm_read_seconds + BULK_TIMEOUT_SECONDS + SLACK_SECONDS
+    last_page = max(settings.vlm_read_seconds, settings.page_wall_seconds)
+    return settings.range_seconds + first_step_seconds(settings) + last_page + BULK_TIMEOUT_SECONDS + SLACK_SECONDS
 
 
 def first_step_seconds(settings: Settings) -> float:

@@ -136,7 +136,7 @@ class Housekeeping:
         set_aside_keys_of_wrong_type(self._process.redis)
 
     def _set_aside_taken(self) -> None:
-        removed = set_aside_taken(self._process.redis, app.tasks)
+        removed = set_aside_taken(self._process.redis)
         if removed:
             log.error("not messages: they are set aside", lane="unacked", number=removed)
 

@@ -79,7 +79,7 @@ class QoS(redis.QoS):
         """Put a message back into its lane."""
         with self.channel.conn_or_acquire(client) as connected:
             entry = connected.hget(self.unacked_key, tag)
-            cause = problem_of_taken(entry, current_app.tasks) if entry is not None else None
+            cause = problem_of_taken(entry) if entry is not None else None
             if cause is not None:
                 _set_aside("unacked", entry, cause)
                 self._remove_from_indices(tag).execute()  # type: ignore[no-untyped-call]

@@ -28,6 +28,7 @@ from pipeline.core.models import (
     Source,
     WorkUnit,
 )
+from pipeline.pages.document_budget import end_early
 from pipeline.pages.intake import Intake
 from pipeline.pages.page_services import PageServices
 from pipeline.pages.paths import with_path
@@ -35,6 +36,7 @@ from pipeline.pages.process import UnitOutcome, process_unit
 from pipeline.pages.recipe import Request
 from pipeline.pages.units import pack, slices_of, work_unit
 from pipeline.pages.vanished import FoundUrls, forget_vanished
+from pipeline.projection.projector import lingering
 from pipeline.projection.records import document_status
 from pipeline.projection.verify import Verification
 from pipeline.sources import FoundFile, walk
@@ -232,7 +234,8 @@ class _LocalRun:
         planned = self._intake.plan(source, pages)
         assert planned is not None
         statuses = Counter(reading.status for reading in planned.settled)
-        wanted = document.pages if pages is None else len(planned.settled) + len(planned.due)
+        statuses += Counter({PageStatus.FAILED: len(planned.withheld)})
+        wanted = document.pages if pages is None else statuses.total() + len(planned.due)
         with self._lock:
             self._tally.pages_found += wanted
             self._tally.pages_unchanged += len(planned.settled)
@@ -300,18 +303,21 @@ class _LocalRun:
             self._tally.pages[status] += 1
 
     def _record(self, outcome: UnitOutcome) -> None:
+        for piece, failure in outcome.ended:
+            end_early(piece, failure, self._request, self._services.projector)
         done = []
         with self._lock:
             self._broken += outcome.broken
             self._tally.cached_answers += outcome.cached_answers
             self._tally.pages.subtract(outcome.refused)
             self._tally.pages[PageStatus.FAILED] += outcome.refused.total()
-            for identifier, statuses in outcome.pages.items():
+            self._tally.pages[PageStatus.FAILED] += sum(len(piece.page_numbers) for piece, _ in outcome.ended)
+            for identifier, statuses in _all_pages(outcome).items():
                 progress = self._in_progress[identifier]
                 progress.pages.update(statuses)
                 if progress.pages.total() == progress.wanted:
                     done.append(self._in_progress.pop(identifier))
-        projector = self._services.projector.lingering()
+        projector = lingering(self._services.projector)
         projector.documents(self._request.collection, [progress.document.id for progress in done])
         for progress in done:
             with self._lock:
@@ -332,7 +338,7 @@ class _LocalRun:
         """
         try:
             self._add_repeated_paths()
-            self._services.projector.lingering().documents(self._request.collection, self._in_progress)
+            lingering(self._services.projector).documents(self._request.collection, self._in_progress)
         except Stopped:
             pass  # the next run brings the index up to date
         except ServiceRefused as error:
@@ -351,3 +357,11 @@ class _LocalRun:
             verification.pages(live)
             verification.document(live)
         verification.flush()
+
+
+def _all_pages(outcome: UnitOutcome) -> dict[str, Counter[PageStatus]]:
+    """Return the pages of a work unit by document and status; those of a document that ended early count as failed."""
+    counted = {identifier: Counter(statuses) for identifier, statuses in outcome.pages.items()}
+    for piece, _ in outcome.ended:
+        counted.setdefault(piece.document.id, Counter())[PageStatus.FAILED] += len(piece.page_numbers)
+    return counted

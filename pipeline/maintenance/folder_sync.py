@@ -20,6 +20,7 @@ from pipeline.core.models import BatchEntry, Failure, FileState, Reading, Source
 from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.pages.paths import remove_path
 from pipeline.pages.revisions import forget_source
+from pipeline.pages.vanished import has_vanished
 from pipeline.projection.projector import Projector
 from pipeline.sources import FoundFile, SourceFiles, containers_of, display_path, identify, is_below
 
@@ -101,7 +102,9 @@ def compare(
             comparison.changed.append(one)
         advance(1)
     # Sorted, so that all members of a container follow each other and it is opened once.
-    comparison.vanished = [known[url] for url in sorted(known) if _outermost(url) not in at_rest and files.is_gone(url)]
+    comparison.vanished = [
+        known[url] for url in sorted(known) if _outermost(url) not in at_rest and has_vanished(known[url], files)
+    ]
     comparison.unchanged += len(known) - len(comparison.vanished)  # they exist, but were not listed
     _find_moves(comparison, files)
     return comparison

@@ -58,10 +58,6 @@ class Projector:
         """Return a projector that writes to other indices."""
         return replace(self, index=index)
 
-    def lingering(self) -> Projector:
-        """Return a projector for records of finished pages: a stopped run still waits a moment for the index."""
-        return replace(self, cancel=self.cancel.lingering(LINGER_SECONDS))
-
     def kept(self) -> list[Projector]:
         """Return projectors that write to the indices kept for a rollback."""
         found = retry_until_available(self.index.generations.all, self.cancel, ELASTICSEARCH_WAITS_SECONDS)
@@ -225,6 +221,11 @@ class Projector:
                 f"the record {key} is refused: {reason}",
                 remedy="The indices lack Pagesight's mapping: `pagesight reindex` makes new ones from the archive.",
             )
+
+
+def lingering(projector: Projector) -> Projector:
+    """Return a projector for records of finished pages: a stopped run still waits a moment for the index."""
+    return replace(projector, cancel=projector.cancel.lingering(LINGER_SECONDS))
 
 
 def _tally(archive: Archive, collection: str, document: str) -> DocumentTally:

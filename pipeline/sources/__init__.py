@@ -5,6 +5,7 @@ from pipeline.sources.cache import SourceCache
 from pipeline.sources.files import file_state, open_unchanged, require_unchanged
 from pipeline.sources.identify import Identified, identify
 from pipeline.sources.members import Containers, MemberFile, Unpacker
+from pipeline.sources.mounts import is_unmounted, mount_of
 from pipeline.sources.signatures import media_type_of
 from pipeline.sources.urls import (
     argument_url,
@@ -14,6 +15,7 @@ from pipeline.sources.urls import (
     is_below,
     is_local,
     is_path_below,
+    member_url,
     root_url,
     source_path,
     source_url,
@@ -38,8 +40,11 @@ __all__ = [
     "is_below",
     "is_local",
     "is_path_below",
+    "is_unmounted",
     "list_folder",
     "media_type_of",
+    "member_url",
+    "mount_of",
     "open_unchanged",
     "require_unchanged",
     "root_url",

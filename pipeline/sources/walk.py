@@ -34,6 +34,8 @@ class FoundFile:
     url: str
     """With links not resolved, as the user named it."""
     error: OutcomeError | None = None
+    bytes: int = 0
+    """Size of a member of a container; 0 for any other file, whose size its state has."""
 
 
 @dataclass(frozen=True, slots=True)

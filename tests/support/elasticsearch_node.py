@@ -1,10 +1,11 @@
 """Fixtures for a real Elasticsearch: the local node, with the language analyzers that a full distribution has.
 
-PAGESIGHT_TEST_ELASTICSEARCH_URL names another one instead. Its Pagesight indices are deleted before every test!
+TEST_ELASTICSEARCH_URL names another one instead. Its Pagesight indices are deleted before every test!
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -13,6 +14,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -24,9 +26,32 @@ from pipeline.search.index import Index
 
 PLUGIN = Path(__file__).parent / "langs_plugin"
 CACHE = Path(__file__).parents[2] / ".pagesight" / "cache"
-#: Workers of pytest-xdist have ports of their own, so that a node that starts again finds its port free.
-FIRST_PORT = 9300 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+#: Files whose locks this process holds until its end.
+_LOCKS: list[IO[str]] = []
+
+
+def own_first_port() -> int:
+    """Return the first of 100 ports that no other process of pytest on this machine uses, whatever checkout it runs.
+
+    Otherwise a node that is killed and starts again may find its port taken by the node of another run. Its clients
+    would then write into the indices of the other run's test.
+    """
+    for number in range(100):
+        lock = (Path(tempfile.gettempdir()) / f"pagesight-test-ports-{number}.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        _LOCKS.append(lock)
+        return 9300 + 100 * number
+    raise AssertionError("no ports are left for the nodes of tests")
+
+
+FIRST_PORT = own_first_port()
 PORTS = f"{FIRST_PORT}-{FIRST_PORT + 99}"
+#: A node of the tests lives for minutes, which its best compiler does not repay: a start takes half the CPU time so.
+JVM_OPTIONS = "-XX:TieredStopAtLevel=1\n-XX:-UseG1GC\n-XX:+UseSerialGC\n"
 
 
 def skip_or_fail(reason: str) -> None:
@@ -37,12 +62,14 @@ def skip_or_fail(reason: str) -> None:
 
 
 def unpack_with_plugin(cache: Path) -> Path:
-    """Return a folder with the unpacked distribution and the plugin in it; made once for each state of the plugin."""
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PLUGIN.iterdir()))).hexdigest()[:12]
+    """Return a folder with the unpacked distribution, the plugin and `JVM_OPTIONS` in it; made once for each state."""
+    parts = [JVM_OPTIONS.encode(), *(path.read_bytes() for path in sorted(PLUGIN.iterdir()))]
+    digest = hashlib.sha256(b"".join(parts)).hexdigest()[:12]
     folder = cache / f"elasticsearch-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     installation = unpack(folder, os.environ, print)
     with locked(folder / "plugin.lock"):
+        (installation / "config" / "jvm.options.d" / "tests.options").write_text(JVM_OPTIONS, encoding="ascii")
         if not (installation / "plugins" / "langs").exists():
             build_plugin(installation, find_jdk(os.environ))
     return folder
@@ -94,7 +121,7 @@ def make_node(elasticsearch_distribution: Path) -> Iterator[Callable[..., LocalN
 @pytest.fixture(scope="session")
 def elasticsearch_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of a running Elasticsearch that tests may do anything with."""
-    url = os.environ.get("PAGESIGHT_TEST_ELASTICSEARCH_URL")
+    url = os.environ.get("TEST_ELASTICSEARCH_URL")
     if url:
         yield url
         return

@@ -42,7 +42,14 @@ def problem(element: str | bytes, lane: str, tasks: Container[str]) -> str | Non
         return f"it cannot be parsed: {type(error).__name__}"
 
 
-def problem_of_taken(entry: str | bytes, tasks: Container[str]) -> str | None:
+class _AnyTask:
+    """The tasks of every version. A worker that does not know the task of a message looks at it in the lane."""
+
+    def __contains__(self, task: object) -> bool:
+        return True
+
+
+def problem_of_taken(entry: str | bytes) -> str | None:
     """Return why an entry of `unacked` is not a message that a worker took from a lane; None if it is one."""
     try:
         message, exchange, lane = json.loads(entry)
@@ -51,7 +58,7 @@ def problem_of_taken(entry: str | bytes, tasks: Container[str]) -> str | None:
         return f"it cannot be parsed: {type(error).__name__}"
     if exchange != "" or lane not in LANES:
         return "it is not from a lane"
-    return problem(element, lane, tasks)
+    return problem(element, lane, _AnyTask())
 
 
 def set_aside(client: Redis, lane: str, element: str | bytes, cause: str) -> None:
@@ -79,7 +86,7 @@ def set_aside_keys_of_wrong_type(client: Redis) -> None:
             set_aside(client, name, "", f"the key {key} was a {kind}; it is {DEAD_LETTERS}:{name} now")
 
 
-def set_aside_taken(client: Redis, tasks: Container[str]) -> int:
+def set_aside_taken(client: Redis) -> int:
     """Set the entries of `unacked` aside that are not messages, and return their number.
 
     No worker acknowledges such an entry. It would count as a message in progress, and the sweep would wait for its end.
@@ -90,7 +97,7 @@ def set_aside_taken(client: Redis, tasks: Container[str]) -> int:
     """
     with translated():
         taken = dict(client.hscan_iter(UNACKED, count=100))
-        wrong = {tag: cause for tag, entry in taken.items() if (cause := problem_of_taken(entry, tasks)) is not None}
+        wrong = {tag: cause for tag, entry in taken.items() if (cause := problem_of_taken(entry)) is not None}
         if times := {tag: time.time() for tag in taken.keys() - wrong.keys()}:
             client.zadd(UNACKED_INDEX, times, nx=True)
     return sum(_remove_taken(client, tag, taken[tag], cause) for tag, cause in wrong.items())
