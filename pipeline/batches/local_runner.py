@@ -173,7 +173,7 @@ class _LocalRun:
         for entry in entries:
             if self._is_over:
                 return
-            yield from self._plan(self._intake.register(FoundFile(entry.url)), entry.pages)
+            yield from self._plan(self._intake.register(FoundFile(entry.url, root=entry.root)), entry.pages)
 
     def resolve_broken(self) -> Iterator[PageSlice]:
         """Resolve the broken sources. Yield slices of the due pages of their new documents."""

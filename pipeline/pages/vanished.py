@@ -21,6 +21,7 @@ from pipeline.core.models import Source
 from pipeline.pages.page_services import PageServices
 from pipeline.pages.paths import remove_path
 from pipeline.pages.revisions import forget_source
+from pipeline.pages.roots import with_root
 from pipeline.projection.projector import CHUNK
 from pipeline.sources import SourceFiles
 
@@ -82,7 +83,9 @@ def vanished_sources(archive: Archive, files: SourceFiles, collection: str, urls
     """Yield the sources at these URLs that the archive knows and whose file is gone: renamed, moved or removed."""
     for url in urls:
         source = archive.sources(collection)[source_id(url)].newest()
-        if source is not None and (source.document or source.error) and files.is_gone(url):
+        if source is None or not (source.document or source.error):
+            continue
+        if files.is_gone(url, with_root(source, archive).root):
             yield source
 
 
