@@ -24,7 +24,13 @@ ROUNDS = 5
 
 def rows() -> Iterator[Row]:
     limits = RenderLimits(
-        page_seconds=60, memory_mb=2048, max_pages=20_000, max_pixels=300_000_000, max_members=1_000, max_expansion=100
+        page_seconds=60,
+        wall_seconds=300,
+        memory_mb=2048,
+        max_pages=20_000,
+        max_pixels=300_000_000,
+        max_members=1_000,
+        max_expansion=100,
     )
     with workplace() as home, closing(SandboxPool(1, limits)) as pool:
         document = make_pdf(home / "pages.pdf", PAGES, seed=1)

@@ -93,11 +93,13 @@ def open_cache(settings: Settings) -> SourceCache:
 
 def open_converter(settings: Settings) -> Converter:
     """Return the converter of slides, office files and similar formats to PDF. It runs one conversion per processor."""
+    from pipeline.core.child_process import TimeLimit
     from pipeline.core.threads import PrioritySemaphore
     from pipeline.documents.conversion import Converter
     from pipeline.rendering.conversion.confinement import ConversionLimits
 
-    limits = ConversionLimits(settings.conversion_seconds, settings.conversion_memory_mb, settings.max_sheet_pages)
+    time = TimeLimit(settings.conversion_seconds, settings.conversion_wall_seconds)
+    limits = ConversionLimits(time, settings.conversion_memory_mb, settings.max_sheet_pages)
     return Converter(limits, PrioritySemaphore(os.cpu_count() or 1))
 
 
@@ -259,28 +261,35 @@ def open_reader(
     """
     from pipeline.vision.model.conversation import EscalationPolicy
     from pipeline.vision.model.model_reader import ModelReader
-    from pipeline.vision.ocr.local_reader import LocalReader
     from pipeline.vision.profile import load_profile
     from pipeline.vision.reader import AnswerCache
 
     cache = AnswerCache(archive.answers, shared.leases if shared else open_leases(settings))
     if not settings.uses_model:
-        return LocalReader(cache)
+        return _open_local_reader(settings, cache)
     limiter = shared.limiter if shared else open_limiter(settings)
     asker, text = open_asker(settings, limiter, budget), open_text_asker(settings, limiter, budget)
-    policy = EscalationPolicy(settings.vlm_again_tokens, settings.vlm_repetition_penalty or None, _open_ocr(cache))
+    policy = EscalationPolicy(
+        settings.vlm_again_tokens, settings.vlm_repetition_penalty or None, _open_ocr(settings, cache)
+    )
     return ModelReader(models_of(settings), asker, cache, profile or load_profile(), text, policy)
 
 
-def _open_ocr(cache: AnswerCache) -> LocalReader | None:
+def _open_ocr(settings: Settings, cache: AnswerCache) -> LocalReader | None:
     """Return the reader for pages that the model fails to read; None if the extra `local` is not installed.
 
     Its process starts with the first such page.
     """
-    from pipeline.vision.ocr.local_reader import LocalReader
     from pipeline.vision.ocr.process import has_packages
 
-    return LocalReader(cache) if has_packages() else None
+    return _open_local_reader(settings, cache) if has_packages() else None
+
+
+def _open_local_reader(settings: Settings, cache: AnswerCache) -> LocalReader:
+    from pipeline.core.child_process import TimeLimit
+    from pipeline.vision.ocr.local_reader import LocalReader, open_engines
+
+    return LocalReader(cache, *open_engines(TimeLimit(settings.ocr_seconds, settings.ocr_wall_seconds)))
 
 
 def open_passwords(settings: Settings) -> Passwords:
@@ -301,6 +310,7 @@ def render_limits(settings: Settings) -> RenderLimits:
 
     return RenderLimits(
         page_seconds=settings.page_seconds,
+        wall_seconds=settings.page_wall_seconds,
         memory_mb=settings.sandbox_memory_mb,
         max_pages=settings.max_pages,
         max_pixels=settings.max_pixels,
@@ -340,6 +350,8 @@ def open_page_services(
     from pipeline.core.url_signing import Signer
     from pipeline.documents.conversion import ArchivedConversions
     from pipeline.documents.opening import Opener
+    from pipeline.pages.contents import ContentsLimits
+    from pipeline.pages.document_budget import DocumentLimits
     from pipeline.pages.page_services import PageServices
     from pipeline.projection.projector import Projector
     from pipeline.rendering.host.pool import SandboxPool
@@ -371,6 +383,10 @@ def open_page_services(
             in_hand=PrioritySemaphore(pages),
             limits=_limits(settings),
             max_file_bytes=settings.max_file_bytes,
+            document_limits=DocumentLimits(settings.document_seconds, settings.document_timeouts),
+            contents_limits=ContentsLimits(
+                settings.max_total_members, settings.max_expansion, settings.max_conversions
+            ),
         )
         yield services, units
 
@@ -492,12 +508,18 @@ def _limits(settings: Settings) -> str:
         "max_pages",
         "max_pixels",
         "max_members",
+        "max_total_members",
+        "max_conversions",
         "max_container_depth",
         "max_expansion",
         "max_sheet_pages",
         "page_seconds",
+        "page_wall_seconds",
+        "document_seconds",
+        "document_timeouts",
         "sandbox_memory_mb",
         "conversion_seconds",
+        "conversion_wall_seconds",
         "conversion_memory_mb",
     )
     return ",".join(f"{name}={getattr(settings, name):g}" for name in names)

@@ -24,9 +24,11 @@ SLACK_SECONDS = 60.0
 def visibility_timeout_seconds(settings: Settings) -> float:
     """Return how long a worker may hold a message before Redis hands it to another one.
 
-    No call begins after `range_seconds`. The last call may take `vlm_read_seconds`, and a bulk request follows it.
+    No call begins after `range_seconds`. The last call may take `vlm_read_seconds`, and a bulk request follows it. A
+    page that hangs, or on a machine that is overloaded, may take `page_wall_seconds`.
     """
-    return settings.range_seconds + settings.vlm_read_seconds + BULK_TIMEOUT_SECONDS + SLACK_SECONDS
+    last_page = max(settings.vlm_read_seconds, settings.page_wall_seconds)
+    return settings.range_seconds + last_page + BULK_TIMEOUT_SECONDS + SLACK_SECONDS
 
 
 def configuration(settings: Settings) -> dict[str, Any]:

@@ -7,18 +7,30 @@
     walks/<batch>/parts/<chunk>/<part>.json        how the sources of a part ended
     walks/<batch>/closed/<chunk>.json              the sum of a chunk's parts
     walks/<batch>/replaced/<source>.json           the first state of a source whose file was replaced during the batch
+    walks/<batch>/costs/<document>/<revision>.json what rendering a document has cost, if it is not negligible
+    walks/<batch>/contents/<file>/<part>-<count>…  empty: what the parts of a batch found within an outermost file
     walks/<batch>/vanished/all.json                how many vanished files below the roots were forgotten
 
-Each is created once and never changed. Where two workers do the same work, the first result stays.
+Each is created once and never changed. Where two workers do the same work, the first result stays. Costs are a chain of
+revisions.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from pipeline.archive.chain import Records, decoder
+from pipeline.archive.chain import Chains, Records, decoder
 from pipeline.archive.store import Store
-from pipeline.core.models import Chunk, FileState, Folder, MemberListing, Outcome, PartState, VanishedFiles
+from pipeline.core.models import (
+    Chunk,
+    DocumentCost,
+    FileState,
+    Folder,
+    MemberListing,
+    Outcome,
+    PartState,
+    VanishedFiles,
+)
 
 #: Chunks of a batch that are cached, some 300 KB each. Each of a chunk's 32 parts needs it several times: reading it
 #: each time took a twentieth of a worker's time. The messages that a process handles come from one or two chunks.
@@ -41,6 +53,8 @@ class BatchJournal:
         """How chunks ended, by the chunk's id."""
         self.replaced = Records(store, f"{self._folder}/replaced", decoder(FileState))
         """The first state of each source whose file was replaced during the batch, by `source_id`."""
+        self.costs = Chains(store, f"{self._folder}/costs", decoder(DocumentCost))
+        """What the pages of documents have cost to render, by the document's id."""
         self.vanished = Records(store, f"{self._folder}/vanished", decoder(VanishedFiles))
         """How many vanished files were forgotten, under the name `all`, once that has ended."""
         self._cached_chunk = lru_cache(CHUNKS_KEPT)(self._read_chunk)
@@ -118,6 +132,18 @@ class BatchJournal:
     def close_part(self, chunk: str, part: int, outcome: Outcome) -> Outcome:
         """Archive how a part ended; return what was archived first."""
         return self._parts(chunk).add(str(part), outcome)
+
+    def note_contents(self, outermost: str, part: str, counts: tuple[int, ...]) -> None:
+        """Note what a part found within an outermost file, by its source id. Only the name holds the counts."""
+        self._store.put(f"{self._folder}/contents/{outermost}/{part}-{'-'.join(map(str, counts))}", b"")
+
+    def contents(self, outermost: str) -> dict[str, tuple[int, ...]]:
+        """Return what was noted for an outermost file, by part; of a part that was handled twice the greater counts."""
+        noted: dict[str, tuple[int, ...]] = {}
+        for name in self._store.names(f"{self._folder}/contents/{outermost}"):
+            part, *counts = name.rsplit("-", 3)
+            noted[part] = max(noted.get(part, ()), tuple(map(int, counts)))
+        return noted
 
     def _begun(self, chunk: str) -> Records[PartState]:
         return Records(self._store, f"{self._folder}/begun/{chunk}", decoder(PartState))

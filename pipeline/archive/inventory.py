@@ -21,6 +21,7 @@ from pipeline.core.models import (
     Collection,
     Conversion,
     Deletion,
+    DocumentCost,
     FileState,
     FleetState,
     Folder,
@@ -51,6 +52,7 @@ _FOLDERS: tuple[tuple[str, Callable[[bytes], Any]], ...] = (
     ("walks/*/parts/*", decoder(Outcome)),
     ("walks/*/closed", decoder(Outcome)),
     ("walks/*/replaced", decoder(FileState)),
+    ("walks/*/costs/*", decoder(DocumentCost)),
     ("walks/*/vanished", decoder(VanishedFiles)),
 )
 #: Files that are fetched together.

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pipeline.archive import Archive, BatchJournal, source_id
 from pipeline.batches.messages import PART_SOURCES, parts_of
 from pipeline.core.models import BatchEntry, DocumentStatus, Outcome, PageStatus, PendingDocument
-from pipeline.pages.plan import plan
+from pipeline.pages.plan import plan_source
 from pipeline.pages.recipe import Request
 from pipeline.pages.revisions import is_overtaken
 from pipeline.projection.records import document_status
@@ -111,6 +111,8 @@ def _is_read(begun: PendingDocument, entry: BatchEntry, request: Request, archiv
     source = archive.sources(request.collection)[source_id(entry.url)].newest()
     if source is None or source.document is None or source.document.id != begun.document:
         return True  # another document is at this path now, and has messages of its own
+    if source.error is not None:
+        return True  # it ended early
     newest = archive.readings(request.collection, begun.document).newest_revisions()
     if all(newest.get(page, 0) > begun.known.get(page, 0) for page in begun.due):
         return True
@@ -126,11 +128,12 @@ def _source_outcome(entry: BatchEntry, request: Request, verification: Verificat
     verification.source(source)
     if source.document is None:
         return (DocumentStatus.FAILED if source.error else DELETED), Counter()
-    planned = plan(source.document, request, archive, entry.pages)
+    planned = plan_source(source, request, archive, entry.pages)
     if planned.due:
         return None
     verification.pages(planned.settled)
     statuses: Counter[PageStatus] = Counter(reading.status for reading in planned.settled)
+    statuses += Counter({PageStatus.FAILED: len(planned.withheld)})
     pages = Counter({status.value: count for status, count in statuses.items()})
     if planned.deleted:
         pages[DELETED] += len(planned.deleted)
@@ -139,4 +142,4 @@ def _source_outcome(entry: BatchEntry, request: Request, verification: Verificat
         verification.document(list(planned.settled))
     elif entry.pages is not None:  # the record covers the whole document, and these pages are a part
         verification.projector.documents(request.collection, [source.document.id])
-    return document_status(statuses, len(planned.settled)).value, pages
+    return document_status(statuses, statuses.total()).value, pages

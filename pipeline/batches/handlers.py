@@ -17,7 +17,7 @@ from pipeline.archive import source_id
 from pipeline.batches.budget import BatchBudget
 from pipeline.batches.completion import complete_part, end_damaged_part, is_quiet
 from pipeline.batches.listing import add_members
-from pipeline.batches.messages import PART_SOURCES, Message, Pages, Part, Project
+from pipeline.batches.messages import PART_SOURCES, Message, Pages, Part, Project, members_id
 from pipeline.core.errors import Quarantined, Stopped, outcome_error
 from pipeline.core.models import (
     Batch,
@@ -32,6 +32,7 @@ from pipeline.core.models import (
     Source,
 )
 from pipeline.core.retry import CancelToken
+from pipeline.pages.document_budget import end_early
 from pipeline.pages.intake import Intake, due_slices
 from pipeline.pages.page_services import PageServices
 from pipeline.pages.paths import remove_path
@@ -204,14 +205,15 @@ class _PartHandler:
     def _take_in(self, number: int) -> _PlannedSource:
         entry = self._entries[number]
         error = outcome_error(entry.error.type, entry.error.message) if entry.error else None
-        source = self._intake.register(FoundFile(entry.url, error, entry.root))
+        source = self._intake.register(FoundFile(entry.url, error, root=entry.root))
         self._context.report.sources += 1
         return _PlannedSource(number, source, self._intake.plan(source, entry.pages))
 
     def _members(self, planned: list[_PlannedSource]) -> list[Message]:
         """Archive the files within sources whose pages are all requested; return the messages about them."""
         whole = (found.source for found in planned if self._entries[found.entry].pages is None)
-        inside = (member for source in whole for member in self._intake.members(source))
+        inside = [member for source in whole for member in self._intake.members(source)]
+        self._intake.note_contents(members_id(self._message))
         return add_members(self._message, inside, self._services.archive)
 
     def _is_large(self, found: _PlannedSource) -> bool:
@@ -298,6 +300,8 @@ def _process(slices: list[PageSlice], context: BatchContext) -> UnitOutcome:
     with context.budget.pages(pages_in(slices)) as share:
         now, later = divide(slices, share.room)
         outcome = process_unit(work_unit(context.request, now), context.services, share.count)
+    for piece, failure in outcome.ended:
+        end_early(piece, failure, context.request, context.services.projector)
     for statuses in outcome.pages.values():
         context.report.pages.update(statuses)
     context.report.cached_answers += outcome.cached_answers

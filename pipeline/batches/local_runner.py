@@ -28,6 +28,7 @@ from pipeline.core.models import (
     Source,
     WorkUnit,
 )
+from pipeline.pages.document_budget import end_early
 from pipeline.pages.intake import Intake
 from pipeline.pages.page_services import PageServices
 from pipeline.pages.paths import with_path
@@ -232,7 +233,8 @@ class _LocalRun:
         planned = self._intake.plan(source, pages)
         assert planned is not None
         statuses = Counter(reading.status for reading in planned.settled)
-        wanted = document.pages if pages is None else len(planned.settled) + len(planned.due)
+        statuses += Counter({PageStatus.FAILED: len(planned.withheld)})
+        wanted = document.pages if pages is None else statuses.total() + len(planned.due)
         with self._lock:
             self._tally.pages_found += wanted
             self._tally.pages_unchanged += len(planned.settled)
@@ -300,13 +302,16 @@ class _LocalRun:
             self._tally.pages[status] += 1
 
     def _record(self, outcome: UnitOutcome) -> None:
+        for piece, failure in outcome.ended:
+            end_early(piece, failure, self._request, self._services.projector)
         done = []
         with self._lock:
             self._broken += outcome.broken
             self._tally.cached_answers += outcome.cached_answers
             self._tally.pages.subtract(outcome.refused)
             self._tally.pages[PageStatus.FAILED] += outcome.refused.total()
-            for identifier, statuses in outcome.pages.items():
+            self._tally.pages[PageStatus.FAILED] += sum(len(piece.page_numbers) for piece, _ in outcome.ended)
+            for identifier, statuses in _all_pages(outcome).items():
                 progress = self._in_progress[identifier]
                 progress.pages.update(statuses)
                 if progress.pages.total() == progress.wanted:
@@ -350,3 +355,11 @@ class _LocalRun:
             verification.pages(live)
             verification.document(live)
         verification.flush()
+
+
+def _all_pages(outcome: UnitOutcome) -> dict[str, Counter[PageStatus]]:
+    """Return the pages of a work unit by document and status; those of a document that ended early count as failed."""
+    counted = {identifier: Counter(statuses) for identifier, statuses in outcome.pages.items()}
+    for piece, _ in outcome.ended:
+        counted.setdefault(piece.document.id, Counter())[PageStatus.FAILED] += len(piece.page_numbers)
+    return counted

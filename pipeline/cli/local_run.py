@@ -55,15 +55,15 @@ def run_here(order: IndexRequest, settings: Settings, budget_tokens: int | None)
         cancel.stop()
 
     budget = Budget(budget_tokens, used_up)
-    tools_opened = open_page_services(settings, cancel, budget=budget)
-    with tools_opened as (tools, units_at_once), interruptible(cancel) as interrupted:
-        if not tools.reader.describes:
+    opened = open_page_services(settings, cancel, budget=budget)
+    with opened as (services, units_at_once), interruptible(cancel) as interrupted:
+        if not services.reader.describes:
             stderr().print(plain(LOCAL_READER_NOTE, "yellow"))
-        tools.projector.index.ensure()
+        services.projector.index.ensure()
         if order.profile is not None:  # report a conflict before the batch begins
-            tools.projector.index.require_answers(order.profile.own_kinds)
+            services.projector.index.require_answers(order.profile.own_kinds)
         with RunProgress(tally, cancel, stderr()) as progress:
-            batch, error = index_batch(order, tools, open_leases(settings), units_at_once, tally, progress.tick)
+            batch, error = index_batch(order, services, open_leases(settings), units_at_once, tally, progress.tick)
     return RunResult(batch, error, tally, bool(interrupted))
 
 

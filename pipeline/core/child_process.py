@@ -5,13 +5,14 @@ The sandbox, OCR and the conversion use it. `pipeline.core.child_side` is the ot
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +32,30 @@ _FLAGS = ("-IB", "-Wignore")
 _CODE = "import sys; sys.path.append(sys.argv.pop(1)); from {module} import main; main()"
 _RECEIVED_AT_ONCE = 1 << 20
 _POLL_SECONDS = 0.005
+#: Interval at which the CPU time of a child is read while its reply is awaited. A reading takes 0.05 ms.
+_CPU_POLL_SECONDS = 0.25
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _SHORTEST_TIMEOUT_SECONDS = 1e-3
 
 
 def python_command(module: str, interpreter: str = sys.executable) -> tuple[str, ...]:
     """Return the command that calls `main` of a module in an isolated interpreter; arguments may follow it."""
     return (interpreter, *_FLAGS, "-c", _CODE.format(module=module), str(PACKAGE_HOME))
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimit:
+    """The time that a child may take for one request. CPU time decides: the load of the machine does not change it.
+
+    The wall clock is behind it and ends a child that waits for something that never comes.
+    """
+
+    cpu_seconds: float
+    wall_seconds: float
+
+
+class CpuTimeExceeded(TimeoutError):
+    """A child used more CPU time than its request may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +74,8 @@ class ChildEnd:
     """Negative for a signal, as `Popen.returncode` has it."""
     peak_kib: int
     """Most memory that was resident at once, in KiB."""
+    cpu_seconds: float
+    """CPU time of the child, and of the programs for which it waited."""
 
 
 class ChildProcess:
@@ -64,13 +85,17 @@ class ChildProcess:
         command: starts the child; the descriptor of its socket is appended as the last argument.
         environment: the child's whole environment.
         bounds: size of its replies.
+        programs: whether the child starts programs, whose CPU time counts as its own.
 
     Raises:
         OSError: the command cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], bounds: ReplyBounds) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], bounds: ReplyBounds, *, programs: bool = False
+    ) -> None:
         self._bounds = bounds
+        self._programs = programs
         self._end: ChildEnd | None = None
         self._connection, theirs = socket.socketpair()
         try:
@@ -107,20 +132,32 @@ class ChildProcess:
         self._connection.settimeout(_seconds_until(deadline))
         send(self._connection, header, payloads, descriptor)
 
-    def receive(self, deadline: float, cancel: CancelToken | None = None) -> tuple[bytes, bytes]:
+    def receive(
+        self, deadline: float, cancel: CancelToken | None = None, *, cpu_until: float = math.inf
+    ) -> tuple[bytes, bytes]:
         """Return the next reply: its JSON, which is not parsed yet, and its raw bytes.
 
         Raises:
             TimeoutError: the reply is not complete before the deadline, a value of `time.monotonic`.
+            CpuTimeExceeded: it is not complete before the child's CPU time is more than `cpu_until` seconds.
             EOFError, ConnectionError: the child has closed its socket.
             ValueError: the reply is larger than its bounds.
             Stopped: `cancel` was stopped.
         """
-        header_bytes, payload_bytes = FRAME_HEAD.unpack(self._read(FRAME_HEAD.size, deadline, cancel))
+        wait = _Wait(deadline, cpu_until, cancel)
+        header_bytes, payload_bytes = FRAME_HEAD.unpack(self._read(FRAME_HEAD.size, wait))
         if header_bytes > self._bounds.header_bytes or payload_bytes > self._bounds.payload_bytes:
             raise ValueError(f"a reply of {header_bytes} and {payload_bytes} bytes")
-        header = self._read(header_bytes, deadline, cancel)
-        return header, self._read(payload_bytes, deadline, cancel)
+        header = self._read(header_bytes, wait)
+        return header, self._read(payload_bytes, wait)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time that the child has used since its start, with that of its programs; to 10 ms."""
+        if self._end is not None:
+            return self._end.cpu_seconds
+        pid = self._process.pid
+        return sum(map(_cpu_seconds, _group_members(pid))) if self._programs else _cpu_seconds(pid)
 
     @property
     def alive(self) -> bool:
@@ -156,29 +193,65 @@ class ChildProcess:
         _, status, usage = os.wait4(self._process.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(status)
         self._connection.close()
-        self._end = ChildEnd(self._process.returncode, usage.ru_maxrss)
+        self._end = ChildEnd(self._process.returncode, usage.ru_maxrss, usage.ru_utime + usage.ru_stime)
         return self._end
 
-    def _read(self, size: int, deadline: float, cancel: CancelToken | None) -> bytes:
+    def _read(self, size: int, wait: _Wait) -> bytes:
         received = bytearray()
         while len(received) < size:
-            part = self._read_some(size - len(received), deadline, cancel)
+            part = self._read_some(size - len(received), wait)
             if not part:
                 raise EOFError("the child closed its socket")
             received += part
         return bytes(received)
 
-    def _read_some(self, size: int, deadline: float, cancel: CancelToken | None) -> bytes:
+    def _read_some(self, size: int, wait: _Wait) -> bytes:
         while True:
-            if cancel is not None and cancel.stopped:
+            if wait.cancel is not None and wait.cancel.stopped:
                 raise Stopped("stopped while a child process was at work")
-            seconds = _seconds_until(deadline)
-            self._connection.settimeout(seconds if cancel is None else min(seconds, STOP_POLL_SECONDS))
+            self._connection.settimeout(min(_seconds_until(wait.deadline), wait.poll_seconds))
             try:
                 return self._connection.recv(min(size, _RECEIVED_AT_ONCE))
             except TimeoutError:
-                if time.monotonic() >= deadline:
+                if wait.cpu_until < math.inf and self.cpu_seconds > wait.cpu_until:
+                    raise CpuTimeExceeded from None
+                if time.monotonic() >= wait.deadline:
                     raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """What ends the wait for a reply."""
+
+    deadline: float
+    cpu_until: float
+    cancel: CancelToken | None
+
+    @property
+    def poll_seconds(self) -> float:
+        """Longest time between two looks at the CPU time and the cancel token."""
+        return STOP_POLL_SECONDS if self.cancel is not None else _CPU_POLL_SECONDS
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process and of the children that it has waited for; 0 for one that was reaped."""
+    fields = _stat(pid)
+    return sum(map(int, fields[11:15])) / _TICKS_PER_SECOND if fields else 0.0  # utime, stime, cutime, cstime
+
+
+def _group_members(group: int) -> Iterator[int]:
+    """Yield the processes of a process group, zombies included. /proc has no shorter way on every kernel."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal() and (fields := _stat(int(entry.name))) and int(fields[2]) == group:
+            yield int(entry.name)
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Return the fields of proc_pid_stat(5) from the third (state) on; none for a process that has gone."""
+    try:
+        return Path("/proc", str(pid), "stat").read_bytes().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def _seconds_until(deadline: float) -> float:

@@ -21,6 +21,7 @@
         ├── SourceUnreadable          unreadable    (transient)
         ├── LinkOutOfTree             outside_link
         ├── LimitExceeded             limit
+        ├── DocumentLimit             document_limit
         ├── RenderTimeout             render_timeout
         ├── RenderCrashed             render_crashed (transient)
         ├── RenderOutOfMemory         render_memory
@@ -203,8 +204,19 @@ class LimitExceeded(OutcomeError):
     remedy = "Raise the limit that the message names, or split the file."
 
 
+class DocumentLimit(OutcomeError):
+    """The pages of a document cost more than a document may, so the rest of them is not processed."""
+
+    code = "document_limit"
+    by_limit = True
+    remedy = (
+        "If the document is genuine, raise PAGESIGHT_DOCUMENT_SECONDS, then run the same command or "
+        "`pagesight retry --error document_limit`."
+    )
+
+
 class RenderTimeout(OutcomeError):
-    """Rendering the page took longer than the limit allows."""
+    """Rendering the page took more CPU time, or more time by the clock, than the limits allow."""
 
     code = "render_timeout"
     by_limit = True

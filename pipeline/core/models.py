@@ -212,6 +212,8 @@ class Source(Numbered):
     """The limits in force, if one of them caused the error or left out pages."""
     passwords: str | None = None
     """A mark of the given passwords (`Passwords.mark`), if none of them opened the file."""
+    mount: str | None = None
+    """URL of the folder where its file system is mounted; None for the root file system and for an object."""
     batch: str
     observed_at: datetime
 
@@ -234,6 +236,8 @@ class DocumentInfo(Archived):
     """Fonts that the file names and that were missing when it was rendered."""
     pages_left_out: int | None = None
     """Number of a spreadsheet's printed pages beyond the limit, which have no records; None if there are none."""
+    ended_early: bool = False
+    """Whether the document ended before all its pages were processed. Only one page needs to say so."""
 
 
 class OriginalImage(Archived):
@@ -418,6 +422,14 @@ class Allowance(Archived):
 
 #: A budget without limits.
 UNBOUNDED = Allowance()
+
+
+class DocumentCost(Numbered):
+    """What rendering the pages of a document has cost so far in one batch."""
+
+    cpu_seconds: float = 0.0
+    timeouts: int = 0
+    """Pages that exceeded their own time limit."""
 
 
 class BudgetReservation(Numbered):

@@ -149,6 +149,10 @@ class Settings(BaseSettings):
     """Maximum number of pixels of the picture in an image file."""
     max_members: int = Field(default=10_000, ge=1)
     """Maximum number of files in an archive, a message or a PDF."""
+    max_total_members: int = Field(default=100_000, ge=1)
+    """Maximum number of files in an outermost file, over all levels."""
+    max_conversions: int = Field(default=2_000, ge=1)
+    """Maximum number of files in an outermost file that are converted to PDF."""
     max_container_depth: int = Field(default=3, ge=1)
     """Maximum number of levels of nested containers."""
     max_expansion: float = Field(default=100, ge=1)
@@ -156,11 +160,23 @@ class Settings(BaseSettings):
     max_sheet_pages: int = Field(default=200, ge=1)
     """Maximum number of printed pages of a spreadsheet."""
     page_seconds: float = Field(default=60, gt=0)
-    """Wall-clock seconds for rendering one page, or for opening a file."""
+    """CPU seconds for rendering one page, or for opening a file."""
+    page_wall_seconds: float = Field(default=300, gt=0)
+    """Wall-clock seconds for the same."""
+    document_seconds: float = Field(default=3600, gt=0)
+    """CPU seconds for rendering all pages of a document in one batch."""
+    document_timeouts: int = Field(default=10, ge=1)
+    """Pages of a document that may exceed `page_seconds` before the rest is left out."""
     sandbox_memory_mb: int = Field(default=2048, ge=256)
     """Address space of one sandbox process, in MiB."""
     conversion_seconds: float = Field(default=180, gt=0)
-    """Wall-clock seconds for converting a document to PDF."""
+    """CPU seconds for converting a document to PDF, of all programs together."""
+    conversion_wall_seconds: float = Field(default=900, gt=0)
+    """Wall-clock seconds for the same."""
+    ocr_seconds: float = Field(default=120, gt=0)
+    """CPU seconds for reading one page by OCR, by each engine."""
+    ocr_wall_seconds: float = Field(default=600, gt=0)
+    """Wall-clock seconds for the same."""
     conversion_memory_mb: int = Field(default=2048, ge=256)
     """Memory that a converting program may allocate, in MiB."""
     source_cache_mb: int = Field(default=4096, ge=1)

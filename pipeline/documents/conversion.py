@@ -169,6 +169,11 @@ class ConvertedDocument:
         self.substituted_fonts = conversion.substituted_fonts
         self.pages_left_out = conversion.pages_left_out
 
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of the sandboxes, without the conversion; see `OpenDocument.cpu_seconds`."""
+        return self._opened.cpu_seconds
+
     def render(self, page_number: int, *, with_pixels: bool = False) -> RenderedPage:
         """Render a page; see `OpenDocument.render`."""
         page = self._opened.render(page_number, with_pixels=with_pixels)

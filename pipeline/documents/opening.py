@@ -35,6 +35,11 @@ class OpenPages(Protocol):
     pages_left_out: int
     """Printed pages of a spreadsheet beyond the limit."""
 
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time that its sandboxes have used since it was opened."""
+        ...
+
     def render(self, page_number: int, *, with_pixels: bool = False) -> RenderedPage:
         """Render a page, 1-based; see `OpenDocument.render`."""
         ...

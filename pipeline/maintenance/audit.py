@@ -289,7 +289,7 @@ class Audit:
 
     def _missing_pages(self, source: Source) -> Iterator[Difference]:
         document = source.document
-        if document is None:
+        if document is None or source.error is not None:  # it ended early
             return
         read = self._archive.readings(source.collection, document.id).newest_revisions()
         missing = tuple(page for page in range(1, document.pages + 1) if page not in read)

@@ -20,7 +20,7 @@ from pipeline.core.models import BatchEntry, Failure, FileState, Reading, Root, 
 from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.pages.paths import remove_path
 from pipeline.pages.revisions import forget_source
-from pipeline.pages.roots import with_root
+from pipeline.pages.vanished import has_vanished
 from pipeline.projection.projector import Projector
 from pipeline.sources import FoundFile, SourceFiles, containers_of, display_path, identify, is_below
 
@@ -105,7 +105,7 @@ def compare(
         advance(1)
     # Sorted, so that all members of a container follow each other and it is opened once.
     missing = (known[url] for url in sorted(known) if _outermost(url) not in at_rest)
-    comparison.vanished = [one for one in missing if files.is_gone(one.url, with_root(one, archive).root)]
+    comparison.vanished = [one for one in missing if has_vanished(one, archive, files)]
     comparison.unchanged += len(known) - len(comparison.vanished)  # they exist, but were not listed
     _find_moves(comparison, files)
     return comparison

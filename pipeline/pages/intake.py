@@ -14,9 +14,10 @@ from dataclasses import replace
 
 from pipeline.core.errors import SourceChanged
 from pipeline.core.models import Failure, PageSlice, Reading, Source
+from pipeline.pages.contents import ContentsTally
 from pipeline.pages.page_services import PageServices
 from pipeline.pages.paths import remove_path, with_path
-from pipeline.pages.plan import Plan, plan
+from pipeline.pages.plan import Plan, plan_source
 from pipeline.pages.recipe import Request
 from pipeline.pages.registration import members_of, register, source_failed
 from pipeline.pages.units import slices_of
@@ -38,6 +39,8 @@ class Intake:
         self._services = services
         self._request = request
         self._verification = Verification(services.projector)
+        journal = services.archive.journal(request.batch)
+        self._contents = ContentsTally(journal, services.contents_limits, services.files)
 
     def register(self, found: FoundFile) -> Source:
         """Archive the source of a found file. If its path had another document before, that document loses the path.
@@ -49,7 +52,13 @@ class Intake:
         services = self._services
         with services.stage("register"):
             source, before = register(
-                found, self._request, services.archive, services.opener, services.files, services.max_file_bytes
+                found,
+                self._request,
+                services.archive,
+                services.opener,
+                services.files,
+                services.max_file_bytes,
+                self._contents.admit_conversion,
             )
         self._verification.source(source)
         if before is not None and before.document is not None:
@@ -57,8 +66,16 @@ class Intake:
         return source
 
     def members(self, source: Source) -> tuple[FoundFile, ...]:
-        """Return the files within a source's document; raises as `register` does."""
-        return members_of(source, self._services.files)
+        """Return the files within a source's document; raises as `register` does.
+
+        Beyond a limit of the outermost file there is one error in their place.
+        """
+        found = members_of(source, self._services.files)
+        return self._contents.admit(source, found) if found else ()
+
+    def note_contents(self, part: str) -> None:
+        """Note what was found within files, for other messages of the batch. `part` names this one."""
+        self._contents.note(part)
 
     def plan(self, source: Source, pages: tuple[int, ...] | None = None) -> Plan | None:
         """Plan a source's document, or some of its pages; None for a source without a document.
@@ -68,7 +85,7 @@ class Intake:
         document = source.document
         if document is None:
             return None
-        planned = plan(document, self._request, self._services.archive, pages)
+        planned = plan_source(source, self._request, self._services.archive, pages)
         planned = replace(planned, settled=self._settle(source, planned))
         if not planned.due and not planned.deleted and len(planned.settled) == document.pages:
             self._verification.document(list(planned.settled))

@@ -14,6 +14,8 @@ from pipeline.core.retry import CancelToken
 from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
+from pipeline.pages.contents import ContentsLimits
+from pipeline.pages.document_budget import DocumentLimits
 from pipeline.pages.recipe import Recipe
 from pipeline.projection.projector import Projector
 from pipeline.rendering.protocol import RENDER_REVISION
@@ -54,6 +56,8 @@ class PageServices:
     limits: str
     """The limits in force, as fingerprints store them."""
     max_file_bytes: int
+    document_limits: DocumentLimits
+    contents_limits: ContentsLimits
     stage: Callable[[Stage], AbstractContextManager[None]] = unmeasured
     """Entered around each stage: a worker measures its duration."""
 

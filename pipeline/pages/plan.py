@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.archive import Archive
-from pipeline.core.models import Document, Failure, PageStatus, Reading, Tombstone
+from pipeline.core.models import Document, Failure, PageStatus, Reading, Source, Tombstone
 from pipeline.core.retry import TRANSIENT_ATTEMPTS
 from pipeline.pages.recipe import Request
 from pipeline.pages.revisions import is_overtaken
@@ -24,6 +24,8 @@ class Plan:
     """Pages that were deleted after the batch began."""
     known: dict[int, int]
     """Newest revision of each due page that has one."""
+    withheld: tuple[int, ...] = ()
+    """Pages that are not processed, because the document ended early. They count as failed, by the source's error."""
 
 
 def plan(document: Document, request: Request, archive: Archive, pages: Collection[int] | None = None) -> Plan:
@@ -45,6 +47,23 @@ def plan(document: Document, request: Request, archive: Archive, pages: Collecti
         deleted += due  # pages without a reading have no tombstone
         due = set()
     return Plan(tuple(settled), tuple(sorted(due)), tuple(sorted(deleted)), known)
+
+
+def plan_source(source: Source, request: Request, archive: Archive, pages: Collection[int] | None = None) -> Plan:
+    """Plan the document of a source, or only some of its pages. If it ended early, the rest is withheld.
+
+    In another batch than the one in which it ended, pages that were read before may be read again.
+    """
+    assert source.document is not None
+    planned = plan(source.document, request, archive, pages)
+    if source.error is None:
+        return planned
+    again = planned.known if source.batch != request.batch else {}
+    return replace(
+        planned,
+        due=tuple(page for page in planned.due if page in again),
+        withheld=tuple(page for page in planned.due if page not in again),
+    )
 
 
 def _is_settled(reading: Reading, document: Document, request: Request) -> bool:

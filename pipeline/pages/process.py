@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from pipeline.core.errors import (
+    DocumentLimit,
     OutcomeError,
     ServiceRefused,
     SourceChanged,
@@ -38,6 +39,7 @@ from pipeline.core.models import (
 from pipeline.core.retry import STOP_POLL_SECONDS
 from pipeline.documents.opening import Opener, OpenPages
 from pipeline.pages.deletion import purge_late_page
+from pipeline.pages.document_budget import DocumentBudget
 from pipeline.pages.page_services import PageServices, Stage, unmeasured
 from pipeline.pages.readings import failed_reading, new_reading, read_reading, rendered_reading
 from pipeline.pages.revisions import is_overtaken, save_reading
@@ -45,6 +47,7 @@ from pipeline.projection.records import page_id
 from pipeline.rendering.protocol import RENDER_REVISION
 from pipeline.sources import SourceFiles, require_unchanged
 
+#: Errors of a file, after which no further page of it is processed.
 _SOURCE_ERRORS = (SourceChanged, SourceVanished, SourceUnreadable)
 
 
@@ -61,6 +64,8 @@ class UnitOutcome:
     """
     broken: tuple[tuple[Source, Failure], ...]
     """Sources whose file is gone, unreadable or not the identified one. Their remaining pages were not processed."""
+    ended: tuple[tuple[PageSlice, Failure], ...]
+    """Pages that were not processed, because the budget of their document is spent."""
     cached_answers: int
     rest: tuple[PageSlice, ...]
     """Pages that were not read, or not written to the index, because the cancel token ended."""
@@ -72,7 +77,7 @@ def process_unit(unit: WorkUnit, services: PageServices, on_page: Callable[[Page
     Raises:
         ServiceRefused: the model or Elasticsearch refuses all requests. The pages that were read are archived.
     """
-    started, broken = _start_unit(unit, services, on_page)
+    started, broken, spent = _start_unit(unit, services, on_page)
     finished = [_gather(futures) for futures in started]
     readings = [page.reading for pages in finished for page in pages.values() if page.reading is not None]
     try:
@@ -87,30 +92,41 @@ def process_unit(unit: WorkUnit, services: PageServices, on_page: Callable[[Page
         pages=_count(readings, refused),
         refused=Counter(reading.status for reading in _live(readings) if _page_id(reading) in refused),
         broken=tuple(broken.values()),
+        ended=tuple(
+            (left, failure)
+            for number, failure in spent.items()
+            if (left := _without(unit.slices[number], finished[number])) is not None
+        ),
         cached_answers=sum(page.cached for pages in finished for page in pages.values()),
         rest=tuple(
             left
             for number, (piece, pages) in enumerate(zip(unit.slices, finished, strict=True))
-            if number not in broken and (left := _without(piece, pages)) is not None
+            if number not in broken and number not in spent and (left := _without(piece, pages)) is not None
         ),
     )
 
 
 def _start_unit(
     unit: WorkUnit, services: PageServices, on_page: Callable[[PageStatus], None]
-) -> tuple[list[dict[int, Future[_Finished]]], dict[int, tuple[Source, Failure]]]:
-    """Start the pages of each slice. Return their futures by slice, and the broken sources by slice number."""
+) -> tuple[list[dict[int, Future[_Finished]]], dict[int, tuple[Source, Failure]], dict[int, Failure]]:
+    """Start the pages of each slice.
+
+    Return their futures by slice, and by slice number the broken sources and the failures of spent budgets.
+    """
     started: list[dict[int, Future[_Finished]]] = []
     broken: dict[int, tuple[Source, Failure]] = {}
+    spent: dict[int, Failure] = {}
     for number, piece in enumerate(unit.slices):
         futures: dict[int, Future[_Finished]] = {}
         started.append(futures)
         try:
             for page, future in _start_pages(piece, unit, services, on_page):
                 futures[page] = future
+        except DocumentLimit as error:
+            spent[number] = Failure.of(error)
         except OutcomeError as error:
             broken[number] = (piece.source, Failure.of(error))
-    return started, broken
+    return started, broken, spent
 
 
 def _start_pages(
@@ -122,6 +138,7 @@ def _start_pages(
         SourceChanged, SourceVanished, SourceUnreadable: the file is gone, unreadable or not the identified one.
         LinkOutOfTree: its path leads out of its root by now.
         OutcomeError: as `SourceFiles.open_document` raises it.
+        DocumentLimit: the budget of the document is spent.
     """
     newest = services.archive.readings(unit.collection, piece.document.id).newest_revisions()
     finisher = _PageFinisher(piece, unit, services, newest, on_page)
@@ -129,18 +146,22 @@ def _start_pages(
     assert state is not None
     try:
         with services.files.open_document(source.url, state, piece.document.id, source.root) as file:
-            for number, rendered in _render_pages(file, state, piece, services):
+            for number, rendered in _render_pages(file, state, piece, unit.batch, services):
                 yield number, services.pages.submit(finisher.finish, number, rendered)
     except Stopped:  # while waiting for a bucket or a sandbox: the whole slice is left
         return
 
 
 def _render_pages(
-    file: BinaryIO, state: FileState, piece: PageSlice, services: PageServices
+    file: BinaryIO, state: FileState, piece: PageSlice, batch: str, services: PageServices
 ) -> Iterator[tuple[int, RenderedPage | OutcomeError]]:
     """Yield each rendered page, or the error of rendering it. Wait for a permit before each page."""
-    numbers = iter(piece.page_numbers)
     document = piece.document
+    notes = services.archive.journal(batch).costs[document.id]
+    is_shared = document.pages > len(piece.page_numbers)
+    budget = DocumentBudget(notes, services.document_limits, shared=is_shared)
+    budget.require()
+    numbers = iter(piece.page_numbers)
     try:
         opened_document = services.opener.open(
             file, document.id, piece.source.path, document.media_type, services.cancel
@@ -148,23 +169,29 @@ def _render_pages(
         with opened_document as opened:
             require_unchanged(file, state)  # else the pages may be those of another document
             for number in numbers:
+                budget.require()
                 if not _take_permit(services):
                     return
+                seconds = opened.cpu_seconds
                 rendered = _render(opened, number, services)
+                budget.count(opened.cpu_seconds - seconds, rendered)
                 try:
                     require_unchanged(file, state)
                 except OutcomeError:
                     services.in_hand.release()
                     raise
                 yield number, rendered
-    except _SOURCE_ERRORS:
+    except (*_SOURCE_ERRORS, DocumentLimit):
         raise
     except OutcomeError as error:  # the file cannot be opened: each of its remaining pages fails with the reason
         require_unchanged(file, state)
+        budget.count(0, error)
         for number in numbers:
             if not _take_permit(services):
                 return
             yield number, error
+    finally:
+        budget.note()
 
 
 def _take_permit(services: PageServices) -> bool:

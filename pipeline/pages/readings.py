@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
+from typing import Any
 
 from pipeline.archive import Archive, image_stem
 from pipeline.core.errors import OutcomeError
 from pipeline.core.languages import detect_language
 from pipeline.core.models import (
+    Archived,
     DocumentInfo,
     Failure,
     ImageInfo,
@@ -56,9 +58,8 @@ def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render
     """Archive a page's image; return its reading so far: blank, with everything that is known without a reader."""
     stem = image_stem(page.page_number, render_revision, page.pixels_sha256)
     key, thumbnail_key = archive.images.save(base.document.id, stem, page.jpeg, page.thumbnail)
-    own = {field.name: getattr(page, field.name) for field in fields(page)}
     image = ImageInfo(
-        **{name: value for name, value in own.items() if name in ImageInfo.model_fields},
+        **_shared_fields(page, ImageInfo),
         width=page.width_px,
         height=page.height_px,
         sha256=page.pixels_sha256,
@@ -68,7 +69,7 @@ def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render
     )
     return base.model_copy(
         update={
-            **{name: value for name, value in own.items() if name in Reading.model_fields},
+            **_shared_fields(page, Reading),
             "page_label": page.label,
             "page_section": page.section,
             "page_kind": page.kind,
@@ -84,13 +85,10 @@ def read_reading(base: Reading, found: PageAnswers, reader: Reader) -> Reading:
     """Return the finished reading of a page."""
     return base.model_copy(
         update={
+            **_shared_fields(found, Reading),
             "status": PageStatus.DESCRIBED if reader.describes else PageStatus.TEXT_ONLY,
-            "description": found.description,
             "description_language": found.description_language if found.description else None,
-            "caption": found.caption,
-            "text": found.text,
             "text_language": detect_language(found.text),
-            "translation": found.translation,
             "values": dict(found.values),
             "trust": _trust(base.trust, found),
             "model": _provenance(found, reader),
@@ -116,6 +114,11 @@ def new_reading(part: PageSlice, page_number: int, work: WorkUnit, recipe: Recip
     )
 
 
+def _shared_fields(source: RenderedPage | PageAnswers, model: type[Archived]) -> dict[str, Any]:
+    """Return the values of a rendered page, or of a reader, for the model's fields of the same names."""
+    return {field.name: getattr(source, field.name) for field in fields(source) if field.name in model.model_fields}
+
+
 def _doubt(page: RenderedPage) -> Trust:
     """Return the trust of a rendered page before it is read. An unusable text layer does not make a page suspect."""
     if page.facts.placeholder:
@@ -129,11 +132,7 @@ def _doubt(page: RenderedPage) -> Trust:
 
 def _trust(before: Trust, found: PageAnswers) -> Trust:
     return Trust(
-        text_source=found.text_source,
-        agreement=found.agreement,
-        repetition=found.repetition,
-        truncated=found.truncated,
-        language_ok=found.language_ok,
+        **_shared_fields(found, Trust),
         suspect=before.suspect or bool(found.doubts),
         reasons=(*before.reasons, *found.doubts),
     )
@@ -141,6 +140,7 @@ def _trust(before: Trust, found: PageAnswers) -> Trust:
 
 def _provenance(found: PageAnswers, reader: Reader) -> Provenance:
     return Provenance(
+        **_shared_fields(found, Provenance),
         name=reader.name,
         revision=found.read_by or reader.revision,
         profile=reader.profile,
@@ -149,6 +149,5 @@ def _provenance(found: PageAnswers, reader: Reader) -> Provenance:
         tokens_out=sum(answer.tokens_out for answer in found.answers),
         seconds=sum(answer.seconds for answer in found.answers),
         attempts=sum(answer.attempts for answer in found.answers),
-        rungs=found.rungs,
         described_at=max((answer.asked_at for answer in found.answers), default=None),
     )

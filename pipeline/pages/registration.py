@@ -6,7 +6,7 @@ A file whose state is the archived one is not opened.
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from pipeline.documents.opening import Opener, OpenPages
 from pipeline.pages.recipe import LIMITED, Recipe, Request
 from pipeline.pages.revisions import give_way
 from pipeline.pages.roots import root_of
-from pipeline.sources import FoundFile, SourceFiles, display_path, identify, is_below
+from pipeline.sources import FoundFile, SourceFiles, display_path, identify, is_below, mount_of
 
 
 @contextmanager
@@ -66,16 +66,23 @@ def document_of(document_id: str, media_type: MediaType, state: FileState, opene
 
 
 def register(
-    found: FoundFile, request: Request, archive: Archive, opener: Opener, files: SourceFiles, max_bytes: int
+    found: FoundFile,
+    request: Request,
+    archive: Archive,
+    opener: Opener,
+    files: SourceFiles,
+    max_bytes: int,
+    admit_conversion: Callable[[str], None],
 ) -> tuple[Source, Source | None]:
     """Archive the source of a found file. An unchanged file is not opened.
 
     Return the source, and the source before if it had another document. If the collection was deleted meanwhile, the
-    source has neither document nor error.
+    source has neither document nor error. `admit_conversion` is called with the URL of a file before it is converted,
+    and may raise an `OutcomeError`.
     """
     before = archive.sources(request.collection)[source_id(found.url)].newest()
     found = replace(found, root=found.root or root_of(found.url, before, request.batch, archive))
-    now = _observe(found, before, request, opener, files, max_bytes)
+    now = _observe(found, before, request, opener, files, max_bytes, admit_conversion)
 
     def successor(newest: Source | None) -> Source | None:
         if newest is not None and _says_the_same(newest, now):
@@ -120,6 +127,7 @@ def quarantine_source(archive: Archive, url: str, request: Request, failure: Fai
             root=root,
             state=state,
             error=failure,
+            mount=mount_of(url),
             batch=request.batch,
             revision=newest.revision + 1 if newest else 1,
             observed_at=datetime.now(UTC),
@@ -147,6 +155,7 @@ def _observe(
     opener: Opener,
     files: SourceFiles,
     max_bytes: int,
+    admit_conversion: Callable[[str], None],
 ) -> Source:
     """Return the source of a found file. Each failure is a source with an error."""
     state: FileState | None = None
@@ -159,7 +168,7 @@ def _observe(
         if before is not None and still_holds(before, state, request):
             document, failure = before.document, before.error
         else:
-            document = _open(found, state, opener, files, max_bytes)
+            document = _open(found, state, opener, files, max_bytes, admit_conversion)
     except OutcomeError as error:
         attempts = before.error.attempts + 1 if before and before.error and before.error.type == error.code else 1
         failure = Failure.of(error, attempts)
@@ -173,6 +182,7 @@ def _observe(
         error=failure,
         limits=request.recipe.limits if _is_limited(failure, document) else None,
         passwords=_passwords_mark(failure, found.url, request.recipe) if failure else None,
+        mount=mount_of(found.url),
         batch=request.batch,
         revision=1,
         observed_at=datetime.now(UTC),
@@ -186,11 +196,20 @@ def _state(url: str, root: Root | None, files: SourceFiles) -> FileState | None:
         return None
 
 
-def _open(found: FoundFile, state: FileState, opener: Opener, files: SourceFiles, max_bytes: int) -> Document:
-    with (
-        identified_source(found, state, opener, files, max_bytes) as (file, document_id, media_type),
-        opener.open(file, document_id, display_path(found.url), media_type, files.cancel) as opened,
-    ):
+def _open(
+    found: FoundFile,
+    state: FileState,
+    opener: Opener,
+    files: SourceFiles,
+    max_bytes: int,
+    admit_conversion: Callable[[str], None],
+) -> Document:
+    with ExitStack() as stack:
+        identified = identified_source(found, state, opener, files, max_bytes)
+        file, document_id, media_type = stack.enter_context(identified)
+        if media_type.route is Route.CONVERTED:
+            admit_conversion(found.url)
+        opened = stack.enter_context(opener.open(file, document_id, display_path(found.url), media_type, files.cancel))
         return document_of(document_id, media_type, state, opened)
 
 

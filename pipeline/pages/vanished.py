@@ -4,6 +4,7 @@ A walk that ended forgets these paths. Their documents stay searchable, without 
 
 - A walk that found no file at all forgets nothing: an unmounted disk looks like an empty folder.
 - The walk is only a hint. The file system or the bucket has to say of each single path that nothing is there.
+- A path is not forgotten while the disk that had its file is not mounted: the source names the mount point.
 - The index names the candidates. The archive stores sources by the hash of their URL, so it would have to read every
   source of the collection to find those below a root; the index answers with one query.
 """
@@ -23,7 +24,7 @@ from pipeline.pages.paths import remove_path
 from pipeline.pages.revisions import forget_source
 from pipeline.pages.roots import with_root
 from pipeline.projection.projector import CHUNK
-from pipeline.sources import SourceFiles
+from pipeline.sources import SourceFiles, is_unmounted
 
 _BUCKETS = 256
 
@@ -83,10 +84,13 @@ def vanished_sources(archive: Archive, files: SourceFiles, collection: str, urls
     """Yield the sources at these URLs that the archive knows and whose file is gone: renamed, moved or removed."""
     for url in urls:
         source = archive.sources(collection)[source_id(url)].newest()
-        if source is None or not (source.document or source.error):
-            continue
-        if files.is_gone(url, with_root(source, archive).root):
+        if source is not None and (source.document or source.error) and has_vanished(source, archive, files):
             yield source
+
+
+def has_vanished(source: Source, archive: Archive, files: SourceFiles) -> bool:
+    """Whether the file of a source is gone. A file whose disk is not mounted may still exist."""
+    return not is_unmounted(source.mount) and files.is_gone(source.url, with_root(source, archive).root)
 
 
 def _key(url: str) -> int:

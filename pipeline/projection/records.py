@@ -120,7 +120,7 @@ def source_record(source: Source, indexed_at: datetime) -> Record:
             "collection": source.collection,
             "url": source.url,
             "path": source.path,
-            "state": "ok" if source.document else "failed",
+            "state": "ok" if source.document and not source.error else "failed",
             "container": container_path(source.url),
             "document": {"id": source.document.id} if source.document else None,
             "members": source.document.members or None if source.document else None,
@@ -144,6 +144,7 @@ class DocumentTally:
     _newest: Reading | None = None
     _statuses: Counter[PageStatus] = field(default_factory=Counter)
     _languages: Counter[str] = field(default_factory=Counter)
+    _ended_early: bool = False
 
     def add(self, reading: Reading | Tombstone) -> None:
         """Count a page."""
@@ -151,6 +152,7 @@ class DocumentTally:
         if isinstance(reading, Tombstone):
             return
         self._statuses[reading.status] += 1
+        self._ended_early |= reading.document.ended_early
         if reading.text_language:
             self._languages[reading.text_language] += 1
         if self._newest is None or reading.archived_at > self._newest.archived_at:
@@ -161,19 +163,24 @@ class DocumentTally:
         newest = self._newest
         if newest is None:
             return None
+        statuses = self._all_statuses(newest.document.pages)
         language = next((name for name, _ in self._languages.most_common(1)), None)
         return _without_empty(
             {
                 "collection": newest.collection,
                 "document": _document(newest.document) | {"language": language},
-                "status": document_status(self._statuses, newest.document.pages).value,
-                "pages": {status.value: self._statuses[status] for status in PageStatus}
-                | {"total": newest.document.pages},
+                "status": document_status(statuses, newest.document.pages).value,
+                "pages": {status.value: statuses[status] for status in PageStatus} | {"total": newest.document.pages},
                 "batch": newest.batch,
                 "revision": self.revision,
                 "indexed_at": indexed_at.isoformat(),
             }
         )
+
+    def _all_statuses(self, pages: int) -> Counter[PageStatus]:
+        """Count the pages of a document that ended early as failed where they have no reading."""
+        missing = max(0, pages - self._statuses.total()) if self._ended_early else 0
+        return self._statuses + Counter({PageStatus.FAILED: missing})
 
 
 def document_status(counts: Counter[PageStatus], pages: int) -> DocumentStatus:
@@ -208,7 +215,7 @@ def run_record_id(run: Run) -> str:
 
 
 def _document(info: DocumentInfo) -> Record:
-    return info.model_dump(mode="json")
+    return info.model_dump(mode="json", exclude={"ended_early"})
 
 
 def _view(reading: Reading, signer: Signer) -> Record:

@@ -29,6 +29,8 @@ MAX_HEADER_BYTES = 16 << 20
 MAX_PAYLOAD_BYTES = 16 << 20
 #: Bands into which a page is cut: of more bands a third would be overlap.
 BANDS = range(2, 7)
+#: Bytes that the files in a container may always have together: blank scans pack better than bombs.
+EXPANSION_FLOOR_BYTES = 64 << 20
 #: Members of a container in one reply.
 MEMBERS_PER_REPLY = 1_000
 
@@ -38,7 +40,9 @@ class RenderLimits:
     """Limits of one page, and of a file."""
 
     page_seconds: float
-    """Wall clock for opening a file, or for one page."""
+    """CPU seconds for opening a file, or for one page."""
+    wall_seconds: float
+    """Wall-clock seconds for the same: far more, since the machine may be busy with other work."""
     memory_mb: int
     """Address space of a sandbox process, in MiB."""
     max_pages: int

@@ -6,6 +6,7 @@ from pipeline.sources.cache import SourceCache
 from pipeline.sources.files import file_state, open_unchanged, require_unchanged
 from pipeline.sources.identify import Identified, identify
 from pipeline.sources.members import Containers, MemberFile, Unpacker
+from pipeline.sources.mounts import is_unmounted, mount_of
 from pipeline.sources.signatures import media_type_of
 from pipeline.sources.urls import (
     argument_url,
@@ -15,6 +16,7 @@ from pipeline.sources.urls import (
     is_below,
     is_local,
     is_path_below,
+    member_url,
     root_url,
     source_path,
     source_url,
@@ -39,8 +41,11 @@ __all__ = [
     "is_below",
     "is_local",
     "is_path_below",
+    "is_unmounted",
     "list_folder",
     "media_type_of",
+    "member_url",
+    "mount_of",
     "named_root",
     "open_unchanged",
     "require_unchanged",

@@ -112,7 +112,9 @@ class Containers:
             members = self._contents(url, state, open_file, cancel).members
         except OutcomeError as error:
             return (FoundFile(member_url(url, ""), error),)
-        return tuple(FoundFile(member_url(url, member.name), member.error or refused) for member in members)
+        return tuple(
+            FoundFile(member_url(url, member.name), member.error or refused, member.bytes) for member in members
+        )
 
     def member(self, url: str, state: FileState, name: str, open_file: Open, cancel: CancelToken) -> MemberFile:
         """Return a member of a container.

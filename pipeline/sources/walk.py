@@ -36,6 +36,8 @@ class FoundFile:
     url: str
     """With links not resolved, as the user named it."""
     error: OutcomeError | None = None
+    bytes: int = 0
+    """Size of a member of a container; 0 for any other file, whose size its state has."""
     root: Root | None = None
     """The folder beneath which it is opened; None in buckets, and where only the archive knows it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from typing import Any
 
@@ -20,6 +21,7 @@ PARENT_BYTES = 300_000_000
 #: Formats, by the manifest's names, whose files have as many pages on every machine.
 COUNTED = frozenset("pdf tiff pptx ppt odp iwork djvu".split())
 INDEX_SECONDS = 900.0
+POLL_SECONDS = 0.05
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -33,6 +35,7 @@ class Indexed:
         while run.going_on:
             self._look(psutil.Process(run.process.pid))
             run.family()
+            time.sleep(POLL_SECONDS)
         self.ended: Ended = run.ended(INDEX_SECONDS)
         self.requests = pagesight.standin.requests() if pagesight.standin else []
         self.failed: dict[str, list[dict[str, Any]]] = defaultdict(list)

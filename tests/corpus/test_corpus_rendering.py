@@ -19,7 +19,13 @@ from pipeline.rendering.protocol import RenderLimits
 from support.corpus import CORPUS, MEDIA_TYPES, WORDS, accepted, renderable
 
 LIMITS = RenderLimits(
-    page_seconds=60, memory_mb=2048, max_pages=20_000, max_pixels=300_000_000, max_members=1_000, max_expansion=100
+    page_seconds=60,
+    wall_seconds=300,
+    memory_mb=2048,
+    max_pages=20_000,
+    max_pixels=300_000_000,
+    max_members=1_000,
+    max_expansion=100,
 )
 
 

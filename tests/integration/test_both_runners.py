@@ -17,7 +17,9 @@ import pytest
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen import canvas
 
+from pipeline.core.models import Source
 from pipeline.search.index import Index
+from pipeline.sources import is_below, source_url
 from pipeline.vision.profile import load_profile
 from support.both_runners import Folder, LocalRuns, Order, QueuedRuns, Runner, own_broker, pdf_bytes, worker
 from support.containers import zipped
@@ -51,6 +53,8 @@ class Scenario:
     """Of the second run."""
     profile: str | None = None
     """Of the second run."""
+    unmounted: str = ""
+    """Subfolder on a disk of its own, which is not mounted in the second run."""
     stopped: bool = False
     """Whether the second run is interrupted or cancelled, and followed by a third."""
     twice: bool = False
@@ -138,6 +142,12 @@ SCENARIOS = {
         paths=("a.pdf", "b.pdf"),
         failed=("vanished",),
     ),
+    "unmounted subfolder": Scenario(
+        lambda folder: [two(folder), rename("b.pdf", "disk/b.pdf")(folder)],
+        remove("disk/b.pdf"),
+        unmounted="disk",
+        paths=("a.pdf", "disk/b.pdf"),
+    ),
     "container": Scenario(box(("a.pdf", 5), ("b.pdf", 6)), paths=("box.zip/a.pdf", "box.zip/b.pdf")),
     "container with changed members": Scenario(
         box(("a.pdf", 5), ("b.pdf", 6)),
@@ -172,6 +182,19 @@ def collection(scenario: str, runner: Runner) -> str:
     return f"{runner.name}-{list(SCENARIOS).index(scenario)}"
 
 
+def mount_in_archive(runner: Runner, name: str, folder: Path) -> None:
+    """Say of the sources below a folder that a disk was mounted there: only root could mount one for the first run."""
+    sources = runner.archive.sources(name)
+    for identifier in sources.names():
+        if is_below(sources[identifier].newest().url, source_url(folder)):  # type: ignore[union-attr]
+            sources[identifier].append(lambda newest: _on_disk(newest, folder))
+
+
+def _on_disk(source: Source | None, folder: Path) -> Source:
+    assert source is not None
+    return source.model_copy(update={"mount": source_url(folder), "revision": source.revision + 1})
+
+
 class Contract:
     """Both runners, and the folders of every scenario for each."""
 
@@ -200,6 +223,8 @@ class Contract:
         for name, scenario in SCENARIOS.items():
             folder = self.folder(name, runner)
             scenario.then(folder)
+            if scenario.unmounted:
+                mount_in_archive(runner, collection(name, runner), folder.path / scenario.unmounted)
             during = scenario.during
             orders.append(
                 self.order(

@@ -271,6 +271,30 @@ def test_one_who_begins_lives_before_it_has_told_of_itself(client: Redis) -> Non
     assert Poison(client, watching).begin("range", "tag") == []
 
 
+_FREEZES = """
+import itertools
+from pipeline.core.settings import load
+from workers.recovery.poison import Poison
+from workers.redis.connection import connect
+from workers.redis.heartbeats import Heartbeats
+from workers.watchdog import watched
+
+with connect(load()) as client, watched(1.0):
+    Poison(client, Heartbeats(client, "frozen", alive_seconds={alive})).begin("range", "tag")
+    sum(itertools.repeat(0))  # never gives up the interpreter's lock, and looks for no signal
+"""
+
+
+def test_a_message_that_freezes_the_interpreter_is_a_death(client: Redis, redis_server: RedisServer) -> None:
+    environ = {"PYTHONPATH": str(ROOT), "PAGESIGHT_REDIS_URL": redis_server.url, "PATH": os.defpath}
+    command = [sys.executable, "-c", _FREEZES.format(alive=ALIVE_SECONDS)]
+    frozen = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    assert frozen.returncode == -signal.SIGPROF, frozen.stderr
+    watching = registered(client, "watching")
+    judging(watching)
+    assert [death.worker for death in Poison(client, watching).begin("range", "tag")] == ["frozen"]
+
+
 # -- messages of the dead
 
 

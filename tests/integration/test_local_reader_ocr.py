@@ -14,6 +14,7 @@ import pypdfium2
 import pytest
 from PIL import Image
 
+from pipeline.core.child_process import TimeLimit
 from pipeline.core.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, SettingsError
 from pipeline.vision.ocr.process import OcrProcess, open_rapidocr, require_packages
 from pipeline.vision.ocr.text_lines import FoundLines, arrange
@@ -45,13 +46,13 @@ SHOWS_ENVIRONMENT = "receive(); reply({'error': ' '.join(os.environ)})"
 
 @pytest.fixture(scope="module")
 def ocr() -> Iterator[OcrProcess]:
-    process = open_rapidocr()
+    process = open_rapidocr(TimeLimit(120, 600))
     yield process
     process.close()
 
 
-def standing_in(fault: str, page_seconds: float = 30) -> OcrProcess:
-    return OcrProcess("fake-1", (sys.executable, "-c", RECEIVE + fault), page_seconds)
+def standing_in(fault: str, wall_seconds: float = 30) -> OcrProcess:
+    return OcrProcess("fake-1", (sys.executable, "-c", RECEIVE + fault), TimeLimit(30, wall_seconds))
 
 
 def once(fault: str, marker: Path) -> str:
@@ -123,8 +124,8 @@ def test_threads_take_turns(ocr: OcrProcess) -> None:
 
 
 def test_a_page_that_hangs_fails_by_itself_and_the_next_is_read(tmp_path: Path) -> None:
-    ocr = standing_in(once(HANGS, tmp_path / "hung"), page_seconds=2)
-    with pytest.raises(AnswerTimeout, match="2 s"):
+    ocr = standing_in(once(HANGS, tmp_path / "hung"), wall_seconds=2)
+    with pytest.raises(AnswerTimeout, match="within 2 seconds by the clock"):
         ocr.find_lines(bytes(12), 2, 2)
     assert ocr.find_lines(bytes(12), 2, 2) == FoundLines("fake-1", ())
     ocr.close()
@@ -155,7 +156,7 @@ def test_a_child_that_misbehaves_costs_its_page(fault: str, message: str) -> Non
 
 
 def test_a_child_that_does_not_take_its_pixels_is_not_waited_for() -> None:
-    ocr = standing_in("time.sleep(600)", page_seconds=1)
+    ocr = standing_in("time.sleep(600)", wall_seconds=1)
     with pytest.raises(AnswerTimeout):
         ocr.find_lines(bytes(3_000_000), 1000, 1000)
     ocr.close()
@@ -197,8 +198,9 @@ def test_closing_ends_the_child() -> None:
 
 def test_the_child_ends_when_its_parent_is_killed() -> None:
     script = (
+        "from pipeline.core.child_process import TimeLimit\n"
         "from pipeline.vision.ocr.process import open_rapidocr\n"
-        "ocr = open_rapidocr()\n"
+        "ocr = open_rapidocr(TimeLimit(120, 600))\n"
         "while True: ocr.find_lines(bytes(3 * 900 * 1100), 900, 1100); print('read', flush=True)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)

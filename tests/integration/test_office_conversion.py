@@ -23,6 +23,7 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
+from pipeline.core.child_process import TimeLimit
 from pipeline.core.confinement import landlock_version
 from pipeline.core.errors import (
     CorruptFile,
@@ -263,7 +264,7 @@ def test_a_drawing_is_as_large_as_it_says_and_its_bombs_do_not_go_off(pool: Sand
     entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
     bomb = f'<!DOCTYPE svg [<!ENTITY e0 "ha">{entities}]>' + drawing.format("<text>&e11;</text>")
     with suppress(CorruptFile, RenderOutOfMemory, RenderTimeout):
-        Desk(pool, seconds=5).convert(bomb.encode(), MediaType.SVG)
+        Desk(pool, time=TimeLimit(5, 60)).convert(bomb.encode(), MediaType.SVG)
 
 
 # -- confinement
@@ -409,7 +410,7 @@ def test_however_a_conversion_ends_nothing_is_left(
     if not isolated:
         monkeypatch.setattr(confinement, "namespaces", tuple)
     before = children()
-    desk, cancel = Desk(pool, seconds=6 if fault is hang else 120), CancelToken()
+    desk, cancel = Desk(pool, time=TimeLimit(120, 6 if fault is hang else 120)), CancelToken()
     data = LARGE.read_bytes() if error else odp(Slide("words"))
     with converting(desk, data, MediaType.DOCX if error else MediaType.ODP, cancel) as future:
         folders = list(map(str, workplaces.glob("pagesight-*")))
@@ -431,11 +432,13 @@ import json, sys
 from pathlib import Path
 from pipeline.core.formats import MediaType
 from pipeline.rendering.conversion import confinement, office
+from pipeline.core.child_process import TimeLimit
 from pipeline.core.retry import CancelToken
 if sys.argv[1] == "plain":
     confinement.namespaces = tuple
 with open(sys.argv[2], "rb") as file:
-    office.convert(file, MediaType.DOCX, ["unguessable"], confinement.ConversionLimits(120, 1024, 200), CancelToken())
+    limits = confinement.ConversionLimits(TimeLimit(120, 300), 1024, 200)
+    office.convert(file, MediaType.DOCX, ["unguessable"], limits, CancelToken())
 """
 
 

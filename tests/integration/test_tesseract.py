@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
 
+from pipeline.core.child_process import TimeLimit
 from pipeline.core.errors import AnswerTimeout, AnswerUnusable
 from pipeline.core.formats import MediaType
 from pipeline.core.models import PageFacts, RenderedPage
@@ -26,6 +29,7 @@ from support.corpus import CORPUS, manifest
 from support.rendering import LIMITS
 from support.vision import answer_cache
 
+LIMIT = TimeLimit(120, 600)
 SCRIPTS = {"Arabic", "Devanagari", "Hebrew", "Thai"}
 #: How a stand-in for the program answers what the script is; what follows is for other questions.
 TELLS_HEBREW = 'cat >/dev/null; case "$*" in *"--psm 0"*) echo "Script: Hebrew"; exit;; esac;'
@@ -44,14 +48,14 @@ def installed() -> Tesseract:
 
 @pytest.fixture(scope="module")
 def rapidocr() -> Iterator[OcrProcess]:
-    process = open_rapidocr()
+    process = open_rapidocr(LIMIT)
     yield process
     process.close()
 
 
 @pytest.fixture(scope="module")
 def reader(rapidocr: OcrProcess, installed: Tesseract) -> Iterator[LocalReader]:
-    other_scripts = installed.open()
+    other_scripts = installed.open(LIMIT)
     yield LocalReader(answer_cache(), rapidocr, other_scripts)
     other_scripts.close()
 
@@ -105,51 +109,68 @@ def test_a_page_whose_script_has_no_model_here_says_so(
     manifest()
     without = dataclasses.replace(installed, installed=tuple({*installed.installed} & {"osd", "heb", "Hebrew"}))
     page = scanned(pool, "pdf/right_to_left_01.pdf")
-    with closing(without.open()) as other_scripts:
+    with closing(without.open(LIMIT)) as other_scripts:
         found = LocalReader(answer_cache(), rapidocr, other_scripts).read(page, "en", CancelToken())
     assert found.doubts == ("text_unread",)
     assert found.read_by is not None
     assert found.read_by.startswith("rapidocr-")
 
 
-def standing_in(tmp_path: Path, script: str, page_seconds: float = 30) -> OcrProcess:
+def standing_in(tmp_path: Path, script: str, limit: TimeLimit = LIMIT) -> OcrProcess:
     program = tmp_path / "tesseract"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
-    return OcrProcess("fake", (*COMMAND, str(program), "osd", "heb"), page_seconds)
+    return OcrProcess("fake", (*COMMAND, "60", str(program), "osd", "heb"), limit)
 
 
 def test_a_program_that_hangs_is_ended_with_the_page(tmp_path: Path) -> None:
-    ocr = standing_in(tmp_path, f"mkdir {tmp_path}/pid-$$; exec sleep 600", page_seconds=3)
-    with pytest.raises(AnswerTimeout, match="3 s"):
+    argument = unique_seconds()
+    ocr = standing_in(tmp_path, f"exec sleep {argument}", limit=TimeLimit(60, 5))
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(ocr.find_lines, bytes(12), 2, 2)
+        program = wait_for_program(argument, lambda: not reading.done())
+        with pytest.raises(AnswerTimeout, match="within 5 seconds by the clock"):
+            reading.result()
+    program.wait(timeout=20)
+
+
+def test_the_cpu_time_of_the_program_is_the_pages(tmp_path: Path) -> None:
+    ocr = standing_in(tmp_path, "while :; do :; done", TimeLimit(2, 120))
+    with pytest.raises(AnswerTimeout, match="more than 2 seconds of CPU time") as caught:
         ocr.find_lines(bytes(12), 2, 2)
-    assert_gone(tmp_path)
+    assert "PAGESIGHT_OCR_SECONDS" in caught.value.remedy
 
 
 def test_a_program_ends_when_the_run_is_killed(tmp_path: Path) -> None:
-    standing_in(tmp_path, f"mkdir {tmp_path}/pid-$$; exec sleep 600")
+    argument = unique_seconds()
+    standing_in(tmp_path, f"exec sleep {argument}")
     script = (
         "import sys\n"
         "from pipeline.vision.ocr.process import OcrProcess\n"
-        "OcrProcess('fake', sys.argv[1:]).find_lines(bytes(12), 2, 2)"
+        "from pipeline.core.child_process import TimeLimit\n"
+        "OcrProcess('fake', sys.argv[1:], TimeLimit(60, 60)).find_lines(bytes(12), 2, 2)"
     )
-    command = [*COMMAND, str(tmp_path / "tesseract"), "osd", "heb"]
+    command = [*COMMAND, "60", str(tmp_path / "tesseract"), "osd", "heb"]
     parent = subprocess.Popen([sys.executable, "-c", script, *command])
-    while not list(tmp_path.glob("pid-*")):
-        assert parent.poll() is None
-        time.sleep(0.02)
+    program = wait_for_program(argument, lambda: parent.poll() is None)
     parent.kill()
     parent.wait()
-    assert_gone(tmp_path)
+    program.wait(timeout=20)
 
 
-def assert_gone(tmp_path: Path) -> None:
-    """The program's process is no more, soon after it was ended."""
-    (folder,) = tmp_path.glob("pid-*")  # a folder: it may write no file
-    try:
-        psutil.Process(int(folder.name.removeprefix("pid-"))).wait(timeout=20)
-    except psutil.NoSuchProcess:
-        return
+def unique_seconds() -> str:
+    """A time for `sleep` by which its process is recognised: a confined program cannot leave its number in a file."""
+    return f"600.{uuid.uuid4().int}"
+
+
+def wait_for_program(argument: str, is_awaited: Callable[[], bool]) -> psutil.Process:
+    """Return the process of `sleep` with this argument as soon as it runs."""
+    while is_awaited():
+        for process in psutil.process_iter(["cmdline"]):
+            if process.info["cmdline"] == ["sleep", argument]:
+                return process
+        time.sleep(0.05)
+    pytest.fail("the program was never started")
 
 
 @pytest.mark.parametrize(

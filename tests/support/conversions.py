@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
+from pipeline.core.child_process import TimeLimit
 from pipeline.core.errors import UnsupportedFormat
 from pipeline.core.threads import PrioritySemaphore
 from pipeline.documents.conversion import Converter
 from pipeline.rendering.conversion import djvu, office
 from pipeline.rendering.conversion.confinement import ConversionLimits
 
-LIMITS = ConversionLimits(seconds=120, memory_mb=1024, sheet_pages=200)
+LIMITS = ConversionLimits(TimeLimit(120, 300), memory_mb=1024, sheet_pages=200)
 CONVERTER = Converter(LIMITS, PrioritySemaphore(2))
 
 

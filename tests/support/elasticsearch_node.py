@@ -1,6 +1,6 @@
 """Fixtures for a real Elasticsearch: the local node, with the language analyzers that a full distribution has.
 
-PAGESIGHT_TEST_ELASTICSEARCH_URL names another one instead. Its Pagesight indices are deleted before every test!
+TEST_ELASTICSEARCH_URL names another one instead. Its Pagesight indices are deleted before every test!
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ CACHE = Path(__file__).parents[2] / ".pagesight" / "cache"
 #: Workers of pytest-xdist have ports of their own, so that a node that starts again finds its port free.
 FIRST_PORT = 9300 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 PORTS = f"{FIRST_PORT}-{FIRST_PORT + 99}"
+#: A node of the tests lives for minutes, which its best compiler does not repay: a start takes half the CPU time so.
+JVM_OPTIONS = "-XX:TieredStopAtLevel=1\n-XX:-UseG1GC\n-XX:+UseSerialGC\n"
 
 
 def skip_or_fail(reason: str) -> None:
@@ -37,12 +39,14 @@ def skip_or_fail(reason: str) -> None:
 
 
 def unpack_with_plugin(cache: Path) -> Path:
-    """Return a folder with the unpacked distribution and the plugin in it; made once for each state of the plugin."""
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PLUGIN.iterdir()))).hexdigest()[:12]
+    """Return a folder with the unpacked distribution, the plugin and `JVM_OPTIONS` in it; made once for each state."""
+    parts = [JVM_OPTIONS.encode(), *(path.read_bytes() for path in sorted(PLUGIN.iterdir()))]
+    digest = hashlib.sha256(b"".join(parts)).hexdigest()[:12]
     folder = cache / f"elasticsearch-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     installation = unpack(folder, os.environ, print)
     with locked(folder / "plugin.lock"):
+        (installation / "config" / "jvm.options.d" / "tests.options").write_text(JVM_OPTIONS, encoding="ascii")
         if not (installation / "plugins" / "langs").exists():
             build_plugin(installation, find_jdk(os.environ))
     return folder
@@ -94,7 +98,7 @@ def make_node(elasticsearch_distribution: Path) -> Iterator[Callable[..., LocalN
 @pytest.fixture(scope="session")
 def elasticsearch_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of a running Elasticsearch that tests may do anything with."""
-    url = os.environ.get("PAGESIGHT_TEST_ELASTICSEARCH_URL")
+    url = os.environ.get("TEST_ELASTICSEARCH_URL")
     if url:
         yield url
         return

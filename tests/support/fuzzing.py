@@ -25,6 +25,7 @@ from typing import BinaryIO
 import psutil
 from PIL import Image
 
+from pipeline.core.child_process import TimeLimit
 from pipeline.core.errors import OutcomeError
 from pipeline.core.formats import MediaType, Route
 from pipeline.core.models import RenderedPage
@@ -87,13 +88,14 @@ class Fuzzer:
     def __init__(self, page_seconds: float, keep: Path, memory_mb: int = 1024) -> None:
         self._limits = RenderLimits(
             page_seconds=page_seconds,
+            wall_seconds=10 * page_seconds,
             memory_mb=memory_mb,
             max_pages=2_000,
             max_pixels=100_000_000,
             max_members=1_000,
             max_expansion=100,
         )
-        self._conversion = ConversionLimits(3 * page_seconds, memory_mb, sheet_pages=20)
+        self._conversion = ConversionLimits(TimeLimit(3 * page_seconds, 30 * page_seconds), memory_mb, sheet_pages=20)
         self._keep = keep
 
     def fuzz(self, kind: MediaType, chance: random.Random, going_on: Callable[[int], bool]) -> Fuzzed:
@@ -178,9 +180,11 @@ def check(page: RenderedPage) -> None:
 def seed_files() -> dict[MediaType, tuple[bytes, ...]]:
     """Return small files of every format that there are any of, by the format that their bytes are of."""
     seeds: dict[MediaType, list[bytes]] = defaultdict(list)
-    limits = RenderLimits(30, 1024, 2_000, 100_000_000, max_members=1_000, max_expansion=100)
+    limits = RenderLimits(30, 300, 1024, 2_000, 100_000_000, max_members=1_000, max_expansion=100)
     with closing(SandboxPool(1, limits)) as pool:
-        opener = Opener(pool, Passwords(), Converter(ConversionLimits(30, 1024, 20), PrioritySemaphore(1)))
+        opener = Opener(
+            pool, Passwords(), Converter(ConversionLimits(TimeLimit(30, 300), 1024, 20), PrioritySemaphore(1))
+        )
         for data in (*_corpus_files(), *_made_files()):
             try:
                 with in_a_file(data) as file:

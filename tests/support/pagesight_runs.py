@@ -48,7 +48,7 @@ class Run:
             self.process = subprocess.Popen(
                 command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
             )
-        self._family: set[psutil.Process] = set()
+        self._family: dict[int, psutil.Process] = {}
 
     @property
     def stdout(self) -> str:
@@ -64,9 +64,10 @@ class Run:
 
     def family(self) -> set[psutil.Process]:
         """Every process below it that was ever seen."""
-        with suppress(psutil.NoSuchProcess):
-            self._family |= set(psutil.Process(self.process.pid).children(recursive=True))
-        return self._family
+        for pid in descendants(self.process.pid) - self._family.keys():
+            with suppress(psutil.NoSuchProcess):
+                self._family[pid] = psutil.Process(pid)
+        return set(self._family.values())
 
     def sandboxes(self) -> list[psutil.Process]:
         """The sandbox processes that live now."""
@@ -114,7 +115,20 @@ class Run:
 
     def left_over(self) -> list[str]:
         """Processes that outlived the run by more than the time that a child needs to notice."""
-        return still_alive(self._family)
+        return still_alive(set(self._family.values()))
+
+
+def descendants(pid: int) -> set[int]:
+    """Ids of all processes below one, as the kernel lists them. psutil would read every process of the machine."""
+    found: set[int] = set()
+    waiting = [pid]
+    while waiting:
+        for listed in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+            with suppress(OSError):
+                children = {int(child) for child in listed.read_text().split()} - found
+                found |= children
+                waiting += children
+    return found
 
 
 def still_alive(processes: set[psutil.Process]) -> list[str]:

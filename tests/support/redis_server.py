@@ -55,7 +55,7 @@ class RedisServer:
             stdin=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + START_SECONDS
-        while not answers(self.port):
+        while not answers(self.url):
             assert self._process.poll() is None, self.log
             assert time.monotonic() < deadline, self.log
             time.sleep(0.02)

@@ -1,7 +1,8 @@
 """Inputs on which a regular expression that backtracks takes longest: each repeat of its tree pumped, then broken off.
 
 For a pattern such as `a(b|c+)*d` the tree of Python's own parser is walked; a string is made that reaches each repeat,
-goes round it many times, and ends with a character that no continuation takes.
+goes round it many times, and ends with a character that no continuation takes. Another one begins the pattern many
+times, since a search that fails far behind each beginning is quadratic too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 #: Times round a repeat. With it a quadratic match takes minutes, a linear one milliseconds.
-ROUNDS = 50_000
+ROUNDS = 80_000
 #: None of them is likely to go on with what was matched.
 ENDINGS = ("\x00", "\uffff", "!", "\n", "x")
 _REPEATS = (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT)
@@ -32,8 +33,12 @@ def worst_cases(pattern: re.Pattern[Any]) -> Iterator[Any]:
     tree = parser.parse(pattern.pattern, pattern.flags)
     for prefix, body in dict.fromkeys(_repeats(tree, "")):
         for ending in ENDINGS:
-            text = prefix + body * (ROUNDS // max(1, len(body))) + ending
-            yield text.encode("latin-1", "replace") if isinstance(pattern.pattern, bytes) else text
+            for text in (prefix + _pumped(body) + ending, _pumped(prefix + body) + ending):
+                yield text.encode("latin-1", "replace") if isinstance(pattern.pattern, bytes) else text
+
+
+def _pumped(text: str) -> str:
+    return text * (ROUNDS // max(1, len(text)))
 
 
 def _repeats(tree: Any, before: str) -> Iterator[tuple[str, str]]:

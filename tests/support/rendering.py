@@ -20,7 +20,13 @@ from pipeline.rendering.host.pool import OpenDocument, SandboxPool
 from pipeline.rendering.protocol import RenderLimits
 
 LIMITS = RenderLimits(
-    page_seconds=30, memory_mb=1024, max_pages=50, max_pixels=50_000_000, max_members=1_000, max_expansion=100
+    page_seconds=30,
+    wall_seconds=120,
+    memory_mb=1024,
+    max_pages=50,
+    max_pixels=50_000_000,
+    max_members=1_000,
+    max_expansion=100,
 )
 
 
@@ -156,3 +162,19 @@ def png_that_inflates(side: int) -> bytes:
     rows = (b"\0" + b"\xff" * (side // 8)) * side
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
+
+
+def slow_pages_pdf(pages: int, ordinary: int = 0) -> bytes:
+    """Pages that share one shading of 2,000 steps for each pixel, in a few kB; `ordinary` empty pages come first."""
+    program = b"{ pop " + b"sin 1 add " * 1_000 + b"}"
+    kids = b" ".join(b"%d 0 R" % number for number in range(7, 7 + ordinary + pages))
+    return raw_pdf(
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[%s]/Count %d/MediaBox[0 0 200 200]>>" % (kids, ordinary + pages),
+        stream(b"/S sh"),
+        b"<</Shading<</S 5 0 R>>>>",
+        b"<</ShadingType 1/ColorSpace/DeviceGray/Domain[0 200 0 200]/Function 6 0 R>>",
+        stream(program, b"/FunctionType 4/Domain[0 200 0 200]/Range[0 1]"),
+        *[b"<</Type/Page/Parent 2 0 R>>"] * ordinary,
+        *[b"<</Type/Page/Parent 2 0 R/Contents 3 0 R/Resources 4 0 R>>"] * pages,
+    )

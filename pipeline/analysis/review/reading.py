@@ -76,7 +76,7 @@ def archived_page(archive: Archive, collection: str, candidate: SampleCandidate)
 
 
 def read_pages(
-    candidates: Iterable[SampleCandidate], tools: PageReaders, cancel: CancelToken, tick: Callable[[], None]
+    candidates: Iterable[SampleCandidate], page_readers: PageReaders, cancel: CancelToken, tick: Callable[[], None]
 ) -> Iterator[ReviewedPage]:
     """Read pages without readings; yield them by document and page, while the next ones are rendered.
 
@@ -90,7 +90,7 @@ def read_pages(
     begun: deque[Future[ReviewedPage]] = deque()
     try:
         for _, pages in groupby(sorted(candidates, key=lambda one: one.page_key), key=lambda one: one.document):
-            for future in _start_document(list(pages), tools, ours, tick):
+            for future in _start_document(list(pages), page_readers, ours, tick):
                 begun.append(future)
                 while begun and begun[0].done():
                     yield begun.popleft().result()
@@ -103,31 +103,31 @@ def read_pages(
 
 
 def _start_document(
-    candidates: list[SampleCandidate], tools: PageReaders, cancel: CancelToken, tick: Callable[[], None]
+    candidates: list[SampleCandidate], page_readers: PageReaders, cancel: CancelToken, tick: Callable[[], None]
 ) -> Iterator[Future[ReviewedPage]]:
     """Render pages of one file, and submit each for reading. If the file fails, all its pages fail."""
     source = candidates[0].source
     assert source is not None
     assert source.state is not None
     waiting = iter(candidates)
-    files = replace(tools.inspector.files, cancel=cancel)
+    files = replace(page_readers.inspector.files, cancel=cancel)
     try:
         found = FoundFile(source.url, root=source.root)
-        with opened_file(found, source.state, tools.inspector, files) as (file, _, opened):
+        with opened_file(found, source.state, page_readers.inspector, files) as (file, _, opened):
             for candidate in waiting:
-                _acquire(tools.in_hand, cancel, tick)
+                _acquire(page_readers.in_hand, cancel, tick)
                 rendered: RenderedPage | OutcomeError
                 try:
-                    wants_pixels = any(reader.wants_pixels for reader in tools.readers)
+                    wants_pixels = any(reader.wants_pixels for reader in page_readers.readers)
                     rendered = opened.render(candidate.page_number, with_pixels=wants_pixels)
                     require_unchanged(file, source.state)
                 except OutcomeError as error:
                     rendered = error
-                yield tools.executor.submit(_read, source, candidate.page_number, rendered, tools, cancel)
+                yield page_readers.executor.submit(_read, source, candidate.page_number, rendered, page_readers, cancel)
     except OutcomeError as error:
         for candidate in waiting:
-            _acquire(tools.in_hand, cancel, tick)
-            yield tools.executor.submit(_read, source, candidate.page_number, error, tools, cancel)
+            _acquire(page_readers.in_hand, cancel, tick)
+            yield page_readers.executor.submit(_read, source, candidate.page_number, error, page_readers, cancel)
 
 
 def _acquire(in_hand: PrioritySemaphore, cancel: CancelToken, tick: Callable[[], None]) -> None:
@@ -138,12 +138,12 @@ def _acquire(in_hand: PrioritySemaphore, cancel: CancelToken, tick: Callable[[],
 
 
 def _read(
-    source: Source, number: int, rendered: RenderedPage | OutcomeError, tools: PageReaders, cancel: CancelToken
+    source: Source, number: int, rendered: RenderedPage | OutcomeError, page_readers: PageReaders, cancel: CancelToken
 ) -> ReviewedPage:
     try:
-        readings = [_reading(source, number, rendered, reader, tools, cancel) for reader in tools.readers]
+        readings = [_reading(source, number, rendered, reader, page_readers, cancel) for reader in page_readers.readers]
     finally:
-        tools.in_hand.release()
+        page_readers.in_hand.release()
     return ReviewedPage(tuple(readings))
 
 
@@ -152,22 +152,22 @@ def _reading(
     number: int,
     rendered: RenderedPage | OutcomeError,
     reader: Reader,
-    tools: PageReaders,
+    page_readers: PageReaders,
     cancel: CancelToken,
 ) -> Reading:
     assert source.document is not None
     part = PageSlice(source, source.document, (number,))
-    work = WorkUnit(source.collection, NO_BATCH, tools.language, 0, (part,))
-    recipe = recipe_of(reader, tools.language, "", tools.inspector.opener.passwords)
+    work = WorkUnit(source.collection, NO_BATCH, page_readers.language, 0, (part,))
+    recipe = recipe_of(reader, page_readers.language, "", page_readers.inspector.opener.passwords)
     reading = new_reading(part, number, work, recipe)
     try:
         if isinstance(rendered, OutcomeError):
             raise rendered
-        reading = rendered_reading(reading, rendered, tools.archive, RENDER_REVISION)
+        reading = rendered_reading(reading, rendered, page_readers.archive, RENDER_REVISION)
         if rendered.blank:
             return reading
-        files = replace(tools.inspector.files, cancel=cancel)
-        shown = DocumentRerenderer(part, number, files, tools.cropper)
+        files = replace(page_readers.inspector.files, cancel=cancel)
+        shown = DocumentRerenderer(part, number, files, page_readers.cropper)
         return read_reading(reading, reader.read(rendered, work.language, cancel, shown), reader)
     except OutcomeError as error:
         return failed_reading(reading, recipe, error, None)

@@ -1,6 +1,6 @@
 """Schedules: repeated actions, their times, and which of them are due. Pure functions without I/O."""
 
-from pipeline.core.schedules.due import ATTEMPTS, SILENT_SECONDS, claim, due, ended_by_death, has_died, next_start
+from pipeline.core.schedules.runs import ATTEMPTS, SILENT_SECONDS, claim, due, ended_by_death, has_died, next_start
 from pipeline.core.schedules.tables import (
     Prune,
     Redescribe,

@@ -17,7 +17,15 @@ from typing import Any, BinaryIO
 
 from pydantic import Field, ValidationError
 
-from pipeline.core.child_process import ENVIRONMENT, PACKAGE_HOME, ChildProcess, ReplyBounds, python_command
+from pipeline.core.child_process import (
+    ENVIRONMENT,
+    PACKAGE_HOME,
+    ChildProcess,
+    CpuTimeExceeded,
+    ReplyBounds,
+    TimeLimit,
+    python_command,
+)
 from pipeline.core.errors import (
     CorruptFile,
     EncryptedFile,
@@ -65,8 +73,8 @@ _FAILURES: dict[str, type[OutcomeError]] = {
 class ConversionLimits:
     """Limits of one conversion."""
 
-    seconds: float
-    """Wall clock."""
+    time: TimeLimit
+    """Of all programs of a conversion together."""
     memory_mb: int
     """Memory that a program may allocate, in MiB."""
     sheet_pages: int
@@ -135,13 +143,13 @@ def run(
         "readable": [str(PACKAGE_HOME / "pipeline"), *job.readable],
         "memory_mb": limits.memory_mb,
         "file_bytes": _MAX_WRITTEN_BYTES + os.fstat(file.fileno()).st_size,
-        "cpu_seconds": int(limits.seconds) + 1,
+        "cpu_seconds": int(limits.time.cpu_seconds) + 1,
         "sheet_pages": limits.sheet_pages,
     }
     command = python_command(f"pipeline.rendering.conversion.{job.module}", job.interpreter)
-    child = ChildProcess([*namespaces(), *command], ENVIRONMENT, ReplyBounds(_MAX_REPLY_BYTES))
+    child = ChildProcess([*namespaces(), *command], ENVIRONMENT, ReplyBounds(_MAX_REPLY_BYTES), programs=True)
     try:
-        result = _parse(_ask(child, request, file.fileno(), limits.seconds, cancel))
+        result = _parse(_ask(child, request, file.fileno(), limits.time, cancel))
         return _open_pdf(folder / OUTPUT), result
     finally:
         # The child ends its programs and cleans up as soon as its socket is closed.
@@ -149,16 +157,24 @@ def run(
         remove_traces(folder)
 
 
-def _ask(child: ChildProcess, request: Mapping[str, Any], document: int, seconds: float, cancel: CancelToken) -> bytes:
+def _ask(
+    child: ChildProcess, request: Mapping[str, Any], document: int, limit: TimeLimit, cancel: CancelToken
+) -> bytes:
     """Return the JSON of a child's one reply."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + limit.wall_seconds
     try:
         child.send(request, descriptor=document, deadline=deadline)
-        return child.receive(deadline, cancel)[0]
+        return child.receive(deadline, cancel, cpu_until=limit.cpu_seconds)[0]
     except Stopped:
         raise Stopped("stopped before the document was converted") from None
+    except CpuTimeExceeded:
+        message = f"more than {limit.cpu_seconds:g} seconds of CPU time were needed for the conversion"
+        raise _error(RenderTimeout, message) from None
     except TimeoutError:
-        raise _error(RenderTimeout, f"not converted within {seconds:g} seconds") from None
+        raise RenderTimeout(
+            f"not converted within {limit.wall_seconds:g} seconds by the clock",
+            remedy="Run less beside Pagesight on this machine, or raise PAGESIGHT_CONVERSION_WALL_SECONDS.",
+        ) from None
     except (OSError, EOFError, ValueError):
         raise RenderCrashed("the process that converts documents ended without an answer") from None
 

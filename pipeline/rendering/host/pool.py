@@ -131,11 +131,18 @@ class _Slot:
     def __init__(self, pool: SandboxPool) -> None:
         self._pool = pool
         self._process: SandboxProcess | None = None
+        self._ended_seconds = 0.0
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of all processes of this slot so far."""
+        return self._ended_seconds + (self._process.cpu_seconds if self._process else 0.0)
 
     def process(self) -> tuple[SandboxProcess, bool]:
         """Return a running process, and whether it was started just now."""
         if self._process is not None and not self._process.has_died():
             return self._process, False
+        self._ended_seconds = self.cpu_seconds
         self._process = self._pool.start_process()
         return self._process, True
 
@@ -176,10 +183,16 @@ class OpenDocument:
         self._ask_passwords = passwords
         self._max_members = max_members
         self._has_asked = False
+        self._seconds_before = slot.cpu_seconds
         opened = _retry_if_killed(self._open)
         self.pages = opened.pages
         self.title = opened.title
         self.members = opened.members
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time that the sandboxes have used for this document since it was opened."""
+        return self._slot.cpu_seconds - self._seconds_before
 
     def render(self, page_number: int, *, with_pixels: bool = False) -> RenderedPage:
         """Render a page, 1-based. If the page makes the sandbox end, the next call starts a new one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,14 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.core.child_process import ENVIRONMENT, ChildEnd, ChildProcess, ReplyBounds, python_command
+from pipeline.core.child_process import (
+    ENVIRONMENT,
+    ChildEnd,
+    ChildProcess,
+    CpuTimeExceeded,
+    ReplyBounds,
+    python_command,
+)
 from pipeline.core.child_side import EndCause, end_cause, is_near_limit, signal_name
 from pipeline.core.errors import OutcomeError, RenderCrashed, RenderOutOfMemory, RenderTimeout, ServiceRefused
 from pipeline.rendering.protocol import MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, RenderLimits
@@ -72,19 +80,19 @@ class SandboxProcess:
         """Send a request, and return the reply with its bytes.
 
         Raises:
-            RenderTimeout: no reply within `page_seconds`; the child is dead.
+            RenderTimeout: no reply within `page_seconds` of CPU time, or within `wall_seconds`; the child is dead.
             RenderCrashed: the child died, or sent an invalid reply and is dead.
             RenderOutOfMemory: the memory limit ended it.
             OutcomeError: the child reports an error of the file.
         """
-        deadline = time.monotonic() + self._limits.page_seconds
+        deadline, cpu_until = self._until()
         try:
             self._child.send(request, descriptor=descriptor, deadline=deadline)
-        except TimeoutError:
-            raise self._timed_out() from None
+        except TimeoutError as error:
+            raise self._timed_out(error) from None
         except OSError:
             raise self._find_cause() from None
-        return self._receive(expected, deadline)
+        return self._receive(expected, deadline, cpu_until)
 
     def stream(
         self, request: dict[str, Any], expected: type[R], is_last: Callable[[R], bool]
@@ -101,10 +109,15 @@ class SandboxProcess:
             reply, payload = self.ask(request, expected)
             while not is_last(reply):
                 yield reply, payload
-                reply, payload = self._receive(expected, time.monotonic() + self._limits.page_seconds)
+                reply, payload = self._receive(expected, *self._until())
         except GeneratorExit:
             self.end()
             raise
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time that the child has used since its start."""
+        return self._child.cpu_seconds
 
     def has_died(self) -> bool:
         """Whether the child has ended. Checked before each page, so that no page fails because an idle child died."""
@@ -114,14 +127,18 @@ class SandboxProcess:
         """Kill the child and wait for it."""
         self._child.end()
 
-    def _receive(self, expected: type[R], deadline: float) -> tuple[R, bytes]:
+    def _until(self) -> tuple[float, float]:
+        """Return the time, and the CPU time of the child, at which a request that begins now is over its limit."""
+        return time.monotonic() + self._limits.wall_seconds, self._child.cpu_seconds + self._limits.page_seconds
+
+    def _receive(self, expected: type[R], deadline: float, cpu_until: float = math.inf) -> tuple[R, bytes]:
         try:
-            header, payload = self._child.receive(deadline)
+            header, payload = self._child.receive(deadline, cpu_until=cpu_until)
             if not header.startswith(_FAILED):
                 return expected.model_validate_json(header), payload
             failure = FailedReply.model_validate_json(header).as_error()
-        except TimeoutError:
-            raise self._timed_out() from None
+        except TimeoutError as error:
+            raise self._timed_out(error) from None
         except (EOFError, ConnectionError):
             raise self._find_cause() from None
         except (KeyError, ValidationError, ValueError):
@@ -131,9 +148,17 @@ class SandboxProcess:
             self.end()  # it may still hold memory that the next page needs
         raise failure
 
-    def _timed_out(self) -> OutcomeError:
+    def _timed_out(self, error: TimeoutError) -> OutcomeError:
         self.end()
-        return RenderTimeout(f"not done within {self._limits.page_seconds:g} seconds")
+        if isinstance(error, CpuTimeExceeded):
+            return self._over_cpu_time()
+        return RenderTimeout(
+            f"not done within {self._limits.wall_seconds:g} seconds by the clock",
+            remedy="Run less beside Pagesight on this machine, or raise PAGESIGHT_PAGE_WALL_SECONDS.",
+        )
+
+    def _over_cpu_time(self) -> OutcomeError:
+        return RenderTimeout(f"more than {self._limits.page_seconds:g} seconds of CPU time were needed")
 
     def _find_cause(self) -> OutcomeError:
         """Wait for a child that has closed its socket, and return why it ended."""
@@ -148,7 +173,7 @@ class SandboxProcess:
         if cause is EndCause.EXIT:
             return RenderCrashed(f"the sandbox process ended with exit status {ended.exit_code}")
         if cause is EndCause.CPU_TIME:
-            return RenderTimeout(f"more than {self._limits.page_seconds:g} seconds of CPU time were needed")
+            return self._over_cpu_time()
         name = signal_name(ended.exit_code)
         if -ended.exit_code in _GIVING_UP and self._was_near_limit(ended):
             return RenderOutOfMemory(f"the decoder gave up ({name}) near the limit of {self._limits.memory_mb} MiB")

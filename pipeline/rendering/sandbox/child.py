@@ -96,7 +96,7 @@ def sandbox_rights(limits: RenderLimits) -> Confinement:
 
 
 def _allow_cpu(seconds: float) -> None:
-    """Allow this request `seconds` of CPU time. Usually the parent's clock ends it; this limit outlives the parent."""
+    """Allow this request `seconds` of CPU time. The parent measures the same; this limit outlives the parent."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     soft = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1

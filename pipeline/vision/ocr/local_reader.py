@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
 
+from pipeline.core.child_process import TimeLimit
 from pipeline.core.models import Answer, RenderedPage, TextSource
 from pipeline.core.retry import CancelToken
 from pipeline.vision.budget import Budget
@@ -33,6 +34,16 @@ UNREAD = "text_unread"
 _FOUND = TypeAdapter(FoundLines)
 
 
+def open_engines(limit: TimeLimit) -> tuple[Ocr, Ocr | None]:
+    """Return RapidOCR, and Tesseract for other scripts if it is installed, with a limit for each page.
+
+    Raises:
+        SettingsError: the packages of the extra `local` are missing.
+    """
+    tesseract = find_tesseract()
+    return open_rapidocr(limit), tesseract.open(limit) if tesseract else None
+
+
 class LocalReader:
     """The reader that makes no model calls. One per process; its threads share it.
 
@@ -41,11 +52,8 @@ class LocalReader:
     later reads only the pages that need it. Text and description are derived from the lines each time.
 
     Args:
-        ocr: finds the lines of text; by default RapidOCR, with Tesseract for other scripts.
+        ocr: finds the lines of text.
         other_scripts: reads pages that `ocr` cannot read; it returns no lines if it cannot read them either.
-
-    Raises:
-        SettingsError: the packages of the extra `local` are missing.
     """
 
     name = NAME
@@ -54,11 +62,8 @@ class LocalReader:
     describes = False
     wants_pixels = True
 
-    def __init__(self, cache: AnswerCache, ocr: Ocr | None = None, other_scripts: Ocr | None = None) -> None:
+    def __init__(self, cache: AnswerCache, ocr: Ocr, other_scripts: Ocr | None = None) -> None:
         self._cache = cache
-        if ocr is None:
-            ocr, tesseract = open_rapidocr(), find_tesseract()
-            other_scripts = tesseract.open() if tesseract else None
         self._ocr = ocr
         self._other_scripts = other_scripts
         self.usage = Usage()

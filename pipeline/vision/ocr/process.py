@@ -12,7 +12,14 @@ from typing import Protocol
 
 from pydantic import BaseModel
 
-from pipeline.core.child_process import ENVIRONMENT, ChildProcess, ReplyBounds, python_command
+from pipeline.core.child_process import (
+    ENVIRONMENT,
+    ChildProcess,
+    CpuTimeExceeded,
+    ReplyBounds,
+    TimeLimit,
+    python_command,
+)
 from pipeline.core.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, SettingsError
 from pipeline.vision.ocr.rapidocr_child import OCR_REVISION
 from pipeline.vision.ocr.text_lines import FoundLines, TextLine
@@ -20,8 +27,6 @@ from pipeline.vision.ocr.text_lines import FoundLines, TextLine
 SERVICE = "local reader"
 #: Import names of the packages of the extra `local`.
 PACKAGES = ("rapidocr", "onnxruntime", "cv2", "numpy")
-#: Limit per page in seconds. The densest pages take 5 s on two cores, and the first page 2 s more for the models.
-PAGE_SECONDS = 120.0
 #: A page of 3,000 lines needs less than half of this.
 MAX_REPLY_BYTES = 4 << 20
 RAPIDOCR = python_command("pipeline.vision.ocr.rapidocr_child")
@@ -89,14 +94,14 @@ def require_packages(names: Sequence[str] = PACKAGES) -> None:
         )
 
 
-def open_rapidocr() -> OcrProcess:
-    """Return RapidOCR, which reads Latin, Chinese and Japanese.
+def open_rapidocr(limit: TimeLimit) -> OcrProcess:
+    """Return RapidOCR, which reads Latin, Chinese and Japanese, with a limit for each page.
 
     Raises:
         SettingsError: the packages of the extra `local` are missing.
     """
     require_packages()
-    return OcrProcess(f"rapidocr-{version('rapidocr')}-{OCR_REVISION}", RAPIDOCR)
+    return OcrProcess(f"rapidocr-{version('rapidocr')}-{OCR_REVISION}", RAPIDOCR, limit)
 
 
 class OcrProcess:
@@ -105,16 +110,14 @@ class OcrProcess:
     Args:
         engine: name and version of the engine, and our own revision of its settings.
         command: starts the child; the socket's descriptor is appended.
-        page_seconds: wall-clock limit per page, after which the child is killed.
+        limit: for one page, after which the child is killed. Its programs count.
         revision: everything that affects the lines that are found; `engine` by default.
     """
 
-    def __init__(
-        self, engine: str, command: Sequence[str], page_seconds: float = PAGE_SECONDS, *, revision: str | None = None
-    ) -> None:
+    def __init__(self, engine: str, command: Sequence[str], limit: TimeLimit, *, revision: str | None = None) -> None:
         self.engine = engine
         self.revision = revision or engine
-        self._page_seconds = page_seconds
+        self._limit = limit
         self._command = tuple(command)
         self._turn = threading.Lock()
         self._child: ChildProcess | None = None
@@ -123,16 +126,17 @@ class OcrProcess:
         """Return the lines of an image in raw RGB, rows top down.
 
         Raises:
-            AnswerTimeout: OCR took longer than `page_seconds`.
+            AnswerTimeout: OCR took longer than its limit.
             AnswerUnusable: OCR failed or crashed on this page.
             ServiceRefused: the engine is installed, but does not work.
         """
         with self._turn:
             try:
                 self._child = self._child or _start(self._command)
-                deadline = time.monotonic() + self._page_seconds
+                deadline = time.monotonic() + self._limit.wall_seconds
+                cpu_until = self._child.cpu_seconds + self._limit.cpu_seconds
                 self._child.send({"width": width, "height": height}, (rgb,), deadline=deadline)
-                reply = OcrReply.model_validate_json(self._child.receive(deadline)[0])
+                reply = OcrReply.model_validate_json(self._child.receive(deadline, cpu_until=cpu_until)[0])
             except (OSError, EOFError, ValueError) as error:
                 raise self._failure(error, self._end_child()) from error
         return self._found(reply)
@@ -149,8 +153,16 @@ class OcrProcess:
 
     def _failure(self, error: Exception, status: int | None) -> AnswerTimeout | AnswerUnusable:
         remedy = "Run the same command again. If the error persists, the local reader cannot read this page."
+        if isinstance(error, CpuTimeExceeded):
+            return AnswerTimeout(
+                f"OCR needed more than {self._limit.cpu_seconds:g} seconds of CPU time",
+                remedy="Raise PAGESIGHT_OCR_SECONDS if the page is genuine.",
+            )
         if isinstance(error, TimeoutError):
-            return AnswerTimeout(f"reading took longer than {self._page_seconds:g} s", remedy=remedy)
+            return AnswerTimeout(
+                f"OCR was not done within {self._limit.wall_seconds:g} seconds by the clock",
+                remedy="Run less beside Pagesight on this machine, or raise PAGESIGHT_OCR_WALL_SECONDS.",
+            )
         if isinstance(error, ValueError):
             return AnswerUnusable("the OCR process sent a reply that cannot be parsed", remedy=remedy)
         if status is None:
@@ -171,4 +183,4 @@ class OcrProcess:
 
 def _start(command: Sequence[str]) -> ChildProcess:
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    return ChildProcess(command, {**ENVIRONMENT, **inherited, **_OWN}, ReplyBounds(MAX_REPLY_BYTES))
+    return ChildProcess(command, {**ENVIRONMENT, **inherited, **_OWN}, ReplyBounds(MAX_REPLY_BYTES), programs=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from shutil import which
 
-from pipeline.core.child_process import python_command
+from pipeline.core.child_process import TimeLimit, python_command
 from pipeline.vision.ocr.process import OcrProcess
 from pipeline.vision.ocr.tesseract_child import MODELS, TESSERACT_REVISION, models_for
 
@@ -32,11 +32,11 @@ class Tesseract:
         """The value of `-l` by script, for scripts with an installed model."""
         return models_for(self.installed)
 
-    def open(self) -> OcrProcess:
-        """Return the engine; its process starts with the first page."""
+    def open(self, limit: TimeLimit) -> OcrProcess:
+        """Return the engine, with a limit for each page; its process starts with the first page."""
         engine = f"tesseract-{self.version}-{TESSERACT_REVISION}"
-        command = (*COMMAND, self.program, *self.installed)
-        return OcrProcess(engine, command, revision=f"{engine}-{','.join(sorted(self.models.values()))}")
+        command = (*COMMAND, f"{limit.cpu_seconds:.0f}", self.program, *self.installed)
+        return OcrProcess(engine, command, limit, revision=f"{engine}-{','.join(sorted(self.models.values()))}")
 
 
 def find_tesseract() -> Tesseract | None:

@@ -1,8 +1,8 @@
 """The process that runs Tesseract on pages in scripts that RapidOCR's models do not know.
 
-Arguments: the program, the names of its models, and the socket's descriptor. Tesseract runs as a separate program and
-gets raw pixels through a pipe, so it opens no files except its models. It first detects the script of a page and then
-reads the page. If the result is uncertain, no lines are returned.
+Arguments: CPU seconds of one run, the program, the names of its models, and the socket's descriptor. Tesseract runs as
+a separate program and gets raw pixels through a pipe, so it opens no files except its models. It first detects the
+script of a page and then reads the page. If the result is uncertain, no lines are returned.
 """
 
 from __future__ import annotations
@@ -54,13 +54,14 @@ MODELS = {
 _OSD = "osd"
 _ENGLISH = "eng"
 
+#: The program with what limits it, as the beginning of a command.
+Engine = tuple[str, ...]
 #: Limit of address space in MiB, for this process and for Tesseract. Tesseract used less than 0.3 GiB for a page image
 #: at scale 2.
 _MEMORY_MB = 2048
-#: Limit of CPU seconds for one run. Pages of a corpus took 0.6 to 3.4 s.
-_CPU_SECONDS = 90
-#: Bounds a program before it begins: the filter of system calls allows no process to set the limits of another one.
-_WITHIN_CPU_SECONDS = ("/bin/sh", "-c", f'ulimit -t {_CPU_SECONDS} && exec "$@"', "sh")
+#: Bounds the CPU time of a program before it begins, in seconds: the filter of system calls allows no process to set
+#: the limits of another one. The parent counts the runs of a page together.
+_WITHIN_CPU_SECONDS = ("/bin/sh", "-c", 'ulimit -t "$0" && exec "$@"')
 #: One thread. A second thread waits by spinning: on two busy cores a page took 29 s instead of 0.9 s.
 _ENVIRONMENT = {"OMP_THREAD_LIMIT": "1"}
 #: Letters on a page image are about 10 px high, half the size that Tesseract was trained on. Scale 2 raised word recall
@@ -87,8 +88,9 @@ _MARKS = dict.fromkeys(map(ord, "\u200e\u200f\u202a\u202b\u202c"))
 
 def main() -> None:
     """Serve until the parent ends."""
-    program, *installed, descriptor = sys.argv[1:]
-    serve(int(descriptor), partial(_load, program, installed), ocr_rights(_MEMORY_MB, program=Path(program)))
+    cpu_seconds, program, *installed, descriptor = sys.argv[1:]
+    engine = (*_WITHIN_CPU_SECONDS, cpu_seconds, program)
+    serve(int(descriptor), partial(_load, engine, installed), ocr_rights(_MEMORY_MB, program=Path(program)))
 
 
 def models_for(installed: Iterable[str]) -> dict[str, str]:
@@ -107,7 +109,7 @@ def models_for(installed: Iterable[str]) -> dict[str, str]:
 
 
 def find_lines(
-    program: str, models: dict[str, str], pixels: bytes, width: int, height: int
+    engine: Engine, models: dict[str, str], pixels: bytes, width: int, height: int
 ) -> tuple[list[Line], str | None]:
     """Return the lines of an image in raw RGB, with corners in its own pixels, and the model that read them.
 
@@ -115,25 +117,25 @@ def find_lines(
     reading is uncertain.
     """
     plain = _pnm(pixels, width, height)
-    script = _detect_script(program, plain)
+    script = _detect_script(engine, plain)
     if script is not None and script not in models:
         return [], None
     tried = {script: models[script]} if script else {}
     # Headlines already have the right size; enlarged letters are split into pieces.
     for image, scale in (_enlarged(pixels, width, height), (plain, 1.0)):
-        lines, model = _best(program, tried, image, scale)
+        lines, model = _best(engine, tried, image, scale)
         if model is not None:
             return lines, model
     if sum(len(line["text"]) for line in lines) > _FEW_LETTERS:
         return [], None
     others = {other: model for other, model in models.items() if other != script}
-    lines, model = _best(program, others, plain, 1.0)
+    lines, model = _best(engine, others, plain, 1.0)
     return (lines, model) if model else ([], None)
 
 
-def _best(program: str, models: dict[str, str], image: bytes, scale: float) -> tuple[list[Line], str | None]:
+def _best(engine: Engine, models: dict[str, str], image: bytes, scale: float) -> tuple[list[Line], str | None]:
     """Return the reading with the highest confidence, and its model; None as the model if it is uncertain."""
-    readings = [(_read(program, model, image, scale), script) for script, model in models.items()]
+    readings = [(_read(engine, model, image, scale), script) for script, model in models.items()]
     lines, script = max(readings, key=lambda reading: _certainty(reading[0]), default=([], ""))
     is_certain = _certainty(lines) >= _CERTAIN and _is_written_in(script, lines)
     return lines, models[script] if is_certain else None
@@ -145,23 +147,23 @@ def _is_written_in(script: str, lines: Sequence[Line]) -> bool:
     return sum(name(letter, "").startswith(prefix) for letter in letters) >= _OWN_LETTERS * len(letters)
 
 
-def _load(program: str, installed: Sequence[str]) -> FindLines:
-    return partial(find_lines, program, models_for(installed))
+def _load(engine: Engine, installed: Sequence[str]) -> FindLines:
+    return partial(find_lines, engine, models_for(installed))
 
 
-def _detect_script(program: str, image: bytes) -> str | None:
+def _detect_script(engine: Engine, image: bytes) -> str | None:
     """Return the script of an image, or None if it has too few characters."""
     for characters in _OSD_CHARACTERS:
-        output = _run(program, image, "--psm", "0", "-c", f"min_characters_to_try={characters}")
+        output = _run(engine, image, "--psm", "0", "-c", f"min_characters_to_try={characters}")
         if found := re.search(rb"^Script: (\w+)", output or b"", re.MULTILINE):
             script = found[1].decode()
             return "Korean" if script in _KOREAN else script
     return None
 
 
-def _read(program: str, model: str, image: bytes, scale: float) -> list[Line]:
+def _read(engine: Engine, model: str, image: bytes, scale: float) -> list[Line]:
     for layout in _LAYOUTS:
-        output = _run(program, image, "--psm", layout, "-l", model, "tsv", "txt")
+        output = _run(engine, image, "--psm", layout, "-l", model, "tsv", "txt")
         if output is None:
             raise RuntimeError(f"Tesseract cannot read the page with {model}")
         if lines := _lines(output.decode(errors="replace").translate(_MARKS), scale):
@@ -169,10 +171,10 @@ def _read(program: str, model: str, image: bytes, scale: float) -> list[Line]:
     return []
 
 
-def _run(program: str, image: bytes, *options: str) -> bytes | None:
+def _run(engine: Engine, image: bytes, *options: str) -> bytes | None:
     """Run Tesseract on a PNM image, and return its output, or None if it reports an error."""
     with subprocess.Popen(
-        [*_WITHIN_CPU_SECONDS, program, "stdin", "stdout", *options],
+        [*engine, "stdin", "stdout", *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -6,12 +6,13 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.archive import Archive, Store
+from pipeline.archive import Archive, Store, source_id
 from pipeline.batches.budget import BatchBudget, is_out_of_budget
 from pipeline.batches.ending import end_if_done
 from pipeline.batches.handlers import BatchContext, MessageReport, handle_pages, handle_part, quarantine
@@ -29,6 +30,7 @@ from pipeline.core.models import (
     PageStatus,
     Reading,
     RenderedPage,
+    Source,
     TextSource,
     Tombstone,
 )
@@ -37,7 +39,9 @@ from pipeline.core.threads import ContextThreads, PrioritySemaphore
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
 from pipeline.maintenance.audit import Audit, Batches
+from pipeline.pages.contents import ContentsLimits
 from pipeline.pages.deletion import carry_out, request_deletion
+from pipeline.pages.document_budget import DocumentLimits
 from pipeline.pages.page_services import PageServices
 from pipeline.pages.recipe import Request
 from pipeline.projection.records import document_record_id, page_id
@@ -49,7 +53,7 @@ from support.containers import carrying, mail, page, zipped
 from support.conversions import CONVERTER
 from support.memory_index import MemoryIndex
 from support.pagesight_runs import make_pdf, make_picture
-from support.rendering import LIMITS
+from support.rendering import LIMITS, slow_pages_pdf
 
 #: Of 15 sources: a document whose pages go into messages of their own, small ones that share ranges, and two that fail.
 PAGES_OF = {"book.pdf": 37, "letter-0.pdf": 5, "letter-1.pdf": 5, "letter-2.pdf": 9} | {
@@ -105,6 +109,8 @@ class Bench:
             in_hand=PrioritySemaphore(4),
             limits="limits",
             max_file_bytes=1 << 30,
+            document_limits=DocumentLimits(3600, 10),
+            contents_limits=ContentsLimits(1_000, 100, 100),
         )
 
     def begin(self, lane: Lane | None = Lane.NORMAL, **more: Any) -> Batch:
@@ -541,3 +547,173 @@ def test_a_container_is_worked_alone_and_given_up_like_a_file(
     assert loop.end().state == "done"
     assert outcomes(bench)["letter-03.zip"] == "quarantined"
     assert found_in(bench).keys() - {SAID} == BOXED - {"letter-03.zip/plate.pdf"}
+
+
+# -- limits of a document, and of everything within an outermost file
+
+Runner = Callable[[Bench], Batch | RunTally]
+
+
+def by_messages(bench: Bench) -> Batch:
+    loop = Loop(bench, bench.begin(), random.Random(3), most_pages=None)
+    loop.run()
+    return loop.end()
+
+
+BOTH = pytest.mark.parametrize("run", [by_messages, Bench.index_here], ids=["fleet", "index"])
+
+
+def limited(bench: Bench, recipe: str = "limits", **limits: Any) -> None:
+    """Lower limits of a bench; another `recipe` is what a changed setting makes of it."""
+    bench.services = replace(bench.services, limits=recipe, **limits)
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, threads: ContextThreads) -> Iterator[Bench]:
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    (folder / "slow.pdf").write_bytes(slow_pages_pdf(40))
+    make_pdf(folder / "honest.pdf", 3, 1)
+    pool = SandboxPool(2, replace(LIMITS, page_seconds=0.3))
+    yield Bench(tmp_path / "archive", folder, pool, threads)
+    pool.close()
+
+
+def source_of(bench: Bench, name: str) -> Source:
+    source = bench.archive.sources("default")[source_id(source_url(bench.files / name))].newest()
+    assert source is not None
+    return source
+
+
+def pages_of(bench: Bench, name: str) -> dict[int, int]:
+    """Revisions of the pages of a document."""
+    document = source_of(bench, name).document
+    assert document is not None
+    return bench.archive.readings("default", document.id).newest_revisions()
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (DocumentLimits(3600, 2), "of its pages took longer than a page may"),
+        (DocumentLimits(1, 1000), "more than 1 seconds of CPU time together"),
+    ],
+    ids=["pages over their limit", "CPU time"],
+)
+def test_a_document_that_costs_too_much_ends_as_one_outcome(
+    hostile: Bench, run: Runner, limits: DocumentLimits, words: str
+) -> None:
+    limited(hostile, document_limits=limits)
+    run(hostile)
+    source = source_of(hostile, "slow.pdf")
+    tried = pages_of(hostile, "slow.pdf")
+    assert source.document is not None
+    assert source.error is not None
+    assert (source.error.type, source.error.transient) == ("document_limit", False)
+    assert words in source.error.message
+    assert f"{40 - len(tried)} of 40 pages" in source.error.message
+    assert "PAGESIGHT_DOCUMENT_" in source.error.remedy
+    assert 0 < len(tried) <= 2 * 6  # what two slices at once can spend
+    assert len(pages_of(hostile, "honest.pdf")) == 3
+    records = {record["path"]: record["state"] for record in hostile.index.records(SOURCES).values()}
+    assert records == {str(hostile.files / "slow.pdf"): "failed", str(hostile.files / "honest.pdf"): "ok"}
+    key = document_record_id("default", source.document.id)
+    record = hostile.index.records(DOCUMENTS)[key]
+    assert (record["status"], record["pages"]["failed"]) == ("failed", 40)
+    assert_index_agrees(hostile)
+    comparing = Audit(hostile.services.projector, Batches(hostile.archive))
+    assert [*comparing.sources("default"), *comparing.documents("default")] == []
+
+
+@BOTH
+def test_the_rest_of_a_document_is_tried_again_after_the_limit_was_raised(
+    tmp_path: Path, sandboxes: SandboxPool, threads: ContextThreads, run: Runner
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    make_pdf(folder / "book.pdf", 48, 1)
+    bench = Bench(tmp_path / "archive", folder, sandboxes, threads)
+    limited(bench, document_limits=DocumentLimits(0.05, 1000))
+    run(bench)
+    read = pages_of(bench, "book.pdf")
+    assert 0 < len(read) < 48
+    run(bench)  # nothing has changed
+    assert pages_of(bench, "book.pdf") == read
+    assert source_of(bench, "book.pdf").error is not None
+    limited(bench, "other limits", document_limits=DocumentLimits(3600, 1000))
+    run(bench)
+    assert source_of(bench, "book.pdf").error is None
+    assert len(pages_of(bench, "book.pdf")) == 48
+    assert set(bench.reader.read_pages.values()) == {1}
+    assert_index_agrees(bench)
+
+
+@BOTH
+def test_the_pages_of_a_document_that_ended_early_count_as_failed(hostile: Bench, run: Runner) -> None:
+    limited(hostile, document_limits=DocumentLimits(3600, 2))
+    for _ in range(2):
+        ended = run(hostile)
+        assert +Counter(ended.pages) == {PageStatus.DESCRIBED: 3, PageStatus.FAILED: 40}
+        assert +Counter(ended.documents) == {DocumentStatus.COMPLETE: 1, DocumentStatus.FAILED: 1}
+
+
+@pytest.fixture
+def nested(tmp_path: Path, sandboxes: SandboxPool, threads: ContextThreads) -> Bench:
+    """A ZIP of twelve ZIPs of ten texts each: each within its limits, together 132 files."""
+    folder = tmp_path / "nested"
+    folder.mkdir()
+    inner = {f"{n}.txt": b"words" for n in range(10)}
+    boxes = {f"inner-{n:02d}.zip": zipped({**inner, f"own-{n}.txt": b"of its own"}) for n in range(12)}
+    (folder / "outer.zip").write_bytes(zipped(boxes))
+    return Bench(tmp_path / "archive", folder, sandboxes, threads)
+
+
+def errors(bench: Bench) -> list[tuple[str, str | None]]:
+    """Path and error of each source. The outcome of what is left out in a container has the container's path."""
+    chains = bench.archive.sources("default")
+    newest = [source for name in chains.names() if (source := chains[name].newest())]
+    return [(source.path, source.error.type if source.error else None) for source in newest]
+
+
+@BOTH
+def test_the_files_in_an_outermost_file_are_limited_over_all_levels(nested: Bench, run: Runner) -> None:
+    limited(nested, contents_limits=ContentsLimits(60, 100, 100))
+    run(nested)
+    found = errors(nested)
+    refused = [path for path, error in found if error == "limit"]
+    assert len(refused) == 12 - 4  # 12 and four times 11 files are admitted, the rest is one outcome for each container
+    assert all("/outer.zip/inner-" in path for path in refused)
+    assert len(found) == 1 + 12 + 4 * 11 + len(refused)
+    assert_index_agrees(nested)
+
+
+@BOTH
+def test_the_bytes_in_an_outermost_file_are_limited_over_all_levels(
+    tmp_path: Path, sandboxes: SandboxPool, threads: ContextThreads, run: Runner
+) -> None:
+    folder = tmp_path / "nested"
+    folder.mkdir()
+    # Each level alone expands less than a hundredfold: 40 MB in 1 % of it, three times.
+    inner = zipped({"zeros.bin": bytes(40 << 20)})
+    (folder / "outer.zip").write_bytes(zipped([(f"{n}.zip", inner + bytes(n)) for n in range(3)]))
+    bench = Bench(tmp_path / "archive", folder, sandboxes, threads)
+    limited(bench, contents_limits=ContentsLimits(1000, 100, 100))
+    run(bench)
+    assert [error for _, error in errors(bench)].count("limit") == 2
+
+
+@BOTH
+def test_conversions_in_an_outermost_file_are_limited(
+    tmp_path: Path, sandboxes: SandboxPool, threads: ContextThreads, run: Runner
+) -> None:
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    html = {f"{n}.html": b"<!DOCTYPE html><html><body>words %d</body></html>" % n for n in range(5)}
+    (folder / "outer.zip").write_bytes(zipped({**html, "plate.pdf": page("words")}))
+    bench = Bench(tmp_path / "archive", folder, sandboxes, threads)
+    limited(bench, contents_limits=ContentsLimits(1000, 100, 0))
+    run(bench)
+    found = outcomes(bench)
+    assert Counter(found.values()) == {"limit": 5, None: 2}
+    assert found["outer.zip/plate.pdf"] is None

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.core.child_process import ENVIRONMENT, PACKAGE_HOME, ChildProcess, ReplyBounds
+from pipeline.core.child_process import ENVIRONMENT, PACKAGE_HOME, ChildProcess, CpuTimeExceeded, ReplyBounds
 from pipeline.core.child_side import EndCause, end_cause, is_near_limit, signal_name
 from pipeline.core.errors import Stopped
 from pipeline.core.retry import CancelToken
@@ -31,8 +31,9 @@ begin(s, Confinement(interpreter_paths(), programs=True, limits={{resource.RLIMI
 ECHOES = "\nwhile (got := receive(s)): send(s, got[0], (got[1],))"
 
 
-def start(body: str, bounds: ReplyBounds | None = None) -> ChildProcess:
-    return ChildProcess((sys.executable, "-IBc", BEGIN + body), ENVIRONMENT, bounds or ReplyBounds(1000, 1 << 22))
+def start(body: str, bounds: ReplyBounds | None = None, *, programs: bool = False) -> ChildProcess:
+    command = (sys.executable, "-IBc", BEGIN + body)
+    return ChildProcess(command, ENVIRONMENT, bounds or ReplyBounds(1000, 1 << 22), programs=programs)
 
 
 def soon(seconds: float = 30) -> float:
@@ -75,6 +76,38 @@ def test_a_child_is_confined_before_its_first_thread_starts() -> None:
 def test_a_late_reply_times_out(echo: ChildProcess) -> None:
     with pytest.raises(TimeoutError):
         echo.receive(soon(0.1))
+
+
+SPINS = "'while __import__(\"time\").process_time() < {}: 0'"
+
+
+@pytest.mark.parametrize(
+    "spinning",
+    [
+        pytest.param("send(s, {})\nwhile True: pass", id="the child"),
+        pytest.param(
+            f"program = subprocess.Popen([sys.executable, '-c', {SPINS.format(600)}])\nsend(s, {{}})\nprogram.wait()",
+            id="its program",
+        ),
+        pytest.param(
+            f"send(s, {{}})\nfor _ in '123':\n subprocess.run([sys.executable, '-c', {SPINS.format(0.6)}])"
+            "\ntime.sleep(600)",
+            id="programs that have ended",
+        ),
+    ],
+)
+def test_cpu_time_ends_a_wait_and_time_alone_does_not(spinning: str) -> None:
+    child = start("\n" + spinning, programs=True)
+    child.receive(soon())
+    with pytest.raises(CpuTimeExceeded):
+        child.receive(soon(120), cpu_until=1.0)
+    child.end()
+
+
+def test_a_child_that_waits_uses_no_cpu_time(echo: ChildProcess) -> None:
+    with pytest.raises(TimeoutError) as raised:
+        echo.receive(soon(1), cpu_until=echo.cpu_seconds + 0.5)
+    assert not isinstance(raised.value, CpuTimeExceeded)
 
 
 def test_a_request_that_is_not_read_times_out() -> None:

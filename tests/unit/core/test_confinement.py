@@ -17,7 +17,7 @@ from pipeline.core.confinement import landlock_version
 ROOT = Path(__file__).parents[3]
 #: The rights of each kind of child, as an expression in the child; `{folder}` is its own folder.
 RIGHTS = {
-    "sandbox": "sandbox_rights(RenderLimits(60, 2048, 100, 10**8, 100, 100))",
+    "sandbox": "sandbox_rights(RenderLimits(60, 300, 2048, 100, 10**8, 100, 100))",
     "rapidocr": "ocr_rights(3072)",
     "tesseract": "ocr_rights(2048, program=Path('/usr/bin/tesseract'))",
     "conversion": "Confinement([*interpreter_paths()], [Path({folder!r})], [Path({folder!r})], programs=True)",

@@ -14,6 +14,7 @@ from typing import BinaryIO
 import pytest
 
 from pipeline.archive import Archive, Store
+from pipeline.core.child_process import TimeLimit
 from pipeline.core.errors import CorruptFile, SourceChanged, Stopped
 from pipeline.core.formats import MediaType
 from pipeline.core.leases import FileLeases
@@ -32,7 +33,7 @@ class CountingConverter(Converter):
     """Makes a PDF out of nothing, after a while; of a spreadsheet of 30 pages as many as its limit allows."""
 
     def __init__(self, sheet_pages: int = 50, fails: bool = False) -> None:
-        super().__init__(ConversionLimits(60, 1024, sheet_pages), PrioritySemaphore(2))
+        super().__init__(ConversionLimits(TimeLimit(60, 60), 1024, sheet_pages), PrioritySemaphore(2))
         self.runs = 0
         self.fails = fails
         self.go_on = threading.Event()

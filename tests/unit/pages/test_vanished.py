@@ -12,7 +12,8 @@ import pytest
 from pipeline.archive import Archive, Store, source_id
 from pipeline.core.models import Failure, Root, Source
 from pipeline.pages.page_services import PageServices
-from pipeline.pages.vanished import FoundUrls, forget_vanished
+from pipeline.pages.vanished import FoundUrls, forget_vanished, vanished_sources
+from pipeline.sources import SourceFiles
 from support.memory_index import MemoryIndex
 
 ROOT = "file:///in"
@@ -42,13 +43,14 @@ class Files:
         return url not in self._there
 
 
-def known(archive: Archive, url: str) -> None:
+def known(archive: Archive, url: str, mount: str | None = None) -> None:
     source = Source(
         collection="works",
         url=url,
         path=url,
         state=None,
         error=CORRUPT,
+        mount=mount,
         batch="1",
         revision=1,
         observed_at=datetime.now(UTC),
@@ -83,3 +85,11 @@ def test_only_what_was_not_found_and_is_gone_is_forgotten_and_twice_is_as_good_a
         "hidden": CORRUPT,
         "gone": None,
     }
+
+
+def test_nothing_is_forgotten_of_a_disk_that_is_not_mounted(tmp_path: Path) -> None:
+    archive, files = Archive(Store(str(tmp_path))), cast(SourceFiles, Files())
+    urls = [f"{ROOT}/disk/1.pdf", f"{ROOT}/2.pdf", f"{ROOT}/3.pdf"]
+    for url, mount in zip(urls, (f"{ROOT}/disk", None, "file:///"), strict=True):
+        known(archive, url, mount)
+    assert [source.url for source in vanished_sources(archive, files, "works", urls)] == urls[1:]

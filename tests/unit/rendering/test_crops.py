@@ -176,7 +176,7 @@ def test_frames_of_a_tiff_are_cut_each(pool: SandboxPool) -> None:
 
 
 def test_what_a_page_must_not_cost_its_crops_must_not(pool: SandboxPool) -> None:
-    impatient = SandboxPool(1, replace(LIMITS, page_seconds=2))
+    impatient = SandboxPool(1, replace(LIMITS, page_seconds=2, wall_seconds=2))
     try:
         with opened(impatient, shading_that_takes_minutes(), MediaType.PDF) as document, pytest.raises(RenderTimeout):
             document.render_crops(1, 2)

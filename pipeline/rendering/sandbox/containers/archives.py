@@ -30,7 +30,7 @@ from pipeline.core.errors import (
     UnsupportedFormat,
 )
 from pipeline.core.formats import MediaType
-from pipeline.rendering.protocol import RenderLimits
+from pipeline.rendering.protocol import EXPANSION_FLOOR_BYTES, RenderLimits
 from pipeline.rendering.sandbox.containers.members import Member, Sink
 from pipeline.rendering.sandbox.descriptors import reopen
 from pipeline.rendering.text import clean_text
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from pipeline.rendering.sandbox.page_image.build import DecodedPage
     from pipeline.rendering.sandbox.page_image.crops import DecodedCrop
 
-#: A container may always expand to this size: a blank scan has a higher compression ratio than a bomb.
-EXPANSION_FLOOR_BYTES = 64 << 20
 MAX_NAME_CHARS = 250
 _CHUNK_BYTES = 1 << 20
 #: Errors of `zipfile` and its decompressors about damaged archives.
