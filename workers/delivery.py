@@ -14,7 +14,7 @@ from pipeline.core.errors import ServiceRefused, ServiceUnavailable, SettingsErr
 from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, CancelToken, retry_until_available
 from pipeline.services import own_folders
 from pipeline.sources import Listing, list_folder
-from workers.app import app
+from workers.app import app, first_step_seconds
 from workers.observability.logs import bound
 from workers.observability.metrics import Ending
 from workers.process import WorkerProcess
@@ -81,14 +81,22 @@ class Delivery:
         return [message]
 
     def _cancel_token(self) -> CancelToken:
-        """Return the token of this message. It ends at the time limit, or when the process, fleet or batch stops."""
+        """Return the token of this message. It ends at the time limit, or when the process, fleet or batch stops.
+
+        A message that is cut off before its first page would come back as it was, and be cut off again.
+        """
         process = self.process
 
         def is_cancelled() -> bool:
             return not process.fleet.is_running or process.batches.is_stopped(self.message)
 
         urgent = self.lane in ("control", "urgent")
-        return process.cancel.within(process.settings.range_seconds, urgent=urgent, cancelled=is_cancelled)
+        return process.cancel.within(
+            process.settings.range_seconds,
+            first_seconds=first_step_seconds(process.settings),
+            urgent=urgent,
+            cancelled=is_cancelled,
+        )
 
     def _gate(self, cancel: CancelToken) -> AbstractContextManager[None]:
         is_suspect = isinstance(self.message, Part | Pages) and self.message.suspect

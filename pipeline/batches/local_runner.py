@@ -36,6 +36,7 @@ from pipeline.pages.process import UnitOutcome, process_unit
 from pipeline.pages.recipe import Request
 from pipeline.pages.units import pack, slices_of, work_unit
 from pipeline.pages.vanished import FoundUrls, forget_vanished
+from pipeline.projection.projector import lingering
 from pipeline.projection.records import document_status
 from pipeline.projection.verify import Verification
 from pipeline.sources import FoundFile, walk
@@ -322,7 +323,8 @@ class _LocalRun:
                 progress.pages.update(statuses)
                 if progress.pages.total() == progress.wanted:
                     done.append(self._in_progress.pop(identifier))
-        self._services.projector.documents(self._request.collection, [progress.document.id for progress in done])
+        projector = lingering(self._services.projector)
+        projector.documents(self._request.collection, [progress.document.id for progress in done])
         for progress in done:
             with self._lock:
                 self._tally.documents[document_status(progress.pages, progress.wanted)] += 1
@@ -342,7 +344,7 @@ class _LocalRun:
         """
         try:
             self._add_repeated_paths()
-            self._services.projector.documents(self._request.collection, self._in_progress)
+            lingering(self._services.projector).documents(self._request.collection, self._in_progress)
         except Stopped:
             pass  # the next run brings the index up to date
         except ServiceRefused as error:

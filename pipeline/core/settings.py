@@ -28,6 +28,7 @@ from pydantic_settings import (
 from pipeline.core.configuration import CONFIG_VARIABLE, FILE_NAME, ConfigurationFile, announcer, default_home, find
 from pipeline.core.errors import SettingsError
 from pipeline.core.languages import normalise_tag
+from pipeline.core.process_secrets import withheld
 from pipeline.core.schedules import Schedule, parse_schedules
 
 PREFIX = "PAGESIGHT_"
@@ -179,6 +180,8 @@ class Settings(BaseSettings):
     """Wall-clock seconds for the same."""
     conversion_memory_mb: int = Field(default=2048, ge=256)
     """Memory that a converting program may allocate, in MiB."""
+    strict_confinement: bool = False
+    """Refuse to decode files on a machine that lacks a layer of the confinement of decoders."""
     source_cache_mb: int = Field(default=4096, ge=1)
     """Size of `<home>/cache/sources`, the cache of files from buckets and containers, in MiB."""
 
@@ -310,9 +313,17 @@ def _validated(given: dict[str, Any]) -> Settings:
     _refuse_unknown([name.lower() for name in variables], known, PREFIX)
     _refuse_unknown(list(given), known, "")
     try:
-        return Settings(**given)
+        return Settings(**given | _withheld())
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(problem) for problem in error.errors(include_input=False))) from None
+
+
+def _withheld() -> dict[str, str]:
+    """Return the settings whose variables `withhold_secrets` took out of the environment."""
+    keys = [value for name in KEY_ALIASES if (value := withheld.get(name))]
+    own = {name.removeprefix(PREFIX).lower(): value for name, value in withheld.items() if name.startswith(PREFIX)}
+    _refuse_unknown(list(own), tuple(Settings.model_fields), PREFIX)
+    return ({"vlm_api_key": keys[0]} if keys else {}) | {name: value for name, value in own.items() if value}
 
 
 def _values(file: ConfigurationFile) -> dict[str, Any]:

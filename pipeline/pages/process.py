@@ -43,6 +43,7 @@ from pipeline.pages.document_budget import DocumentBudget
 from pipeline.pages.page_services import PageServices, Stage, unmeasured
 from pipeline.pages.readings import failed_reading, new_reading, read_reading, rendered_reading
 from pipeline.pages.revisions import is_overtaken, save_reading
+from pipeline.projection.projector import lingering
 from pipeline.projection.records import page_id
 from pipeline.rendering.protocol import RENDER_REVISION
 from pipeline.sources import SourceFiles, require_unchanged
@@ -82,7 +83,7 @@ def process_unit(unit: WorkUnit, services: PageServices, on_page: Callable[[Page
     readings = [page.reading for pages in finished for page in pages.values() if page.reading is not None]
     try:
         with services.stage("project"):
-            refused: Set[str] = services.projector.pages(readings).keys()
+            refused: Set[str] = lingering(services.projector).pages(readings).keys()
     except Stopped:  # the readings are archived, and the next attempt verifies the index
         readings, refused = [], set()
         finished = [{} for _ in finished]
@@ -248,6 +249,7 @@ class _PageFinisher:
             raise
         finally:
             services.in_hand.release()
+        services.cancel.made_progress()
         if isinstance(saved, Reading):
             self.on_page(saved.status)
         return _Finished(saved, cached)

@@ -47,6 +47,9 @@ with atheris.instrument_imports(include=["pipeline", "zipfile", "tarfile", "py7z
 MAX_BYTES = 16 << 10
 INPUT_CPU_SECONDS = 5
 MEMORY_MB = 1024
+#: What the sandbox reports as an outcome: its own errors, and the limit of its address space, which ends the largest
+#: dictionaries of LZMA.
+REPORTED = (OutcomeError, MemoryError)
 LIMITS = RenderLimits(30, 300, MEMORY_MB, 100, 10**7, max_members=200, max_expansion=100)
 ARCHIVES = (MediaType.ZIP, MediaType.SEVEN_ZIP, MediaType.TAR, MediaType.GZIP, MediaType.BZIP2, MediaType.XZ)
 QUESTIONS = [
@@ -93,14 +96,14 @@ def read_all(data: bytes, open_container: Callable[[int], Container]) -> None:
                 for index, member in enumerate(container.listing):
                     assert 0 < len(member.name) <= 300
                     read_member(container, index)
-        except OutcomeError:
+        except REPORTED:
             return
 
 
 def read_member(container: Container, index: int) -> None:
     try:
         container.extract(index, BoundedSink())
-    except OutcomeError:
+    except REPORTED:
         return
 
 

@@ -288,6 +288,22 @@ def test_every_message_twice_in_any_order_comes_to_what_one_process_comes_to(
     assert bench.readings() == in_one_process.readings()
 
 
+class Hurried(Loop):
+    """Delivers to somebody whose time is over before it begins."""
+
+    def job(self, pages: int) -> BatchContext:
+        cancel = CancelToken().within(0.0, first_seconds=60.0)
+        return BatchContext(self.batch, self.bench.services.with_cancel(cancel), self.report, self.budget)
+
+
+def test_a_message_makes_a_page_of_progress_however_little_time_it_has(bench: Bench) -> None:
+    loop = Hurried(bench, bench.begin(), random.Random(3))
+    loop.run()
+    assert loop.handed_back
+    assert_complete(bench, loop.end())
+    assert set(bench.reader.read_pages.values()) == {1}
+
+
 def test_messages_that_are_lost_are_found_in_the_archive(bench: Bench) -> None:
     loop = Loop(bench, bench.begin(), random.Random(7))
     for steps in (1, 3, 5, 8, 2, 13):
