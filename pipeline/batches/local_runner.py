@@ -152,11 +152,17 @@ class _LocalRun:
     # -- the intake: one thread
 
     def take_in(self, slices: Iterator[PageSlice], workers: int) -> None:
-        """Queue the work units of these slices, then end the queue for `workers` threads."""
+        """Queue the work units of these slices, then end the queue for `workers` threads.
+
+        What was registered before a stop is verified in the index, too: its source records would be missing until the
+        next run.
+        """
         try:
-            for packed in pack(slices):
-                self._queue.put(work_unit(self._request, packed))
-            self._intake.verify()
+            try:
+                for packed in pack(slices):
+                    self._queue.put(work_unit(self._request, packed))
+            finally:
+                self._intake.verify()
         except Stopped:
             pass
         except BaseException as error:
