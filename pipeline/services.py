@@ -48,8 +48,10 @@ UNITS_PER_HAND = 2
 LOCAL_READINGS = 2
 
 
-def open_archive(settings: Settings, cancel: CancelToken | None = None) -> Archive:
+def open_archive(settings: Settings, cancel: CancelToken | None = None, *, require: bool = True) -> Archive:
     """Open the archive. With a cancel token, every later call waits while the archive is away or missing.
+
+    Callers that need only the locations of files do not require that it is there.
 
     Raises:
         ArchiveMissing: the home knows an archive at this location, and it is not there now.
@@ -59,7 +61,8 @@ def open_archive(settings: Settings, cancel: CancelToken | None = None) -> Archi
     from pipeline.archive import Archive
 
     store = _archive_store(settings, cancel)
-    store.require()
+    if require:
+        store.require()
     return Archive(store)
 
 

@@ -1,7 +1,8 @@
 """The identity of an archive: a random id in its file `archive.json`, created with the first thing that is written.
 
-An unmounted disk looks like an empty archive. So each home remembers the id that it has seen at each location, and a
-fleet remembers its id in Redis. Where the remembered archive is missing, nothing is read, written or paid for.
+An unmounted disk looks like an empty archive. So each home remembers the id that it has seen at each location, a fleet
+remembers its id in Redis, and the indices have it in `_meta`. Where the remembered archive is missing, nothing is read,
+written or paid for.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 
 from pipeline.core.errors import ArchiveMissing, ServiceRefused
 from pipeline.core.models import Archived
+from pipeline.core.private import create_private, make_private_folder
 
 #: Name of the file in the archive.
 IDENTITY = "archive.json"
@@ -51,8 +53,9 @@ class KnownArchives:
         path = self._path(url)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(Identity(id=identifier).model_dump_json(), encoding="utf-8")
+            make_private_folder(self.folder)
+            with create_private(temporary, exclusive=True) as file:
+                file.write(Identity(id=identifier).model_dump_json().encode())
             temporary.replace(path)
         except OSError:
             temporary.unlink(missing_ok=True)
@@ -104,19 +107,20 @@ def parse_identity(data: bytes, url: str) -> str:
     return identity.id
 
 
-def missing(url: str) -> ArchiveMissing:
+def missing(url: str, known: str) -> ArchiveMissing:
     """Return the error for a known archive that is not at its location."""
     return ArchiveMissing(
-        f"the archive is missing: {url} has no {IDENTITY}, and it had one before",
+        f"the archive is missing: {url} has no {IDENTITY}, and the archive {known} is expected there",
         remedy=f"Mount its disk, or set PAGESIGHT_ARCHIVE to where it is now. {_ADOPT}",
     )
 
 
-def another(url: str) -> ArchiveMissing:
+def another(url: str, known: str, found: str) -> ArchiveMissing:
     """Return the error for another archive at the location of a known one."""
     return ArchiveMissing(
-        f"another archive is at {url} than before",
-        remedy=f"Mount the right disk, or set PAGESIGHT_ARCHIVE to where the archive is now. {_ADOPT}",
+        f"another archive is at {url} than before: {found} instead of {known}",
+        remedy=f"Mount the right disk, or set PAGESIGHT_ARCHIVE to where the archive is now; another archive needs its "
+        f"own PAGESIGHT_ELASTICSEARCH_PREFIX and Redis. {_ADOPT}",
     )
 
 

@@ -85,6 +85,23 @@ class Generations:
         with translated():
             return self._live(our_indices(self._client, self._layout))
 
+    def archive_id(self) -> str | None:
+        """Return the id of the archive that the live indices are made from, None where they do not know it."""
+        found = self._live_pages()
+        return None if found is None else _meta(found[1]).get("archive")
+
+    def name_archive(self, identifier: str) -> None:
+        """Note in the live indices which archive they are made from; without live indices nothing is done.
+
+        Raises:
+            ServiceRefused: the API key may not change the mapping.
+        """
+        found = self._live_pages()
+        if found is not None:
+            name, index = found
+            with translated():
+                self._client.indices.put_mapping(index=name, meta=_meta(index) | {"archive": identifier})
+
     def names(self, number: int) -> tuple[str, ...]:
         """Return the names of the indices of the generation with this number."""
         return tuple(sorted(self._names.index(family, number) for family in FAMILIES))
@@ -215,12 +232,19 @@ class Generations:
                 self._client.indices.delete(index=list(doomed), ignore_unavailable=True)
         return sorted(doomed)
 
+    def _live_pages(self) -> tuple[str, Mapping[str, Any]] | None:
+        """Return name and metadata of the live index of pages."""
+        with translated():
+            found = our_indices(self._client, self._layout)
+        name = live_index(found, self._layout, PAGES)
+        return None if name is None else (name, found[name])
+
     def _live(self, found: Mapping[str, Any]) -> dict[str, str]:
         live = {family: live_index(found, self._layout, family) for family in FAMILIES}
         return {family: name for family, name in live.items() if name is not None}
 
     def _generation(self, number: int, found: Mapping[str, Any], live: Mapping[str, str]) -> Generation:
-        meta = found.get(self._names.index(PAGES, number), {"mappings": {}})["mappings"].get("_meta", {})
+        meta = _meta(found.get(self._names.index(PAGES, number), {"mappings": {}}))
         return Generation(
             number=number,
             indices={
@@ -256,6 +280,10 @@ class Generations:
             raise
         if not answer["acknowledged"]:
             raise ServiceUnavailable(SERVICE, "not every node of the cluster has taken the change of aliases yet")
+
+
+def _meta(index: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(index["mappings"].get("_meta", {}))
 
 
 def _state(name: str, index: Mapping[str, Any]) -> State | None:

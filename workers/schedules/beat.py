@@ -10,7 +10,7 @@ import structlog
 from pipeline.core.errors import PagesightError, RevisionTaken, ServiceUnavailable
 from pipeline.core.models import Run
 from workers.app import app
-from workers.fleet_archive import require_fleet_archive
+from workers.fleet_archive import require_known_archive
 from workers.process import WorkerProcess
 from workers.publishing import publish
 from workers.recovery.sweep import SweepReport, sweep
@@ -42,7 +42,7 @@ def tick(process: WorkerProcess) -> bool:
     A failure is logged; the next tick is a minute away. Return whether all of it was done.
     """
     try:
-        require_fleet_archive(process.present_archive, process.queues)
+        require_known_archive(process.present_archive, process.queues, process.services.projector.index)
         _sweep(process)
         fleet = process.archive.fleet.newest()
         if fleet is None or fleet.state == "running":
