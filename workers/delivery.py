@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -11,7 +12,9 @@ from pipeline.batches.handlers import BatchContext, MessageReport, handle_pages,
 from pipeline.batches.listing import is_of_batch, walk_folder
 from pipeline.batches.messages import Message, Pages, Part, Project, Walk, split, to_json
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable, SettingsError, Stopped
+from pipeline.core.models import Batch
 from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, CancelToken, retry_until_available
+from pipeline.pages.roots import folder_of
 from pipeline.services import own_folders
 from pipeline.sources import Listing, list_folder
 from workers.app import app, first_step_seconds
@@ -114,7 +117,7 @@ class Delivery:
             if not is_of_batch(message, batch.roots):
                 self._set_aside("its folder is not below a root of its batch")
                 return []
-            return list(walk_folder(message, process.archive, self._list))
+            return list(walk_folder(message, process.archive, partial(self._list, batch)))
         with bound(batch=batch.id, collection=batch.collection):
             budget = process.batches.budget(batch)
             services = process.services.for_message(batch, cancel, budget.tokens)
@@ -142,8 +145,9 @@ class Delivery:
         log.error("message is set aside", cause=cause)
         self.process.queues.set_aside(self.lane, str(to_json(self.message)), cause)
 
-    def _list(self, walk: Walk) -> Listing:
-        return list_folder(walk.url, walk.root, walk.cursor, own_folders(self.process.settings))
+    def _list(self, batch: Batch, walk: Walk) -> Listing:
+        folder = folder_of(batch, walk.root)
+        return list_folder(walk.url, folder, walk.cursor, own_folders(self.process.settings))
 
     def _publish(self, messages: list[Message]) -> None:
         if self.process.batches.may_publish_for(self.message):

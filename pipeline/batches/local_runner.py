@@ -152,11 +152,17 @@ class _LocalRun:
     # -- the intake: one thread
 
     def take_in(self, slices: Iterator[PageSlice], workers: int) -> None:
-        """Queue the work units of these slices, then end the queue for `workers` threads."""
+        """Queue the work units of these slices, then end the queue for `workers` threads.
+
+        What was registered before a stop is verified in the index, too: its source records would be missing until the
+        next run.
+        """
         try:
-            for packed in pack(slices):
-                self._queue.put(work_unit(self._request, packed))
-            self._intake.verify()
+            try:
+                for packed in pack(slices):
+                    self._queue.put(work_unit(self._request, packed))
+            finally:
+                self._intake.verify()
         except Stopped:
             pass
         except BaseException as error:
@@ -175,7 +181,7 @@ class _LocalRun:
         for entry in entries:
             if self._is_over:
                 return
-            yield from self._plan(self._intake.register(FoundFile(entry.url)), entry.pages)
+            yield from self._plan(self._intake.register(FoundFile(entry.url, root=entry.root)), entry.pages)
 
     def resolve_broken(self) -> Iterator[PageSlice]:
         """Resolve the broken sources. Yield slices of the due pages of their new documents."""

@@ -123,10 +123,10 @@ def _start_unit(
         try:
             for page, future in _start_pages(piece, unit, services, on_page):
                 futures[page] = future
-        except _SOURCE_ERRORS as error:
-            broken[number] = (piece.source, Failure.of(error))
         except DocumentLimit as error:
             spent[number] = Failure.of(error)
+        except OutcomeError as error:
+            broken[number] = (piece.source, Failure.of(error))
     return started, broken, spent
 
 
@@ -137,14 +137,16 @@ def _start_pages(
 
     Raises:
         SourceChanged, SourceVanished, SourceUnreadable: the file is gone, unreadable or not the identified one.
+        LinkOutOfTree: its path leads out of its root by now.
+        OutcomeError: as `SourceFiles.open_document` raises it.
         DocumentLimit: the budget of the document is spent.
     """
     newest = services.archive.readings(unit.collection, piece.document.id).newest_revisions()
     finisher = _PageFinisher(piece, unit, services, newest, on_page)
-    state = piece.source.state
+    source, state = piece.source, piece.source.state
     assert state is not None
     try:
-        with services.files.open_document(piece.source.url, state, piece.document.id) as file:
+        with services.files.open_document(source.url, state, piece.document.id, source.root) as file:
             for number, rendered in _render_pages(file, state, piece, unit.batch, services):
                 yield number, services.pages.submit(finisher.finish, number, rendered)
     except Stopped:  # while waiting for a bucket or a sandbox: the whole slice is left
@@ -317,7 +319,7 @@ class DocumentRerenderer:
         cancel = self.files.cancel
         with (
             self.stage("render"),
-            self.files.open_document(source.url, source.state, document.id) as file,
+            self.files.open_document(source.url, source.state, document.id, source.root) as file,
             self.cropper.open(file, document.id, source.path, document.media_type, cancel) as opened,
         ):
             require_unchanged(file, source.state)

@@ -14,7 +14,6 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -26,24 +25,25 @@ from pipeline.search.index import Index
 
 PLUGIN = Path(__file__).parent / "langs_plugin"
 CACHE = Path(__file__).parents[2] / ".pagesight" / "cache"
-#: Files whose locks this process holds until its end.
-_LOCKS: list[IO[str]] = []
 
 
 def own_first_port() -> int:
     """Return the first of 100 ports that no other process of pytest on this machine uses, whatever checkout it runs.
 
+    A locked file tells; its descriptor stays open until this process ends.
+
     Otherwise a node that is killed and starts again may find its port taken by the node of another run. Its clients
     would then write into the indices of the other run's test.
     """
     for number in range(100):
-        lock = (Path(tempfile.gettempdir()) / f"pagesight-test-ports-{number}.lock").open("w")
+        lock = os.open(
+            Path(tempfile.gettempdir()) / f"pagesight-test-ports-{number}.lock", os.O_CREAT | os.O_RDWR, 0o600
+        )
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.close()
+            os.close(lock)
             continue
-        _LOCKS.append(lock)
         return 9300 + 100 * number
     raise AssertionError("no ports are left for the nodes of tests")
 

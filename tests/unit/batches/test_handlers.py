@@ -47,7 +47,7 @@ from pipeline.pages.recipe import Request
 from pipeline.projection.records import document_record_id, page_id
 from pipeline.rendering.host.pool import SandboxPool
 from pipeline.search import DOCUMENTS, PAGES, SOURCES
-from pipeline.sources import Containers, SourceCache, SourceFiles, list_folder, source_url
+from pipeline.sources import Containers, SourceCache, SourceFiles, list_folder, named_root, source_url
 from pipeline.vision.reader import PageAnswers, Rerenderer, Usage
 from support.containers import carrying, mail, page, zipped
 from support.conversions import CONVERTER
@@ -190,7 +190,9 @@ class Loop:
         if not is_live(self.bench.archive.batches[self.batch.id].newest()):
             return []
         if isinstance(message, Walk):
-            return list(walk_folder(message, self.bench.archive, lambda walk: list_folder(walk.url, walk.root)))
+            return list(
+                walk_folder(message, self.bench.archive, lambda walk: list_folder(walk.url, named_root(walk.root)))
+            )
         work = handle_part if isinstance(message, Part) else handle_pages
         pages = 10_000 if self._most_pages is None else self._chance.randint(1, self._most_pages)
         return work(message, self.job(pages))  # type: ignore[arg-type]
