@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 from pipeline.archive import Archive
-from pipeline.core.errors import ServiceRefused
+from pipeline.core.errors import ServiceRefused, ServiceUnavailable
 from pipeline.search.index import Index
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,11 @@ def require_archive_of_indices(archive: Archive, index: Index) -> None:
 
 
 def name_archive(identifier: str, index: Index) -> None:
-    """Note in the indices which archive they are made from, where the key may do that."""
+    """Note in the indices which archive they are made from, where the key may do that and no block forbids it."""
     try:
         index.generations.name_archive(identifier)
-    except ServiceRefused as error:  # a writer's key changes no mapping; `pagesight setup` runs with another one
+    except (
+        ServiceRefused,
+        ServiceUnavailable,
+    ) as error:  # a writer's key changes no mapping; the next start tries again
         log.info("The indices do not have the id of the archive: %s", error)
