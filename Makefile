@@ -59,6 +59,8 @@ lock: $(VENV)/bin/python ## Write requirements/ again from pyproject.toml: UPGRA
 	@$(BIN)/python -m pip install --quiet 'uv>=0.9'
 	@$(LOCK) $(if $(UPGRADE),--upgrade) --output-file requirements/run.txt
 	@$(LOCK) $(if $(UPGRADE),--upgrade) --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --group fuzz $(if $(UPGRADE),--upgrade) --output-file requirements/fuzz.txt
 
 format: $(VENV)/.developed ## Format the code
 	@$(BIN)/ruff check --fix .
@@ -67,6 +69,8 @@ format: $(VENV)/.developed ## Format the code
 soak: $(VENV)/.developed ## Random faults, damaged files, very many documents: ROUNDS=… SEED=… MINUTES=10 DOCUMENTS=100000
 	@$(BIN)/python -m pytest tests/faults/soak_random_faults.py
 	@$(BIN)/python -m pytest tests/faults/soak_fuzzing.py
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/fuzz.txt
+	@$(BIN)/python -m pytest tests/faults/soak_coverage_fuzzing.py
 	@$(BIN)/python -m pytest tests/faults/soak_services.py
 	@$(BIN)/python -m pytest tests/faults/soak_reindex.py
 	@$(BIN)/python -m pytest tests/faults/soak_fleet.py

@@ -31,7 +31,7 @@ from pipeline.core.retry import CancelToken
 from pipeline.documents.opening import OpenPages
 from pipeline.pages.registration import identified_source
 from pipeline.services import open_archive, open_inspector, open_reader
-from pipeline.sources import display_path, source_url
+from pipeline.sources import FoundFile, display_path, source_url
 from pipeline.vision.quality.stitching import merge
 from pipeline.vision.reader import Reader
 from support.corpus import CORPUS, manifest
@@ -126,7 +126,7 @@ def measure(document: Document, inspector: Inspector, reader: Reader, cancel: Ca
         OutcomeError: it ends in no pages.
     """
     url, files, opener = source_url(document.path), inspector.files, inspector.opener
-    opening = identified_source(url, files.state(url), opener, files, inspector.max_file_bytes)
+    opening = identified_source(FoundFile(url), files.state(url), opener, files, inspector.max_file_bytes)
     with (
         opening as (file, document_id, media_type),
         opener.open(file, document_id, display_path(url), media_type, cancel) as opened,

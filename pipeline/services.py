@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pipeline.core.confinement import missing_layers
 from pipeline.core.errors import ServiceRefused
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.documents.passwords import Passwords
     from pipeline.pages.page_services import PageServices
     from pipeline.pages.recipe import CurrentRecipe
+    from pipeline.rendering.host.pool import SandboxPool
     from pipeline.rendering.protocol import RenderLimits
     from pipeline.search.index import Index
     from pipeline.sources import SourceCache, SourceFiles
@@ -46,8 +48,10 @@ UNITS_PER_HAND = 2
 LOCAL_READINGS = 2
 
 
-def open_archive(settings: Settings, cancel: CancelToken | None = None) -> Archive:
+def open_archive(settings: Settings, cancel: CancelToken | None = None, *, require: bool = True) -> Archive:
     """Open the archive. With a cancel token, every later call waits while the archive is away or missing.
+
+    Callers that need only the locations of files do not require that it is there.
 
     Raises:
         ArchiveMissing: the home knows an archive at this location, and it is not there now.
@@ -57,7 +61,8 @@ def open_archive(settings: Settings, cancel: CancelToken | None = None) -> Archi
     from pipeline.archive import Archive
 
     store = _archive_store(settings, cancel)
-    store.require()
+    if require:
+        store.require()
     return Archive(store)
 
 
@@ -304,6 +309,25 @@ def open_passwords(settings: Settings) -> Passwords:
     return Passwords(patterned, settings.passwords, settings.passwords_command)
 
 
+def open_sandboxes(settings: Settings, size: int) -> SandboxPool:
+    """Return the pool of processes that decode files. Whatever decodes files has one, so this requires the confinement.
+
+    Raises:
+        ServiceRefused: the settings are strict, and this machine lacks a layer.
+    """
+    from pipeline.rendering.host.pool import SandboxPool
+
+    missing = missing_layers() if settings.strict_confinement else ()
+    if missing:
+        raise ServiceRefused(
+            "confinement",
+            f"decoders are not confined as strict_confinement demands: {'; '.join(missing)}",
+            remedy="Use a kernel with Landlock (Linux 6.12) on x86_64 or aarch64, or set"
+            " PAGESIGHT_STRICT_CONFINEMENT=false.",
+        )
+    return SandboxPool(size, render_limits(settings), keep_gps=settings.gps)
+
+
 def render_limits(settings: Settings) -> RenderLimits:
     """Return the limits of the sandbox."""
     from pipeline.rendering.protocol import RenderLimits
@@ -354,7 +378,6 @@ def open_page_services(
     from pipeline.pages.document_budget import DocumentLimits
     from pipeline.pages.page_services import PageServices
     from pipeline.projection.projector import Projector
-    from pipeline.rendering.host.pool import SandboxPool
 
     pages = pages_in_hand(settings)
     units = settings.worker_concurrency or units_at_once(settings)
@@ -363,8 +386,7 @@ def open_page_services(
         archive = open_archive(settings, cancel)
         index = stack.enter_context(closing(open_index(settings)))
         reader = stack.enter_context(closing(open_reader(settings, archive, profile, shared, budget)))
-        sandboxes = SandboxPool(min(units, os.cpu_count() or 1), render_limits(settings), keep_gps=settings.gps)
-        stack.enter_context(closing(sandboxes))
+        sandboxes = stack.enter_context(closing(open_sandboxes(settings, min(units, os.cpu_count() or 1))))
         executor = stack.enter_context(ContextThreads(pages, thread_name_prefix="pages"))
         leases = shared.leases if shared else open_leases(settings)
         cache = open_cache(settings)
@@ -398,9 +420,7 @@ def open_cropper(settings: Settings, opener: Opener) -> Iterator[Opener]:
     The sandboxes of `opener` are held by documents whose pages wait for the model, and such pages may have to be
     rendered again. If both shared the sandboxes, they could wait for each other (deadlock).
     """
-    from pipeline.rendering.host.pool import SandboxPool
-
-    with closing(SandboxPool(1, render_limits(settings))) as sandboxes:
+    with closing(open_sandboxes(settings, 1)) as sandboxes:
         yield replace(opener, sandboxes=sandboxes)
 
 
@@ -414,9 +434,8 @@ def open_looker(settings: Settings, cancel: CancelToken) -> Iterator[SourceFiles
         SettingsError: a setting cannot be used.
     """
     from pipeline.documents.opening import Opener
-    from pipeline.rendering.host.pool import SandboxPool
 
-    with closing(SandboxPool(1, render_limits(settings))) as sandboxes:
+    with closing(open_sandboxes(settings, 1)) as sandboxes:
         opener = Opener(sandboxes, open_passwords(settings), open_converter(settings))
         yield open_files(settings, cancel, opener, open_cache(settings))
 
@@ -484,12 +503,11 @@ def open_inspector(settings: Settings, cancel: CancelToken, profile: Profile | N
     """
     from pipeline.analysis.inspect import Inspector
     from pipeline.documents.opening import Opener
-    from pipeline.rendering.host.pool import SandboxPool
     from pipeline.vision.profile import load_profile
 
     processors = os.cpu_count() or 1
     passwords = open_passwords(settings)
-    with closing(SandboxPool(processors, render_limits(settings))) as sandboxes:
+    with closing(open_sandboxes(settings, processors)) as sandboxes:
         opener = Opener(sandboxes, passwords, open_converter(settings))
         yield Inspector(
             opener=opener,

@@ -24,11 +24,20 @@ SLACK_SECONDS = 60.0
 def visibility_timeout_seconds(settings: Settings) -> float:
     """Return how long a worker may hold a message before Redis hands it to another one.
 
-    No call begins after `range_seconds`. The last call may take `vlm_read_seconds`, and a bulk request follows it. A
-    page that hangs, or on a machine that is overloaded, may take `page_wall_seconds`.
+    No call begins after `range_seconds`, or `first_step_seconds` later if nothing was complete by then. The last call
+    may take `vlm_read_seconds`, and a bulk request follows it. A page that hangs, or on a machine that is overloaded,
+    may take `page_wall_seconds`.
     """
     last_page = max(settings.vlm_read_seconds, settings.page_wall_seconds)
-    return settings.range_seconds + last_page + BULK_TIMEOUT_SECONDS + SLACK_SECONDS
+    return settings.range_seconds + first_step_seconds(settings) + last_page + BULK_TIMEOUT_SECONDS + SLACK_SECONDS
+
+
+def first_step_seconds(settings: Settings) -> float:
+    """Return the time that a message has beyond `range_seconds` for its first page or file.
+
+    Each answer is archived, so a page that takes several calls needs the time for one of them, after its rendering.
+    """
+    return 2 * settings.vlm_read_seconds
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
@@ -61,8 +70,9 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "beat_scheduler": "celery.beat:Scheduler",
         "beat_schedule": {
-            # A tick that no worker took before the next one is superfluous.
-            "tick": {"task": "pagesight.tick", "schedule": TICK_SECONDS, "options": {"queue": "control", "expires": 55}}
+            # Without `expires`: Celery would take that time from the beat's clock, and workers would drop the ticks of
+            # a clock that is behind. Superfluous ticks are dropped by the time of Redis, see `workers.redis.ticks`.
+            "tick": {"task": "pagesight.tick", "schedule": TICK_SECONDS, "options": {"queue": "control"}}
         },
         "imports": ["workers.tasks"],
     }

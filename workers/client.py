@@ -17,6 +17,7 @@ from workers.fleet_archive import require_fleet_archive
 from workers.redis.connection import connect
 from workers.redis.heartbeats import WorkerInfo, living_workers
 from workers.redis.queues import RedisQueues
+from workers.redis.ticks import LastTick, Ticks
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,10 @@ class Fleet:
             ServiceUnavailable: Redis is away.
         """
         return living_workers(self.redis)
+
+    def last_tick(self) -> LastTick | None:
+        """Return the last tick that a worker carried out; raises as `workers` does."""
+        return Ticks(self.redis).last()
 
     def publish(self, messages: Iterable[Message], lane: Lane | str) -> int:
         """Put messages into a lane, and return their number. Wait while Redis is away."""

@@ -14,6 +14,10 @@ import workers.tasks  # noqa: F401 (registers them)
 # `selectors.py` would then run in the worker. Everything that Celery needs is installed.
 imports.cwd_in_path = nullcontext
 
+#: Workers of Pagesight know one another by `workers.redis.heartbeats`. Celery's own events between workers would let
+#: everybody who reaches Redis have a worker run tasks, without a message in a queue.
+_ALONE = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+
 
 def run_celery(command: Literal["worker", "beat"]) -> None:
     """Run a worker or a beat in this process until a signal ends it; exit with its exit code.
@@ -21,4 +25,5 @@ def run_celery(command: Literal["worker", "beat"]) -> None:
     Raises:
         SystemExit: always.
     """
-    celery.main(["--app", "workers.app", "--quiet", command, "--loglevel", "INFO"], prog_name="celery")
+    options = _ALONE if command == "worker" else ()
+    celery.main(["--app", "workers.app", "--quiet", command, "--loglevel", "INFO", *options], prog_name="celery")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -11,10 +12,12 @@ from pipeline.batches.handlers import BatchContext, MessageReport, handle_pages,
 from pipeline.batches.listing import is_of_batch, walk_folder
 from pipeline.batches.messages import Message, Pages, Part, Project, Walk, split, to_json
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable, SettingsError, Stopped
+from pipeline.core.models import Batch
 from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, CancelToken, retry_until_available
+from pipeline.pages.roots import folder_of
 from pipeline.services import own_folders
 from pipeline.sources import Listing, list_folder
-from workers.app import app
+from workers.app import app, first_step_seconds
 from workers.observability.logs import bound
 from workers.observability.metrics import Ending
 from workers.process import WorkerProcess
@@ -81,14 +84,22 @@ class Delivery:
         return [message]
 
     def _cancel_token(self) -> CancelToken:
-        """Return the token of this message. It ends at the time limit, or when the process, fleet or batch stops."""
+        """Return the token of this message. It ends at the time limit, or when the process, fleet or batch stops.
+
+        A message that is cut off before its first page would come back as it was, and be cut off again.
+        """
         process = self.process
 
         def is_cancelled() -> bool:
             return not process.fleet.is_running or process.batches.is_stopped(self.message)
 
         urgent = self.lane in ("control", "urgent")
-        return process.cancel.within(process.settings.range_seconds, urgent=urgent, cancelled=is_cancelled)
+        return process.cancel.within(
+            process.settings.range_seconds,
+            first_seconds=first_step_seconds(process.settings),
+            urgent=urgent,
+            cancelled=is_cancelled,
+        )
 
     def _gate(self, cancel: CancelToken) -> AbstractContextManager[None]:
         is_suspect = isinstance(self.message, Part | Pages) and self.message.suspect
@@ -106,7 +117,7 @@ class Delivery:
             if not is_of_batch(message, batch.roots):
                 self._set_aside("its folder is not below a root of its batch")
                 return []
-            return list(walk_folder(message, process.archive, self._list))
+            return list(walk_folder(message, process.archive, partial(self._list, batch)))
         with bound(batch=batch.id, collection=batch.collection):
             budget = process.batches.budget(batch)
             services = process.services.for_message(batch, cancel, budget.tokens)
@@ -134,8 +145,9 @@ class Delivery:
         log.error("message is set aside", cause=cause)
         self.process.queues.set_aside(self.lane, str(to_json(self.message)), cause)
 
-    def _list(self, walk: Walk) -> Listing:
-        return list_folder(walk.url, walk.root, walk.cursor, own_folders(self.process.settings))
+    def _list(self, batch: Batch, walk: Walk) -> Listing:
+        folder = folder_of(batch, walk.root)
+        return list_folder(walk.url, folder, walk.cursor, own_folders(self.process.settings))
 
     def _publish(self, messages: list[Message]) -> None:
         if self.process.batches.may_publish_for(self.message):

@@ -19,12 +19,12 @@ from pipeline.core.errors import PagesightError, ServiceUnavailable
 from pipeline.core.memory import release_free_memory
 from workers.app import app
 from workers.process import WorkerProcess
+from workers.redis.dead_letters import set_aside_keys_of_wrong_type, set_aside_taken
 from workers.redis.heartbeats import WorkerInfo
-from workers.redis.queues import CONTROL, LANES
+from workers.redis.queues import CLOCK_TOLERANCE_SECONDS, CONTROL, LANES
+from workers.redis.ticks import LastTick
 
 STEP_SECONDS = 1.0
-#: With a clock that is further off, Kombu would hand out messages that other workers still handle.
-CLOCK_TOLERANCE_SECONDS = 30.0
 
 log = structlog.get_logger()
 
@@ -35,6 +35,8 @@ class Housekeeping:
     def __init__(self, process: WorkerProcess) -> None:
         self.last_step = time.monotonic()
         self.clock_offset_seconds = 0.0
+        self.last_tick: LastTick | None = None
+        """As of some seconds ago."""
         self._process = process
         self._consumer: Consumer | None = None
         self._started = time.time()
@@ -50,6 +52,8 @@ class Housekeeping:
             (beat_seconds, self._beat),
             (10.0, self.compare_clocks),
             (2.5 * beat_seconds, self._restore_orphans),
+            (10.0, self._set_aside_wrong_types),
+            (60.0, self._set_aside_taken),
             (60.0, release_free_memory),
         )
         self._due = {step: 0.0 for _, step in self._steps}
@@ -118,6 +122,8 @@ class Housekeeping:
         process.metrics.waiting(waiting)
         process.metrics.unacknowledged(process.queues.unacked())
         process.metrics.dead_letters(process.queues.dead_letters())
+        self.last_tick = process.ticks.last()
+        process.metrics.last_tick(self.last_tick.ago_seconds if self.last_tick else None)
         process.heartbeats.beat(self._info(busy))
 
     def _restore_orphans(self) -> None:
@@ -125,6 +131,14 @@ class Housekeeping:
             restored = self._process.poison.restore_orphans(channel)
         if restored:
             log.warning("messages of dead workers were handed back", messages=restored)
+
+    def _set_aside_wrong_types(self) -> None:
+        set_aside_keys_of_wrong_type(self._process.redis)
+
+    def _set_aside_taken(self) -> None:
+        removed = set_aside_taken(self._process.redis)
+        if removed:
+            log.error("not messages: they are set aside", lane="unacked", number=removed)
 
     def _wanted_lanes(self) -> tuple[str, ...]:
         if not self.clock_is_right:

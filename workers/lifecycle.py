@@ -10,17 +10,20 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import Any
 
 import structlog
 from celery import signals
 from celery.worker.consumer import Consumer
 
-from pipeline.core.errors import PagesightError, ServiceRefused, Stopped
+from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable, Stopped
 from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, retry_until_available
-from workers.housekeeping import CLOCK_TOLERANCE_SECONDS, Housekeeping
+from workers.housekeeping import Housekeeping
 from workers.observability.health import Check, Health
 from workers.process import WorkerProcess
+from workers.redis.dead_letters import set_aside_keys_of_wrong_type
+from workers.redis.queues import CLOCK_TOLERANCE_SECONDS
 from workers.watchdog import watched
 
 #: Exit codes of the command line, for a worker that cannot start.
@@ -47,11 +50,19 @@ def _begin(**_: Any) -> None:
         _Life.watchdog.enter_context(watched(process.settings.worker_silence_seconds))
         _Life.housekeeping = Housekeeping(process)
         _require_clock(_Life.housekeeping)
+        _mend_queues(process)
         _install(process)
         _serve(process)
     except PagesightError as error:
         log.error("the worker cannot begin", cause=str(error), remedy=error.remedy)
         os._exit(_REFUSED if isinstance(error, ServiceRefused) else _USAGE)
+
+
+def _mend_queues(process: WorkerProcess) -> None:
+    try:
+        set_aside_keys_of_wrong_type(process.redis)
+    except ServiceUnavailable as error:
+        log.warning("redis is away: the types of its keys were not checked", cause=str(error))
 
 
 def _require_clock(housekeeping: Housekeeping) -> None:
@@ -84,7 +95,13 @@ def _serve(process: WorkerProcess) -> None:
     """Serve health and metrics where a port is set."""
     settings = process.settings
     if settings.worker_port:
-        _Life.health = Health(process.metrics.registry, lambda: _Life.housekeeping.last_step, _checks(process))
+        housekeeping = _Life.housekeeping
+        _Life.health = Health(
+            process.metrics.registry,
+            lambda: housekeeping.last_step,
+            _checks(process),
+            lambda: {"last_tick": asdict(housekeeping.last_tick) if housekeeping.last_tick else None},
+        )
         _Life.health.start(settings.worker_host, settings.worker_port)
 
 

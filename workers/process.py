@@ -25,6 +25,7 @@ from workers.redis.heartbeats import Heartbeats, worker_id
 from workers.redis.leases import RedisLeases
 from workers.redis.limits import FleetLimiter
 from workers.redis.queues import RedisQueues
+from workers.redis.ticks import Ticks
 from workers.running import RunningMessages
 
 
@@ -38,8 +39,9 @@ class WorkerProcess:
         self.cancel = CancelToken()
         self.ending = threading.Event()
         silence_seconds = settings.worker_silence_seconds
-        redis = connect(settings)
+        self.redis = redis = connect(settings)
         self.queues = RedisQueues(redis)
+        self.ticks = Ticks(redis)
         self.heartbeats = Heartbeats(redis, worker_id(), alive_seconds=silence_seconds)
         self.poison = Poison(redis, self.heartbeats)
         self.leases = RedisLeases(redis, lease_seconds=silence_seconds)

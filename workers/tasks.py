@@ -17,7 +17,7 @@ from workers.app import app
 from workers.delivery import Delivery
 from workers.observability import logs  # noqa: F401  its receivers of Celery's signals
 from workers.process import WorkerProcess
-from workers.schedules import beat
+from workers.schedules import beat, ticks
 
 
 def _deliver(task: Task, kind: str, fields: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ def project(task: Task, **fields: Any) -> None:
     _deliver(task, "project", fields)
 
 
-@app.task(name="pagesight.tick")
-def tick() -> None:
+@app.task(name=ticks.TASK, bind=True)
+def tick(task: Task) -> None:
     """Sweep, and run the schedules that are due."""
-    beat.tick(WorkerProcess.current())
+    beat.receive(WorkerProcess.current(), task.request.get(ticks.CLOCK_OFFSET))

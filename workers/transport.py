@@ -10,6 +10,7 @@ channel. Both ended the worker (`'NoneType' object has no attribute 'client'`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,13 +23,13 @@ from redis import exceptions
 from pipeline.core.errors import PagesightError
 from pipeline.core.settings import load
 from workers.redis.connection import RedisEndpoint, connect, translated
-from workers.redis.dead_letters import problem, set_aside, set_aside_keys_of_wrong_type
+from workers.redis.dead_letters import problem, problem_of_taken, set_aside, set_aside_keys_of_wrong_type
 from workers.redis.queues import UNACKED, UNACKED_INDEX
 
 #: Key of the transport options with the `RedisEndpoint`.
 ENDPOINT = "endpoint"
 #: Cause of a dead letter.
-NO_LIST = "a lane is not a list"
+WRONG_TYPE = "a key of the queues has another type"
 
 log = structlog.get_logger()
 
@@ -46,7 +47,7 @@ class _MessagesOnly(redis.PrefixedStrictRedis):
         except exceptions.ResponseError as error:
             if command_name != "BRPOP" or not _is_of_wrong_type(error):
                 raise
-            _set_aside("", "", NO_LIST)
+            _set_aside("", "", WRONG_TYPE)
             return None
         if command_name != "BRPOP" or not answer:
             return answer
@@ -59,8 +60,37 @@ class _MessagesOnly(redis.PrefixedStrictRedis):
         return None
 
 
+class QoS(redis.QoS):
+    """The messages that a channel's worker has taken. Entries that are not messages are not put back."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Note that this worker has taken a message."""
+        _with_right_types(partial(super().append, message, delivery_tag))
+
+    def ack(self, delivery_tag: str) -> None:
+        """Remove a message that was handled."""
+        _with_right_types(partial(super().ack, delivery_tag))
+
+    def restore_visible(self, *args: Any, **options: Any) -> None:
+        """Put back the messages whose visibility timeout has passed."""
+        _with_right_types(partial(super().restore_visible, *args, **options))
+
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
+        """Put a message back into its lane."""
+        with self.channel.conn_or_acquire(client) as connected:
+            entry = connected.hget(self.unacked_key, tag)
+            cause = problem_of_taken(entry) if entry is not None else None
+            if cause is not None:
+                _set_aside("unacked", entry, cause)
+                self._remove_from_indices(tag).execute()  # type: ignore[no-untyped-call]
+                return
+        super().restore_by_tag(tag, client, leftmost)  # type: ignore[no-untyped-call]
+
+
 class Channel(redis.Channel):
     """A channel that gives back its messages when the worker ends, and only then."""
+
+    QoS = QoS
 
     @property
     def do_restore(self) -> bool:  # type: ignore[override]
@@ -80,13 +110,7 @@ class Channel(redis.Channel):
 
     def _size(self, queue: str) -> int:
         """Return how many messages wait in a queue."""
-        try:
-            return int(super()._size(queue))  # type: ignore[no-untyped-call]
-        except exceptions.ResponseError as error:
-            if not _is_of_wrong_type(error):
-                raise
-            _set_aside("", "", NO_LIST)
-            return 0
+        return int(_with_right_types(partial(super()._size, queue)))
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         """Return the parameters of this channel's connections."""
@@ -116,6 +140,17 @@ class Transport(redis.Transport):
     """The transport that the setting `broker_transport` names."""
 
     Channel = Channel
+
+
+def _with_right_types(call: Callable[[], Any]) -> Any:
+    """Return the result of a call. If a key has the wrong type, set it aside and call again."""
+    try:
+        return call()
+    except exceptions.ResponseError as error:
+        if not _is_of_wrong_type(error):
+            raise
+        _set_aside("", "", WRONG_TYPE)
+        return call()
 
 
 def _is_of_wrong_type(error: exceptions.ResponseError) -> bool:

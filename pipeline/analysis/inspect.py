@@ -234,12 +234,12 @@ def inspect_source(
     try:
         if found.error:
             raise found.error
-        state = files.state(found.url)
+        state = files.state(found.url, found.root)
         seen = replace(seen, state=state)
         known = None if inspector.memory is None else inspector.memory.source(found.url, state)
         if known is not None and (known.document is None or not inspector.due(known.document)):
             return _as_known(seen, known, is_new)
-        opening = identified_source(found.url, state, inspector.opener, files, inspector.max_file_bytes)
+        opening = identified_source(found, state, inspector.opener, files, inspector.max_file_bytes)
         with opening as (file, document_id, media_type):
             seen = replace(seen, media_type=media_type)
             with inspector.opener.open(file, document_id, seen.path, media_type, cancel) as opened:
@@ -402,7 +402,7 @@ class _Inspection:
         if seen.document is None or not seen.document.members:
             return
         assert seen.state is not None
-        members = self._files.members(seen.url, seen.state)
+        members = self._files.members(seen.url, seen.state, task.found.root)
         for inside in [self._begin((*task.position, number), found) for number, found in enumerate(members)]:
             yield from self.settled(inside)
 

@@ -26,6 +26,7 @@ from pipeline.archive.batch_journal import BatchJournal
 from pipeline.archive.chain import Chain, Chains, decoder, predecessor
 from pipeline.archive.content import Answers, Conversions, PageImages, pixels_of
 from pipeline.archive.inventory import damaged_files
+from pipeline.archive.mending import make_due, mend
 from pipeline.archive.readings import DocumentReadings
 from pipeline.archive.runs import Runs
 from pipeline.archive.store import Store
@@ -83,6 +84,14 @@ class Archive:
     def damaged_files(self, advance: Callable[[], None] = lambda: None) -> Iterator[str]:
         """Read every JSON file and yield the names of the damaged ones; `advance` is called for each folder."""
         return damaged_files(self._store, advance)
+
+    def mend(self, name: str) -> bool:
+        """Mend a damaged file, and return whether it is mended: see `pipeline.archive.mending`."""
+        return mend(self, self._store, name)
+
+    def make_due(self, collection: str, document: str, page: int) -> None:
+        """Have a page read again: archive a revision of its reading without a fingerprint."""
+        make_due(self, collection, document, page)
 
     def require(self, identifier: str | None = None) -> str | None:
         """Check that the known archive is there, see `Store.require`."""

@@ -77,7 +77,7 @@ class BatchJournal:
         return sizes[int(number)] if int(number) < len(sizes) else 0
 
     def member_sizes(self, listing: str) -> tuple[int, ...]:
-        """Return the number of sources in each chunk of a listing of files within sources; none without such a listing.
+        """Return the number of sources in each chunk of a listing of files within sources; none without that listing.
 
         The chunks of a damaged listing are looked up: they are archived before it.
         """

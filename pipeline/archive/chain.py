@@ -106,7 +106,7 @@ class Chain(Generic[T]):
 
         Raises:
             KeyError: the chain has neither.
-            ArchiveDamaged: it is damaged, and nothing stands in for it.
+            ArchiveDamaged: it is damaged, and nothing can be read in its place.
         """
         try:
             return self._read(number)

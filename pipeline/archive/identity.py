@@ -1,7 +1,8 @@
 """The identity of an archive: a random id in its file `archive.json`, created with the first thing that is written.
 
-An unmounted disk looks like an empty archive. So each home remembers the id that it has seen at each location, and a
-fleet remembers its id in Redis. Where the remembered archive is missing, nothing is read, written or paid for.
+An unmounted disk looks like an empty archive. So each home remembers the id that it has seen at each location, a fleet
+remembers its id in Redis, and the indices have it in `_meta`. Where the remembered archive is missing, nothing is read,
+written or paid for.
 """
 
 from __future__ import annotations
@@ -106,19 +107,20 @@ def parse_identity(data: bytes, url: str) -> str:
     return identity.id
 
 
-def missing(url: str) -> ArchiveMissing:
+def missing(url: str, known: str) -> ArchiveMissing:
     """Return the error for a known archive that is not at its location."""
     return ArchiveMissing(
-        f"the archive is missing: {url} has no {IDENTITY}, and it had one before",
+        f"the archive is missing: {url} has no {IDENTITY}, and the archive {known} is expected there",
         remedy=f"Mount its disk, or set PAGESIGHT_ARCHIVE to where it is now. {_ADOPT}",
     )
 
 
-def another(url: str) -> ArchiveMissing:
+def another(url: str, known: str, found: str) -> ArchiveMissing:
     """Return the error for another archive at the location of a known one."""
     return ArchiveMissing(
-        f"another archive is at {url} than before",
-        remedy=f"Mount the right disk, or set PAGESIGHT_ARCHIVE to where the archive is now. {_ADOPT}",
+        f"another archive is at {url} than before: {found} instead of {known}",
+        remedy=f"Mount the right disk, or set PAGESIGHT_ARCHIVE to where the archive is now; another archive needs its "
+        f"own PAGESIGHT_ELASTICSEARCH_PREFIX and Redis. {_ADOPT}",
     )
 
 

@@ -34,7 +34,7 @@ from pipeline.core.models import (
 )
 
 #: Folders with values, and what decodes them. A star stands for each name in its folder.
-_FOLDERS: tuple[tuple[str, Callable[[bytes], Any]], ...] = (
+FOLDERS: tuple[tuple[str, Callable[[bytes], Any]], ...] = (
     ("collections/*", decoder(Collection)),
     ("deletions/*", decoder(Deletion)),
     ("sources/*/*", decoder(Source)),
@@ -63,7 +63,7 @@ def damaged_files(store: Store, advance: Callable[[], None] = lambda: None) -> I
     """Yield the names of the JSON files that cannot be read. `advance` is called for each folder."""
     if _damaged(store.get(IDENTITY), decoder(Identity)):
         yield IDENTITY
-    for pattern, decode in _FOLDERS:
+    for pattern, decode in FOLDERS:
         for folder in _expanded(store, pattern.split("/")):
             yield from _damaged_in(store, folder, decode)
             advance()

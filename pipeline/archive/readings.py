@@ -52,6 +52,10 @@ class DocumentReadings:
             for (page, revision), data in zip(some, found, strict=True):
                 yield self._read(page, revision, data)
 
+    def damaged_pages(self) -> list[int]:
+        """Return the pages whose newest reading is damaged, or was made in place of a damaged one."""
+        return [reading.page_number for reading in self.newest() if stands_in(reading)]
+
     def purge(self, tombstones: Mapping[int, int]) -> None:
         """Remove every revision that is older than its page's tombstone, given as page number to revision."""
         for page, revision in self._names():
@@ -101,6 +105,11 @@ class DocumentReadings:
 
     def _name(self, page: int, revision: int) -> str:
         return f"{self._folder}/{page}.{revision}.json"
+
+
+def stands_in(reading: Reading | Tombstone) -> bool:
+    """Whether this was made in place of a damaged reading: only then it has no fingerprint, or names no deletion."""
+    return not (reading.fingerprint if isinstance(reading, Reading) else reading.deletion)
 
 
 def decode_reading(data: bytes) -> Reading | Tombstone:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
@@ -23,7 +24,7 @@ from pipeline.archive.identity import (
     new_identity,
     parse_identity,
 )
-from pipeline.core.errors import ArchiveDamaged, RevisionTaken, ServiceRefused
+from pipeline.core.errors import ArchiveDamaged, ArchiveUnavailable, RevisionTaken, ServiceRefused, ServiceUnavailable
 from pipeline.core.models import FileState
 from pipeline.core.objects import LIST_KEYS, OBJECT_WAITS_SECONDS, Location, open_objects, parse_location
 from pipeline.core.private import create_private, make_private_folder
@@ -31,6 +32,12 @@ from pipeline.core.retry import CancelToken, retry_until_available
 
 #: Age of temporary files after which their writer counts as dead. A live writer needs seconds.
 STALE_SECONDS = 24 * 3600
+#: Seconds between two log lines about waits: where one call in six fails, a line for each would fill the log.
+LOG_SECONDS = 60.0
+#: Errors of the operating system that do not end by themselves: rights, or a path that cannot be an archive.
+_REFUSALS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
+)
 _TEMPORARY = "tmp"
 _COPY_BYTES = 1 << 20
 
@@ -44,13 +51,13 @@ Fetch = Callable[[str, FileState, Callable[[], Generator[bytes]]], BinaryIO]
 class Store:
     """Flat access to an archive location; names use `/`. Threads and processes share it.
 
-    With a cancel token, calls wait while a bucket is unavailable or the known archive is missing; without one they do
-    not. With known archives, the identity of the archive is checked: in a directory at each write and at each read that
-    finds nothing, in a bucket by `require` alone.
+    With a cancel token, calls wait while the location is unavailable: a bucket is away, a disk is full, read-only or
+    fails, the known archive is missing. Without a token they raise at once. With known archives, the identity of the
+    archive is checked: in a directory at each write and at each read that finds nothing; in a bucket by `require`.
 
     Raises, from every method:
-        ServiceRefused: the location cannot be used: permission, space or the bucket is missing.
-        ServiceUnavailable: the bucket is unavailable, without a cancel token to wait by.
+        ServiceRefused: the location cannot be used: a right or the bucket is missing.
+        ServiceUnavailable: the location is unavailable, without a cancel token to wait by.
         ArchiveMissing: the known archive is missing, without a cancel token to wait by.
         Stopped: the token was cancelled while the archive was unavailable.
     """
@@ -63,13 +70,9 @@ class Store:
         self.damaged: set[str] = set()
         """Names of the damaged files that were found so far."""
         self._id = known.get(url) if known else None
-        location = parse_location(url)
-        with self._translated():
-            self._place: _Backend = (
-                _Directory(Path(url.removeprefix("file://")), self._check_mark, is_new=self._id is None)
-                if location is None
-                else _Bucket(location)
-            )
+        self._log_at = 0.0
+        """Monotonic time from which the next wait is logged."""
+        self._place: _Backend = self._do(lambda: _open(url, self._check_mark, is_new=self._id is None))
 
     def require(self, identifier: str | None = None) -> str | None:
         """Check that the known archive is at the location, without waiting for a missing one; return its id.
@@ -82,7 +85,7 @@ class Store:
         """
         found = self._found_id()
         if identifier is not None and found != identifier:
-            raise missing(self.url) if found is None else another(self.url)
+            raise missing(self.url, identifier) if found is None else another(self.url, identifier, found)
         return found
 
     def establish(self) -> str:
@@ -93,11 +96,9 @@ class Store:
         """
         found = self.require()
         if found is None:
-            try:
-                with self._translated():
-                    self._place.create(IDENTITY, new_identity().model_dump_json().encode(), uuid.uuid4().hex)
-            except FileExistsError:  # another writer was faster
-                pass
+            identity, writer = new_identity().model_dump_json().encode(), uuid.uuid4().hex
+            with suppress(FileExistsError):  # another writer was faster
+                self._do(lambda: self._place.create(IDENTITY, identity, writer))
             found = self.require()
             assert found is not None
         return found
@@ -201,8 +202,8 @@ class Store:
         """
         data = self._do(lambda: self._place.get_many([IDENTITY]))[0]
         found = None if data is None else parse_identity(data, self.url)
-        if self._id not in (None, found):
-            raise missing(self.url) if found is None else another(self.url)
+        if self._id is not None and self._id != found:
+            raise missing(self.url, self._id) if found is None else another(self.url, self._id, found)
         if found is not None:
             self._id = found
             if self._known is not None:
@@ -214,25 +215,54 @@ class Store:
         if self._id is None:
             return
         if mark is None:
-            raise missing(self.url)
+            raise missing(self.url, self._id)
         self._found_id()
 
     def _do(self, call: Callable[[], T]) -> T:
-        with self._translated():
-            return call() if self._cancel is None else retry_until_available(call, self._cancel, OBJECT_WAITS_SECONDS)
+        if self._cancel is None:
+            return _translated(self.url, call)
+        return retry_until_available(lambda: self._logging(call), self._cancel, OBJECT_WAITS_SECONDS)
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _logging(self, call: Callable[[], T]) -> T:
+        """Do a call, and log why it has to be repeated."""
         try:
-            yield
-        except FileExistsError:
+            return _translated(self.url, call)
+        except ServiceUnavailable as error:
+            now = time.monotonic()
+            if now >= self._log_at:
+                self._log_at = now + LOG_SECONDS
+                log.warning("Waiting for the archive: %s. %s", error, error.remedy)
             raise
-        except OSError as error:
-            raise ServiceRefused(
-                "archive",
-                f"the archive at {self.url} cannot be used: {error.strerror or error}",
-                remedy="Free space or fix permissions there (or set PAGESIGHT_ARCHIVE), then run the command again.",
-            ) from error
+
+
+def _open(url: str, check: Callable[[object], None], *, is_new: bool) -> _Backend:
+    location = parse_location(url)
+    if location is not None:
+        return _Bucket(location)
+    return _Directory(Path(url.removeprefix("file://")), check, is_new=is_new)
+
+
+def _translated(url: str, call: Callable[[], T]) -> T:
+    """Return the result of a call on the archive at `url`; translate errors of the operating system."""
+    try:
+        return call()
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise _error_for(url, error) from error
+
+
+def _error_for(url: str, error: OSError) -> ServiceRefused | ArchiveUnavailable:
+    """Return the error of the archive for one of the operating system, with its cause and the path."""
+    where = f": {error.filename}" if error.filename and str(error.filename) != url else ""
+    cause = f"{error.strerror or error}{where}"
+    if error.errno in _REFUSALS or isinstance(error, PermissionError):
+        return ServiceRefused(
+            "archive",
+            f"the archive at {url} cannot be used: {cause}",
+            remedy="Give the user who runs Pagesight the rights to read and write there, or set PAGESIGHT_ARCHIVE.",
+        )
+    return ArchiveUnavailable(f"the archive at {url} is unavailable: {cause}")
 
 
 class _Backend(Protocol):
@@ -320,14 +350,14 @@ class _Directory:
         return str(self._directory / name)
 
     def create(self, name: str, data: bytes, writer: str) -> None:
-        self._write(self._directory / name, io.BytesIO(data), os.link)
+        self._write(self._directory / name, io.BytesIO(data), os.link, writer)
 
     def put(self, name: str, data: bytes) -> None:
-        self._write(self._directory / name, io.BytesIO(data), os.replace)
+        self._write(self._directory / name, io.BytesIO(data), os.replace, uuid.uuid4().hex)
 
     def put_file(self, name: str, file: BinaryIO) -> None:
         file.seek(0)
-        self._write(self._directory / name, file, os.replace)
+        self._write(self._directory / name, file, os.replace, uuid.uuid4().hex)
 
     def open(self, name: str, fetch: Fetch) -> BinaryIO | None:
         try:
@@ -366,24 +396,24 @@ class _Directory:
             self._check(mark)
             self._mark = mark
 
-    def _write(self, path: Path, data: BinaryIO, move: Any) -> None:
-        """Write a temporary file, make it durable, then give it its name by `os.link` or `os.replace`."""
+    def _write(self, path: Path, data: BinaryIO, move: Any, writer: str) -> None:
+        """Write a temporary file, make it durable, then give it its name by `os.link` or `os.replace`.
+
+        A link may exist although its call failed: the disk failed afterwards, or the answer of a file server was lost.
+        So a writer that tries again looks for its own temporary file under the name.
+        """
         self._guard()
-        temporary = self._directory / _TEMPORARY / uuid.uuid4().hex
-        make_private_folder(temporary.parent)
-        try:
-            with create_private(temporary, exclusive=True) as file:
-                shutil.copyfileobj(data, file, _COPY_BYTES)
-                file.flush()
-                os.fsync(file.fileno())
+        temporary = self._directory / _TEMPORARY / writer
+        if not _is_same_file(temporary, path):
+            _write_temporary(temporary, data)
             try:
-                move(temporary, path)
-            except FileNotFoundError:
-                make_private_folder(path.parent)
-                move(temporary, path)
-            _sync_directory(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+                _move(temporary, path, move)
+            except FileExistsError:
+                if not _is_same_file(temporary, path):
+                    temporary.unlink(missing_ok=True)
+                    raise
+        _sync_directory(path.parent)
+        temporary.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
         for leftover in (self._directory / _TEMPORARY).glob("*"):
@@ -392,6 +422,35 @@ class _Directory:
                     leftover.unlink(missing_ok=True)
             except OSError:  # it was removed, or this process may only read
                 continue
+
+
+def _write_temporary(temporary: Path, data: BinaryIO) -> None:
+    """Write a temporary file and make it durable. A failed one is removed: on a full disk it would take up room."""
+    make_private_folder(temporary.parent)
+    try:
+        with create_private(temporary) as file:
+            shutil.copyfileobj(data, file, _COPY_BYTES)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _move(temporary: Path, path: Path, move: Any) -> None:
+    try:
+        move(temporary, path)
+    except FileNotFoundError:
+        make_private_folder(path.parent)
+        move(temporary, path)
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except FileNotFoundError:
+        return False
 
 
 def _sync_directory(path: Path) -> None:

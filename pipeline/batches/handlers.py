@@ -42,6 +42,7 @@ from pipeline.pages.readings import failed_reading, new_reading
 from pipeline.pages.recipe import Request, request_of
 from pipeline.pages.registration import quarantine_source
 from pipeline.pages.revisions import save_reading
+from pipeline.pages.roots import with_root
 from pipeline.pages.units import UNIT_PAGES, divide, pack, pages_in, work_unit
 from pipeline.projection.verify import Verification
 from pipeline.sources import FoundFile
@@ -113,7 +114,7 @@ def handle_pages(message: Pages, context: BatchContext) -> list[Message]:
         return []
     source = archive.sources(context.batch.collection)[source_id(chunk.entries[position].url)].newest()
     if source is not None and source.document is not None and source.document.id == message.document:
-        follow = _process_pages(message, source, source.document, context)
+        follow = _process_pages(message, with_root(source, archive), source.document, context)
     else:
         follow = []  # the document was deleted, or replaced: the message that registered the new one queued its pages
     if not follow:
@@ -204,7 +205,7 @@ class _PartHandler:
     def _take_in(self, number: int) -> _PlannedSource:
         entry = self._entries[number]
         error = outcome_error(entry.error.type, entry.error.message) if entry.error else None
-        source = self._intake.register(FoundFile(entry.url, error))
+        source = self._intake.register(FoundFile(entry.url, error, root=entry.root))
         self._context.report.sources += 1
         return _PlannedSource(number, source, self._intake.plan(source, entry.pages))
 

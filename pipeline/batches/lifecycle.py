@@ -11,6 +11,7 @@ from pipeline.archive import Archive
 from pipeline.core.errors import ArchiveDamaged, SettingsError
 from pipeline.core.leases import FileLeases, Lease
 from pipeline.core.models import SLUG, UNBOUNDED, Allowance, Batch, Collection, Lane
+from pipeline.sources import is_local, named_root
 from pipeline.vision.profile import DEFAULT_PROFILE, Profile, kept_form
 
 DEFAULT_COLLECTION = "default"
@@ -53,7 +54,7 @@ def begin_batch(
     sources that the batch names itself; it is called before the batch is.
     """
     kept = _collection(archive, collection, language, default_language, profile)
-    now = datetime.now(UTC)
+    now, named = datetime.now(UTC), tuple(roots)
     batch = Batch(
         id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
         collection=kept.name,
@@ -66,7 +67,8 @@ def begin_batch(
         state="working",
         started_at=now,
         lane=lane,
-        roots=tuple(roots),
+        roots=named,
+        folders=tuple(named_root(url) for url in named if is_local(url)),
         again=again,
         epoch=epoch,
         budget=budget,

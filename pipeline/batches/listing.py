@@ -193,4 +193,4 @@ def _sort_key(entry: BatchEntry) -> bytes:
 
 
 def _entry(found: FoundFile) -> BatchEntry:
-    return BatchEntry(url=found.url, error=Failure.of(found.error) if found.error else None)
+    return BatchEntry(url=found.url, error=Failure.of(found.error) if found.error else None, root=found.root)

@@ -36,6 +36,7 @@ from pipeline.pages.process import UnitOutcome, process_unit
 from pipeline.pages.recipe import Request
 from pipeline.pages.units import pack, slices_of, work_unit
 from pipeline.pages.vanished import FoundUrls, forget_vanished
+from pipeline.projection.projector import lingering
 from pipeline.projection.records import document_status
 from pipeline.projection.verify import Verification
 from pipeline.sources import FoundFile, walk
@@ -151,11 +152,17 @@ class _LocalRun:
     # -- the intake: one thread
 
     def take_in(self, slices: Iterator[PageSlice], workers: int) -> None:
-        """Queue the work units of these slices, then end the queue for `workers` threads."""
+        """Queue the work units of these slices, then end the queue for `workers` threads.
+
+        What was registered before a stop is verified in the index, too: its source records would be missing until the
+        next run.
+        """
         try:
-            for packed in pack(slices):
-                self._queue.put(work_unit(self._request, packed))
-            self._intake.verify()
+            try:
+                for packed in pack(slices):
+                    self._queue.put(work_unit(self._request, packed))
+            finally:
+                self._intake.verify()
         except Stopped:
             pass
         except BaseException as error:
@@ -174,7 +181,7 @@ class _LocalRun:
         for entry in entries:
             if self._is_over:
                 return
-            yield from self._plan(self._intake.register(FoundFile(entry.url)), entry.pages)
+            yield from self._plan(self._intake.register(FoundFile(entry.url, root=entry.root)), entry.pages)
 
     def resolve_broken(self) -> Iterator[PageSlice]:
         """Resolve the broken sources. Yield slices of the due pages of their new documents."""
@@ -316,7 +323,8 @@ class _LocalRun:
                 progress.pages.update(statuses)
                 if progress.pages.total() == progress.wanted:
                     done.append(self._in_progress.pop(identifier))
-        self._services.projector.documents(self._request.collection, [progress.document.id for progress in done])
+        projector = lingering(self._services.projector)
+        projector.documents(self._request.collection, [progress.document.id for progress in done])
         for progress in done:
             with self._lock:
                 self._tally.documents[document_status(progress.pages, progress.wanted)] += 1
@@ -336,7 +344,7 @@ class _LocalRun:
         """
         try:
             self._add_repeated_paths()
-            self._services.projector.documents(self._request.collection, self._in_progress)
+            lingering(self._services.projector).documents(self._request.collection, self._in_progress)
         except Stopped:
             pass  # the next run brings the index up to date
         except ServiceRefused as error:

@@ -15,6 +15,7 @@ import typer
 from pipeline.cli.lazy import Entry, LazyGroup
 from pipeline.core.configuration import CONFIG_VARIABLE, announcer
 from pipeline.core.masking import masked
+from pipeline.core.process_secrets import withhold_secrets
 
 
 class RootGroup(LazyGroup):
@@ -109,7 +110,13 @@ def _root(
 
 
 def main() -> None:
-    """Run `pagesight`."""
+    """Run `pagesight`, as a process that keeps its secrets to itself."""
+    withhold_secrets()
+    run()
+
+
+def run() -> None:
+    """Run `pagesight` with the arguments of this process."""
     # This logger warns about every failed connection. Commands wait for those, and their progress reports the wait.
     logging.getLogger("elastic_transport").setLevel(logging.ERROR)
     sys.excepthook = _print_unexpected

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated
 
@@ -13,10 +14,10 @@ from rich.text import Text
 from pipeline.cli.exits import ErrorReportingGroup, ExitCode
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, printable, stderr, stdout
-from pipeline.core.errors import ServiceRefused
-from pipeline.core.settings import load
+from pipeline.core.errors import ServiceRefused, ServiceUnavailable, SettingsError
+from pipeline.core.settings import Settings, load
 from pipeline.maintenance.archive_check import ArchiveCounts, ArchiveFinding, findings
-from pipeline.services import adopt_archive, open_archive
+from pipeline.services import adopt_archive, open_archive, open_index
 
 CHECK_EXAMPLES = """
 **Examples**
@@ -25,9 +26,12 @@ CHECK_EXAMPLES = """
 
 `pagesight archive check --copy /mnt/backup/archive` · check a backup before you need it
 
+`pagesight archive check --repair` · mend what is damaged; then `pagesight repair` reads the pages that are due
+
 `pagesight archive check --json | jq '.findings[].name'`
 
-Exit codes: 0 complete, 1 something is missing or damaged, 2 usage or settings, 3 the archive cannot be read.
+Exit codes: 0 complete, or all of it was mended, 1 something is missing or damaged, 2 usage or settings, 3 the archive
+cannot be used.
 """
 
 ADOPT_EXAMPLES = """
@@ -38,7 +42,7 @@ mounted. Use this only where another or a new archive is there on purpose.
 
 `pagesight archive adopt`
 
-Exit codes: 0 accepted, 2 usage or settings, 3 the archive or Redis cannot be used.
+Exit codes: 0 accepted, 2 usage or settings, 3 the archive, Redis or Elasticsearch cannot be used.
 """
 
 app = typer.Typer(
@@ -65,21 +69,26 @@ def check(
             show_default="PAGESIGHT_ARCHIVE",
         ),
     ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend damaged files, and have incomplete pages read again.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check that the archive is complete: every file is readable, and every file that a reading names exists."""
+    if repair and copy:
+        raise SettingsError("--repair mends the archive, not a copy", remedy="Leave out --copy, or --repair.")
     settings = load()
     archive = open_archive(settings.model_copy(update={"archive": copy}) if copy else settings)
     counts = ArchiveCounts()
     with _progress() as progress:
         task = progress.add_task("archive", total=None)
-        found = findings(archive, counts, lambda: progress.advance(task))
+        found = findings(archive, counts, lambda: progress.advance(task), mends=repair)
         if as_json:
             listed = [asdict(finding) for finding in found]
             print_json({"archive": {"location": archive.url, **asdict(counts)}, "findings": listed})
         else:
             _print(found, counts)
-    raise typer.Exit(ExitCode.SOME_FAILED if counts.findings else ExitCode.OK)
+    raise typer.Exit(ExitCode.SOME_FAILED if counts.findings > counts.mended else ExitCode.OK)
 
 
 @app.command("adopt", epilog=ADOPT_EXAMPLES)
@@ -90,13 +99,24 @@ def adopt() -> None:
 
     settings = load()
     identifier = adopt_archive(settings)
-    try:
-        RedisQueues(connect(settings)).replace_archive(identifier)
-    except ServiceRefused as error:
-        if settings.redis_url:
-            raise
-        stderr().print(plain(f"No fleet was told: {error}."))
+    _give("fleet", bool(settings.redis_url), lambda: RedisQueues(connect(settings)).replace_archive(identifier))
+    _give("indices", bool(settings.elasticsearch_url), lambda: _name_in_indices(settings, identifier))
     stdout().print(plain(f"The archive at {settings.archive_url} is {identifier}."))
+
+
+def _give(whom: str, is_configured: bool, give: Callable[[], None]) -> None:
+    """Give a service the id of the archive. One that was not configured may be absent."""
+    try:
+        give()
+    except (ServiceRefused, ServiceUnavailable) as error:
+        if is_configured:
+            raise
+        stderr().print(plain(f"The {whom} did not get the id of the archive: {error}."))
+
+
+def _name_in_indices(settings: Settings, identifier: str) -> None:
+    with closing(open_index(settings)) as index:
+        index.generations.name_archive(identifier)
 
 
 def _progress() -> Progress:
@@ -121,11 +141,14 @@ def _line(finding: ArchiveFinding) -> Text:
     return Text.assemble(
         (f"{finding.flaw}  ", "yellow"),
         printable(finding.name),
-        (f"  {printable(finding.collection or '')}{page}", "dim"),
+        (f"  {printable(finding.collection or '')}{page}{'  mended' if finding.mended else ''}", "dim"),
     )
 
 
 def _outcome(counts: ArchiveCounts) -> str:
     if not counts.collections:
         return "the archive is empty"
-    return f"{counts.findings} missing or damaged" if counts.findings else "the archive is complete"
+    if not counts.findings:
+        return "the archive is complete"
+    mended = f", {counts.mended} of them mended" if counts.mended else ""
+    return f"{counts.findings} missing or damaged{mended}"

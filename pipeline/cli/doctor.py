@@ -18,7 +18,7 @@ from pipeline.cli.fleet import open_fleet
 from pipeline.cli.local_run import LOCAL_READER_NOTE
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
-from pipeline.core.confinement import filters_calls, landlock_version
+from pipeline.core.confinement import missing_layers
 from pipeline.core.errors import PagesightError, UnsupportedFormat
 from pipeline.core.masking import masked
 from pipeline.core.private import FOLDER_MODE
@@ -57,6 +57,16 @@ EXAMPLES = """
 
 Exit codes: 0 every check passed, 2 a setting is wrong, 3 a check failed.
 """
+
+
+#: Kinds of processes that decode files, and what is true of each alone.
+_CHILDREN = {
+    "PDF, images, archives, mail": "",
+    "RapidOCR": "",
+    "Tesseract": "it may start programs",
+    "DjVu": "it may start programs; {namespace}",
+    "LibreOffice": "it may start programs, and connect to nothing; {namespace}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +124,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _checked("passwords of files", lambda: _passwords(settings))
     yield Check("slides and office files", True, _program(lambda: f"LibreOffice in {find_office().program}"))
     yield Check("DjVu", True, _program(lambda: find_tools()[1]))
-    yield Check("access of decoders", True, _decoder_access())
+    yield from confinements(settings)
 
 
 def examine_endpoints(settings: Settings) -> Iterator[Check]:
@@ -202,12 +212,15 @@ def _program(find: Callable[[], str]) -> str:
         return f"{error}: such files fail as `unsupported`. {error.remedy}"
 
 
-def _decoder_access() -> str:
-    """Return the layers that confine the processes which decode documents."""
-    files = "system files and their own only" if landlock_version() else "all files: the kernel has no Landlock"
-    calls = "filtered system calls, no network" if filters_calls() else "all system calls: no filter for this processor"
-    namespace = "in a namespace" if namespaces() else "without a namespace: user namespaces are unavailable"
-    return f"{files}; {calls}; converters {namespace}"
+def confinements(settings: Settings) -> Iterator[Check]:
+    """Yield the layers in force for each kind of process that decodes files. Only strict settings demand them all."""
+    missing = "; ".join(missing_layers())
+    namespace = "in namespaces too" if namespaces() else "without namespaces, which this machine refuses"
+    held = f"NOT HELD: {missing}" if missing else "files, system calls, network and signals are held"
+    for kind, more in _CHILDREN.items():
+        found = "; ".join(filter(None, (held, more.format(namespace=namespace))))
+        remedy = "Use Linux 6.12 with Landlock on x86_64 or aarch64." if missing else ""
+        yield Check(f"confinement: {kind}", not (missing and settings.strict_confinement), found, remedy)
 
 
 def _reader(settings: Settings) -> str:

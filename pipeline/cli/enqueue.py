@@ -109,7 +109,7 @@ def _is_inside(url: str, root: str) -> bool:
 def _begin(archive: Archive, settings: Settings, roots: list[str], order: EnqueueRequest) -> Batch:
     fleet = open_fleet(settings, archive, CancelToken().within(PUBLISH_SECONDS))
     fleet.queues.epoch()  # fails here if Redis is unreachable, before a batch is created
-    installed = install_indices(settings, order.profile)
+    installed = install_indices(settings, archive, order.profile)
     batch = fleet.enqueue(order, roots, map(display_path, roots))
     if installed:
         project_batch(archive, settings, batch)

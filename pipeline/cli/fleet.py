@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from pipeline.archive import Archive
 from pipeline.cli.output import plain, stderr
-from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable, Stopped
+from pipeline.core.errors import ArchiveUnavailable, PagesightError, ServiceRefused, ServiceUnavailable, Stopped
 from pipeline.core.models import Batch
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
 from pipeline.core.url_signing import Signer
+from pipeline.projection.ownership import require_archive_of_indices
 from pipeline.projection.projector import Projector
 from pipeline.services import open_index
 
@@ -36,19 +37,23 @@ def open_fleet(settings: Settings, archive: Archive, cancel: CancelToken) -> Fle
     return Fleet(settings, archive, cancel)
 
 
-def install_indices(settings: Settings, profile: Profile | None = None) -> bool:
-    """Create missing indices, and fields for the answers to a profile's questions.
+def install_indices(settings: Settings, archive: Archive, profile: Profile | None = None) -> bool:
+    """Create missing indices, and fields for the answers to a profile's questions; check whose indices they are.
 
     Returns False if Elasticsearch refuses or is unreachable: workers wait for it.
 
     Raises:
         SettingsError: the answers do not fit the mapping of the indices.
+        ArchiveMissing: the indices are made from another archive.
     """
     try:
         with closing(open_index(settings)) as index:
             index.ensure()
+            require_archive_of_indices(archive, index)
             if profile is not None:
                 index.require_answers(profile.own_kinds)
+    except ArchiveUnavailable:
+        raise
     except (ServiceUnavailable, ServiceRefused) as error:
         words = f"{error}. The batch is queued anyway: pages are archived, and their records are written later."
         stderr().print(plain(words, "yellow"))

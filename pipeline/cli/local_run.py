@@ -15,6 +15,7 @@ from pipeline.core.errors import PagesightError
 from pipeline.core.models import Batch, DocumentStatus, PageStatus
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
+from pipeline.projection.ownership import require_archive_of_indices
 from pipeline.services import open_leases, open_page_services
 from pipeline.vision.budget import Budget
 
@@ -60,6 +61,7 @@ def run_here(order: IndexRequest, settings: Settings, budget_tokens: int | None)
         if not services.reader.describes:
             stderr().print(plain(LOCAL_READER_NOTE, "yellow"))
         services.projector.index.ensure()
+        require_archive_of_indices(services.archive, services.projector.index)
         if order.profile is not None:  # report a conflict before the batch begins
             services.projector.index.require_answers(order.profile.own_kinds)
         with RunProgress(tally, cancel, stderr()) as progress:

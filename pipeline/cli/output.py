@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -138,8 +139,11 @@ def batch_json(batch: Batch) -> dict[str, Any]:
 
 def fleet_json(fleet: FleetState) -> dict[str, Any]:
     """Return the JSON object of the fleet's state."""
-    since = fleet.since.isoformat() if fleet.revision else None
-    return fleet.model_dump(include={"state", "service", "cause", "remedy"}) | {"since": since}
+    age = datetime.now(UTC) - fleet.since if fleet.revision else None
+    return fleet.model_dump(include={"state", "service", "cause", "remedy"}) | {
+        "since": fleet.since.isoformat() if age is not None else None,
+        "age_seconds": max(0, round(age.total_seconds())) if age is not None else None,
+    }
 
 
 def print_batch_state(batch: Batch, as_json: bool) -> None:

@@ -20,6 +20,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from pipeline.core.url_signing import Signer
+from pipeline.projection.ownership import name_archive
 from pipeline.projection.projector import Projector
 from pipeline.projection.rebuild import (
     Intended,
@@ -78,6 +79,7 @@ def reindex(
     ):
         index.health()  # fails at once if the cluster is unreachable, instead of waiting
         projector = Projector(archive, index, cancel, Signer(settings.serve_secret))
+        archive.require(index.generations.archive_id())
         if prunes:
             _tell_deleted(*_pruned(projector, keep, dry_run), as_json)
             return
@@ -86,6 +88,7 @@ def reindex(
             _tell_intended(intent, as_json)
             return
         done = rollback(projector, progress.note) if back else fill_new_indices(projector, names, progress.note)
+        name_archive(archive.establish(), index)
     _tell_done(done, as_json)
     raise typer.Exit(ExitCode.SOME_FAILED if done.refused else ExitCode.OK)
 

@@ -22,6 +22,7 @@ from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from pipeline.core.url_signing import Signer
 from pipeline.maintenance.audit import ONLY_REPORTED, Difference
+from pipeline.projection.ownership import require_archive_of_indices
 from pipeline.projection.projector import Projector
 from pipeline.services import open_archive, open_index, open_leases
 
@@ -64,6 +65,7 @@ def repair(
         index.health()  # fails at once if the cluster is unreachable, instead of waiting
         if not dry_run:
             index.ensure()
+            require_archive_of_indices(archive, index)
         task = progress.add_task("compared", total=_total(archive, names) if stderr().is_terminal else None)
         comparison = compare_and_repair(
             archive,

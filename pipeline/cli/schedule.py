@@ -166,9 +166,9 @@ def _context(settings: Settings, cancel: CancelToken) -> Iterator[RunContext]:
         SettingsError: this machine's clock is wrong, so others would consider the run dead.
         ServiceRefused, ServiceUnavailable: a service refuses or is unreachable.
     """
-    from workers.housekeeping import CLOCK_TOLERANCE_SECONDS
     from workers.observability import logs
     from workers.redis.heartbeats import worker_id
+    from workers.redis.queues import CLOCK_TOLERANCE_SECONDS
     from workers.schedules.run_leases import RunContext
 
     logs.configure(settings.model_copy(update={"log_level": "warning"}))

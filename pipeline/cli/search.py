@@ -47,7 +47,7 @@ def search(
     tag = normalise_tag(language) if language else None
     with closing(open_index(settings)) as index:
         found = index.queries.search(" ".join(words), collection=collection, language=tag, size=size)
-    archive = open_archive(settings)
+    archive = open_archive(settings, require=False)
     if as_json:
         print_json({"total": found.total, "hits": [_hit_json(hit, archive) for hit in found.hits]})
     else:

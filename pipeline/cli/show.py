@@ -38,7 +38,7 @@ def show(
     """Show everything known about a document or a page, and where its page image is stored."""
     settings = load()
     term, page = _split(place)
-    archive = open_archive(settings)
+    archive = open_archive(settings, require=False)
     with closing(open_index(settings)) as index:
         document = find_document(index, term, collection)
         pages = index.queries.document_pages(

@@ -29,6 +29,7 @@ from pipeline.services import open_index
 if TYPE_CHECKING:
     from workers.client import Fleet
     from workers.redis.heartbeats import WorkerInfo
+    from workers.redis.ticks import LastTick
 
 #: Number of ended batches that `status` shows.
 RECENT_BATCHES = 5
@@ -79,6 +80,7 @@ class Queues:
     workers: list[WorkerInfo]
     dead_letters: int = 0
     """Elements of the queues that were not messages."""
+    last_tick: LastTick | None = None
 
     def waits(self) -> list[Waiting]:
         """Return the longest wait of the workers for each service, oldest first."""
@@ -184,7 +186,9 @@ class StatusCollector:
         if self._fleet is None:
             self._fleet = open_fleet(self._settings, self._archive, CancelToken())
         queues = self._fleet.queues
-        return Queues(queues.depths(), queues.unacked(), self._fleet.workers(), queues.dead_letters())
+        return Queues(
+            queues.depths(), queues.unacked(), self._fleet.workers(), queues.dead_letters(), self._fleet.last_tick()
+        )
 
     def _rate(self, batch: Batch, pages: int) -> float:
         """Return the recent rate. For an ended batch, and at the first call, return the average since its start."""
@@ -232,12 +236,13 @@ def outcome(batch: Batch) -> ExitCode:
 def queues_json(queues: Queues | None) -> dict[str, Any]:
     """Return the JSON object of queues and workers."""
     if queues is None:
-        return {"lanes": None, "in_hand": None, "workers": None, "dead_letters": None}
+        return dict.fromkeys(("lanes", "in_hand", "workers", "dead_letters", "last_tick"))
     return {
         "lanes": queues.depths,
         "in_hand": queues.in_hand,
         "workers": [asdict(worker) for worker in queues.workers],
         "dead_letters": queues.dead_letters,
+        "last_tick": asdict(queues.last_tick) if queues.last_tick else None,
     }
 
 

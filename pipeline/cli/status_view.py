@@ -46,6 +46,7 @@ from pipeline.core.models import Allowance, Batch, BudgetReservation, DocumentSt
 
 if TYPE_CHECKING:
     from workers.redis.heartbeats import WorkerInfo
+    from workers.redis.ticks import LastTick
 
 
 #: Seconds between refreshes, and the maximum share of time spent on reading: a batch of a million files takes longer.
@@ -147,6 +148,7 @@ class StatusSnapshot:
         yield "queued", f"{counted(self.queues.depths)}; {self.queues.in_hand} in progress"
         if self.queues.dead_letters:
             yield "dead letters", f"{self.queues.dead_letters} elements of the queues were not messages"
+        yield "last tick", _tick_words(self.queues.last_tick)
         for wait in self.queues.waits():
             since = timedelta(seconds=seconds_since(wait.since))
             yield "waiting", one_line(f"{since} for {wait.service}: {wait.cause}", CAUSE_CHARACTERS)
@@ -155,7 +157,7 @@ class StatusSnapshot:
         """Return the snapshot as one line, for a log."""
         parts = [_line(status) for status in self.statuses]
         if self.fleet.state != "running":
-            parts.append(f"the fleet is {self.fleet.state}")
+            parts.append(f"the fleet is {self.fleet.state} for {_age(self.fleet)}")
         parts += [f"{getattr(error, 'service', 'a service')} is unreachable" for error in self.away.errors]
         for wait in self.queues.waits() if self.queues else ():
             parts.append(
@@ -338,10 +340,25 @@ def _line(status: BatchStatus) -> str:
 def _fleet_words(fleet: FleetState) -> Text:
     if not fleet.revision:
         return Text("running")
-    since = f"{fleet.since:%Y-%m-%d %H:%M:%S} UTC"
+    since = f"{fleet.since:%Y-%m-%d %H:%M:%S} UTC, for {_age(fleet)}"
     if fleet.state == "halted":
         return Text.assemble(("HALTED", "bold red"), f" since {since}: {printable(fleet.cause)}")
     return Text(f"{fleet.state} since {since}", "yellow" if fleet.state == "paused" else "")
+
+
+def _age(fleet: FleetState) -> timedelta:
+    return timedelta(seconds=seconds_since(fleet.since.timestamp()))
+
+
+def _tick_words(tick: LastTick | None) -> Text:
+    if tick is None:
+        return Text("none: start a beat with `pagesight beat`", "yellow")
+    words = f"{timedelta(seconds=round(tick.ago_seconds))} ago"
+    if tick.is_overdue:
+        return Text(f"{words}: check that a beat and a worker run, and look at the worker's log", "yellow")
+    if not tick.clock_is_right:
+        return Text(f"{words}; the clock of the beat is {tick.clock_offset_seconds:+.0f} s off: set it (NTP)", "yellow")
+    return Text(words)
 
 
 def _worker_row(worker: WorkerInfo) -> tuple[object, ...]:

@@ -121,7 +121,7 @@ def _carry_out(
         return taken, None
     from workers.client import EnqueueRequest
 
-    installed = install_indices(settings, profile)
+    installed = install_indices(settings, archive, profile)
     order = EnqueueRequest(collection, None, settings.language, profile=profile)
     batch = fleet.enqueue_sources(order, comparison.entries, [shown])
     if installed:

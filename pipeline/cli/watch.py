@@ -79,8 +79,9 @@ def watch(
     cancel = CancelToken()
     path = source_path(url)
     arrivals = Arrivals(path, own_folders(settings), settle)
-    fleet = open_fleet(settings, open_archive(settings, cancel), cancel)
-    install_indices(settings, order.profile)
+    archive = open_archive(settings, cancel)
+    fleet = open_fleet(settings, archive, cancel)
+    install_indices(settings, archive, order.profile)
     watching = _Watching(url, arrivals, fleet, order, settle, quiet=as_json)
     with _until_stopped(cancel) as ended:
         try:

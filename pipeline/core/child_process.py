@@ -32,7 +32,7 @@ _FLAGS = ("-IB", "-Wignore")
 _CODE = "import sys; sys.path.append(sys.argv.pop(1)); from {module} import main; main()"
 _RECEIVED_AT_ONCE = 1 << 20
 _POLL_SECONDS = 0.005
-#: Interval at which the CPU time of a child is read while its reply is awaited. A reading takes 0.05 ms.
+#: Interval at which the CPU time of a child is read while its reply is awaited. It takes 0.015 ms, for a group 2 ms.
 _CPU_POLL_SECONDS = 0.25
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _SHORTEST_TIMEOUT_SECONDS = 1e-3
@@ -240,10 +240,14 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def _group_members(group: int) -> Iterator[int]:
-    """Yield the processes of a process group, zombies included. /proc has no shorter way on every kernel."""
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal() and (fields := _stat(int(entry.name))) and int(fields[2]) == group:
-            yield int(entry.name)
+    """Yield the processes of a process group and of groups that its members began, zombies included.
+
+    /proc has no shorter way on every kernel. A conversion's keeper begins a group for its worker and the programs.
+    """
+    found = {int(name): _stat(int(name)) for name in os.listdir("/proc") if name.isdecimal()}
+    begun = {pid for pid, fields in found.items() if fields and int(fields[2]) == group}
+    groups = {group} | {int(fields[2]) for fields in found.values() if fields and int(fields[1]) in begun}
+    yield from (pid for pid, fields in found.items() if fields and int(fields[2]) in groups)
 
 
 def _stat(pid: int) -> list[bytes]:

@@ -2,8 +2,9 @@
 
     limits ─▶ capabilities ─▶ no_new_privs ─▶ Landlock (files, TCP, signals) ─▶ seccomp (system calls)
 
-Call `confine` before any thread starts: Landlock and seccomp hold for the calling thread and what it starts later.
-Nothing can be lifted again, and nothing needs rights. The system calls are made by number, since glibc has no names
+`confine` is called before any thread starts: Landlock and seccomp hold for the calling thread and what it starts later,
+and a thread without them would share its memory with the confined ones. `forbid` takes away more later. Nothing can be
+lifted again, and nothing needs rights. The system calls are made by number, since glibc has no names
 for some of them. Standard library only, and Python 3.9: LibreOffice's bindings run in the system's interpreter.
 
 Sources: `linux/landlock.h`, `linux/seccomp.h`, `linux/filter.h`, `linux/capability.h`, and the pages
@@ -26,8 +27,7 @@ from pathlib import Path
 #: The devices that programs expect; none of them leads anywhere.
 DEVICES = tuple(Path("/dev", name) for name in ("null", "zero", "full", "random", "urandom"))
 
-_PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 4, 24, 22, 38
-_SECCOMP_MODE_FILTER = 2
+_PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 4, 24, 36, 38
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -54,47 +54,50 @@ def interpreter_paths() -> list[Path]:
 class Confinement:
     """The rights that a child keeps. Everything that is not named is refused."""
 
-    readable: Sequence[Path] | None = ()
-    """Files and folders that it may read, and run programs from. None leaves all files to a later `restrict_files`."""
+    readable: Sequence[Path] = ()
+    """Files and folders that it may read, and run programs from."""
     writable: Sequence[Path] = ()
     """Folders in which it may do anything."""
     sockets: Sequence[Path] = ()
-    """Folders in which it may make UNIX sockets; without any it makes no socket at all."""
+    """Folders in which it may make UNIX stream sockets; without any it makes no socket at all."""
     programs: bool = False
     """Whether it may start other programs, which inherit the confinement."""
     limits: Mapping[int, int] = field(default_factory=dict)
     """Resource limits by their `resource.RLIMIT_…` number."""
 
 
-@dataclass(frozen=True)
-class Layers:
-    """What holds a child on this machine."""
+def missing_layers() -> list[str]:
+    """Return what does not hold children on this machine, in words; nothing where every layer is in force."""
+    version = landlock_version()
+    missing = []
+    if version < 1:
+        missing.append("files: the kernel has no Landlock (Linux 5.13)")
+    elif version < _SCOPED_FROM:
+        missing.append(f"signals and abstract sockets: Landlock {version}, but Linux 6.12 has {_SCOPED_FROM}")
+    if not filters_calls():
+        missing.append(f"system calls and network: no filter for {os.uname().machine}")
+    return missing
 
-    landlock: int
-    """The version of Landlock in force, 0 where the kernel has none. 4 shuts TCP, 6 shuts signals."""
-    seccomp: bool
-    missing: Sequence[str] = field(default_factory=tuple)
-    """What does not hold, in words."""
 
-
-def confine(rights: Confinement) -> Layers:
-    """Give up everything but the rights, for good; return the layers that are in force.
+def confine(rights: Confinement) -> None:
+    """Give up everything but the rights, for good.
 
     Raises:
-        OSError: the kernel has a layer and refuses it. The child must not go on.
+        OSError: the kernel has a layer and refuses it, or another thread runs already. The child must not go on.
     """
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise OSError(errno.EBUSY, "a thread runs already, which no confinement would hold")
     _limit(rights.limits)
     _drop_capabilities()
     _call(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
     _call(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
-    landlock = landlock_version() if rights.readable is None else restrict_files(rights)
-    seccomp = _filter_calls(rights)
-    missing = []
-    if landlock < 1:
-        missing.append("files: the kernel has no Landlock")
-    if not seccomp:
-        missing.append(f"system calls: no filter for {os.uname().machine}")
-    return Layers(landlock, seccomp, tuple(missing))
+    _restrict_files(rights)
+    _filter_calls(rights)
+
+
+def become_reaper() -> None:
+    """Become the parent of descendants whose own parent ends, so that they can be waited for."""
+    _call(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 # -- limits and capabilities
@@ -132,6 +135,7 @@ _RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 _TCP = 0b11
 #: Abstract sockets and signals beyond the confined processes, from version 6 on.
 _SCOPES = 0b11
+_SCOPED_FROM = 6
 
 
 class _Ruleset(ctypes.Structure):
@@ -148,28 +152,22 @@ def landlock_version() -> int:
     return max(0, int(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)))
 
 
-def restrict_files(rights: Confinement) -> int:
-    """Restrict the calling thread, and what it starts, to the files of the rights; return the version of Landlock.
-
-    Raises:
-        OSError: the kernel has Landlock and refuses it.
-    """
+def _restrict_files(rights: Confinement) -> None:
     version = landlock_version()
     if not version:
-        return 0
+        return
     every = (1 << _RIGHTS.get(version, 16)) - 1
-    wanted = _Ruleset(every, _TCP if version >= 4 else 0, _SCOPES if version >= 6 else 0)
+    wanted = _Ruleset(every, _TCP if version >= 4 else 0, _SCOPES if version >= _SCOPED_FROM else 0)
     size = 8 if version < 4 else 16 if version < 6 else 24
     ruleset = _call(_libc.syscall(_CREATE_RULESET, ctypes.byref(wanted), ctypes.c_size_t(size), 0), "Landlock")
     try:
-        _allow(ruleset, rights.readable or (), _EXECUTE | _READ_FILE | _READ_DIR)
+        _allow(ruleset, rights.readable, _EXECUTE | _READ_FILE | _READ_DIR)
         _allow(ruleset, DEVICES, _READ_FILE | _WRITE_FILE)
         _allow(ruleset, rights.sockets, _MAKE_SOCK)
         _allow(ruleset, rights.writable, every)
         _call(_libc.syscall(_RESTRICT_SELF, ruleset, 0), "Landlock")
     finally:
         os.close(ruleset)
-    return version
 
 
 def _allow(ruleset: int, paths: Iterable[Path], rights: int) -> None:
@@ -190,6 +188,9 @@ def _allow(ruleset: int, paths: Iterable[Path], rights: int) -> None:
 
 #: AUDIT_ARCH_* of `linux/audit.h`.
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+#: The system call `seccomp`, its operation, and its flag for all threads.
+_SECCOMP = {"x86_64": 317, "aarch64": 277}
+_SECCOMP_SET_MODE_FILTER, _EVERY_THREAD = 1, 1
 #: Numbers on x86_64 and aarch64; None where the architecture has no such call.
 _SYSTEM_CALLS: dict[str, tuple[int | None, int | None]] = {
     "capset": (126, 91),
@@ -217,6 +218,9 @@ _SYSTEM_CALLS: dict[str, tuple[int | None, int | None]] = {
     "pidfd_send_signal": (424, 424),
     "setpriority": (141, 140),
     "prlimit64": (302, 261),
+    # leaving the process group, with which a child ends
+    "setpgid": (109, 154),
+    "setsid": (112, 157),
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
     # programs
@@ -313,7 +317,9 @@ _PRETENDED = frozenset({"chmod", "fchmod", "fchmodat", "chown", "lchown", "fchow
 _PROGRAMS = frozenset({"execve", "fork", "vfork", "kill", "tgkill", "tkill", "setpriority"})
 _SOCKETS = frozenset({"connect", "bind", "listen", "accept", "accept4"})
 
-_AF_UNIX = 1
+_AF_UNIX, _SOCK_STREAM = 1, 1
+#: A socket's type without its flags.
+_TYPE = 0xF
 _CLONE_THREAD = 0x00010000
 #: CLONE_NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
 _CLONE_NAMESPACES = 0x7E020080
@@ -321,7 +327,7 @@ _CLONE_NAMESPACES = 0x7E020080
 _TERMINAL_INPUT = (0x5412, 0x541C)
 
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _AND, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 #: Offsets in `struct seccomp_data`: number, architecture, and the low words of arguments.
 _NUMBER, _ARCHITECTURE = 0, 4
 #: System calls of the x32 ABI have this bit; they would evade numbers.
@@ -340,32 +346,49 @@ def filters_calls() -> bool:
     return os.uname().machine in _ARCHITECTURES
 
 
-def _filter_calls(rights: Confinement) -> bool:
-    """Install the filter; return False on an architecture whose numbers are not known here."""
-    if not filters_calls():
-        return False
-    program = _filter(rights)
+def forbid(names: Iterable[str], *, every_thread: bool = False) -> None:
+    """Refuse more system calls of `_SYSTEM_CALLS` to this thread, or to this whole process, and what it starts later.
+
+    Raises:
+        OSError: the kernel refuses the filter.
+    """
+    if filters_calls():
+        rules = [rule for name in names if (number := _numbers(name)) is not None for rule in _refusal(number)]
+        _install(rules, _EVERY_THREAD if every_thread else 0)
+
+
+def _refusal(number: int) -> list[_Instruction]:
+    return [(_EQUAL, 0, 1, number), _refuse(errno.EPERM)]
+
+
+def _filter_calls(rights: Confinement) -> None:
+    if filters_calls():
+        numbers = ((name, _numbers(name)) for name in _SYSTEM_CALLS)
+        _install([rule for name, number in numbers if number is not None for rule in _rule(name, number, rights)])
+
+
+def _install(rules: Sequence[_Instruction], flags: int = 0) -> None:
+    """Install a filter that allows what no rule decides."""
+    program = [*_head(), *rules, (_RETURN, 0, 0, _ALLOW)]
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     instructions = ctypes.create_string_buffer(code, len(code))
     header = struct.pack("@HP", len(program), ctypes.addressof(instructions))
-    _call(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.c_char_p(header), 0, 0), "seccomp")
-    return True
+    number = _SECCOMP[os.uname().machine]
+    # The number of a thread, instead of 0, names one that has another filter.
+    if _call(_libc.syscall(number, _SECCOMP_SET_MODE_FILTER, flags, ctypes.c_char_p(header)), "seccomp"):
+        raise OSError(errno.EBUSY, "the kernel refuses seccomp: a thread has a filter of its own")
 
 
-def _filter(rights: Confinement) -> list[_Instruction]:
-    program: list[_Instruction] = [
+def _head() -> list[_Instruction]:
+    """Return the instructions that refuse foreign numbers, and load the number of the call."""
+    machine = os.uname().machine
+    head: list[_Instruction] = [
         (_LOAD, 0, 0, _ARCHITECTURE),
-        (_EQUAL, 1, 0, _ARCHITECTURES[os.uname().machine]),
+        (_EQUAL, 1, 0, _ARCHITECTURES[machine]),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER),
     ]
-    if os.uname().machine == "x86_64":
-        program += [(_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _KILL)]
-    for name in _SYSTEM_CALLS:
-        number = _numbers(name)
-        if number is not None:
-            program += _rule(name, number, rights)
-    return [*program, (_RETURN, 0, 0, _ALLOW)]
+    return head + ([(_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _KILL)] if machine == "x86_64" else [])
 
 
 def _rule(name: str, number: int, rights: Confinement) -> list[_Instruction]:
@@ -386,7 +409,9 @@ def _condition(name: str, rights: Confinement) -> list[_Instruction]:
     if name == "socket":
         if not rights.sockets:
             return [refused]
-        return [_argument(0), (_EQUAL, 0, 1, _AF_UNIX), allowed, _refuse(errno.EAFNOSUPPORT)]
+        # Streams only: a datagram needs no connection to reach a socket of others.
+        is_stream = [_argument(1), (_AND, 0, 0, _TYPE), (_EQUAL, 0, 1, _SOCK_STREAM)]
+        return [_argument(0), (_EQUAL, 0, 4, _AF_UNIX), *is_stream, allowed, _refuse(errno.EAFNOSUPPORT)]
     if name in ("kill", "tgkill"):  # to itself, as abort() does
         return [_argument(0), (_EQUAL, 0, 1, os.getpid()), allowed, refused]
     if name == "prlimit64":  # of itself: 0, or its own number

@@ -4,7 +4,8 @@
     ├── SettingsError                 a setting or an argument is wrong             exit 2
     ├── ServiceUnavailable            a service is unavailable: wait, nothing has failed
     │   ├── ServiceThrottled          it limits its callers: all callers pause
-    │   └── ArchiveMissing            the known archive is not at its location: wait until its disk is mounted
+    │   └── ArchiveUnavailable        the archive's disk is full, read-only or fails: wait
+    │       └── ArchiveMissing        the known archive is not at its location: wait until its disk is mounted
     ├── ServiceRefused                a service refuses every request: stop         exit 3
     │   └── Overtaken                 another process changed the indices first
     ├── Stopped                       the run was asked to stop
@@ -85,11 +86,17 @@ class ServiceThrottled(ServiceUnavailable):
     """A service gets too many requests at once (backpressure). All callers wait, not only this one."""
 
 
-class ArchiveMissing(ServiceUnavailable):
-    """The archive that was at this location before is not there: its disk is not mounted, or another one is."""
+class ArchiveUnavailable(ServiceUnavailable):
+    """The archive cannot be read or written now: its disk is full, read-only, fails or is away."""
 
-    def __init__(self, message: str, *, remedy: str) -> None:
+    remedy = "Free space, or mend or mount the disk: the work goes on by itself."
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
         super().__init__("archive", message, remedy=remedy)
+
+
+class ArchiveMissing(ArchiveUnavailable):
+    """The archive that was at this location before is not there: its disk is not mounted, or another one is."""
 
 
 class ServiceRefused(PagesightError):

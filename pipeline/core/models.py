@@ -145,6 +145,15 @@ class FileState(Archived):
     """For an object, with its quotes."""
 
 
+class Root(Archived):
+    """The folder beneath which a file is opened. A path that leads out of it is refused."""
+
+    url: str
+    """`file://` URL, as the folder was named. Of a file that was named by itself, the folder that contains it."""
+    target: str | None = None
+    """URL of the folder to which its links led when it was named; None if its path had no links."""
+
+
 class Document(Archived):
     """Identifies the bytes of a file, with the metadata in them."""
 
@@ -194,6 +203,8 @@ class Source(Numbered):
     """`file://` URL or URL of an object. It is percent-encoded, so that every file name and key has a URL."""
     path: str
     """The same for display; invalid UTF-8 is shown as U+FFFD."""
+    root: Root | None = None
+    """The folder beneath which it is opened; None in buckets, and in archives of earlier versions."""
     state: FileState | None
     document: Document | None = None
     error: Failure | None = None
@@ -451,6 +462,8 @@ class Batch(Numbered):
     """Budget of a queued batch, counted from its start."""
     roots: tuple[str, ...] = ()
     """URLs that a queued batch lists recursively."""
+    folders: tuple[Root, ...] = ()
+    """The folder beneath which the files of each local root are opened."""
     again: bool = False
     """Whether all failures are retried, whatever their cause."""
     epoch: str | None = None
@@ -473,6 +486,8 @@ class BatchEntry(Archived):
     """The error that was found when its folder or container was listed."""
     pages: tuple[int, ...] | None = None
     """Only these pages; None for all."""
+    root: Root | None = None
+    """The folder beneath which it is opened; None for the one of its archived source."""
 
 
 class Chunk(Archived):

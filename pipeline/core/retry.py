@@ -73,15 +73,23 @@ class CancelToken:
         """Whether its callers are served first in queues."""
         self._stop = threading.Event()
         self._parent: CancelToken | None = None
-        self._deadline = math.inf
+        self._deadline = self._first_deadline = math.inf
         self._cancelled: Callable[[], bool] = lambda: False
         self._waits: dict[int, Waiting] = {}
         self._lock = threading.Lock()
 
     def within(
-        self, seconds: float, *, urgent: bool = False, cancelled: Callable[[], bool] = lambda: False
+        self,
+        seconds: float,
+        *,
+        first_seconds: float = 0.0,
+        urgent: bool = False,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> CancelToken:
         """Return a token that is cancelled with this one, after `seconds`, or once `cancelled` returns true.
+
+        Until `made_progress` is called, the deadline is later by `first_seconds`. So work that is cut off by deadlines
+        and continued later makes progress each time, also where `seconds` are too few for its first step.
 
         `waiting` of this token includes the waits of the returned one.
         """
@@ -89,7 +97,26 @@ class CancelToken:
         part.urgent = urgent
         part._parent = self
         part._deadline = time.monotonic() + seconds
+        part._first_deadline = part._deadline + first_seconds
         part._cancelled = cancelled
+        part._waits, part._lock = self._waits, self._lock
+        return part
+
+    def lingering(self, seconds: float) -> CancelToken:
+        """Return a token that is cancelled this many seconds after it first finds this one cancelled.
+
+        It is for results that exist already, and whose service may answer with a later attempt.
+        """
+        seen: list[float] = []
+
+        def is_over() -> bool:
+            if not self.stopped:
+                return False
+            seen.append(time.monotonic())
+            return seen[-1] - seen[0] >= seconds
+
+        part = CancelToken()
+        part.urgent, part._cancelled = self.urgent, is_over
         part._waits, part._lock = self._waits, self._lock
         return part
 
@@ -97,13 +124,17 @@ class CancelToken:
         """Cancel: every present and future wait raises `Stopped`."""
         self._stop.set()
 
+    def made_progress(self) -> None:
+        """Report that a step of the work is complete and kept: the deadline is no longer a later one."""
+        self._first_deadline = self._deadline
+
     @property
     def stopped(self) -> bool:
         """Whether the token is cancelled or past its deadline. Callers then begin nothing new."""
         if self._stop.is_set():
             return True
         if (
-            time.monotonic() >= self._deadline
+            time.monotonic() >= self._first_deadline
             or (self._parent is not None and self._parent.stopped)
             or self._cancelled()
         ):

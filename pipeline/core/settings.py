@@ -29,6 +29,7 @@ from pipeline.core.data_folders import DataFolders, configuration_in
 from pipeline.core.errors import SettingsError
 from pipeline.core.languages import normalise_tag
 from pipeline.core.masking import MASK, masked, remember, secrets_of_url
+from pipeline.core.process_secrets import withheld
 from pipeline.core.schedules import Schedule, parse_schedules
 
 PREFIX = "PAGESIGHT_"
@@ -68,8 +69,8 @@ class Settings(BaseSettings):
     """Prefix of the names of indices, aliases, templates and roles: several installations can share a cluster."""
     elasticsearch_shards: int = Field(default=1, ge=1, le=1024)
     """Shards of each index, set when it is created."""
-    elasticsearch_replicas: int = Field(default=0, ge=0)
-    """Copies of each shard, set when an index is created."""
+    elasticsearch_replicas: int | None = Field(default=None, ge=0)
+    """Copies of each shard, set when an index is created; one where the cluster has a second node, when unset."""
 
     kibana_url: str = ""
     """URL of Kibana; no objects are installed when empty. It may hold a user name and a password."""
@@ -181,6 +182,8 @@ class Settings(BaseSettings):
     """Wall-clock seconds for the same."""
     conversion_memory_mb: int = Field(default=2048, ge=256)
     """Memory that a converting program may allocate, in MiB."""
+    strict_confinement: bool = False
+    """Refuse to decode files on a machine that lacks a layer of the confinement of decoders."""
     source_cache_mb: int = Field(default=4096, ge=1)
     """Size of `<home>/cache/sources`, the cache of files from buckets and containers, in MiB."""
 
@@ -326,9 +329,17 @@ def _validated(given: dict[str, Any]) -> Settings:
     _refuse_unknown([name.lower() for name in variables], known, PREFIX)
     _refuse_unknown(list(given), known, "")
     try:
-        return Settings(**given)
+        return Settings(**given | _withheld())
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(problem) for problem in error.errors(include_input=False))) from None
+
+
+def _withheld() -> dict[str, str]:
+    """Return the settings whose variables `withhold_secrets` took out of the environment."""
+    keys = [value for name in KEY_ALIASES if (value := withheld.get(name))]
+    own = {name.removeprefix(PREFIX).lower(): value for name, value in withheld.items() if name.startswith(PREFIX)}
+    _refuse_unknown(list(own), tuple(Settings.model_fields), PREFIX)
+    return ({"vlm_api_key": keys[0]} if keys else {}) | {name: value for name, value in own.items() if value}
 
 
 def _values(file: ConfigurationFile) -> dict[str, Any]:

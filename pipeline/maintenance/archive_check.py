@@ -1,13 +1,13 @@
 """Checks that the archive is complete: each JSON file can be read, and the images and answers of each page exist.
 
-Images are checked by name, all other files are read. While workers write,
+On request it mends what it finds. Images are checked by name, all other files are read. While workers write,
 unfinished pages are not reported, since images and answers are archived before the reading that names them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pipeline.archive import Archive, answer_name
@@ -36,6 +36,8 @@ class ArchiveFinding:
     """None for a file of no collection: an answer, a batch, a run."""
     document: str | None = None
     page: int | None = None
+    mended: bool = False
+    """Whether `mend` has mended it, or has made its page due."""
 
 
 @dataclass(slots=True)
@@ -48,21 +50,37 @@ class ArchiveCounts:
     """Newest readings, tombstones included."""
     sources: int = 0
     findings: int = 0
+    mended: int = 0
+    """Findings that were mended."""
 
 
 def findings(
-    archive: Archive, counts: ArchiveCounts, advance: Callable[[], None] = lambda: None
+    archive: Archive, counts: ArchiveCounts, advance: Callable[[], None] = lambda: None, *, mends: bool = False
 ) -> Iterator[ArchiveFinding]:
     """Yield missing and damaged objects, and count in `counts` what was checked.
 
-    It holds the names of one folder in memory. `advance` is called for each document and each source.
+    It holds the names of one folder in memory. `advance` is called for each document and each source. With `mends`,
+    damaged files are mended, and pages with a missing image or answer are made due: `pagesight repair` reads them.
 
     Raises:
         ServiceRefused: the archive cannot be used.
     """
     for finding in _findings(archive, counts, advance):
         counts.findings += 1
+        if mends and _mend(archive, finding):
+            counts.mended += 1
+            finding = replace(finding, mended=True)
         yield finding
+
+
+def _mend(archive: Archive, finding: ArchiveFinding) -> bool:
+    if finding.flaw is Flaw.UNREADABLE:
+        return archive.mend(finding.name)
+    assert finding.collection is not None
+    assert finding.document is not None
+    assert finding.page is not None
+    archive.make_due(finding.collection, finding.document, finding.page)
+    return True
 
 
 def _findings(archive: Archive, counts: ArchiveCounts, advance: Callable[[], None]) -> Iterator[ArchiveFinding]:

@@ -2,10 +2,11 @@
 
     archive ──▶ index      a record is missing, older, or exists although its page was deleted
     index ──▶ archive      a record that is unknown to the archive
-    source ──▶ archive     a page of a source's document was never read, and no batch will read it
+    source ──▶ archive     a page of a source's document was never read, or its newest reading is damaged, and no batch
+                           will read it
 
-Most comparisons need only names; a reading is read only if something differs. Pages of an open queued batch are not
-reported, because that batch still writes their records.
+Records are compared by names and versions. The newest reading of each page is read once, to find the damaged ones.
+Pages of an open queued batch are not reported, because that batch still writes their records.
 """
 
 from __future__ import annotations
@@ -43,12 +44,16 @@ class DifferenceKind(StrEnum):
     """The record is unknown to the archive. Only reported, because it may belong to another archive."""
     PAGE_MISSING = "page_missing"
     """Pages of a source's document were never read, and no batch will read them."""
+    PAGE_DAMAGED = "page_damaged"
+    """The newest reading of a page is damaged, and the one before is shown. No batch will read it again."""
     BATCH_LOST = "batch_lost"
     """The remaining messages of an open batch are missing from the queues."""
 
 
 #: Differences that are reported and not repaired.
 ONLY_REPORTED = frozenset({DifferenceKind.RECORD_AHEAD, DifferenceKind.RECORD_UNKNOWN})
+#: Differences by pages that have to be read; all others are of records.
+TO_READ = frozenset({DifferenceKind.PAGE_MISSING, DifferenceKind.PAGE_DAMAGED})
 #: States of batches that a person or a budget ended. They are not revived.
 _GIVEN_UP = ("cancelled", "interrupted", "exhausted")
 
@@ -196,7 +201,7 @@ class Audit:
             for source in sources:
                 self.advance()
                 yield from self._source(source, versions.get(source_record_id(source)))
-                yield from self._missing_pages(source)
+                yield from self._pages_to_read(source)
 
     def batch_records(self, collections: Iterable[str]) -> Iterator[Difference]:
         """Yield the differences of the records of some collections' batches from the archive."""
@@ -287,25 +292,28 @@ class Audit:
 
     # -- source ──▶ archive
 
-    def _missing_pages(self, source: Source) -> Iterator[Difference]:
+    def _pages_to_read(self, source: Source) -> Iterator[Difference]:
         document = source.document
         if document is None or source.error is not None:  # it ended early
             return
-        read = self._archive.readings(source.collection, document.id).newest_revisions()
-        missing = tuple(page for page in range(1, document.pages + 1) if page not in read)
-        if missing and not self.batches.leaves_out(source):
-            yield Difference(
-                DifferenceKind.PAGE_MISSING,
-                "page",
-                document.id,
-                f"{len(missing)} of {document.pages} pages were never read",
-                source.collection,
-                document.id,
-                missing,
-                source.url,
-                source.path,
-                source.batch,
-            )
+        readings = self._archive.readings(source.collection, document.id)
+        read, damaged = readings.newest_revisions(), readings.damaged_pages()
+        missing = [page for page in range(1, document.pages + 1) if page not in read]
+        if (not missing and not damaged) or self.batches.leaves_out(source):
+            return
+        causes = ((missing, "were never read"), (damaged, "have a damaged reading"))
+        yield Difference(
+            DifferenceKind.PAGE_DAMAGED if damaged else DifferenceKind.PAGE_MISSING,
+            "page",
+            document.id,
+            ", ".join(f"{len(pages)} of {document.pages} pages {cause}" for pages, cause in causes if pages),
+            source.collection,
+            document.id,
+            tuple(sorted({*missing, *damaged})),
+            source.url,
+            source.path,
+            source.batch,
+        )
 
     # -- index ──▶ archive
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from pipeline.archive import Archive
 from pipeline.core.errors import OutcomeError, SettingsError
-from pipeline.core.models import BatchEntry, Failure, FileState, Reading, Source
+from pipeline.core.models import BatchEntry, Failure, FileState, Reading, Root, Source
 from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.pages.paths import remove_path
 from pipeline.pages.revisions import forget_source
@@ -37,6 +37,8 @@ class Move:
     """Its former source."""
     url: str
     """Its current URL."""
+    root: Root | None
+    """The folder beneath which it is opened."""
 
 
 @dataclass(slots=True)
@@ -55,10 +57,10 @@ class FolderComparison:
     def entries(self) -> Iterator[BatchEntry]:
         """Files to enqueue."""
         for found in (*self.new, *self.changed):
-            yield BatchEntry(url=found.url, error=Failure.of(found.error) if found.error else None)
+            yield BatchEntry(url=found.url, error=Failure.of(found.error) if found.error else None, root=found.root)
         for move in self.moved:
             if not containers_of(move.url):  # members are registered with their container
-                yield BatchEntry(url=move.url)
+                yield BatchEntry(url=move.url, root=move.root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,8 @@ def compare(
             comparison.changed.append(one)
         advance(1)
     # Sorted, so that all members of a container follow each other and it is opened once.
-    comparison.vanished = [
-        known[url] for url in sorted(known) if _outermost(url) not in at_rest and has_vanished(known[url], files)
-    ]
+    missing = (known[url] for url in sorted(known) if _outermost(url) not in at_rest)
+    comparison.vanished = [one for one in missing if has_vanished(one, archive, files)]
     comparison.unchanged += len(known) - len(comparison.vanished)  # they exist, but were not listed
     _find_moves(comparison, files)
     return comparison
@@ -193,7 +194,7 @@ def _is_unchanged(before: Source, found: FoundFile, files: SourceFiles) -> bool:
     try:
         if found.error:
             raise found.error
-        return before.state == files.state(found.url)
+        return before.state == files.state(found.url, found.root)
     except OutcomeError as error:
         return before.error is not None and before.error.type == error.code
 
@@ -209,7 +210,7 @@ def _find_moves(comparison: FolderComparison, files: SourceFiles) -> None:
     for found in comparison.new:
         sources = gone.get(_document_id(found, sizes, files) or "")
         if sources:
-            comparison.moved.append(Move(sources.pop(), found.url))
+            comparison.moved.append(Move(sources.pop(), found.url, found.root))
         else:
             new.append(found)
     comparison.new = new
@@ -220,11 +221,11 @@ def _find_moves(comparison: FolderComparison, files: SourceFiles) -> None:
 
 def _moves_of_members(comparison: FolderComparison) -> list[Move]:
     """Return the moves of members of moved containers."""
-    new_urls = {move.source.url: move.url for move in comparison.moved}
+    moves = {move.source.url: move for move in comparison.moved}
     return [
-        Move(source, new_urls[container] + source.url.removeprefix(container))
+        Move(source, moves[container].url + source.url.removeprefix(container), moves[container].root)
         for source in comparison.vanished
-        if (container := _outermost(source.url)) != source.url and container in new_urls
+        if (container := _outermost(source.url)) != source.url and container in moves
     ]
 
 
@@ -238,10 +239,10 @@ def _document_id(found: FoundFile, sizes: set[int], files: SourceFiles) -> str |
     if found.error or not sizes:
         return None
     try:
-        state: FileState = files.state(found.url)
+        state: FileState = files.state(found.url, found.root)
         if state.bytes not in sizes:
             return None
-        with files.open(found.url, state) as file:
+        with files.open(found.url, state, found.root) as file:
             return identify(file, state, files.max_bytes).document_id
     except OutcomeError:
         return None

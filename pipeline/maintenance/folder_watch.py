@@ -20,7 +20,7 @@ from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from pipeline.core.errors import OutcomeError, ServiceRefused, SourceVanished
 from pipeline.core.models import BatchEntry, Failure, FileState
-from pipeline.sources import FoundFile, display_path, file_state, list_folder, source_path, source_url
+from pipeline.sources import FoundFile, display_path, file_state, list_folder, named_root, source_path, source_url
 
 #: Longest time that files at rest wait for the other files of their burst.
 HOLD_SECONDS = 30.0
@@ -68,7 +68,7 @@ class Arrivals:
     ) -> None:
         """Collect changes below an absolute folder, except in the folders whose URLs are `excluded`."""
         self._folder = folder
-        self._root = source_url(folder)
+        self._root = named_root(source_url(folder))
         self._real_root = Path(os.path.realpath(folder))
         self._excluded = tuple(excluded)
         self._shut = [Path(os.path.realpath(source_path(url))) for url in self._excluded if url.startswith("file:")]
@@ -94,7 +94,7 @@ class Arrivals:
             # Files that came into a new folder before it was watched are not reported, so it is listed again.
             self._folders[url] = self._clock() + self._settle_seconds
         elif os.path.lexists(path):
-            self._note_all([FoundFile(url)])
+            self._note_all([FoundFile(url, root=self._root)])
 
     def forget(self, path: Path) -> bool:
         """Drop a removed path; return whether it was among the arrivals."""
@@ -114,7 +114,7 @@ class Arrivals:
         if (self._moving or self._folders) and now - oldest < HOLD_SECONDS:
             return []
         return [
-            BatchEntry(url=url, error=Failure.of(found.error) if found.error else None)
+            BatchEntry(url=url, error=Failure.of(found.error) if found.error else None, root=self._root)
             for url, (_, found) in sorted(self._resting.items())
         ]
 
@@ -168,7 +168,7 @@ def _state(found: FoundFile) -> FileState | None:
     if found.error:
         return None
     try:
-        return file_state(source_path(found.url))
+        return file_state(source_path(found.url), found.root)
     except SourceVanished:
         raise
     except OutcomeError:

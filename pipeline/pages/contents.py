@@ -61,7 +61,7 @@ class ContentsTally:
                     f"{total.members:,} files or more are in {outermost_name(source.url)} over all levels; "
                     f"PAGESIGHT_MAX_TOTAL_MEMBERS allows {self.limits.members:,}: its {len(found):,} files are left out"
                 )
-            self._require_bytes(total, outermost, len(found))
+            self._require_bytes(total, source, len(found))
         except LimitExceeded as error:
             return (FoundFile(member_url(source.url, ""), error),)
         return found
@@ -87,9 +87,9 @@ class ContentsTally:
         for outermost, counts in self._own.items():
             self.journal.note_contents(source_id(outermost), part, (counts.members, counts.bytes, counts.conversions))
 
-    def _require_bytes(self, total: _Counts, outermost: str, members: int) -> None:
+    def _require_bytes(self, total: _Counts, source: Source, members: int) -> None:
         try:
-            size = self.files.state(outermost).bytes
+            size = self.files.state(outermost_of(source.url), source.root).bytes
         except OutcomeError:
             return  # the file has gone: opening its members tells so
         if total.bytes > max(EXPANSION_FLOOR_BYTES, self.limits.expansion * size):

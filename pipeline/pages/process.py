@@ -43,6 +43,7 @@ from pipeline.pages.document_budget import DocumentBudget
 from pipeline.pages.page_services import PageServices, Stage, unmeasured
 from pipeline.pages.readings import failed_reading, new_reading, read_reading, rendered_reading
 from pipeline.pages.revisions import is_overtaken, save_reading
+from pipeline.projection.projector import lingering
 from pipeline.projection.records import page_id
 from pipeline.rendering.protocol import RENDER_REVISION
 from pipeline.sources import SourceFiles, require_unchanged
@@ -82,7 +83,7 @@ def process_unit(unit: WorkUnit, services: PageServices, on_page: Callable[[Page
     readings = [page.reading for pages in finished for page in pages.values() if page.reading is not None]
     try:
         with services.stage("project"):
-            refused: Set[str] = services.projector.pages(readings).keys()
+            refused: Set[str] = lingering(services.projector).pages(readings).keys()
     except Stopped:  # the readings are archived, and the next attempt verifies the index
         readings, refused = [], set()
         finished = [{} for _ in finished]
@@ -122,10 +123,10 @@ def _start_unit(
         try:
             for page, future in _start_pages(piece, unit, services, on_page):
                 futures[page] = future
-        except _SOURCE_ERRORS as error:
-            broken[number] = (piece.source, Failure.of(error))
         except DocumentLimit as error:
             spent[number] = Failure.of(error)
+        except OutcomeError as error:
+            broken[number] = (piece.source, Failure.of(error))
     return started, broken, spent
 
 
@@ -136,14 +137,16 @@ def _start_pages(
 
     Raises:
         SourceChanged, SourceVanished, SourceUnreadable: the file is gone, unreadable or not the identified one.
+        LinkOutOfTree: its path leads out of its root by now.
+        OutcomeError: as `SourceFiles.open_document` raises it.
         DocumentLimit: the budget of the document is spent.
     """
     newest = services.archive.readings(unit.collection, piece.document.id).newest_revisions()
     finisher = _PageFinisher(piece, unit, services, newest, on_page)
-    state = piece.source.state
+    source, state = piece.source, piece.source.state
     assert state is not None
     try:
-        with services.files.open_document(piece.source.url, state, piece.document.id) as file:
+        with services.files.open_document(source.url, state, piece.document.id, source.root) as file:
             for number, rendered in _render_pages(file, state, piece, unit.batch, services):
                 yield number, services.pages.submit(finisher.finish, number, rendered)
     except Stopped:  # while waiting for a bucket or a sandbox: the whole slice is left
@@ -248,6 +251,7 @@ class _PageFinisher:
             raise
         finally:
             services.in_hand.release()
+        services.cancel.made_progress()
         if isinstance(saved, Reading):
             self.on_page(saved.status)
         return _Finished(saved, cached)
@@ -315,7 +319,7 @@ class DocumentRerenderer:
         cancel = self.files.cancel
         with (
             self.stage("render"),
-            self.files.open_document(source.url, source.state, document.id) as file,
+            self.files.open_document(source.url, source.state, document.id, source.root) as file,
             self.cropper.open(file, document.id, source.path, document.media_type, cancel) as opened,
         ):
             require_unchanged(file, source.state)

@@ -8,24 +8,26 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import BinaryIO
 
 from pipeline.archive import Archive, source_id
 from pipeline.core.errors import CorruptFile, EncryptedFile, OutcomeError, UnknownFormat
 from pipeline.core.formats import MediaType, Route
-from pipeline.core.models import Document, Failure, FileState, Source
+from pipeline.core.models import Document, Failure, FileState, Root, Source
 from pipeline.documents.opening import Opener, OpenPages
 from pipeline.pages.recipe import LIMITED, Recipe, Request
 from pipeline.pages.revisions import give_way
-from pipeline.sources import FoundFile, SourceFiles, display_path, identify, mount_of
+from pipeline.pages.roots import root_of
+from pipeline.sources import FoundFile, SourceFiles, display_path, identify, is_below, mount_of
 
 
 @contextmanager
 def identified_source(
-    url: str, state: FileState, opener: Opener, files: SourceFiles, max_bytes: int
+    found: FoundFile, state: FileState, opener: Opener, files: SourceFiles, max_bytes: int
 ) -> Iterator[tuple[BinaryIO, str, MediaType]]:
-    """Open a file; yield it with its document id and its format.
+    """Open a file beneath its root; yield it with its document id and its format.
 
     Raises:
         LimitExceeded: the file is too large, or is nested in too many containers.
@@ -33,13 +35,13 @@ def identified_source(
     """
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(files.open(url, state))
+            file = stack.enter_context(files.open(found.url, state, found.root))
             identified = identify(file, state, max_bytes)
         except UnknownFormat as error:
-            raise _by_its_name(url, error) from error
+            raise _by_its_name(found.url, error) from error
         media_type = opener.refine(file, identified.media_type, files.cancel)
         if media_type.route is Route.CONTAINER:
-            files.containers.require_depth(url)
+            files.containers.require_depth(found.url)
         yield file, identified.document_id, media_type
 
 
@@ -79,6 +81,7 @@ def register(
     and may raise an `OutcomeError`.
     """
     before = archive.sources(request.collection)[source_id(found.url)].newest()
+    found = replace(found, root=found.root or root_of(found.url, before, request.batch, archive))
     now = _observe(found, before, request, opener, files, max_bytes, admit_conversion)
 
     def successor(newest: Source | None) -> Source | None:
@@ -113,13 +116,15 @@ def source_failed(archive: Archive, source: Source, failure: Failure) -> Source:
 
 def quarantine_source(archive: Archive, url: str, request: Request, failure: Failure, files: SourceFiles) -> Source:
     """Archive that opening a source kills its process. It is not opened again until its file changes."""
-    state = _state(url, files)
+    root = root_of(url, archive.sources(request.collection)[source_id(url)].newest(), request.batch, archive)
+    state = _state(url, root, files)
 
     def successor(newest: Source | None) -> Source:
         return Source(
             collection=request.collection,
             url=url,
             path=display_path(url),
+            root=root,
             state=state,
             error=failure,
             mount=mount_of(url),
@@ -140,7 +145,7 @@ def members_of(source: Source, files: SourceFiles) -> tuple[FoundFile, ...]:
     if source.document is None or not source.document.members:
         return ()
     assert source.state is not None
-    return files.members(source.url, source.state)
+    return files.members(source.url, source.state, source.root)
 
 
 def _observe(
@@ -159,11 +164,11 @@ def _observe(
     try:
         if found.error:
             raise found.error
-        state = files.state(found.url)
+        state = files.state(found.url, found.root)
         if before is not None and still_holds(before, state, request):
             document, failure = before.document, before.error
         else:
-            document = _open(found.url, state, opener, files, max_bytes, admit_conversion)
+            document = _open(found, state, opener, files, max_bytes, admit_conversion)
     except OutcomeError as error:
         attempts = before.error.attempts + 1 if before and before.error and before.error.type == error.code else 1
         failure = Failure.of(error, attempts)
@@ -171,6 +176,7 @@ def _observe(
         collection=request.collection,
         url=found.url,
         path=display_path(found.url),
+        root=found.root,
         state=state,
         document=document,
         error=failure,
@@ -183,15 +189,15 @@ def _observe(
     )
 
 
-def _state(url: str, files: SourceFiles) -> FileState | None:
+def _state(url: str, root: Root | None, files: SourceFiles) -> FileState | None:
     try:
-        return files.state(url)
+        return files.state(url, root)
     except OutcomeError:
         return None
 
 
 def _open(
-    url: str,
+    found: FoundFile,
     state: FileState,
     opener: Opener,
     files: SourceFiles,
@@ -199,11 +205,11 @@ def _open(
     admit_conversion: Callable[[str], None],
 ) -> Document:
     with ExitStack() as stack:
-        identified = identified_source(url, state, opener, files, max_bytes)
+        identified = identified_source(found, state, opener, files, max_bytes)
         file, document_id, media_type = stack.enter_context(identified)
         if media_type.route is Route.CONVERTED:
-            admit_conversion(url)
-        opened = stack.enter_context(opener.open(file, document_id, display_path(url), media_type, files.cancel))
+            admit_conversion(found.url)
+        opened = stack.enter_context(opener.open(file, document_id, display_path(found.url), media_type, files.cancel))
         return document_of(document_id, media_type, state, opened)
 
 
@@ -233,5 +239,8 @@ def _passwords_mark(failure: Failure, url: str, recipe: Recipe) -> str | None:
 
 
 def _says_the_same(newest: Source, now: Source) -> bool:
+    """Whether a new revision would add nothing. A narrower root stays."""
     unimportant: dict[str, object] = {"revision": 0, "batch": "", "observed_at": newest.observed_at}
+    if newest.root and now.root and is_below(newest.root.url, now.root.url):
+        unimportant["root"] = None
     return newest.model_copy(update=unimportant) == now.model_copy(update=unimportant)

@@ -22,6 +22,7 @@ from pipeline.core.models import Source
 from pipeline.pages.page_services import PageServices
 from pipeline.pages.paths import remove_path
 from pipeline.pages.revisions import forget_source
+from pipeline.pages.roots import with_root
 from pipeline.projection.projector import CHUNK
 from pipeline.sources import SourceFiles, is_unmounted
 
@@ -83,13 +84,13 @@ def vanished_sources(archive: Archive, files: SourceFiles, collection: str, urls
     """Yield the sources at these URLs that the archive knows and whose file is gone: renamed, moved or removed."""
     for url in urls:
         source = archive.sources(collection)[source_id(url)].newest()
-        if source is not None and (source.document or source.error) and has_vanished(source, files):
+        if source is not None and (source.document or source.error) and has_vanished(source, archive, files):
             yield source
 
 
-def has_vanished(source: Source, files: SourceFiles) -> bool:
+def has_vanished(source: Source, archive: Archive, files: SourceFiles) -> bool:
     """Whether the file of a source is gone. A file whose disk is not mounted may still exist."""
-    return not is_unmounted(source.mount) and files.is_gone(source.url)
+    return not is_unmounted(source.mount) and files.is_gone(source.url, with_root(source, archive).root)
 
 
 def _key(url: str) -> int:

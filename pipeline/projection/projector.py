@@ -41,6 +41,8 @@ T = TypeVar("T")
 
 #: Number of records that are updated together. The bulk writer splits them into requests by bytes.
 CHUNK = 500
+#: Time for which a stopped run tries to write the records of finished pages: two or three attempts.
+LINGER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,11 @@ class Projector:
                 f"the record {key} is refused: {reason}",
                 remedy="The indices lack Pagesight's mapping: `pagesight reindex` makes new ones from the archive.",
             )
+
+
+def lingering(projector: Projector) -> Projector:
+    """Return a projector for records of finished pages: a stopped run still waits a moment for the index."""
+    return replace(projector, cancel=projector.cancel.lingering(LINGER_SECONDS))
 
 
 def _tally(archive: Archive, collection: str, document: str) -> DocumentTally:

@@ -115,7 +115,7 @@ def reindex(
     began = time.monotonic()
     generations = projector.index.generations
     nothing_live = not _ask(projector, generations.live)
-    changes = _ask(projector, projector.index.install if collections else projector.index.prepare)
+    changes = _ask(projector, projector.index.ensure if collections else projector.index.prepare)
     if collections or nothing_live:
         found = _update_live(projector, collections, partial(advance, "following"))
         projector.refresh()

@@ -11,10 +11,11 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from pipeline.core.errors import ServiceRefused, ServiceUnavailable
+from pipeline.core.errors import PagesightError, ServiceUnavailable
 from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, CancelToken, retry_until_available
 from pipeline.search.client import ApiError, Elasticsearch, TransportError
-from pipeline.search.errors import PASSING_STATUSES, forbidden, not_installed, reason, translate
+from pipeline.search.diagnosis import Consequence, diagnose, not_installed, reason
+from pipeline.search.errors import translate
 from pipeline.search.names import SERVICE
 from pipeline.search.writes import BULK_TIMEOUT_SECONDS, CHUNK_BYTES, CHUNK_RECORDS, Write, Written
 
@@ -93,7 +94,7 @@ class _ChunkSender:
         """
         for alias in {self._name_of(write.alias) for write in self._pending if write.source is None}:
             if not self._client.indices.exists_alias(name=alias):
-                raise not_installed(f"no such alias [{alias}]")
+                raise not_installed(f"no such alias [{alias}]").error()
 
     def _alias_not_loaded(self, write: Write, item: Mapping[str, Any]) -> bool:
         """Whether the answer denies an alias that exists: a node that has just started does so for a moment."""
@@ -118,16 +119,19 @@ class _ChunkSender:
         try:
             for write, (_, answer) in zip(pending, answers, strict=True):
                 (item,) = answer.values()
-                if item["status"] in PASSING_STATUSES or self._alias_not_loaded(write, item):
+                if self._alias_not_loaded(write, item):
                     again.append(write)
-                    why = reason(item.get("error"))
+                    why = reason(item["error"])
+                elif (found := _waits(item)) is not None:
+                    again.append(write)
+                    why = str(found)
                 else:
                     self._record_outcome(write, item)
                 answered += 1
         finally:
             self._pending = again + pending[answered:]
         if again:
-            raise ServiceUnavailable(SERVICE, f"Elasticsearch does not take all of it now: {why}")
+            raise ServiceUnavailable(SERVICE, f"Elasticsearch does not accept all records now: {why}")
 
     def _action(self, write: Write) -> dict[str, Any]:
         kind = {"_op_type": "delete"} if write.source is None else {"_op_type": "index", "_source": write.source}
@@ -148,16 +152,11 @@ class _ChunkSender:
         self.indices.add(item["_index"])
         if error is None:
             self.counts["deleted" if write.source is None else "written"] += 1
-        elif status == 404:
-            raise not_installed(reason(error))
-        elif status in {401, 403}:
-            raise forbidden(reason(error))
-        elif status in {400, 413}:
-            self.refused[write.id] = reason(error)
         else:
-            raise ServiceRefused(
-                SERVICE, f"Elasticsearch answers {status} to {write.id}: {reason(error)}", remedy="Look at its log."
-            )
+            found = diagnose(status, error)
+            if found.consequence is not Consequence.RECORD:
+                raise found.error()
+            self.refused[write.id] = reason(error)
 
     def _reduce_request(self) -> None:
         """Halve a request that was too large. Refuse a record that is too large on its own."""
@@ -166,3 +165,11 @@ class _ChunkSender:
             self.refused[large.id] = "larger than the server, or a proxy before it, takes in one request (413)"
         else:
             self._records_per_request = min(self._records_per_request, len(self._pending)) // 2
+
+
+def _waits(item: Mapping[str, Any]) -> PagesightError | None:
+    """Return the error to wait for that kept a write from being carried out, or None."""
+    if item["status"] < 400 or item["status"] == 409 or "error" not in item:
+        return None
+    found = diagnose(item["status"], item["error"])
+    return found.error() if found.consequence is Consequence.WAIT else None

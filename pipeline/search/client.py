@@ -46,6 +46,7 @@ with _hidden():
     from elastic_transport.client_utils import DEFAULT
     from elasticsearch import (
         ApiError,
+        AuthorizationException,
         BadRequestError,
         Elasticsearch,
         NotFoundError,
@@ -56,6 +57,7 @@ with _hidden():
 __all__ = [
     "DEFAULT",
     "ApiError",
+    "AuthorizationException",
     "BadRequestError",
     "Elasticsearch",
     "JsonSerializer",

@@ -14,7 +14,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
 
@@ -22,12 +22,16 @@ from pipeline.core.errors import Overtaken, ServiceRefused, ServiceUnavailable
 from pipeline.search import templates
 from pipeline.search.client import BadRequestError, Elasticsearch, NotFoundError
 from pipeline.search.errors import translated
-from pipeline.search.install import live_index, our_indices, schema_of
+from pipeline.search.install import live_index, made_otherwise, our_indices, schema_of
 from pipeline.search.names import SERVICE, Names, State, own_alias
 from pipeline.search.templates import FAMILIES, PAGES, Layout
 
 #: Maximum time for which one request waits for copies of shards. The caller repeats the request.
 SHARDS_SECONDS = 10.0
+
+
+#: Settings of an index that is being filled: no refreshes and no copies.
+FILLING_SETTINGS = {"refresh_interval": "-1", "auto_expand_replicas": "false", "number_of_replicas": "0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Generation:
     """Heartbeat counter of the process that fills this generation."""
     token: str = ""
     """Token of the process that fills this generation."""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Settings by index name that `finish` puts back: those of the templates, which `create` has changed."""
 
     def has(self, state: State) -> bool:
         """Whether at least one of its indices has this state."""
@@ -85,6 +91,23 @@ class Generations:
         with translated():
             return self._live(our_indices(self._client, self._layout))
 
+    def archive_id(self) -> str | None:
+        """Return the id of the archive that the live indices are made from, None where they do not know it."""
+        found = self._live_pages()
+        return None if found is None else _meta(found[1]).get("archive")
+
+    def name_archive(self, identifier: str) -> None:
+        """Note in the live indices which archive they are made from; without live indices nothing is done.
+
+        Raises:
+            ServiceRefused: the API key may not change the mapping.
+        """
+        found = self._live_pages()
+        if found is not None:
+            name, index = found
+            with translated():
+                self._client.indices.put_mapping(index=name, meta=_meta(index) | {"archive": identifier})
+
     def names(self, number: int) -> tuple[str, ...]:
         """Return the names of the indices of the generation with this number."""
         return tuple(sorted(self._names.index(family, number) for family in FAMILIES))
@@ -100,7 +123,8 @@ class Generations:
             made_by: host and process id, recorded for people.
 
         Raises:
-            ServiceRefused: another version of Pagesight has changed the templates.
+            ServiceRefused: the templates are of another version of Pagesight, or another application's template
+                matches.
         """
         with translated():
             found = our_indices(self._client, self._layout)
@@ -115,6 +139,7 @@ class Generations:
         previous = self._names.number_of(live.get(PAGES, ""))
         made = replace(next(generation for generation in self.all() if generation.number == number), previous=previous)
         self._require_current_schemas(made)
+        made = replace(made, settings=self._prepare_to_fill(made))
         self.beat(made, 0, made_by)
         return made
 
@@ -128,25 +153,30 @@ class Generations:
             )
 
     def _require_current_schemas(self, generation: Generation) -> None:
-        """Drop a new generation, and raise an error, if another version of Pagesight has changed the templates."""
+        """Drop a new generation, and raise an error, if its templates are outdated or another application's."""
         for name, schema in generation.schemas.items():
             if schema != self.schema_of(name):
                 self.drop(generation)
-                raise ServiceRefused(
-                    SERVICE,
-                    f"the templates were changed meanwhile: {name} was made with the schema version {schema}",
-                    remedy="Stop every process of another version of Pagesight, then run the same command again.",
-                )
+                raise made_otherwise(name, schema, self.schema_of(name))
+
+    def _prepare_to_fill(self, generation: Generation) -> dict[str, dict[str, Any]]:
+        """Turn off refreshes and copies of new indices; return their settings before that."""
+        names = list(generation.indices)
+        with translated():
+            answer = self._client.indices.get_settings(index=names)
+            self._client.indices.put_settings(index=names, settings={"index": FILLING_SETTINGS})
+        found = {name: answer[name]["settings"]["index"] for name in names}
+        return {name: {key: index.get(key) for key in FILLING_SETTINGS} for name, index in found.items()}
 
     def finish(self, generation: Generation) -> bool:
-        """Turn on refreshes and copies of a filled generation. Return whether all copies that can be assigned run.
+        """Put back the settings of a filled generation. Return whether all copies that can be assigned run.
 
         Call it until it returns true. After that, searches of the generation see every record.
         """
         names = list(generation.indices)
-        settings = {"refresh_interval": None, "number_of_replicas": self._layout.replicas}
         with translated():
-            self._client.indices.put_settings(index=names, settings={"index": settings})
+            for name, settings in generation.settings.items():
+                self._client.indices.put_settings(index=name, settings={"index": settings})
             health = self._client.options(ignore_status=408).cluster.health(
                 index=names, wait_for_no_initializing_shards=True, timeout=f"{SHARDS_SECONDS:.0f}s"
             )
@@ -215,12 +245,19 @@ class Generations:
                 self._client.indices.delete(index=list(doomed), ignore_unavailable=True)
         return sorted(doomed)
 
+    def _live_pages(self) -> tuple[str, Mapping[str, Any]] | None:
+        """Return name and metadata of the live index of pages."""
+        with translated():
+            found = our_indices(self._client, self._layout)
+        name = live_index(found, self._layout, PAGES)
+        return None if name is None else (name, found[name])
+
     def _live(self, found: Mapping[str, Any]) -> dict[str, str]:
         live = {family: live_index(found, self._layout, family) for family in FAMILIES}
         return {family: name for family, name in live.items() if name is not None}
 
     def _generation(self, number: int, found: Mapping[str, Any], live: Mapping[str, str]) -> Generation:
-        meta = found.get(self._names.index(PAGES, number), {"mappings": {}})["mappings"].get("_meta", {})
+        meta = _meta(found.get(self._names.index(PAGES, number), {"mappings": {}}))
         return Generation(
             number=number,
             indices={
@@ -238,7 +275,6 @@ class Generations:
             self._client.indices.create(
                 index=name,
                 aliases={own_alias(name, State.FILLING, token): {}},
-                settings={"index": {"refresh_interval": "-1", "number_of_replicas": 0}},
             )
         except BadRequestError as error:
             if "resource_already_exists_exception" in str(error):
@@ -256,6 +292,10 @@ class Generations:
             raise
         if not answer["acknowledged"]:
             raise ServiceUnavailable(SERVICE, "not every node of the cluster has taken the change of aliases yet")
+
+
+def _meta(index: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(index["mappings"].get("_meta", {}))
 
 
 def _state(name: str, index: Mapping[str, Any]) -> State | None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pipeline.core.errors import ServiceUnavailable, SettingsError
+from pipeline.core.errors import PagesightError, SettingsError
 from pipeline.core.models import AnswerKind
 from pipeline.core.retry import CancelToken
 from pipeline.search.bulk import write
 from pipeline.search.client import DEFAULT, Elasticsearch
-from pipeline.search.errors import not_installed, reason, translated
+from pipeline.search.diagnosis import diagnose, not_installed, reason
+from pipeline.search.errors import translated
 from pipeline.search.generations import Generation, Generations
 from pipeline.search.install import (
     add_answers,
@@ -25,7 +27,7 @@ from pipeline.search.install import (
     our_indices,
     prepare,
 )
-from pipeline.search.names import SERVICE, Names, State
+from pipeline.search.names import Names, State
 from pipeline.search.queries import Queries
 from pipeline.search.security import Security
 from pipeline.search.serializer import QuickJsonSerializer
@@ -221,13 +223,13 @@ class PagesIndex:
 def _found(records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for record in records:
         if error := record.get("error"):
-            raise _unreadable(reason(error))
+            raise _unreadable(error)
         if record["found"]:
             yield record
 
 
-def _unreadable(words: str) -> Exception:
-    """Return the error for a record that `mget` could not read. It answers 200 even if the index is missing."""
-    if "index_not_found" in words:
-        return not_installed(words)
-    return ServiceUnavailable(SERVICE, f"a record cannot be read now: {words}")
+def _unreadable(error: object) -> PagesightError:
+    """Return the error for a record that `mget` could not read. It answers 200, and gives no status for a record."""
+    found = diagnose(HTTPStatus.SERVICE_UNAVAILABLE, error)
+    words = reason(error)
+    return (not_installed(words) if "index_not_found" in words else found).error()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from fnmatch import fnmatchcase
 from typing import Any
 
 from pipeline.core.errors import ServiceRefused, SettingsError
 from pipeline.core.models import AnswerKind
 from pipeline.search import templates
-from pipeline.search.client import BadRequestError, Elasticsearch
-from pipeline.search.errors import reason, translated
+from pipeline.search.client import AuthorizationException, BadRequestError, Elasticsearch
+from pipeline.search.diagnosis import TEMPLATE_REMEDY, reason
+from pipeline.search.errors import translated
 from pipeline.search.names import SERVICE, Names
 from pipeline.search.templates import Body, Layout
 
@@ -19,22 +21,36 @@ OTHER_SCHEMA_REMEDY = (
     "If the index is older, run `pagesight reindex`: it makes new indices from the archive, and searches keep working. "
     "If it is newer, install the version of Pagesight that made it."
 )
+NO_SCHEMA_REMEDY = (
+    "Run `pagesight setup --check`: it names another application's template, if that shaped the index. Then run "
+    "`pagesight reindex`, which makes new indices from the archive."
+)
+OUTDATED_TEMPLATES_REMEDY = (
+    "Run `pagesight setup` with this version of Pagesight, as a user who may manage index templates: it updates the "
+    "templates, or names the template of another application that takes precedence. Then run the same command again. "
+    "If the index is live, delete it first."
+)
 
 
 def install(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
     """Create missing templates, indices, aliases and language fields; return a description of each change.
 
+    The templates are updated even if the live indices are older, so that a re-index finds them.
+
     Raises:
-        ServiceRefused: an index was made by another version of Pagesight or has the name of an alias, or the API key
-            lacks a privilege.
+        ServiceRefused: an index was made by another version of Pagesight or has the name of an alias, another
+            application's template shapes our indices, or the API key lacks a privilege.
         ServiceUnavailable: the cluster is unavailable.
     """
     with translated():
-        state = _installed(client, layout)
+        indices = our_indices(client, layout)
+        _refuse_newer_schemas(indices, layout)
+        best, changes = _update_templates(client, layout, indices)
+        _refuse_other_schemas(indices, layout)
         return (
-            *_put_templates(client, _templates_that_differ(client, layout, state.analyzers)),
-            *_create_indices(client, layout, state.indices),
-            *_add_languages(client, layout, state.mapped, state.analyzers),
+            *changes,
+            *_create_indices(client, layout, indices),
+            *_add_languages(client, layout, indices, best),
         )
 
 
@@ -46,32 +62,47 @@ def differences(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
         ServiceUnavailable: the cluster is unavailable.
     """
     with translated():
-        state = _installed(client, layout)
+        indices = our_indices(client, layout)
+        _refuse_indices_named_as_aliases(indices, layout)
+        _refuse_foreign_templates(client, layout, indices)
+        _refuse_other_schemas(indices, layout)
+        best = _choose_analyzers(client)
         return (
-            *(f"{kind} {name}" for kind, name, _ in _templates_that_differ(client, layout, state.analyzers)),
-            *(f"index {name}" for _, name in _missing_indices(layout, state.indices)),
-            *(f"alias {alias}" for _, alias, _ in _missing_aliases(layout, state.indices)),
-            *(_language(code, state.analyzers) for code in _missing_languages(state.mapped, state.analyzers)),
+            *(f"{kind} {name}" for kind, name, _ in _templates_that_differ(client, layout, best)),
+            *(f"index {name}" for _, name in _missing_indices(layout, indices)),
+            *(f"alias {alias}" for _, alias, _ in _missing_aliases(layout, indices)),
+            *(_language(code, best) for code in _missing_languages(indices, layout, best)),
         )
 
 
 def prepare(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
-    """Update the templates, even if the live indices have another schema, and create missing indices.
+    """Update the templates if the key may, and create missing indices; live indices may have any schema.
 
-    A new generation may use other analyzers than the live index of pages, whose fields cannot change.
+    A key without the right to manage templates uses the installed ones. The schema of each new index is then checked.
 
     Raises:
-        ServiceRefused: an index has the name of an alias, or the API key lacks a privilege.
+        ServiceRefused: an index has the name of an alias, a template is outdated or another application's, or the API
+            key lacks a privilege.
         ServiceUnavailable: the cluster is unavailable.
     """
     with translated():
         indices = our_indices(client, layout)
         _refuse_indices_named_as_aliases(indices, layout)
-        analyzers = _choose_analyzers(client, {})
-        return (
-            *_put_templates(client, _templates_that_differ(client, layout, analyzers)),
-            *_create_indices(client, layout, indices),
-        )
+        changes: tuple[str, ...] = ()
+        with suppress(
+            AuthorizationException
+        ):  # `_create_indices` and `Generations.create` check what the templates make
+            _, changes = _update_templates(client, layout, indices)
+        return (*changes, *_create_indices(client, layout, indices))
+
+
+def _update_templates(
+    client: Elasticsearch, layout: Layout, indices: Mapping[str, Any]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Create or update the templates; return the analyzer that they use for each language, and the changes."""
+    _refuse_foreign_templates(client, layout, indices)
+    best = _choose_analyzers(client)
+    return best, tuple(_put_templates(client, _templates_that_differ(client, layout, best)))
 
 
 def is_installed(client: Elasticsearch, layout: Layout) -> bool:
@@ -84,6 +115,7 @@ def is_installed(client: Elasticsearch, layout: Layout) -> bool:
     """
     with translated():
         indices = our_indices(client, layout)
+    _refuse_indices_named_as_aliases(indices, layout)
     _refuse_other_schemas(indices, layout)
     return not _missing_indices(layout, indices) and not _missing_aliases(layout, indices)
 
@@ -92,7 +124,9 @@ def our_indices(client: Elasticsearch, layout: Layout) -> dict[str, Any]:
     """Return Pagesight's indices by name, live or not, and any index that has the name of one of its aliases."""
     prefix = layout.prefix
     names = [name for family in templates.FAMILIES for name in (f"{prefix}{family}-v*", *_alias_names(layout, family))]
-    answer = client.indices.get(index=names, features=["aliases", "mappings"], ignore_unavailable=True)
+    answer = client.indices.get(
+        index=names, features=["aliases", "mappings"], ignore_unavailable=True, expand_wildcards=["open", "closed"]
+    )
     ours = Names(prefix)
     return {name: index for name, index in answer.body.items() if ours.number_of(name) is not None or name in names}
 
@@ -145,38 +179,39 @@ def _has_answers(client: Elasticsearch, alias: str, kinds: Mapping[str, AnswerKi
     return all(found.get(name, {}).get("type") == field["type"] for name, field in wanted.items())
 
 
-@dataclass(frozen=True, slots=True)
-class _Installed:
-    """State of a cluster before an installation."""
-
-    indices: Mapping[str, Any]
-    """Our indices, by name."""
-    mapped: Mapping[str, str] | None
-    """Analyzer of each language in the live index of pages, or None if that index is missing."""
-    analyzers: Mapping[str, str]
-    """Analyzer to install for each language."""
-
-
-def _installed(client: Elasticsearch, layout: Layout) -> _Installed:
-    indices = our_indices(client, layout)
-    _refuse_other_schemas(indices, layout)
-    live = live_index(indices, layout, templates.PAGES)
-    mapped = None if live is None else languages_of(indices[live])
-    return _Installed(indices, mapped, _choose_analyzers(client, mapped or {}))
+def _refuse_newer_schemas(indices: Mapping[str, Any], layout: Layout) -> None:
+    """Refuse live indices of a newer version: their templates must not be put back."""
+    _refuse_indices_named_as_aliases(indices, layout)
+    for name, found, ours in _other_schemas(indices, layout):
+        if found is not None and found > ours:
+            raise _other_schema(name, found, ours)
 
 
 def _refuse_other_schemas(indices: Mapping[str, Any], layout: Layout) -> None:
     """Refuse live indices of another schema. Indices that are kept for a rollback may have any schema."""
-    _refuse_indices_named_as_aliases(indices, layout)
+    for name, found, ours in _other_schemas(indices, layout):
+        raise _other_schema(name, found, ours)
+
+
+def _other_schemas(indices: Mapping[str, Any], layout: Layout) -> Iterator[tuple[str, int | None, int]]:
+    """Yield each live index of another schema, with its schema version and ours."""
     for family in templates.FAMILIES:
         name = live_index(indices, layout, family)
-        found, ours = name and schema_of(indices[name]), templates.schema_version(family)
-        if name is not None and found != ours:
-            raise ServiceRefused(
-                SERVICE,
-                f"the index {name} has the schema version {found}; this version of Pagesight writes {ours}",
-                remedy=OTHER_SCHEMA_REMEDY,
-            )
+        ours = templates.schema_version(family)
+        if name is not None and (found := schema_of(indices[name])) != ours:
+            yield name, found, ours
+
+
+def _other_schema(name: str, found: int | None, ours: int) -> ServiceRefused:
+    if found is None:
+        return ServiceRefused(
+            SERVICE, f"the index {name} was made without Pagesight's mapping", remedy=NO_SCHEMA_REMEDY
+        )
+    return ServiceRefused(
+        SERVICE,
+        f"the index {name} has the schema version {found}; this version of Pagesight writes {ours}",
+        remedy=OTHER_SCHEMA_REMEDY,
+    )
 
 
 def _refuse_indices_named_as_aliases(indices: Mapping[str, Any], layout: Layout) -> None:
@@ -193,12 +228,9 @@ def _alias_names(layout: Layout, family: str) -> set[str]:
     return {layout.prefix + alias for alias in templates.aliases(family)}
 
 
-def _choose_analyzers(client: Elasticsearch, mapped: Mapping[str, str]) -> dict[str, str]:
-    """Return the analyzer to use for each language that the server can analyse.
-
-    It is the mapped one, because the field of a live index cannot change it; else the best one that the server has.
-    """
-    chosen = dict(mapped)
+def _choose_analyzers(client: Elasticsearch) -> dict[str, str]:
+    """Return the best analyzer that the server has for each language that it can analyse."""
+    chosen: dict[str, str] = {}
     known: dict[str, bool] = {}
     for code, names in templates.languages().items():
         for name in names:
@@ -246,6 +278,39 @@ def _put_templates(client: Elasticsearch, differing: Iterable[tuple[str, str, Bo
         yield f"{kind} {name}"
 
 
+def _refuse_foreign_templates(client: Elasticsearch, layout: Layout, indices: Mapping[str, Any]) -> None:
+    """Refuse if another application's template would shape the next indices, and name that template."""
+    for family, name in _next_indices(layout, indices):
+        simulated = client.indices.simulate_index_template(name=name).body.get("template", {})
+        found = simulated.get("mappings", {}).get("_meta", {}).get("schema_version")
+        if found != templates.schema_version(family) and (winner := _foreign_template(client, layout, name)):
+            raise ServiceRefused(
+                SERVICE,
+                f"the index template {winner} of another application also matches {name} and has priority over ours",
+                remedy=TEMPLATE_REMEDY,
+            )
+
+
+def _foreign_template(client: Elasticsearch, layout: Layout, index: str) -> str | None:
+    """Return the template, with its priority, that the server would choose for an index although ours also matches."""
+    ours = layout.prefix + templates.PREFIX
+    matching = {
+        entry["name"]: int(entry["index_template"].get("priority", 0))
+        for entry in client.indices.get_index_template()["index_templates"]
+        if any(fnmatchcase(index, pattern) for pattern in entry["index_template"]["index_patterns"])
+        and not entry["name"].startswith(ours)
+    }
+    winner = max(matching, key=lambda name: matching[name], default="")
+    return f"{winner} (priority {matching[winner]})" if matching.get(winner, -1) >= templates.PRIORITY else None
+
+
+def _next_indices(layout: Layout, indices: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return family and name of each index that the next re-index would create."""
+    names = Names(layout.prefix)
+    number = max((names.number_of(name) or 0 for name in indices), default=0) + 1
+    return [(family, names.index(family, number)) for family in templates.FAMILIES]
+
+
 def _digest(template: Mapping[str, Any]) -> object:
     return template.get("_meta", {}).get("digest")
 
@@ -260,6 +325,7 @@ def _create_indices(client: Elasticsearch, layout: Layout, indices: Mapping[str,
             client, name, {layout.prefix + alias: how for alias, how in templates.aliases(family).items()}
         ):
             yield f"index {name}"
+            _require_schema(client, name, templates.schema_version(family))
     for name, alias, how in _missing_aliases(layout, indices):
         client.indices.put_alias(index=name, name=alias, **how)
         yield f"alias {alias}"
@@ -301,18 +367,32 @@ def _create_index(client: Elasticsearch, name: str, aliases: Mapping[str, Any]) 
     return True
 
 
-def _missing_languages(mapped: Mapping[str, str] | None, analyzers: Mapping[str, str]) -> list[str]:
+def _require_schema(client: Elasticsearch, name: str, ours: int) -> None:
+    (index,) = client.indices.get(index=name, features=["mappings"]).body.values()
+    found = schema_of(index)
+    if found != ours:
+        raise made_otherwise(name, found, ours)
+
+
+def made_otherwise(name: str, found: int | None, ours: int) -> ServiceRefused:
+    """Return the refusal for a new index of another schema: its template is outdated or another application's."""
+    how = "without Pagesight's mapping" if found is None else f"with the schema version {found} instead of {ours}"
+    return ServiceRefused(SERVICE, f"the templates made the index {name} {how}", remedy=OUTDATED_TEMPLATES_REMEDY)
+
+
+def _missing_languages(indices: Mapping[str, Any], layout: Layout, best: Mapping[str, str]) -> list[str]:
     """Return the languages that the live index lacks. A new index gets all of them from its template."""
-    return [] if mapped is None else sorted(analyzers.keys() - mapped.keys())
+    live = live_index(indices, layout, templates.PAGES)
+    return [] if live is None else sorted(best.keys() - languages_of(indices[live]).keys())
 
 
 def _add_languages(
-    client: Elasticsearch, layout: Layout, mapped: Mapping[str, str] | None, analyzers: Mapping[str, str]
+    client: Elasticsearch, layout: Layout, indices: Mapping[str, Any], best: Mapping[str, str]
 ) -> Iterator[str]:
-    for code in _missing_languages(mapped, analyzers):
-        mapping = templates.language_mapping(code, analyzers[code])
+    for code in _missing_languages(indices, layout, best):
+        mapping = templates.language_mapping(code, best[code])
         client.indices.put_mapping(index=layout.prefix + templates.PAGES_WRITE, properties=mapping["properties"])
-        yield _language(code, analyzers)
+        yield _language(code, best)
 
 
 def _language(code: str, analyzers: Mapping[str, str]) -> str:

@@ -6,13 +6,13 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.core.errors import ServiceUnavailable
 from pipeline.core.models import DocumentStatus, PageStatus
 from pipeline.search import filters
 from pipeline.search.client import Elasticsearch, NotFoundError
-from pipeline.search.errors import reason, translated
+from pipeline.search.diagnosis import diagnose
+from pipeline.search.errors import translated
 from pipeline.search.highlighting import highlighting, highlights
-from pipeline.search.names import SERVICE, Names
+from pipeline.search.names import Names
 from pipeline.search.query_limits import bounded_query
 from pipeline.search.results import FailedPage, SearchResult, failed_page, failed_source, hit
 from pipeline.search.templates import DOCUMENTS, PAGES, SOURCES
@@ -123,7 +123,7 @@ class Queries:
             answers = self._client.msearch(index=self._names.alias(PAGES), searches=searches)["responses"]
         for answer in answers:
             if error := answer.get("error"):
-                raise ServiceUnavailable(SERVICE, f"a search cannot be answered now: {reason(error)}")
+                raise diagnose(answer["status"], error).error()
         return {found["_id"] for answer in answers for found in answer["hits"]["hits"]}
 
     def find_documents(self, term: str, *, collection: str | None = None, size: int = 20) -> tuple[Source, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pipeline.search.templates import Body, load
 
 #: Roles of processes, each a file in `mappings/roles/`.
-ROLES = ("reader", "writer", "reindexer")
+ROLES = ("reader", "writer", "reindexer", "backup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,14 @@ def role_body(role: str, prefix: str = "") -> Body:
     """Return a role as a request body, for indices whose names begin with the prefix."""
     body = load(f"roles/{role}.json")
     for entry in body["indices"]:
-        entry["names"] = [prefix + name for name in entry["names"]]
+        entry["names"] = [_prefixed(name, prefix) for name in entry["names"]]
     return body
+
+
+def _prefixed(name: str, prefix: str) -> str:
+    """Return a name in a role with the prefix before it. A name between slashes is a regular expression of Lucene."""
+    escaped = prefix.replace(".", "\\.")
+    return f"/{escaped}{name[1:]}" if name.startswith("/") else prefix + name
 
 
 def kibana_reader(space: str, prefix: str = "") -> tuple[str, Body]:

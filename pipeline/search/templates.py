@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
@@ -38,6 +39,12 @@ PAGES, PAGES_WRITE, SOURCES, DOCUMENTS, BATCHES, RUNS = (
 PREFIX = "pagesight-"
 #: Families of indices. An index is named `<family>-v<number>` and created from the template named as its family.
 FAMILIES = (PAGES, SOURCES, DOCUMENTS, BATCHES, RUNS)
+#: Priority of our index templates over others that match the same index, as `mappings/templates/` has it.
+PRIORITY = 200
+#: Ending of the component templates that belong to the operator. Ours end in them, and nothing of Pagesight writes one.
+CUSTOM = "@custom"
+#: `_meta.managed_by` of our templates.
+MANAGED_BY = "pagesight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +54,8 @@ class Layout:
     prefix: str = ""
     """Prefix of every name of an index, alias or template."""
     shards: int = 1
-    replicas: int = 0
-    """Copies of each shard."""
+    replicas: int | None = None
+    """Copies of each shard. With None, one copy where the cluster has a second node for it."""
 
 
 def load(name: str) -> Body:
@@ -99,27 +106,40 @@ def component_templates(layout: Layout, analyzers: Mapping[str, str]) -> dict[st
     names = {part for family in FAMILIES for part in load(f"templates/{family}.json")["composed_of"]}
     bodies = {name: load(f"components/{name.removeprefix(PREFIX)}.json") for name in sorted(names)}
     settings = bodies[PREFIX + "settings"]["template"]["settings"]["index"]
-    settings |= {"number_of_shards": layout.shards, "number_of_replicas": layout.replicas}
+    settings |= {"number_of_shards": layout.shards, **_copies(layout)}
     for code, analyzer in analyzers.items():
         bodies[_language_name(code)] = {"template": {"mappings": language_mapping(code, analyzer)}}
-    return {layout.prefix + name: _signed(body) for name, body in bodies.items()}
+    return {layout.prefix + name: _signed(body, "Part of Pagesight's indices.") for name, body in bodies.items()}
+
+
+def _copies(layout: Layout) -> Body:
+    if layout.replicas is None:
+        return {"auto_expand_replicas": "0-1"}
+    return {"number_of_replicas": layout.replicas}
 
 
 def index_templates(layout: Layout, analyzers: Mapping[str, str]) -> dict[str, Body]:
-    """Return every index template by name. The template of pages includes a component for each language."""
+    """Return every index template by name. The template of pages includes a component for each language.
+
+    Each ends in the operator's own component templates, which override ours and may be missing.
+    """
     bodies = {family: load(f"templates/{family}.json") for family in FAMILIES}
     bodies[PAGES]["composed_of"] += [_language_name(code) for code in sorted(analyzers)]
-    for body in bodies.values():
-        for key in ("index_patterns", "composed_of"):
+    for family, body in bodies.items():
+        custom = [PREFIX.rstrip("-") + CUSTOM, PREFIX + family + CUSTOM]
+        body["composed_of"] += custom
+        body["ignore_missing_component_templates"] = custom
+        for key in ("index_patterns", "composed_of", "ignore_missing_component_templates"):
             body[key] = [layout.prefix + name for name in body[key]]
-    return {layout.prefix + PREFIX + family: _signed(body) for family, body in bodies.items()}
+    return {layout.prefix + PREFIX + family: _signed(body, f"Pagesight's {family}.") for family, body in bodies.items()}
 
 
 def _language_name(code: str) -> str:
     return f"{PREFIX}pages-language-{code}"
 
 
-def _signed(body: Body) -> Body:
-    """Add a digest under `_meta`. A later installation compares digests instead of templates."""
+def _signed(body: Body, description: str) -> Body:
+    """Add `_meta` for people, and a digest: a later installation compares digests instead of templates."""
     canonical = json.dumps(body, sort_keys=True).encode()
-    return {**body, "_meta": {"digest": hashlib.sha256(canonical).hexdigest()}}
+    about = {"description": description, "managed_by": MANAGED_BY, "version": version("pagesight")}
+    return {**body, "_meta": about | {"digest": hashlib.sha256(canonical).hexdigest()}}

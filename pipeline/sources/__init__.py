@@ -1,6 +1,7 @@
 """Where files come from: listing folders and buckets, opening files, identifying them by their bytes, hashing."""
 
 from pipeline.sources.access import SourceFiles
+from pipeline.sources.beneath import named_root
 from pipeline.sources.cache import SourceCache
 from pipeline.sources.files import file_state, open_unchanged, require_unchanged
 from pipeline.sources.identify import Identified, identify
@@ -45,6 +46,7 @@ __all__ = [
     "media_type_of",
     "member_url",
     "mount_of",
+    "named_root",
     "open_unchanged",
     "require_unchanged",
     "root_url",

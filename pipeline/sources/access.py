@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, TypeVar
 
-from pipeline.core.errors import OutcomeError, SourceChanged, SourceUnreadable, SourceVanished
-from pipeline.core.models import FileState
+from pipeline.core.errors import (
+    LinkOutOfTree,
+    OutcomeError,
+    SourceChanged,
+    SourceUnreadable,
+    SourceVanished,
+    UnsupportedFormat,
+)
+from pipeline.core.models import FileState, Root
 from pipeline.core.objects import OBJECT_WAITS_SECONDS, Objects
 from pipeline.core.retry import CancelToken, retry_until_available
 from pipeline.core.signatures import HEAD_BYTES
@@ -28,11 +35,13 @@ class SourceFiles:
     """Opens sources. Built once per process; its threads share it.
 
     A local file is opened in place. An object is first fetched, and a member of a container first extracted, into the
-    cache: so the sandbox always gets a descriptor. Requests to an unavailable bucket are retried until `cancel` stops.
+    cache: so the sandbox always gets a descriptor. A file on a disk is opened beneath its root; members have
+    the root of their container. Requests to an unavailable bucket are retried until `cancel` stops.
 
     Raises, from every method:
         SourceVanished: it is gone, or its container has no such member.
         SourceUnreadable: reading it is not permitted.
+        LinkOutOfTree: its path leads out of its root.
         ServiceRefused: its bucket refuses every request, or the cache cannot be used.
         Stopped: `cancel` was stopped while the bucket was unavailable.
     """
@@ -42,39 +51,41 @@ class SourceFiles:
     cancel: CancelToken
     containers: Containers
 
-    def state(self, url: str) -> FileState:
+    def state(self, url: str, root: Root | None = None) -> FileState:
         """Return a file's state without reading it. The state of a member changes with its container's file.
 
         Raises:
             SourceUnreadable: also where a container cannot be opened now.
+            UnsupportedFormat: it is a folder, pipe or device.
         """
         container, name = split_member(url)
         if name is not None:
-            state = self.state(container)
+            state = self.state(container, root)
+            opening = self._opening(container, state, root)
             try:
-                member = self.containers.member(container, state, name, self._opening(container, state), self.cancel)
-            except (SourceVanished, SourceUnreadable):
+                member = self.containers.member(container, state, name, opening, self.cancel)
+            except (SourceVanished, SourceUnreadable, LinkOutOfTree):
                 raise
             except OutcomeError as error:
                 gone = SourceUnreadable if error.transient or error.by_limit else SourceVanished
                 raise gone(f"its container cannot be opened: {error}") from error
             return member_state(state, member.bytes)
         if is_local(url):
-            return file_state(source_path(url))
+            return file_state(source_path(url), root)
         objects, key = source_objects(url)
         return self._wait(lambda: objects.state(key))
 
-    def is_gone(self, url: str) -> bool:
-        """Whether the file no longer exists. A file that cannot be examined may still exist."""
+    def is_gone(self, url: str, root: Root | None = None) -> bool:
+        """Whether the file no longer exists. A file that cannot be examined, or beyond a link, may still exist."""
         try:
-            self.state(url)
+            self.state(url, root)
         except SourceVanished:
             return True
-        except SourceUnreadable:
+        except (SourceUnreadable, LinkOutOfTree, UnsupportedFormat):
             return False
         return False
 
-    def open(self, url: str, state: FileState) -> BinaryIO:
+    def open(self, url: str, state: FileState, root: Root | None = None) -> BinaryIO:
         """Open a file to be identified.
 
         An object whose format becomes no pages is fetched only up to its first bytes, and one that is too large not at
@@ -87,13 +98,13 @@ class SourceFiles:
         """
         if split_member(url)[1] is not None:
             require_size(state, self.max_bytes)
-            return self._open_member(url, state, None)
+            return self._open_member(url, state, None, root)
         if is_local(url):
-            return open_unchanged(source_path(url), state)
+            return open_unchanged(source_path(url), state, root)
         require_size(state, self.max_bytes)
         return self._fetch(url, state, None)
 
-    def open_document(self, url: str, state: FileState, document_id: str) -> BinaryIO:
+    def open_document(self, url: str, state: FileState, document_id: str, root: Root | None = None) -> BinaryIO:
         """Open a file that was identified.
 
         Raises:
@@ -102,34 +113,35 @@ class SourceFiles:
             OutcomeError: the reason why a member cannot be extracted.
         """
         if split_member(url)[1] is not None:
-            if self.state(url) != state:
+            if self.state(url, root) != state:
                 raise SourceChanged("the container was replaced since its member was identified")
-            return self.cache.get(document_id) or self._open_member(url, state, document_id)
+            return self.cache.get(document_id) or self._open_member(url, state, document_id, root)
         if is_local(url):
-            return open_unchanged(source_path(url), state)
+            return open_unchanged(source_path(url), state, root)
         if self.state(url) != state:
             raise SourceChanged("the object was replaced since it was identified")
         return self.cache.get(document_id) or self._fetch(url, state, document_id)
 
-    def members(self, url: str, state: FileState) -> tuple[FoundFile, ...]:
-        """List the members of a container."""
-        return self.containers.found(url, state, self._opening(url, state), self.cancel)
+    def members(self, url: str, state: FileState, root: Root | None = None) -> tuple[FoundFile, ...]:
+        """List the members of a container. They have its root."""
+        found = self.containers.found(url, state, self._opening(url, state, root), self.cancel)
+        return tuple(replace(member, root=root) for member in found)
 
-    def _opening(self, url: str, state: FileState) -> Callable[[], BinaryIO]:
-        return lambda: self._open_container(url, state)
+    def _opening(self, url: str, state: FileState, root: Root | None) -> Callable[[], BinaryIO]:
+        return lambda: self._open_container(url, state, root)
 
-    def _open_container(self, url: str, state: FileState) -> BinaryIO:
+    def _open_container(self, url: str, state: FileState, root: Root | None) -> BinaryIO:
         """Open a file again. An object that this process has fetched comes from the cache."""
         document = None if is_local(url) else self.cache.fetched(url, state)
-        return self.open(url, state) if document is None else self.open_document(url, state, document)
+        return self.open(url, state, root) if document is None else self.open_document(url, state, document, root)
 
-    def _open_member(self, url: str, state: FileState, document_id: str | None) -> BinaryIO:
+    def _open_member(self, url: str, state: FileState, document_id: str | None, root: Root | None) -> BinaryIO:
         container, name = split_member(url)
         assert name is not None
-        outer = self.state(container)
+        outer = self.state(container, root)
         if member_state(outer, state.bytes) != state:
             raise SourceChanged("the container was replaced since its member was identified")
-        opening = self._opening(container, outer)
+        opening = self._opening(container, outer, root)
         return self.containers.open(container, outer, name, document_id, opening, self.cancel)
 
     def _fetch(self, url: str, state: FileState, document_id: str | None) -> BinaryIO:

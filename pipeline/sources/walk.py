@@ -8,16 +8,18 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from pipeline.core.configuration import LOCAL_HOME
 from pipeline.core.errors import LinkOutOfTree, OutcomeError, SourceUnreadable, SourceVanished, UnsupportedFormat
+from pipeline.core.models import Root
 from pipeline.core.objects import LIST_KEYS, OBJECT_WAITS_SECONDS
 from pipeline.core.retry import CancelToken, retry_until_available
+from pipeline.sources.beneath import named_root, open_beneath, open_folder, status_beneath
 from pipeline.sources.urls import (
-    display_path,
     folder_url,
     is_local,
     object_url,
@@ -36,6 +38,8 @@ class FoundFile:
     error: OutcomeError | None = None
     bytes: int = 0
     """Size of a member of a container; 0 for any other file, whose size its state has."""
+    root: Root | None = None
+    """The folder beneath which it is opened; None in buckets, and where only the archive knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +61,29 @@ def walk(roots: Iterable[str], excluded: Iterable[str], cancel: CancelToken) -> 
         Stopped: `cancel` was stopped while the bucket was unavailable.
     """
     skipped = tuple(excluded)
-    for root in roots:
-        waiting = [(root, "")]
-        while waiting:
-            url, cursor = waiting.pop()
-            listing = retry_until_available(
-                partial(list_folder, url, root, cursor, skipped), cancel, OBJECT_WAITS_SECONDS
-            )
-            yield from listing.found
-            if listing.cursor:
-                waiting.append((url, listing.cursor))
-            waiting += [(folder, "") for folder in reversed(listing.folders)]
+    for url in roots:
+        yield from _walk(url, named_root(url) if is_local(url) else None, skipped, cancel)
+
+
+def _walk(first: str, root: Root | None, excluded: tuple[str, ...], cancel: CancelToken) -> Iterator[FoundFile]:
+    waiting = [(first, "")]
+    while waiting:
+        url, cursor = waiting.pop()
+        listing = retry_until_available(partial(list_folder, url, root, cursor, excluded), cancel, OBJECT_WAITS_SECONDS)
+        yield from listing.found
+        if listing.cursor:
+            waiting.append((url, listing.cursor))
+        waiting += [(folder, "") for folder in reversed(listing.folders)]
 
 
 def list_folder(
-    url: str, root: str, cursor: str = "", excluded: Iterable[str] = (), page_keys: int = LIST_KEYS
+    url: str, root: Root | None, cursor: str = "", excluded: Iterable[str] = (), page_keys: int = LIST_KEYS
 ) -> Listing:
     """List a directory, or up to `page_keys` objects and folders of one in a bucket, from a cursor on.
 
     A link to a file inside the root is a file. A link to a folder inside it is not followed, since that folder is
-    listed itself. A link out of the root, or a broken one, is an error in the listing. A root may be a file. Folders
-    in `excluded` (the archive's own) and folders with the name of a home are skipped. All arguments are URLs.
+    listed itself. A link out of the root, or a broken one, is an error in the listing. The URL may be that of a file.
+    Folders in `excluded` (the archive's own) and folders with the name of a home are skipped.
 
     Raises:
         ServiceUnavailable: the bucket cannot be listed now.
@@ -86,11 +92,7 @@ def list_folder(
     """
     if not is_local(url):
         return _list_objects(url, cursor, {f"{folder.rstrip('/')}/" for folder in excluded}, page_keys)
-    path, top = source_path(url), source_path(root)
-    if path == top and not path.is_dir():
-        return Listing((_file(path),))
-    skipped = {os.path.realpath(source_path(folder)) for folder in excluded if is_local(folder)}
-    return _list_directory(path, Path(os.path.realpath(top)), skipped)
+    return _list_path(source_path(url), root, filter(is_local, excluded))
 
 
 def _list_objects(url: str, cursor: str, skipped: set[str], page_keys: int) -> Listing:
@@ -113,54 +115,82 @@ def _list_objects(url: str, cursor: str, skipped: set[str], page_keys: int) -> L
     )
 
 
-def _list_directory(folder: Path, root: Path, skipped: set[str]) -> Listing:
-    if os.path.realpath(folder) in skipped:
-        return Listing()
+def _list_path(path: Path, root: Root | None, excluded: Iterable[str]) -> Listing:
+    """List a directory, or the file at this path."""
+    here = FoundFile(source_url(path), root=root)
     try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+        descriptor = open_beneath(path, root)
     except FileNotFoundError:
-        return Listing((FoundFile(source_url(folder), SourceVanished("the folder is gone")),))
+        return Listing((replace(here, error=SourceVanished("it is gone")),))
+    except LinkOutOfTree as error:
+        return Listing((replace(here, error=error),))
     except OSError as error:
-        error_ = SourceUnreadable(f"the folder cannot be listed: {error.strerror}")
-        return Listing((FoundFile(source_url(folder), error_),))
+        return Listing((replace(here, error=SourceUnreadable(f"it cannot be examined: {error.strerror}")),))
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISDIR(status.st_mode):
+            return Listing((_checked(here, status),))
+        return Listing() if _is_any(status, excluded) else _list_directory(descriptor, path, root)
+    except OSError as error:
+        return Listing((replace(here, error=SourceUnreadable(f"the folder cannot be listed: {error.strerror}")),))
+    finally:
+        os.close(descriptor)
+
+
+def _is_any(status: os.stat_result, folders: Iterable[str]) -> bool:
+    """Whether a status is that of one of the folders with these URLs."""
+    for folder in folders:
+        with suppress(OSError):
+            if os.path.samestat(status, source_path(folder).stat()):
+                return True
+    return False
+
+
+def _list_directory(descriptor: int, folder: Path, root: Root | None) -> Listing:
+    """List the directory of a descriptor. Its entries are examined relative to it."""
     found: list[FoundFile] = []
     folders: list[str] = []
-    for entry in entries:
-        path = folder / entry.name
-        if entry.is_symlink():
-            found += _link(path, root)
-        elif entry.is_dir(follow_symlinks=False):
-            if entry.name != LOCAL_HOME:  # a home; its page images are not documents
-                folders.append(source_url(path))
-        else:
-            found.append(_file(path))
+    listed = open_folder(descriptor)
+    try:
+        with os.scandir(listed) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                path = folder / entry.name
+                if entry.is_symlink():
+                    found += _link(path, root)
+                elif not entry.is_dir(follow_symlinks=False):
+                    found.append(_file(entry, path, root))
+                elif entry.name != LOCAL_HOME:  # a home; its page images are not documents
+                    folders.append(source_url(path))
+    finally:
+        os.close(listed)
     return Listing(tuple(found), tuple(folders))
 
 
-def _link(path: Path, root: Path) -> Iterator[FoundFile]:
-    url = source_url(path)
+def _link(path: Path, root: Root | None) -> Iterator[FoundFile]:
+    found = FoundFile(source_url(path), root=root)
     try:
-        target = path.resolve(strict=True)
-    except (OSError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
-        yield FoundFile(url, LinkOutOfTree("the link leads nowhere"))
-        return
-    if not target.is_relative_to(root):
-        where = display_path(source_url(target))
-        yield FoundFile(url, LinkOutOfTree(f"the link leads out of the folder, to {where}"))
-    elif not target.is_dir():
-        yield _file(path)
+        status = status_beneath(path, root)
+    except LinkOutOfTree as error:
+        yield replace(found, error=error)
+    except OSError:
+        yield replace(found, error=LinkOutOfTree("the link leads nowhere"))
+    else:
+        if not stat.S_ISDIR(status.st_mode):
+            yield _checked(found, status)
 
 
-def _file(path: Path) -> FoundFile:
-    """Return a regular file, or the error for anything else: opening a pipe or a device could block for ever."""
-    found = FoundFile(source_url(path))
+def _file(entry: os.DirEntry[str], path: Path, root: Root | None) -> FoundFile:
+    found = FoundFile(source_url(path), root=root)
     try:
-        mode = path.stat().st_mode
+        return _checked(found, entry.stat(follow_symlinks=False))
     except FileNotFoundError:
         return replace(found, error=SourceVanished("the file is gone"))
     except OSError as error:
         return replace(found, error=SourceUnreadable(f"the file cannot be examined: {error.strerror}"))
-    if not stat.S_ISREG(mode):
+
+
+def _checked(found: FoundFile, status: os.stat_result) -> FoundFile:
+    """Return a regular file, or the error for anything else: opening a pipe or a device could block for ever."""
+    if not stat.S_ISREG(status.st_mode):
         return replace(found, error=UnsupportedFormat("not a regular file but a pipe, socket or device"))
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.search.index import Index
 from support.fleet_runs import Fleet, assert_sixty
 from support.pagesight_runs import Ended, MakePagesight, Pagesight, answered, make_pdf, write_sixty_pages
 from support.standin import Standin
@@ -52,12 +53,13 @@ def test_a_cold_model_that_names_no_time_is_waited_for_by_our_own_schedule(sixty
 
 
 def test_answers_that_hang_are_asked_for_again_and_the_page_that_always_hangs_fails_alone(
-    sixty: Pagesight, standin: Standin, make_pagesight: MakePagesight
+    sixty: Pagesight, standin: Standin, make_pagesight: MakePagesight, bare_index: Index
 ):
     poison = make_pdf(sixty.files / "poison.pdf", 1, seed=99)
     scout = make_pagesight(sixty.url, standin)
     assert scout.index(poison, "--collection", "scout").code == 0
     image = standin.requests()[0]["image_sha256"]
+    bare_index.drop()  # these indices were the scout's archive's
     standin.reset_counters()
     sixty.set(vlm_read_seconds=1)
     standin.have("hanging", images=[image])

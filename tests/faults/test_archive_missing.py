@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -58,6 +59,34 @@ def test_an_adopted_location_is_a_new_archive(pagesight: Pagesight, standin: Sta
 
     assert adopted.code == 0, adopted.stderr
     assert pagesight.run("status").code == 0
+
+
+def test_indices_know_their_archive_where_no_home_and_no_redis_does(
+    pagesight: Pagesight, standin: Standin, tmp_path: Path
+) -> None:
+    make_pdf(pagesight.files / "book.pdf", 2, seed=1)
+    assert pagesight.index().code == 0
+    asked = standin.counters()["requests"]
+    known = json.loads((pagesight.archive_folder / "archive.json").read_text())["id"]
+    other = tmp_path / "other-archive"
+    pagesight.set(home=tmp_path / "new-home", archive=other)
+
+    for words in (["index", pagesight.files], ["reindex"]):
+        ended = pagesight.run(*words)
+        assert ended.code == 3, (words, ended.stdout, ended.stderr)
+        assert "archive is missing" in ended.stderr
+        assert known in ended.stderr
+    assert [path for path in other.rglob("*") if path.is_file()] == []
+    assert standin.counters()["requests"] == asked
+
+    assert pagesight.run("archive", "adopt").code == 0
+    another = json.loads((other / "archive.json").read_text())["id"]
+    assert pagesight.index().code == 0
+    pagesight.set(home=tmp_path / "newest-home", archive=pagesight.archive_folder)
+    ended = pagesight.run("reindex")
+    assert ended.code == 3, ended.stderr
+    assert known in ended.stderr
+    assert another in ended.stderr
 
 
 @pytest.mark.timeout(600)

@@ -94,6 +94,22 @@ def test_a_model_that_refuses_in_the_middle_stops_the_run_and_the_rest_is_done_l
     assert_all_are_described_and_none_was_asked_twice(sixty, sixty.index(), standin)
 
 
+def test_a_run_that_is_refused_while_elasticsearch_is_busy_for_a_moment_still_writes_what_it_read(
+    make_pagesight: MakePagesight, bare_index: Index, elasticsearch_url: str, standin: Standin
+):
+    with faulty(elasticsearch_url) as server:
+        pagesight = make_pagesight(server.url, standin)
+        write_sixty_pages(pagesight)
+        standin.tell(latency_seconds=0.05)
+        run = pagesight.start_index()
+        run.until(lambda: standin.counters()["answered"] >= 40)
+        server.faults[:] = [answers(503)] * 2
+        standin.have("bad_key")
+        assert run.ended().code == 3
+        pagesight.set(elasticsearch_url=elasticsearch_url)
+        pagesight.assert_archive_and_index_agree(complete=False)
+
+
 def test_an_interrupt_while_elasticsearch_is_away_loses_nothing(
     make_pagesight: MakePagesight, bare_index: Index, elasticsearch_url: str, standin: Standin
 ):

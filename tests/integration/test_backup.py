@@ -151,6 +151,7 @@ def test_what_an_archive_or_its_copy_lacks_is_named_and_counted(pagesight: Pages
         "pages": 6,
         "sources": 2,
         "findings": 1,
+        "mended": 0,
     }
 
     copy = pagesight.home / "copy"

@@ -28,6 +28,8 @@ for _ in range(int(sys.argv[1])):
     beat.tick(process)
 process.close()
 """
+#: Receives two ticks of a beat whose clock is 400 s behind.
+RECEIVES = TICKS.replace("beat.tick(process)", "beat.receive(process, -400.0)")
 
 
 @pytest.fixture
@@ -42,8 +44,8 @@ def home(
 class Ticking:
     """A process that ticks once it is told to."""
 
-    def __init__(self, home: Pagesight, ticks: int = 1) -> None:
-        command = [sys.executable, "-W", "error", "-c", TICKS, str(ticks)]
+    def __init__(self, home: Pagesight, ticks: int = 1, script: str = TICKS) -> None:
+        command = [sys.executable, "-W", "error", "-c", script, str(ticks)]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
             command, env=home.environment, cwd=home.home, stdin=pipe, stdout=pipe, stderr=pipe, text=True
@@ -57,9 +59,10 @@ class Ticking:
         self._process.stdin.write("\n")
         self._process.stdin.flush()
 
-    def ended(self) -> None:
-        _, said = self._process.communicate(timeout=60)
+    def ended(self) -> str:
+        logged, said = self._process.communicate(timeout=60)
         assert self._process.returncode == 0, said
+        return str(logged)
 
 
 def have(home: Pagesight, **tables: dict[str, Any]) -> None:
@@ -93,6 +96,21 @@ def test_ticks_at_once_do_what_is_due_once(home: Pagesight) -> None:
     assert archived(home) == [("repair", 2, "done"), ("retry", 2, "done")]
     assert sorted(indexed(home).values()) == [(2, "done"), (2, "done")]
     assert len(list(home.archive_folder.glob("runs/*/*.json"))) == 4
+
+
+def test_status_tells_the_last_tick_and_that_the_clock_of_its_beat_is_behind(home: Pagesight) -> None:
+    assert "start a beat" in home.run("status").stdout
+    ticking = Ticking(home, ticks=2, script=RECEIVES)
+    ticking.go()
+    logged = ticking.ended()
+
+    assert logged.count("the clock of a beat is wrong") == 2
+    assert "Set the clock of the beat" in logged
+    last = home.run("status", "--json").json["last_tick"]
+    assert last["clock_offset_seconds"] == -400
+    assert 0 <= last["ago_seconds"] < 60
+    assert "-400 s off" in home.run("status").stdout
+    assert archived(home) == [("repair", 2, "done"), ("retry", 2, "done")]  # of the first tick
 
 
 def test_a_tick_that_finds_nothing_leaves_nothing(home: Pagesight) -> None:

@@ -11,13 +11,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+from celery import Celery
 from redis import Redis
 
 from pipeline.core.settings import load
 from support.redis_server import RedisServer
+from workers.app import configuration
+from workers.recovery.poison import DEATHS, Poison
 from workers.redis.connection import connect
-from workers.redis.dead_letters import problem
-from workers.redis.queues import DEAD_LETTERS, DEAD_LETTERS_TOTAL, KEPT, RedisQueues
+from workers.redis.dead_letters import problem, set_aside_keys_of_wrong_type, set_aside_taken
+from workers.redis.heartbeats import Heartbeats
+from workers.redis.queues import (
+    DEAD_LETTERS,
+    DEAD_LETTERS_TOTAL,
+    KEPT,
+    UNACKED,
+    UNACKED_INDEX,
+    WORKING,
+    RedisQueues,
+)
 
 LANE = "pagesight:normal"
 SECONDS = 60.0
@@ -99,3 +112,109 @@ def test_a_worker_sets_them_aside_and_handles_the_message_behind_them(
     assert client.get(f"{DEAD_LETTERS}:backfill") == "a lane of the wrong type"
     assert int(client.llen(DEAD_LETTERS)) <= KEPT
     assert client.get(DEAD_LETTERS_TOTAL) == str(len(WRONG) + 1)
+
+
+#: Entries of `unacked` that no worker wrote.
+WRONG_TAKEN: list[str | bytes] = [
+    "",
+    b"\xff\xfe",
+    "{}",
+    "[1, 2]",
+    "[" * 100_000,
+    json.dumps([{}, "", "normal"]),
+    json.dumps([json.loads(_message()), "", "elsewhere"]),
+    json.dumps([json.loads(_message()), "", ["normal"]]),
+    json.dumps([json.loads(_message()), "exchange", "normal"]),
+    json.dumps([json.loads(_message("pagesight.unknown")), "", "normal"]),
+]
+RIGHT_TAKEN = json.dumps([json.loads(_message()), "", "normal"])
+TASKS = {"pagesight.part"}
+
+
+@pytest.fixture
+def client(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Redis:
+    monkeypatch.setenv("PAGESIGHT_REDIS_URL", redis_server.url)
+    return connect(load())
+
+
+def test_what_is_no_message_among_those_in_hand_is_set_aside_and_the_message_stays(client: Redis) -> None:
+    for number, entry in enumerate([*WRONG_TAKEN, RIGHT_TAKEN]):
+        client.hset(UNACKED, f"tag-{number}", entry)
+    client.zadd(UNACKED_INDEX, {"tag-0": 1.0})
+    queues = RedisQueues(client)
+    assert not queues.is_idle()
+
+    assert set_aside_taken(client) == len(WRONG_TAKEN)
+    assert client.hvals(UNACKED) == [RIGHT_TAKEN]
+    assert client.zrange(UNACKED_INDEX, 0, -1) == [f"tag-{len(WRONG_TAKEN)}"]  # the visibility timeout applies to it
+    assert queues.dead_letters() == client.llen(DEAD_LETTERS) == len(WRONG_TAKEN)
+    assert set_aside_taken(client) == 0
+
+
+def test_a_channel_puts_back_the_message_and_nothing_else(client: Redis) -> None:
+    app = Celery("channel")
+    app.conf.update({**configuration(load()), "imports": [], "beat_schedule": {}})
+    app.set_current()
+    for number, entry in enumerate([*WRONG_TAKEN, RIGHT_TAKEN]):
+        client.hset(UNACKED, f"tag-{number}", entry)
+        client.zadd(UNACKED_INDEX, {f"tag-{number}": 1.0})
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        app.amqp.queues["normal"](channel).declare()
+        for number in range(len(WRONG_TAKEN) + 1):
+            channel.qos.restore_by_tag(f"tag-{number}")
+    app.close()
+
+    (message,) = client.lrange(LANE, 0, -1)
+    assert problem(message, "normal", TASKS) is None
+    assert client.exists(UNACKED, UNACKED_INDEX) == 0
+    assert RedisQueues(client).dead_letters() == len(WRONG_TAKEN)
+
+
+NOTES = ["", b"\xff", "garbage", "[]", "1", '{"worker": 1, "tag": "t", "since": 1}', '{"worker": "w", "tag": "t"}']
+
+
+@pytest.mark.parametrize("note", NOTES)
+def test_a_note_that_is_none_is_no_death_and_hinders_nobody(client: Redis, note: str | bytes) -> None:
+    poison = Poison(client, Heartbeats(client, "me", alive_seconds=5))
+    client.hset(WORKING, "message", note)
+    client.rpush(DEATHS + "message", note)
+    assert poison.begin("message", "tag") == []
+    poison.end("message")
+    assert client.hgetall(WORKING) == {}
+
+    client.hset(WORKING, "message", note)
+    assert poison.restore_orphans(None) == 0
+    assert client.hgetall(WORKING) == {}
+    assert RedisQueues(client).dead_letters() == 1
+
+
+@pytest.mark.parametrize("key", [UNACKED, UNACKED_INDEX, WORKING, LANE])
+def test_a_key_of_another_type_is_renamed_once(client: Redis, key: str) -> None:
+    client.set(key, "text")
+    set_aside_keys_of_wrong_type(client)
+    set_aside_keys_of_wrong_type(client)
+    name = key.removeprefix("pagesight:")
+    assert (client.exists(key), client.get(f"{DEAD_LETTERS}:{name}")) == (0, "text")
+    assert RedisQueues(client).dead_letters() == 1
+
+
+def test_a_worker_goes_on_when_the_keys_of_its_deliveries_get_another_type(client: Redis, tmp_path: Path) -> None:
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    words = ["-m", "celery", "-A", "support.configured_app", "worker", "--pool", "threads", "-c", "1"]
+    with (tmp_path / "log").open("wb") as log:
+        worker = subprocess.Popen([sys.executable, *words], cwd=tmp_path, env=environ, stdout=log, stderr=log)
+    try:
+        for key in (UNACKED, UNACKED_INDEX):
+            client.delete("test:mark")
+            client.delete(key)
+            client.set(key, "text")
+            client.rpush(LANE, _message("configured.mark", body=[[], {}, {}]))
+            deadline = time.monotonic() + SECONDS
+            while not client.exists("test:mark"):
+                assert worker.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()[-5000:]
+                time.sleep(0.05)
+    finally:
+        worker.kill()
+        worker.wait(20)
+    assert RedisQueues(client).dead_letters() == 2

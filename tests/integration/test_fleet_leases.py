@@ -7,10 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from redis import Redis
 
 from pipeline.core.errors import ServiceUnavailable, Stopped
 from pipeline.core.models import Answer
@@ -20,7 +23,7 @@ from pipeline.vision.reader import AnswerCache
 from support.redis_server import RedisServer
 from support.vision import AnswersInMemory, get_or_ask
 from workers.redis.connection import connect
-from workers.redis.leases import RedisLeases
+from workers.redis.leases import LEASE, RedisLeases
 
 LEASE_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
@@ -29,7 +32,7 @@ HOLDER = """
 import sys, time
 from pipeline.core.settings import load
 from workers.redis.connection import connect
-from workers.redis.leases import RedisLeases
+from workers.redis.leases import LEASE, RedisLeases
 leases = RedisLeases(connect(load()), lease_seconds=float(sys.argv[1]))
 with leases.take("key"):
     print("held", flush=True)
@@ -171,3 +174,48 @@ def test_the_wait_for_a_redis_that_is_away_can_be_stopped(redis_server: RedisSer
     threading.Timer(0.1, cancel.stop).start()
     with pytest.raises(Stopped, match="redis"):
         get_or_ask(cache, "key", answer, cancel)
+
+
+class CountingRedis(Redis):
+    """Counts its requests, and calls `meanwhile` after each."""
+
+    requests = 0
+    meanwhile: Callable[[], None] = staticmethod(lambda: None)
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        self.requests += 1
+        answer = super().execute_command(*args, **options)
+        self.meanwhile()
+        return answer
+
+
+def test_all_leases_of_a_process_are_renewed_by_one_request(redis_server: RedisServer) -> None:
+    client = CountingRedis.from_url(redis_server.url, decode_responses=True)
+    leases = RedisLeases(client, lease_seconds=LEASE_SECONDS)
+    held = [leases.take(f"key-{number}") for number in range(50)]
+    assert all(held)
+    leases.renew()  # loads the script
+    client.pexpire(f"{LEASE}key-7", 10_000_000)
+    before = client.requests
+    leases.renew()
+    assert client.requests == before + 1
+    assert 0 < client.pttl(f"{LEASE}key-7") <= 1000 * LEASE_SECONDS
+
+
+def test_a_lease_that_is_given_back_during_a_renewal_stays_free(redis_server: RedisServer) -> None:
+    client = CountingRedis.from_url(redis_server.url, decode_responses=True)
+    leases = RedisLeases(client, lease_seconds=LEASE_SECONDS)
+    kept, given_back = leases.take("kept"), leases.take("given back")
+    assert kept is not None
+    assert given_back is not None
+    leases.renew()
+
+    def give_back() -> None:
+        client.meanwhile = lambda: None
+        client.delete(LEASE + "given back")  # as by a `give_back` whose request came before the renewal's
+        leases._held = {token: name for token, name in leases._held.items() if name != LEASE + "given back"}
+        client.set(LEASE + "given back", given_back._token)
+
+    client.meanwhile = give_back
+    leases.renew()
+    assert client.keys(LEASE + "*") == [LEASE + "kept"]

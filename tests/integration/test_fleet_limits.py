@@ -260,6 +260,12 @@ def test_who_is_urgent_goes_before_those_who_wait_longer(redis_server: RedisServ
     def call(limiter: FleetLimiter, cancel: CancelToken, name: str) -> None:
         with limiter.slot(cancel):
             begun.append(name)
+            until(every_urgent_caller_is_queued)
+
+    def every_urgent_caller_is_queued() -> bool:
+        """Whether each process with urgent callers has its turn in Redis: until then nobody goes behind them."""
+        waiting = connect_to(redis_server).zrange(CALLS + "turns", 0, -1)
+        return sum(turn.endswith(":urgent") for turn in waiting) == one._queue.has_urgent + other._queue.has_urgent
 
     with ThreadPoolExecutor(16) as threads:
         holding = threads.submit(hold_a_place, holder, cancel, ended)
@@ -267,7 +273,7 @@ def test_who_is_urgent_goes_before_those_who_wait_longer(redis_server: RedisServ
         calls = [threads.submit(call, limiter, cancel, "normal") for limiter in (one, other) for _ in range(3)]
         until(lambda: turns(redis_server) == 2)
         calls += [threads.submit(call, limiter, urgent, "urgent") for limiter in (one, other) for _ in range(3)]
-        until(lambda: turns(redis_server) == 4)
+        until(lambda: turns(redis_server) == 4 and one._queue._urgent == other._queue._urgent == 3)
         ended.set()
         for each in [holding, *calls]:
             each.result()

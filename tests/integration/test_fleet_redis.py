@@ -322,6 +322,23 @@ def test_what_a_killed_worker_had_in_hand_is_delivered_again_once_within_seconds
     assert fleet.client.hgetall(WORKING) == {}
 
 
+@pytest.mark.slow
+def test_a_worker_that_is_stopped_counts_as_dead_and_does_no_harm_when_it_goes_on(fleet: Fleet) -> None:
+    fleet.publish(["a", "b"])
+    stopped = fleet.start_worker(threads=2)
+    until(lambda: len(fleet.begun()) == 2)
+    fleet.start_worker(threads=2)
+    stopped.send_signal(signal.SIGSTOP)
+    until(lambda: len(fleet.begun()) == 4)
+    assert sorted(deaths for _, _, deaths in fleet.begun()) == [0, 0, 1, 1]
+
+    stopped.send_signal(signal.SIGCONT)
+    fleet.let_end()
+    until(fleet.queues.is_empty)
+    assert set(fleet.ended()) == {"a", "b"}
+    assert stopped.poll() is None
+
+
 @pytest.fixture
 def orphaned(fleet: Fleet) -> Fleet:
     """Three messages in the hands of a worker that was killed, and nobody else there."""

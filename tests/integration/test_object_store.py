@@ -74,7 +74,7 @@ def urls_below(root: str, page_keys: int = 1000) -> list[str]:
     found, waiting = [], [(root, "")]
     while waiting:
         url, cursor = waiting.pop(0)
-        listing = list_folder(url, root, cursor, page_keys=page_keys)
+        listing = list_folder(url, None, cursor, page_keys=page_keys)
         assert len(listing.found) + len(listing.folders) <= page_keys
         assert all(place.error is None for place in listing.found)
         found += [place.url for place in listing.found]

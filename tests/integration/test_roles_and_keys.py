@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.core.errors import ServiceRefused
-from pipeline.search import ROLES, Layout
+from pipeline.search import ROLES, Layout, Names, State
 from pipeline.search.index import Index
+from pipeline.search.names import own_alias
 from pipeline.search.roles import kibana_reader, role_body
 from pipeline.search.templates import FAMILIES, aliases
 from support.pagesight_runs import MakePagesight
@@ -55,7 +57,8 @@ def test_the_order_in_which_a_server_lists_rights_is_no_difference(index: Index,
     index.security.install_roles()
     for role in server.roles.values():
         role["cluster"].reverse()
-        role["indices"][0]["names"].reverse()
+        for entry in role["indices"]:
+            entry["names"].reverse()
     assert index.security.role_differences() == ()
 
 
@@ -65,7 +68,7 @@ def test_two_installations_in_one_cluster_have_roles_of_their_own(server: Securi
     assert server.roles.keys() == {f"test-{name}" for name in NAMES}
     names = server.roles["test-pagesight-writer"]["indices"][0]["names"]
     assert "test-pages-write" in names
-    assert all(name.startswith("test-") for name in names)
+    assert all(name.lstrip("/").startswith("test-") for name in names)
 
 
 def test_who_may_not_manage_security_leaves_roles_alone() -> None:
@@ -106,20 +109,40 @@ def test_a_key_is_printed_once_and_opens_what_its_role_does(
     assert "writer" in refused.stderr
 
 
+def names_of(role: str, prefix: str = "") -> tuple[set[str], re.Pattern[str]]:
+    """Return the plain names in a role, and its regular expression."""
+    (entry,) = role_body(role, prefix)["indices"]
+    (expression,) = (name for name in entry["names"] if name.startswith("/"))
+    return set(entry["names"]) - {expression}, re.compile(expression.strip("/"))
+
+
+@pytest.mark.parametrize("role", ["reader", "writer", "reindexer"])
+@pytest.mark.parametrize("prefix", ["", "a.b-"])
+def test_a_role_names_every_alias_and_every_index_that_it_may_need(role: str, prefix: str) -> None:
+    plain, expression = names_of(role, prefix)
+    wanted = {prefix + name for family in FAMILIES for name in aliases(family)}
+    assert plain == (wanted - {f"{prefix}pages-write"} if role == "reader" else wanted)
+    for family in FAMILIES:
+        index = Names(prefix).index(family, 12)
+        assert expression.fullmatch(index)
+        for state in (State.FILLING, State.KEPT, State.DROPPED):
+            assert expression.fullmatch(own_alias(index, state, "0a1b2c3d"))
+
+
+@pytest.mark.parametrize("role", ["reader", "writer", "reindexer"])
+@pytest.mark.parametrize("name", ["pages-vault", "documents-v1-invoices", "my-pages-v1", "pages-v1x", "aXb-pages-v1"])
+def test_a_role_names_no_index_that_only_looks_like_ours(role: str, name: str) -> None:
+    for prefix in ("", "a.b-"):
+        assert not names_of(role, prefix)[1].fullmatch(name)
+
+
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_names_every_alias_and_every_index_that_it_may_need(role: str) -> None:
-    (entry,) = role_body(role)["indices"]
-    wanted = {name for family in FAMILIES for name in (f"{family}-v*", *aliases(family))}
-    assert set(entry["names"]) == (wanted - {"pages-write"} if role == "reader" else wanted)
-
-
-def test_no_role_but_the_managing_ones_has_a_name_that_brings_more_with_it() -> None:
-    """`index`, `write` and `create` still let their bearer change mappings (tried on 9.5.0)."""
-    for role in ("reader", "writer"):
-        (entry,) = role_body(role)["indices"]
-        assert not {"all", "manage", "index", "write", "create", "create_doc", "create_index"} & set(
-            entry["privileges"]
-        )
+def test_no_role_has_a_name_that_brings_more_with_it(role: str) -> None:
+    """`index`, `write` and `create` let their bearer change mappings (tried on 9.5.0), `monitor` read everything's."""
+    body = role_body(role)
+    given = {privilege for entry in body["indices"] for privilege in entry["privileges"]}
+    assert not {"all", "manage", "index", "write", "create", "create_doc", "create_index"} & given
+    assert all(name.startswith("cluster:") and "*" not in name for name in body["cluster"])
 
 
 def test_people_in_kibana_read_what_a_reader_does() -> None:

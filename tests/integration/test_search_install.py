@@ -65,6 +65,7 @@ def test_another_number_of_replicas_is_for_indices_to_come(index, client, elasti
     with Index(elasticsearch_url, layout=Layout(replicas=1)) as other:
         assert other.install() == ("component template pagesight-settings",)
     settings = client.indices.get_settings(index="pages-v1")["pages-v1"]["settings"]["index"]
+    assert settings["auto_expand_replicas"] == "0-1"
     assert settings["number_of_replicas"] == "0"
     assert index.install() == ("component template pagesight-settings",)
 
@@ -103,6 +104,95 @@ def test_languages_that_the_server_has_learnt_since_are_added_to_the_live_index(
         "translation": "german",
         "title": "german",
     }
+
+
+def test_an_older_live_index_leaves_new_templates_for_its_reindex(index, client):
+    client.cluster.put_component_template(name="pagesight-error", template={"mappings": {}})
+    client.indices.put_mapping(index="pages-v1", meta={"schema_version": 1})
+    with pytest.raises(ServiceRefused, match="pages-v1 has the schema version 1"):
+        index.install()
+    (stored,) = client.cluster.get_component_template(name="pagesight-error")["component_templates"]
+    assert stored["component_template"]["_meta"]["managed_by"] == "pagesight"
+
+
+def test_a_closed_live_index_is_not_taken_for_a_missing_one(index, client):
+    client.indices.close(index="pages-v1")
+    assert index.ensure() == ()
+    assert index.differences() == ()
+    assert set(client.indices.get(index="pages*", expand_wildcards=["open", "closed"]).body) == {"pages-v1"}
+
+
+CUSTOM = {"pagesight@custom": "30s", "pagesight-pages@custom": "45s"}
+
+
+@pytest.fixture
+def customised(bare_index, client):
+    """Component templates of an operator: one for all indices, one for those of pages."""
+    for name, seconds in CUSTOM.items():
+        settings = {"index": {"refresh_interval": seconds, "number_of_replicas": 2, "auto_expand_replicas": "false"}}
+        client.cluster.put_component_template(name=name, template={"settings": settings})
+    bare_index.install()
+    yield bare_index
+    for template in client.indices.get_index_template(name="pagesight-*")["index_templates"]:
+        client.indices.delete_index_template(name=template["name"])
+    client.cluster.delete_component_template(name=",".join(CUSTOM))
+
+
+def test_an_operator_s_own_templates_win_and_stay(customised, client):
+    def shaped(name):
+        index = client.indices.get_settings(index=name)[name]["settings"]["index"]
+        return index["refresh_interval"], index["number_of_replicas"], index["auto_expand_replicas"]
+
+    assert shaped("pages-v1") == ("45s", "2", "false")
+    assert shaped("runs-v1") == ("30s", "2", "false")
+    assert customised.install() == ()
+
+    made = customised.generations.create("here:1")
+    assert shaped("pages-v2") == ("-1", "0", "false")
+    assert customised.generations.finish(made)
+    assert shaped("pages-v2") == ("45s", "2", "false")
+    assert shaped("runs-v2") == ("30s", "2", "false")
+
+
+@pytest.fixture
+def foreign(bare_index, client):
+    """Another application's template over our indices of documents."""
+
+    def make(priority):
+        mappings = {"properties": {"invoice": {"type": "keyword"}}}
+        client.indices.put_index_template(
+            name="their-documents", index_patterns=["documents-*"], priority=priority, template={"mappings": mappings}
+        )
+
+    yield make
+    client.options(ignore_status=404).indices.delete_index_template(name="their-documents")
+
+
+def test_a_foreign_template_that_wins_is_named_before_anything_is_made(bare_index, client, foreign):
+    foreign(500)
+    for call in (bare_index.install, bare_index.differences, bare_index.prepare, bare_index.ensure):
+        with pytest.raises(ServiceRefused, match=r"template their-documents \(priority 500\)") as caught:
+            call()
+        assert "PAGESIGHT_ELASTICSEARCH_PREFIX" in caught.value.remedy
+    assert not client.indices.exists_alias(name=PAGES)
+
+
+def test_a_foreign_template_is_named_before_the_next_reindex_and_one_below_ours_is_not(index, foreign):
+    foreign(100)
+    assert index.install() == ()
+    foreign(201)
+    with pytest.raises(ServiceRefused, match="their-documents"):
+        index.differences()
+
+
+def test_a_live_index_that_a_foreign_template_shaped_is_named(index, client, foreign):
+    client.indices.delete(index="documents-v1")
+    foreign(500)
+    client.indices.create(index="documents-v1", aliases={DOCUMENTS: {}})
+    with pytest.raises(ServiceRefused, match="documents-v1 was made without Pagesight's mapping"):
+        index.ensure()
+    with pytest.raises(ServiceRefused, match="their-documents"):
+        index.differences()
 
 
 @pytest.mark.parametrize("alias", [PAGES_WRITE, SOURCES, DOCUMENTS, BATCHES, RUNS])

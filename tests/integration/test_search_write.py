@@ -69,13 +69,6 @@ def test_a_missing_alias_stops_everything_and_no_index_is_made_in_its_stead(bare
         assert not client.indices.exists(index=PAGES_WRITE)
 
 
-def test_an_index_that_a_person_has_closed_to_writing_stops_everything(index, elasticsearch_url):
-    with Elasticsearch(elasticsearch_url) as client:
-        client.indices.add_block(index="pages-v1", block="write")
-    with pytest.raises(ServiceRefused, match="index write"):
-        write(index, page_write(page()))
-
-
 def test_writes_are_taken_from_an_iterator_as_they_are_sent(index):
     taken = 0
 

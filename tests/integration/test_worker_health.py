@@ -52,8 +52,9 @@ def serve() -> Iterator[Serve]:
         checks: dict[str, Check] | None = None,
         last_beat: Callable[[], float] = time.monotonic,
         metrics: Metrics | None = None,
+        facts: Callable[[], dict[str, Any]] = dict,
     ) -> Client:
-        servers.append(Health((metrics or Metrics()).registry, last_beat, checks or {}))
+        servers.append(Health((metrics or Metrics()).registry, last_beat, checks or {}, facts))
         return Client(servers[-1].start("127.0.0.1", 0))
 
     yield start
@@ -82,6 +83,12 @@ def test_a_worker_is_ready_when_every_check_is_fine(serve: Serve) -> None:
     client = serve({"redis": fine, "fleet": fine})
 
     assert client.json("/readyz") == (200, {"ready": True, "checks": {"redis": "fine", "fleet": "fine"}})
+
+
+def test_facts_are_told_and_do_not_decide(serve: Serve) -> None:
+    client = serve({"redis": fine}, facts=lambda: {"last_tick": None})
+
+    assert client.json("/readyz") == (200, {"ready": True, "checks": {"redis": "fine"}, "last_tick": None})
 
 
 def test_one_check_that_is_not_fine_makes_it_not_ready_and_is_named(serve: Serve) -> None:

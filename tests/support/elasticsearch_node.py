@@ -5,6 +5,7 @@ TEST_ELASTICSEARCH_URL names another one instead. Its Pagesight indices are dele
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -24,8 +25,30 @@ from pipeline.search.index import Index
 
 PLUGIN = Path(__file__).parent / "langs_plugin"
 CACHE = Path(__file__).parents[2] / ".pagesight" / "cache"
-#: Workers of pytest-xdist have ports of their own, so that a node that starts again finds its port free.
-FIRST_PORT = 9300 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+def own_first_port() -> int:
+    """Return the first of 100 ports that no other process of pytest on this machine uses, whatever checkout it runs.
+
+    A locked file tells; its descriptor stays open until this process ends.
+
+    Otherwise a node that is killed and starts again may find its port taken by the node of another run. Its clients
+    would then write into the indices of the other run's test.
+    """
+    for number in range(100):
+        lock = os.open(
+            Path(tempfile.gettempdir()) / f"pagesight-test-ports-{number}.lock", os.O_CREAT | os.O_RDWR, 0o600
+        )
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        return 9300 + 100 * number
+    raise AssertionError("no ports are left for the nodes of tests")
+
+
+FIRST_PORT = own_first_port()
 PORTS = f"{FIRST_PORT}-{FIRST_PORT + 99}"
 #: A node of the tests lives for minutes, which its best compiler does not repay: a start takes half the CPU time so.
 JVM_OPTIONS = "-XX:TieredStopAtLevel=1\n-XX:-UseG1GC\n-XX:+UseSerialGC\n"

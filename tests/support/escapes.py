@@ -102,7 +102,9 @@ def _maps_executable_memory_of_file(path: str) -> bool:
         return True
 
 
-def attempts(parent: int, secret: str, mode: str, tcp: int, udp: int, unix: str) -> dict[str, Callable[[], bool]]:
+def attempts(
+    parent: int, secret: str, mode: str, tcp: int, udp: int, unix: str, abstract: str
+) -> dict[str, Callable[[], bool]]:
     """Return the attempts: the parent's number, a file to read, one to change, and addresses that listen."""
     return {
         "read a file": lambda: _reads(secret),
@@ -120,7 +122,7 @@ def attempts(parent: int, secret: str, mode: str, tcp: int, udp: int, unix: str)
         "change a mode": lambda: _changes_mode(mode),
         "trace the parent": lambda: _calls("ptrace", 16, parent, 0, 0),
         "signal the parent": lambda: os.kill(parent, 0) is None,
-        "signal everybody": lambda: os.kill(-1, 0) is None,
+        "signal the first process": lambda: os.kill(1, 0) is None,
         "queue a signal": lambda: _system_call(129, parent, 0, bytes(128)),
         "hold the parent by a descriptor": lambda: _system_call(434, parent, 0),
         "bound the parent": lambda: _system_call(302, parent, 7, None, bytes(16)),
@@ -128,8 +130,12 @@ def attempts(parent: int, secret: str, mode: str, tcp: int, udp: int, unix: str)
         "connect by TCP 6": lambda: _opens(socket.AF_INET6, socket.SOCK_STREAM),
         "send by UDP": lambda: _sends_datagram(udp),
         "connect by UNIX socket": lambda: _connects(socket.AF_UNIX, unix),
+        "connect by abstract socket": lambda: _connects(socket.AF_UNIX, abstract),
+        "send by UNIX datagram": lambda: _opens(socket.AF_UNIX, socket.SOCK_DGRAM),
+        "make a UNIX socket": lambda: _opens(socket.AF_UNIX, socket.SOCK_STREAM),
         "open a raw socket": lambda: _opens(socket.AF_PACKET, socket.SOCK_RAW),
         "open a netlink socket": lambda: _opens(socket.AF_NETLINK, socket.SOCK_RAW),
+        "leave the process group": lambda: os.setsid() > 0,
         "fork": _forks,
         "start a program": _starts,
         "fill the process table": _bombs,

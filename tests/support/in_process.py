@@ -39,7 +39,7 @@ def run(words: list[str], environment: dict[str, str], folder: Path) -> Ended:
     with _state_of_its_own(WIDTH | environment, folder), redirect_stdout(out), redirect_stderr(err):
         before, sys.argv = sys.argv, ["pagesight", *words]
         try:
-            app.main()
+            app.run()
             code = 0
         except SystemExit as ended:
             code = _code(ended.code)

@@ -35,6 +35,8 @@ from pipeline.search.roles import role_body
 
 START_SECONDS = 180.0
 ADMIN = "admin"
+#: May run `pagesight setup`, but not install roles: this distribution cannot store them.
+INSTALLER = "installer"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def stored(password: str) -> str:
 def write_users(config: Path, passwords: dict[str, str]) -> None:
     """Write users, and the project's roles as this realm's file has them."""
     roles: dict[str, Any] = {role: role_body(role, "") for role in ROLES}
+    roles[INSTALLER] = role_body("reindexer") | {"cluster": ["manage_index_templates", "cluster:admin/analyze"]}
     (config / "roles.yml").write_text(yaml.safe_dump(roles))
     (config / "users").write_text("".join(f"{user}:{stored(word)}\n" for user, word in passwords.items()))
     given = {ADMIN: "superuser"}
@@ -135,7 +138,7 @@ def secured_node(elasticsearch_distribution: Path) -> Iterator[SecuredNode]:
         shutil.copytree(installation / "config", config)
         for name in ("data", "logs", "tmp", "snapshots"):
             (folder / name).mkdir()
-        passwords = {user: secrets.token_hex(8) for user in (*ROLES, ADMIN)}
+        passwords = {user: secrets.token_hex(8) for user in (*ROLES, INSTALLER, ADMIN)}
         write_users(config, passwords)
         write_certificates(config)
         process = _launch(installation, folder)

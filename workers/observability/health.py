@@ -49,14 +49,20 @@ Check = Callable[[], str | None]
 class Health:
     """Reports the state of a worker. `last_beat` returns the monotonic time of the housekeeping's last step.
 
-    `/readyz` names each check. A check that hangs or raises counts as failed.
+    `/readyz` names each check. A check that hangs or raises counts as failed. It also has the `facts`, which do not
+    decide whether the worker is ready.
     """
 
     def __init__(
-        self, registry: CollectorRegistry, last_beat: Callable[[], float], checks: Mapping[str, Check]
+        self,
+        registry: CollectorRegistry,
+        last_beat: Callable[[], float],
+        checks: Mapping[str, Check],
+        facts: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._registry = registry
         self._last_beat = last_beat
+        self._facts = facts
         self._checks = {name: _CachedCheck(check) for name, check in checks.items()}
         pages = {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._metrics}
         routes = [Route(path, page) for path, page in pages.items()]
@@ -104,7 +110,8 @@ class Health:
         causes = {name: _cause(outcome) for name, outcome in outcomes.items()}
         ready = not any(causes.values())
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return _json(status, {"ready": ready, "checks": {name: cause or "fine" for name, cause in causes.items()}})
+        fine = {name: cause or "fine" for name, cause in causes.items()}
+        return _json(status, {"ready": ready, "checks": fine, **self._facts()})
 
     def _metrics(self, _request: Request) -> Response:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)

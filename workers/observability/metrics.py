@@ -58,6 +58,9 @@ class Metrics:
         self._dead_letters = self._gauge(
             "dead_letters", "Elements of the queues that were not messages; the same for all workers."
         )
+        self._last_tick = self._gauge(
+            "last_tick_seconds", "Unix time of the last tick that was carried out, 0 without one; same for all workers."
+        )
         self._waiting = self._gauge(
             "waiting_seconds", "Seconds of the present wait for a service; 0 without a wait.", "service"
         )
@@ -99,6 +102,10 @@ class Metrics:
     def dead_letters(self, letters: int) -> None:
         """Set the number of elements of the queues that were set aside."""
         self._dead_letters.set(letters)
+
+    def last_tick(self, ago_seconds: float | None) -> None:
+        """Set the time of the last tick; None without one."""
+        self._last_tick.set(0 if ago_seconds is None else time.time() - ago_seconds)
 
     def waiting(self, waiting: Waiting | None) -> None:
         """Set the longest present wait. Called by one thread only."""

@@ -9,33 +9,40 @@ delivery, so a message is never taken from a worker that has received it since.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from redis import Redis
 
 from workers.redis.connection import translated
 from workers.redis.heartbeats import IS_DEAD, WORKER, Heartbeats
-from workers.redis.queues import KEY_PREFIX, UNACKED_INDEX
+from workers.redis.queues import DEAD_LETTERS_TOTAL, KEY_PREFIX, UNACKED_INDEX, WORKING
 
-WORKING = KEY_PREFIX + "working"
 DEATHS = KEY_PREFIX + "deaths:"
 #: Time for which the deaths of a message are kept after the newest one, and a note whose message is gone.
 REMEMBERED_SECONDS = 24 * 3600
 
+#: Lua function: returns the note in a text, nil where the text is not a note.
+_PARSED = """
+local function parsed(text)
+    local is_json, note = pcall(cjson.decode, text)
+    if is_json and type(note) == 'table' and type(note.worker) == 'string' and type(note.tag) == 'string'
+        and type(note.since) == 'number' then
+        return note
+    end
+end
+"""
 #: KEYS: notes, deaths of this message, this worker, Kombu's index. ARGV: message, worker, delivery tag, seconds that
 #: deaths are kept, milliseconds until this worker counts as dead, 1 for a message that only waits. A worker that begins
 #: a message counts as alive even before its first heartbeat.
 _BEGIN = f"""
-{IS_DEAD}
+{IS_DEAD}{_PARSED}
 local noted = redis.call('HGET', KEYS[1], ARGV[1])
-if noted then
-    local note = cjson.decode(noted)
-    if note.worker ~= ARGV[2] and not note.waiting and is_dead(note.worker) then
-        redis.call('RPUSH', KEYS[2], noted)
-        redis.call('EXPIRE', KEYS[2], ARGV[4])
-    end
+local before = noted and parsed(noted)
+if before and before.worker ~= ARGV[2] and not before.waiting and is_dead(before.worker) then
+    redis.call('RPUSH', KEYS[2], noted)
+    redis.call('EXPIRE', KEYS[2], ARGV[4])
 end
 local note = {{worker = ARGV[2], tag = ARGV[3], since = tonumber(redis.call('TIME')[1])}}
 note.taken = redis.call('ZSCORE', KEYS[4], ARGV[3]) or nil
@@ -45,20 +52,30 @@ redis.call('SET', KEYS[3], '', 'PX', ARGV[5], 'NX')
 return redis.call('LRANGE', KEYS[2], 0, -1)
 """
 #: KEYS: notes, deaths of this message. ARGV: message, worker.
-_END = """
+_END = f"""
+{_PARSED}
 local noted = redis.call('HGET', KEYS[1], ARGV[1])
-if noted and cjson.decode(noted).worker == ARGV[2] then
+local note = noted and parsed(noted)
+if note and note.worker == ARGV[2] then
     redis.call('HDEL', KEYS[1], ARGV[1])
     redis.call('DEL', KEYS[2])
 end
 """
 #: KEYS: notes, Kombu's index. ARGV: message, its note, seconds that a note is kept. Returns the delivery tag of a
 #: message that a dead worker still holds. The message then counts as delivered just now, so that no other caller hands
-#: it back, and neither does the visibility timeout.
+#: it back, and neither does the visibility timeout. A text that is not a note is removed, and counted as a dead letter.
 _CLAIM = f"""
-{IS_DEAD}
-local note = cjson.decode(ARGV[2])
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] or not is_dead(note.worker) then
+{IS_DEAD}{_PARSED}
+local note = parsed(ARGV[2])
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
+    return false
+end
+if not note then
+    redis.call('HDEL', KEYS[1], ARGV[1])
+    redis.call('INCR', '{DEAD_LETTERS_TOTAL}')
+    return false
+end
+if not is_dead(note.worker) then
     return false
 end
 local time = redis.call('TIME')
@@ -83,7 +100,13 @@ class Death:
     """Start of the handling."""
 
 
-_NOTE = TypeAdapter(dict[str, Any])
+@dataclass(frozen=True, slots=True)
+class _Note:
+    worker: str
+    since: datetime
+
+
+_NOTE = TypeAdapter(_Note)
 
 
 class Poison:
@@ -110,7 +133,8 @@ class Poison:
         alive_ms = self._heartbeats.alive_ms
         args: list[str | int] = [message_id, me, delivery_tag, REMEMBERED_SECONDS, alive_ms, int(waiting)]
         with translated():
-            return [_death(text) for text in self._begin(keys=keys, args=args)]
+            texts = self._begin(keys=keys, args=args)
+        return [death for text in texts if (death := _death(text)) is not None]
 
     def end(self, message_id: str) -> None:
         """Remove this worker's note about a message that it has survived, and the message's deaths.
@@ -136,6 +160,10 @@ class Poison:
         return restored
 
 
-def _death(text: str | bytes) -> Death:
-    note = _NOTE.validate_json(text)
-    return Death(note["worker"], datetime.fromtimestamp(note["since"], UTC))
+def _death(text: str | bytes) -> Death | None:
+    """Return the death that a note reports; None where the text is not a note of ours."""
+    try:
+        note = _NOTE.validate_json(text)
+    except ValidationError:
+        return None
+    return Death(note.worker, note.since)

@@ -1,7 +1,7 @@
 """Repair: enqueue exactly what is missing, and nothing that a queue may still have.
 
-Records are repaired by `Project` messages, pages that were never read by a new batch, a batch with lost messages by
-publishing these again. So repeated repairs while the workers are busy add nothing.
+Records are repaired by `Project` messages; pages that were never read, or whose newest reading is damaged, by a new
+batch; a batch with lost messages by publishing these again. So repeated repairs while the workers are busy add nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.batches.messages import PART_SOURCES, Project
 from pipeline.core.iterables import batched
 from pipeline.core.models import BatchEntry, Lane
 from pipeline.core.retry import CancelToken
-from pipeline.maintenance.audit import ONLY_REPORTED, Audit, Batches, Difference, DifferenceKind, source_of
+from pipeline.maintenance.audit import ONLY_REPORTED, TO_READ, Audit, Batches, Difference, DifferenceKind, source_of
 from pipeline.projection.projector import CHUNK, Projector
 from workers.client import EnqueueRequest, Fleet
 from workers.recovery.sweep import is_lost, open_batches, republish
@@ -28,7 +28,7 @@ from workers.redis.queues import KEY_PREFIX
 #: Documents or sources that one message repairs.
 PROJECT_DOCUMENTS = PART_SOURCES
 #: Description of a batch of pages that were never read, in place of its sources.
-SHOWN = "pages that were never read"
+SHOWN = "pages that were never read or are damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class RepairReport:
     totals: dict[str, int]
     """Differences that were found, by kind."""
     batches: tuple[str, ...]
-    """Ids of the batches that were begun for pages that were never read."""
+    """Ids of the batches that were begun for pages that have to be read."""
     published: int
     """Messages published for records, and for batches whose messages were lost."""
 
@@ -109,7 +109,7 @@ class _Repair:
         for name in names:
             for some in batched(self._audit.documents(name), CHUNK):
                 self._repair_records(some)
-            self._enqueue_missing_pages(name)
+            self._enqueue_pages(name)
         for scope in [None] if collections is None else names:
             for difference in self._audit.unknown(scope):
                 self._note(difference)
@@ -151,7 +151,7 @@ class _Repair:
         assert difference.collection is not None
         return difference.collection, self._batches.lane(difference.batch)
 
-    def _enqueue_missing_pages(self, collection: str) -> None:
+    def _enqueue_pages(self, collection: str) -> None:
         entries = self._entries(collection)
         first = next(entries, None)
         if first is None:
@@ -164,14 +164,12 @@ class _Repair:
         self._projector.batch(batch)
 
     def _entries(self, collection: str) -> Iterator[BatchEntry]:
-        """Compare a collection's sources; yield the sources with pages that were never read, each document once."""
+        """Compare a collection's sources; yield the sources with pages that have to be read, each document once."""
         documents: set[str] = set()
         for some in batched(self._audit.sources(collection), CHUNK):
-            self._repair_records(
-                [difference for difference in some if difference.kind is not DifferenceKind.PAGE_MISSING]
-            )
+            self._repair_records([difference for difference in some if difference.kind not in TO_READ])
             for difference in some:
-                if difference.kind is not DifferenceKind.PAGE_MISSING or difference.document in documents:
+                if difference.kind not in TO_READ or difference.document in documents:
                     continue
                 assert difference.source is not None
                 assert difference.document is not None

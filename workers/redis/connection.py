@@ -229,7 +229,9 @@ def connect(settings: Settings) -> Redis:
             remedy="Run `pagesight redis start`, or set PAGESIGHT_REDIS_URL.",
         )
     retry = Retry(NoBackoff(), 0)
-    return Redis.from_pool(ConnectionPool(**named.parameters(), decode_responses=True, retry=retry))
+    # A value of another program may be any bytes: it is read and written back unchanged.
+    bytes_kept = {"encoding_errors": "surrogateescape", "retry": retry}
+    return Redis.from_pool(ConnectionPool(**named.parameters() | bytes_kept, decode_responses=True))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Container
 from typing import Any
 
@@ -11,11 +12,21 @@ from redis import Redis
 
 from pipeline.batches.messages import from_json
 from workers.redis.connection import translated
-from workers.redis.queues import DEAD_LETTERS, KEY_PREFIX, LANES, RedisQueues
+from workers.redis.queues import DEAD_LETTERS, KEY_PREFIX, LANES, UNACKED, UNACKED_INDEX, WORKING, RedisQueues
 
 #: The longest message has the identifiers of a few thousand documents.
 MOST_BYTES = 4 << 20
 _TASK = "pagesight."
+#: KEYS: a key, its new name. ARGV: the type that it should have. Returns the type of a key that was renamed.
+_RENAME = """
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'none' and kind ~= ARGV[1] then
+    redis.call('RENAME', KEYS[1], KEYS[2])
+    return kind
+end
+"""
+#: The keys of the queues, and their types.
+_TYPES = {KEY_PREFIX + lane: "list" for lane in LANES} | {UNACKED: "hash", UNACKED_INDEX: "zset", WORKING: "hash"}
 #: Celery's headers and options by which a message could have more done than its task. Ours use none of them.
 _UNUSED_HEADERS = "shadow eta group group_index stamped_headers stamps compression".split()
 _UNUSED_OPTIONS = ("callbacks", "errbacks", "chain", "chord")
@@ -31,6 +42,25 @@ def problem(element: str | bytes, lane: str, tasks: Container[str]) -> str | Non
         return f"it cannot be parsed: {type(error).__name__}"
 
 
+class _AnyTask:
+    """The tasks of every version. A worker that does not know the task of a message looks at it in the lane."""
+
+    def __contains__(self, task: object) -> bool:
+        return True
+
+
+def problem_of_taken(entry: str | bytes) -> str | None:
+    """Return why an entry of `unacked` is not a message that a worker took from a lane; None if it is one."""
+    try:
+        message, exchange, lane = json.loads(entry)
+        element = json.dumps(message)
+    except (ValueError, TypeError, RecursionError) as error:
+        return f"it cannot be parsed: {type(error).__name__}"
+    if exchange != "" or lane not in LANES:
+        return "it is not from a lane"
+    return problem(element, lane, _AnyTask())
+
+
 def set_aside(client: Redis, lane: str, element: str | bytes, cause: str) -> None:
     """Store an element with the dead letters, of which the newest stay, and count it.
 
@@ -42,17 +72,45 @@ def set_aside(client: Redis, lane: str, element: str | bytes, cause: str) -> Non
 
 
 def set_aside_keys_of_wrong_type(client: Redis) -> None:
-    """Rename the keys of lanes that are not lists, and count each as a dead letter.
+    """Rename the keys of the queues that have another type, and count each as a dead letter.
 
     Raises:
         ServiceUnavailable: Redis is away.
     """
-    for lane in LANES:
+    rename = client.register_script(_RENAME)
+    for key, wanted in _TYPES.items():
+        name = key.removeprefix(KEY_PREFIX)
         with translated():
-            kind = str(client.type(KEY_PREFIX + lane))
-            if kind not in ("list", "none"):
-                client.rename(KEY_PREFIX + lane, f"{DEAD_LETTERS}:{lane}")
-                set_aside(client, lane, "", f"the key of the lane was a {kind}; it is {DEAD_LETTERS}:{lane} now")
+            kind = rename(keys=[key, f"{DEAD_LETTERS}:{name}"], args=[wanted])
+        if kind is not None:
+            set_aside(client, name, "", f"the key {key} was a {kind}; it is {DEAD_LETTERS}:{name} now")
+
+
+def set_aside_taken(client: Redis) -> int:
+    """Set the entries of `unacked` aside that are not messages, and return their number.
+
+    No worker acknowledges such an entry. It would count as a message in progress, and the sweep would wait for its end.
+    An entry without a time gets one, so that the visibility timeout applies to it.
+
+    Raises:
+        ServiceUnavailable: Redis is away.
+    """
+    with translated():
+        taken = dict(client.hscan_iter(UNACKED, count=100))
+        wrong = {tag: cause for tag, entry in taken.items() if (cause := problem_of_taken(entry)) is not None}
+        if times := {tag: time.time() for tag in taken.keys() - wrong.keys()}:
+            client.zadd(UNACKED_INDEX, times, nx=True)
+    return sum(_remove_taken(client, tag, taken[tag], cause) for tag, cause in wrong.items())
+
+
+def _remove_taken(client: Redis, tag: str, entry: str, cause: str) -> bool:
+    """Set an entry of `unacked` aside, unless another process was faster."""
+    with translated():
+        client.zrem(UNACKED_INDEX, tag)
+        is_removed = bool(client.hdel(UNACKED, tag))
+    if is_removed:
+        set_aside(client, "unacked", entry, cause)
+    return is_removed
 
 
 def _problem(envelope: dict[str, Any], lane: str, tasks: Container[str]) -> str | None:

@@ -24,12 +24,16 @@ CONTROL = "control"
 
 UNACKED = KEY_PREFIX + "unacked"
 UNACKED_INDEX = KEY_PREFIX + "unacked_index"
+#: Notes of the messages that workers handle, by message; see `workers.recovery.poison`.
+WORKING = KEY_PREFIX + "working"
 EPOCH = KEY_PREFIX + "epoch"
-#: Elements of the lanes that are not messages, the newest first, and how many there have been.
+#: Elements of the queues that are not messages, the newest first, and how many there have been.
 DEAD_LETTERS = KEY_PREFIX + "dead_letters"
 DEAD_LETTERS_TOTAL = KEY_PREFIX + "dead_letters_total"
 #: Dead letters that Redis keeps, the newest, and characters of each.
 KEPT, KEPT_CHARACTERS = 1000, 2000
+#: With a clock that is further off from that of Redis, Kombu would hand out messages that other workers still handle.
+CLOCK_TOLERANCE_SECONDS = 30.0
 #: Id of the archive that has the batches of the messages.
 ARCHIVE = KEY_PREFIX + "archive"
 

@@ -7,26 +7,42 @@ from datetime import UTC, datetime
 
 import structlog
 
-from pipeline.core.errors import PagesightError, RevisionTaken
+from pipeline.core.errors import PagesightError, RevisionTaken, ServiceUnavailable
 from pipeline.core.models import Run
 from workers.app import app
-from workers.fleet_archive import require_fleet_archive
+from workers.fleet_archive import require_known_archive
 from workers.process import WorkerProcess
 from workers.publishing import publish
 from workers.recovery.sweep import SweepReport, sweep
 from workers.schedules.run_leases import RunContext
 from workers.schedules.runs import carry_out, due_runs, report
+from workers.schedules.ticks import clock_offset
 
 log = structlog.get_logger()
 
 
-def tick(process: WorkerProcess) -> None:
+def receive(process: WorkerProcess, clock_offset_seconds: object) -> None:
+    """Carry out a tick that a beat sent, unless another one was begun just before; note its end in Redis.
+
+    Args:
+        process: carries out the tick.
+        clock_offset_seconds: the header of the tick, see `workers.schedules.ticks`.
+    """
+    offset = clock_offset(clock_offset_seconds)
+    try:
+        if process.ticks.begin() and tick(process):
+            process.ticks.end(process.heartbeats.worker_id, offset)
+    except ServiceUnavailable as error:
+        log.warning("the tick could not be carried out", cause=str(error), remedy=error.remedy)
+
+
+def tick(process: WorkerProcess) -> bool:
     """Sweep, then execute the schedules that are due. While the fleet is paused or halted, only sweep.
 
-    A failure is logged; the next tick is a minute away.
+    A failure is logged; the next tick is a minute away. Return whether all of it was done.
     """
     try:
-        require_fleet_archive(process.present_archive, process.queues)
+        require_known_archive(process.present_archive, process.queues, process.services.projector.index)
         _sweep(process)
         fleet = process.archive.fleet.newest()
         if fleet is None or fleet.state == "running":
@@ -35,6 +51,8 @@ def tick(process: WorkerProcess) -> None:
                 carry_out(run, process.settings.schedules[run.schedule], context)
     except PagesightError as error:
         log.warning("the tick could not end", cause=str(error), remedy=error.remedy)
+        return False
+    return True
 
 
 def _context(process: WorkerProcess) -> RunContext:

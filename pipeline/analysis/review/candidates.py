@@ -61,7 +61,7 @@ def document_candidates(
 
 @contextmanager
 def opened_file(
-    url: str, state: FileState, inspector: Inspector, files: SourceFiles
+    found: FoundFile, state: FileState, inspector: Inspector, files: SourceFiles
 ) -> Iterator[tuple[BinaryIO, Document, OpenPages]]:
     """Open a file with its pages.
 
@@ -70,8 +70,8 @@ def opened_file(
     """
     opener = inspector.opener
     with (
-        identified_source(url, state, opener, files, inspector.max_file_bytes) as (file, document_id, media_type),
-        opener.open(file, document_id, display_path(url), media_type, files.cancel) as opened,
+        identified_source(found, state, opener, files, inspector.max_file_bytes) as (file, document_id, media_type),
+        opener.open(file, document_id, display_path(found.url), media_type, files.cancel) as opened,
     ):
         yield file, document_of(document_id, media_type, state, opened), opened
 
@@ -106,22 +106,22 @@ class FileCandidates:
         try:
             if found.error:
                 raise found.error
-            state = files.state(found.url)
+            state = files.state(found.url, found.root)
             known = self._known(found.url, state)
             if known is not None:
                 document = known
                 if document.id not in self._seen:
                     yield from document_candidates(self.archive, self.collection, document.id, self.cancel)
             else:
-                with opened_file(found.url, state, self.inspector, files) as (file, document, opened):
+                with opened_file(found, state, self.inspector, files) as (file, document, opened):
                     if document.id not in self._seen:
-                        source = _source(found.url, state, document, self.collection)
+                        source = _source(found, state, document, self.collection)
                         yield from self._of_pages(file, source, document, opened)
         except OutcomeError as error:
             yield Unreadable(display_path(found.url), Failure.of(error))
             return
         self._seen.add(document.id)
-        for member in files.members(found.url, state) if document.members else ():
+        for member in files.members(found.url, state, found.root) if document.members else ():
             yield from self._of_file(member, files)
 
     def _known(self, url: str, state: FileState) -> Document | None:
@@ -152,11 +152,12 @@ class FileCandidates:
             require_unchanged(file, source.state)
 
 
-def _source(url: str, state: FileState, document: Document, collection: str) -> Source:
+def _source(found: FoundFile, state: FileState, document: Document, collection: str) -> Source:
     return Source(
         collection=collection,
-        url=url,
-        path=display_path(url),
+        url=found.url,
+        path=display_path(found.url),
+        root=found.root,
         state=state,
         document=document,
         batch=NO_BATCH,

@@ -26,7 +26,7 @@ from pipeline.pages.page_services import recipe_of
 from pipeline.pages.process import DocumentRerenderer
 from pipeline.pages.readings import failed_reading, new_reading, read_reading, rendered_reading
 from pipeline.rendering.protocol import RENDER_REVISION
-from pipeline.sources import require_unchanged
+from pipeline.sources import FoundFile, require_unchanged
 from pipeline.vision.reader import Reader
 
 _TICK_SECONDS = 0.25
@@ -112,7 +112,8 @@ def _start_document(
     waiting = iter(candidates)
     files = replace(page_readers.inspector.files, cancel=cancel)
     try:
-        with opened_file(source.url, source.state, page_readers.inspector, files) as (file, _, opened):
+        found = FoundFile(source.url, root=source.root)
+        with opened_file(found, source.state, page_readers.inspector, files) as (file, _, opened):
             for candidate in waiting:
                 _acquire(page_readers.in_hand, cancel, tick)
                 rendered: RenderedPage | OutcomeError

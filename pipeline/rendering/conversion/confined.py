@@ -1,9 +1,14 @@
 """The child's side of `pipeline.rendering.conversion.confinement`: runs foreign programs on one document.
 
-It receives one request with the document's descriptor, runs the programs in a folder of its own, and sends one reply.
-When its parent closes the socket, or dies, it kills every program that it started and removes their files. It uses the
-standard library only and is compatible with Python 3.9, because the system's interpreter, which has LibreOffice's
-bindings, imports it.
+    parent ─▶ keeper ─▶ worker, confined ─▶ programs
+
+The keeper receives one request with the document's descriptor and makes the folder. The worker runs the programs in
+it, and sends one reply. When the parent closes the socket, or dies, or when the worker ends, the keeper kills what is
+left and removes the files. The worker cannot: it may write only in the folder. They are two processes, because a thread
+that is not confined would share its memory with the confined ones.
+
+It uses the standard library only and is compatible with Python 3.9, because the system's interpreter, which has
+LibreOffice's bindings, imports it.
 """
 
 from __future__ import annotations
@@ -11,19 +16,21 @@ from __future__ import annotations
 import hashlib
 import os
 import resource
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.child_side import EndCause, begin, end_cause, is_near_limit, receive, send, signal_name
-from pipeline.core.confinement import Confinement, interpreter_paths, restrict_files
+from pipeline.core.confinement import Confinement, become_reaper, forbid, interpreter_paths
 
 INPUT = "input"
 OUTPUT = "output.pdf"
@@ -57,13 +64,22 @@ class Workspace:
         self.profile = folder / _PROFILE
         self._programs: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
-        folder.mkdir()
 
     @property
     def document(self) -> Path:
         """The copy of the document. The files to which it may refer are not beside it."""
         (path,) = self.folder.glob(f"{INPUT}*")
         return path
+
+    def start_server(self, command: Sequence[str], **environment: str) -> subprocess.Popen[bytes]:
+        """Start a program that makes sockets, but may connect to none: others of this user are out of its reach."""
+
+        def start() -> subprocess.Popen[bytes]:
+            forbid(["connect"])  # for this thread, and what it starts
+            return self.start(command, None, **environment)
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(start).result()
 
     def start(self, command: Sequence[str], output: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
         """Start a program. Its standard output goes into `output`, or is discarded."""
@@ -92,16 +108,14 @@ class Workspace:
                 program.kill()
                 program.wait()
 
-    def leave(self) -> None:
-        """Kill all programs, remove their files, and end this process."""
-        self.end_programs()
-        remove_traces(self.folder)
-        os.kill(0, signal.SIGKILL)  # the whole process group, with programs started meanwhile
-        os._exit(0)  # the first process of a namespace cannot kill itself; its exit ends the others
 
+def serve(work: Callable[[Workspace, Request], Reply], *, sockets: bool = False) -> None:
+    """Handle one request, then wait until the parent closes the socket. Its descriptor is the last argument.
 
-def serve(work: Callable[[Workspace, Request], Reply]) -> None:
-    """Handle one request, then wait until the parent closes the socket. Its descriptor is the last argument."""
+    Args:
+        work: runs programs on the document of a workspace.
+        sockets: whether they are controlled through UNIX sockets.
+    """
     connection = socket.socket(fileno=int(sys.argv[-1]))
     received = receive(connection)
     if received is None:
@@ -109,11 +123,58 @@ def serve(work: Callable[[Workspace, Request], Reply]) -> None:
     request, _, document = received
     assert document is not None
     os.umask(0o077)
-    workspace = Workspace(Path(request["folder"]))
-    watchdog = begin(connection, _rights(request), workspace.leave)
-    with suppress(BrokenPipeError):  # the parent has closed the socket: the watchdog is cleaning up
+    folder = Path(request["folder"])
+    folder.mkdir()
+    become_reaper()
+    worker = os.fork()
+    if not worker:
+        # A process group of its own: the keeper survives its end.
+        os.setpgid(0, 0)
+        _serve(connection, Workspace(folder), request, document, work, sockets)
+        os._exit(0)
+    os.close(document)
+    _wait_for_end(connection, worker)
+    _end_all(worker)
+    remove_traces(folder)
+
+
+def _serve(
+    connection: socket.socket,
+    workspace: Workspace,
+    request: Request,
+    document: int,
+    work: Callable[[Workspace, Request], Reply],
+    sockets: bool,
+) -> None:
+    watchdog = begin(connection, _rights(workspace.folder, request, sockets), _kill_group)
+    with suppress(BrokenPipeError):  # the parent has closed the socket: the keeper is cleaning up
         send(connection, _reply(workspace, request, document, work))
     watchdog.join()
+
+
+def _kill_group() -> None:
+    os.kill(0, signal.SIGKILL)
+
+
+def _wait_for_end(connection: socket.socket, worker: int) -> None:
+    """Wait until the parent closes the socket, or the worker ends."""
+    ends = select.poll()
+    ends.register(connection, 0)
+    ends.register(os.pidfd_open(worker), select.POLLIN)
+    ends.poll()
+
+
+def _end_all(worker: int) -> None:
+    """Kill the worker and its programs, and wait for them: they cannot leave their group, and orphans come to us."""
+    with suppress(ProcessLookupError):
+        os.kill(worker, signal.SIGKILL)
+    while True:
+        with suppress(ProcessLookupError):
+            os.killpg(worker, signal.SIGKILL)
+        try:
+            os.wait()
+        except ChildProcessError:
+            return
 
 
 def remove_traces(folder: Path) -> None:
@@ -144,9 +205,6 @@ def died(name: str, exit_code: int) -> ConversionError:
 def _reply(workspace: Workspace, request: Request, document: int, work: Callable[[Workspace, Request], Reply]) -> Reply:
     try:
         _copy(document, workspace.folder / (INPUT + request["suffix"]))
-        # Files are restricted for this thread and every program that it starts, not for the watchdog, which cleans up.
-        readable = [Path(path) for path in (*_PROGRAM_FILES, *request["readable"])]
-        restrict_files(Confinement([*interpreter_paths(), *readable], [workspace.folder], [SOCKETS]))
         return work(workspace, request)
     except ConversionError as error:
         failed = error
@@ -159,15 +217,24 @@ def _reply(workspace: Workspace, request: Request, document: int, work: Callable
     return {"error": failed.code, "message": str(failed)}
 
 
-def _rights(request: Request) -> Confinement:
-    """Return the rights of the whole process: programs, and UNIX sockets, by which LibreOffice is controlled."""
+def _rights(folder: Path, request: Request, sockets: bool) -> Confinement:
     limits = {
         resource.RLIMIT_DATA: request["memory_mb"] << 20,
         resource.RLIMIT_FSIZE: request["file_bytes"],
         resource.RLIMIT_CPU: request["cpu_seconds"],
         resource.RLIMIT_NOFILE: _MAX_DESCRIPTORS,
     }
-    return Confinement(readable=None, sockets=[SOCKETS], programs=True, limits=limits)
+    return conversion_rights(folder, request["readable"], sockets=sockets, limits=limits)
+
+
+def conversion_rights(
+    folder: Path, readable: Sequence[str], *, sockets: bool, limits: Mapping[int, int]
+) -> Confinement:
+    """Return the rights of a conversion: it reads programs and fonts, writes in its folder, and starts programs."""
+    paths = [Path(path) for path in (*_PROGRAM_FILES, *readable)]
+    return Confinement(
+        [*interpreter_paths(), *paths], [folder], [SOCKETS] if sockets else [], programs=True, limits=limits
+    )
 
 
 def _copy(descriptor: int, path: Path) -> None:

@@ -117,7 +117,9 @@ class _FailedConversion(Reply):
 def namespaces() -> tuple[str, ...]:
     """Return the prefix of a command that runs without network; empty if this machine forbids that. Probed once."""
     try:
-        ended = subprocess.run([*_NAMESPACES, "true"], capture_output=True, timeout=_EXIT_SECONDS, check=False)
+        ended = subprocess.run(
+            [*_NAMESPACES, "true"], capture_output=True, timeout=_EXIT_SECONDS, check=False, env=ENVIRONMENT
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return _NAMESPACES if ended.returncode == 0 else ()

@@ -11,6 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.core.child_process import ENVIRONMENT
 from pipeline.core.errors import UnsupportedFormat
 from pipeline.core.formats import MediaType
 from pipeline.core.retry import CancelToken
@@ -47,6 +48,8 @@ def find_tools() -> tuple[Path, str]:
     found = shutil.which("ddjvu")
     if found is None:
         raise UnsupportedFormat("this machine has no DjVuLibre", remedy=REMEDY)
-    printed = subprocess.run([found, "--help"], capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
+    printed = subprocess.run(
+        [found, "--help"], capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False, env=ENVIRONMENT
+    )
     version = re.search(r"DjVuLibre-([\d.]+)", printed.stderr + printed.stdout)
     return Path(found).parent, f"DjVuLibre {version[1]}" if version else "DjVuLibre"

@@ -22,6 +22,7 @@ from com.sun.star.beans import PropertyValue
 from com.sun.star.connection import NoConnectException
 from com.sun.star.task import XInteractionHandler2
 
+from pipeline.core.confinement import forbid
 from pipeline.rendering.conversion.confined import OUTPUT, ConversionError, Reply, Request, Workspace, died, serve
 
 #: The program's name in messages.
@@ -66,7 +67,7 @@ _NO_UPDATE = 0
 
 def main() -> None:
     """Serve one request."""
-    serve(convert)
+    serve(convert, sockets=True)
 
 
 def convert(workspace: Workspace, request: Request) -> Reply:
@@ -134,9 +135,10 @@ def _start(workspace: Workspace, request: Request) -> _Office:
     program = _run(workspace, request)
     while True:
         try:
-            return _Office(
-                program, resolver.resolve(f"uno:pipe,name={workspace.folder.name};urp;StarOffice.ComponentContext")
-            )
+            context = resolver.resolve(f"uno:pipe,name={workspace.folder.name};urp;StarOffice.ComponentContext")
+            # No byte of the document has been read yet: later nothing here reaches a socket of others.
+            forbid(["socket", "connect"], every_thread=True)
+            return _Office(program, context)
         except NoConnectException:
             status = program.poll()
         if status == _RESTART:
@@ -154,7 +156,7 @@ def _run(workspace: Workspace, request: Request) -> subprocess.Popen[bytes]:
         f"-env:UserInstallation={workspace.profile.as_uri()}",
         f"--accept=pipe,name={workspace.folder.name};urp;",
     )
-    return workspace.start(command, SAL_USE_VCLPLUGIN="svp", SAL_DISABLE_OPENCL="1")
+    return workspace.start_server(command, SAL_USE_VCLPLUGIN="svp", SAL_DISABLE_OPENCL="1")
 
 
 def _prepare_profile(profile: Path, home: Path, settings: str) -> None:

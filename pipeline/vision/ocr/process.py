@@ -182,5 +182,10 @@ class OcrProcess:
 
 
 def _start(command: Sequence[str]) -> ChildProcess:
+    return ChildProcess(command, environment(), ReplyBounds(MAX_REPLY_BYTES), programs=True)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of an engine: no key or token of ours is in it."""
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    return ChildProcess(command, {**ENVIRONMENT, **inherited, **_OWN}, ReplyBounds(MAX_REPLY_BYTES), programs=True)
+    return {**ENVIRONMENT, **inherited, **_OWN}

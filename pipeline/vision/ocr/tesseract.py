@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from shutil import which
 
 from pipeline.core.child_process import TimeLimit, python_command
-from pipeline.vision.ocr.process import OcrProcess
+from pipeline.vision.ocr.process import OcrProcess, environment
 from pipeline.vision.ocr.tesseract_child import MODELS, TESSERACT_REVISION, models_for
 
 COMMAND = python_command("pipeline.vision.ocr.tesseract_child")
@@ -67,6 +67,11 @@ def describe_scripts() -> str:
 
 def _query(program: str, *arguments: str) -> Sequence[str]:
     completed = subprocess.run(
-        [program, *arguments], capture_output=True, timeout=_QUERY_SECONDS, check=True, stdin=subprocess.DEVNULL
+        [program, *arguments],
+        capture_output=True,
+        timeout=_QUERY_SECONDS,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        env=environment(),
     )
     return (completed.stdout or completed.stderr).decode(errors="replace").splitlines()

@@ -47,7 +47,7 @@ from pipeline.pages.recipe import Request
 from pipeline.projection.records import document_record_id, page_id
 from pipeline.rendering.host.pool import SandboxPool
 from pipeline.search import DOCUMENTS, PAGES, SOURCES
-from pipeline.sources import Containers, SourceCache, SourceFiles, list_folder, source_url
+from pipeline.sources import Containers, SourceCache, SourceFiles, list_folder, named_root, source_url
 from pipeline.vision.reader import PageAnswers, Rerenderer, Usage
 from support.containers import carrying, mail, page, zipped
 from support.conversions import CONVERTER
@@ -190,7 +190,9 @@ class Loop:
         if not is_live(self.bench.archive.batches[self.batch.id].newest()):
             return []
         if isinstance(message, Walk):
-            return list(walk_folder(message, self.bench.archive, lambda walk: list_folder(walk.url, walk.root)))
+            return list(
+                walk_folder(message, self.bench.archive, lambda walk: list_folder(walk.url, named_root(walk.root)))
+            )
         work = handle_part if isinstance(message, Part) else handle_pages
         pages = 10_000 if self._most_pages is None else self._chance.randint(1, self._most_pages)
         return work(message, self.job(pages))  # type: ignore[arg-type]
@@ -286,6 +288,22 @@ def test_every_message_twice_in_any_order_comes_to_what_one_process_comes_to(
     assert set(bench.reader.read_pages.values()) == {1}
     assert loop.report.pages == {PageStatus.DESCRIBED: sum(PAGES_OF.values())}
     assert bench.readings() == in_one_process.readings()
+
+
+class Hurried(Loop):
+    """Delivers to somebody whose time is over before it begins."""
+
+    def job(self, pages: int) -> BatchContext:
+        cancel = CancelToken().within(0.0, first_seconds=60.0)
+        return BatchContext(self.batch, self.bench.services.with_cancel(cancel), self.report, self.budget)
+
+
+def test_a_message_makes_a_page_of_progress_however_little_time_it_has(bench: Bench) -> None:
+    loop = Hurried(bench, bench.begin(), random.Random(3))
+    loop.run()
+    assert loop.handed_back
+    assert_complete(bench, loop.end())
+    assert set(bench.reader.read_pages.values()) == {1}
 
 
 def test_messages_that_are_lost_are_found_in_the_archive(bench: Bench) -> None:

@@ -26,7 +26,7 @@ from pipeline.batches.listing import (
 )
 from pipeline.batches.messages import Message, Pages, Part, Project, Walk, folder_id, from_json, kind_of, split, to_json
 from pipeline.core.models import Batch, BatchEntry, Lane
-from pipeline.sources import FoundFile, Listing, list_folder, source_url
+from pipeline.sources import FoundFile, Listing, list_folder, named_root, source_url
 
 ROOT = "s3://bucket/scans/"
 FOLDER = "file:///scans"
@@ -150,7 +150,7 @@ def test_a_folder_of_1200_files_gives_three_chunks(tmp_path: Path) -> None:
         (files / f"{number}.pdf").touch()
     archive = Archive(Store(str(tmp_path / "archive")))
     batch = begun(archive, [source_url(files)])
-    parts = walked(batch, archive, lambda walk: list_folder(walk.url, walk.root))
+    parts = walked(batch, archive, lambda walk: list_folder(walk.url, named_root(walk.root)))
     identifier = folder_id(source_url(files), source_url(files), "")
     folder = archive.journal(batch.id).folders.get(identifier)
     assert folder is not None
@@ -181,7 +181,7 @@ def test_what_cannot_be_had_keeps_its_reason(tmp_path: Path) -> None:
     (tmp_path / "files" / "nowhere").symlink_to(tmp_path / "nothing")
     archive = Archive(Store(str(tmp_path / "archive")))
     batch = begun(archive, [source_url(tmp_path / "files")])
-    (part,) = walked(batch, archive, lambda walk: list_folder(walk.url, walk.root))
+    (part,) = walked(batch, archive, lambda walk: list_folder(walk.url, named_root(walk.root)))
     chunk = archive.journal(batch.id).chunk(part.chunk)
     assert chunk is not None
     (entry,) = chunk.entries

@@ -216,3 +216,17 @@ def test_signals_have_names() -> None:
 def test_half_of_a_memory_limit_is_near_it() -> None:
     assert is_near_limit(512 * 1024, 1024)
     assert not is_near_limit(512 * 1024 - 1, 1024)
+
+
+def test_cpu_time_of_a_group_that_a_child_begins_counts_as_its_own() -> None:
+    """A conversion's worker has a group of its own."""
+    script = "import os; pid = os.fork(); pid or os.setpgid(0, 0)\nwhile not pid: pass\nos.waitpid(pid, 0)"
+    child = ChildProcess([sys.executable, "-c", script], ENVIRONMENT, ReplyBounds(0), programs=True)
+    deadline = time.monotonic() + 60
+    while child.cpu_seconds < 0.5 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    used = child.cpu_seconds
+    (worker,) = psutil.Process(child._process.pid).children()
+    worker.kill()
+    child.end()
+    assert used >= 0.5

@@ -157,3 +157,28 @@ def test_the_whole_sees_what_its_parts_wait_for() -> None:
         thread.join(10)
 
     assert whole.waiting is None
+
+
+def test_a_deadline_is_later_until_a_first_step_is_complete() -> None:
+    part = CancelToken().within(0.0, first_seconds=60.0)
+    assert not part.stopped
+    part.made_progress()
+    assert part.stopped
+
+
+def test_a_part_without_progress_ends_in_the_end() -> None:
+    assert CancelToken().within(0.0, first_seconds=0.0).stopped
+
+
+def test_progress_does_not_put_a_deadline_off() -> None:
+    part = CancelToken().within(60.0, first_seconds=0.0)
+    part.made_progress()
+    assert not part.stopped
+
+
+def test_a_lingering_token_outlives_the_other_for_its_time() -> None:
+    whole = CancelToken()
+    brief, long = whole.lingering(0.0), whole.lingering(60.0)
+    assert (brief.stopped, long.stopped) == (False, False)
+    whole.stop()
+    assert (brief.stopped, long.stopped) == (True, False)

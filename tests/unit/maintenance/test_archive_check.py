@@ -171,3 +171,77 @@ class GrowsMeanwhile(Archive):
 @pytest.mark.parametrize("kind", [PurgedMeanwhile, GrowsMeanwhile])
 def test_what_happens_while_it_is_looked_at_is_no_finding(archive: Archive, store: Store, kind: type[Archive]) -> None:
     assert found(kind(store)) == []
+
+
+def mended(archive: Archive) -> dict[str, bool]:
+    return {finding.name: finding.mended for finding in findings(archive, ArchiveCounts(), mends=True)}
+
+
+def revisions(archive: Archive, page: int) -> list[int]:
+    return archive.readings("works", DOCUMENT).page(page).revisions()
+
+
+def test_a_damaged_reading_is_mended_by_a_successor_that_is_due(archive: Archive, store: Store) -> None:
+    save_page(archive, 5, revision=2)
+    name = f"readings/works/{DOCUMENT}/5.2.json"
+    store.put(name, b"")
+
+    assert mended(archive) == {name: True}
+    assert revisions(archive, 5) == [1, 3]
+    assert archive.readings("works", DOCUMENT).damaged_pages() == [5]
+    assert mended(archive) == {}
+
+
+def test_a_page_whose_only_reading_is_damaged_is_due_after_it_is_mended(archive: Archive, store: Store) -> None:
+    store.put(f"readings/works/{DOCUMENT}/5.1.json", b"[]")
+
+    assert mended(archive) == {f"readings/works/{DOCUMENT}/5.1.json": True}
+    assert revisions(archive, 5) == [2]
+    assert archive.readings("works", DOCUMENT).damaged_pages() == [5]
+
+
+def test_pages_with_a_missing_image_or_a_damaged_answer_are_made_due(archive: Archive, store: Store) -> None:
+    reading = archive.readings("works", DOCUMENT).page(7).newest()
+    assert isinstance(reading, Reading)
+    assert reading.image is not None
+    store.delete(reading.image.key)
+    damaged = f"answers/00/{3:064x}/{3:064x}.json"
+    store.put(damaged, b"\0" * 100)
+
+    assert mended(archive) == {damaged: True, reading.image.key: True}
+    assert archive.readings("works", DOCUMENT).damaged_pages() == [3, 7]
+    assert archive.answers.get(answer_key(3)) is None
+    assert [revisions(archive, page) for page in (3, 7, 8)] == [[1, 2], [1, 2], [1]]
+
+
+@pytest.mark.parametrize("folder", ["collections/works", "sources/works/*"])
+def test_the_revision_before_a_damaged_one_succeeds_it(archive: Archive, store: Store, folder: str) -> None:
+    identifier = source_id("file:///in/a.pdf")
+    chain = archive.collections["works"] if folder.startswith("coll") else archive.sources("works")[identifier]
+    chain.append(lambda newest: newest.model_copy(update={"revision": 2}) if newest else None)  # type: ignore[attr-defined]
+    name = f"{folder.replace('*', identifier)}/2.json"
+    store.put(name, b"{")
+
+    assert mended(archive) == {name: True}
+    assert chain.revisions() == [1, 3]
+    newest = chain.newest()
+    assert newest is not None
+    assert newest.revision == 3
+
+
+def test_files_without_a_stand_in_are_named_and_left(archive: Archive, store: Store) -> None:
+    names = ["collections/works/1.json", "walks/b/folders/f.json", "deletions/works/1.json"]
+    for name in names:
+        store.put(name, b"")
+
+    assert mended(archive) == dict.fromkeys(names, False)
+    assert all(store.get(name) == b"" for name in names)
+
+
+def test_a_file_that_a_newer_version_may_have_written_is_left(archive: Archive, store: Store) -> None:
+    save_page(archive, 5, revision=2)
+    name = f"readings/works/{DOCUMENT}/5.2.json"
+    store.put(name, b'{"kind": "moved", "revision": 2}')
+
+    assert mended(archive) == {name: False}
+    assert revisions(archive, 5) == [1, 2]

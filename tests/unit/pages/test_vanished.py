@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from pipeline.archive import Archive, Store, source_id
-from pipeline.core.models import Failure, Source
+from pipeline.core.models import Failure, Root, Source
 from pipeline.pages.page_services import PageServices
 from pipeline.pages.vanished import FoundUrls, forget_vanished, vanished_sources
 from pipeline.sources import SourceFiles
@@ -38,7 +38,7 @@ class Files:
         self._there = there
         self.asked: list[str] = []
 
-    def is_gone(self, url: str) -> bool:
+    def is_gone(self, url: str, _root: Root | None) -> bool:
         self.asked.append(url)
         return url not in self._there
 

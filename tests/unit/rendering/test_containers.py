@@ -23,8 +23,8 @@ import pytest
 import pyzipper
 from pydantic import SecretStr
 
-from pipeline.core.errors import OutcomeError, SourceChanged, SourceVanished, UnsupportedFormat
-from pipeline.core.formats import MediaType
+from pipeline.core.errors import CorruptFile, OutcomeError, SourceChanged, SourceVanished, UnsupportedFormat
+from pipeline.core.formats import Envelope, MediaType
 from pipeline.core.retry import CancelToken
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
@@ -417,3 +417,17 @@ def test_messages_of_outlook_damaged_or_not_leave_no_file_open(tmp_path: Path) -
         assert len(os.listdir("/proc/self/fd")) == before
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("shift", [0, 10, 24, 30, 63])
+def test_a_compound_file_with_impossible_sectors_is_damaged_and_takes_no_memory(
+    pool: SandboxPool, tmp_path: Path, shift: int
+) -> None:
+    data = bytearray(compound_file(outlook_message("x", "y", {"a.pdf": A})))
+    data[30:32] = shift.to_bytes(2, "little")
+    (tmp_path / "a.msg").write_bytes(data)
+    with (tmp_path / "a.msg").open("rb") as file:
+        with pytest.raises(CorruptFile, match="impossible size"):
+            pool.identify(file, Envelope.CFB)
+        with pytest.raises(CorruptFile, match="impossible size"), pool.open(file, MediaType.MSG):
+            pass

@@ -27,7 +27,8 @@ def fields(properties: dict, prefix: str = ""):
 
 def family_fields(family: str) -> dict:
     names = templates.index_templates(LAYOUT, ANALYZERS)[templates.PREFIX + family]["composed_of"]
-    mappings = [COMPONENTS[name]["template"].get("mappings", {}) for name in names]
+    ours = [name for name in names if not name.endswith(templates.CUSTOM)]
+    mappings = [COMPONENTS[name]["template"].get("mappings", {}) for name in ours]
     return {path: field for mapping in mappings for path, field in fields(mapping.get("properties", {}))}
 
 
@@ -97,3 +98,31 @@ def test_a_template_that_changes_has_another_digest():
     different = {name for name in COMPONENTS if changed[name]["_meta"] != COMPONENTS[name]["_meta"]}
     assert different == {"pagesight-settings", "pagesight-pages-language-de"}
     assert templates.component_templates(LAYOUT, ANALYZERS) == COMPONENTS
+
+
+def test_each_index_template_ends_in_the_operators_own_and_does_without_them():
+    for family in templates.FAMILIES:
+        body = templates.index_templates(templates.Layout("museum-"), ANALYZERS)[f"museum-pagesight-{family}"]
+        custom = ["museum-pagesight@custom", f"museum-pagesight-{family}@custom"]
+        assert body["composed_of"][-2:] == body["ignore_missing_component_templates"] == custom
+        assert body["priority"] == templates.PRIORITY
+        assert (
+            set(body["composed_of"][:-2])
+            <= templates.component_templates(templates.Layout("museum-"), ANALYZERS).keys()
+        )
+
+
+def test_each_template_says_what_it_is_and_who_manages_it():
+    for body in (*COMPONENTS.values(), *templates.index_templates(LAYOUT, ANALYZERS).values()):
+        assert body["_meta"].keys() == {"description", "managed_by", "version", "digest"}
+        assert body["_meta"]["managed_by"] == "pagesight"
+
+
+@pytest.mark.parametrize(
+    ("replicas", "key", "value"), [(None, "auto_expand_replicas", "0-1"), (2, "number_of_replicas", 2)]
+)
+def test_copies_follow_the_cluster_unless_their_number_is_set(replicas, key, value):
+    made = templates.component_templates(templates.Layout(replicas=replicas), {})
+    settings = made["pagesight-settings"]["template"]["settings"]["index"]
+    assert settings[key] == value
+    assert not {"auto_expand_replicas", "number_of_replicas"} - {key} & settings.keys()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.models import Root
 from pipeline.core.retry import CancelToken
 from pipeline.sources import (
     FoundFile,
@@ -15,6 +16,7 @@ from pipeline.sources import (
     argument_url,
     display_path,
     list_folder,
+    named_root,
     root_url,
     source_path,
     source_url,
@@ -44,15 +46,18 @@ def test_one_listing_is_one_folder(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     url = source_url(tmp_path)
 
-    assert list_folder(url, url) == Listing((FoundFile(f"{url}/a.pdf"),), (f"{url}/b", f"{url}/c"))
-    assert list_folder(f"{url}/b", url) == Listing((FoundFile(f"{url}/b/2.pdf"),))
-    assert list_folder(f"{url}/a.pdf", f"{url}/a.pdf") == Listing((FoundFile(f"{url}/a.pdf"),))
+    root = named_root(url)
+    assert root == Root(url=url)
+    assert list_folder(url, root) == Listing((FoundFile(f"{url}/a.pdf", root=root),), (f"{url}/b", f"{url}/c"))
+    assert list_folder(f"{url}/b", root) == Listing((FoundFile(f"{url}/b/2.pdf", root=root),))
+    assert named_root(f"{url}/a.pdf") == root
+    assert list_folder(f"{url}/a.pdf", root) == Listing((FoundFile(f"{url}/a.pdf", root=root),))
 
 
 def test_a_folder_that_is_gone_when_it_is_listed_is_an_outcome(tmp_path: Path) -> None:
     url = source_url(tmp_path)
 
-    (found,) = list_folder(f"{url}/gone", url).found
+    (found,) = list_folder(f"{url}/gone", named_root(url)).found
 
     assert found.url == f"{url}/gone"
     assert found.error is not None

@@ -21,12 +21,15 @@ REFUSED = """
     ModuleError MovedError NoPermissionError NoSuchFieldsetError PubSubError RedisError ResponseError
 """.split()
 
-#: What servers answer while they do not serve, of Redis 6.2, of 7 and later, and of Valkey.
+#: What servers answer while they do not serve. The wordings of scripts, OOM, READONLY and MISCONF are those that Redis
+#: 6.2.5, Redis 7.0.15 and Valkey 9.1.2 gave: from Redis 7 the code of a script's error is its first word.
 NOT_READY = [
     "READONLY You can't write against a read only replica.",
     "READONLY You can't write against a read only replica. script: 5f0c, on @user_script:3.",
     "ERR Error running script (call to f_5f0c): @user_script:3: @user_script: 3: -READONLY You can't write against a"
     " read only replica.",
+    "READONLY You can't write against a read only replica. script: on @user_script:1.",
+    "NOREPLICAS Not enough good replicas to write. script: on @user_script:1.",
     "LOADING Redis is loading the dataset in memory",
     "OOM command not allowed when used memory > 'maxmemory'.",
     "OOM command not allowed when used memory > 'maxmemory'. script: 5f0c, on @user_script:1.",
@@ -47,6 +50,9 @@ NOT_READY = [
 #: What servers answer to a mistake of ours, or of the person who set them up.
 MISTAKES = [
     "WRONGTYPE Operation against a key holding the wrong kind of value",
+    "ERR Error running script (call to f_5f0c): @user_script:1: WRONGTYPE Operation against a key holding the wrong"
+    " kind of value",
+    "ERR user_script:1: Expected value but found invalid token at character 1 script: 5f0c, on @user_script:1.",
     "ERR unknown command 'ZRANGESTORE'",
     "ERR Error running script (call to f_5f0c): @user_script:3: user_script:3: attempt to index a nil value",
     "BUSYKEY Target key name already exists.",

@@ -30,6 +30,7 @@ from pipeline.rendering.sandbox.containers.archives import (
     require_expansion_limit,
     require_member_limit,
 )
+from pipeline.rendering.sandbox.containers.compound import open_compound
 from pipeline.rendering.sandbox.containers.members import Member, Sink
 from pipeline.rendering.sandbox.descriptors import reopen
 from pipeline.rendering.text import clean_line
@@ -101,7 +102,7 @@ def open_msg(descriptor: int, limits: RenderLimits) -> MailContainer:
         # olefile's objects form reference cycles, which would keep the file open until the garbage collector runs.
         file = held.enter_context(reopen(descriptor))
         with as_corrupt("the message is damaged", _ERRORS):
-            parts = list(_OutlookMessage(olefile.OleFileIO(file), [], _TOP_HEADER_BYTES).parts("", 0))
+            parts = list(_OutlookMessage(open_compound(file), [], _TOP_HEADER_BYTES).parts("", 0))
             container = MailContainer(parts, descriptor, limits)
         container.resources = held.pop_all()
         return container

@@ -15,12 +15,11 @@ import zipfile
 from collections.abc import Collection
 from typing import BinaryIO
 
-import olefile
-
 from pipeline.core.errors import CorruptFile, EncryptedFile, UnsupportedFormat
 from pipeline.core.formats import Envelope, MediaType
 from pipeline.core.signatures import is_tar
 from pipeline.rendering.sandbox.containers.archives import STREAMS, TAR_ERRORS, ZIP_ERRORS, open_zip
+from pipeline.rendering.sandbox.containers.compound import open_compound
 from pipeline.rendering.sandbox.descriptors import reopen
 
 _ODF = "application/vnd.oasis.opendocument."
@@ -136,7 +135,7 @@ def _part(archive: zipfile.ZipFile, name: str, size: int = _PART_BYTES) -> bytes
 
 def _in_cfb(file: BinaryIO) -> MediaType:
     try:
-        with olefile.OleFileIO(file) as storage:
+        with open_compound(file) as storage:
             names = {entry[0] for entry in storage.listdir(streams=True, storages=True)}
     except (OSError, ValueError, IndexError, AttributeError, RecursionError, TypeError) as error:
         raise CorruptFile(f"the compound file is damaged: {error}"[:200]) from error
