@@ -97,7 +97,8 @@ def secrets_of_url(url: str) -> Iterator[str]:
 def _pattern(secrets: Iterable[str]) -> re.Pattern[str] | None:
     """Return a pattern of secrets, the longest first, since one may be the beginning of another."""
     expressions = {expression for secret in secrets for expression in _expressions(secret)}
-    return re.compile("|".join(sorted(expressions, key=len, reverse=True))) if expressions else None
+    alternatives = "|".join(sorted(expressions, key=len, reverse=True))
+    return re.compile(f"(?:{alternatives})") if expressions else None
 
 
 def _expressions(secret: str) -> Iterator[str]:
