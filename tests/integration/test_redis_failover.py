@@ -39,7 +39,7 @@ def test_workers_wait_for_a_redis_that_is_a_replica(sixty_queued: Fleet, standin
 @pytest.fixture
 def replica(redis_server: RedisServer, redis_executable: Path, tmp_path: Path) -> Iterator[RedisServer]:
     """A replica that has everything that the primary has."""
-    server = RedisServer(redis_executable, tmp_path, options=["--replicaof", f"127.0.0.1 {redis_server.port}"])
+    server = RedisServer(redis_executable, tmp_path, options=["--replicaof", "127.0.0.1", str(redis_server.port)])
     server.start()
     yield server
     server.stop()
