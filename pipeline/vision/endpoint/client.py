@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx2
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
-from pipeline.core.errors import AnswerUnusable, PagesightError, ServiceRefused, SettingsError
+from pipeline.core.errors import AnswerRefused, AnswerUnusable, PagesightError, ServiceRefused, SettingsError
+from pipeline.vision.endpoint.answers import read_answer
 from pipeline.vision.endpoint.http_errors import (
     PROXY_REMEDY,
     SERVICE,
@@ -46,28 +47,10 @@ class Completion:
     tokens_in: int
     tokens_out: int
     seconds: float
+    is_counted: bool = True
+    """Whether the endpoint reported the tokens. If it did not, both numbers are 0."""
     finish_reason: str | None = None
     """The endpoint's own reason for the end of the answer. Some endpoints report a wrong one."""
-
-
-class _Message(BaseModel):
-    content: str
-
-
-class _ChatChoice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _Usage(BaseModel):
-    # mlx-vlm's server uses the second names.
-    prompt_tokens: int | None = Field(None, validation_alias=AliasChoices("prompt_tokens", "input_tokens"))
-    completion_tokens: int | None = Field(None, validation_alias=AliasChoices("completion_tokens", "output_tokens"))
-
-
-class _ChatCompletion(BaseModel):
-    choices: list[_ChatChoice] = Field(min_length=1)
-    usage: _Usage | None = None
 
 
 class _Model(BaseModel):
@@ -88,6 +71,12 @@ IMAGE_PART: Mapping[str, Any] = {"type": "image_url", "image_url": {"url": _IMAG
 VLM_SETTINGS = "PAGESIGHT_VLM_"
 #: The key of jina-vlm has a second name. The key of another endpoint has none.
 _OTHER_KEY_NAME = " (or JINA_API_KEY)"
+MAX_TOKENS = "max_tokens"
+#: The name that OpenAI's newer models want.
+MAX_COMPLETION_TOKENS = "max_completion_tokens"
+#: An endpoint that refuses one of these by name gets its requests without it: TGI before 2 refuses a temperature of 0,
+#: OpenAI's reasoning models refuse any, and a strict server refuses what OpenAI does not define.
+OPTIONAL_PARAMETERS = ("temperature", "repetition_penalty")
 #: A multiple of 3, so that the base64 of the pieces can be concatenated.
 _PIECE_BYTES = 3 << 14
 
@@ -129,6 +118,8 @@ class VlmClient:
         self._base = str(url).rstrip("/")
         self._endpoint = Endpoint(url.netloc.decode("ascii"), key)
         self._read_seconds = read_seconds
+        self._refused: frozenset[str] = frozenset()
+        """Parameters that the endpoint refuses by name."""
         headers = {"User-Agent": "pagesight", "Accept-Encoding": "identity"}
         if key is not None:
             headers["Authorization"] = f"Bearer {key.get_secret_value()}"
@@ -188,26 +179,53 @@ class VlmClient:
     def complete(self, request: Mapping[str, Any], jpeg: bytes) -> Completion:
         """Send a request with the model's name added and `IMAGE_PART` replaced by the image.
 
-        The request must hold `max_tokens`.
+        The request must hold `max_tokens`. A parameter that the endpoint refuses by name is renamed or left out, in
+        this request and in all later ones of the process.
 
         Raises:
             ServiceUnavailable, ServiceThrottled, ServiceRefused, AnswerRefused, AnswerUnusable: as `ask`.
         """
+        while True:
+            sent = self._accepted_form(request)
+            try:
+                return self._complete(sent, jpeg)
+            except AnswerRefused as error:
+                if not self._learn(str(error), sent):
+                    raise
+
+    def _complete(self, request: Mapping[str, Any], jpeg: bytes) -> Completion:
         began = time.monotonic()
         body = self._call("POST", "/chat/completions", _body({"model": self.model, **request}, jpeg))
         seconds = time.monotonic() - began
-        answer = self._parse(_ChatCompletion, body)
-        choice, usage = answer.choices[0], answer.usage or _Usage()
-        tokens_out = usage.completion_tokens or 0
+        with _remedies_naming(self._settings):
+            answer = read_answer(body, self._endpoint)
+        tokens_out = answer.tokens_out or 0
         return Completion(
-            content=choice.message.content,
+            content=answer.content,
             # The self-hosted build reports "stop" even for a cut answer, so the count decides too.
-            truncated=choice.finish_reason == "length" or tokens_out >= request["max_tokens"],
-            tokens_in=usage.prompt_tokens or 0,
+            truncated=answer.finish_reason == "length" or tokens_out >= _max_tokens(request),
+            tokens_in=answer.tokens_in or 0,
             tokens_out=tokens_out,
             seconds=seconds,
-            finish_reason=choice.finish_reason,
+            is_counted=answer.tokens_in is not None or answer.tokens_out is not None,
+            finish_reason=answer.finish_reason,
         )
+
+    def _accepted_form(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a request with the parameters that this endpoint is known to accept."""
+        form = {name: value for name, value in request.items() if name not in self._refused}
+        if MAX_TOKENS in self._refused and MAX_TOKENS in request:
+            form[MAX_COMPLETION_TOKENS] = request[MAX_TOKENS]
+        return form
+
+    def _learn(self, words: str, sent: Mapping[str, Any]) -> bool:
+        """Note the parameter of a request that the endpoint refuses by name. Return whether another form may do."""
+        if MAX_TOKENS in sent and MAX_COMPLETION_TOKENS in words:
+            self._refused = self._refused | {MAX_TOKENS}
+            return True
+        named = [name for name in OPTIONAL_PARAMETERS if name in sent and name in words]
+        self._refused = self._refused | set(named)
+        return bool(named)
 
     def check(self) -> str:
         """Check that the endpoint answers and accepts the key, and return in one line whether it lists the model.
@@ -268,6 +286,11 @@ def _body(request: Mapping[str, Any], jpeg: bytes) -> _Body:
     # The marker cannot occur inside a JSON string: its last quote would be escaped there.
     head, marker, tail = json.dumps(request).partition(f'"{_IMAGE_URL}"')
     return _Body((head + marker[:-1]).encode(), jpeg, (marker[-1] + tail).encode())
+
+
+def _max_tokens(request: Mapping[str, Any]) -> int:
+    limit: int = request[MAX_TOKENS if MAX_TOKENS in request else MAX_COMPLETION_TOKENS]
+    return limit
 
 
 @contextmanager
