@@ -6,7 +6,6 @@ import logging
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.resources import files
 
 from pipeline.core.errors import AnswerRefused, AnswerTimeout, AnswerUnusable, ServiceThrottled, ServiceUnavailable
 from pipeline.core.models import Answer
@@ -16,6 +15,7 @@ from pipeline.vision.endpoint.blame import Blame
 from pipeline.vision.endpoint.client import Completion, VlmClient
 from pipeline.vision.endpoint.cost import MAX_IMAGE_TOKENS
 from pipeline.vision.endpoint.limits import Limiter
+from pipeline.vision.endpoint.trivial import CANARY_IMAGE, CANARY_MAX_TOKENS, CANARY_PROMPT, PAGE_IMAGE
 from pipeline.vision.profile import TEXT_QUESTION, Question
 from pipeline.vision.reader import ImageAnswers, Usage, answer_key
 
@@ -25,13 +25,6 @@ log = logging.getLogger(__name__)
 UNUSABLE_ATTEMPTS = 3
 #: The most likely answer, and the same one each time.
 TEMPERATURE = 0.0
-
-#: A white square of 64 pixels, the smallest image that Jina's own services describe. It is sent if no other page shows
-#: whether the model is unavailable or a single page cannot be answered.
-CANARY_IMAGE = files("pipeline.vision.endpoint") / "canary.jpg"
-#: A white page of 842 x 1190 pixels, the size of an A4 page as it is sent.
-PAGE_IMAGE = files("pipeline.vision.endpoint") / "blank_page.jpg"
-CANARY_PROMPT = "Is this image blank? Answer yes or no."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +57,7 @@ class PromptRequest:
         return MAX_IMAGE_TOKENS + len(self.prompt.encode()) + self.max_tokens
 
 
-CANARY = PromptRequest("canary", CANARY_PROMPT, language="", max_tokens=8)
+CANARY = PromptRequest("canary", CANARY_PROMPT, language="", max_tokens=CANARY_MAX_TOKENS)
 
 
 def request_key(

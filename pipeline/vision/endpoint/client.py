@@ -15,21 +15,21 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from pipeline.core.errors import AnswerRefused, AnswerUnusable, PagesightError, ServiceRefused, SettingsError
+from pipeline.core.errors import AnswerRefused, AnswerUnusable, PagesightError, SettingsError
 from pipeline.vision.endpoint.answers import read_answer
 from pipeline.vision.endpoint.http_errors import (
     PROXY_REMEDY,
-    SERVICE,
     URL_REMEDY,
     Endpoint,
     error_from_status,
     error_from_transport,
 )
+from pipeline.vision.endpoint.trivial import CANARY_IMAGE, CANARY_MAX_TOKENS, CANARY_PROMPT
 
 #: The model's whole context is 32,768 tokens; a longer body cannot be an answer.
 ANSWER_MAX_BYTES = 2 << 20
@@ -61,9 +61,6 @@ class _Models(BaseModel):
     data: list[_Model]
 
 
-Body = TypeVar("Body", bound=BaseModel)
-
-
 _IMAGE_URL = "data:image/jpeg;base64,"
 #: The part of a turn that is replaced by the image.
 IMAGE_PART: Mapping[str, Any] = {"type": "image_url", "image_url": {"url": _IMAGE_URL}}
@@ -77,6 +74,9 @@ MAX_COMPLETION_TOKENS = "max_completion_tokens"
 #: An endpoint that refuses one of these by name gets its requests without it: TGI before 2 refuses a temperature of 0,
 #: OpenAI's reasoning models refuse any, and a strict server refuses what OpenAI does not define.
 OPTIONAL_PARAMETERS = ("temperature", "repetition_penalty")
+#: Answers of an endpoint that has no list of models.
+NO_LIST_STATUSES = frozenset({404, 405, 501})
+LISTED_MODELS_SHOWN = 10
 #: A multiple of 3, so that the base64 of the pieces can be concatenated.
 _PIECE_BYTES = 3 << 14
 
@@ -228,36 +228,56 @@ class VlmClient:
         return bool(named)
 
     def check(self) -> str:
-        """Check that the endpoint answers and accepts the key, and return in one line whether it lists the model.
+        """Check that the endpoint answers and accepts the key, and return in one line which models it lists.
+
+        jina-on-prem has no list of models. An endpoint without one is asked a trivial question instead.
 
         Raises:
-            ServiceUnavailable, ServiceRefused, AnswerRefused: as `ask`.
+            ServiceUnavailable, ServiceRefused, AnswerRefused, AnswerUnusable: as `ask`.
         """
-        try:
-            listed = [model.id for model in self._parse(_Models, self._call("GET", "/models")).data]
-        except AnswerUnusable as error:
-            with _remedies_naming(self._settings):
-                raise ServiceRefused(SERVICE, f"{error} to a request for its models", remedy=URL_REMEDY) from None
+        listed = self._listed_models()
+        if listed is None:
+            self.ask(CANARY_PROMPT, CANARY_IMAGE.read_bytes(), max_tokens=CANARY_MAX_TOKENS)
+            return f"{self._endpoint} answers a question to {self.model}; it does not list its models"
         # Jina's catalogue lists `jina-ai/jina-vlm`; requests name it `jina-vlm`.
         if any(name.rpartition("/")[2] == self.model or name == self.model for name in listed):
             return f"{self._endpoint} answers and lists {self.model}"
-        return f"{self._endpoint} answers, but does not list {self.model} among its {len(listed)} models"
+        names = ", ".join(self._endpoint.clean(name) for name in listed[:LISTED_MODELS_SHOWN])
+        served = f"{len(listed)} models: {names}" if listed else "0 models"
+        return f"{self._endpoint} answers, but does not list {self.model} among its {served}"
+
+    def _listed_models(self) -> list[str] | None:
+        """Return the names of the models that are served; None from an endpoint without such a list."""
+        with _remedies_naming(self._settings):
+            status, headers, body = self._send("GET", "/models")
+            if status in NO_LIST_STATUSES:
+                return None
+            if not 200 <= status < 300:
+                raise error_from_status(status, headers, body, self._endpoint)
+        try:
+            return [model.id for model in _Models.model_validate_json(body).data]
+        except ValidationError:
+            return None
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
-    def _call(self, method: str, path: str, body: _Body | None = None) -> bytes:
-        headers = {"Content-Type": "application/json", "Content-Length": str(body.length)} if body else None
+    def _call(self, method: str, path: str, body: _Body) -> bytes:
         with _remedies_naming(self._settings):
-            try:
-                with self._http.stream(method, self._base + path, content=body, headers=headers) as response:
-                    content = self._read(response)
-            except httpx2.HTTPError as error:
-                raise error_from_transport(error, self._endpoint) from error
-            if not response.is_success:
-                raise error_from_status(response.status_code, response.headers, content, self._endpoint)
+            status, headers, content = self._send(method, path, body)
+            if not 200 <= status < 300:
+                raise error_from_status(status, headers, content, self._endpoint)
         return content
+
+    def _send(self, method: str, path: str, body: _Body | None = None) -> tuple[int, httpx2.Headers, bytes]:
+        """Return status, headers and body of the response."""
+        headers = {"Content-Type": "application/json", "Content-Length": str(body.length)} if body else None
+        try:
+            with self._http.stream(method, self._base + path, content=body, headers=headers) as response:
+                return response.status_code, response.headers, self._read(response)
+        except httpx2.HTTPError as error:
+            raise error_from_transport(error, self._endpoint) from error
 
     def _read(self, response: httpx2.Response) -> bytes:
         """Return the body. The read timeout applies to each piece, so a slow answer needs a limit as a whole."""
@@ -270,16 +290,6 @@ class VlmClient:
             if time.monotonic() > deadline:
                 raise httpx2.ReadTimeout("the answer arrives too slowly", request=response.request)
         return bytes(content)
-
-    def _parse(self, kind: type[Body], body: bytes) -> Body:
-        try:
-            return kind.model_validate_json(body)
-        except ValidationError as error:
-            problem = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in problem["loc"]) or "the body"
-            raise AnswerUnusable(
-                f"{self._endpoint} did not send a usable answer: {where}: {self._endpoint.clean(problem['msg'])}"
-            ) from None
 
 
 def _body(request: Mapping[str, Any], jpeg: bytes) -> _Body:

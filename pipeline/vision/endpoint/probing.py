@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.core.errors import AnswerRefused, AnswerUnusable, ServiceRefused, ServiceUnavailable
-from pipeline.vision.endpoint.asking import CANARY_IMAGE, PAGE_IMAGE
 from pipeline.vision.endpoint.client import IMAGE_PART, Completion, VlmClient
+from pipeline.vision.endpoint.trivial import CANARY_IMAGE, PAGE_IMAGE
 
 #: A prompt whose answer is longer than the few tokens that it gets.
 LONG_PROMPT = "Whatever this image shows: count in English from one to one hundred, in words."
