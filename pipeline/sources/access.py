@@ -168,8 +168,8 @@ class SourceFiles:
 
 
 def _is_litter(member: FoundFile, container: str) -> bool:
-    inside = unquote(member.url.removeprefix(container)).lstrip("#")
-    return is_litter(inside.split("/"))
+    inside = member.url.removeprefix(container).removeprefix("#")
+    return is_litter(unquote(inside).split("/"))
 
 
 def _supported_chunks(objects: Objects, key: str, state: FileState) -> Generator[bytes]:
