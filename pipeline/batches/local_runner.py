@@ -62,6 +62,10 @@ class RunTally:
     used_up: str = ""
     """Describes the budget of the run that is used up; empty while every budget has room."""
 
+    def pass_over(self, number: int) -> None:
+        """Count files and folders that are litter."""
+        self.passed_over += number
+
     @property
     def pages_done(self) -> int:
         """Number of pages that have ended, in this run or before."""
@@ -209,7 +213,7 @@ class _LocalRun:
 
     def _discover_below(self, root: str, excluded: tuple[str, ...]) -> Iterator[PageSlice]:
         is_any_found = False
-        for found in walk([root], excluded, self._services.cancel, self._pass_over):
+        for found in walk([root], excluded, self._services.cancel, self._tally.pass_over):
             if self._is_over:
                 return
             is_any_found = is_any_found or found.error is None
@@ -224,14 +228,11 @@ class _LocalRun:
         yield from self._plan(source)
         before = self._intake.passed_over
         members = self._intake.members(source)
-        self._pass_over(self._intake.passed_over - before)
+        self._tally.pass_over(self._intake.passed_over - before)
         for member in members:
             if self._is_over:
                 return
             yield from self._discover(member)
-
-    def _pass_over(self, number: int) -> None:
-        self._tally.passed_over += number
 
     def _plan(self, source: Source, pages: tuple[int, ...] | None = None) -> Iterator[PageSlice]:
         """Plan a source's document, or some of its pages. Yield slices of its due pages. A document is planned once."""
