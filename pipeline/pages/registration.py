@@ -136,8 +136,10 @@ def quarantine_source(archive: Archive, url: str, request: Request, failure: Fai
     return archive.sources(request.collection)[source_id(url)].append(successor)
 
 
-def members_of(source: Source, files: SourceFiles) -> tuple[FoundFile, ...]:
+def members_of(source: Source, files: SourceFiles, pass_over: Callable[[int], None]) -> tuple[FoundFile, ...]:
     """Return the files within a source's document; none if it contains no files.
+
+    `pass_over` is called with the number of files that are litter.
 
     Raises:
         ServiceRefused, Stopped: as `SourceFiles` raises them.
@@ -145,7 +147,7 @@ def members_of(source: Source, files: SourceFiles) -> tuple[FoundFile, ...]:
     if source.document is None or not source.document.members:
         return ()
     assert source.state is not None
-    return files.members(source.url, source.state, source.root)
+    return files.members(source.url, source.state, source.root, pass_over)
 
 
 def _observe(

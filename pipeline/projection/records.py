@@ -216,7 +216,8 @@ def batch_record(batch: Batch, indexed_at: datetime) -> Record:
     # The calls of a queued batch are counted by several processes, and their sum is not archived.
     counted = {"model_calls", "cached_answers", "tokens"} if batch.lane else set()
     record = batch.model_dump(
-        mode="json", exclude={"deletions_seen", "roots", "folders", "again", "epoch", "own_profile"} | counted
+        mode="json",
+        exclude={"deletions_seen", "roots", "folders", "again", "epoch", "own_profile", "passed_over"} | counted,
     )
     return _without_empty(record | {"indexed_at": indexed_at.isoformat()})
 

@@ -147,6 +147,15 @@ def swap_a_file_and_a_folder(folder: Folder) -> None:
     (folder.path / "deep").symlink_to(outside(folder, "c.pdf").parent)
 
 
+def littered(folder: Folder) -> None:
+    """Documents among litter, in a folder and in a container."""
+    one(folder)
+    page = pdf_bytes(folder.path.parent, 1, 40)
+    for name in ("._a.pdf", "~$a.pdf", "a.pdf.part", ".git/a.pdf", "@eaDir/a.pdf"):
+        folder.write(name, page)
+    folder.write("box.zip", zipped({"b.pdf": page, "._b.pdf": page, "#recycle/c.pdf": page}))
+
+
 UNSAFE = b"caf\xe9 \xff\n#%?.pdf"
 
 SCENARIOS = {
@@ -198,6 +207,7 @@ SCENARIOS = {
         failed=("outside_link", "outside_link"),
     ),
     "a file replaced by a link during": Scenario(then=long, during=swap_a_file, paths=(), failed=("outside_link",)),
+    "litter": Scenario(littered, paths=("a.pdf", "box.zip/b.pdf")),
     "damaged file mended": Scenario(lambda folder: folder.write("a.pdf", b"%PDF-1.7 and nothing more"), one),
     "damaged file": Scenario(
         two,
@@ -371,3 +381,8 @@ def test_a_file_behind_a_link_is_never_read(contract: Contract, name: str) -> No
         (document, *others) = {hashlib.sha256(path.read_bytes()).hexdigest() for path in theirs.iterdir()}
         assert others == []
         assert document not in runner.archive.documents(collection(name, runner))
+
+
+def test_both_runners_count_litter(contract: Contract) -> None:
+    for runner in contract.runners:
+        assert [batch.passed_over for batch in runner.batches[collection("litter", runner)]] == [7, 7]
