@@ -21,6 +21,7 @@ from pipeline.search.generations import Generation, Generations
 from pipeline.search.install import (
     add_answers,
     differences,
+    foreign_templates_checked,
     install,
     is_installed,
     languages_of,
@@ -116,6 +117,10 @@ class Index:
     def differences(self) -> tuple[str, ...]:
         """Return the changes that `install` would make, in the same words."""
         return differences(self._client, self._layout)
+
+    def foreign_templates_checked(self) -> bool:
+        """Refuse templates of other applications that would shape our next indices. False if the key may not look."""
+        return foreign_templates_checked(self._client, self._layout)
 
     def prepare(self) -> tuple[str, ...]:
         """Update the templates and create missing indices; live indices may have any schema."""

@@ -75,6 +75,21 @@ def differences(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
         )
 
 
+def foreign_templates_checked(client: Elasticsearch, layout: Layout) -> bool:
+    """Simulate each index that the next re-index would create. Return False if the key may not read templates.
+
+    Raises:
+        ServiceRefused: another application's template would shape one of them.
+        ServiceUnavailable: the cluster is unavailable.
+    """
+    with translated():
+        try:
+            _refuse_foreign_templates(client, layout, our_indices(client, layout))
+        except AuthorizationException:
+            return False
+    return True
+
+
 def prepare(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
     """Update the templates if the key may, and create missing indices; live indices may have any schema.
 
