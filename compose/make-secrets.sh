@@ -42,8 +42,8 @@ model=
 cat >redis.acl <<END
 user default off resetpass
 user health on >health -@all +ping
-user worker on >$redis_worker ~* &* +@all -@admin -@dangerous +info -@blocking +brpop +blpop
-user beat on >$redis_beat -@all %R~_kombu.binding.* ~pagesight:* +@connection +@transaction +get +set +lpush +rpush +llen +smembers +sadd +time +publish
+user worker on >$redis_worker ~* &* +@all -@admin -@dangerous +info
+user beat on >$redis_beat -@all ~pagesight:control ~pagesight:epoch ~pagesight:_kombu.binding* +@connection +@transaction +get +set +llen +lpush +rpush +smembers +sadd
 END
 
 # For each process one file, which PAGESIGHT_CONFIG names.

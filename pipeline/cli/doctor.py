@@ -191,7 +191,7 @@ def _elasticsearch(settings: Settings) -> str:
 
 def _templates(settings: Settings) -> str:
     with closing(open_index(settings)) as index:
-        if index.foreign_templates_checked():
+        if index.precedence.check():
             return "no template of another application takes precedence over ours"
     return "not checked: this key may not read templates; run `pagesight setup --check` as an administrator"
 

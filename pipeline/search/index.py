@@ -19,9 +19,9 @@ from pipeline.search.diagnosis import diagnose, not_installed, reason
 from pipeline.search.errors import translated
 from pipeline.search.generations import Generation, Generations
 from pipeline.search.install import (
+    Precedence,
     add_answers,
     differences,
-    foreign_templates_checked,
     install,
     is_installed,
     languages_of,
@@ -54,6 +54,8 @@ class Index:
     """Live indices, indices that are being filled, and former indices that are kept."""
     security: Security
     """Roles and API keys."""
+    precedence: Precedence
+    """Check of templates of other applications."""
 
     def __init__(
         self, url: str, *, api_key: str | None = None, ca_certs: Path | None = None, layout: Layout | None = None
@@ -92,6 +94,7 @@ class Index:
         self.queries = Queries(self._client, self._names)
         self.generations = Generations(self._client, self._layout)
         self.security = Security(self._client, self._layout.prefix)
+        self.precedence = Precedence(self._client, self._layout)
 
     def __enter__(self) -> Index:
         return self
@@ -117,10 +120,6 @@ class Index:
     def differences(self) -> tuple[str, ...]:
         """Return the changes that `install` would make, in the same words."""
         return differences(self._client, self._layout)
-
-    def foreign_templates_checked(self) -> bool:
-        """Refuse templates of other applications that would shape our next indices. False if the key may not look."""
-        return foreign_templates_checked(self._client, self._layout)
 
     def prepare(self) -> tuple[str, ...]:
         """Update the templates and create missing indices; live indices may have any schema."""
