@@ -176,6 +176,8 @@ class Totals:
     """Files that the listing has found."""
     walked: bool = False
     """Whether the listing is complete."""
+    passed_over: int = 0
+    """Files and folders that are litter."""
     files: int = 0
     repeated: int = 0
     bytes: int = 0
@@ -363,7 +365,7 @@ class _Inspection:
     def walk(self, roots: tuple[str, ...], excluded: tuple[str, ...]) -> None:
         """List the files, at most `FILES_AHEAD` ahead of the results."""
         try:
-            for number, found in enumerate(walk(roots, excluded, self.cancel)):
+            for number, found in enumerate(walk(roots, excluded, self.cancel, self._pass_over)):
                 self._put(self._begin((number,), found))
             self._totals.walked = True
         finally:
@@ -402,9 +404,13 @@ class _Inspection:
         if seen.document is None or not seen.document.members:
             return
         assert seen.state is not None
-        members = self._files.members(seen.url, seen.state, task.found.root)
+        members = self._files.members(seen.url, seen.state, task.found.root, self._pass_over)
         for inside in [self._begin((*task.position, number), found) for number, found in enumerate(members)]:
             yield from self.settled(inside)
+
+    def _pass_over(self, number: int) -> None:
+        with self._lock:
+            self._totals.passed_over += number
 
     def _begin(self, place: tuple[int, ...], found: FoundFile) -> _Task:
         task = _Task(place, found)

@@ -214,7 +214,7 @@ class _PartHandler:
         whole = (found.source for found in planned if self._entries[found.entry].pages is None)
         inside = [member for source in whole for member in self._intake.members(source)]
         self._intake.note_contents(members_id(self._message))
-        return add_members(self._message, inside, self._services.archive)
+        return add_members(self._message, inside, self._services.archive, self._intake.passed_over)
 
     def _is_large(self, found: _PlannedSource) -> bool:
         """Whether its pages get messages of their own: they exceed a work unit, or may have killed a process."""

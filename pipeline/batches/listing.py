@@ -65,12 +65,13 @@ def walk_folder(message: Walk, archive: Archive, lister: Lister) -> Iterator[Mes
             sources=tuple(sources),
             folders=listing.folders,
             next_cursor=listing.cursor,
+            passed_over=listing.passed_over,
         )
         folder = records.folders.add(identifier, folder)
     yield from due_messages(message.batch, identifier, folder, records)
 
 
-def add_members(part: Part, found: Iterable[FoundFile], archive: Archive) -> list[Message]:
+def add_members(part: Part, found: Iterable[FoundFile], archive: Archive, passed_over: int = 0) -> list[Message]:
     """Archive the files within the sources of a part; return the messages about these files.
 
     They are archived before the part can end. So a process that sees every chunk ended has seen all chunks.
@@ -82,9 +83,9 @@ def add_members(part: Part, found: Iterable[FoundFile], archive: Archive) -> lis
         if listing is not None:
             return list(_due_parts(part.batch, known, listing.sources, records))
     sizes, _ = _archive_chunks(records, identifier, sorted(map(_entry, found), key=_sort_key))
-    if not sizes:
+    if not sizes and not passed_over:
         return []
-    listing = records.members.add(identifier, MemberListing(sources=tuple(sizes)))
+    listing = records.members.add(identifier, MemberListing(sources=tuple(sizes), passed_over=passed_over))
     return list(_due_parts(part.batch, identifier, listing.sources, records))
 
 
@@ -166,7 +167,12 @@ def _archive_sources(message: Walk, folder: str, records: BatchJournal, lister: 
         if not listing.cursor or not entries or last <= _sort_key(entries[-1]):
             return listing, sizes
         more = lister(replace(message, cursor=listing.cursor))
-        listing = Listing(listing.found + more.found, listing.folders + more.folders, more.cursor)
+        listing = Listing(
+            listing.found + more.found,
+            listing.folders + more.folders,
+            listing.passed_over + more.passed_over,
+            more.cursor,
+        )
 
 
 def _archive_chunks(records: BatchJournal, folder: str, entries: list[BatchEntry]) -> tuple[list[int], bytes]:

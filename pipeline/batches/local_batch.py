@@ -122,6 +122,7 @@ def _ended_batch(batch: Batch, services: PageServices, tally: RunTally, halted: 
             "ended_at": now,
             "documents": _counts(tally.documents),
             "pages": _counts(tally.pages),
+            "passed_over": tally.passed_over,
             "model_calls": services.reader.usage.calls,
             "cached_answers": tally.cached_answers,
             "tokens": services.reader.usage.tokens,

@@ -55,10 +55,16 @@ class RunTally:
     pages: Counter[PageStatus] = field(default_factory=Counter)
     documents: Counter[DocumentStatus] = field(default_factory=Counter)
     cached_answers: int = 0
+    passed_over: int = 0
+    """Files and folders that are litter."""
     walked: bool = False
     """True once the walk has ended, so that the number of pages is known."""
     used_up: str = ""
     """Describes the budget of the run that is used up; empty while every budget has room."""
+
+    def pass_over(self, number: int) -> None:
+        """Count files and folders that are litter."""
+        self.passed_over += number
 
     @property
     def pages_done(self) -> int:
@@ -207,7 +213,7 @@ class _LocalRun:
 
     def _discover_below(self, root: str, excluded: tuple[str, ...]) -> Iterator[PageSlice]:
         is_any_found = False
-        for found in walk([root], excluded, self._services.cancel):
+        for found in walk([root], excluded, self._services.cancel, self._tally.pass_over):
             if self._is_over:
                 return
             is_any_found = is_any_found or found.error is None
@@ -220,7 +226,10 @@ class _LocalRun:
         self._found.add(found.url)
         source = self._intake.register(found)
         yield from self._plan(source)
-        for member in self._intake.members(source):
+        before = self._intake.passed_over
+        members = self._intake.members(source)
+        self._tally.pass_over(self._intake.passed_over - before)
+        for member in members:
             if self._is_over:
                 return
             yield from self._discover(member)

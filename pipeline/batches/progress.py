@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from pipeline.archive import Archive, BatchJournal
@@ -193,6 +194,7 @@ def end_batch(archive: Archive, batch_id: str, state: str, progress: BatchProgre
             "ended_at": now,
             "documents": progress.documents,
             "pages": progress.pages,
+            "passed_over": _passed_over(archive.journal(batch_id)),
             "seconds": round((now - batch.started_at).total_seconds(), 3),
         }
     )
@@ -202,6 +204,13 @@ def end_batch(archive: Archive, batch_id: str, state: str, progress: BatchProgre
         return None
     archive.close_batch(batch_id)
     return ended
+
+
+def _passed_over(records: BatchJournal) -> int:
+    """Return the number of files and folders that the listings of a batch passed over."""
+    folders = (records.folders.get(name) for name in records.folders.names())
+    members = (records.members.get(name) for name in records.members.names())
+    return sum(listing.passed_over for listing in chain(folders, members) if listing is not None)
 
 
 def pause(archive: Archive, batch_id: str) -> Batch:

@@ -253,6 +253,7 @@ def _sums(totals: Totals, complete: bool) -> dict[str, Any]:
         "complete": complete,
         "files": totals.files,
         "repeated": totals.repeated,
+        "passed_over": totals.passed_over,
         "bytes": totals.bytes,
         "documents": totals.documents,
         "pages": _pages(totals),
@@ -323,8 +324,11 @@ def _by_kind(totals: Totals) -> Table:
 
 
 def _facts(totals: Totals, uses_model: bool) -> Iterator[tuple[str, str]]:
+    litter = (
+        f"; {totals.passed_over} files and folders of systems and programs passed over" if totals.passed_over else ""
+    )
     again = f", {totals.repeated} of them identical to others" if totals.repeated else ""
-    yield "files", f"{totals.files}{again}; {totals.bytes / 1e6:,.1f} MB"
+    yield "files", f"{totals.files}{again}; {totals.bytes / 1e6:,.1f} MB{litter}"
     yield "documents", _counted({status: totals.documents[status] for status in _STATUSES})
     hidden = f"; {totals.hidden} of them hidden" if totals.hidden else ""
     yield "pages", _counted(_pages(totals)) + hidden

@@ -79,6 +79,7 @@ def summary(batch: Batch) -> dict[str, Any]:
         "state": batch.state,
         "documents": batch.documents,
         "pages": batch.pages,
+        "passed_over": batch.passed_over,
         "model_calls": batch.model_calls,
         "cached_answers": batch.cached_answers,
         "tokens": batch.tokens,
@@ -92,6 +93,7 @@ def print_summary(batch: Batch) -> None:
     facts = [
         ("documents", _words(batch.documents)),
         ("pages", _words(batch.pages)),
+        ("passed over", f"{batch.passed_over} files and folders of systems and programs"),
         ("model calls", f"{batch.model_calls} ({batch.cached_answers} answers came from the cache)"),
         ("tokens", batch.tokens),
         ("seconds", f"{batch.seconds:.1f}"),

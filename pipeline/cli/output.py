@@ -132,6 +132,7 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "sources_named": list(batch.sources),
         "documents": batch.documents,
         "pages": batch.pages,
+        "passed_over": batch.passed_over,
         "started_at": batch.started_at.isoformat(),
         "ended_at": batch.ended_at.isoformat() if batch.ended_at else None,
     }

@@ -282,7 +282,7 @@ class AnswerRefused(OutcomeError):
 
 
 class RecordRefused(OutcomeError):
-    """Elasticsearch refuses this record, and accepts others. The reading is safe in the archive."""
+    """The record cannot be made, or the index refuses it, and accepts others. The reading is safe in the archive."""
 
     code = "record_refused"
     remedy = "Compare the index's mapping with `mappings/`; after correcting it run `pagesight reindex`."

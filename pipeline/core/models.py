@@ -472,6 +472,8 @@ class Batch(Numbered):
     ended_at: datetime | None = None
     documents: dict[str, int] = {}
     pages: dict[str, int] = {}
+    passed_over: int = 0
+    """Files and folders that were listed and are litter."""
     model_calls: int = 0
     cached_answers: int = 0
     tokens: int = 0
@@ -509,6 +511,8 @@ class Folder(Archived):
     """URLs of its subdirectories."""
     next_cursor: str
     """Cursor of the next page of the listing; "" at its end."""
+    passed_over: int = 0
+    """Files and folders in it that are litter."""
 
 
 class MemberListing(Archived):
@@ -519,6 +523,8 @@ class MemberListing(Archived):
 
     sources: tuple[int, ...]
     """Number of entries in each of its chunks."""
+    passed_over: int = 0
+    """Files within the sources that are litter."""
 
 
 class PendingDocument(Archived):

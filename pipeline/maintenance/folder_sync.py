@@ -11,7 +11,7 @@ a new one, and only if its size is that of a vanished document.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 
 from pipeline.archive import Archive
@@ -80,19 +80,26 @@ def compare(
     folder: str,
     found: Iterable[FoundFile],
     advance: Callable[[int], None] = lambda _files: None,
+    *,
+    unattended: bool = False,
 ) -> FolderComparison:
     """Compare the files that were `found` below a folder with the archive. Nothing is changed.
 
     `folder` is the folder's URL. `advance` is called with the number of files compared since the last call.
+    `unattended`: no person names the folder now, so it must lead to the same folder as when its files were indexed.
 
     Raises:
+        SettingsError: it leads to another one.
         ServiceRefused: the archive or a bucket refuses.
         Stopped: the run was cancelled while a bucket was unavailable.
     """
     known = {source.url: source for source in _known(archive, collection) if is_below(source.url, folder)}
     comparison = FolderComparison(known=len(known))
     at_rest: set[str] = set()
+    recorded = _recorded(known.values(), folder)
     for one in found:
+        if unattended and recorded and one.root is not None:
+            _require_recorded(one.root, recorded)
         before = known.pop(one.url, None)
         if before is None:
             comparison.new.append(one)
@@ -109,6 +116,25 @@ def compare(
     comparison.unchanged += len(known) - len(comparison.vanished)  # they exist, but were not listed
     _find_moves(comparison, files)
     return comparison
+
+
+def _recorded(sources: Iterable[Source], folder: str) -> set[str]:
+    """Return the URLs to which a folder led when the roots around it were recorded."""
+    roots = {source.root for source in sources if source.root and is_below(folder, source.root.url)}
+    return {(root.target or root.url) + folder.removeprefix(root.url) for root in roots}
+
+
+def _require_recorded(root: Root, recorded: Set[str]) -> None:
+    """Refuse a folder that leads elsewhere than before: a link may have replaced it.
+
+    Raises:
+        SettingsError: it does.
+    """
+    if (root.target or root.url) not in recorded:
+        raise SettingsError(
+            f"{display_path(root.url)} now leads to {display_path(root.target or root.url)}, unlike before",
+            remedy="If that is meant, index the folder again; else remove the link.",
+        )
 
 
 def require_folder(comparison: FolderComparison, folder: str) -> None:

@@ -2,8 +2,8 @@
 
     inotify ──▶ Arrivals.note ──▶ unchanged for the settling time ──▶ Arrivals.burst ──▶ one batch
 
-A file is at rest when its size, time and inode have stayed the same for the settling time. Names are not filtered: a
-temporary file is gone by then, and every file that stays is processed.
+A file is at rest when its size, time and inode have stayed the same for the settling time. Litter is passed over, as in
+listings. Other names are not filtered: a temporary file is gone by then, and every file that stays is processed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from watchfiles._rust_notify import WatchfilesRustInternalError
 from pipeline.core.errors import OutcomeError, ServiceRefused, SourceVanished
 from pipeline.core.models import BatchEntry, Failure, FileState
 from pipeline.sources import FoundFile, display_path, file_state, list_folder, named_root, source_path, source_url
+from pipeline.sources.litter import is_litter, is_litter_file, is_litter_folder
 
 #: Longest time that files at rest wait for the other files of their burst.
 HOLD_SECONDS = 30.0
@@ -97,10 +98,11 @@ class Arrivals:
             self._note_all([FoundFile(url, root=self._root)])
 
     def forget(self, path: Path) -> bool:
-        """Drop a removed path; return whether it was among the arrivals."""
+        """Drop a removed path; return whether it was among the arrivals, or litter."""
         url = source_url(path)
         self._folders.pop(url, None)
-        return self._moving.pop(url, None) is not None or self._resting.pop(url, None) is not None
+        known = self._moving.pop(url, None) is not None or self._resting.pop(url, None) is not None
+        return known or is_litter(path.parts[len(self._folder.parts) :] or (path.name,))
 
     def burst(self) -> list[BatchEntry]:
         """Return the files at rest, once all are or the first has waited `HOLD_SECONDS`; call `taken` afterwards."""
@@ -128,6 +130,8 @@ class Arrivals:
         try:
             relative = path.parent.relative_to(self._folder)
         except ValueError:  # the folder itself
+            return False
+        if any(map(is_litter_folder, relative.parts)) or _is_litter(path):
             return False
         real = Path(os.path.realpath(path.parent))
         if real != self._real_root / relative:
@@ -162,6 +166,11 @@ class Arrivals:
         elif now - seen.since >= self._settle_seconds:
             del self._moving[url]
             self._resting[url] = (now, seen.found)
+
+
+def _is_litter(path: Path) -> bool:
+    is_folder = path.is_dir() and not path.is_symlink()
+    return is_litter_folder(path.name) if is_folder else is_litter_file(path.name)
 
 
 def _state(found: FoundFile) -> FileState | None:

@@ -40,6 +40,8 @@ class Intake:
         self._request = request
         self._verification = Verification(services.projector)
         journal = services.archive.journal(request.batch)
+        self.passed_over = 0
+        """Number of files within others that are litter."""
         self._contents = ContentsTally(journal, services.contents_limits, services.files)
 
     def register(self, found: FoundFile) -> Source:
@@ -70,7 +72,7 @@ class Intake:
 
         Beyond a limit of the outermost file there is one error in their place.
         """
-        found = members_of(source, self._services.files)
+        found = members_of(source, self._services.files, self._pass_over)
         return self._contents.admit(source, found) if found else ()
 
     def note_contents(self, part: str) -> None:
@@ -115,6 +117,9 @@ class Intake:
         if source.document is not None:
             remove_path(self._services.projector, self._request.collection, source.document.id, source.path)
         return failed
+
+    def _pass_over(self, number: int) -> None:
+        self.passed_over += number
 
     def _settle(self, source: Source, planned: Plan) -> tuple[Reading, ...]:
         """Add a source's path to the settled pages of its document, and verify their records in the index."""

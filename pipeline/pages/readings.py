@@ -23,6 +23,7 @@ from pipeline.core.models import (
     Trust,
     WorkUnit,
 )
+from pipeline.core.times import moment_of
 from pipeline.pages.recipe import Recipe
 from pipeline.pages.revisions import containing
 from pipeline.vision.reader import PageAnswers, Reader
@@ -39,7 +40,7 @@ def document_info(part: PageSlice) -> DocumentInfo:
         media_type=document.media_type,
         bytes=document.bytes,
         pages=document.pages,
-        modified=datetime.fromtimestamp(source.state.mtime_ns / 1e9, UTC) if source.state else None,
+        modified=moment_of(source.state.mtime_ns) if source.state else None,
         container=containing(source),
         substituted_fonts=document.substituted_fonts,
         pages_left_out=document.pages_left_out or None,

@@ -127,7 +127,7 @@ def quarantine_source(archive: Archive, url: str, request: Request, failure: Fai
             root=root,
             state=state,
             error=failure,
-            mount=mount_of(url),
+            mount=mount_of(url, root),
             batch=request.batch,
             revision=newest.revision + 1 if newest else 1,
             observed_at=datetime.now(UTC),
@@ -136,8 +136,10 @@ def quarantine_source(archive: Archive, url: str, request: Request, failure: Fai
     return archive.sources(request.collection)[source_id(url)].append(successor)
 
 
-def members_of(source: Source, files: SourceFiles) -> tuple[FoundFile, ...]:
+def members_of(source: Source, files: SourceFiles, pass_over: Callable[[int], None]) -> tuple[FoundFile, ...]:
     """Return the files within a source's document; none if it contains no files.
+
+    `pass_over` is called with the number of files that are litter.
 
     Raises:
         ServiceRefused, Stopped: as `SourceFiles` raises them.
@@ -145,7 +147,7 @@ def members_of(source: Source, files: SourceFiles) -> tuple[FoundFile, ...]:
     if source.document is None or not source.document.members:
         return ()
     assert source.state is not None
-    return files.members(source.url, source.state, source.root)
+    return files.members(source.url, source.state, source.root, pass_over)
 
 
 def _observe(
@@ -182,7 +184,7 @@ def _observe(
         error=failure,
         limits=request.recipe.limits if _is_limited(failure, document) else None,
         passwords=_passwords_mark(failure, found.url, request.recipe) if failure else None,
-        mount=mount_of(found.url),
+        mount=mount_of(found.url, found.root),
         batch=request.batch,
         revision=1,
         observed_at=datetime.now(UTC),
@@ -239,8 +241,13 @@ def _passwords_mark(failure: Failure, url: str, recipe: Recipe) -> str | None:
 
 
 def _says_the_same(newest: Source, now: Source) -> bool:
-    """Whether a new revision would add nothing. A narrower root stays."""
+    """Whether a new revision would add nothing. A narrower root stays, unless it leads elsewhere now."""
     unimportant: dict[str, object] = {"revision": 0, "batch": "", "observed_at": newest.observed_at}
-    if newest.root and now.root and is_below(newest.root.url, now.root.url):
+    if newest.root and now.root and _is_within(newest.root, now.root):
         unimportant["root"] = None
     return newest.model_copy(update=unimportant) == now.model_copy(update=unimportant)
+
+
+def _is_within(inner: Root, outer: Root) -> bool:
+    """Whether a root is the same or a narrower one, by its path and by the folder to which it leads."""
+    return is_below(inner.url, outer.url) and is_below(inner.target or inner.url, outer.target or outer.url)

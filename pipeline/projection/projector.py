@@ -27,6 +27,7 @@ from pipeline.projection.records import (
     page_id,
     page_record,
     refused_record,
+    refused_source_record,
     run_record,
     run_record_id,
     source_record,
@@ -98,7 +99,12 @@ class Projector:
         now = _now()
 
         def record(source: Source) -> Record | None:
-            return source_record(source, now) if source.document or source.error else None
+            if not (source.document or source.error):
+                return None
+            try:
+                return source_record(source, now)
+            except Exception as error:  # as for pages
+                return refused_source_record(source, _record_refused(_unmade(error)), now)
 
         self._write_all(Write(SOURCES, source_record_id(source), source.revision, record(source)) for source in sources)
 
@@ -192,13 +198,22 @@ class Projector:
         for kinds in _answer_kinds(by_id.values()):
             retry_until_available(partial(self.index.require_answers, kinds), self.cancel, ELASTICSEARCH_WAITS_SECONDS)
 
-        def record(reading: Reading | Tombstone) -> Record | None:
+        def made(reading: Reading | Tombstone) -> Record | None:
             return page_record(reading, index.languages, self.signer, now) if isinstance(reading, Reading) else None
 
-        return self.index.write(
-            (Write(PAGES_WRITE, key, reading.revision, record(reading), again) for key, reading in by_id.items()),
-            self.cancel,
-        )
+        unmade: dict[str, str] = {}
+
+        def writes() -> Iterator[Write]:
+            for key, reading in by_id.items():
+                try:
+                    record = made(reading)
+                except Exception as error:  # whatever the reason, the records beside it are written
+                    unmade[key] = _unmade(error)
+                else:
+                    yield Write(PAGES_WRITE, key, reading.revision, record, again)
+
+        written = self.index.write(writes(), self.cancel)
+        return replace(written, refused={**written.refused, **unmade})
 
     def _overtaken(self, readings: Iterable[Reading | Tombstone]) -> Iterator[Reading | Tombstone]:
         """Yield the newest reading of each page for which it is newer than the given one."""
@@ -252,6 +267,10 @@ def _id(reading: Reading | Tombstone) -> str:
 
 def _document(reading: Reading | Tombstone) -> str:
     return reading.document.id if isinstance(reading, Reading) else reading.document_id
+
+
+def _unmade(error: Exception) -> str:
+    return f"the record cannot be made: {type(error).__name__}: {error}"
 
 
 def _record_refused(reason: str) -> Failure:

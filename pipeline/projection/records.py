@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pipeline.archive import source_id
@@ -21,6 +21,7 @@ from pipeline.core.models import (
     Source,
     Tombstone,
 )
+from pipeline.core.times import moment_of
 from pipeline.core.url_signing import Signer, UrlPrefix, page_path
 from pipeline.sources import container_path
 
@@ -115,6 +116,7 @@ def refused_record(reading: Reading, failure: Failure, signer: Signer, indexed_a
 def source_record(source: Source, indexed_at: datetime) -> Record:
     """Return the record of a source: its URL, and what was found there."""
     state = source.state
+    modified = moment_of(state.mtime_ns) if state else None
     return _without_empty(
         {
             "collection": source.collection,
@@ -126,10 +128,27 @@ def source_record(source: Source, indexed_at: datetime) -> Record:
             "members": source.document.members or None if source.document else None,
             "error": _error(source.error),
             "bytes": state.bytes if state else None,
-            "modified": _time(state.mtime_ns) if state else None,
+            "modified": modified.isoformat() if modified else None,
             "batch": source.batch,
             "revision": source.revision,
             "observed_at": source.observed_at.isoformat(),
+            "indexed_at": indexed_at.isoformat(),
+        }
+    )
+
+
+def refused_source_record(source: Source, failure: Failure, indexed_at: datetime) -> Record:
+    """Return the substitute for a source record that cannot be made, with the fields that failures are found by."""
+    return _without_empty(
+        {
+            "collection": source.collection,
+            "url": source.url,
+            "path": source.path,
+            "state": "failed",
+            "document": {"id": source.document.id} if source.document else None,
+            "error": _error(failure),
+            "batch": source.batch,
+            "revision": source.revision,
             "indexed_at": indexed_at.isoformat(),
         }
     )
@@ -197,7 +216,8 @@ def batch_record(batch: Batch, indexed_at: datetime) -> Record:
     # The calls of a queued batch are counted by several processes, and their sum is not archived.
     counted = {"model_calls", "cached_answers", "tokens"} if batch.lane else set()
     record = batch.model_dump(
-        mode="json", exclude={"deletions_seen", "roots", "folders", "again", "epoch", "own_profile"} | counted
+        mode="json",
+        exclude={"deletions_seen", "roots", "folders", "again", "epoch", "own_profile", "passed_over"} | counted,
     )
     return _without_empty(record | {"indexed_at": indexed_at.isoformat()})
 
@@ -238,10 +258,6 @@ def _analysed(text: str | None, language: str | None, languages: Set[str]) -> Re
 
 def _plain(value: bool | float | str | tuple[str, ...]) -> bool | float | str | list[str]:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _time(nanoseconds: int) -> str:
-    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat()
 
 
 def _without_empty(value: Record) -> Record:

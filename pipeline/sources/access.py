@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO, TypeVar
+from urllib.parse import unquote
 
 from pipeline.core.errors import (
     LinkOutOfTree,
@@ -22,6 +23,7 @@ from pipeline.core.signatures import HEAD_BYTES
 from pipeline.sources.cache import SourceCache
 from pipeline.sources.files import file_state, open_unchanged
 from pipeline.sources.identify import require_size
+from pipeline.sources.litter import is_litter
 from pipeline.sources.members import Containers, member_state
 from pipeline.sources.signatures import media_type_of
 from pipeline.sources.urls import is_local, source_objects, source_path, split_member
@@ -122,10 +124,18 @@ class SourceFiles:
             raise SourceChanged("the object was replaced since it was identified")
         return self.cache.get(document_id) or self._fetch(url, state, document_id)
 
-    def members(self, url: str, state: FileState, root: Root | None = None) -> tuple[FoundFile, ...]:
-        """List the members of a container. They have its root."""
+    def members(
+        self,
+        url: str,
+        state: FileState,
+        root: Root | None = None,
+        pass_over: Callable[[int], None] = lambda _number: None,
+    ) -> tuple[FoundFile, ...]:
+        """List the members of a container. They have its root. `pass_over` is called with the number of litter."""
         found = self.containers.found(url, state, self._opening(url, state, root), self.cancel)
-        return tuple(replace(member, root=root) for member in found)
+        kept = tuple(replace(member, root=root) for member in found if not _is_litter(member, url))
+        pass_over(len(found) - len(kept))
+        return kept
 
     def _opening(self, url: str, state: FileState, root: Root | None) -> Callable[[], BinaryIO]:
         return lambda: self._open_container(url, state, root)
@@ -155,6 +165,11 @@ class SourceFiles:
     def _wait(self, call: Callable[[], T]) -> T:
         with _translated():
             return retry_until_available(call, self.cancel, OBJECT_WAITS_SECONDS)
+
+
+def _is_litter(member: FoundFile, container: str) -> bool:
+    inside = member.url.removeprefix(container).removeprefix("#")
+    return is_litter(unquote(inside).split("/"))
 
 
 def _supported_chunks(objects: Objects, key: str, state: FileState) -> Generator[bytes]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +19,7 @@ from pipeline.core.models import Root
 from pipeline.core.objects import LIST_KEYS, OBJECT_WAITS_SECONDS
 from pipeline.core.retry import CancelToken, retry_until_available
 from pipeline.sources.beneath import named_root, open_beneath, open_folder, status_beneath
+from pipeline.sources.litter import is_litter_file, is_litter_folder
 from pipeline.sources.urls import (
     folder_url,
     is_local,
@@ -49,12 +50,21 @@ class Listing:
     found: tuple[FoundFile, ...] = ()
     folders: tuple[str, ...] = ()
     """URLs."""
+    passed_over: int = 0
+    """Number of files and folders that are litter."""
     cursor: str = ""
     """Position from which the listing of a bucket continues; "" at its end."""
 
 
-def walk(roots: Iterable[str], excluded: Iterable[str], cancel: CancelToken) -> Iterator[FoundFile]:
+def walk(
+    roots: Iterable[str],
+    excluded: Iterable[str],
+    cancel: CancelToken,
+    pass_over: Callable[[int], None] = lambda _number: None,
+) -> Iterator[FoundFile]:
     """Yield every file below the roots, depth first, the files of a folder before its folders. Nothing is opened.
+
+    `pass_over` is called with the number of files and folders of each listing that are litter.
 
     Raises:
         ServiceRefused: a bucket refuses every request.
@@ -62,14 +72,21 @@ def walk(roots: Iterable[str], excluded: Iterable[str], cancel: CancelToken) -> 
     """
     skipped = tuple(excluded)
     for url in roots:
-        yield from _walk(url, named_root(url) if is_local(url) else None, skipped, cancel)
+        yield from _walk(url, named_root(url) if is_local(url) else None, skipped, cancel, pass_over)
 
 
-def _walk(first: str, root: Root | None, excluded: tuple[str, ...], cancel: CancelToken) -> Iterator[FoundFile]:
+def _walk(
+    first: str,
+    root: Root | None,
+    excluded: tuple[str, ...],
+    cancel: CancelToken,
+    pass_over: Callable[[int], None],
+) -> Iterator[FoundFile]:
     waiting = [(first, "")]
     while waiting:
         url, cursor = waiting.pop()
         listing = retry_until_available(partial(list_folder, url, root, cursor, excluded), cancel, OBJECT_WAITS_SECONDS)
+        pass_over(listing.passed_over)
         yield from listing.found
         if listing.cursor:
             waiting.append((url, listing.cursor))
@@ -83,7 +100,7 @@ def list_folder(
 
     A link to a file inside the root is a file. A link to a folder inside it is not followed, since that folder is
     listed itself. A link out of the root, or a broken one, is an error in the listing. The URL may be that of a file.
-    Folders in `excluded` (the archive's own) and folders with the name of a home are skipped.
+    Folders in `excluded` (the archive's own) and folders with the name of a home are skipped. Litter is passed over.
 
     Raises:
         ServiceUnavailable: the bucket cannot be listed now.
@@ -108,9 +125,14 @@ def _list_objects(url: str, cursor: str, skipped: set[str], page_keys: int) -> L
         return Listing((FoundFile(url, SourceVanished("the object is gone")),))
     except PermissionError as error:
         return Listing((FoundFile(url, SourceUnreadable(f"it cannot be examined: {error}")),))
+    names = [name.removeprefix(key) for name in page.keys]
+    files = [name for name in names if not is_litter_file(name)]
+    names_of_folders = [name.removeprefix(key) for name in page.folders]
+    folders = [name for name in names_of_folders if not is_litter_folder(name.rstrip("/"))]
     return Listing(
-        tuple(FoundFile(object_url(url, name.removeprefix(key))) for name in page.keys),
-        tuple(folder_url(url, name.removeprefix(key)) for name in page.folders),
+        tuple(FoundFile(object_url(url, name)) for name in files),
+        tuple(folder_url(url, name) for name in folders),
+        len(names) - len(files) + len(names_of_folders) - len(folders),
         page.after,
     )
 
@@ -150,12 +172,15 @@ def _list_directory(descriptor: int, folder: Path, root: Root | None) -> Listing
     """List the directory of a descriptor. Its entries are examined relative to it."""
     found: list[FoundFile] = []
     folders: list[str] = []
+    passed_over = 0
     listed = open_folder(descriptor)
     try:
         with os.scandir(listed) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 path = folder / entry.name
-                if entry.is_symlink():
+                if _is_litter(entry):
+                    passed_over += 1
+                elif entry.is_symlink():
                     found += _link(path, root)
                 elif not entry.is_dir(follow_symlinks=False):
                     found.append(_file(entry, path, root))
@@ -163,7 +188,11 @@ def _list_directory(descriptor: int, folder: Path, root: Root | None) -> Listing
                     folders.append(source_url(path))
     finally:
         os.close(listed)
-    return Listing(tuple(found), tuple(folders))
+    return Listing(tuple(found), tuple(folders), passed_over)
+
+
+def _is_litter(entry: os.DirEntry[str]) -> bool:
+    return is_litter_folder(entry.name) if entry.is_dir(follow_symlinks=False) else is_litter_file(entry.name)
 
 
 def _link(path: Path, root: Root | None) -> Iterator[FoundFile]:

@@ -6,6 +6,7 @@ The second worker has other limits and passwords. Each scenario has a collection
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -118,6 +119,43 @@ def strange(folder: Folder) -> None:
     os.mkfifo(folder.path / "pipe.pdf")
 
 
+#: Seed of the files of somebody else, to which links lead.
+OUTSIDE = 77
+
+
+def outside(folder: Folder, name: str) -> Path:
+    """A file of somebody else, in a folder beside that of the scenario."""
+    theirs = Folder(folder.path.with_name(f"{folder.path.name}.theirs"))
+    return theirs.pdf(name, 2, OUTSIDE)
+
+
+def three(folder: Folder) -> None:
+    two(folder)
+    folder.pdf("deep/c.pdf", 2, seed=3)
+
+
+def swap_a_file(folder: Folder) -> None:
+    target = outside(folder, "a.pdf")
+    (folder.path / "a.pdf").unlink()
+    (folder.path / "a.pdf").symlink_to(target)
+
+
+def swap_a_file_and_a_folder(folder: Folder) -> None:
+    (folder.path / "b.pdf").unlink()
+    (folder.path / "b.pdf").symlink_to(outside(folder, "b.pdf"))
+    (folder.path / "deep").rename(folder.path.with_name("deep before"))
+    (folder.path / "deep").symlink_to(outside(folder, "c.pdf").parent)
+
+
+def littered(folder: Folder) -> None:
+    """Documents among litter, in a folder and in a container."""
+    one(folder)
+    page = pdf_bytes(folder.path.parent, 1, 40)
+    for name in ("._a.pdf", "~$a.pdf", "a.pdf.part", ".git/a.pdf", "@eaDir/a.pdf"):
+        folder.write(name, page)
+    folder.write("box.zip", zipped({"b.pdf": page, "._b.pdf": page, "#recycle/c.pdf": page}))
+
+
 UNSAFE = b"caf\xe9 \xff\n#%?.pdf"
 
 SCENARIOS = {
@@ -162,6 +200,14 @@ SCENARIOS = {
     "interrupted, then again": Scenario(then=long, stopped=True),
     "two runs at once": Scenario(then=two, twice=True, paths=("a.pdf", "b.pdf")),
     "a link out of the folder, and a pipe": Scenario(strange, failed=("outside_link", "unsupported")),
+    "a file and a folder replaced by links": Scenario(
+        three,
+        swap_a_file_and_a_folder,
+        paths=("a.pdf", "deep/c.pdf"),  # nothing says that c.pdf is gone
+        failed=("outside_link", "outside_link"),
+    ),
+    "a file replaced by a link during": Scenario(then=long, during=swap_a_file, paths=(), failed=("outside_link",)),
+    "litter": Scenario(littered, paths=("a.pdf", "box.zip/b.pdf")),
     "damaged file mended": Scenario(lambda folder: folder.write("a.pdf", b"%PDF-1.7 and nothing more"), one),
     "damaged file": Scenario(
         two,
@@ -326,3 +372,17 @@ def test_a_runner_leaves_its_own_home_out(contract: Contract) -> None:
     for runner in contract.runners:
         sources = runner.pagesight.records("sources", collection("around the runner's own home", runner)).values()
         assert [record["path"] for record in sources] == [f"{runner.root}/nested/a.pdf"]
+
+
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if "replaced by" in name])
+def test_a_file_behind_a_link_is_never_read(contract: Contract, name: str) -> None:
+    for runner in contract.runners:
+        theirs = (runner.root / root_of(name)).with_name(f"{name.replace(' ', '-')}.theirs")
+        (document, *others) = {hashlib.sha256(path.read_bytes()).hexdigest() for path in theirs.iterdir()}
+        assert others == []
+        assert document not in runner.archive.documents(collection(name, runner))
+
+
+def test_both_runners_count_litter(contract: Contract) -> None:
+    for runner in contract.runners:
+        assert [batch.passed_over for batch in runner.batches[collection("litter", runner)]] == [7, 7]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -65,3 +66,26 @@ def test_exactly_the_pages_that_failed_are_tried_again(
     assert pagesight.run("retry", "--batch", batch.id, "--error", error, "--json").json["batches"] == []
     assert standin.counters()["requests"] == 0
     fleet.assert_nothing_left()
+
+
+def test_a_link_that_replaced_a_file_is_not_followed_by_a_retry(fleet: Fleet, standin: Standin) -> None:
+    pagesight = fleet.pagesight
+    swapped = make_picture(pagesight.files / "swapped.png", 2)
+    make_picture(pagesight.files / "kept.png", 3)
+    outside = make_picture(pagesight.home / "outside.png", 4)
+    theirs = hashlib.sha256(outside.read_bytes()).hexdigest()
+    standin.have("status", status=400)
+    fleet.start_worker()
+    fleet.until_ended(fleet.enqueue())
+    assert {failure["type"] for failure in pagesight.failures().values()} == {"answer_refused"}
+    standin.be_well()
+    swapped.unlink()
+    swapped.symlink_to(outside)
+
+    (told,) = pagesight.run("retry", "--json").json["batches"]
+    ended = fleet.until_ended(told["id"])
+
+    assert (ended.documents, ended.pages) == ({"complete": 1, "failed": 1}, {"described": 1}), fleet.said()
+    assert pagesight.failures()["swapped.png"]["type"] == "outside_link"
+    assert theirs not in pagesight.archive.documents("default")
+    pagesight.assert_archive_and_index_agree()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+
+import pytest
 
 from support.pagesight_runs import Pagesight, make_pdf, make_picture
 from support.standin import Standin
@@ -157,3 +160,21 @@ def test_what_a_page_says_is_shown_as_text_whatever_it_says(pagesight: Pagesight
     (fragment,) = hit["highlights"]["description"]
     assert "".join(piece["text"] for piece in fragment) == hostile.strip()
     assert [piece["text"] for piece in fragment if piece["match"]] == ["granite"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="only a tmpfs keeps such times")  # noqa: PTH112
+def test_a_file_with_a_time_that_no_date_can_hold_is_indexed(pagesight: Pagesight):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        for seed, seconds in enumerate((400_000_000_000, -70_000_000_000, 1_700_000_000)):
+            path = make_pdf(Path(folder) / f"{seed}.pdf", 1, seed)
+            os.utime(path, ns=(seconds * 10**9,) * 2)
+            if path.stat().st_mtime != seconds:
+                pytest.skip("this file system does not keep such times")
+        ended = pagesight.run("index", folder, "--json")
+        assert ended.code == 0, ended.stderr
+        assert pagesight.run("reindex", "--json").code == 0
+        assert pagesight.run("index", folder, "--json").json["pages"] == {"described": 3}
+    times = sorted(str(record.get("modified")) for record in pagesight.records("sources").values())
+    assert times == ["2023-11-14T22:13:20+00:00", "None", "None"]
+    times = sorted(str(record["document"].get("modified")) for record in pagesight.records().values())
+    assert [time[:4] for time in times] == ["2023", "None", "None"]

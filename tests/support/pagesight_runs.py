@@ -123,11 +123,12 @@ def descendants(pid: int) -> set[int]:
     found: set[int] = set()
     waiting = [pid]
     while waiting:
-        for listed in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
-            with suppress(OSError):
-                children = {int(child) for child in listed.read_text().split()} - found
-                found |= children
-                waiting += children
+        with suppress(OSError):  # a process that has ended has no children
+            for task in (Path("/proc") / str(waiting.pop()) / "task").iterdir():
+                with suppress(OSError):
+                    children = {int(child) for child in (task / "children").read_text().split()} - found
+                    found |= children
+                    waiting += children
     return found
 
 

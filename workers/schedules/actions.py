@@ -103,7 +103,7 @@ def _sync_folder(folder: str, schedule: Sync, action: _RunningAction, batches: B
     context, collection = action.context, schedule.collection
     url = retry_until_available(lambda: root_url(folder), action.cancel, OBJECT_WAITS_SECONDS)
     found = walk([url], own_folders(context.settings), action.cancel)
-    comparison = compare(action.archive, context.files, collection, url, found)
+    comparison = compare(action.archive, context.files, collection, url, found, unattended=True)
     action.count(**_counts(comparison))
     require_folder(comparison, url)
     if schedule.delete:

@@ -12,6 +12,7 @@ from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavaila
 from pipeline.core.models import FileState
 from pipeline.core.objects.location import Location
 from pipeline.core.objects.protocol import ObjectPage
+from pipeline.core.times import nanoseconds_of
 
 _CHUNK_BYTES = 1 << 20
 
@@ -87,9 +88,10 @@ class OtherObjects:
         return f"{self._base.rstrip('/')}/{key}"
 
     def _modified_ns(self, path: str) -> int:
+        """Return the time of an object; 0 where its package has none, or one that is not a time."""
         try:
-            return int(self._fs.modified(path).timestamp() * 10**9)
-        except NotImplementedError:
+            return nanoseconds_of(self._fs.modified(path))
+        except (NotImplementedError, AttributeError, OverflowError, ValueError):
             return 0
 
     def _read_if_there(self, key: str) -> bytes | None:

@@ -21,6 +21,7 @@ from s3fs import S3FileSystem
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable, SourceChanged
 from pipeline.core.models import FileState
 from pipeline.core.objects.protocol import BucketMissing, ObjectPage
+from pipeline.core.times import nanoseconds_of
 
 #: Connections of a process. With botocore's default of 10 the threads of a process would wait for each other.
 _CONNECTIONS = 64
@@ -243,7 +244,7 @@ def _state(answer: Any) -> FileState:
     """Return the state in a response. HTTP gives the time in whole seconds."""
     return FileState(
         bytes=answer["ContentLength"],
-        mtime_ns=int(answer["LastModified"].timestamp()) * 10**9,
+        mtime_ns=nanoseconds_of(answer["LastModified"]) // 10**9 * 10**9,
         etag=answer["ETag"],
     )
 

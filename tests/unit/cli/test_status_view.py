@@ -14,14 +14,19 @@ from pipeline.cli.status_view import StatusSnapshot
 from pipeline.core.models import FleetState
 from workers.redis.ticks import LastTick
 
-HALTED = FleetState(
-    revision=3,
-    state="halted",
-    service="jina-vlm",
-    cause="no balance",
-    remedy="Top it up.",
-    since=datetime.now(UTC) - timedelta(hours=26, minutes=5),
-)
+
+def halted() -> FleetState:
+    """A fleet that was halted 26 hours and 5 minutes before now."""
+    return FleetState(
+        revision=3,
+        state="halted",
+        service="jina-vlm",
+        cause="no balance",
+        remedy="Top it up.",
+        since=datetime.now(UTC) - timedelta(hours=26, minutes=5),
+    )
+
+
 NEVER = FleetState(revision=0, state="running", since=datetime.fromtimestamp(0, UTC))
 
 
@@ -38,9 +43,9 @@ def shown(snapshot: StatusSnapshot) -> str:
 
 
 def test_a_halt_is_shown_with_its_age() -> None:
-    assert re.search(r"HALTED since .* UTC, for 1 day, 2:05:\d\d: no balance", shown(snapshot(HALTED)))
-    assert "the fleet is halted for 1 day, 2:05:" in snapshot(HALTED).line()
-    assert fleet_json(HALTED)["age_seconds"] == pytest.approx(93_900, abs=60)
+    assert re.search(r"HALTED since .* UTC, for 1 day, 2:05:\d\d: no balance", shown(snapshot(halted())))
+    assert "the fleet is halted for 1 day, 2:05:" in snapshot(halted()).line()
+    assert fleet_json(halted())["age_seconds"] == pytest.approx(93_900, abs=60)
 
 
 def test_a_fleet_that_nobody_ever_stopped_has_no_age() -> None:

@@ -12,7 +12,7 @@ import pytest
 from pipeline.archive import Archive, Store, source_id
 from pipeline.core.errors import SettingsError, SourceUnreadable
 from pipeline.core.formats import MediaType
-from pipeline.core.models import Document, Failure, Source
+from pipeline.core.models import Document, Failure, Root, Source
 from pipeline.core.retry import CancelToken
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
@@ -79,15 +79,13 @@ class Place:
         ).model_copy(update=more)
         return self.archive.sources("works")[source_id(source.url)].append(lambda _: source)
 
-    def compare(self, folder: Path | None = None) -> FolderComparison:
+    def compare(self, folder: Path | None = None, *, unattended: bool = False) -> FolderComparison:
         url = source_url(folder or self.folder)
         with closing(SandboxPool(1, LIMITS)) as pool:
             opener = Opener(pool, Passwords(), CONVERTER)
             files = SourceFiles(self._cache, 1 << 30, CancelToken(), Containers(opener, self._cache, 3))
-            return self._compare(url, files)
-
-    def _compare(self, url: str, files: SourceFiles) -> FolderComparison:
-        return compare(self.archive, files, "works", url, walk([url], (), CancelToken()))
+            found = walk([url], (), CancelToken())
+            return compare(self.archive, files, "works", url, found, unattended=unattended)
 
 
 @pytest.fixture
@@ -311,3 +309,27 @@ def test_what_lies_in_containers_goes_with_them(place: Place) -> None:
     # The members of one at rest, and the one that the changed archive still holds.
     assert (comparison.known, comparison.unchanged) == (12, 4)
     assert [entry.url.rsplit("/", 1)[-1] for entry in comparison.entries] == ["changed.zip", "elsewhere.zip"]
+
+
+def test_a_schedule_follows_no_link_that_replaced_its_folder(place: Place, tmp_path: Path) -> None:
+    place.know(place.pdf("a.pdf", 1), root=Root(url=source_url(place.folder)))
+    assert place.compare(unattended=True).unchanged == 1
+    theirs = tmp_path / "theirs"
+    place.folder.rename(tmp_path / "before")
+    theirs.mkdir()
+    make_pdf(theirs / "secret.pdf", 1, 9)
+    place.folder.symlink_to(theirs)
+
+    with pytest.raises(SettingsError, match=f"{place.folder} now leads to {theirs}, unlike before"):
+        place.compare(unattended=True)
+    assert told(place.compare())["new"] == ["secret.pdf"]  # a person names the folder now
+
+
+def test_a_schedule_follows_the_link_that_was_recorded(place: Place, tmp_path: Path) -> None:
+    alias = tmp_path / "alias"
+    alias.symlink_to(place.folder)
+    path = place.pdf("a.pdf", 1)
+    root = Root(url=source_url(alias), target=source_url(place.folder))
+    place.know(path, url=source_url(alias / "a.pdf"), root=root)
+
+    assert place.compare(alias, unattended=True).known == 1

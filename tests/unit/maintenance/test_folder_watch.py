@@ -110,11 +110,20 @@ def test_a_temporary_name_that_does_not_last_is_never_taken(inbox: Inbox) -> Non
     assert inbox.after(SETTLE_SECONDS) == ["a.pdf"]
 
 
-@pytest.mark.parametrize("name", [".hidden.pdf", "~$letter.docx", "scan.part"])
+@pytest.mark.parametrize("name", [".hidden.pdf", "~letter.docx", "scan.partial"])
 def test_no_name_that_stays_is_left_out(inbox: Inbox, name: str) -> None:
     inbox.arrive(name)
 
     assert inbox.after(SETTLE_SECONDS) == [name]
+
+
+@pytest.mark.parametrize("name", ["._a.pdf", "~$letter.docx", "scan.part", ".git/a.pdf", "deep/@eaDir/a.pdf"])
+def test_litter_is_passed_over_and_nobody_misses_it(inbox: Inbox, name: str) -> None:
+    path = inbox.arrive(name)
+
+    assert inbox.after(3600) == []
+    path.unlink()
+    assert inbox.arrivals.forget(path)
 
 
 def test_what_vanishes_without_a_word_is_not_taken(inbox: Inbox) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.models import Root
 from pipeline.sources import is_unmounted, mount_of, source_url
 
 
@@ -47,3 +48,26 @@ def test_a_disk_is_unmounted_where_its_folder_is_an_ordinary_one_or_missing(
     (tmp_path / "disk").rmdir()
     assert is_unmounted(disk)
     assert not is_unmounted(None)
+
+
+def test_a_link_out_of_the_root_is_not_followed(tmp_path: Path, mounted: list[Path]) -> None:
+    root = tmp_path / "in"
+    (root / "inner").mkdir(parents=True)
+    (root / "out").symlink_to(tmp_path / "disk" / "letters")
+    (root / "within").symlink_to("inner")
+    mounted.append(root / "inner")
+    named = Root(url=source_url(root))
+
+    assert mount_of(source_url(root / "out" / "1.pdf"), named) == source_url(tmp_path)
+    assert mount_of(source_url(root / "within" / "1.pdf"), named) == source_url(root / "inner")
+    root.rename(tmp_path / "before")
+    root.symlink_to(tmp_path / "disk")  # the root itself was exchanged
+    assert mount_of(source_url(root / "letters" / "1.pdf"), named) == source_url(tmp_path)
+
+
+def test_a_link_that_was_named_is_followed(tmp_path: Path, mounted: list[Path]) -> None:
+    alias = tmp_path / "alias"
+    alias.symlink_to(tmp_path / "disk")
+    named = Root(url=source_url(alias), target=source_url(tmp_path / "disk"))
+
+    assert mount_of(source_url(alias / "letters" / "1.pdf"), named) == source_url(tmp_path / "disk")
