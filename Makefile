@@ -49,10 +49,9 @@ system: ## Install LibreOffice, DjVu tools, Tesseract and Chromium with apt-get,
 	else echo "Not installed: $$missing. Tests that need them are skipped; on Debian: apt-get install $(SYSTEM_PACKAGES)"; fi
 
 compose-check: ## Hold the Compose files against `docker compose config`; needs no engine
-	@$(COMPOSE) version >/dev/null 2>&1 || { echo "There is no '$(COMPOSE)': the Compose files were not checked."; exit 1; }
-	@ELASTIC_PASSWORD=x KIBANA_PASSWORD=x KIBANA_KEY=x REDIS_PASSWORD=x SERVE_SECRET=x $(COMPOSE) --env-file /dev/null config --quiet
-	@ELASTIC_PASSWORD=x KIBANA_PASSWORD=x KIBANA_KEY=x REDIS_PASSWORD=x SERVE_SECRET=x WORKER_PASSWORD=x \
-		$(COMPOSE) --env-file /dev/null -f docker-compose.yml -f docker-compose.secure.yml config --quiet
+	@$(COMPOSE) version >/dev/null 2>&1 || { echo "There is no '$(COMPOSE)': the Compose files were not checked by it. tests/unit/project/test_compose.py still holds them."; exit 1; }
+	@$(COMPOSE) --env-file /dev/null config --quiet
+	@$(COMPOSE) --env-file /dev/null -f docker-compose.yml -f docker-compose.secure.yml config --quiet
 	@echo "docker-compose.yml and docker-compose.secure.yml are sound."
 
 lock: $(VENV)/bin/python ## Write requirements/ again from pyproject.toml: UPGRADE=1 takes newer versions

@@ -117,7 +117,10 @@ def examine(settings: Settings) -> Iterator[Check]:
     """Yield the result of each check of a service or a program."""
     yield access_of_others(settings)
     yield _checked("archive", lambda: f"{_archive(settings)} can be written")
-    yield _checked("elasticsearch", lambda: _elasticsearch(settings))
+    reached = _checked("elasticsearch", lambda: _elasticsearch(settings))
+    yield reached
+    if reached.fine:
+        yield _checked("index templates", lambda: _templates(settings))
     yield _checked("reader", lambda: _reader(settings))
     yield _checked("text endpoint", lambda: _text_endpoint(settings))
     yield _checked("redis", lambda: _redis(settings))
@@ -184,6 +187,13 @@ def _archive(settings: Settings) -> str:
 def _elasticsearch(settings: Settings) -> str:
     with closing(open_index(settings)) as index:
         return f"{masked(elasticsearch_url(settings))} is {index.health()}"
+
+
+def _templates(settings: Settings) -> str:
+    with closing(open_index(settings)) as index:
+        if index.precedence.check():
+            return "no template of another application takes precedence over ours"
+    return "not checked: this key may not read templates; run `pagesight setup --check` as an administrator"
 
 
 def _redis(settings: Settings) -> str:

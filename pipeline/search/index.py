@@ -19,6 +19,7 @@ from pipeline.search.diagnosis import diagnose, not_installed, reason
 from pipeline.search.errors import translated
 from pipeline.search.generations import Generation, Generations
 from pipeline.search.install import (
+    Precedence,
     add_answers,
     differences,
     install,
@@ -53,6 +54,8 @@ class Index:
     """Live indices, indices that are being filled, and former indices that are kept."""
     security: Security
     """Roles and API keys."""
+    precedence: Precedence
+    """Check of templates of other applications."""
 
     def __init__(
         self, url: str, *, api_key: str | None = None, ca_certs: Path | None = None, layout: Layout | None = None
@@ -91,6 +94,7 @@ class Index:
         self.queries = Queries(self._client, self._names)
         self.generations = Generations(self._client, self._layout)
         self.security = Security(self._client, self._layout.prefix)
+        self.precedence = Precedence(self._client, self._layout)
 
     def __enter__(self) -> Index:
         return self

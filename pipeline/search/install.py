@@ -75,6 +75,28 @@ def differences(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
         )
 
 
+class Precedence:
+    """Whether our index templates take precedence over those of other applications."""
+
+    def __init__(self, client: Elasticsearch, layout: Layout) -> None:
+        self._client = client
+        self._layout = layout
+
+    def check(self) -> bool:
+        """Simulate each index that the next re-index would create. Return False if the key may not read templates.
+
+        Raises:
+            ServiceRefused: another application's template would shape one of them.
+            ServiceUnavailable: the cluster is unavailable.
+        """
+        with translated():
+            try:
+                _refuse_foreign_templates(self._client, self._layout, our_indices(self._client, self._layout))
+            except AuthorizationException:
+                return False
+        return True
+
+
 def prepare(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
     """Update the templates if the key may, and create missing indices; live indices may have any schema.
 

@@ -185,6 +185,20 @@ def test_a_foreign_template_is_named_before_the_next_reindex_and_one_below_ours_
         index.differences()
 
 
+def test_doctor_names_a_foreign_template_that_wins(pagesight, index, foreign):
+    def templates():
+        (check,) = (check for check in pagesight.run("doctor", "--json").json["checks"] if "templates" in check["name"])
+        return check
+
+    foreign(100)
+    assert templates()["fine"]
+    foreign(500)
+    found = templates()
+    assert not found["fine"]
+    assert "template their-documents (priority 500)" in found["found"]
+    assert "PAGESIGHT_ELASTICSEARCH_PREFIX" in found["remedy"]
+
+
 def test_a_live_index_that_a_foreign_template_shaped_is_named(index, client, foreign):
     client.indices.delete(index="documents-v1")
     foreign(500)

@@ -308,6 +308,16 @@ def test_a_writer_may_ask_for_what_repair_needs_of_the_cluster(indexed: Ended, s
         assert writer.ensure() == ()
 
 
+def test_doctor_s_check_of_templates_needs_an_administrator_and_says_so(
+    indexed: Ended, secured_node: SecuredNode
+) -> None:
+    checked = {}
+    for user in ("writer", ADMIN):
+        with Index(secured_node.url(user), ca_certs=secured_node.ca) as index:
+            checked[user] = index.precedence.check()
+    assert checked == {"writer": False, ADMIN: True}
+
+
 def test_a_writer_learns_who_adds_the_fields_of_new_questions(indexed: Ended, secured_node: SecuredNode) -> None:
     kinds = {"document_type": AnswerKind.CHOICE}
     with Index(secured_node.url("writer"), ca_certs=secured_node.ca) as writer:

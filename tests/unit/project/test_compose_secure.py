@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.cli.lazy import load_command
 from pipeline.core.settings import PREFIX, Settings
 from pipeline.local.distribution import VERSION as ELASTICSEARCH_VERSION
 from pipeline.search import ROLES
@@ -16,30 +15,19 @@ from pipeline.search.roles import role_name
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docker-compose.secure.yml").read_text(encoding="utf-8")
 PLAIN = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-#: What takes a key away that the plain file has.
-RESET = object()
-
-
-class Loader(yaml.SafeLoader):
-    """Knows Compose's own tag."""
-
-
-Loader.add_constructor("!reset", lambda loader, node: RESET)
-SECURE: dict[str, Any] = yaml.load(TEXT, Loader)
+SECURE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = SECURE["services"]
-OURS = [name for name in (PLAIN["services"] | SERVICES) if "build" in (SERVICES | PLAIN["services"]).get(name, {})]
 
 
 def environment(name: str) -> dict[str, str]:
     """What a service gets, both files taken together."""
     plain = PLAIN["services"].get(name, {}).get("environment", {})
-    both = plain | SERVICES.get(name, {}).get("environment", {})
-    return {key: value for key, value in both.items() if value is not RESET}
+    return plain | SERVICES.get(name, {}).get("environment", {})
 
 
 def test_it_adds_only_what_is_done_once() -> None:
     added = SERVICES.keys() - PLAIN["services"].keys()
-    assert added == {"certs", "install"}
+    assert added == {"certs"}
     assert all(SERVICES[name]["restart"] == "no" for name in added)
 
 
@@ -53,17 +41,25 @@ def test_nobody_speaks_to_elasticsearch_without_tls(name: str) -> None:
         assert "trust:/trust:ro" in SERVICES[name]["volumes"]
 
 
-def test_each_service_has_the_rights_that_it_needs() -> None:
-    url = f"{PREFIX}ELASTICSEARCH_URL"
-    assert environment("worker")[url].startswith("https://pagesight-worker:")
-    assert environment("install")[url].startswith("https://elastic:")
-    assert {name for name in OURS if url in environment(name)} == {"worker", "install"}
+def test_everything_that_signs_in_is_given_the_urls_with_tls() -> None:
+    assert SECURE["secrets"] == {
+        name: {"file": PLAIN["secrets"][name]["file"].replace("secrets/", "secrets/tls/")}
+        for name in ("kibana", "install", "worker")
+    }
+    for name in ("install", "worker"):
+        assert environment(name)[f"{PREFIX}ELASTICSEARCH_CA_CERTS"] == "/trust/ca.crt"
+        assert "trust:/trust:ro" in SERVICES[name]["volumes"]
 
 
 def test_the_worker_s_user_has_a_role_of_ours_and_no_other() -> None:
-    (roles,) = re.findall(r'put pagesight-worker .*?\\"roles\\": \[(.*?)\]', TEXT)
+    setup = PLAIN["services"]["setup"]["command"][-1]
+    (roles,) = re.findall(r'put pagesight-worker .*?\\"roles\\": \[(.*?)\]', setup)
     assert roles == f'\\"{role_name("writer")}\\"'
     assert "writer" in ROLES
+
+
+def test_files_are_decoded_only_where_every_layer_is_in_force() -> None:
+    assert environment("worker")[f"{PREFIX}STRICT_CONFINEMENT"].endswith(":-true}")
 
 
 def test_the_key_of_the_ca_is_in_no_other_container() -> None:
@@ -75,11 +71,10 @@ def test_the_key_of_the_ca_is_in_no_other_container() -> None:
 
 
 def test_workers_begin_once_roles_and_indices_are_there() -> None:
-    assert SERVICES["worker"]["depends_on"] == {"install": {"condition": "service_completed_successfully"}}
-    assert SERVICES["elasticsearch"]["depends_on"] == {"certs": {"condition": "service_completed_successfully"}}
-    program, command = SERVICES["install"]["command"]
-    assert program == "pagesight"
-    assert load_command(command)
+    once = {"condition": "service_completed_successfully"}
+    assert PLAIN["services"]["worker"]["depends_on"]["install"] == once
+    assert PLAIN["services"]["install"]["depends_on"]["setup"] == once
+    assert SERVICES["elasticsearch"]["depends_on"] == {"certs": once}
 
 
 def test_every_variable_that_looks_like_a_setting_is_one() -> None:
@@ -87,12 +82,12 @@ def test_every_variable_that_looks_like_a_setting_is_one() -> None:
         assert variable.lower() in Settings.model_fields
 
 
-def test_secrets_are_asked_for_and_images_are_those_of_the_plain_file() -> None:
-    secrets = re.findall(r"\$\{(\w*PASSWORD)([^}]*)\}", TEXT)
-    assert {name for name, _ in secrets} == {"ELASTIC_PASSWORD", "WORKER_PASSWORD"}
-    assert all(rest.startswith(":?") and ".env.example" in rest for _, rest in secrets)
-    assert SERVICES["certs"]["image"] == f"elasticsearch:{ELASTICSEARCH_VERSION}"
-    assert SERVICES["install"]["image"] == PLAIN["services"]["worker"]["image"]
+def test_the_authority_is_confined_and_of_the_same_version() -> None:
+    certs = SERVICES["certs"]
+    assert certs["image"] == f"elasticsearch:{ELASTICSEARCH_VERSION}"
+    assert certs["cap_drop"] == ["ALL"]
+    assert certs["security_opt"] == ["no-new-privileges:true"]
+    assert certs["pids_limit"]
 
 
 def test_volumes_are_declared_and_used() -> None:
