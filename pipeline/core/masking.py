@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus, unquote
 
 MASK = "**********"
-#: Shorter secrets are masked only as whole words: they are part of ordinary words. A hyphen is part of a word, as in the
-#: name of a bucket.
+#: Shorter secrets are masked only as whole words: they are part of ordinary words. A hyphen is part of a word, as in
+#: the name of a bucket.
 SHORT_CHARACTERS = 8
 
 #: What follows the scheme of a URL, as far as it can go.
