@@ -1,4 +1,4 @@
-"""The users that `tools/compose/make-secrets.sh` gives Redis: each does its work, and nothing beyond it. On a real Redis."""
+"""The users that `tools/compose/make-secrets.sh` gives Redis: each does its work, and nothing beyond it."""
 
 from __future__ import annotations
 
