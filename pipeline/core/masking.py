@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus, unquote
 
 MASK = "**********"
-#: Shorter secrets are masked only as whole words: they are part of ordinary words.
+#: Shorter secrets are masked only as whole words: they are part of ordinary words. A hyphen is part of a word, as in
+#: the name of a bucket.
 SHORT_CHARACTERS = 8
 
 #: What follows the scheme of a URL, as far as it can go.
@@ -107,7 +108,7 @@ def _expressions(secret: str) -> Iterator[str]:
     for spelling in (*spellings, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
         if words := spelling.split():
             expression = r"\s+".join(map(re.escape, words))
-            yield expression if len(secret) >= SHORT_CHARACTERS else rf"(?<!\w){expression}(?!\w)"
+            yield expression if len(secret) >= SHORT_CHARACTERS else rf"(?<![\w-]){expression}(?![\w-])"
 
 
 def _without_user(found: re.Match[str]) -> str:

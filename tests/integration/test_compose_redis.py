@@ -1,4 +1,4 @@
-"""The users that `compose/make-secrets.sh` gives Redis: each does its work, and nothing beyond it. On a real Redis."""
+"""The users that `tools/compose/make-secrets.sh` gives Redis: each does its work, and nothing beyond it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workers.app import configuration
 from workers.redis.connection import connect
 from workers.redis.queues import EPOCH, RedisQueues
 
-SCRIPT = Path(__file__).parents[2] / "compose" / "make-secrets.sh"
+SCRIPT = Path(__file__).parents[2] / "tools" / "compose" / "make-secrets.sh"
 
 
 class ComposeRedis(RedisServer):

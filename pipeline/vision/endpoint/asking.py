@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.resources import files
 
-from pipeline.core.errors import AnswerTimeout, AnswerUnusable, ServiceThrottled, ServiceUnavailable
+from pipeline.core.errors import AnswerRefused, AnswerTimeout, AnswerUnusable, ServiceThrottled, ServiceUnavailable
 from pipeline.core.models import Answer
 from pipeline.core.retry import MODEL_WAITS_SECONDS, CancelToken, retry_until_available, wait_seconds
 from pipeline.vision.budget import Budget
+from pipeline.vision.endpoint.blame import Blame
 from pipeline.vision.endpoint.client import Completion, VlmClient
 from pipeline.vision.endpoint.cost import MAX_IMAGE_TOKENS
 from pipeline.vision.endpoint.limits import Limiter
+from pipeline.vision.endpoint.trivial import CANARY_IMAGE, CANARY_MAX_TOKENS, CANARY_PROMPT, PAGE_IMAGE
 from pipeline.vision.profile import TEXT_QUESTION, Question
 from pipeline.vision.reader import ImageAnswers, Usage, answer_key
+
+log = logging.getLogger(__name__)
 
 #: Attempts in all, without a wait, if the answer cannot be parsed.
 UNUSABLE_ATTEMPTS = 3
 #: The most likely answer, and the same one each time.
 TEMPERATURE = 0.0
-
-#: A white square of 64 pixels, the smallest image that Jina's own services describe. It is sent if no other page shows
-#: whether the model is unavailable or a single page cannot be answered.
-CANARY_IMAGE = files("pipeline.vision.endpoint") / "canary.jpg"
-CANARY_PROMPT = "Is this image blank? Answer yes or no."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class PromptRequest:
         return MAX_IMAGE_TOKENS + len(self.prompt.encode()) + self.max_tokens
 
 
-CANARY = PromptRequest("canary", CANARY_PROMPT, language="", max_tokens=8)
+CANARY = PromptRequest("canary", CANARY_PROMPT, language="", max_tokens=CANARY_MAX_TOKENS)
 
 
 def request_key(
@@ -144,6 +143,8 @@ class Asker:
         self._limiter = limiter
         self._waits_seconds = waits_seconds
         self._budget = budget or Budget()
+        self._blame = Blame()
+        self._has_noted_counts = False
 
     def within(self, budget: Budget) -> Asker:
         """Return an asker whose calls count against a budget, with this one's connections and counts."""
@@ -197,10 +198,33 @@ class Asker:
             except ServiceThrottled as error:
                 self._limiter.pause(wait_seconds(error, attempt, self._waits_seconds, jitter=0.0))
                 raise
-            reservation.spent = completion.tokens_in + completion.tokens_out
+            reservation.spent = self._tokens(request, completion)
         self.usage.add(completion.tokens_in, completion.tokens_out)
-        self._limiter.count_tokens(completion.tokens_in + completion.tokens_out)
+        self._limiter.count_tokens(reservation.spent)
         return completion
+
+    def answered(self) -> None:
+        """Note an answer about a page."""
+        self._blame.answered()
+
+    def check_blame(self, failure: AnswerRefused | AnswerUnusable, request: PromptRequest, cancel: CancelToken) -> None:
+        """Return if a failure is the page's own.
+
+        Raises:
+            ServiceRefused: the endpoint refuses every request of this size.
+            ServiceUnavailable, Stopped: as `send` raises them.
+        """
+        trivial = replace(CANARY, max_tokens=request.max_tokens)
+        self._blame.failed(failure, lambda: self.send(trivial, PAGE_IMAGE.read_bytes(), 1, cancel))
+
+    def _tokens(self, request: PromptRequest, completion: Completion) -> int:
+        """Return the tokens that a call counts for: without a report by the endpoint, the most that it can cost."""
+        if completion.is_counted:
+            return completion.tokens_in + completion.tokens_out
+        if not self._has_noted_counts:
+            self._has_noted_counts = True
+            log.warning("the endpoint reports no tokens: budgets and limits count the most that a call can cost")
+        return request.most_tokens
 
     def close(self) -> None:
         """Close the connections."""
@@ -228,15 +252,20 @@ class _Call:
             raise AnswerTimeout(f"{error}; tried {self.attempts} times while others were answered") from error
 
     def _try(self) -> Completion:
-        """Send until an answer can be parsed, at most `UNUSABLE_ATTEMPTS` times."""
-        last = self.attempts + UNUSABLE_ATTEMPTS
+        """Send until an answer can be read, at most `UNUSABLE_ATTEMPTS` times."""
+        before = self.attempts
         while True:
             self.attempts += 1
             try:
-                return self._asker.send(self._request, self._jpeg, self.attempts, self._cancel)
-            except AnswerUnusable:
-                if self.attempts == last:
+                completion = self._asker.send(self._request, self._jpeg, self.attempts, self._cancel)
+            except (AnswerRefused, AnswerUnusable) as error:
+                if self.attempts == before + 1:
+                    self._asker.check_blame(error, self._request, self._cancel)
+                if isinstance(error, AnswerRefused) or self.attempts == before + UNUSABLE_ATTEMPTS:
                     raise
+            else:
+                self._asker.answered()
+                return completion
 
     def _are_others_answered(self) -> bool:
         """Whether the model answered another page meanwhile or, if this is the last page, answers the canary."""

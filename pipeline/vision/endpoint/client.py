@@ -15,20 +15,21 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
-from pipeline.core.errors import AnswerUnusable, PagesightError, ServiceRefused, SettingsError
+from pipeline.core.errors import AnswerRefused, AnswerUnusable, PagesightError, SettingsError
+from pipeline.vision.endpoint.answers import read_answer
 from pipeline.vision.endpoint.http_errors import (
     PROXY_REMEDY,
-    SERVICE,
     URL_REMEDY,
     Endpoint,
     error_from_status,
     error_from_transport,
 )
+from pipeline.vision.endpoint.trivial import CANARY_IMAGE, CANARY_MAX_TOKENS, CANARY_PROMPT
 
 #: The model's whole context is 32,768 tokens; a longer body cannot be an answer.
 ANSWER_MAX_BYTES = 2 << 20
@@ -46,28 +47,10 @@ class Completion:
     tokens_in: int
     tokens_out: int
     seconds: float
+    is_counted: bool = True
+    """Whether the endpoint reported the tokens. If it did not, both numbers are 0."""
     finish_reason: str | None = None
     """The endpoint's own reason for the end of the answer. Some endpoints report a wrong one."""
-
-
-class _Message(BaseModel):
-    content: str
-
-
-class _ChatChoice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _Usage(BaseModel):
-    # mlx-vlm's server uses the second names.
-    prompt_tokens: int | None = Field(None, validation_alias=AliasChoices("prompt_tokens", "input_tokens"))
-    completion_tokens: int | None = Field(None, validation_alias=AliasChoices("completion_tokens", "output_tokens"))
-
-
-class _ChatCompletion(BaseModel):
-    choices: list[_ChatChoice] = Field(min_length=1)
-    usage: _Usage | None = None
 
 
 class _Model(BaseModel):
@@ -78,9 +61,6 @@ class _Models(BaseModel):
     data: list[_Model]
 
 
-Body = TypeVar("Body", bound=BaseModel)
-
-
 _IMAGE_URL = "data:image/jpeg;base64,"
 #: The part of a turn that is replaced by the image.
 IMAGE_PART: Mapping[str, Any] = {"type": "image_url", "image_url": {"url": _IMAGE_URL}}
@@ -88,6 +68,15 @@ IMAGE_PART: Mapping[str, Any] = {"type": "image_url", "image_url": {"url": _IMAG
 VLM_SETTINGS = "PAGESIGHT_VLM_"
 #: The key of jina-vlm has a second name. The key of another endpoint has none.
 _OTHER_KEY_NAME = " (or JINA_API_KEY)"
+MAX_TOKENS = "max_tokens"
+#: The name that OpenAI's newer models want.
+MAX_COMPLETION_TOKENS = "max_completion_tokens"
+#: An endpoint that refuses one of these by name gets its requests without it: TGI before 2 refuses a temperature of 0,
+#: OpenAI's reasoning models refuse any, and a strict server refuses what OpenAI does not define.
+OPTIONAL_PARAMETERS = ("temperature", "repetition_penalty")
+#: Answers of an endpoint that has no list of models.
+NO_LIST_STATUSES = frozenset({404, 405, 501})
+LISTED_MODELS_SHOWN = 10
 #: A multiple of 3, so that the base64 of the pieces can be concatenated.
 _PIECE_BYTES = 3 << 14
 
@@ -129,6 +118,8 @@ class VlmClient:
         self._base = str(url).rstrip("/")
         self._endpoint = Endpoint(url.netloc.decode("ascii"), key)
         self._read_seconds = read_seconds
+        self._refused: frozenset[str] = frozenset()
+        """Parameters that the endpoint refuses by name."""
         headers = {"User-Agent": "pagesight", "Accept-Encoding": "identity"}
         if key is not None:
             headers["Authorization"] = f"Bearer {key.get_secret_value()}"
@@ -188,58 +179,105 @@ class VlmClient:
     def complete(self, request: Mapping[str, Any], jpeg: bytes) -> Completion:
         """Send a request with the model's name added and `IMAGE_PART` replaced by the image.
 
-        The request must hold `max_tokens`.
+        The request must hold `max_tokens`. A parameter that the endpoint refuses by name is renamed or left out, in
+        this request and in all later ones of the process.
 
         Raises:
             ServiceUnavailable, ServiceThrottled, ServiceRefused, AnswerRefused, AnswerUnusable: as `ask`.
         """
+        while True:
+            sent = self._accepted_form(request)
+            try:
+                return self._complete(sent, jpeg)
+            except AnswerRefused as error:
+                if not self._learn(str(error), sent):
+                    raise
+
+    def _complete(self, request: Mapping[str, Any], jpeg: bytes) -> Completion:
         began = time.monotonic()
         body = self._call("POST", "/chat/completions", _body({"model": self.model, **request}, jpeg))
         seconds = time.monotonic() - began
-        answer = self._parse(_ChatCompletion, body)
-        choice, usage = answer.choices[0], answer.usage or _Usage()
-        tokens_out = usage.completion_tokens or 0
+        with _remedies_naming(self._settings):
+            answer = read_answer(body, self._endpoint)
+        tokens_out = answer.tokens_out or 0
         return Completion(
-            content=choice.message.content,
+            content=answer.content,
             # The self-hosted build reports "stop" even for a cut answer, so the count decides too.
-            truncated=choice.finish_reason == "length" or tokens_out >= request["max_tokens"],
-            tokens_in=usage.prompt_tokens or 0,
+            truncated=answer.finish_reason == "length" or tokens_out >= _max_tokens(request),
+            tokens_in=answer.tokens_in or 0,
             tokens_out=tokens_out,
             seconds=seconds,
-            finish_reason=choice.finish_reason,
+            is_counted=answer.tokens_in is not None or answer.tokens_out is not None,
+            finish_reason=answer.finish_reason,
         )
 
+    def _accepted_form(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a request with the parameters that this endpoint is known to accept."""
+        form = {name: value for name, value in request.items() if name not in self._refused}
+        if MAX_TOKENS in self._refused and MAX_TOKENS in request:
+            form[MAX_COMPLETION_TOKENS] = request[MAX_TOKENS]
+        return form
+
+    def _learn(self, words: str, sent: Mapping[str, Any]) -> bool:
+        """Note the parameter of a request that the endpoint refuses by name. Return whether another form may do."""
+        if MAX_TOKENS in sent and MAX_COMPLETION_TOKENS in words:
+            self._refused = self._refused | {MAX_TOKENS}
+            return True
+        named = [name for name in OPTIONAL_PARAMETERS if name in sent and name in words]
+        self._refused = self._refused | set(named)
+        return bool(named)
+
     def check(self) -> str:
-        """Check that the endpoint answers and accepts the key, and return in one line whether it lists the model.
+        """Check that the endpoint answers and accepts the key, and return in one line which models it lists.
+
+        jina-on-prem has no list of models. An endpoint without one is asked a trivial question instead.
 
         Raises:
-            ServiceUnavailable, ServiceRefused, AnswerRefused: as `ask`.
+            ServiceUnavailable, ServiceRefused, AnswerRefused, AnswerUnusable: as `ask`.
         """
-        try:
-            listed = [model.id for model in self._parse(_Models, self._call("GET", "/models")).data]
-        except AnswerUnusable as error:
-            with _remedies_naming(self._settings):
-                raise ServiceRefused(SERVICE, f"{error} to a request for its models", remedy=URL_REMEDY) from None
+        listed = self._listed_models()
+        if listed is None:
+            self.ask(CANARY_PROMPT, CANARY_IMAGE.read_bytes(), max_tokens=CANARY_MAX_TOKENS)
+            return f"{self._endpoint} answers a question to {self.model}; it does not list its models"
         # Jina's catalogue lists `jina-ai/jina-vlm`; requests name it `jina-vlm`.
         if any(name.rpartition("/")[2] == self.model or name == self.model for name in listed):
             return f"{self._endpoint} answers and lists {self.model}"
-        return f"{self._endpoint} answers, but does not list {self.model} among its {len(listed)} models"
+        names = ", ".join(self._endpoint.clean(name) for name in listed[:LISTED_MODELS_SHOWN])
+        served = f"{len(listed)} models: {names}" if listed else "0 models"
+        return f"{self._endpoint} answers, but does not list {self.model} among its {served}"
+
+    def _listed_models(self) -> list[str] | None:
+        """Return the names of the models that are served; None from an endpoint without such a list."""
+        with _remedies_naming(self._settings):
+            status, headers, body = self._send("GET", "/models")
+            if status in NO_LIST_STATUSES:
+                return None
+            if not 200 <= status < 300:
+                raise error_from_status(status, headers, body, self._endpoint)
+        try:
+            return [model.id for model in _Models.model_validate_json(body).data]
+        except ValidationError:
+            return None
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
-    def _call(self, method: str, path: str, body: _Body | None = None) -> bytes:
-        headers = {"Content-Type": "application/json", "Content-Length": str(body.length)} if body else None
+    def _call(self, method: str, path: str, body: _Body) -> bytes:
         with _remedies_naming(self._settings):
-            try:
-                with self._http.stream(method, self._base + path, content=body, headers=headers) as response:
-                    content = self._read(response)
-            except httpx2.HTTPError as error:
-                raise error_from_transport(error, self._endpoint) from error
-            if not response.is_success:
-                raise error_from_status(response.status_code, response.headers, content, self._endpoint)
+            status, headers, content = self._send(method, path, body)
+            if not 200 <= status < 300:
+                raise error_from_status(status, headers, content, self._endpoint)
         return content
+
+    def _send(self, method: str, path: str, body: _Body | None = None) -> tuple[int, httpx2.Headers, bytes]:
+        """Return status, headers and body of the response."""
+        headers = {"Content-Type": "application/json", "Content-Length": str(body.length)} if body else None
+        try:
+            with self._http.stream(method, self._base + path, content=body, headers=headers) as response:
+                return response.status_code, response.headers, self._read(response)
+        except httpx2.HTTPError as error:
+            raise error_from_transport(error, self._endpoint) from error
 
     def _read(self, response: httpx2.Response) -> bytes:
         """Return the body. The read timeout applies to each piece, so a slow answer needs a limit as a whole."""
@@ -253,21 +291,16 @@ class VlmClient:
                 raise httpx2.ReadTimeout("the answer arrives too slowly", request=response.request)
         return bytes(content)
 
-    def _parse(self, kind: type[Body], body: bytes) -> Body:
-        try:
-            return kind.model_validate_json(body)
-        except ValidationError as error:
-            problem = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in problem["loc"]) or "the body"
-            raise AnswerUnusable(
-                f"{self._endpoint} did not send a usable answer: {where}: {self._endpoint.clean(problem['msg'])}"
-            ) from None
-
 
 def _body(request: Mapping[str, Any], jpeg: bytes) -> _Body:
     # The marker cannot occur inside a JSON string: its last quote would be escaped there.
     head, marker, tail = json.dumps(request).partition(f'"{_IMAGE_URL}"')
     return _Body((head + marker[:-1]).encode(), jpeg, (marker[-1] + tail).encode())
+
+
+def _max_tokens(request: Mapping[str, Any]) -> int:
+    limit: int = request[MAX_TOKENS if MAX_TOKENS in request else MAX_COMPLETION_TOKENS]
+    return limit
 
 
 @contextmanager

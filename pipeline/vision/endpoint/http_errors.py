@@ -5,8 +5,11 @@
     429                                    ServiceThrottled: all callers wait
     401, 402, 403, unknown model,
     wrong address, redirect, TLS           ServiceRefused: stop, with the setting to change
-    any other 4xx                          AnswerRefused: this page only
-    200 without an answer                  AnswerUnusable (`pipeline.vision.endpoint.client`)
+    a quota or balance that is used up     the same, whatever the status
+    any other 4xx, and a 5xx that says
+    that images are not supported          AnswerRefused: this page, unless a trivial question is refused as well
+                                           (`pipeline.vision.endpoint.blame`)
+    2xx                                    `pipeline.vision.endpoint.answers`
 
 Jina's application errors are `{"detail": {"message", "request_id", "code"}}`, and its 422 has `detail` as text.
 Gateways and other OpenAI-compatible servers use `message`, `error` or `error.message`. All forms are parsed.
@@ -39,19 +42,30 @@ from pipeline.core.masking import masked
 SERVICE = "jina-vlm"
 
 #: Longest excerpt of a server's message in an error.
-WORDS_MAX_CHARACTERS = 300
+WORDS_MAX_CHARACTERS = 500
 #: Upper bound of a wait that a server requests: one probe per hour costs nothing.
 RETRY_AFTER_MAX_SECONDS = 3600.0
 
 #: Jina's code, and the code of OpenAI-compatible servers.
 UNKNOWN_MODEL_CODES = frozenset({"INPUT_MODEL_NOT_FOUND", "model_not_found"})
-#: Comes with 403; Jina's Reader answers 402 instead.
-NO_BALANCE_CODES = frozenset({"AUTHZ_INSUFFICIENT_BALANCE"})
+#: Codes of an account without means contain one of these words. Jina's comes with 403 (its Reader answers 402),
+#: OpenAI's with 429, where waiting does not help.
+NO_BALANCE_WORDS = (
+    "insufficient_quota",
+    "insufficient_balance",
+    "insufficient_credit",
+    "insufficient_funds",
+    "billing",
+)
+LICENCE_CODES = frozenset({"license_error", "license_expired"})
 
 #: A gateway's 504 and 524 are read timeouts; this image may cause a 500.
 SUSPECT_STATUSES = frozenset({408, 500, 504, 524})
 #: The two 4xx after which the same request may be sent again.
 UNAVAILABLE_STATUSES = frozenset({408, 425})
+
+#: Words of a server whose model was loaded without its image part. llama.cpp sends them with 500.
+NO_IMAGES_WORDS = ("image input is not supported", "mmproj", "at most 0 image", "does not support image")
 
 _AGAIN = "Then run the same command again: it continues where it stopped."
 KEY_REMEDY = f"Set PAGESIGHT_VLM_API_KEY (or JINA_API_KEY) to a valid key. {_AGAIN}"
@@ -62,6 +76,38 @@ URL_OR_MODEL_REMEDY = (
     "Set PAGESIGHT_VLM_URL to the endpoint's base URL, which usually ends in /v1, and PAGESIGHT_VLM_MODEL to a model "
     f"it serves. {_AGAIN}"
 )
+LICENCE_REMEDY = (
+    f"Give the model's server a valid licence: its operator has to do it. The key is not the cause. {_AGAIN}"
+)
+IMAGES_REMEDY = (
+    "Serve a model that takes images, with images switched on: vLLM `--limit-mm-per-prompt image=1`, llama.cpp "
+    f"`--mmproj FILE`; or set PAGESIGHT_VLM_MODEL to another model. {_AGAIN}"
+)
+CONTEXT_REMEDY = (
+    "Start the model's server with a larger context (vLLM `--max-model-len`, SGLang `--context-length`, llama.cpp "
+    '`--ctx-size`, TGI `--max-total-tokens`, Ollama `num_ctx`, LM Studio "context length"), or lower `max_tokens` of '
+    f"the profile's questions. {_AGAIN}"
+)
+BODY_SIZE_REMEDY = (
+    "Raise the largest request body that the endpoint or a proxy before it takes (nginx `client_max_body_size`): a "
+    f"page image has up to 4 MB. {_AGAIN}"
+)
+REFUSED_REMEDY = f"Read the server's words in the message, and change its configuration or the settings. {_AGAIN}"
+#: What the words of a refusal say about its cause, and what helps if every request is refused with them.
+REMEDY_BY_WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (NO_IMAGES_WORDS, IMAGES_REMEDY),
+    (
+        ("context length", "context size", "context window", "n_ctx", "num_ctx", "max_model_len", "max_new_tokens"),
+        CONTEXT_REMEDY,
+    ),
+    (("entity too large", "payload too large", "content too large", "body size"), BODY_SIZE_REMEDY),
+    (("model not found", "model does not exist", "unknown model", "no such model"), MODEL_REMEDY),
+    (("unexpected endpoint", "unknown endpoint", "invalid url"), URL_REMEDY),
+    (("license", "licence"), LICENCE_REMEDY),
+)
+#: Refusals that no other request can escape: they halt without a further question.
+_REFUSED_FOR_ALL = frozenset({MODEL_REMEDY, URL_REMEDY})
+
 REACH_REMEDY = "Check the network, and that PAGESIGHT_VLM_URL names the right host."
 PROXY_REMEDY = "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."
 TLS_REMEDY = (
@@ -160,17 +206,30 @@ def error_from_status(status: int, headers: httpx2.Headers, body: bytes, endpoin
     text = f"{endpoint} answers {status}{phrase}{detail}"
     if code in UNKNOWN_MODEL_CODES:
         return ServiceRefused(SERVICE, text, remedy=MODEL_REMEDY)
-    if code in NO_BALANCE_CODES:
+    if any(word in code.lower() for word in NO_BALANCE_WORDS):
         return ServiceRefused(SERVICE, text, remedy=BALANCE_REMEDY)
+    if code in LICENCE_CODES:
+        return ServiceRefused(SERVICE, text, remedy=LICENCE_REMEDY)
+    remedy = remedy_by_words(text)
     if status in REFUSALS or status < 400:
-        return ServiceRefused(SERVICE, text, remedy=REFUSALS.get(status, URL_REMEDY))
+        is_licence = remedy == LICENCE_REMEDY
+        return ServiceRefused(SERVICE, text, remedy=remedy if is_licence else REFUSALS.get(status, URL_REMEDY))
     waits = retry_after_seconds(headers)
     if status == 429:
         return ServiceThrottled(SERVICE, text, retry_after_seconds=waits)
-    if status >= 500 or status in UNAVAILABLE_STATUSES:
+    if remedy in _REFUSED_FOR_ALL:
+        return ServiceRefused(SERVICE, text, remedy=remedy)
+    if remedy != IMAGES_REMEDY and (status >= 500 or status in UNAVAILABLE_STATUSES):
         suspect = status in SUSPECT_STATUSES
         return ServiceUnavailable(SERVICE, text, retry_after_seconds=waits, suspect_request=suspect)
     return AnswerRefused(text)
+
+
+def remedy_by_words(words: str) -> str:
+    """Return what helps against a refusal with these words, if it concerns every request."""
+    lowered = words.lower()
+    found = (remedy for marks, remedy in REMEDY_BY_WORDS if any(mark in lowered for mark in marks))
+    return next(found, REFUSED_REMEDY)
 
 
 def server_message(body: bytes) -> tuple[str, str]:

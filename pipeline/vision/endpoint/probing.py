@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 from pipeline.core.errors import AnswerRefused, AnswerUnusable, ServiceRefused, ServiceUnavailable
-from pipeline.vision.endpoint.asking import CANARY_IMAGE
 from pipeline.vision.endpoint.client import IMAGE_PART, Completion, VlmClient
-
-#: A white page of 842 x 1190 pixels, the size of an A4 page as it is sent.
-PAGE_IMAGE = files("pipeline.vision.endpoint") / "blank_page.jpg"
+from pipeline.vision.endpoint.trivial import CANARY_IMAGE, PAGE_IMAGE
 
 #: A prompt whose answer is longer than the few tokens that it gets.
 LONG_PROMPT = "Whatever this image shows: count in English from one to one hundred, in words."

@@ -104,6 +104,12 @@ def test_every_password_of_a_list_is_masked(passwords: list[str], text: str) -> 
     assert said == f"{text} " + " | ".join([MASK] * len(passwords))
 
 
+def test_a_short_secret_leaves_names_with_hyphens_alone() -> None:
+    forget()
+    remember(["test"])
+    assert masked("s3://test-scans/my-test and test") == f"s3://test-scans/my-test and {MASK}"
+
+
 @given(st.text("abcdefgXYZ019", min_size=1, max_size=SHORT_CHARACTERS - 1), words)
 def test_a_short_secret_is_masked_as_a_whole_word_only(secret: str, text: str) -> None:
     assume(secret not in text)

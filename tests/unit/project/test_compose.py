@@ -31,7 +31,7 @@ VOLUMES: dict[str, Any] = yaml.safe_load(TEXT)["volumes"]
 SECURE = (ROOT / "docker-compose.secure.yml").read_text(encoding="utf-8")
 NETWORKS: dict[str, dict[str, bool]] = yaml.safe_load(TEXT)["networks"]
 SECRETS: dict[str, dict[str, str]] = yaml.safe_load(TEXT)["secrets"]
-PROXY = (ROOT / "compose" / "proxy.conf").read_text(encoding="utf-8")
+PROXY = (ROOT / "tools" / "compose" / "proxy.conf").read_text(encoding="utf-8")
 ENV_EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 DOCKERFILE = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -51,7 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_secrets(folder: Path) -> subprocess.CompletedProcess[str]:
-    script = ROOT / "compose" / "make-secrets.sh"
+    script = ROOT / "tools" / "compose" / "make-secrets.sh"
     return subprocess.run([script, folder], capture_output=True, text=True, check=False)
 
 

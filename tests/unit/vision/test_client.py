@@ -362,7 +362,6 @@ def test_retry_after_is_understood_in_seconds_and_as_a_date(headers: dict[str, s
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
         b"not json",
         b'{"choices": [{"mess',
         b"[" * 100_000,
@@ -370,9 +369,7 @@ def test_retry_after_is_understood_in_seconds_and_as_a_date(headers: dict[str, s
         {"choices": []},
         {"choices": [{"finish_reason": "stop"}]},
         {"choices": [{"message": {}}]},
-        # Neither a missing text nor a list of parts is a text.
         completion(None),
-        completion([{"type": "text", "text": "A page."}]),
         completion(12),
     ],
 )
@@ -539,6 +536,7 @@ def test_a_key_pasted_with_its_newline_is_taken() -> None:
         (["jina-ai/jina-vlm", "jina-ocr-v1"], "answers and lists jina-vlm"),
         (["jina-ocr-v1"], "does not list jina-vlm among its 1 models"),
         ([], "does not list jina-vlm among its 0 models"),
+        (["mill-7b", "reed-2b"], "among its 2 models: mill-7b, reed-2b"),
     ],
 )
 def test_check_tells_whether_the_model_is_listed(listed: list[str], words: str) -> None:
@@ -549,13 +547,22 @@ def test_check_tells_whether_the_model_is_listed(listed: list[str], words: str) 
     assert words in client(endpoint).check()
 
 
+def test_an_endpoint_without_a_list_of_models_is_judged_by_a_question() -> None:
+    def endpoint(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":
+            return httpx2.Response(404, json={"detail": "Not Found"})
+        return httpx2.Response(200, json=completion("Yes."))
+
+    assert "does not list its models" in client(endpoint).check()
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
         (401, {}, ServiceRefused),
         (503, {}, ServiceUnavailable),
-        # A web page in place of a list: this is some other server.
-        (200, b"<html>", ServiceRefused),
+        # No list here, and no answer either.
+        (200, b"<html>", ServiceUnavailable),
         (404, {}, ServiceRefused),
     ],
 )

@@ -1,13 +1,13 @@
 #!/bin/sh
 # Make the secrets of the Compose files: a file for each process, in the folder `secrets` beside them.
 #
-#   compose/make-secrets.sh
+#   tools/compose/make-secrets.sh
 #
 # Passwords that exist stay. What is made of them, such as URLs, is written again: run it after each change.
 # The key of jina-vlm: write it into secrets/jina_api_key, then run this again.
 set -eu
 umask 077
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(cd "$(dirname "$0")/../.." && pwd)
 secrets=${1:-$root/secrets}
 mkdir -p "$secrets/tls"
 # Containers run as other users and read the files themselves; on this machine the folder lets nobody else through.
