@@ -118,6 +118,10 @@ def make_node(elasticsearch_distribution: Path) -> Iterator[Callable[..., LocalN
             node.stop()
 
 
+#: The node of this process, as long as it runs.
+_running: list[str] = []
+
+
 @pytest.fixture(scope="session")
 def elasticsearch_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of a running Elasticsearch that tests may do anything with."""
@@ -129,8 +133,20 @@ def elasticsearch_url(request: pytest.FixtureRequest) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="pagesight-node-") as home:
         Path(home).chmod(0o755)
         node = LocalNode(Path(home), distribution=distribution, ports=PORTS)
-        yield node.start()
+        url = node.start()
+        _running.append(url)
+        yield url
+        _running.remove(url)
         node.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_index_is_left() -> Iterator[None]:
+    """A file of tests leaves no index: indices know their archive, and the next file has another one."""
+    yield
+    for url in _running:
+        with Index(url) as index:
+            index.drop()
 
 
 @pytest.fixture
