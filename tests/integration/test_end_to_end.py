@@ -27,6 +27,7 @@ SUMMARY_KEYS = {
     "state",
     "documents",
     "pages",
+    "passed_over",
     "model_calls",
     "cached_answers",
     "tokens",

@@ -157,7 +157,8 @@ class VlmClient:
     ) -> Completion:
         """Send one prompt and one page image (JPEG bytes). With an empty prompt, send the image alone.
 
-        `repetition_penalty` is not an OpenAI parameter. It is sent only if it is given.
+        `repetition_penalty` is not an OpenAI parameter. It is sent only if it is given. A parameter that the endpoint
+        refuses by name is renamed or left out, in this request and in all later ones of the process.
 
         Raises:
             ServiceUnavailable: the service is unavailable, or the request is suspect.
@@ -174,17 +175,6 @@ class VlmClient:
         }
         if repetition_penalty is not None:
             request["repetition_penalty"] = repetition_penalty
-        return self.complete(request, jpeg)
-
-    def complete(self, request: Mapping[str, Any], jpeg: bytes) -> Completion:
-        """Send a request with the model's name added and `IMAGE_PART` replaced by the image.
-
-        The request must hold `max_tokens`. A parameter that the endpoint refuses by name is renamed or left out, in
-        this request and in all later ones of the process.
-
-        Raises:
-            ServiceUnavailable, ServiceThrottled, ServiceRefused, AnswerRefused, AnswerUnusable: as `ask`.
-        """
         while True:
             sent = self._accepted_form(request)
             try:
@@ -192,6 +182,16 @@ class VlmClient:
             except AnswerRefused as error:
                 if not self._learn(str(error), sent):
                     raise
+
+    def complete(self, request: Mapping[str, Any], jpeg: bytes) -> Completion:
+        """Send a request with the model's name added and `IMAGE_PART` replaced by the image.
+
+        The request must hold `max_tokens`. Parameters that `ask` found refused by name are renamed or left out.
+
+        Raises:
+            ServiceUnavailable, ServiceThrottled, ServiceRefused, AnswerRefused, AnswerUnusable: as `ask`.
+        """
+        return self._complete(self._accepted_form(request), jpeg)
 
     def _complete(self, request: Mapping[str, Any], jpeg: bytes) -> Completion:
         began = time.monotonic()

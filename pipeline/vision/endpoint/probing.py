@@ -36,7 +36,7 @@ def probe(client: VlmClient) -> Iterator[ProbeResult]:
     Raises:
         ServiceUnavailable, ServiceRefused, AnswerRefused, AnswerUnusable: the first, plain call fails.
     """
-    answer = client.complete(_request([_text(LONG_PROMPT), IMAGE_PART], LONG_MAX_TOKENS), PAGE_IMAGE.read_bytes())
+    answer = client.ask(LONG_PROMPT, PAGE_IMAGE.read_bytes(), max_tokens=LONG_MAX_TOKENS)
     cost = f"costs {answer.tokens_in:,} tokens" if answer.tokens_in else "unknown: the endpoint reports no tokens"
     yield ProbeResult("image of a page", cost)
     yield ProbeResult("finish_reason", _finish_reason(answer))
