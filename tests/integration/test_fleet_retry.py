@@ -33,8 +33,11 @@ def test_exactly_the_pages_that_failed_are_tried_again(
     (pagesight.files / "torn.pdf").write_bytes(b"%PDF-1.7 and nothing more")
     (pagesight.home / "other").mkdir()
     (pagesight.home / "other" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
-    standin.have(fault, **where)
+    (pagesight.home / "earlier").mkdir()
+    make_picture(pagesight.home / "earlier" / "seal.png", 3)
     fleet.start_worker()
+    fleet.until_ended(fleet.enqueue(pagesight.home / "earlier"))
+    standin.have(fault, **where)  # only now: a model that never answered about a page would halt the fleet
     other = fleet.until_ended(fleet.enqueue(pagesight.home / "other"))
     batch = fleet.until_ended(fleet.enqueue())
     failed = {name: failure["type"] for name, failure in pagesight.failures().items() if ":" in name}
@@ -74,7 +77,7 @@ def test_a_link_that_replaced_a_file_is_not_followed_by_a_retry(fleet: Fleet, st
     make_picture(pagesight.files / "kept.png", 3)
     outside = make_picture(pagesight.home / "outside.png", 4)
     theirs = hashlib.sha256(outside.read_bytes()).hexdigest()
-    standin.have("status", status=400)
+    standin.have("status", status=400, prompt_has="Describe")
     fleet.start_worker()
     fleet.until_ended(fleet.enqueue())
     assert {failure["type"] for failure in pagesight.failures().values()} == {"answer_refused"}

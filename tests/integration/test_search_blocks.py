@@ -14,7 +14,6 @@ from pipeline.core.errors import ServiceRefused, ServiceUnavailable
 from pipeline.core.retry import CancelToken, Waiting
 from pipeline.search import DOCUMENTS, PAGES, PAGES_WRITE, Written
 from pipeline.search.index import Index
-from support.fleet_runs import Fleet
 from support.page_records import page, page_id, page_write
 from support.pagesight_runs import Pagesight, make_pdf
 
@@ -172,27 +171,3 @@ def test_a_field_that_the_indices_lack_is_named_with_what_compares_them(
     finally:
         client.indices.delete(index="other-v1")
     assert "pagesight setup --check" in caught.value.remedy
-
-
-def test_a_worker_waits_at_each_block_names_it_and_goes_on_by_itself(fleet: Fleet, client: Elasticsearch) -> None:
-    """One worker meets all blocks, one after the other, with a batch of its own each."""
-    fleet.pagesight.run("setup")
-    worker = fleet.start_worker()
-    for number, (name, hindrance) in enumerate(HINDRANCES.items(), 1):
-        assert fleet.pagesight.run("pause").code == 0
-        batch_id = fleet.enqueue(make_pdf(fleet.pagesight.files / f"{name}.pdf", 1, seed=number))
-        hindrance.put(client)
-        try:
-            assert fleet.pagesight.run("resume").code == 0
-            fleet.until(lambda words=hindrance.words: all(part in _waited_for(fleet) for part in words))
-            assert worker.going_on
-        finally:
-            hindrance.lift(client)
-        assert fleet.until_ended(batch_id).state == "done", fleet.said()
-        assert len(fleet.pagesight.records()) == number
-    fleet.pagesight.assert_archive_and_index_agree()
-
-
-def _waited_for(fleet: Fleet) -> str:
-    """Return what `pagesight status` says that the worker waits for."""
-    return str([worker["waiting"] for worker in fleet.pagesight.run("status", "--json").json["workers"]])
