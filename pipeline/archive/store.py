@@ -129,11 +129,13 @@ class Store:
 
     def put(self, name: str, data: bytes) -> None:
         """Write to a name, replacing its content atomically."""
-        self._write(lambda: self._place.put(name, data))
+        writer = uuid.uuid4().hex
+        self._write(lambda: self._place.put(name, data, writer))
 
     def put_file(self, name: str, file: BinaryIO) -> None:
         """Write a whole file to a name, replacing its content atomically."""
-        self._write(lambda: self._place.put_file(name, file))
+        writer = uuid.uuid4().hex
+        self._write(lambda: self._place.put_file(name, file, writer))
 
     def open(self, name: str, fetch: Fetch) -> BinaryIO | None:
         """Open the content of a name; return None if it does not exist. `fetch` makes a local file from an object.
@@ -277,9 +279,9 @@ class _Backend(Protocol):
 
     def create(self, name: str, data: bytes, writer: str) -> None: ...
 
-    def put(self, name: str, data: bytes) -> None: ...
+    def put(self, name: str, data: bytes, writer: str) -> None: ...
 
-    def put_file(self, name: str, file: BinaryIO) -> None: ...
+    def put_file(self, name: str, file: BinaryIO, writer: str) -> None: ...
 
     def open(self, name: str, fetch: Fetch) -> BinaryIO | None: ...
 
@@ -306,12 +308,12 @@ class _Bucket:
     def create(self, name: str, data: bytes, writer: str) -> None:
         self._objects.create(self._folder + name, data, writer)
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes, writer: str) -> None:
         self._objects.put(self._folder + name, data)
 
-    def put_file(self, name: str, file: BinaryIO) -> None:
+    def put_file(self, name: str, file: BinaryIO, writer: str) -> None:
         file.seek(0)
-        self.put(name, file.read())
+        self.put(name, file.read(), writer)
 
     def open(self, name: str, fetch: Fetch) -> BinaryIO | None:
         key = self._folder + name
@@ -363,12 +365,12 @@ class _Directory:
     def create(self, name: str, data: bytes, writer: str) -> None:
         self._write(self._directory / name, io.BytesIO(data), os.link, writer)
 
-    def put(self, name: str, data: bytes) -> None:
-        self._write(self._directory / name, io.BytesIO(data), os.replace, uuid.uuid4().hex)
+    def put(self, name: str, data: bytes, writer: str) -> None:
+        self._write(self._directory / name, io.BytesIO(data), os.replace, writer)
 
-    def put_file(self, name: str, file: BinaryIO) -> None:
+    def put_file(self, name: str, file: BinaryIO, writer: str) -> None:
         file.seek(0)
-        self._write(self._directory / name, file, os.replace, uuid.uuid4().hex)
+        self._write(self._directory / name, file, os.replace, writer)
 
     def open(self, name: str, fetch: Fetch) -> BinaryIO | None:
         try:
@@ -411,7 +413,7 @@ class _Directory:
         """Write a temporary file, make it durable, then give it its name by `os.link` or `os.replace`.
 
         A link may exist although its call failed: the disk failed afterwards, or the answer of a file server was lost.
-        So a writer that tries again looks for its own temporary file under the name.
+        So a writer that tries again looks for its own temporary file under the name, and writes no second one.
         """
         self._guard()
         temporary = self._directory / _TEMPORARY / writer

@@ -25,7 +25,9 @@ DOCUMENTS, PAGES = 3, 8
 FAILING = """
 from pathlib import Path
 from support.failing_disk import FailingDisk, ForGood, wait_briefly
+from workers import fleet_archive
 wait_briefly(ForGood())
+fleet_archive.OBJECT_WAITS_SECONDS = (0.01,)
 FailingDisk(Path({folder!r}), ForGood(), {seed}).errors = {errors}
 """
 
