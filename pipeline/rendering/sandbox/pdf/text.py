@@ -88,7 +88,8 @@ def _text_within(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> str:
     PDFium's own function for that keeps a line end only if the next line begins at another height: lines that run
     upwards, and neighbouring columns, would be glued together.
     """
-    text, bounded = textpage.get_text_range()[:MAX_TEXT_CHARS], textpage.get_text_bounded()[:MAX_TEXT_CHARS]
+    text: str = textpage.get_text_range()[:MAX_TEXT_CHARS]
+    bounded = textpage.get_text_bounded()[:MAX_TEXT_CHARS]
     if "".join(text.split()) == "".join(bounded.split()):
         return text
     return "".join(_texts_within(textpage, bounds))
