@@ -8,6 +8,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, cast
 
 import pypdfium2 as pdfium
@@ -28,6 +29,8 @@ _MEASURED_LETTERS = 500
 _SAMPLED_ANGLES = 40
 #: Pairs of neighbours that are examined for vertical writing.
 _SAMPLED_PAIRS = 100
+#: Maximum gap between neighbours in a word, as a share of the larger one's size.
+_NEXT_GAP = 0.4
 #: Text objects of these render modes leave no ink (ISO 32000-2, table 104).
 _INKLESS_MODES = (pdfium_c.FPDF_TEXTRENDERMODE_INVISIBLE, pdfium_c.FPDF_TEXTRENDERMODE_CLIP)
 
@@ -83,23 +86,59 @@ def layer_text(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> str | N
 
 
 def _text_within(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> str:
-    """Return the text within bounds, with PDFium's line ends.
+    """Return the text within bounds, with PDFium's line ends where a line ends.
 
-    PDFium's own function for that keeps a line end only if the next line begins at another height: lines that run
-    upwards, and neighbouring columns, would be glued together.
+    PDFium's own function for that keeps a line end only if the next line begins at another height. So it joins what
+    follows a superscript, but also lines that run upwards, and neighbouring columns.
     """
     text: str = textpage.get_text_range()[:MAX_TEXT_CHARS]
-    bounded = textpage.get_text_bounded()[:MAX_TEXT_CHARS]
-    if "".join(text.split()) == "".join(bounded.split()):
-        return text
-    return "".join(_texts_within(textpage, bounds))
+    words = textpage.get_text_bounded()[:MAX_TEXT_CHARS].split()
+    if "".join(text.split()) != "".join(words):
+        within = dict(_texts_within(textpage, bounds))
+        return _with_line_ends(textpage, "".join(within.values()), list(within).__getitem__, frozenset())
+    to_index = partial(pdfium_c.FPDFText_GetCharIndexFromTextIndex, textpage)
+    return _with_line_ends(textpage, text, to_index, frozenset(accumulate(map(len, words))))
 
 
-def _texts_within(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> Iterator[str]:
+def _texts_within(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> Iterator[tuple[int, str]]:
+    """Yield index and text of the characters within bounds, and of those that PDFium inserts."""
     for index in range(min(textpage.count_chars(), MAX_TEXT_CHARS)):
         is_inserted = pdfium_c.FPDFText_IsGenerated(textpage, index) == 1
         if is_inserted or _is_within(_box(textpage, index), bounds):
-            yield chr(pdfium_c.FPDFText_GetUnicode(textpage, index))
+            yield index, chr(pdfium_c.FPDFText_GetUnicode(textpage, index))
+
+
+def _with_line_ends(
+    textpage: pdfium.PdfTextPage, text: str, to_index: Callable[[int], int], certain: frozenset[int]
+) -> str:
+    """Return a text without the line ends after which the line goes on.
+
+    Args:
+        to_index: returns the index of a character, by its position in the text.
+        certain: numbers of characters other than spaces after which a line end is certain.
+    """
+    lines = text.split("\r\n")
+    parts, position, count = [lines[0]], 0, 0
+    for line, following in pairwise(lines):
+        position, count = position + len(line) + 2, count + len("".join(line.split()))
+        is_within_line = (
+            count not in certain
+            and line
+            and following
+            and _goes_on(textpage, to_index(position - 3), to_index(position))
+        )
+        parts += ("" if is_within_line else "\n", following)
+    return "".join(parts)
+
+
+def _goes_on(textpage: pdfium.PdfTextPage, index: int, following: int) -> bool:
+    """Whether a character is followed by another one of its line, after a superscript for instance."""
+    turn = partial(_turned, angle=pdfium_c.FPDFText_GetCharAngle(textpage, following))
+    boxes = _box(textpage, index), _box(textpage, following)
+    (_, end), (start, _) = (sorted((turn(*box[:2])[0], turn(*box[2:])[0])) for box in boxes)
+    size = max(max(box[2] - box[0], box[3] - box[1]) for box in boxes)
+    aside = abs(turn(*_origin(textpage, index))[1] - turn(*_origin(textpage, following))[1])
+    return abs(start - end) <= _NEXT_GAP * size and aside <= size
 
 
 def _is_within(box: Sequence[float], bounds: Sequence[float]) -> bool:
