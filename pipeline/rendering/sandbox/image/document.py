@@ -17,6 +17,7 @@ from pipeline.rendering.sandbox.descriptors import reopen
 from pipeline.rendering.sandbox.image import exif, jpeg2000
 from pipeline.rendering.sandbox.image.raster import Picture, to_rgb
 from pipeline.rendering.sandbox.image.resolution import Resolution, resolution
+from pipeline.rendering.sandbox.image.subfiles import Frame, frame_of, pages_among
 from pipeline.rendering.sandbox.page_image.build import DecodedPage, build_page_image, fit, placed
 from pipeline.rendering.sandbox.page_image.crops import DecodedCrop, cut, page_size
 
@@ -65,8 +66,8 @@ _SIDEWAYS = tuple(transposition for transposition, degrees in _UPRIGHT.values() 
 class ImageFile:
     """An open image file.
 
-    Every frame of a TIFF is a page. A file of another format has one page: the first frame of an animation, the primary
-    picture of a HEIF file, the composite of a PSD file.
+    Every frame of a TIFF is a page, except thumbnails and masks. A file of another format has one page: the first frame
+    of an animation, the primary picture of a HEIF file, the composite of a PSD file.
     """
 
     title: str | None = None
@@ -88,10 +89,11 @@ class ImageFile:
         self._keep_gps = keep_gps
         self._decoded: int | None = None
         self._open()
-        self.pages = 1
+        self._frames = [0]
         if self._format == "TIFF":
-            self.pages = self._count_frames()
+            self._frames = pages_among(self._read_frames())
             self._reopen()  # Pillow applies the tags of one frame to later ones
+        self.pages = len(self._frames)
 
     def render(self, page_number: int) -> DecodedPage:
         """Decode and measure a frame.
@@ -126,7 +128,7 @@ class ImageFile:
         try:
             with _pillow_errors():
                 if self._format == "TIFF":
-                    self._seek(page_number - 1)
+                    self._seek(self._frames[page_number - 1])
                 self._decoded = page_number
                 yield self._image
         except OutcomeError:
@@ -155,14 +157,17 @@ class ImageFile:
             image.info.clear()
             image.seek(frame)
 
-    def _count_frames(self) -> int:
-        """Count the frames by their directories. The first unreadable one counts too: rendering it will fail."""
-        for frame in range(1, self._limits.max_pages + 1):
+    def _read_frames(self) -> list[Frame]:
+        """Read what the directories say. The first unreadable one counts too: rendering it will fail."""
+        frames: list[Frame] = []
+        while len(frames) <= self._limits.max_pages:
             try:
-                with suppress(UnsupportedFormat), _pillow_errors():
-                    self._seek(frame)
+                if frames:
+                    with suppress(UnsupportedFormat), _pillow_errors():
+                        self._seek(len(frames))
             except CorruptFile as error:
-                return frame if isinstance(error.__cause__, EOFError) else frame + 1
+                return frames if isinstance(error.__cause__, EOFError) else [*frames, frame_of({})]
+            frames.append(frame_of(cast(TiffImagePlugin.TiffImageFile, self._image).tag_v2))
         raise LimitExceeded(f"the TIFF has more frames than the limit of {self._limits.max_pages} pages")
 
 
