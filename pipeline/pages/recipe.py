@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import EncryptedFile, OutcomeError
-from pipeline.core.models import Batch, Failure, Reading
+from pipeline.core.models import Batch, Failure, FilePatterns, Reading
 
 if TYPE_CHECKING:  # the model's client is slow to import, and commands that only compare recipes never use it
     from pipeline.documents.passwords import Passwords
@@ -63,11 +63,13 @@ class Request:
     recipe: Recipe
     again: bool = False
     """Whether failures of earlier batches are tried again whatever their reason."""
+    patterns: FilePatterns | None = None
+    """Which files it looks at; None for all."""
 
 
 def request_of(batch: Batch, recipe: Recipe) -> Request:
     """Return the request of a batch whose pages are read by a recipe."""
-    return Request(batch.collection, batch.id, batch.deletions_seen, recipe, batch.again)
+    return Request(batch.collection, batch.id, batch.deletions_seen, recipe, batch.again, batch.patterns)
 
 
 #: Codes of the failures that another limit can prevent.

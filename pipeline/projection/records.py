@@ -217,7 +217,8 @@ def batch_record(batch: Batch, indexed_at: datetime) -> Record:
     counted = {"model_calls", "cached_answers", "tokens"} if batch.lane else set()
     record = batch.model_dump(
         mode="json",
-        exclude={"deletions_seen", "roots", "folders", "again", "epoch", "own_profile", "passed_over"} | counted,
+        exclude={"deletions_seen", "roots", "folders", "patterns", "again", "epoch", "own_profile", "passed_over"}
+        | counted,
     )
     return _without_empty(record | {"indexed_at": indexed_at.isoformat()})
 
