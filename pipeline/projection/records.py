@@ -216,6 +216,7 @@ _NOT_IN_BATCH_RECORDS = {
     "deletions_seen",
     "roots",
     "folders",
+    "patterns",
     "again",
     "downgrade",
     "epoch",
