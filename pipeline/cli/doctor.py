@@ -18,6 +18,8 @@ from pipeline.cli.fleet import open_fleet
 from pipeline.cli.local_run import LOCAL_READER_NOTE
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
+from pipeline.core.cgroups import most_tasks
+from pipeline.core.child_process import MAX_TASKS
 from pipeline.core.confinement import missing_layers
 from pipeline.core.errors import PagesightError, UnsupportedFormat
 from pipeline.core.masking import masked
@@ -231,6 +233,18 @@ def confinements(settings: Settings) -> Iterator[Check]:
         found = "; ".join(filter(None, (held, more.format(namespace=namespace))))
         remedy = "Use Linux 6.12 with Landlock on x86_64 or aarch64." if missing else ""
         yield Check(f"confinement: {kind}", not (missing and settings.strict_confinement), found, remedy)
+    yield Check("confinement: number of processes", True, "; ".join(_bounds_of_tasks()))
+
+
+def _bounds_of_tasks() -> Iterator[str]:
+    yield f"a child with more than {MAX_TASKS} processes and threads is ended, counted several times a second"
+    if namespaces() and os.geteuid():
+        yield f"the kernel allows LibreOffice and DjVu no more than {MAX_TASKS}"
+    most = most_tasks()
+    if most is None:
+        yield "no bound of all processes together: set TasksMax of systemd, or pids_limit of the container"
+    else:
+        yield f"the cgroup allows {most} processes and threads together"
 
 
 def _reader(settings: Settings) -> str:

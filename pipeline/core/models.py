@@ -248,6 +248,9 @@ class OriginalImage(Archived):
     width: int | None = None
     height: int | None = None
     dpi: float | None = None
+    """Its horizontal resolution."""
+    dpi_y: float | None = None
+    """Its vertical resolution, if that differs: the page image has the proportions of the sheet."""
     rotation: int = 0
     """Clockwise degrees that were applied, from a PDF's /Rotate or an EXIF orientation."""
     orientation: int | None = None

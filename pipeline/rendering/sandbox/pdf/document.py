@@ -21,7 +21,7 @@ from pipeline.rendering.sandbox.pdf.attachments import Attachments, count_attach
 from pipeline.rendering.sandbox.pdf.encryption import first_that_opens, pdf_forms
 from pipeline.rendering.sandbox.pdf.outline import Outline
 from pipeline.rendering.sandbox.pdf.pictures import picture_share
-from pipeline.rendering.sandbox.pdf.text import inked_share, layer_text, letter_height
+from pipeline.rendering.sandbox.pdf.text import inked_share, layer_text, letter_height, load_textpage
 from pipeline.rendering.sandbox.pdf.text_layer_quality import LayerState, state_of
 from pipeline.rendering.text import clean_line, utf16
 
@@ -171,7 +171,7 @@ class PdfFile:
         is_scanned: bool,
     ) -> tuple[str | None, LayerState, float | None]:
         """Return the text layer with the words of annotations and fields, its state, and its letters' height."""
-        with self._with_annotations(index, page, annotations) as page, closing(page.get_textpage()) as textpage:
+        with self._with_annotations(index, page, annotations) as page, closing(load_textpage(page)) as textpage:
             text = layer_text(textpage, page.get_bbox())
             if text is None:
                 return None, "none", None

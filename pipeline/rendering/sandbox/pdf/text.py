@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -23,6 +24,8 @@ MAX_TEXT_CHARS = 1_000_000
 _SAMPLED_LETTERS = 100
 #: Letters measured.
 _MEASURED_LETTERS = 500
+#: Letters whose direction is examined.
+_SAMPLED_ANGLES = 40
 #: Pairs of neighbours that are examined for vertical writing.
 _SAMPLED_PAIRS = 100
 #: Text objects of these render modes leave no ink (ISO 32000-2, table 104).
@@ -39,13 +42,68 @@ class Letter(NamedTuple):
     text_object: Any
 
 
+def load_textpage(page: pdfium.PdfPage) -> pdfium.PdfTextPage:
+    """Load the text of a page, turned so that most of its letters are upright.
+
+    PDFium orders lines and words by their positions on the turned page: upside down, the words of a line are reversed.
+    """
+    textpage = page.get_textpage()
+    rotation = page.get_rotation()
+    turn = _turn(textpage, rotation)
+    if turn == rotation:
+        return textpage
+    textpage.close()
+    page.set_rotation(turn)
+    try:
+        return page.get_textpage()
+    finally:
+        page.set_rotation(rotation)
+
+
+def _turn(textpage: pdfium.PdfTextPage, rotation: int) -> int:
+    """Return the clockwise rotation of the page, in degrees, by which most letters are upright."""
+    count = min(textpage.count_chars(), MAX_TEXT_CHARS)
+    sample = range(0, count, max(1, count // _SAMPLED_ANGLES) | 1)
+    angles = (
+        pdfium_c.FPDFText_GetCharAngle(textpage, index)
+        for index in sample
+        if pdfium_c.FPDFText_IsGenerated(textpage, index) == 0
+    )
+    turns = Counter(round(-angle / (math.pi / 2)) % 4 * 90 for angle in angles if math.isfinite(angle))
+    return max(turns, key=lambda turn: (turns[turn], turn == rotation), default=rotation)
+
+
 def layer_text(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> str | None:
     """Return the text within bounds (left, bottom, right, top, in points) in reading order, None if there is none."""
-    text = textpage.get_text_bounded()[:MAX_TEXT_CHARS]
+    text = _text_within(textpage, bounds)
     if has_right_to_left(text) or (may_be_vertical(text) and _has_columns(textpage)):
         text = reading_order(list(_chars(textpage, bounds)))
     text = clean_text(text)
     return text if text.strip() else None
+
+
+def _text_within(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> str:
+    """Return the text within bounds, with PDFium's line ends.
+
+    PDFium's own function for that keeps a line end only if the next line begins at another height: lines that run
+    upwards, and neighbouring columns, would be glued together.
+    """
+    text: str = textpage.get_text_range()[:MAX_TEXT_CHARS]
+    bounded = textpage.get_text_bounded()[:MAX_TEXT_CHARS]
+    if "".join(text.split()) == "".join(bounded.split()):
+        return text
+    return "".join(_texts_within(textpage, bounds))
+
+
+def _texts_within(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> Iterator[str]:
+    for index in range(min(textpage.count_chars(), MAX_TEXT_CHARS)):
+        is_inserted = pdfium_c.FPDFText_IsGenerated(textpage, index) == 1
+        if is_inserted or _is_within(_box(textpage, index), bounds):
+            yield chr(pdfium_c.FPDFText_GetUnicode(textpage, index))
+
+
+def _is_within(box: Sequence[float], bounds: Sequence[float]) -> bool:
+    return box[2] >= bounds[0] and box[0] <= bounds[2] and box[3] >= bounds[1] and box[1] <= bounds[3]
 
 
 def letter_height(textpage: pdfium.PdfTextPage) -> float | None:
@@ -140,7 +198,6 @@ def _pixels(page: pdfium.PdfPage, box: Sequence[float], size: tuple[int, int]) -
 
 def _chars(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> Iterator[Char]:
     """Yield the characters within bounds, and the spaces and line ends that PDFium inserts."""
-    left, bottom, right, top = bounds
     loose = pdfium_c.FS_RECTF()
     for index in range(min(textpage.count_chars(), MAX_TEXT_CHARS)):
         text = chr(pdfium_c.FPDFText_GetUnicode(textpage, index))
@@ -148,7 +205,7 @@ def _chars(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> Iterator[Ch
             yield Char(text, 0, 0, 0, 0, 0, None)
             continue
         box = _box(textpage, index)
-        if box[2] < left or box[0] > right or box[3] < bottom or box[1] > top:
+        if not _is_within(box, bounds):
             continue
         origin = _origin(textpage, index)
         turn = partial(_turned, angle=pdfium_c.FPDFText_GetCharAngle(textpage, index))
