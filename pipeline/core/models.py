@@ -472,6 +472,8 @@ class Batch(Numbered):
     """The folder beneath which the files of each local root are opened."""
     again: bool = False
     """Whether all failures are retried, whatever their cause."""
+    downgrade: bool = False
+    """Whether pages that a model described may be read without one."""
     epoch: str | None = None
     """Epoch of the broker when its messages were published."""
     started_at: datetime
@@ -480,6 +482,8 @@ class Batch(Numbered):
     pages: dict[str, int] = {}
     passed_over: int = 0
     """Files and folders that were listed and are litter."""
+    descriptions_kept: int = 0
+    """Pages that stay as a model described them, because no model is configured now."""
     model_calls: int = 0
     cached_answers: int = 0
     tokens: int = 0
@@ -557,6 +561,8 @@ class Outcome(Archived):
     """By `DocumentStatus`, or `deleted`."""
     pages: dict[str, int]
     """By `PageStatus`, or `deleted`."""
+    descriptions_kept: int = 0
+    """How many of these pages stay as a model described them, because no model is configured now."""
 
 
 class VanishedFiles(Archived):

@@ -212,14 +212,25 @@ def document_status(counts: Counter[PageStatus], pages: int) -> DocumentStatus:
     return DocumentStatus.PARTIAL if counts[PageStatus.FAILED] else DocumentStatus.COMPLETE
 
 
+#: Fields of batches that records do not have: they matter to Pagesight alone.
+_NOT_IN_BATCH_RECORDS = {
+    "deletions_seen",
+    "roots",
+    "folders",
+    "again",
+    "downgrade",
+    "epoch",
+    "own_profile",
+    "passed_over",
+    "descriptions_kept",
+}
+
+
 def batch_record(batch: Batch, indexed_at: datetime) -> Record:
     """Return the record of a batch."""
     # The calls of a queued batch are counted by several processes, and their sum is not archived.
     counted = {"model_calls", "cached_answers", "tokens"} if batch.lane else set()
-    record = batch.model_dump(
-        mode="json",
-        exclude={"deletions_seen", "roots", "folders", "again", "epoch", "own_profile", "passed_over"} | counted,
-    )
+    record = batch.model_dump(mode="json", exclude=_NOT_IN_BATCH_RECORDS | counted)
     return _without_empty(record | {"indexed_at": indexed_at.isoformat()})
 
 
