@@ -558,7 +558,7 @@ class Outcome(Archived):
     """Results of the sources of a part or a chunk, counted."""
 
     documents: dict[str, int]
-    """By `DocumentStatus`, or `deleted`."""
+    """By `DocumentStatus`, or `deleted`: deleted by a person, or its file was removed, while it was processed."""
     pages: dict[str, int]
     """By `PageStatus`, or `deleted`."""
     descriptions_kept: int = 0
