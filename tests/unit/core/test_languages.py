@@ -1,7 +1,15 @@
 import pytest
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.languages import base, detect_language, detect_languages, english_name, is_in_language, normalise_tag, script_share
+from pipeline.core.languages import (
+    base,
+    detect_language,
+    detect_languages,
+    english_name,
+    is_in_language,
+    normalise_tag,
+    script_share,
+)
 
 
 @pytest.mark.parametrize(
