@@ -21,8 +21,9 @@ from pipeline.rendering.sandbox.pdf.attachments import Attachments, count_attach
 from pipeline.rendering.sandbox.pdf.encryption import first_that_opens, pdf_forms
 from pipeline.rendering.sandbox.pdf.outline import Outline
 from pipeline.rendering.sandbox.pdf.pictures import picture_share
-from pipeline.rendering.sandbox.pdf.text import inked_share, layer_text, letter_height, load_textpage
+from pipeline.rendering.sandbox.pdf.text import layer_text, letter_height, load_textpage
 from pipeline.rendering.sandbox.pdf.text_layer_quality import LayerState, state_of
+from pipeline.rendering.sandbox.pdf.visibility import visibility
 from pipeline.rendering.text import clean_line, utf16
 
 POINTS_PER_INCH = 72
@@ -170,14 +171,20 @@ class PdfFile:
         canvas: Canvas,
         is_scanned: bool,
     ) -> tuple[str | None, LayerState, float | None]:
-        """Return the text layer with the words of annotations and fields, its state, and its letters' height."""
+        """Return the text layer with the words of annotations and fields, its state, and its letters' height.
+
+        Words that are hidden among visible ones are left out.
+        """
         with self._with_annotations(index, page, annotations) as page, closing(load_textpage(page)) as textpage:
             text = layer_text(textpage, page.get_bbox())
             if text is None:
                 return None, "none", None
             paint = partial(_painting, page, canvas) if is_scanned else None
             height = letter_height(textpage)
-            state = state_of(text, inked_share(page, textpage, image, canvas.content, paint))
+            share, left_out = visibility(page, textpage, image, canvas.content, paint)
+            if left_out:
+                text = layer_text(textpage, page.get_bbox(), left_out) or text
+            state = state_of(text, share)
             return text, state, height if state == "sound" else None
 
     @contextmanager
