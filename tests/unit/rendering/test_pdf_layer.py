@@ -211,9 +211,7 @@ def test_fields_that_no_form_lists_are_drawn_and_read(pool: SandboxPool, form: b
         stream(b""),
         FONT,
         b"<</Type/Annot/Subtype/Widget/FT/Tx/T(ship)/F 4/Rect[20 80 220 110]%s>>" % look,
-        stream(
-            b"BT /F 16 Tf 5 10 Td (Kittiwake) Tj ET", b"/Subtype/Form/BBox[0 0 200 30]/Resources<</Font<</F 5 0 R>>>>"
-        ),
+        stream(b"BT /F 16 Tf 5 10 Td (Kittiwake) Tj ET", form_entries),
         STRIPES,
     )
     with opened(pool, data, MediaType.PDF) as document:
