@@ -341,6 +341,9 @@ class Reading(Numbered):
     """One short sentence in `language`, usable as alternative text."""
     text: str | None = None
     text_language: str | None = None
+    """Language of most of `text`."""
+    text_languages: tuple[str, ...] = ()
+    """All languages of `text` by their share, largest first; () in archives of earlier versions."""
     translation: str | None = None
     """`text` translated to `language`, if it is in another language."""
     values: dict[str, Value] = {}
@@ -555,7 +558,7 @@ class Outcome(Archived):
     """Results of the sources of a part or a chunk, counted."""
 
     documents: dict[str, int]
-    """By `DocumentStatus`, or `deleted`."""
+    """By `DocumentStatus`, or `deleted`: deleted by a person, or its file was removed, while it was processed."""
     pages: dict[str, int]
     """By `PageStatus`, or `deleted`."""
     descriptions_kept: int = 0
