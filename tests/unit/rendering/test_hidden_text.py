@@ -101,3 +101,22 @@ def test_annotations_that_are_not_shown_are_left_out(pool: SandboxPool, flags: i
     found = page(pool, b"", note)
     assert ("hidden words" in (found.layer_text or "")) == is_seen
     assert (found.facts.layer, LINES[0] in (found.layer_text or "")) == ("sound", True)
+
+
+def test_what_a_field_has_no_room_for_is_kept(pool: SandboxPool) -> None:
+    field = b"<</Type/Annot/Subtype/Widget/FT/Tx/T(goods)/F 4/Rect[20 80 220 110]/AP<</N 9 0 R>>>>"
+    look = words("shown words", 5, 10) + words("cut words", 5, -20)
+    visible = words(LINES[0], 20, 370)
+    data = raw_pdf(
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/Contents 4 0 R/MediaBox[0 0 400 400]/Annots[%s]/Resources<</Font<</F 5 0 R>>>>>>"
+        % field,
+        stream(visible),
+        FONT,
+        *[b"null"] * 3,
+        stream(look, b"/Subtype/Form/BBox[0 0 200 30]/Resources<</Font<</F 5 0 R>>>>"),
+    )
+    text = render(pool, data, MediaType.PDF).layer_text or ""
+    assert "shown words" in text
+    assert "cut words" in text

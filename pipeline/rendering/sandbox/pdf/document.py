@@ -153,14 +153,24 @@ class PdfFile:
     def _page(self, page_number: int) -> pdfium.PdfPage:
         try:
             page = self._pdf[page_number - 1]  # PDFium counts from 0; its numbers are called index here
-            if all(page.get_size()):
+            has_area = all(page.get_size())
+            if has_area and (self._pdf.formenv or pdfium_c.FPDF_ANNOT_WIDGET not in _subtypes(page)):
                 return page
-            # A crop box outside the media box leaves an empty page; other readers then show the whole page.
-            page.set_cropbox(*page.get_mediabox())
+            if has_area:
+                self._add_form()
+            else:  # A crop box outside the media box leaves an empty page; other readers then show the whole page.
+                page.set_cropbox(*page.get_mediabox())
             page.close()
             return self._pdf[page_number - 1]
         except pdfium.PdfiumError as error:
             raise CorruptFile(f"page {page_number} cannot be loaded") from error
+
+    def _add_form(self) -> None:
+        """Begin a form for fields that no form lists. Without it PDFium does not draw them."""
+        config = pdfium_c.FPDF_FORMFILLINFO(version=2)
+        handle = pdfium_c.FPDFDOC_InitFormFillEnvironment(self._pdf, config)
+        if handle:
+            self._pdf.formenv = pdfium.PdfFormEnv(handle, config)
 
     def _layer(
         self,
@@ -181,7 +191,8 @@ class PdfFile:
                 return None, "none", None
             paint = partial(_painting, page, canvas) if is_scanned else None
             height = letter_height(textpage)
-            share, left_out = visibility(page, textpage, image, canvas.content, paint)
+            has_fields = pdfium_c.FPDF_ANNOT_WIDGET in annotations
+            share, left_out = visibility(page, textpage, image, canvas.content, paint, has_fields=has_fields)
             if left_out:
                 text = layer_text(textpage, page.get_bbox(), left_out) or text
             state = state_of(text, share)

@@ -15,8 +15,11 @@ Matrix = tuple[float, float, float, float, float, float]
 _IDENTITY: Matrix = (1, 0, 0, 1, 0, 0)
 
 
-def objects_of(page: pdfium.PdfPage) -> Iterator[tuple[object, Matrix]]:
-    """Yield the page's objects, each with the matrix from its space to the page's, as far as the bound allows."""
+def objects_of(page: pdfium.PdfPage) -> Iterator[tuple[object, Matrix, object | None]]:
+    """Yield the page's objects, as far as the bound allows.
+
+    Each comes with the matrix from its space to the page's, and the form that it belongs to (None for the page itself).
+    """
     budget = _MAX_OBJECTS
     pending = [(page, _IDENTITY, 0)]
     while pending:
@@ -28,7 +31,7 @@ def objects_of(page: pdfium.PdfPage) -> Iterator[tuple[object, Matrix]]:
         )
         for index in range(min(count(parent), budget)):
             raw = get(parent, index)
-            yield raw, to_page
+            yield raw, to_page, parent if depth else None
             budget -= 1
             if depth < _MAX_FORM_DEPTH and pdfium_c.FPDFPageObj_GetType(raw) == pdfium_c.FPDF_PAGEOBJ_FORM:
                 pending.append((raw, product(matrix_of(raw), to_page), depth + 1))

@@ -28,7 +28,7 @@ def picture_share(page: pdfium.PdfPage) -> float:
 
 def image_boxes(page: pdfium.PdfPage) -> Iterator[tuple[float, float, float, float]]:
     """Yield the boxes (left, bottom, right, top, in the page's units) of image objects, also those within forms."""
-    for raw, to_page in objects_of(page):
+    for raw, to_page, _ in objects_of(page):
         if pdfium_c.FPDFPageObj_GetType(raw) == pdfium_c.FPDF_PAGEOBJ_IMAGE:
             a, b, c, d, e, f = product(matrix_of(raw), to_page)
             # An image is the unit square under its matrix.

@@ -42,6 +42,8 @@ class _Piece(NamedTuple):
     """Pixels on the page image: left, top, right, bottom."""
     raw: Any
     """The text object."""
+    form: int | None = None
+    """Address of the form that it belongs to."""
 
     def leaves_ink(self) -> bool:
         return bool(self.raw) and pdfium_c.FPDFTextObj_GetTextRenderMode(self.raw) not in _INKLESS_MODES
@@ -53,6 +55,8 @@ def visibility(
     image: Image.Image,
     size: tuple[int, int],
     paint: Callable[[], Image.Image] | None,
+    *,
+    has_fields: bool,
 ) -> Visibility:
     """Return what can be seen of a layer.
 
@@ -60,12 +64,13 @@ def visibility(
     painted again without the words, and the pixels that change belong to them. This modifies the page.
 
     Hidden objects are left out if the others make up a layer that can be seen. A layer that is hidden as a whole stays,
-    and so do words under a picture: they may be OCR of what it shows.
+    and so do words under a picture: they may be OCR of what it shows. What a form field has no room for stays, too.
 
     Args:
         image: the page image.
         size: of the page on it, in pixels.
         paint: draws a scanned page in its current state, at the same size; None for a drawn page.
+        has_fields: whether form fields were merged into the page. Each is a form of its own.
     """
     to_pixels = _Pixels(page, size)
     letters = list(_letters(textpage, to_pixels))
@@ -81,6 +86,10 @@ def visibility(
     hidden = [piece for piece in inked if not is_visible(piece.box)]
     if len(hidden) == len(inked):
         return Visibility(share, frozenset())
+    if has_fields:
+        unseen = {piece.address for piece in hidden}
+        shown = {piece.form for piece in inked if piece.address not in unseen}
+        hidden = [piece for piece in hidden if piece.form is None or piece.form not in shown]
     if share < MIN_INKED_SHARE:
         hidden = [] if paint else _beside_pictures(hidden, page, to_pixels)
     left_out = frozenset(piece.address for piece in hidden if piece.address is not None)
@@ -137,13 +146,13 @@ def _letters(textpage: pdfium.PdfTextPage, to_pixels: _Pixels) -> Iterator[_Piec
 def _text_objects(page: pdfium.PdfPage, to_pixels: _Pixels) -> Iterator[_Piece]:
     """Yield the text objects within the page, also those within forms."""
     sides = [ctypes.c_float() for _ in range(4)]
-    for raw, to_page in objects_of(page):
+    for raw, to_page, form in objects_of(page):
         if pdfium_c.FPDFPageObj_GetType(raw) == pdfium_c.FPDF_PAGEOBJ_TEXT and pdfium_c.FPDFPageObj_GetBounds(
             raw, *sides
         ):
             box = to_pixels.box(*_transformed([side.value for side in sides], to_page))
             if box is not None:
-                yield _Piece(address_of(raw), box, raw)
+                yield _Piece(address_of(raw), box, raw, address_of(form) if form else None)
 
 
 def _transformed(box: Sequence[float], matrix: Matrix) -> tuple[float, float, float, float]:
