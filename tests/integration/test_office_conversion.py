@@ -50,7 +50,7 @@ from pipeline.sources import media_type_of
 from support.conversions import LIMITS, require_programs
 from support.corpus import CORPUS, WORDS, accepted, manifest
 from support.crops import assert_shows_the_page
-from support.office_files import Slide, docx, odp, ods, paragraph, pptx, reaching_out
+from support.office_files import Slide, docx, narrow_ods, odp, ods, paragraph, pptx, reaching_out
 from support.rendering import LIMITS as RENDER_LIMITS
 from support.rendering import pixels, sandboxes
 
@@ -245,6 +245,18 @@ def test_a_sheet_is_printed_up_to_a_limit_that_is_told(pool: SandboxPool) -> Non
     assert whole.pages_left_out == 0
     cut = Desk(pool, sheet_pages=3).convert(ods(400), MediaType.ODS)
     assert (cut.pages, cut.pages_left_out) == (3, whole.pages - 3)
+
+
+def test_cells_that_a_sheet_clips_are_shown_whole(desk: Desk) -> None:
+    """Numbers and dates as `###`, a text beside a full cell, and one that is wider than paper; a title runs on."""
+    long = " ".join(f"remark{number}" for number in range(60))
+    rows = [("A title that runs over the empty cells beside it",), ("1234567.25", "2024-03-05", "settled in spring", 1)]
+    pages = desk.pages(narrow_ods([*rows, (long, None, "the next cell")]), MediaType.ODS)
+    words = " ".join(page.layer_text or "" for page in pages).split()
+    for word in ("1234567.25", "2024-03-05", *"A title that runs over settled in spring the next cell".split()):
+        assert word in words, word
+    assert [word for word in long.split() if word not in words] == []
+    assert "###" not in words
 
 
 def test_fonts_that_are_not_there_are_told(desk: Desk) -> None:

@@ -24,6 +24,7 @@ from com.sun.star.task import XInteractionHandler2
 
 from pipeline.core.confinement import forbid
 from pipeline.rendering.conversion.confined import OUTPUT, ConversionError, Reply, Request, Workspace, died, serve
+from pipeline.rendering.conversion.office_cells import find_clipped, show_cells
 
 #: The program's name in messages.
 NAME = "LibreOffice"
@@ -176,11 +177,12 @@ def _convert(office: _Office, workspace: Workspace, request: Request) -> Reply:
     kind = next((kind for service, kind in _KINDS.items() if document.supportsService(service)), None)
     if kind is None:
         raise ConversionError("unsupported", f"{NAME} opens it as a kind of document that has no pages")
-    pages = document.getRendererCount(document, ())
+    shown = _with_whole_cells(office, workspace, document) if kind == "calc" else document
+    pages = shown.getRendererCount(shown, ())
     printed = min(pages, request["sheet_pages"]) if kind == "calc" else pages
     if not printed:
         raise ConversionError("corrupt", f"{NAME} finds no page in it")
-    _export(document, workspace.folder / OUTPUT, kind, printed if printed < pages else None)
+    _export(shown, workspace.folder / OUTPUT, kind, printed if printed < pages else None)
     slides = list(_slides(document)) if kind == "impress" else []
     return {
         "converter": f"{office.setting('/org.openoffice.Setup/Product', 'ooName')} "
@@ -221,6 +223,23 @@ def _load(office: _Office, workspace: Workspace, passwords: Sequence[str]) -> tu
     if workspace.document.suffix == ".ppt" and _ENCRYPTED_PPT.search(workspace.document.read_bytes()):
         raise ConversionError("encrypted", f"it is encrypted in a way that {NAME} cannot read")
     raise ConversionError("corrupt", f"{NAME} cannot open it")
+
+
+def _with_whole_cells(office: _Office, workspace: Workspace, document: Any) -> Any:
+    """Return a spreadsheet whose clipped cells are readable: a copy, because the document is open for reading only."""
+    clipped = find_clipped(document)
+    if not clipped:
+        return document
+    path, copy = workspace.folder / "cells.ods", None
+    with _refusing():
+        document.storeToURL(path.as_uri(), _properties({"FilterName": _ODF_FILTERS["calc"]}))
+        options = {"Hidden": True, "MacroExecutionMode": _NEVER_EXECUTE, "UpdateDocMode": _NO_UPDATE}
+        desktop = office.service("com.sun.star.frame.Desktop")
+        copy = desktop.loadComponentFromURL(path.as_uri(), "_blank", 0, _properties(options))
+    if copy is None:
+        return document
+    show_cells(copy, clipped)
+    return copy
 
 
 def _export(document: Any, path: Path, kind: str, last_page: int | None) -> None:
