@@ -112,7 +112,7 @@ class Index:
             return str(self._client.options(request_timeout=HEALTH_TIMEOUT_SECONDS).cluster.health()["status"])
 
     def install(self) -> tuple[str, ...]:
-        """Create missing templates, indices, aliases and language fields; return a description of each change."""
+        """Create missing templates, indices and aliases; return a description of each change."""
         changes = install(self._client, self._layout)
         self.look_again()
         return changes

@@ -29,6 +29,7 @@ SEARCH_FIELDS = (
     "document.title^2",
     "document.name",
     "document.path.words^0.5",
+    "*.joined",
     "i18n.description.*^2",
     "i18n.caption.*^2",
     "i18n.text.*",
