@@ -21,7 +21,7 @@ Has = Callable[[Body], bool]
 #: Prefix of the names that our analyzers and their parts have in the settings of an index.
 PREFIX = "pagesight_"
 #: Analyzers of every index: for text and names, and for what signs or line ends separate.
-SHARED = ("text", "text_search", "joined", "joined_search")
+SHARED = ("text", "name", "text_search", "joined", "name_joined", "joined_search")
 #: Name in `analysis.json` of the filter that folds accents, which depends on the server.
 FOLD = "fold"
 #: What any server has.

@@ -43,9 +43,9 @@ import org.apache.lucene.analysis.ga.IrishLowerCaseFilter;
 import org.apache.lucene.analysis.gl.GalicianStemFilter;
 import org.apache.lucene.analysis.hi.HindiNormalizationFilter;
 import org.apache.lucene.analysis.hi.HindiStemFilter;
+import org.apache.lucene.analysis.hu.HungarianLightStemFilter;
 import org.apache.lucene.analysis.id.IndonesianStemFilter;
 import org.apache.lucene.analysis.in.IndicNormalizationFilter;
-import org.apache.lucene.analysis.it.ItalianLightStemFilter;
 import org.apache.lucene.analysis.lv.LatvianStemFilter;
 import org.apache.lucene.analysis.miscellaneous.ASCIIFoldingFilter;
 import org.apache.lucene.analysis.miscellaneous.LengthFilter;
@@ -61,6 +61,7 @@ import org.apache.lucene.analysis.sr.SerbianNormalizationFilter;
 import org.apache.lucene.analysis.synonym.SolrSynonymParser;
 import org.apache.lucene.analysis.synonym.SynonymGraphFilter;
 import org.apache.lucene.analysis.synonym.SynonymMap;
+import org.apache.lucene.analysis.sv.SwedishLightStemFilter;
 import org.apache.lucene.analysis.th.ThaiTokenizer;
 import org.apache.lucene.analysis.tr.ApostropheFilter;
 import org.apache.lucene.analysis.tr.TurkishLowerCaseFilter;
@@ -79,7 +80,8 @@ import org.elasticsearch.plugin.settings.StringSetting;
 /**
  * The parts of Lucene's common analysis that mappings/analysis.json uses, under the names and settings that the module
  * analysis-common of a full distribution gives them. The local node lacks that module. A full distribution would refuse
- * this plugin, since the names exist there.
+ * this plugin, since the names exist there. What is here once stays: a node does not start with an index that names a part
+ * that it lacks.
  */
 public final class LuceneAnalysis {
     private LuceneAnalysis() {}
@@ -293,16 +295,17 @@ public final class LuceneAnalysis {
             Map.entry("latvian", LatvianStemFilter::new),
             Map.entry("light_french", FrenchLightStemFilter::new),
             Map.entry("light_german", GermanLightStemFilter::new),
-            Map.entry("light_italian", ItalianLightStemFilter::new),
+            Map.entry("light_hungarian", HungarianLightStemFilter::new),
             Map.entry("light_portuguese", PortugueseLightStemFilter::new),
             Map.entry("light_spanish", SpanishLightStemFilter::new),
+            Map.entry("light_swedish", SwedishLightStemFilter::new),
             Map.entry("possessive_english", EnglishPossessiveFilter::new),
             Map.entry("sorani", SoraniStemFilter::new));
 
     /** Languages whose Snowball stemmer has the name of the language. */
     private static final List<String> SNOWBALL =
         List.of(
-            "armenian", "basque", "catalan", "danish", "dutch", "estonian", "finnish", "hungarian", "irish",
+            "armenian", "basque", "catalan", "danish", "dutch", "estonian", "finnish", "irish", "italian",
             "lithuanian", "norwegian", "romanian", "russian", "serbian", "swedish", "turkish");
 
     @NamedComponent("stemmer")
