@@ -8,7 +8,7 @@ only ignore case.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -40,6 +40,23 @@ class Analysis:
     """Settings of an index's analysis for each language, by code. Empty for an analyzer that a plugin has ready."""
     folds: bool = False
     """Whether accents are ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageSupport:
+    """Languages, by code, whose words are found in their other forms, and those found as they are written."""
+
+    analysed: tuple[str, ...]
+    exact: tuple[str, ...]
+
+    @classmethod
+    def of(cls, analysed: Set[str]) -> LanguageSupport:
+        """Return the support of an index that analyses these languages."""
+        return cls(tuple(sorted(analysed)), tuple(sorted(languages().keys() - analysed)))
+
+    def __str__(self) -> str:
+        forms = f"forms of words are found in {', '.join(self.analysed) or 'no language'}"
+        return forms + (f"; exact words only in {', '.join(self.exact)} and all others" if self.exact else "")
 
 
 def choose(has: Has) -> Analysis:

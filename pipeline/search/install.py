@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.core.errors import ServiceRefused, SettingsError
 from pipeline.core.models import AnswerKind
 from pipeline.search import templates
-from pipeline.search.analysis import Analysis, choose
+from pipeline.search.analysis import Analysis, LanguageSupport, choose
 from pipeline.search.client import AuthorizationException, BadRequestError, Elasticsearch
 from pipeline.search.diagnosis import TEMPLATE_REMEDY, reason
 from pipeline.search.errors import translated
@@ -91,6 +91,34 @@ class Precedence:
             except AuthorizationException:
                 return False
         return True
+
+
+class SearchLanguages:
+    """The languages in which searches find the forms of a word."""
+
+    def __init__(self, client: Elasticsearch, layout: Layout) -> None:
+        self._client = client
+        self._layout = layout
+
+    def live(self) -> LanguageSupport | None:
+        """Return the languages of the live index, or None if nothing is installed yet.
+
+        Raises:
+            ServiceUnavailable: the cluster is unavailable.
+        """
+        with translated():
+            indices = our_indices(self._client, self._layout)
+        name = live_index(indices, self._layout, templates.PAGES)
+        return None if name is None else LanguageSupport.of(languages_of(indices[name]).keys())
+
+    def learnt(self, live: LanguageSupport) -> tuple[str, ...]:
+        """Return the languages that the server can analyse and the live index does not, since it is older.
+
+        Raises:
+            ServiceRefused: the API key may not ask the server for an analysis.
+            ServiceUnavailable: the cluster is unavailable.
+        """
+        return tuple(sorted(choose_analysis(self._client).languages.keys() - set(live.analysed)))
 
 
 def prepare(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ _UMLAUTS = {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "U
 _DIGRAPH = re.compile(r"(?:([aoAO])e|(?<![aeioqAEIOQ])([uU])e)")
 #: Changes that turn one word into another, by its number of letters, as Elasticsearch's `AUTO`.
 EDITS = ((6, 2), (3, 1), (0, 0))
+#: Longest word that is searched with mistakes in it. The server needs memory for each letter.
+MAX_LETTERS = 50
 #: What OCR programs mistake for each other. The long s is folded to s, and read as f.
 _CONFUSED = tuple(
     pair.split("/") for pair in "rn/m m/rn l/1 1/l l/i i/l 1/i i/1 o/0 0/o s/f f/s cl/d d/cl vv/w w/vv ii/u".split()
@@ -47,9 +49,9 @@ def words_of(query: str) -> tuple[str, ...]:
 
 
 def is_spelled(word: str) -> bool:
-    """Whether a word has more letters than digits. A number with another digit is another number."""
+    """Whether a word has more letters than digits, and a usual length. Another digit makes another number."""
     letters = sum(character.isalpha() for character in word)
-    return letters > len(word) - letters
+    return letters > len(word) - letters and len(word) <= MAX_LETTERS
 
 
 def confusions(word: str) -> tuple[str, ...]:
