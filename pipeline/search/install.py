@@ -63,7 +63,7 @@ def differences(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
         _refuse_indices_named_as_aliases(indices, layout)
         _refuse_foreign_templates(client, layout, indices)
         _refuse_other_schemas(indices, layout)
-        differing = _templates_that_differ(client, layout, choose_analysis(client))
+        differing = _templates_that_differ(client, layout, _choose_analysis(client))
         return (
             *(f"{kind} {name}" for kind, name, _ in differing),
             *(f"index {name}" for _, name in _missing_indices(layout, indices)),
@@ -106,10 +106,13 @@ class SearchLanguages:
         Raises:
             ServiceUnavailable: the cluster is unavailable.
         """
+        alias = self._layout.prefix + templates.PAGES
         with translated():
-            indices = our_indices(self._client, self._layout)
-        name = live_index(indices, self._layout, templates.PAGES)
-        return None if name is None else LanguageSupport.of(languages_of(indices[name]).keys())
+            found = self._client.options(ignore_status=404).indices.get(index=alias, features=["mappings"]).body
+        if "error" in found:
+            return None
+        (index,) = found.values()
+        return LanguageSupport.of(languages_of(index).keys())
 
     def learnt(self, live: LanguageSupport) -> tuple[str, ...]:
         """Return the languages that the server can analyse and the live index does not, since it is older.
@@ -118,7 +121,9 @@ class SearchLanguages:
             ServiceRefused: the API key may not ask the server for an analysis.
             ServiceUnavailable: the cluster is unavailable.
         """
-        return tuple(sorted(choose_analysis(self._client).languages.keys() - set(live.analysed)))
+        with translated():
+            best = _choose_analysis(self._client)
+        return tuple(sorted(best.languages.keys() - set(live.analysed)))
 
 
 def prepare(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
@@ -145,7 +150,7 @@ def prepare(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
 def _update_templates(client: Elasticsearch, layout: Layout, indices: Mapping[str, Any]) -> tuple[str, ...]:
     """Create or update the templates; return the changes."""
     _refuse_foreign_templates(client, layout, indices)
-    return tuple(_put_templates(client, _templates_that_differ(client, layout, choose_analysis(client))))
+    return tuple(_put_templates(client, _templates_that_differ(client, layout, _choose_analysis(client))))
 
 
 def is_installed(client: Elasticsearch, layout: Layout) -> bool:
@@ -271,15 +276,9 @@ def _alias_names(layout: Layout, family: str) -> set[str]:
     return {layout.prefix + alias for alias in templates.aliases(family)}
 
 
-def choose_analysis(client: Elasticsearch) -> Analysis:
-    """Return the best analysis that the server can do.
-
-    Raises:
-        ServiceRefused: the API key may not ask the server for an analysis.
-        ServiceUnavailable: the cluster is unavailable.
-    """
-    with translated():
-        return choose(lambda body: _can_analyse(client, body))
+def _choose_analysis(client: Elasticsearch) -> Analysis:
+    """Return the best analysis that the server can do."""
+    return choose(lambda body: _can_analyse(client, body))
 
 
 def _can_analyse(client: Elasticsearch, body: Body) -> bool:
