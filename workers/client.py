@@ -32,6 +32,8 @@ class EnqueueRequest:
     profile: Profile | None = None
     """Profile with the questions; the collection's own when None."""
     budget: Allowance = UNBOUNDED
+    downgrade: bool = False
+    """Whether pages that a model described may be read without one."""
 
 
 class Fleet:
@@ -103,6 +105,7 @@ class Fleet:
             lane=request.lane,
             roots=roots,
             again=again,
+            downgrade=request.downgrade,
             epoch=self.queues.epoch(),
             budget=request.budget,
             name=name,

@@ -43,6 +43,7 @@ def begin_batch(
     lane: Lane | None = None,
     roots: Iterable[str] = (),
     again: bool = False,
+    downgrade: bool = False,
     epoch: str | None = None,
     budget: Allowance = UNBOUNDED,
     name: Callable[[Batch], None] = lambda _batch: None,
@@ -70,6 +71,7 @@ def begin_batch(
         roots=named,
         folders=tuple(named_root(url) for url in named if is_local(url)),
         again=again,
+        downgrade=downgrade,
         epoch=epoch,
         budget=budget,
     )

@@ -38,6 +38,8 @@ class IndexRequest:
     """Names of these entries, for people."""
     again: bool = False
     """Whether failures of earlier batches are tried again whatever their reason."""
+    downgrade: bool = False
+    """Whether pages that a model described may be read without one."""
     max_pages: int | None = None
     """How many pages may be processed; any number when None."""
 
@@ -62,6 +64,7 @@ def index_batch(
         sources,
         profile=order.profile,
         again=order.again,
+        downgrade=order.downgrade,
     )
     services = services.for_message(batch, services.cancel)
     services.projector.batch(batch)
@@ -123,6 +126,7 @@ def _ended_batch(batch: Batch, services: PageServices, tally: RunTally, halted: 
             "documents": _counts(tally.documents),
             "pages": _counts(tally.pages),
             "passed_over": tally.passed_over,
+            "descriptions_kept": tally.descriptions_kept,
             "model_calls": services.reader.usage.calls,
             "cached_answers": tally.cached_answers,
             "tokens": services.reader.usage.tokens,

@@ -57,6 +57,8 @@ class RunTally:
     cached_answers: int = 0
     passed_over: int = 0
     """Files and folders that are litter."""
+    descriptions_kept: int = 0
+    """Pages that stay as a model described them, because no model is configured now."""
     walked: bool = False
     """True once the walk has ended, so that the number of pages is known."""
     used_up: str = ""
@@ -254,6 +256,7 @@ class _LocalRun:
         with self._lock:
             self._tally.pages_found += wanted
             self._tally.pages_unchanged += len(planned.settled)
+            self._tally.descriptions_kept += planned.descriptions_kept
             self._tally.pages.update(statuses)
             if planned.due:
                 self._in_progress[document.id] = _DocumentProgress(document, wanted, statuses)

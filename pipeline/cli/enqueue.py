@@ -11,7 +11,7 @@ from pipeline.archive import Archive
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.fleet import PUBLISH_SECONDS, install_indices, open_fleet, project_batch
-from pipeline.cli.options import BudgetTokens, CollectionName, Json, LanguageTag, MaxPages, ProfileName
+from pipeline.cli.options import BudgetTokens, CollectionName, Downgrade, Json, LanguageTag, MaxPages, ProfileName
 from pipeline.cli.output import batch_json, plain, print_json, stderr
 from pipeline.cli.status_data import StatusCollector
 from pipeline.cli.status_view import follow_batch
@@ -56,6 +56,7 @@ def enqueue(
     profile: ProfileName = None,
     budget_tokens: BudgetTokens = None,
     max_pages: MaxPages = None,
+    downgrade: Downgrade = False,
     lane: Annotated[Lane, typer.Option("--lane", help="Priority in the queue.")] = Lane.NORMAL,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Show progress until the batch has ended.")] = False,
     as_json: Json = False,
@@ -71,6 +72,7 @@ def enqueue(
         lane=lane,
         profile=load_profile(profile, settings.profiles_folder) if profile else None,
         budget=Allowance(tokens=budget_tokens, pages=max_pages),
+        downgrade=downgrade,
     )
     roots = outermost(map(root_url, sources))
     archive = open_archive(settings)

@@ -10,7 +10,7 @@ from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.batches.local_batch import IndexRequest
 from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.local_run import print_summary, run_here, summary
-from pipeline.cli.options import BudgetTokens, CollectionName, Json, LanguageTag, MaxPages, ProfileName
+from pipeline.cli.options import BudgetTokens, CollectionName, Downgrade, Json, LanguageTag, MaxPages, ProfileName
 from pipeline.cli.output import print_json
 from pipeline.core.languages import normalise_tag
 from pipeline.services import own_folders
@@ -51,6 +51,7 @@ def index(
     profile: ProfileName = None,
     budget_tokens: BudgetTokens = None,
     max_pages: MaxPages = None,
+    downgrade: Downgrade = False,
     as_json: Json = False,
 ) -> None:
     """Index files in this process: render, read, archive and index every page."""
@@ -62,6 +63,7 @@ def index(
         language=normalise_tag(language) if language else None,
         default_language=settings.language,
         profile=load_profile(profile, settings.profiles_folder) if profile else None,
+        downgrade=downgrade,
         max_pages=max_pages,
     )
     ran = run_here(order, settings, budget_tokens)

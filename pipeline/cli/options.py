@@ -21,6 +21,13 @@ MaxPages = Annotated[
     int | None,
     typer.Option("--max-pages", min=1, metavar="N", help="Stop after N pages.", show_default="no limit"),
 ]
+Downgrade = Annotated[
+    bool,
+    typer.Option(
+        "--downgrade",
+        help="Without a model, read again what a model described: text and measurements replace descriptions.",
+    ),
+]
 ProfileName = Annotated[
     str | None,
     typer.Option(

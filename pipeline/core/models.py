@@ -248,6 +248,9 @@ class OriginalImage(Archived):
     width: int | None = None
     height: int | None = None
     dpi: float | None = None
+    """Its horizontal resolution."""
+    dpi_y: float | None = None
+    """Its vertical resolution, if that differs: the page image has the proportions of the sheet."""
     rotation: int = 0
     """Clockwise degrees that were applied, from a PDF's /Rotate or an EXIF orientation."""
     orientation: int | None = None
@@ -338,6 +341,9 @@ class Reading(Numbered):
     """One short sentence in `language`, usable as alternative text."""
     text: str | None = None
     text_language: str | None = None
+    """Language of most of `text`."""
+    text_languages: tuple[str, ...] = ()
+    """All languages of `text` by their share, largest first; () in archives of earlier versions."""
     translation: str | None = None
     """`text` translated to `language`, if it is in another language."""
     values: dict[str, Value] = {}
@@ -466,6 +472,8 @@ class Batch(Numbered):
     """The folder beneath which the files of each local root are opened."""
     again: bool = False
     """Whether all failures are retried, whatever their cause."""
+    downgrade: bool = False
+    """Whether pages that a model described may be read without one."""
     epoch: str | None = None
     """Epoch of the broker when its messages were published."""
     started_at: datetime
@@ -474,6 +482,8 @@ class Batch(Numbered):
     pages: dict[str, int] = {}
     passed_over: int = 0
     """Files and folders that were listed and are litter."""
+    descriptions_kept: int = 0
+    """Pages that stay as a model described them, because no model is configured now."""
     model_calls: int = 0
     cached_answers: int = 0
     tokens: int = 0
@@ -548,9 +558,11 @@ class Outcome(Archived):
     """Results of the sources of a part or a chunk, counted."""
 
     documents: dict[str, int]
-    """By `DocumentStatus`, or `deleted`."""
+    """By `DocumentStatus`, or `deleted`: deleted by a person, or its file was removed, while it was processed."""
     pages: dict[str, int]
     """By `PageStatus`, or `deleted`."""
+    descriptions_kept: int = 0
+    """How many of these pages stay as a model described them, because no model is configured now."""
 
 
 class VanishedFiles(Archived):
