@@ -217,6 +217,7 @@ _NOT_IN_BATCH_RECORDS = {
     "deletions_seen",
     "roots",
     "folders",
+    "patterns",
     "again",
     "downgrade",
     "epoch",
