@@ -1,6 +1,7 @@
 """Two runs over the whole corpus, in two orders: `pagesight index` as it walks, `pagesight inspect` shuffled.
 
-Both are dear, since each converts and renders every file once. All tests of the corpus share them.
+Both are dear, since they render every file. All tests of the corpus share them. Of files that `index` has converted,
+`inspect` gets the PDF: each file is converted once, by what the product converts with.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from pipeline.archive import Archive
 from pipeline.core.formats import MediaType
-from pipeline.core.models import Reading, RenderedPage
+from pipeline.core.models import Conversion, Reading, RenderedPage
 from pipeline.core.retry import CancelToken
+from pipeline.documents.conversion import CONVERSION_REVISION, Converter
 from pipeline.documents.opening import Opener, OpenPages
 from pipeline.sources import containers_of, source_path
 from support.corpus import CORPUS, WORDS
@@ -117,12 +120,27 @@ class InspectedCorpus:
 
 
 def inspect_shuffled(pagesight: Pagesight, files: list[Path]) -> InspectedCorpus:
-    """Run `pagesight inspect` over these files in an order of chance, and look at each page that it renders."""
+    """Run `pagesight inspect` over these files in an order of chance, and look at each page that it renders.
+
+    What `pagesight` has archived as converted is not converted again.
+    """
     found = InspectedCorpus()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Opener, "open", _watched(Opener.open, found))
+        patch.setattr(Converter, "get", _from_archive(Converter.get, pagesight.archive))
         found.told = json.loads(pagesight.run("inspect", "--json", *_shuffled(files)).stdout)
     return found
+
+
+def _from_archive(converts: Any, archive: Archive) -> Any:
+    """Return `Converter.get` for documents of which some are converted in an archive."""
+
+    def get(converter: Converter, document_id: str, *given: Any) -> tuple[BinaryIO, Conversion]:
+        conversion = archive.conversions.get(document_id, CONVERSION_REVISION)
+        pdf = archive.conversions.open(document_id, CONVERSION_REVISION, pytest.fail) if conversion else None
+        return (pdf, conversion) if pdf and conversion else converts(converter, document_id, *given)
+
+    return get
 
 
 def _watched(opens: Any, found: InspectedCorpus) -> Any:
