@@ -22,6 +22,7 @@ BENCHMARKS = (
     "fleet",
     "serving",
     "recall",
+    "search_words",
     "crops",
     "checks",
 )

@@ -9,7 +9,7 @@ from pipeline.archive import Archive
 from pipeline.batches.lifecycle import begin_batch
 from pipeline.batches.listing import first_messages, name_sources
 from pipeline.batches.messages import Message
-from pipeline.core.models import UNBOUNDED, Allowance, Batch, BatchEntry, Lane
+from pipeline.core.models import UNBOUNDED, Allowance, Batch, BatchEntry, FilePatterns, Lane
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
 from pipeline.vision.profile import Profile
@@ -32,6 +32,10 @@ class EnqueueRequest:
     profile: Profile | None = None
     """Profile with the questions; the collection's own when None."""
     budget: Allowance = UNBOUNDED
+    downgrade: bool = False
+    """Whether pages that a model described may be read without one."""
+    patterns: FilePatterns | None = None
+    """Which files are looked at; None for all."""
 
 
 class Fleet:
@@ -102,7 +106,9 @@ class Fleet:
             profile=request.profile,
             lane=request.lane,
             roots=roots,
+            patterns=request.patterns,
             again=again,
+            downgrade=request.downgrade,
             epoch=self.queues.epoch(),
             budget=request.budget,
             name=name,

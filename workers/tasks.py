@@ -58,6 +58,6 @@ def project(task: Task, **fields: Any) -> None:
 
 
 @app.task(name=ticks.TASK, bind=True)
-def tick(task: Task) -> None:
-    """Sweep, and run the schedules that are due."""
+def tick(task: Task, **_fields: Any) -> None:
+    """Sweep, and run the schedules that are due. Fields of a newer version's tick are ignored."""
     beat.receive(WorkerProcess.current(), task.request.get(ticks.CLOCK_OFFSET))

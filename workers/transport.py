@@ -22,7 +22,7 @@ from redis import exceptions
 
 from pipeline.core.errors import PagesightError
 from pipeline.core.settings import load
-from workers.redis.connection import RedisEndpoint, connect, translated
+from workers.redis.connection import RedisEndpoint, connect, is_of_wrong_type, translated
 from workers.redis.dead_letters import problem, problem_of_taken, set_aside, set_aside_keys_of_wrong_type
 from workers.redis.queues import UNACKED, UNACKED_INDEX
 
@@ -45,7 +45,7 @@ class _MessagesOnly(redis.PrefixedStrictRedis):
         try:
             answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
         except exceptions.ResponseError as error:
-            if command_name != "BRPOP" or not _is_of_wrong_type(error):
+            if command_name != "BRPOP" or not is_of_wrong_type(error):
                 raise
             _set_aside("", "", WRONG_TYPE)
             return None
@@ -147,14 +147,10 @@ def _with_right_types(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except exceptions.ResponseError as error:
-        if not _is_of_wrong_type(error):
+        if not is_of_wrong_type(error):
             raise
         _set_aside("", "", WRONG_TYPE)
         return call()
-
-
-def _is_of_wrong_type(error: exceptions.ResponseError) -> bool:
-    return "WRONGTYPE" in str(error)
 
 
 def _set_aside(lane: str, element: str | bytes, cause: str) -> None:

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
@@ -128,11 +129,13 @@ class Store:
 
     def put(self, name: str, data: bytes) -> None:
         """Write to a name, replacing its content atomically."""
-        self._write(lambda: self._place.put(name, data))
+        writer = uuid.uuid4().hex
+        self._write(lambda: self._place.put(name, data, writer))
 
     def put_file(self, name: str, file: BinaryIO) -> None:
         """Write a whole file to a name, replacing its content atomically."""
-        self._write(lambda: self._place.put_file(name, file))
+        writer = uuid.uuid4().hex
+        self._write(lambda: self._place.put_file(name, file, writer))
 
     def open(self, name: str, fetch: Fetch) -> BinaryIO | None:
         """Open the content of a name; return None if it does not exist. `fetch` makes a local file from an object.
@@ -148,7 +151,10 @@ class Store:
 
     def get_many(self, names: Sequence[str]) -> list[bytes | None]:
         """Return the content of each name, or None for each that does not exist. A bucket is read concurrently."""
-        return self._do(lambda: self._place.get_many(names))
+        if self._place.reads_together:
+            return self._do(lambda: self._place.get_many(names))
+        # Each is repeated alone: where one call in six fails, thirty calls in a row hardly ever succeed.
+        return [self._do(partial(self._place.get_many, [name]))[0] for name in names]
 
     def note_damage(self, error: ArchiveDamaged) -> None:
         """Note a damaged file, and log it the first time."""
@@ -266,13 +272,16 @@ def _error_for(url: str, error: OSError) -> ServiceRefused | ArchiveUnavailable:
 
 
 class _Backend(Protocol):
+    reads_together: bool
+    """Whether many names are read faster in one call."""
+
     def location(self, name: str) -> str: ...
 
     def create(self, name: str, data: bytes, writer: str) -> None: ...
 
-    def put(self, name: str, data: bytes) -> None: ...
+    def put(self, name: str, data: bytes, writer: str) -> None: ...
 
-    def put_file(self, name: str, file: BinaryIO) -> None: ...
+    def put_file(self, name: str, file: BinaryIO, writer: str) -> None: ...
 
     def open(self, name: str, fetch: Fetch) -> BinaryIO | None: ...
 
@@ -286,6 +295,8 @@ class _Backend(Protocol):
 class _Bucket:
     """A location in a bucket. `Objects.create` is a conditional put."""
 
+    reads_together = True
+
     def __init__(self, location: Location) -> None:
         self._root = location
         self._folder = f"{folder}/" if (folder := location.key.strip("/")) else ""
@@ -297,12 +308,12 @@ class _Bucket:
     def create(self, name: str, data: bytes, writer: str) -> None:
         self._objects.create(self._folder + name, data, writer)
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes, writer: str) -> None:
         self._objects.put(self._folder + name, data)
 
-    def put_file(self, name: str, file: BinaryIO) -> None:
+    def put_file(self, name: str, file: BinaryIO, writer: str) -> None:
         file.seek(0)
-        self.put(name, file.read())
+        self.put(name, file.read(), writer)
 
     def open(self, name: str, fetch: Fetch) -> BinaryIO | None:
         key = self._folder + name
@@ -337,6 +348,8 @@ class _Directory:
     `create` makes a hard link, which fails if the name exists; `put` renames the file.
     """
 
+    reads_together = False
+
     def __init__(self, directory: Path, check: Callable[[object], None], *, is_new: bool) -> None:
         """Open a directory, and make it if `is_new`. `check` gets the mark of `archive.json` when it has changed."""
         self._directory = directory
@@ -352,12 +365,12 @@ class _Directory:
     def create(self, name: str, data: bytes, writer: str) -> None:
         self._write(self._directory / name, io.BytesIO(data), os.link, writer)
 
-    def put(self, name: str, data: bytes) -> None:
-        self._write(self._directory / name, io.BytesIO(data), os.replace, uuid.uuid4().hex)
+    def put(self, name: str, data: bytes, writer: str) -> None:
+        self._write(self._directory / name, io.BytesIO(data), os.replace, writer)
 
-    def put_file(self, name: str, file: BinaryIO) -> None:
+    def put_file(self, name: str, file: BinaryIO, writer: str) -> None:
         file.seek(0)
-        self._write(self._directory / name, file, os.replace, uuid.uuid4().hex)
+        self._write(self._directory / name, file, os.replace, writer)
 
     def open(self, name: str, fetch: Fetch) -> BinaryIO | None:
         try:
@@ -400,7 +413,7 @@ class _Directory:
         """Write a temporary file, make it durable, then give it its name by `os.link` or `os.replace`.
 
         A link may exist although its call failed: the disk failed afterwards, or the answer of a file server was lost.
-        So a writer that tries again looks for its own temporary file under the name.
+        So a writer that tries again looks for its own temporary file under the name, and writes no second one.
         """
         self._guard()
         temporary = self._directory / _TEMPORARY / writer

@@ -46,16 +46,14 @@ def complete_part(
     records = archive.journal(request.batch)
     if not registered and _begun(records, chunk, part) is None:
         return None
-    documents: Counter[str] = Counter()
-    pages: Counter[str] = Counter()
+    outcomes: list[Outcome] = []
     for entry in _entries(records, chunk, part):
         ended = _source_outcome(entry, request, verification)
         if ended is None:
             return None
-        documents[ended[0]] += 1
-        pages += ended[1]
+        outcomes.append(ended)
     verification.flush()
-    outcome = records.close_part(chunk, part, Outcome(documents=dict(documents), pages=dict(pages)))
+    outcome = records.close_part(chunk, part, total(outcomes))
     complete_chunk(records, chunk)
     return outcome
 
@@ -85,10 +83,12 @@ def total(outcomes: Iterable[Outcome]) -> Outcome:
     """Return the sum of several outcomes."""
     documents: Counter[str] = Counter()
     pages: Counter[str] = Counter()
+    kept = 0
     for outcome in outcomes:
         documents.update(outcome.documents)
         pages.update(outcome.pages)
-    return Outcome(documents=dict(documents), pages=dict(pages))
+        kept += outcome.descriptions_kept
+    return Outcome(documents=dict(documents), pages=dict(pages), descriptions_kept=kept)
 
 
 def _entries(records: BatchJournal, chunk: str, part: int) -> tuple[BatchEntry, ...]:
@@ -119,27 +119,28 @@ def _is_read(begun: PendingDocument, entry: BatchEntry, request: Request, archiv
     return is_overtaken(archive, request.collection, begun.document, request.deletions_seen)
 
 
-def _source_outcome(entry: BatchEntry, request: Request, verification: Verification) -> tuple[str, Counter[str]] | None:
-    """Return the status of a source and its pages by status; None if the source has not ended."""
+def _source_outcome(entry: BatchEntry, request: Request, verification: Verification) -> Outcome | None:
+    """Return the outcome of one source; None if the source has not ended."""
     archive = verification.projector.archive
     source = archive.sources(request.collection)[source_id(entry.url)].newest()
     if source is None:
         return None
     verification.source(source)
     if source.document is None:
-        return (DocumentStatus.FAILED if source.error else DELETED), Counter()
+        return Outcome(documents={DocumentStatus.FAILED if source.error else DELETED: 1}, pages={})
     planned = plan_source(source, request, archive, entry.pages)
     if planned.due:
         return None
     verification.pages(planned.settled)
     statuses: Counter[PageStatus] = Counter(reading.status for reading in planned.settled)
     statuses += Counter({PageStatus.FAILED: len(planned.withheld)})
-    pages = Counter({status.value: count for status, count in statuses.items()})
+    pages = {status.value: count for status, count in statuses.items()}
+    kept = planned.descriptions_kept
     if planned.deleted:
-        pages[DELETED] += len(planned.deleted)
-        return DELETED, pages
+        return Outcome(documents={DELETED: 1}, pages=pages | {DELETED: len(planned.deleted)}, descriptions_kept=kept)
     if len(planned.settled) == source.document.pages:
         verification.document(list(planned.settled))
     elif entry.pages is not None:  # the record covers the whole document, and these pages are a part
         verification.projector.documents(request.collection, [source.document.id])
-    return document_status(statuses, statuses.total()).value, pages
+    status = document_status(statuses, statuses.total())
+    return Outcome(documents={status: 1}, pages=pages, descriptions_kept=kept)

@@ -31,6 +31,8 @@ class BatchProgress:
     """Sources that ended, by `DocumentStatus`, or `deleted`."""
     pages: dict[str, int]
     """Pages of sources that ended, by status."""
+    descriptions_kept: int
+    """How many of these stay as a model described them, because no model is configured now."""
     sources_under_way: int
     """Sources that have not ended and whose pages have messages of their own."""
     pages_under_way: int
@@ -87,15 +89,16 @@ class BatchLedger:
             sources += documents_found
             under_way += found
             read += done
-        documents, pages = _sum(sums)
+        ended = total(sums)
         chunks = sum(len(folder.sources) for folder in self._folders.values())
         chunks += sum(count for _, count in self._members.values())
         return BatchProgress(
             sources_found=sum(sum(folder.sources) for folder in self._folders.values())
             + sum(count for count, _ in self._members.values()),
             walked=walked,
-            documents=documents,
-            pages=pages,
+            documents=ended.documents,
+            pages=ended.pages,
+            descriptions_kept=ended.descriptions_kept,
             sources_under_way=sources,
             pages_under_way=under_way,
             pages_read=read,
@@ -195,6 +198,7 @@ def end_batch(archive: Archive, batch_id: str, state: str, progress: BatchProgre
             "documents": progress.documents,
             "pages": progress.pages,
             "passed_over": _passed_over(archive.journal(batch_id)),
+            "descriptions_kept": progress.descriptions_kept,
             "seconds": round((now - batch.started_at).total_seconds(), 3),
         }
     )
@@ -277,8 +281,3 @@ def unended(archive: Archive, batch_id: str) -> Batch:
             remedy="Only a queued batch that has not ended can be paused, resumed or cancelled.",
         )
     return batch
-
-
-def _sum(outcomes: Iterable[Outcome]) -> tuple[dict[str, int], dict[str, int]]:
-    summed = total(outcomes)
-    return summed.documents, summed.pages

@@ -18,6 +18,8 @@ from pipeline.cli.fleet import open_fleet
 from pipeline.cli.local_run import LOCAL_READER_NOTE
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stdout, table
+from pipeline.core.cgroups import most_tasks
+from pipeline.core.child_process import MAX_TASKS
 from pipeline.core.confinement import missing_layers
 from pipeline.core.errors import PagesightError, UnsupportedFormat
 from pipeline.core.masking import masked
@@ -43,6 +45,7 @@ from pipeline.sources import is_local, source_path
 from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.probing import probe
 from pipeline.vision.ocr.tesseract import describe_scripts
+from pipeline.vision.profile import load_profile
 
 EXAMPLES = """
 **Examples**
@@ -51,7 +54,7 @@ EXAMPLES = """
 
 `pagesight doctor --settings` · also list the settings that differ from their defaults
 
-`pagesight doctor --endpoint` · also test what the model's endpoint supports: five calls of a few tokens
+`pagesight doctor --endpoint` · also test what the model's endpoint supports: seven calls of a few tokens
 
 `pagesight doctor --json | jq '.checks[] | select(.fine | not)'`
 
@@ -85,7 +88,7 @@ def doctor(
     ] = False,
     all_settings: Annotated[bool, typer.Option("--all-settings", help="Also list all settings.")] = False,
     endpoint: Annotated[
-        bool, typer.Option("--endpoint", help="Also test what the model's endpoint supports, with five small calls.")
+        bool, typer.Option("--endpoint", help="Also test what the model's endpoint supports, with seven small calls.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -131,7 +134,7 @@ def examine(settings: Settings) -> Iterator[Check]:
 
 
 def examine_endpoints(settings: Settings) -> Iterator[Check]:
-    """Yield the features that the configured endpoints support. An unsupported feature is not a failed check."""
+    """Yield what the configured endpoints support. Only what a run needs is a failed check if it is missing."""
     if not settings.uses_model:
         yield Check("endpoint", True, "no vision model is configured")
         return
@@ -143,10 +146,15 @@ def examine_endpoints(settings: Settings) -> Iterator[Check]:
 def _probed(name: str, open_client: Callable[[], VlmClient]) -> Iterator[Check]:
     try:
         with closing(open_client()) as client:
-            for probed in probe(client):
-                yield Check(f"{name}: {probed.feature}", True, probed.result)
+            for probed in probe(client, _largest_max_tokens()):
+                yield Check(f"{name}: {probed.feature}", not probed.remedy, probed.result, probed.remedy)
     except PagesightError as error:
         yield Check(name, False, str(error), error.remedy)
+
+
+def _largest_max_tokens() -> int:
+    """Return the most tokens that a question of the standard profile allows."""
+    return max(question.max_tokens for question in load_profile().questions)
 
 
 def _checked(name: str, look: Callable[[], str]) -> Check:
@@ -231,6 +239,18 @@ def confinements(settings: Settings) -> Iterator[Check]:
         found = "; ".join(filter(None, (held, more.format(namespace=namespace))))
         remedy = "Use Linux 6.12 with Landlock on x86_64 or aarch64." if missing else ""
         yield Check(f"confinement: {kind}", not (missing and settings.strict_confinement), found, remedy)
+    yield Check("confinement: number of processes", True, "; ".join(_bounds_of_tasks()))
+
+
+def _bounds_of_tasks() -> Iterator[str]:
+    yield f"a child with more than {MAX_TASKS} processes and threads is ended, counted several times a second"
+    if namespaces() and os.geteuid():
+        yield f"the kernel allows LibreOffice and DjVu no more than {MAX_TASKS}"
+    most = most_tasks()
+    if most is None:
+        yield "no bound of all processes together: set TasksMax of systemd, or pids_limit of the container"
+    else:
+        yield f"the cgroup allows {most} processes and threads together"
 
 
 def _reader(settings: Settings) -> str:

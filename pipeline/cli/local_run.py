@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.batches.local_batch import IndexRequest, index_batch
 from pipeline.batches.local_runner import RunTally
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.output import plain, print_error, rows, stderr, stdout, table
+from pipeline.cli.output import descriptions_kept_words, plain, print_error, rows, stderr, stdout, table
 from pipeline.cli.progress import RunProgress
 from pipeline.cli.signals import interruptible
 from pipeline.core.errors import PagesightError
@@ -80,6 +80,7 @@ def summary(batch: Batch) -> dict[str, Any]:
         "documents": batch.documents,
         "pages": batch.pages,
         "passed_over": batch.passed_over,
+        "descriptions_kept": batch.descriptions_kept,
         "model_calls": batch.model_calls,
         "cached_answers": batch.cached_answers,
         "tokens": batch.tokens,
@@ -93,11 +94,13 @@ def print_summary(batch: Batch) -> None:
     facts = [
         ("documents", _words(batch.documents)),
         ("pages", _words(batch.pages)),
-        ("passed over", f"{batch.passed_over} files and folders of systems and programs"),
+        ("passed over", f"{batch.passed_over} files and folders: litter, and what patterns leave out"),
         ("model calls", f"{batch.model_calls} ({batch.cached_answers} answers came from the cache)"),
         ("tokens", batch.tokens),
         ("seconds", f"{batch.seconds:.1f}"),
     ]
+    if batch.descriptions_kept:
+        facts.insert(2, ("descriptions kept", descriptions_kept_words(batch.descriptions_kept)))
     stdout().print(rows(grid, facts))
 
 

@@ -119,6 +119,11 @@ def csv_cell(value: object) -> str:
     return printable("'" + text if text.startswith(_FORMULA) else text)
 
 
+def descriptions_kept_words(pages: int) -> str:
+    """Return what a run without a model left as it was, and how to change that."""
+    return f"{pages} pages stay as a model described them: no model is configured (--downgrade reads them without one)"
+
+
 def batch_json(batch: Batch) -> dict[str, Any]:
     """Return the JSON object of an archived batch."""
     return {
@@ -133,6 +138,7 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "documents": batch.documents,
         "pages": batch.pages,
         "passed_over": batch.passed_over,
+        "descriptions_kept": batch.descriptions_kept,
         "started_at": batch.started_at.isoformat(),
         "ended_at": batch.ended_at.isoformat() if batch.ended_at else None,
     }

@@ -14,8 +14,8 @@ from pipeline.cli.exits import ExitCode
 from pipeline.cli.fleet import PUBLISH_SECONDS, open_fleet, project_batch
 from pipeline.cli.local_run import print_summary, run_here, summary
 from pipeline.cli.lookup import require_collection
-from pipeline.cli.options import BudgetTokens, CollectionFilter, Json, MaxPages
-from pipeline.cli.output import batch_json, plain, print_json, rows, stderr, stdout, table
+from pipeline.cli.options import BudgetTokens, CollectionFilter, Downgrade, Json, MaxPages
+from pipeline.cli.output import batch_json, descriptions_kept_words, plain, print_json, rows, stderr, stdout, table
 from pipeline.cli.signals import interruptible
 from pipeline.core.errors import SettingsError
 from pipeline.core.models import Batch, BatchEntry, Lane
@@ -63,6 +63,7 @@ def redescribe(
     lane: Annotated[Lane, typer.Option("--lane", help="Priority in the queue.")] = Lane.BACKFILL,
     budget_tokens: BudgetTokens = None,
     max_pages: MaxPages = None,
+    downgrade: Downgrade = False,
     as_json: Json = False,
 ) -> None:
     """Read stale pages again with the current settings, newest first."""
@@ -85,6 +86,7 @@ def redescribe(
                 conditions,
                 cancel,
                 _is_here if local else _is_anywhere,
+                downgrade=downgrade,
             )
             for name in ([collection] if collection else archive.collections.names())
         ]
@@ -96,8 +98,8 @@ def redescribe(
             print_json(_found_json(found) | {"batches": []})
         return
     if local:
-        raise typer.Exit(_process_here(chosen, found, settings, budget_tokens, as_json))
-    _enqueue(chosen, found, archive, settings, lane, as_json)
+        raise typer.Exit(_process_here(chosen, found, settings, budget_tokens, downgrade, as_json))
+    _enqueue(chosen, found, archive, settings, lane, downgrade, as_json)
 
 
 def _is_here(document: StaleDocument) -> bool:
@@ -129,7 +131,12 @@ def _pages(entries: Iterable[BatchEntry]) -> int:
 
 
 def _process_here(
-    chosen: Iterable[Chosen], found: list[Stale], settings: Settings, budget_tokens: int | None, as_json: bool
+    chosen: Iterable[Chosen],
+    found: list[Stale],
+    settings: Settings,
+    budget_tokens: int | None,
+    downgrade: bool,
+    as_json: bool,
 ) -> ExitCode:
     """Process the pages in this process, one collection after another; return the first code other than OK."""
     batches: list[Batch] = []
@@ -146,6 +153,7 @@ def _process_here(
             entries=entries,
             shown=(SHOWN,),
             again=True,
+            downgrade=downgrade,
         )
         ran = run_here(order, settings, left)
         batches.append(ran.batch)
@@ -163,7 +171,13 @@ def _process_here(
 
 
 def _enqueue(
-    chosen: Iterable[Chosen], found: list[Stale], archive: Archive, settings: Settings, lane: Lane, as_json: bool
+    chosen: Iterable[Chosen],
+    found: list[Stale],
+    archive: Archive,
+    settings: Settings,
+    lane: Lane,
+    downgrade: bool,
+    as_json: bool,
 ) -> None:
     from workers.client import EnqueueRequest
     from workers.recovery.retry import enqueue_any
@@ -172,7 +186,7 @@ def _enqueue(
     fleet.queues.epoch()  # fails here if Redis is unreachable, before a batch is created
     begun: list[Batch] = []
     for collection, entries in chosen:
-        order = EnqueueRequest(collection, None, settings.language, lane)
+        order = EnqueueRequest(collection, None, settings.language, lane, downgrade=downgrade)
         batch = enqueue_any(fleet, order, iter(entries), SHOWN, again=True, on_entry=lambda _entry: None)
         if batch is not None:
             begun.append(batch)
@@ -218,8 +232,7 @@ def _print_found(found: list[Stale]) -> None:
     if away:
         stdout().print(plain(f"{away} stale pages are skipped: this machine cannot see their files.", "dim"))
     if described:
-        words = f"{described} pages described by a model are skipped: no model is configured now."
-        stdout().print(plain(words, "dim"))
+        stdout().print(plain(descriptions_kept_words(described), "dim"))
 
 
 def _why(reasons: Counter[Reason]) -> str:

@@ -19,6 +19,7 @@ from pipeline.cli.exits import ExitCode
 from pipeline.cli.output import (
     batch_json,
     counted,
+    descriptions_kept_words,
     fleet_json,
     one_line,
     plain,
@@ -302,6 +303,8 @@ def _batch_facts(status: BatchStatus) -> Iterator[tuple[object, object]]:
     yield "files", f"{progress.sources_done} of {progress.sources_found} ended{more}"
     yield "documents", counted(progress.documents)
     yield "pages", counted(progress.pages)
+    if progress.descriptions_kept:
+        yield "descriptions kept", descriptions_kept_words(progress.descriptions_kept)
     if progress.pages_under_way:
         files = progress.sources_under_way
         yield "under way", f"{progress.pages_read} of {progress.pages_under_way} pages of {files} larger documents"

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +32,11 @@ _FLAGS = ("-IB", "-Wignore")
 _CODE = "import sys; sys.path.append(sys.argv.pop(1)); from {module} import main; main()"
 _RECEIVED_AT_ONCE = 1 << 20
 _POLL_SECONDS = 0.005
-#: Interval at which the CPU time of a child is read while its reply is awaited. It takes 0.015 ms, for a group 2 ms.
+#: Interval at which the CPU time and the tasks of a child are read while its reply is awaited. It takes 0.015 ms, for a
+#: group 2 ms.
 _CPU_POLL_SECONDS = 0.25
+#: Processes and threads that a child and its programs may be at once. LibreOffice has about 30, and ONNX one per core.
+MAX_TASKS = 500
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _SHORTEST_TIMEOUT_SECONDS = 1e-3
 
@@ -58,6 +61,10 @@ class CpuTimeExceeded(TimeoutError):
     """A child used more CPU time than its request may take."""
 
 
+class TooManyTasks(OSError):
+    """A child and its programs were more than `MAX_TASKS` processes and threads."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReplyBounds:
     """How many bytes a child may send in one reply."""
@@ -76,6 +83,15 @@ class ChildEnd:
     """Most memory that was resident at once, in KiB."""
     cpu_seconds: float
     """CPU time of the child, and of the programs for which it waited."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Usage:
+    """What a child, or a child and its programs, use."""
+
+    cpu_seconds: float
+    tasks: int
+    """Processes and threads."""
 
 
 class ChildProcess:
@@ -140,6 +156,7 @@ class ChildProcess:
         Raises:
             TimeoutError: the reply is not complete before the deadline, a value of `time.monotonic`.
             CpuTimeExceeded: it is not complete before the child's CPU time is more than `cpu_until` seconds.
+            TooManyTasks: the child fills the process table.
             EOFError, ConnectionError: the child has closed its socket.
             ValueError: the reply is larger than its bounds.
             Stopped: `cancel` was stopped.
@@ -149,15 +166,14 @@ class ChildProcess:
         if header_bytes > self._bounds.header_bytes or payload_bytes > self._bounds.payload_bytes:
             raise ValueError(f"a reply of {header_bytes} and {payload_bytes} bytes")
         header = self._read(header_bytes, wait)
-        return header, self._read(payload_bytes, wait)
+        payload = self._read(payload_bytes, wait)
+        _require_few_tasks(self._usage())
+        return header, payload
 
     @property
     def cpu_seconds(self) -> float:
         """CPU time that the child has used since its start, with that of its programs; to 10 ms."""
-        if self._end is not None:
-            return self._end.cpu_seconds
-        pid = self._process.pid
-        return sum(map(_cpu_seconds, _group_members(pid))) if self._programs else _cpu_seconds(pid)
+        return self._end.cpu_seconds if self._end is not None else self._usage().cpu_seconds
 
     @property
     def alive(self) -> bool:
@@ -181,6 +197,10 @@ class ChildProcess:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         return self._reap()
+
+    def _usage(self) -> _Usage:
+        pid = self._process.pid
+        return _sum_of(_group_members(pid) if self._programs else [_stat(pid)])
 
     def _has_ended(self, deadline: float) -> bool:
         while os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
@@ -213,7 +233,9 @@ class ChildProcess:
             try:
                 return self._connection.recv(min(size, _RECEIVED_AT_ONCE))
             except TimeoutError:
-                if wait.cpu_until < math.inf and self.cpu_seconds > wait.cpu_until:
+                usage = self._usage()
+                _require_few_tasks(usage)
+                if usage.cpu_seconds > wait.cpu_until:
                     raise CpuTimeExceeded from None
                 if time.monotonic() >= wait.deadline:
                     raise
@@ -229,25 +251,34 @@ class _Wait:
 
     @property
     def poll_seconds(self) -> float:
-        """Longest time between two looks at the CPU time and the cancel token."""
+        """Longest time between two looks at the child's usage and the cancel token."""
         return STOP_POLL_SECONDS if self.cancel is not None else _CPU_POLL_SECONDS
 
 
-def _cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process and of the children that it has waited for; 0 for one that was reaped."""
-    fields = _stat(pid)
-    return sum(map(int, fields[11:15])) / _TICKS_PER_SECOND if fields else 0.0  # utime, stime, cutime, cstime
+def _sum_of(processes: Iterable[list[bytes]]) -> _Usage:
+    """Return the CPU time of processes, with that of the children that they have waited for, and their threads.
+
+    A process that was reaped has no fields and counts nothing.
+    """
+    known = [fields for fields in processes if fields]
+    ticks = sum(int(ticks) for fields in known for ticks in fields[11:15])  # utime, stime, cutime, cstime
+    return _Usage(ticks / _TICKS_PER_SECOND, sum(int(fields[17]) for fields in known))
 
 
-def _group_members(group: int) -> Iterator[int]:
-    """Yield the processes of a process group and of groups that its members began, zombies included.
+def _require_few_tasks(usage: _Usage) -> None:
+    if usage.tasks > MAX_TASKS:
+        raise TooManyTasks(f"more than {MAX_TASKS} processes and threads")
+
+
+def _group_members(group: int) -> Iterator[list[bytes]]:
+    """Yield the fields of the processes of a process group and of groups that its members began, zombies included.
 
     /proc has no shorter way on every kernel. A conversion's keeper begins a group for its worker and the programs.
     """
     found = {int(name): _stat(int(name)) for name in os.listdir("/proc") if name.isdecimal()}
     begun = {pid for pid, fields in found.items() if fields and int(fields[2]) == group}
     groups = {group} | {int(fields[2]) for fields in found.values() if fields and int(fields[1]) in begun}
-    yield from (pid for pid, fields in found.items() if fields and int(fields[2]) in groups)
+    yield from (fields for fields in found.values() if fields and int(fields[2]) in groups)
 
 
 def _stat(pid: int) -> list[bytes]:

@@ -248,6 +248,9 @@ class OriginalImage(Archived):
     width: int | None = None
     height: int | None = None
     dpi: float | None = None
+    """Its horizontal resolution."""
+    dpi_y: float | None = None
+    """Its vertical resolution, if that differs: the page image has the proportions of the sheet."""
     rotation: int = 0
     """Clockwise degrees that were applied, from a PDF's /Rotate or an EXIF orientation."""
     orientation: int | None = None
@@ -338,6 +341,9 @@ class Reading(Numbered):
     """One short sentence in `language`, usable as alternative text."""
     text: str | None = None
     text_language: str | None = None
+    """Language of most of `text`."""
+    text_languages: tuple[str, ...] = ()
+    """All languages of `text` by their share, largest first; () in archives of earlier versions."""
     translation: str | None = None
     """`text` translated to `language`, if it is in another language."""
     values: dict[str, Value] = {}
@@ -439,6 +445,17 @@ class BudgetReservation(Numbered):
     pages: int = 0
 
 
+class FilePatterns(Archived):
+    """Patterns in gitignore's syntax, which choose files by their paths below roots."""
+
+    roots: tuple[str, ...] = ()
+    """URLs of the files, folders and buckets that were named."""
+    include: tuple[str, ...] = ()
+    """Only files that match one of these; all when empty."""
+    exclude: tuple[str, ...] = ()
+    """No files, folders and members that match one of these."""
+
+
 class Batch(Numbered):
     """One request to process sources. Revision 1 is its start, a later revision its end."""
 
@@ -464,8 +481,12 @@ class Batch(Numbered):
     """URLs that a queued batch lists recursively."""
     folders: tuple[Root, ...] = ()
     """The folder beneath which the files of each local root are opened."""
+    patterns: FilePatterns | None = None
+    """Which files below its roots, and within its sources, it looks at; None for all."""
     again: bool = False
     """Whether all failures are retried, whatever their cause."""
+    downgrade: bool = False
+    """Whether pages that a model described may be read without one."""
     epoch: str | None = None
     """Epoch of the broker when its messages were published."""
     started_at: datetime
@@ -473,7 +494,9 @@ class Batch(Numbered):
     documents: dict[str, int] = {}
     pages: dict[str, int] = {}
     passed_over: int = 0
-    """Files and folders that were listed and are litter."""
+    """Files and folders that were listed and are litter, or that patterns leave out."""
+    descriptions_kept: int = 0
+    """Pages that stay as a model described them, because no model is configured now."""
     model_calls: int = 0
     cached_answers: int = 0
     tokens: int = 0
@@ -512,7 +535,7 @@ class Folder(Archived):
     next_cursor: str
     """Cursor of the next page of the listing; "" at its end."""
     passed_over: int = 0
-    """Files and folders in it that are litter."""
+    """Files and folders in it that are litter, or that patterns leave out."""
 
 
 class MemberListing(Archived):
@@ -524,7 +547,7 @@ class MemberListing(Archived):
     sources: tuple[int, ...]
     """Number of entries in each of its chunks."""
     passed_over: int = 0
-    """Files within the sources that are litter."""
+    """Files within the sources that are litter, or that patterns leave out."""
 
 
 class PendingDocument(Archived):
@@ -548,9 +571,11 @@ class Outcome(Archived):
     """Results of the sources of a part or a chunk, counted."""
 
     documents: dict[str, int]
-    """By `DocumentStatus`, or `deleted`."""
+    """By `DocumentStatus`, or `deleted`: deleted by a person, or its file was removed, while it was processed."""
     pages: dict[str, int]
     """By `PageStatus`, or `deleted`."""
+    descriptions_kept: int = 0
+    """How many of these pages stay as a model described them, because no model is configured now."""
 
 
 class VanishedFiles(Archived):

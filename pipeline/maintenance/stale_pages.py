@@ -36,16 +36,18 @@ def find_stale(
     conditions: Conditions,
     cancel: CancelToken,
     wanted: Callable[[StaleDocument], bool],
+    *,
+    downgrade: bool = False,
 ) -> Stale:
     """Return the stale pages of a collection, newest first; `wanted` selects the documents to process.
+
+    With `downgrade`, pages that a model described are stale without a model, too.
 
     Raises:
         Stopped: the run was cancelled.
     """
     tally = StaleTally()
-    found = stale_documents(
-        archive, collection, current.recipe, conditions, cancel, tally, describes=current.models is not None
-    )
+    found = stale_documents(archive, collection, current.recipe, conditions, cancel, tally, downgrade=downgrade)
     documents = [document for document in found if wanted(document)]
     left_out = sum(len(document.pages) for document in found) - sum(len(document.pages) for document in documents)
     return Stale(collection, documents, tally, left_out, current)

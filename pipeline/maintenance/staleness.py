@@ -89,7 +89,7 @@ def stale_documents(
     cancel: CancelToken,
     tally: StaleTally,
     *,
-    describes: bool,
+    downgrade: bool = False,
 ) -> list[StaleDocument]:
     """Return the documents of a collection with matching stale pages, the newest first.
 
@@ -102,8 +102,8 @@ def stale_documents(
         conditions: which stale pages match.
         cancel: ends the search.
         tally: counts the pages.
-        describes: whether a vision model is configured. Without one, described pages are left as they are, so that a
-            missing key does not replace descriptions.
+        downgrade: whether pages that a model described are stale without a model, too. Otherwise they are left as
+            they are, so that a missing key does not replace descriptions.
 
     Raises:
         Stopped: the run was cancelled.
@@ -125,7 +125,7 @@ def stale_documents(
         stale = [
             reading
             for reading in archive.readings(collection, source.document.id).newest()
-            if isinstance(reading, Reading) and _matches(reading, recipe, conditions, tally, describes=describes)
+            if isinstance(reading, Reading) and _matches(reading, recipe, conditions, tally, downgrade=downgrade)
         ]
         if stale:
             newest = max(reading.archived_at for reading in stale).timestamp()
@@ -138,7 +138,7 @@ def is_there(url: str) -> bool:
     return not is_local(url) or os.path.lexists(source_path(url))
 
 
-def _matches(reading: Reading, recipe: Recipe, conditions: Conditions, tally: StaleTally, *, describes: bool) -> bool:
+def _matches(reading: Reading, recipe: Recipe, conditions: Conditions, tally: StaleTally, *, downgrade: bool) -> bool:
     """Count a page, and return whether it is stale and matches."""
     tally.pages += 1
     reasons = reasons_of(reading, recipe)
@@ -147,7 +147,7 @@ def _matches(reading: Reading, recipe: Recipe, conditions: Conditions, tally: St
     if set(reasons) == {Reason.SUSPECT}:
         tally.suspect_left += 1
         return False
-    if not describes and reading.status is PageStatus.DESCRIBED:
+    if not downgrade and recipe.would_downgrade(reading):
         tally.described_left += 1
         return False
     tally.stale += 1

@@ -95,4 +95,5 @@ def recipe_of(reader: Reader, language: str, limits: str, passwords: Passwords) 
         render_revision=RENDER_REVISION,
         limits=limits,
         passwords=passwords,
+        describes=reader.describes,
     )

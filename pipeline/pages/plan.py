@@ -26,17 +26,23 @@ class Plan:
     """Newest revision of each due page that has one."""
     withheld: tuple[int, ...] = ()
     """Pages that are not processed, because the document ended early. They count as failed, by the source's error."""
+    descriptions_kept: int = 0
+    """How many settled pages are out of date and stay as a model described them, because no model is configured now."""
 
 
 def plan(document: Document, request: Request, archive: Archive, pages: Collection[int] | None = None) -> Plan:
     """Plan a document, or only some of its pages."""
     settled: list[Reading] = []
+    kept = 0
     deleted: list[int] = []
     known: dict[int, int] = {}
     due = set(range(1, document.pages + 1)) if pages is None else set(pages) & set(range(1, document.pages + 1))
     for reading in archive.readings(request.collection, document.id).newest(pages):
         if isinstance(reading, Reading) and _is_settled(reading, document, request):
             settled.append(reading)
+        elif isinstance(reading, Reading) and request.keeps(reading):
+            settled.append(reading)
+            kept += 1
         elif isinstance(reading, Tombstone) and reading.deletion > request.deletions_seen:
             deleted.append(reading.page_number)
         else:
@@ -46,7 +52,7 @@ def plan(document: Document, request: Request, archive: Archive, pages: Collecti
     if due and is_overtaken(archive, request.collection, document.id, request.deletions_seen):
         deleted += due  # pages without a reading have no tombstone
         due = set()
-    return Plan(tuple(settled), tuple(sorted(due)), tuple(sorted(deleted)), known)
+    return Plan(tuple(settled), tuple(sorted(due)), tuple(sorted(deleted)), known, descriptions_kept=kept)
 
 
 def plan_source(source: Source, request: Request, archive: Archive, pages: Collection[int] | None = None) -> Plan:

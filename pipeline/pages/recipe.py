@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import EncryptedFile, OutcomeError
-from pipeline.core.models import Batch, Failure, Reading
+from pipeline.core.models import Batch, Failure, FilePatterns, PageStatus, Reading
 
 if TYPE_CHECKING:  # the model's client is slow to import, and commands that only compare recipes never use it
     from pipeline.documents.passwords import Passwords
@@ -30,6 +30,8 @@ class Recipe:
     """The limits in force. A fingerprint contains them only where one of them stopped the page."""
     passwords: Passwords
     """The passwords that were given. A fingerprint contains their mark only where none of them opened the document."""
+    describes: bool
+    """Whether a vision model reads the pages. No fingerprint contains it, since the reader's name says the same."""
 
     def fingerprint(self, document_id: str, page_number: int, failure: Failure | None = None) -> str:
         """Return the fingerprint of a page, which may have ended with a failure."""
@@ -52,6 +54,10 @@ class Recipe:
         """Return the fingerprint that a reading with the same outcome would have today."""
         return self.fingerprint(reading.document.id, reading.page_number, reading.error)
 
+    def would_downgrade(self, reading: Reading) -> bool:
+        """Whether a new reading would replace what a model described by text and measurements alone."""
+        return not self.describes and reading.status is PageStatus.DESCRIBED
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -63,11 +69,21 @@ class Request:
     recipe: Recipe
     again: bool = False
     """Whether failures of earlier batches are tried again whatever their reason."""
+    downgrade: bool = False
+    """Whether pages that a model described may be read without one."""
+    patterns: FilePatterns | None = None
+    """Which files it looks at; None for all."""
+
+    def keeps(self, reading: Reading) -> bool:
+        """Whether a page stays as a model described it, because no model is configured now."""
+        return not self.downgrade and self.recipe.would_downgrade(reading)
 
 
 def request_of(batch: Batch, recipe: Recipe) -> Request:
     """Return the request of a batch whose pages are read by a recipe."""
-    return Request(batch.collection, batch.id, batch.deletions_seen, recipe, batch.again)
+    return Request(
+        batch.collection, batch.id, batch.deletions_seen, recipe, batch.again, batch.downgrade, batch.patterns
+    )
 
 
 #: Codes of the failures that another limit can prevent.

@@ -29,11 +29,12 @@ def require_archive_of_indices(archive: Archive, index: Index) -> None:
 
 
 def name_archive(identifier: str, index: Index) -> None:
-    """Note in the indices which archive they are made from, where the key may do that and no block forbids it."""
+    """Note in the indices which archive they are made from, where the key may do that and no block forbids it.
+
+    A writer's key changes no mapping. The id is then noted by the next command, worker or tick whose key may do that;
+    `pagesight setup` does not open the archive, so it notes none.
+    """
     try:
         index.generations.name_archive(identifier)
-    except (
-        ServiceRefused,
-        ServiceUnavailable,
-    ) as error:  # a writer's key changes no mapping; the next start tries again
+    except (ServiceRefused, ServiceUnavailable) as error:
         log.info("The indices do not have the id of the archive: %s", error)

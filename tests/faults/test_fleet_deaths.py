@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import threading
 
 import pytest
@@ -64,6 +65,51 @@ def test_a_page_that_kills_its_process_each_time_is_quarantined_alone(fleet: Fle
     assert list(failures) == ["book.pdf:7"]
     assert failures["book.pdf:7"]["type"] == "quarantined"
     assert "3 times" in failures["book.pdf:7"]["message"]
+    fleet.pagesight.assert_archive_and_index_agree()
+    fleet.assert_quiet()
+    fleet.assert_nothing_left(killed=True)
+
+
+#: Executed by a worker when it starts: a file whose reading freezes the interpreter, and one death is enough each time.
+#: It freezes after a moment, in which the worker notes what else it has taken. The rest would come back with the
+#: visibility timeout.
+FREEZING = """
+import re, time
+from pipeline.sources import beneath
+from workers import delivery
+delivery.SPLIT_DEATHS = delivery.QUARANTINE_DEATHS = 1
+opened = beneath._open_without_links
+def freezing(path, flags):
+    if path.name == "frozen.pdf" and flags == beneath.READ:
+        time.sleep(2)
+        re.match("(a+)+$", "a" * 64 + "b")
+    return opened(path, flags)
+beneath._open_without_links = freezing
+"""
+
+
+@pytest.mark.slow
+def test_a_file_that_freezes_its_worker_is_quarantined_and_the_rest_ends(fleet: Fleet, standin: Standin):
+    """The watchdog ends the worker that handles the file among others, then the one that handles it alone."""
+    fleet.pagesight.set(worker_silence_seconds=5)
+    fleet.customise_workers(FREEZING)
+    make_pdf(fleet.pagesight.files / "frozen.pdf", 1, 1)
+    make_pdf(fleet.pagesight.files / "letter.pdf", 2, 2)
+    restarting = threading.Event()
+    supervisor = threading.Thread(target=_supervise, args=(fleet, restarting))
+    fleet.start_worker()
+    supervisor.start()
+    try:
+        ended = fleet.until_ended(fleet.enqueue())
+    finally:
+        restarting.set()
+        supervisor.join()
+    assert ended.documents == {"complete": 1, "failed": 1}, fleet.said()
+    assert ended.pages == {"described": 2}
+    assert [failure["type"] for failure in fleet.pagesight.failures().values()] == ["quarantined"]
+    *frozen, _ = fleet.workers
+    assert [worker.process.returncode for worker in frozen] == [-signal.SIGPROF] * 2
+    assert all("freezing" in worker.stderr for worker in frozen)
     fleet.pagesight.assert_archive_and_index_agree()
     fleet.assert_quiet()
     fleet.assert_nothing_left(killed=True)

@@ -1,7 +1,8 @@
 """The contract of the two runners: `pagesight index` and `pagesight enqueue` end with the same records for a folder.
 
 Every scenario has a first run, a change, and a second run. All first runs share a worker, and so do all second runs.
-The second worker has other limits and passwords. Each scenario has a collection of its own for each runner.
+The second worker has other limits and passwords. A third one, for a few second runs, has no model. Each scenario has a
+collection of its own for each runner.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pytest
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen import canvas
 
-from pipeline.core.models import Source
+from pipeline.core.models import FilePatterns, Source
 from pipeline.search.index import Index
 from pipeline.sources import is_below, source_url
 from pipeline.vision.profile import load_profile
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.timeout(900)
 
 FIRST = {"max_pages": 10}
 SECOND = {"max_pages": 100, "passwords": "Kittiwake-4711"}
+WITHOUT_MODEL = {"vlm_url": None, "vlm_api_key": None}
 #: Pages of a document that is long enough for something to happen while it is read.
 LONG = 40
 
@@ -54,12 +56,17 @@ class Scenario:
     """Of the second run."""
     profile: str | None = None
     """Of the second run."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    """Patterns of the second run."""
     unmounted: str = ""
     """Subfolder on a disk of its own, which is not mounted in the second run."""
     stopped: bool = False
     """Whether the second run is interrupted or cancelled, and followed by a third."""
     twice: bool = False
     """Whether the second run is two runs at once."""
+    without_model: bool = False
+    """Whether no model is configured in the second run."""
     counts_differ: bool = False
     """A document with two paths counts once for `index` and twice for `enqueue`: no worker sees the whole folder."""
     paths: tuple[str, ...] = ("a.pdf",)
@@ -156,6 +163,21 @@ def littered(folder: Folder) -> None:
     folder.write("box.zip", zipped({"b.pdf": page, "._b.pdf": page, "#recycle/c.pdf": page}))
 
 
+def drafts(folder: Folder) -> None:
+    one(folder)
+    for number, name in enumerate(("drafts/b.pdf", "drafts/gone.pdf")):
+        folder.pdf(name, 1, seed=50 + number)
+
+
+def more_drafts(folder: Folder) -> None:
+    """More files that patterns leave out, in folders and in a container, and an excluded one that is gone."""
+    page = pdf_bytes(folder.path.parent, 1, 60)
+    (folder.path / "drafts/gone.pdf").unlink()
+    for name in ("drafts/c.pdf", "a.pdf.bak", "deep/drafts/d.pdf"):
+        folder.write(name, page)
+    folder.write("box.zip", zipped({"x.pdf": page, "drafts/y.pdf": page}))
+
+
 UNSAFE = b"caf\xe9 \xff\n#%?.pdf"
 
 SCENARIOS = {
@@ -194,6 +216,13 @@ SCENARIOS = {
     ),
     "container deleted": Scenario(lambda folder: [one(folder), box(("b.pdf", 6))(folder)], remove("box.zip")),
     "passwords given later": Scenario(locked, paths=("a.pdf", "locked.pdf")),
+    "no model": Scenario(
+        two,
+        lambda folder: [rename("b.pdf", "d.pdf")(folder), folder.pdf("c.pdf", 1, seed=41)],
+        language="de",
+        without_model=True,
+        paths=("a.pdf", "c.pdf", "d.pdf"),
+    ),
     "limit raised": Scenario(lambda folder: folder.pdf("a.pdf", 12, seed=9)),
     "profile changed": Scenario(one, profile="visual"),
     "language changed": Scenario(one, language="de"),
@@ -208,6 +237,13 @@ SCENARIOS = {
     ),
     "a file replaced by a link during": Scenario(then=long, during=swap_a_file, paths=(), failed=("outside_link",)),
     "litter": Scenario(littered, paths=("a.pdf", "box.zip/b.pdf")),
+    "patterns": Scenario(
+        drafts,
+        more_drafts,
+        include=("*.pdf", "*.zip"),
+        exclude=("drafts/",),
+        paths=("a.pdf", "drafts/b.pdf", "drafts/gone.pdf", "box.zip/x.pdf"),
+    ),
     "damaged file mended": Scenario(lambda folder: folder.write("a.pdf", b"%PDF-1.7 and nothing more"), one),
     "damaged file": Scenario(
         two,
@@ -241,6 +277,12 @@ def _on_disk(source: Source | None, folder: Path) -> Source:
     return source.model_copy(update={"mount": source_url(folder), "revision": source.revision + 1})
 
 
+def patterns(scenario: Scenario, folder: Path) -> FilePatterns | None:
+    if not (scenario.include or scenario.exclude):
+        return None
+    return FilePatterns(roots=(source_url(folder),), include=scenario.include, exclude=scenario.exclude)
+
+
 class Contract:
     """Both runners, and the folders of every scenario for each."""
 
@@ -265,8 +307,18 @@ class Contract:
 
     def second(self, runner: Runner) -> None:
         """The second run of each scenario, and a third one of those that were interrupted."""
+        self._then(runner, [name for name, scenario in SCENARIOS.items() if not scenario.without_model])
+        runner.run([self.order(name, runner) for name, scenario in SCENARIOS.items() if scenario.stopped])  # type: ignore[attr-defined]
+
+    def without_model(self, runner: Runner) -> None:
+        """The second run of the scenarios in which no model is configured."""
+        self._then(runner, [name for name, scenario in SCENARIOS.items() if scenario.without_model])
+
+    def _then(self, runner: Runner, names: list[str]) -> None:
+        """Change the folders of these scenarios, and run."""
         orders = []
-        for name, scenario in SCENARIOS.items():
+        for name in names:
+            scenario = SCENARIOS[name]
             folder = self.folder(name, runner)
             scenario.then(folder)
             if scenario.unmounted:
@@ -277,6 +329,7 @@ class Contract:
                     name,
                     runner,
                     language=scenario.language,
+                    patterns=patterns(scenario, runner.root / root_of(name)),
                     profile=load_profile(scenario.profile) if scenario.profile else None,
                     once_read=(lambda folder=folder, during=during: during(folder)) if during else None,
                     stopped=scenario.stopped,
@@ -286,7 +339,6 @@ class Contract:
         # The scenarios in which something happens during the run come first: the worker has nothing else to do then.
         orders.sort(key=lambda order: not (order.once_read or order.stopped))
         runner.run(orders)  # type: ignore[attr-defined]
-        runner.run([self.order(name, runner) for name, scenario in SCENARIOS.items() if scenario.stopped])  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
@@ -318,10 +370,11 @@ def contract(elasticsearch_url: str, redis_executable: Path) -> Iterator[Contrac
 
 
 def run_all(local: LocalRuns, queued: QueuedRuns, server: RedisServer, standin: Standin) -> Contract:
-    """Do all first runs with one worker, then all second runs with another one."""
+    """Do all first runs with one worker, then the second runs with two other ones."""
     contract = Contract(local, queued)
     fleet = Fleet(queued.pagesight, server)
-    for step, settings in ((contract.first, FIRST), (contract.second, SECOND)):
+    steps = ((contract.first, FIRST), (contract.second, SECOND), (contract.without_model, WITHOUT_MODEL))
+    for step, settings in steps:
         for runner in contract.runners:
             runner.pagesight.set(**settings)
         with own_broker(queued.settings), worker(queued, fleet):
@@ -386,3 +439,14 @@ def test_a_file_behind_a_link_is_never_read(contract: Contract, name: str) -> No
 def test_both_runners_count_litter(contract: Contract) -> None:
     for runner in contract.runners:
         assert [batch.passed_over for batch in runner.batches[collection("litter", runner)]] == [7, 7]
+
+
+def test_without_a_model_both_runners_leave_descriptions_and_say_so(contract: Contract) -> None:
+    for runner in contract.runners:
+        pages = runner.pagesight.records(collection=collection("no model", runner)).values()
+        assert sorted((record["document"]["pages"], record["status"]) for record in pages) == [
+            (1, "text_only"),
+            *[(2, "described")] * 2,
+            *[(3, "described")] * 3,
+        ]
+        assert [batch.descriptions_kept for batch in runner.batches[collection("no model", runner)]] == [0, 5]

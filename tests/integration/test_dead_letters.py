@@ -8,6 +8,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +18,29 @@ import pytest
 from celery import Celery
 from redis import Redis
 
+from pipeline.core.errors import ServiceUnavailable, Stopped
+from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
+from pipeline.maintenance.audit import Difference, DifferenceKind
 from support.redis_server import RedisServer
 from workers.app import configuration
 from workers.recovery.poison import DEATHS, Poison
+from workers.recovery.repair import QueuedRepairs
 from workers.redis.connection import connect
-from workers.redis.dead_letters import problem, set_aside_keys_of_wrong_type, set_aside_taken
-from workers.redis.heartbeats import Heartbeats
+from workers.redis.dead_letters import TYPES, problem, set_aside_keys_of_wrong_type, set_aside_taken
+from workers.redis.heartbeats import Heartbeats, WorkerInfo
+from workers.redis.limits import FleetLimiter
 from workers.redis.queues import (
     DEAD_LETTERS,
     DEAD_LETTERS_TOTAL,
+    EPOCH,
     KEPT,
     UNACKED,
     UNACKED_INDEX,
     WORKING,
     RedisQueues,
 )
+from workers.redis.ticks import Ticks
 
 LANE = "pagesight:normal"
 SECONDS = 60.0
@@ -188,14 +198,86 @@ def test_a_note_that_is_none_is_no_death_and_hinders_nobody(client: Redis, note:
     assert RedisQueues(client).dead_letters() == 1
 
 
-@pytest.mark.parametrize("key", [UNACKED, UNACKED_INDEX, WORKING, LANE])
-def test_a_key_of_another_type_is_renamed_once(client: Redis, key: str) -> None:
-    client.set(key, "text")
+def _take_over(client: Redis, key: str) -> None:
+    """Have a key hold another type than ours."""
+    client.delete(key)
+    client.sadd(key, "text") if TYPES.get(key) != "set" else client.set(key, "text")
+
+
+def _uses(client: Redis, wait_seconds: float = 5.0) -> list[Callable[[], object]]:
+    """What workers and commands call, over all keys with a fixed name."""
+    queues, ticks, repairs = RedisQueues(client), Ticks(client), QueuedRepairs(client)
+    heartbeats = Heartbeats(client, "me", alive_seconds=5)
+    limiter = FleetLimiter(client, load(), lease_seconds=0.2)
+    return [
+        queues.is_idle,
+        queues.epoch,
+        partial(queues.claim_archive, "a" * 32),
+        partial(queues.set_aside, "normal", "", "cause"),
+        queues.dead_letters,
+        partial(heartbeats.beat, WorkerInfo("me", "here", 1, 0.0, "consuming", 1, 0)),
+        partial(Poison(client, heartbeats).begin, "message", "tag"),
+        ticks.begin,
+        partial(ticks.end, "me", None),
+        ticks.last,
+        partial(repairs.add, [DIFFERENCE]),
+        partial(repairs.missing, [DIFFERENCE]),
+        limiter.renew,
+        partial(_call, limiter, wait_seconds),
+        partial(limiter.pause, 0.01),
+    ]
+
+
+def _call(limiter: FleetLimiter, wait_seconds: float) -> None:
+    with limiter.slot(CancelToken().within(wait_seconds)):
+        pass
+
+
+DIFFERENCE = Difference(DifferenceKind.RECORD_MISSING, "page", "a", "why", "works")
+
+
+@pytest.mark.parametrize("key", sorted(TYPES))
+def test_a_key_of_another_type_is_renamed_once_and_nothing_ends_in_a_traceback(client: Redis, key: str) -> None:
+    for use in _uses(client):
+        use()
+    assert [name for name, kind in TYPES.items() if client.type(name) not in ("none", kind)] == []
+    letters = RedisQueues(client).dead_letters()
+
+    _take_over(client, key)
+    for use in _uses(client, 0.1):
+        with suppress(ServiceUnavailable, Stopped):  # some replace the key and go on
+            use()
+    _take_over(client, key)
     set_aside_keys_of_wrong_type(client)
     set_aside_keys_of_wrong_type(client)
-    name = key.removeprefix("pagesight:")
-    assert (client.exists(key), client.get(f"{DEAD_LETTERS}:{name}")) == (0, "text")
-    assert RedisQueues(client).dead_letters() == 1
+
+    kept = f"{DEAD_LETTERS}:{key.removeprefix('pagesight:')}"
+    assert client.type(kept) == ("string" if TYPES[key] == "set" else "set")
+    if key != DEAD_LETTERS_TOTAL:  # the count itself begins again
+        assert RedisQueues(client).dead_letters() > letters
+    for use in _uses(client):
+        use()
+
+
+def test_a_key_of_another_type_is_named_with_its_remedy(client: Redis) -> None:
+    client.rpush(EPOCH, "text")
+    with pytest.raises(ServiceUnavailable, match=EPOCH) as caught:
+        RedisQueues(client).epoch()
+    assert "set such a key aside" in caught.value.remedy
+
+
+def test_every_fixed_key_has_a_type(client: Redis) -> None:
+    for use in _uses(client):
+        use()
+    named = ("worker:", "calls:rates", "deaths:", "lease:", "tick_begun")
+    fixed = {key for key in client.keys("pagesight:*") if not key.removeprefix("pagesight:").startswith(named)}
+    assert fixed <= TYPES.keys()
+
+
+def test_deaths_of_another_type_are_dropped(client: Redis) -> None:
+    client.set(DEATHS + "message", "text")
+    poison = Poison(client, Heartbeats(client, "me", alive_seconds=5))
+    assert poison.begin("message", "tag") == []
 
 
 def test_a_worker_goes_on_when_the_keys_of_its_deliveries_get_another_type(client: Redis, tmp_path: Path) -> None:

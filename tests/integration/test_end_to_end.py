@@ -28,6 +28,7 @@ SUMMARY_KEYS = {
     "documents",
     "pages",
     "passed_over",
+    "descriptions_kept",
     "model_calls",
     "cached_answers",
     "tokens",

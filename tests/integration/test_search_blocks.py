@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -14,8 +15,10 @@ from pipeline.core.errors import ServiceRefused, ServiceUnavailable
 from pipeline.core.retry import CancelToken, Waiting
 from pipeline.search import DOCUMENTS, PAGES, PAGES_WRITE, Written
 from pipeline.search.index import Index
+from support.fleet_runs import Fleet
 from support.page_records import page, page_id, page_write
 from support.pagesight_runs import Pagesight, make_pdf
+from support.standin import Standin
 
 Change = Callable[[Elasticsearch], object]
 #: Seconds after which a wait that was expected counts as missing.
@@ -57,13 +60,22 @@ HINDRANCES = {
     "cluster-read-only": _cluster_block("read_only"),
     "cluster-allow-delete": _cluster_block("read_only_allow_delete"),
 }
+#: An alias that is gone: it is not waited for, since every write is refused until a person decides.
+NO_ALIAS = Hindrance(
+    lambda client: client.indices.delete_alias(index="pages-v1", name=PAGES_WRITE),
+    lambda client: client.indices.put_alias(index="pages-v1", name=PAGES_WRITE, is_write_index=True),
+    ("nothing is installed yet", "pagesight setup"),
+)
 each_hindrance = pytest.mark.parametrize("hindrance", HINDRANCES.values(), ids=HINDRANCES)
 
 
 @pytest.fixture
 def client(elasticsearch_url: str) -> Iterator[Elasticsearch]:
     with Elasticsearch(elasticsearch_url, max_retries=0) as client:
+        # Where the disk has room, the node lifts the block of a full disk at its next look: every 30 s by default.
+        client.cluster.put_settings(persistent={"cluster.info.update.interval": "1h"})
         yield client
+        client.cluster.put_settings(persistent={"cluster.info.update.interval": None})
         for hindrance in HINDRANCES.values():
             if client.indices.exists(index="pages-v1"):
                 hindrance.lift(client)
@@ -171,3 +183,102 @@ def test_a_field_that_the_indices_lack_is_named_with_what_compares_them(
     finally:
         client.indices.delete(index="other-v1")
     assert "pagesight setup --check" in caught.value.remedy
+
+
+class Blocked:
+    """A worker that reads one page for each hindrance, which is put into effect while the model is asked."""
+
+    def __init__(self, fleet: Fleet, standin: Standin, client: Elasticsearch) -> None:
+        self.fleet = fleet
+        self._standin = standin
+        self._client = client
+        self._number = 0
+
+    @contextmanager
+    def at(self, hindrance: Hindrance) -> Iterator[str]:
+        """Hinder the record of the next page within the block; the batch."""
+        self._number += 1
+        paper = make_pdf(self.fleet.pagesight.files / f"{self._number}.pdf", 1, seed=self._number)
+        with self._standin.holding():
+            asked = self._standin.counters()["requests"]
+            batch = self.fleet.enqueue(paper)
+            self.fleet.until(lambda: self._standin.counters()["requests"] > asked)
+            hindrance.put(self._client)
+        try:
+            yield batch
+        finally:
+            hindrance.lift(self._client)
+
+    def ended_well(self, batch: str) -> None:
+        """Wait for the end of the batch, and hold it against what went into it: one page, asked for once."""
+        assert self.fleet.until_ended(batch).pages == {"described": 1}, self.fleet.said()
+        assert len(self.fleet.pagesight.records()) == self._number
+        assert self._standin.counters()["asked_again"] == 0
+
+
+def test_a_worker_waits_at_a_block_or_halts_names_it_and_goes_on(
+    fleet: Fleet, client: Elasticsearch, standin: Standin
+) -> None:
+    """One worker meets the kinds of hindrances, one after the other."""
+    fleet.pagesight.run("setup")
+    worker = fleet.start_worker()
+    blocked = Blocked(fleet, standin, client)
+    for name in ("full-disk", "closed", "cluster-read-only"):
+        hindrance = HINDRANCES[name]
+        with blocked.at(hindrance) as batch:
+            fleet.until(lambda words=hindrance.words: all(part in _waited_for(fleet) for part in words))
+            assert worker.going_on
+        blocked.ended_well(batch)
+
+    with blocked.at(NO_ALIAS) as batch:
+        fleet.until(lambda: (state := fleet.pagesight.archive.fleet.newest()) is not None and state.state == "halted")
+        shown = fleet.pagesight.run("status", "--json").json["fleet"]
+        assert all(words in str(shown) for words in NO_ALIAS.words), shown
+    assert fleet.pagesight.run("resume").code == 0
+    blocked.ended_well(batch)
+    fleet.pagesight.assert_archive_and_index_agree()
+    fleet.assert_quiet()
+
+
+def _waited_for(fleet: Fleet) -> str:
+    """Return what `pagesight status` says that the worker waits for."""
+    return str([worker["waiting"] for worker in fleet.pagesight.run("status", "--json").json["workers"]])
+
+
+def _no_room_for_shards(client: Elasticsearch) -> None:
+    client.cluster.put_settings(persistent={"cluster.max_shards_per_node": 1})
+
+
+def _shards_again(client: Elasticsearch) -> None:
+    client.cluster.put_settings(persistent={"cluster.max_shards_per_node": None})
+
+
+#: What keeps indices from being made.
+REFUSALS = {
+    "shards": Hindrance(_no_room_for_shards, _shards_again, ("limit of shards", "cluster.max_shards_per_node")),
+    "template": Hindrance(
+        lambda client: client.indices.put_index_template(
+            name="their-documents", index_patterns=["documents-*"], priority=500, template={"mappings": {}}
+        ),
+        lambda client: client.options(ignore_status=404).indices.delete_index_template(name="their-documents"),
+        ("their-documents", "PAGESIGHT_ELASTICSEARCH_PREFIX"),
+    ),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+def test_what_keeps_indices_from_being_made_ends_the_first_run_and_costs_nothing(
+    pagesight: Pagesight, client: Elasticsearch, standin: Standin, refusal: Hindrance
+) -> None:
+    make_pdf(pagesight.files / "letter.pdf", 1, seed=1)
+    refusal.put(client)
+    try:
+        ended = pagesight.index()
+    finally:
+        refusal.lift(client)
+    assert ended.code == 3
+    assert all(words in ended.stderr for words in refusal.words), ended.stderr
+    assert standin.counters()["requests"] == 0
+
+    assert pagesight.index().json["pages"] == {"described": 1}
+    pagesight.assert_archive_and_index_agree()

@@ -1,13 +1,17 @@
 """`pagesight sync` over real folders, archive, Elasticsearch and Redis: what goes, what is enqueued, what stays."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
 
 from pipeline.batches.messages import folder_id
 from pipeline.core.models import Tombstone
+from pipeline.sources import FoundFile, walk
+from support import in_process
 from support.pagesight_runs import Ended, Pagesight, make_pdf
 from support.redis_server import RedisServer
 
@@ -90,6 +94,31 @@ def test_a_dry_run_changes_nothing_and_needs_no_redis(indexed: Pagesight) -> Non
 
     assert (len(told["moved"]), names(told["vanished"]), told["batch"]) == (1, ["d.pdf"], None)
     assert indexed.records() == before
+
+
+def test_a_file_that_is_swapped_for_a_link_after_the_walk_is_not_read_through_it(
+    indexed: Pagesight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link leads to the bytes of a vanished file: a `sync` that followed it would report the file as moved."""
+    outside, swapped = tmp_path / "outside.pdf", indexed.files / "swapped.pdf"
+    (indexed.files / "a.pdf").rename(outside)
+    swapped.write_bytes(outside.read_bytes())
+
+    def walked(*words: Any) -> Iterator[FoundFile]:
+        found = list(walk(*words))
+        swapped.unlink()
+        swapped.symlink_to(outside)
+        yield from found
+
+    monkeypatch.setattr("pipeline.cli.sync.walk", walked)
+    words = ["sync", "--json", "--dry-run", str(indexed.files)]
+    told = in_process.run(words, indexed.environment, indexed.home)
+
+    assert told.code == 0, told.stderr
+    assert "Traceback" not in told.stderr
+    assert swapped.is_symlink()
+    assert (names(told.json["new"]), told.json["moved"]) == (["swapped.pdf"], [])
+    assert names(told.json["vanished"]) == ["a.pdf"]
 
 
 def test_what_vanished_stays_until_its_deletion_is_asked_for(indexed: Pagesight) -> None:

@@ -9,19 +9,32 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import pytest
+from pipeline.archive import store
 
 #: The calls by which the archive reads and writes. A link, a rename and an fsync may fail after they were done.
 CALLS = ("open", "link", "replace", "fsync", "listdir", "stat", "mkdir", "unlink")
 _DONE_FIRST = ("link", "fsync")
 
 
+class Patch(Protocol):
+    """The method of `pytest.MonkeyPatch` that is used here."""
+
+    def setattr(self, target: Any, name: str, value: Any, raising: bool = True) -> None: ...
+
+
+class ForGood:
+    """Patches a process of a test's own, for as long as it lives."""
+
+    def setattr(self, target: Any, name: str, value: Any, raising: bool = True) -> None:
+        setattr(target, name, value)
+
+
 class FailingDisk:
     """Faults on paths below a folder, while `errors` is not empty."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int = 1, one_in: int = 6) -> None:
+    def __init__(self, folder: Path, patch: Patch, seed: int = 1, one_in: int = 6) -> None:
         self.errors: tuple[int, ...] = ()
         self.raised: Counter[str] = Counter()
         self._folder = str(folder)
@@ -29,9 +42,8 @@ class FailingDisk:
         self._one_in = one_in
         self._lock = threading.Lock()
         for name in CALLS:
-            monkeypatch.setattr(os, name, self._failing(name, getattr(os, name)))
-        opened = self._failing("read", builtins.open)
-        monkeypatch.setattr("pipeline.archive.store.open", opened, raising=False)
+            patch.setattr(os, name, self._failing(name, getattr(os, name)))
+        patch.setattr(store, "open", self._failing("read", builtins.open), raising=False)
 
     def _failing(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def failing(*words: Any, **named: Any) -> Any:
@@ -51,3 +63,8 @@ class FailingDisk:
             return None
         with self._lock:
             return self._chance.choice(self.errors) if self._chance.randrange(self._one_in) == 0 else None
+
+
+def wait_briefly(patch: Patch) -> None:
+    """Have waits for the archive take no time: how long they are is not what a failing disk shows."""
+    patch.setattr(store, "OBJECT_WAITS_SECONDS", (0.01,))

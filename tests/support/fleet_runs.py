@@ -20,6 +20,7 @@ from support.redis_server import RedisServer
 from support.standin import Standin
 from workers.app import visibility_timeout_seconds
 
+TESTS = Path(__file__).parents[1]
 #: A fleet that is well ends 60 pages within seconds; one that has to find out that a worker died needs half a minute.
 BATCH_SECONDS = 300.0
 #: Half of what it is by default, so that the tests need not wait so long for a death to be noticed.
@@ -38,6 +39,8 @@ class Fleet:
         self.pagesight = pagesight
         self.server = server
         self.workers: list[Run] = []
+        self.environment: dict[str, str] = {}
+        """Further variables of workers, for what no setting can do."""
         pagesight.set(redis_url=server.url)
 
     @property
@@ -49,12 +52,19 @@ class Fleet:
         before = dict(self.pagesight._settings)
         self.pagesight.set(**settings)
         try:
-            run = self.pagesight.start("worker", *words)
+            run = self.pagesight.start_with(self.environment, "worker", *words)
         finally:
             self.pagesight._settings = before
         self.workers.append(run)
         run.until(lambda: "ready" in run.stderr, seconds=60)
         return run
+
+    def customise_workers(self, source: str) -> None:
+        """Have each worker execute this source when its interpreter starts; it may import `support`."""
+        folder = self.pagesight.home / "customised"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(source, encoding="utf-8")
+        self.environment["PYTHONPATH"] = f"{folder}:{TESTS}"
 
     def start_workers(self, count: int, *words: str) -> list[Run]:
         return [self.start_worker(*words) for _ in range(count)]

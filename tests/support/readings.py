@@ -88,6 +88,7 @@ def full_reading() -> Reading:
                 width=4000,
                 height=3000,
                 dpi=300.0,
+                dpi_y=150.0,
                 rotation=90,
                 orientation=6,
                 captured_at=NOW,

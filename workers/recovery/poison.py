@@ -38,6 +38,9 @@ end
 #: a message counts as alive even before its first heartbeat.
 _BEGIN = f"""
 {IS_DEAD}{_PARSED}
+if redis.call('TYPE', KEYS[2]).ok ~= 'list' then
+    redis.call('DEL', KEYS[2])
+end
 local noted = redis.call('HGET', KEYS[1], ARGV[1])
 local before = noted and parsed(noted)
 if before and before.worker ~= ARGV[2] and not before.waiting and is_dead(before.worker) then

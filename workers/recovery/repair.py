@@ -23,7 +23,7 @@ from pipeline.projection.projector import CHUNK, Projector
 from workers.client import EnqueueRequest, Fleet
 from workers.recovery.sweep import is_lost, open_batches, republish
 from workers.redis.connection import translated
-from workers.redis.queues import KEY_PREFIX
+from workers.redis.queues import REPAIRING
 
 #: Documents or sources that one message repairs.
 PROJECT_DOCUMENTS = PART_SOURCES
@@ -189,7 +189,7 @@ class _Repair:
 class QueuedRepairs:
     """The differences that earlier repairs have enqueued, noted in Redis: they are lost together with the queues."""
 
-    KEY = KEY_PREFIX + "repairing"
+    KEY = REPAIRING
     #: A note outlives its message only after two faults. The difference is then enqueued again after this time.
     KEPT_SECONDS = 24 * 3600
 

@@ -42,6 +42,11 @@ URL_REMEDY = (
 CA_REMEDY = "Set PAGESIGHT_REDIS_CA_CERTS to the file of the authority that signed the server's certificate."
 SERVER_REMEDY = "Pagesight needs Redis 6.2 or newer, not a cluster; check the server that PAGESIGHT_REDIS_URL names."
 
+TYPE_REMEDY = (
+    "Workers set such a key aside within seconds; where none runs, start one, or rename the key with redis-cli."
+    " Find out which other program writes it: everything in Redis that begins with `pagesight:` is Pagesight's."
+)
+
 #: Permanent errors, each with its remedy. They are matched first, since some are connection errors too.
 _REFUSED: dict[type[Exception], str] = {
     exceptions.AuthenticationError: KEY_REMEDY,
@@ -147,7 +152,17 @@ class NotReadyError(exceptions.ConnectionError):
 
 
 class _NotReadyIsAway:
-    """Mixed into a connection: raises the transient errors of a server as `NotReadyError`."""
+    """Mixed into a connection: raises the transient errors of a server as `NotReadyError`.
+
+    The error for a key of another type gets the key's name, which the server does not tell.
+    """
+
+    _sent: tuple[Any, ...] = ()
+
+    def send_command(self, *args: Any, **options: Any) -> None:
+        """Send a command."""
+        self._sent = args
+        super().send_command(*args, **options)  # type: ignore[misc]
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         """Return the next response."""
@@ -155,6 +170,8 @@ class _NotReadyIsAway:
             response = super().read_response(*args, **options)  # type: ignore[misc]
         except exceptions.ResponseError as error:
             self._raise_if_away(error)
+            if is_of_wrong_type(error):
+                raise exceptions.ResponseError(f"{error} ({', '.join(_keys(self._sent))})") from error
             raise
         for part in response if isinstance(response, list) else ():  # the end of a transaction
             if isinstance(part, exceptions.ResponseError):
@@ -178,6 +195,13 @@ class TlsConnection(_NotReadyIsAway, SSLConnection):
 
 class SocketConnection(_NotReadyIsAway, UnixDomainSocketConnection):
     """A connection through a UNIX socket."""
+
+
+def _keys(command: tuple[Any, ...]) -> list[str]:
+    """Return the keys of a command: of a script all, of another command the first."""
+    name, *words = command or ("",)
+    keys = words[2 : 2 + int(words[1])] if name in ("EVALSHA", "EVAL") else words[:1]
+    return [str(key) for key in keys]
 
 
 def _tcp(parts: SplitResult, _query: Mapping[str, str]) -> dict[str, Any]:
@@ -251,9 +275,16 @@ def translate(error: exceptions.RedisError) -> PagesightError:
             return ServiceRefused(SERVICE, f"Redis does not let us in: {words}", remedy=remedy)
     if "CERTIFICATE_VERIFY_FAILED" in words:
         return ServiceRefused(SERVICE, f"the certificate of Redis is not valid here: {words}", remedy=CA_REMEDY)
+    if is_of_wrong_type(error):
+        return ServiceUnavailable(SERVICE, f"a key in Redis has another type: {words}", remedy=TYPE_REMEDY)
     if isinstance(error, _TRANSIENT) or _is_not_ready(error):
         return ServiceUnavailable(SERVICE, f"Redis is away: {words}", remedy=AWAY_REMEDY)
     return ServiceRefused(SERVICE, f"Redis answers: {words}", remedy=SERVER_REMEDY)
+
+
+def is_of_wrong_type(error: exceptions.RedisError) -> bool:
+    """Whether a key has another type than its command expects."""
+    return "WRONGTYPE" in str(error)
 
 
 def _is_not_ready(error: exceptions.RedisError) -> bool:

@@ -12,11 +12,27 @@ from redis import Redis
 
 from pipeline.batches.messages import from_json
 from workers.redis.connection import translated
-from workers.redis.queues import DEAD_LETTERS, KEY_PREFIX, LANES, UNACKED, UNACKED_INDEX, WORKING, RedisQueues
+from workers.redis.heartbeats import GRACE, PULSE
+from workers.redis.limits import ORDERED_CALLS, PLAIN_CALLS
+from workers.redis.queues import (
+    ARCHIVE,
+    DEAD_LETTERS,
+    DEAD_LETTERS_TOTAL,
+    EPOCH,
+    KEY_PREFIX,
+    LANES,
+    REPAIRING,
+    UNACKED,
+    UNACKED_INDEX,
+    WORKING,
+    RedisQueues,
+)
+from workers.redis.ticks import BEGUN, LAST
 
 #: The longest message has the identifiers of a few thousand documents.
 MOST_BYTES = 4 << 20
 _TASK = "pagesight."
+_TICK = "tick"
 #: KEYS: a key, its new name. ARGV: the type that it should have. Returns the type of a key that was renamed.
 _RENAME = """
 local kind = redis.call('TYPE', KEYS[1]).ok
@@ -25,8 +41,14 @@ if kind ~= 'none' and kind ~= ARGV[1] then
     return kind
 end
 """
-#: The keys of the queues, and their types.
-_TYPES = {KEY_PREFIX + lane: "list" for lane in LANES} | {UNACKED: "hash", UNACKED_INDEX: "zset", WORKING: "hash"}
+#: Every key with a fixed name, and its type.
+TYPES = (
+    dict.fromkeys([*(KEY_PREFIX + lane for lane in LANES), DEAD_LETTERS], "list")
+    | dict.fromkeys([UNACKED, WORKING], "hash")
+    | dict.fromkeys([UNACKED_INDEX, *ORDERED_CALLS], "zset")
+    | dict.fromkeys([EPOCH, ARCHIVE, DEAD_LETTERS_TOTAL, LAST, BEGUN, PULSE, GRACE, *PLAIN_CALLS], "string")
+    | {REPAIRING: "set"}
+)
 #: Celery's headers and options by which a message could have more done than its task. Ours use none of them.
 _UNUSED_HEADERS = "shadow eta group group_index stamped_headers stamps compression".split()
 _UNUSED_OPTIONS = ("callbacks", "errbacks", "chain", "chord")
@@ -72,13 +94,15 @@ def set_aside(client: Redis, lane: str, element: str | bytes, cause: str) -> Non
 
 
 def set_aside_keys_of_wrong_type(client: Redis) -> None:
-    """Rename the keys of the queues that have another type, and count each as a dead letter.
+    """Rename the keys of Pagesight that have another type, and count each as a dead letter.
+
+    Each can be lost: where the batches are and what is done is in the archive.
 
     Raises:
         ServiceUnavailable: Redis is away.
     """
     rename = client.register_script(_RENAME)
-    for key, wanted in _TYPES.items():
+    for key, wanted in TYPES.items():
         name = key.removeprefix(KEY_PREFIX)
         with translated():
             kind = rename(keys=[key, f"{DEAD_LETTERS}:{name}"], args=[wanted])
@@ -133,11 +157,13 @@ def _problem(envelope: dict[str, Any], lane: str, tasks: Container[str]) -> str 
 
 
 def _problem_of_fields(task: str, arguments: list[object], fields: dict[str, Any]) -> str | None:
+    if arguments:
+        return "it has arguments without names"
     kind = task.removeprefix(_TASK)
-    if kind == "tick":
-        return "a tick has no fields" if fields or arguments else None
+    if kind == _TICK:  # a newer version may send a tick with fields, as with any message
+        return None if isinstance(fields, dict) else "its fields have no names"
     try:
         from_json(kind, fields)
     except ValueError:  # pydantic's has the values, which may be anything
         return f"its fields are not those of a {kind} message"
-    return "it has arguments without names" if arguments else None
+    return None

@@ -43,7 +43,9 @@ POLL_SHARE = 0.05
 CALLS = KEY_PREFIX + "calls:"
 #: Permits by expiry, processes by turn, processes by the lapse of their turn, the pause, the epoch, the epoch whose
 #: grace period has begun, and the grace period. The names in Redis are older than these terms and are kept.
-_KEYS = [CALLS + name for name in ("places", "turns", "lapses", "pause", "pulse", "settled", "grace")]
+ORDERED_CALLS = [CALLS + name for name in ("places", "turns", "lapses")]
+PLAIN_CALLS = [CALLS + name for name in ("pause", "pulse", "settled", "grace")]
+_KEYS = [*ORDERED_CALLS, *PLAIN_CALLS]
 #: Added to the turn of processes that are not urgent, so that it comes after all urgent ones: 3,000 years in ms.
 _BEHIND_URGENT_MS = 10**14
 

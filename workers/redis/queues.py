@@ -32,6 +32,8 @@ DEAD_LETTERS = KEY_PREFIX + "dead_letters"
 DEAD_LETTERS_TOTAL = KEY_PREFIX + "dead_letters_total"
 #: Dead letters that Redis keeps, the newest, and characters of each.
 KEPT, KEPT_CHARACTERS = 1000, 2000
+#: Differences that a repair has enqueued; see `workers.recovery.repair`.
+REPAIRING = KEY_PREFIX + "repairing"
 #: With a clock that is further off from that of Redis, Kombu would hand out messages that other workers still handle.
 CLOCK_TOLERANCE_SECONDS = 30.0
 #: Id of the archive that has the batches of the messages.
@@ -55,7 +57,8 @@ class RedisQueues:
     def dead_letters(self) -> int:
         """Return how many elements of the lanes were not messages, and were set aside."""
         with translated():
-            return int(self._client.get(DEAD_LETTERS_TOTAL) or 0)
+            total = str(self._client.get(DEAD_LETTERS_TOTAL) or "")
+        return int(total) if total.isdecimal() else 0
 
     def set_aside(self, lane: str, element: str, cause: str) -> None:
         """Store an element with the dead letters, of which the newest stay, and count it."""

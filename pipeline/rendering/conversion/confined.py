@@ -13,8 +13,10 @@ LibreOffice's bindings, imports it.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import re
 import resource
 import select
 import shutil
@@ -23,6 +25,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -43,6 +46,10 @@ _PROGRAM_FILES = (
     *("/etc/passwd", "/etc/nsswitch.conf"),
 )
 _MAX_DESCRIPTORS = 1024
+#: Names of workspaces.
+_NAME = re.compile("pagesight-[0-9a-f]{32}")
+#: A keeper locks its new workspace within this time.
+_LOCKED_WITHIN_SECONDS = 60
 
 Request = dict[str, Any]
 Reply = dict[str, Any]
@@ -125,6 +132,7 @@ def serve(work: Callable[[Workspace, Request], Reply], *, sockets: bool = False)
     os.umask(0o077)
     folder = Path(request["folder"])
     folder.mkdir()
+    lock(folder)
     become_reaper()
     worker = os.fork()
     if not worker:
@@ -190,6 +198,39 @@ def remove_traces(folder: Path) -> None:
                 path.unlink()
 
 
+def lock(folder: Path) -> int:
+    """Mark a workspace as used, as long as this process or one that it forks lives; return the descriptor.
+
+    Raises:
+        OSError: the folder is not a folder, or is locked.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def sweep(parent: Path) -> None:
+    """Remove the workspaces in a folder whose keepers were killed, as happens if a whole service is killed at once."""
+    for folder in parent.glob("pagesight-*"):
+        if _NAME.fullmatch(folder.name) and _is_abandoned(folder):
+            remove_traces(folder)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    try:
+        status = os.lstat(folder)
+        if status.st_uid != os.geteuid() or time.time() - status.st_mtime < _LOCKED_WITHIN_SECONDS:
+            return False
+        os.close(lock(folder))
+    except OSError:
+        return False
+    return True
+
+
 def died(name: str, exit_code: int) -> ConversionError:
     """Return the error for a program that ended unexpectedly, by its exit code as `Popen.returncode` has it."""
     cause = end_cause(exit_code)
@@ -223,6 +264,7 @@ def _rights(folder: Path, request: Request, sockets: bool) -> Confinement:
         resource.RLIMIT_FSIZE: request["file_bytes"],
         resource.RLIMIT_CPU: request["cpu_seconds"],
         resource.RLIMIT_NOFILE: _MAX_DESCRIPTORS,
+        **({resource.RLIMIT_NPROC: request["tasks"]} if request["tasks"] else {}),
     }
     return conversion_rights(folder, request["readable"], sockets=sockets, limits=limits)
 

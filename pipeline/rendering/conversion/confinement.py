@@ -19,11 +19,13 @@ from pydantic import Field, ValidationError
 
 from pipeline.core.child_process import (
     ENVIRONMENT,
+    MAX_TASKS,
     PACKAGE_HOME,
     ChildProcess,
     CpuTimeExceeded,
     ReplyBounds,
     TimeLimit,
+    TooManyTasks,
     python_command,
 )
 from pipeline.core.errors import (
@@ -38,7 +40,7 @@ from pipeline.core.errors import (
     UnsupportedFormat,
 )
 from pipeline.core.retry import CancelToken
-from pipeline.rendering.conversion.confined import OUTPUT, remove_traces
+from pipeline.rendering.conversion.confined import OUTPUT, remove_traces, sweep
 from pipeline.rendering.replies import Reply
 from pipeline.rendering.text import clean_line, clean_text
 
@@ -137,7 +139,9 @@ def run(
         RenderTimeout, RenderCrashed, RenderOutOfMemory: the program failed on it.
         Stopped: `cancel` was stopped.
     """
-    folder = Path(tempfile.gettempdir()) / f"pagesight-{uuid.uuid4().hex}"
+    parent = Path(tempfile.gettempdir())
+    _sweep_once(parent)
+    folder = parent / f"pagesight-{uuid.uuid4().hex}"
     request = {
         **job.request,
         "folder": str(folder),
@@ -147,6 +151,8 @@ def run(
         "file_bytes": _MAX_WRITTEN_BYTES + os.fstat(file.fileno()).st_size,
         "cpu_seconds": int(limits.time.cpu_seconds) + 1,
         "sheet_pages": limits.sheet_pages,
+        # Outside a user namespace the kernel would count every process of this user, and for root none.
+        "tasks": MAX_TASKS if namespaces() else None,
     }
     command = python_command(f"pipeline.rendering.conversion.{job.module}", job.interpreter)
     child = ChildProcess([*namespaces(), *command], ENVIRONMENT, ReplyBounds(_MAX_REPLY_BYTES), programs=True)
@@ -157,6 +163,11 @@ def run(
         # The child ends its programs and cleans up as soon as its socket is closed.
         child.end(_EXIT_SECONDS)
         remove_traces(folder)
+
+
+@cache
+def _sweep_once(parent: Path) -> None:
+    sweep(parent)
 
 
 def _ask(
@@ -177,6 +188,8 @@ def _ask(
             f"not converted within {limit.wall_seconds:g} seconds by the clock",
             remedy="Run less beside Pagesight on this machine, or raise PAGESIGHT_CONVERSION_WALL_SECONDS.",
         ) from None
+    except TooManyTasks as error:
+        raise LimitExceeded(f"the programs that convert it became {error}") from None
     except (OSError, EOFError, ValueError):
         raise RenderCrashed("the process that converts documents ended without an answer") from None
 

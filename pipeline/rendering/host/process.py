@@ -18,6 +18,7 @@ from pipeline.core.child_process import (
     ChildProcess,
     CpuTimeExceeded,
     ReplyBounds,
+    TooManyTasks,
     python_command,
 )
 from pipeline.core.child_side import EndCause, end_cause, is_near_limit, signal_name
@@ -141,6 +142,9 @@ class SandboxProcess:
             raise self._timed_out(error) from None
         except (EOFError, ConnectionError):
             raise self._find_cause() from None
+        except TooManyTasks as error:
+            self.end()
+            raise RenderCrashed(f"the sandbox process became {error}") from None
         except (KeyError, ValidationError, ValueError):
             self.end()
             raise RenderCrashed("the sandbox process sent a reply that cannot be understood") from None

@@ -18,6 +18,7 @@ from pipeline.core.child_process import (
     CpuTimeExceeded,
     ReplyBounds,
     TimeLimit,
+    TooManyTasks,
     python_command,
 )
 from pipeline.core.errors import AnswerTimeout, AnswerUnusable, ServiceRefused, SettingsError
@@ -163,6 +164,8 @@ class OcrProcess:
                 f"OCR was not done within {self._limit.wall_seconds:g} seconds by the clock",
                 remedy="Run less beside Pagesight on this machine, or raise PAGESIGHT_OCR_WALL_SECONDS.",
             )
+        if isinstance(error, TooManyTasks):
+            return AnswerUnusable(f"OCR became {error}", remedy=remedy)
         if isinstance(error, ValueError):
             return AnswerUnusable("the OCR process sent a reply that cannot be parsed", remedy=remedy)
         if status is None:

@@ -57,7 +57,9 @@ DOCUMENT = "a" * 64
 
 
 def memory(archive: Archive, profile: Profile = TREE, models: Models | None = MODELS) -> ArchiveMemory:
-    recipe = Recipe("en", MODEL.name, MODEL.revision, profile.name, profile.revision, 1, "", Passwords())
+    recipe = Recipe(
+        "en", MODEL.name, MODEL.revision, profile.name, profile.revision, 1, "", Passwords(), describes=True
+    )
     return ArchiveMemory(archive, Request("works", "", 0, recipe), profile, models)
 
 

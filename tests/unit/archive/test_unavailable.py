@@ -122,6 +122,31 @@ def test_a_writer_knows_its_own_file_when_the_disk_fails_after_the_link(
     assert waits
 
 
+def test_a_writer_that_tries_again_leaves_no_temporary_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FailingDisk(folder, monkeypatch, one_in=3)
+    store = Store(str(folder), QuickToken([]))
+    disk.errors = PASSING
+    for number in range(40):
+        store.put(f"{number}.jpg", b"x")
+    disk.errors = ()
+    assert sorted(store.names("")) == sorted(["tmp", *(f"{number}.jpg" for number in range(40))])
+    assert disk.raised["replace"] > 0
+    assert store.names("tmp") == []
+
+
+def test_of_many_names_each_is_read_again_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Together, 300 calls of which one in six fails would hardly ever succeed."""
+    names = [f"{number}.json" for number in range(300)]
+    disk = FailingDisk(folder, monkeypatch)
+    waits: list[Waiting] = []
+    store = Store(str(folder), QuickToken(waits))
+    for name in names:
+        store.put(name, name.encode())
+    disk.errors = PASSING
+    assert store.get_many(names) == [name.encode() for name in names]
+    assert len(waits) < 100
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_no_revision_is_lost_or_doubled_where_one_call_in_six_fails(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int

@@ -47,7 +47,7 @@ from pipeline.search import DOCUMENTS, PAGES, SOURCES
 from pipeline.sources import FoundFile, Listing
 from support.memory_index import MemoryIndex
 
-RECIPE = Recipe("en", "reader", "1", "standard", "1", 1, "limits", Passwords())
+RECIPE = Recipe("en", "reader", "1", "standard", "1", 1, "limits", Passwords(), describes=True)
 OLD_RECIPE = replace(RECIPE, prompt_revision="0")
 CORRUPT = Failure(type="corrupt", message="no pages", remedy="Copy it again.")
 REFUSED = Failure(type="answer_refused", message="no", remedy="Look.")

@@ -17,7 +17,7 @@ from pipeline.batches.budget import BatchBudget, is_out_of_budget
 from pipeline.batches.ending import end_if_done
 from pipeline.batches.handlers import BatchContext, MessageReport, handle_pages, handle_part, quarantine
 from pipeline.batches.lifecycle import begin_batch
-from pipeline.batches.listing import all_due_messages, first_messages, is_live, walk_folder
+from pipeline.batches.listing import all_due_messages, first_messages, is_live, name_sources, walk_folder
 from pipeline.batches.local_runner import RunTally, run_batch
 from pipeline.batches.messages import Message, Part, Walk, split
 from pipeline.batches.progress import BatchLedger, resume
@@ -663,6 +663,46 @@ def test_the_rest_of_a_document_is_tried_again_after_the_limit_was_raised(
     assert len(pages_of(bench, "book.pdf")) == 48
     assert set(bench.reader.read_pages.values()) == {1}
     assert_index_agrees(bench)
+
+
+def test_a_retry_after_the_limit_was_raised_reads_the_rest(
+    tmp_path: Path, sandboxes: SandboxPool, threads: ContextThreads
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    make_pdf(folder / "book.pdf", 48, 1)
+    bench = Bench(tmp_path / "archive", folder, sandboxes, threads)
+    limited(bench, document_limits=DocumentLimits(0.05, 1000))
+    by_messages(bench)
+    assert 0 < len(pages_of(bench, "book.pdf")) < 48
+    assert source_of(bench, "book.pdf").error is not None
+
+    limited(bench, "other limits", document_limits=DocumentLimits(3600, 1000))
+    ended = retried(bench, "book.pdf")
+
+    assert (ended.documents, ended.pages) == ({"complete": 1}, {"described": 48})
+    assert source_of(bench, "book.pdf").error is None
+    (record,) = bench.index.records(DOCUMENTS).values()
+    assert (record["status"], record["pages"].get("failed", 0)) == ("complete", 0)
+    assert set(bench.reader.read_pages.values()) == {1}
+    assert_index_agrees(bench)
+
+
+def retried(bench: Bench, name: str) -> Batch:
+    """What `pagesight retry` begins for a failed file, at its end."""
+    batch = begin_batch(
+        bench.archive,
+        "default",
+        None,
+        "en",
+        ["failures"],
+        lane=Lane.NORMAL,
+        again=True,
+        name=lambda begun: name_sources(bench.archive, begun.id, [BatchEntry(url=source_url(bench.files / name))]),
+    )
+    loop = Loop(bench, batch, random.Random(3), most_pages=None)
+    loop.run()
+    return loop.end()
 
 
 @BOTH

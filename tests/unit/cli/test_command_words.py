@@ -21,6 +21,7 @@ FRESH = BatchProgress(
     walked=True,
     documents={},
     pages={},
+    descriptions_kept=0,
     sources_under_way=0,
     pages_under_way=0,
     pages_read=0,

@@ -14,7 +14,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.core.child_process import ENVIRONMENT, PACKAGE_HOME, ChildProcess, CpuTimeExceeded, ReplyBounds
+from pipeline.core import child_process
+from pipeline.core.child_process import (
+    ENVIRONMENT,
+    PACKAGE_HOME,
+    ChildProcess,
+    CpuTimeExceeded,
+    ReplyBounds,
+    TooManyTasks,
+)
 from pipeline.core.child_side import EndCause, end_cause, is_near_limit, signal_name
 from pipeline.core.errors import Stopped
 from pipeline.core.retry import CancelToken
@@ -108,6 +116,24 @@ def test_a_child_that_waits_uses_no_cpu_time(echo: ChildProcess) -> None:
     with pytest.raises(TimeoutError) as raised:
         echo.receive(soon(1), cpu_until=echo.cpu_seconds + 0.5)
     assert not isinstance(raised.value, CpuTimeExceeded)
+
+
+MANY = {
+    "processes": (True, "if not os.fork(): time.sleep(600)"),
+    "threads": (False, "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()"),
+}
+
+
+@pytest.mark.parametrize("then", ["time.sleep(600)", "send(s, {})"], ids=["and works on", "and replies"])
+@pytest.mark.parametrize(("programs", "begin"), MANY.values(), ids=MANY)
+def test_a_child_that_fills_the_process_table_is_ended(
+    monkeypatch: pytest.MonkeyPatch, programs: bool, begin: str, then: str
+) -> None:
+    monkeypatch.setattr(child_process, "MAX_TASKS", 20)
+    child = start(f"\nfor _ in range(30):\n {begin}\n{then}\ntime.sleep(600)", programs=programs)
+    with pytest.raises(TooManyTasks, match="more than 20 processes and threads"):
+        child.receive(soon())
+    assert child.end().exit_code == -signal.SIGKILL
 
 
 def test_a_request_that_is_not_read_times_out() -> None:

@@ -352,7 +352,7 @@ def refused(name: str, **table: Any) -> str:
 def test_what_people_write_becomes_schedules() -> None:
     found = parse_schedules(
         {
-            "scans": {"action": "sync", "folders": "/mnt/scans", "every": "15m", "delete": True},
+            "scans": {"action": "sync", "folders": "/mnt/scans", "every": "15m", "delete": True, "exclude": "*.tmp"},
             "refresh": {"action": "redescribe", "where": "reason=profile", "budget_tokens": 9, "cron": "0 1 * * *"},
             "index": {"action": "reindex", "cron": "0 3 * * SUN", "timezone": "Asia/Tokyo", "quiet": ["8:00-9:30"]},
             "repair": {"enabled": False},
@@ -390,6 +390,7 @@ def test_what_is_no_interval_is_refused(words: str) -> None:
         ({"action": "sync", "every": "1h", "folders": []}, "folders"),
         ({"action": "sync", "every": "1h", "folders": "scans"}, "neither an absolute path nor a URL"),
         ({"action": "sync", "every": "1h", "folders": "/mnt", "collection": "No Slug"}, "collection"),
+        ({"action": "sync", "every": "1h", "folders": "/mnt", "exclude": ["*.tmp", "# all"]}, "exclude: '# all'"),
         ({"action": "prune", "every": "1h", "cron": "* * * * *"}, "either `cron` or `every`"),
         ({"action": "prune"}, "either `cron` or `every`"),
         ({"action": "prune", "every": "1h", "keep": -1}, "keep"),

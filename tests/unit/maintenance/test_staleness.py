@@ -29,6 +29,7 @@ TODAY = Recipe(
     render_revision=1,
     limits="",
     passwords=Passwords(),
+    describes=True,
 )
 
 
@@ -125,10 +126,13 @@ def archive(tmp_path: Path) -> Archive:
     return archive
 
 
-def stale(archive: Archive, *words: str, describes: bool = True) -> tuple[list[StaleDocument], StaleTally]:
+def stale(
+    archive: Archive, *words: str, describes: bool = True, downgrade: bool = False
+) -> tuple[list[StaleDocument], StaleTally]:
     tally = StaleTally()
     conditions = parse_conditions(words)
-    found = stale_documents(archive, "works", TODAY, conditions, CancelToken(), tally, describes=describes)
+    recipe = replace(TODAY, describes=describes)
+    found = stale_documents(archive, "works", recipe, conditions, CancelToken(), tally, downgrade=downgrade)
     return found, tally
 
 
@@ -164,13 +168,15 @@ def test_conditions_narrow(archive: Archive, words: tuple[str, ...], pages: int)
 def test_without_a_model_nobody_loses_a_description(archive: Archive) -> None:
     found, tally = stale(archive, describes=False)
     assert (found, tally.stale, tally.described_left) == ([], 0, 4)
+    _, tally = stale(archive, describes=False, downgrade=True)
+    assert (tally.stale, tally.described_left) == (4, 0)
 
 
 def test_a_stop_ends_the_search(archive: Archive) -> None:
     cancel = CancelToken()
     cancel.stop()
     with pytest.raises(Stopped):
-        stale_documents(archive, "works", TODAY, parse_conditions(()), cancel, StaleTally(), describes=True)
+        stale_documents(archive, "works", TODAY, parse_conditions(()), cancel, StaleTally())
 
 
 def test_of_several_places_one_that_is_there_is_taken(archive: Archive, tmp_path: Path) -> None:

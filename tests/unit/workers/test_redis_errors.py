@@ -47,11 +47,14 @@ NOT_READY = [
     "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
     "ERR max number of clients reached",
 ]
-#: What servers answer to a mistake of ours, or of the person who set them up.
-MISTAKES = [
+#: What they answer where another program has written a key: a worker sets it aside, and until then callers wait.
+WRONG_TYPE = [
     "WRONGTYPE Operation against a key holding the wrong kind of value",
     "ERR Error running script (call to f_5f0c): @user_script:1: WRONGTYPE Operation against a key holding the wrong"
     " kind of value",
+]
+#: What servers answer to a mistake of ours, or of the person who set them up.
+MISTAKES = [
     "ERR user_script:1: Expected value but found invalid token at character 1 script: 5f0c, on @user_script:1.",
     "ERR unknown command 'ZRANGESTORE'",
     "ERR Error running script (call to f_5f0c): @user_script:3: user_script:3: attempt to index a nil value",
@@ -100,6 +103,27 @@ def _read(answer: object) -> object:
     connection = TcpConnection(host="nobody", health_check_interval=0)
     connection._parser = Answers(answer)
     return connection.read_response()
+
+
+@pytest.mark.parametrize("words", WRONG_TYPE)
+@pytest.mark.parametrize(
+    ("command", "keys"),
+    [
+        (("GET", "pagesight:epoch"), "pagesight:epoch"),
+        (("EVALSHA", "5f0c", 2, "pagesight:pulse", "pagesight:grace", "value"), "pagesight:pulse, pagesight:grace"),
+    ],
+)
+def test_a_key_of_another_type_is_named_and_waited_for(words: str, command: tuple[object, ...], keys: str) -> None:
+    connection = TcpConnection(host="nobody", health_check_interval=0)
+    connection._parser = Answers(BaseParser.parse_error(words))
+    connection.send_packed_command = lambda *_, **__: None
+    connection.send_command(*command)
+    with pytest.raises(exceptions.ResponseError) as caught:
+        connection.read_response()
+    translated_error = translate(caught.value)
+    assert isinstance(translated_error, ServiceUnavailable)
+    assert str(translated_error).endswith(f"({keys})")
+    assert "rename the key" in translated_error.remedy
 
 
 @pytest.mark.parametrize("words", NOT_READY)

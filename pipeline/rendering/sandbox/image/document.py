@@ -16,6 +16,8 @@ from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.descriptors import reopen
 from pipeline.rendering.sandbox.image import exif, jpeg2000
 from pipeline.rendering.sandbox.image.raster import Picture, to_rgb
+from pipeline.rendering.sandbox.image.resolution import Resolution, resolution
+from pipeline.rendering.sandbox.image.subfiles import Frame, frame_of, pages_among
 from pipeline.rendering.sandbox.page_image.build import DecodedPage, build_page_image, fit, placed
 from pipeline.rendering.sandbox.page_image.crops import DecodedCrop, cut, page_size
 
@@ -46,8 +48,6 @@ _OUT_OF_MEMORY = ("out of memory", "decoder error -9", "memory allocation")
 _HEAD_BYTES = 8
 _SEPARATE_PLANES = 2
 _WHITE_IS_ZERO = 0
-#: Resolutions at or outside these bounds are ignored: no scanner has them, and Pillow returns 1 for a TIFF without one.
-_DPI = (1.0, 20_000.0)
 _TRANSPOSE = Image.Transpose
 #: By EXIF orientation: the transposition that turns a picture upright, and its rotation in degrees clockwise.
 _UPRIGHT = {
@@ -66,8 +66,8 @@ _SIDEWAYS = tuple(transposition for transposition, degrees in _UPRIGHT.values() 
 class ImageFile:
     """An open image file.
 
-    Every frame of a TIFF is a page. A file of another format has one page: the first frame of an animation, the primary
-    picture of a HEIF file, the composite of a PSD file.
+    Every frame of a TIFF is a page, except thumbnails and masks. A file of another format has one page: the first frame
+    of an animation, the primary picture of a HEIF file, the composite of a PSD file.
     """
 
     title: str | None = None
@@ -89,10 +89,11 @@ class ImageFile:
         self._keep_gps = keep_gps
         self._decoded: int | None = None
         self._open()
-        self.pages = 1
+        self._frames = [0]
         if self._format == "TIFF":
-            self.pages = self._count_frames()
+            self._frames = pages_among(self._read_frames())
             self._reopen()  # Pillow applies the tags of one frame to later ones
+        self.pages = len(self._frames)
 
     def render(self, page_number: int) -> DecodedPage:
         """Decode and measure a frame.
@@ -127,7 +128,7 @@ class ImageFile:
         try:
             with _pillow_errors():
                 if self._format == "TIFF":
-                    self._seek(page_number - 1)
+                    self._seek(self._frames[page_number - 1])
                 self._decoded = page_number
                 yield self._image
         except OutcomeError:
@@ -156,14 +157,17 @@ class ImageFile:
             image.info.clear()
             image.seek(frame)
 
-    def _count_frames(self) -> int:
-        """Count the frames by their directories. The first unreadable one counts too: rendering it will fail."""
-        for frame in range(1, self._limits.max_pages + 1):
+    def _read_frames(self) -> list[Frame]:
+        """Read what the directories say. The first unreadable one counts too: rendering it will fail."""
+        frames: list[Frame] = []
+        while len(frames) <= self._limits.max_pages:
             try:
-                with suppress(UnsupportedFormat), _pillow_errors():
-                    self._seek(frame)
+                if frames:
+                    with suppress(UnsupportedFormat), _pillow_errors():
+                        self._seek(len(frames))
             except CorruptFile as error:
-                return frame if isinstance(error.__cause__, EOFError) else frame + 1
+                return frames if isinstance(error.__cause__, EOFError) else [*frames, frame_of({})]
+            frames.append(frame_of(cast(TiffImagePlugin.TiffImageFile, self._image).tag_v2))
         raise LimitExceeded(f"the TIFF has more frames than the limit of {self._limits.max_pages} pages")
 
 
@@ -211,27 +215,31 @@ class _Orientation:
     """Clockwise rotation that turns it upright."""
     transposition: Image.Transpose | None
     """The transposition that still has to be applied."""
-    shown: tuple[int, int]
-    """Width and height of the upright picture."""
+    shown: tuple[float, float]
+    """Width and height of the upright picture in square pixels."""
     stored: tuple[int, int]
+    resolution: Resolution
+    """Of the stored picture."""
 
 
 def _render(image: Picture, max_pixels: int, keep_gps: bool) -> DecodedPage:
-    mode, dpi = image.mode, _dpi(image)
+    mode = image.mode
     turned = _load(image, max_pixels, lambda width, height: fit(width, height, enlarge=False).content)
+    dpi = turned.resolution.dpi
     canvas = fit(*turned.shown, enlarge=False)
     tags = exif.flatten(image, keep_gps=keep_gps)
     page = placed(_upright(image, canvas.content, turned.transposition), canvas)
     return DecodedPage(
         image=build_page_image(page, page.tobytes()),
         own_properties={
-            "dpi": dpi and dpi * canvas.content[0] / turned.shown[0],
+            "dpi": dpi and max(dpi) * canvas.content[0] / turned.shown[0],
             "original": {
                 "format": image.format,
                 "mode": mode,
                 "width": turned.stored[0],
                 "height": turned.stored[1],
-                "dpi": dpi,
+                "dpi": dpi and dpi[0],
+                "dpi_y": dpi[1] if dpi and dpi[0] != dpi[1] else None,
                 "rotation": turned.degrees,
                 "orientation": turned.orientation,
                 "captured_at": exif.captured_at(tags),
@@ -249,23 +257,24 @@ def _render_crops(image: Picture, bands: int, max_pixels: int) -> tuple[DecodedC
     return cut(_upright(image, size, turned.transposition), bands)
 
 
-def _load(image: Picture, max_pixels: int, wanted: Callable[[int, int], tuple[int, int]]) -> _Orientation:
+def _load(image: Picture, max_pixels: int, wanted: Callable[[float, float], tuple[int, int]]) -> _Orientation:
     """Decode a picture, and return its orientation.
 
-    `wanted` is given the picture's size and returns the smallest size that the decoded picture may have.
+    `wanted` is given the picture's size in square pixels, and returns the smallest size that the decoded picture may
+    have.
     """
     _check_size(image.size, max_pixels)
-    by_pillow = image.format == "TIFF"  # `load` turns it upright and removes the tag
-    tag = exif.orientation(image) if image.format != "PNG" else None
     size = image.size
-    _decode(image, wanted(*size))
-    # For PNG the tag is read only now: it may follow the pixels, and reading it earlier would decode them.
-    tag = tag or exif.orientation(image)
+    # EXIF of a PNG is read later: it may follow the pixels, and reading it now would decode them.
+    tag, stored_as = (None, None) if image.format == "PNG" else (exif.orientation(image), resolution(image))
+    _decode(image, wanted(*(stored_as.stretched(size) if stored_as else size)))
+    tag, stored_as = tag or exif.orientation(image), stored_as or resolution(image)
     transposition, degrees = _UPRIGHT[tag or 1]
-    upright = size[::-1] if degrees in (90, 270) else size
-    if by_pillow:
-        return _Orientation(tag, degrees, None, shown=size, stored=upright)
-    return _Orientation(tag, degrees, transposition, shown=upright, stored=size)
+    is_sideways = degrees in (90, 270)
+    turned, upright = (stored_as.turned(), size[::-1]) if is_sideways else (stored_as, size)
+    if image.format == "TIFF":  # Pillow's size is that of the upright picture, and it turned the pixels
+        return _Orientation(tag, degrees, None, turned.stretched(size), upright, stored_as)
+    return _Orientation(tag, degrees, transposition, turned.stretched(upright), size, stored_as)
 
 
 def _decode(image: Picture, size: tuple[int, int]) -> None:
@@ -291,7 +300,8 @@ def _reduce(image: Jpeg2KImageFile, size: tuple[int, int]) -> None:
     """Prepare JPEG 2000 for decoding: halve it until just above `size`, and set the ICC profile that Pillow ignores."""
     assert image.fp is not None
     header = jpeg2000.inspect(image.fp)
-    image.reduce = min(header.reductions, int(math.log2(min(image.width / size[0], image.height / size[1]))))
+    scale = max(1.0, min(image.width / size[0], image.height / size[1]))
+    image.reduce = min(header.reductions, int(math.log2(scale)))
     if header.icc_profile:
         image.info["icc_profile"] = header.icc_profile
 
@@ -321,12 +331,3 @@ def _is_inverted(image: Picture) -> bool:
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode.startswith("I;16"):
         return image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO
     return False
-
-
-def _dpi(image: Picture) -> float | None:
-    """Return the file's horizontal resolution; None if it is missing or outside of `_DPI`."""
-    try:
-        dpi = float(image.info["dpi"][0])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, IndexError):
-        return None
-    return dpi if _DPI[0] < dpi < _DPI[1] else None

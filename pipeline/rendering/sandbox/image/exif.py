@@ -26,13 +26,13 @@ _OFFSET = re.compile(r"[+-]\d\d:\d\d")
 
 def orientation(image: Picture) -> int | None:
     """Return the orientation, 1 to 8; None if it is missing or invalid (bytes and lists occur)."""
-    value = dict(_guarded(lambda: [*image.getexif().items()])).get(ExifTags.Base.Orientation)
+    value = dict(guarded(lambda: [*image.getexif().items()])).get(ExifTags.Base.Orientation)
     return value if isinstance(value, int) and 1 <= value <= 8 else None
 
 
 def flatten(image: Picture, *, keep_gps: bool) -> dict[str, str]:
     """Return tags by name. Without binary values, maker notes and long lists; with GPS positions only if `keep_gps`."""
-    named = _guarded(lambda: [*_named(image.getexif(), keep_gps)])
+    named = guarded(lambda: [*_named(image.getexif(), keep_gps)])
     texts = ((name, _as_text(value)) for name, value in named[:_MAX_TAGS])
     return {name: text for name, text in texts if text is not None}
 
@@ -59,8 +59,8 @@ def camera(tags: dict[str, str]) -> str | None:
     return f"{make} {model}".strip()
 
 
-def _guarded(read: Callable[[], list[tuple[Any, Any]]]) -> list[tuple[Any, Any]]:
-    """Return the tags, or none where EXIF is broken: that makes no broken picture."""
+def guarded(read: Callable[[], list[tuple[Any, Any]]]) -> list[tuple[Any, Any]]:
+    """Return the tags, or none where EXIF is broken: the picture itself may be sound."""
     try:
         return read()
     except (KeyError, OSError, SyntaxError, TypeError, ValueError, struct.error):

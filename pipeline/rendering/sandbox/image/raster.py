@@ -1,4 +1,4 @@
-"""Converts a picture of any mode that Pillow decodes to RGB on white, at the size of a page image.
+"""Converts a picture of any mode that Pillow decodes to RGB without transparency, at the size of a page image.
 
 It converts band by band, so that a large picture is never copied as a whole.
 """
@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from PIL import Image, ImageChops, ImageCms
+
+from pipeline.rendering.sandbox.image.transparency import flatten, has_transparency, with_alpha
 
 if TYPE_CHECKING:
     from pipeline.rendering.sandbox.image.heif import HeifPicture
@@ -28,18 +30,20 @@ Picture: TypeAlias = "Image.Image | HeifPicture"
 
 
 def to_rgb(image: Picture, size: tuple[int, int], icc_profile: bytes | None, *, inverted: bool = False) -> Image.Image:
-    """Return a decoded picture in RGB: transparency on white, deep samples scaled, colours in sRGB if it has a profile.
+    """Return a decoded picture in RGB: on a ground, deep samples scaled, colours in sRGB if it has a profile.
 
     `inverted` means that the samples are the inverse of those that their mode implies.
     """
     shrunk = _shrink(image, size)
+    if shrunk.mode == "RGBA":
+        shrunk = flatten(shrunk)
     if inverted:
         shrunk = ImageChops.invert(shrunk)
     return _in_srgb(shrunk, icc_profile) if icc_profile else shrunk.convert("RGB")
 
 
 def _shrink(image: Picture, size: tuple[int, int]) -> Image.Image:
-    """Return the picture at `size`, in mode L, RGB or CMYK."""
+    """Return the picture at `size`, in mode L, RGB, RGBA or CMYK."""
     factor = max(1, int(min(image.width / size[0], image.height / size[1]) / _RESAMPLED))
     levels = _Levels(image) if image.mode.startswith("I") or image.mode == "F" else None
     small: Image.Image | None = None
@@ -63,8 +67,8 @@ def _bands(image: Picture, factor: int) -> Iterator[tuple[int, Image.Image]]:
 
 
 def _eight_bit(band: Image.Image) -> Image.Image:
-    if band.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in band.info:
-        return _on_white(band)
+    if has_transparency(band):
+        return with_alpha(band)
     if band.mode == "LAB":
         to_srgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
         converted = ImageCms.applyTransform(band, to_srgb)
@@ -73,13 +77,6 @@ def _eight_bit(band: Image.Image) -> Image.Image:
     if band.mode == "1":
         return band.convert("L")
     return band if band.mode in ("L", "RGB", "CMYK") else band.convert("RGB")
-
-
-def _on_white(band: Image.Image) -> Image.Image:
-    # Premultiplied modes convert to their plain twins only.
-    plain = band.convert({"La": "LA", "RGBa": "RGBA"}.get(band.mode, band.mode)).convert("RGBA")
-    white = Image.new("RGBA", band.size, "white")
-    return Image.alpha_composite(white, plain).convert("RGB")
 
 
 class _Levels:

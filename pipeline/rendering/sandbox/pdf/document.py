@@ -21,8 +21,9 @@ from pipeline.rendering.sandbox.pdf.attachments import Attachments, count_attach
 from pipeline.rendering.sandbox.pdf.encryption import first_that_opens, pdf_forms
 from pipeline.rendering.sandbox.pdf.outline import Outline
 from pipeline.rendering.sandbox.pdf.pictures import picture_share
-from pipeline.rendering.sandbox.pdf.text import inked_share, layer_text, letter_height
+from pipeline.rendering.sandbox.pdf.text import layer_text, letter_height, load_textpage
 from pipeline.rendering.sandbox.pdf.text_layer_quality import LayerState, state_of
+from pipeline.rendering.sandbox.pdf.visibility import visibility
 from pipeline.rendering.text import clean_line, utf16
 
 POINTS_PER_INCH = 72
@@ -152,14 +153,24 @@ class PdfFile:
     def _page(self, page_number: int) -> pdfium.PdfPage:
         try:
             page = self._pdf[page_number - 1]  # PDFium counts from 0; its numbers are called index here
-            if all(page.get_size()):
+            has_area = all(page.get_size())
+            if has_area and (self._pdf.formenv or pdfium_c.FPDF_ANNOT_WIDGET not in _subtypes(page)):
                 return page
-            # A crop box outside the media box leaves an empty page; other readers then show the whole page.
-            page.set_cropbox(*page.get_mediabox())
+            if has_area:
+                self._add_form()
+            else:  # A crop box outside the media box leaves an empty page; other readers then show the whole page.
+                page.set_cropbox(*page.get_mediabox())
             page.close()
             return self._pdf[page_number - 1]
         except pdfium.PdfiumError as error:
             raise CorruptFile(f"page {page_number} cannot be loaded") from error
+
+    def _add_form(self) -> None:
+        """Begin a form for fields that no form lists. Without it PDFium does not draw them."""
+        config = pdfium_c.FPDF_FORMFILLINFO(version=2)
+        handle = pdfium_c.FPDFDOC_InitFormFillEnvironment(self._pdf, config)
+        if handle:
+            self._pdf.formenv = pdfium.PdfFormEnv(handle, config)
 
     def _layer(
         self,
@@ -170,14 +181,21 @@ class PdfFile:
         canvas: Canvas,
         is_scanned: bool,
     ) -> tuple[str | None, LayerState, float | None]:
-        """Return the text layer with the words of annotations and fields, its state, and its letters' height."""
-        with self._with_annotations(index, page, annotations) as page, closing(page.get_textpage()) as textpage:
+        """Return the text layer with the words of annotations and fields, its state, and its letters' height.
+
+        Words that are hidden among visible ones are left out.
+        """
+        with self._with_annotations(index, page, annotations) as page, closing(load_textpage(page)) as textpage:
             text = layer_text(textpage, page.get_bbox())
             if text is None:
                 return None, "none", None
             paint = partial(_painting, page, canvas) if is_scanned else None
             height = letter_height(textpage)
-            state = state_of(text, inked_share(page, textpage, image, canvas.content, paint))
+            has_fields = pdfium_c.FPDF_ANNOT_WIDGET in annotations
+            share, left_out = visibility(page, textpage, image, canvas.content, paint, has_fields=has_fields)
+            if left_out:
+                text = layer_text(textpage, page.get_bbox(), left_out) or text
+            state = state_of(text, share)
             return text, state, height if state == "sound" else None
 
     @contextmanager
