@@ -20,6 +20,7 @@ from pipeline.core.schedules import (
     ATTEMPTS,
     SILENT_SECONDS,
     Schedule,
+    claim_now,
     due,
     ended_by_death,
     has_died,
@@ -28,6 +29,7 @@ from pipeline.core.schedules import (
     next_start,
     parse_schedules,
 )
+from pipeline.projection.records import run_record_id
 
 NOW = datetime(2026, 11, 24, 9, 41, 33, tzinfo=UTC)
 TONIGHT = datetime(2026, 11, 24, 2, 17, tzinfo=UTC)
@@ -82,6 +84,23 @@ def test_of_many_missed_times_only_the_newest_is_due() -> None:
 
 def test_a_failed_run_waits_for_its_next_time() -> None:
     assert due_now(ran(outcome="failed")) == []
+
+
+def test_runs_that_are_begun_by_hand_in_one_second_are_runs_of_their_own(tmp_path: Path) -> None:
+    archive = Archive(Store(str(tmp_path)))
+    last = ran(NOW, revision=1, counts={"vanished": 1})
+    moments = [NOW.replace(microsecond=1), NOW.replace(microsecond=2)]
+    archive.runs["repair"].create(last)
+    for moment in moments:
+        claimed = claim_now(NIGHTLY, last, moment, "w")
+        assert (claimed.attempt, claimed.counts) == (1, {})
+        archive.runs["repair"].create(claimed)
+        last = ran(moment, revision=claimed.revision + 1, counts={"vanished": 1})
+        archive.runs["repair"].create(last)
+
+    found = list(archive.runs.latest_of("repair"))
+    assert [run.due_at for run in found] == [*reversed(moments), NOW]
+    assert len({run_record_id(run) for run in found}) == 3
 
 
 @pytest.mark.parametrize("due_at", [TONIGHT, TONIGHT - timedelta(days=1)])
