@@ -136,7 +136,8 @@ class MediaType(StrEnum):
     )
     #: Any of the three behind a password: which one is known once it is open, and LibreOffice looks for itself.
     PROTECTED_OOXML = _office("application/x-ooxml-protected", ".docx", streams=("EncryptedPackage",))
-    PPT = _office("application/vnd.ms-powerpoint", ".ppt", streams=("PowerPoint Document",))
+    #: `PP40` is the stream of PowerPoint 4 and 95, some of which LibreOffice opens.
+    PPT = _office("application/vnd.ms-powerpoint", ".ppt", streams=("PowerPoint Document", "PP40"))
     DOC = _office("application/msword", ".doc", streams=("WordDocument",))
     XLS = _office("application/vnd.ms-excel", ".xls", streams=("Workbook", "Book"))
     ODP = _office("application/vnd.oasis.opendocument.presentation", ".odp")
@@ -147,6 +148,27 @@ class MediaType(StrEnum):
     KEYNOTE = _office("application/vnd.apple.keynote", ".key")
     PAGES = _office("application/vnd.apple.pages", ".pages")
     NUMBERS = _office("application/vnd.apple.numbers", ".numbers")
+    #: XML of Word and Excel 2003, and OpenDocument as one XML file.
+    WORD_2003 = _office("application/vnd.ms-word+xml", ".xml", Signature(signatures.is_word_2003, Rank.TEXT))
+    EXCEL_2003 = _office("application/vnd.ms-excel+xml", ".xml", Signature(signatures.is_excel_2003, Rank.TEXT))
+    FLAT_ODT = _office(
+        "application/vnd.oasis.opendocument.text-flat-xml", ".fodt", Signature(signatures.is_flat_text, Rank.TEXT)
+    )
+    FLAT_ODS = _office(
+        "application/vnd.oasis.opendocument.spreadsheet-flat-xml",
+        ".fods",
+        Signature(signatures.is_flat_sheet, Rank.TEXT),
+    )
+    FLAT_ODP = _office(
+        "application/vnd.oasis.opendocument.presentation-flat-xml",
+        ".fodp",
+        Signature(signatures.is_flat_presentation, Rank.TEXT),
+    )
+    FLAT_ODG = _office(
+        "application/vnd.oasis.opendocument.graphics-flat-xml",
+        ".fodg",
+        Signature(signatures.is_flat_drawing, Rank.TEXT),
+    )
     HTML = _office("text/html", ".html", Signature(signatures.is_html, Rank.TEXT))
     SVG = _office("image/svg+xml", ".svg", Signature(signatures.is_svg, Rank.TEXT))
     WMF = _office(

@@ -168,6 +168,41 @@ def is_html(head: bytes) -> bool:
     return document_type == "html" or (not document_type and element in _HTML_ELEMENTS)
 
 
+def is_word_2003(head: bytes) -> bool:
+    """Whether the root element is that of Word 2003's XML."""
+    return _root(head)[1] == "worddocument"
+
+
+def is_excel_2003(head: bytes) -> bool:
+    """Whether the root element is a workbook in the namespace of Excel 2003's XML."""
+    return _root(head)[1] == "workbook" and "urn:schemas-microsoft-com:office:spreadsheet" in markup(head)
+
+
+def is_flat_text(head: bytes) -> bool:
+    """Whether it is a text of OpenDocument in one XML file."""
+    return _is_flat(head, "text")
+
+
+def is_flat_sheet(head: bytes) -> bool:
+    """Whether it is a spreadsheet of OpenDocument in one XML file."""
+    return _is_flat(head, "spreadsheet")
+
+
+def is_flat_presentation(head: bytes) -> bool:
+    """Whether it is a presentation of OpenDocument in one XML file."""
+    return _is_flat(head, "presentation")
+
+
+def is_flat_drawing(head: bytes) -> bool:
+    """Whether it is a drawing of OpenDocument in one XML file."""
+    return _is_flat(head, "graphics")
+
+
+def _is_flat(head: bytes, kind: str) -> bool:
+    mark = f'office:mimetype="application/vnd.oasis.opendocument.{kind}"'
+    return _root(head)[1] == "document" and mark in markup(head)
+
+
 def markup(head: bytes) -> str:
     """Return a head as text if it begins with `<`, else "". Only its ASCII characters are reliable."""
     encoding = next((encoding for mark, encoding in _BYTE_ORDER_MARKS.items() if head.startswith(mark)), "latin-1")

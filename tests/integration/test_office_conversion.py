@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import io
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -175,6 +177,55 @@ def test_an_encrypted_file_opens_with_its_password_only(pool: SandboxPool) -> No
             file, "", "a file", MediaType.PROTECTED_OOXML, CancelToken()
         ) as opened:
             assert opened.unlocked
+
+
+# -- packages and files of one XML
+
+
+def test_a_package_zipped_with_its_folder_is_the_document_that_it_holds(desk: Desk) -> None:
+    """As Finder's "Compress" and mail programs make them: a folder above everything, and files of macOS beside it."""
+    plain = CORPUS / "slides" / "testKeynote2013.key"
+    inner, boxed = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(plain) as package, zipfile.ZipFile(inner, "w") as index:
+        for info in package.infolist():
+            index.writestr(info.filename, package.read(info))
+    with zipfile.ZipFile(boxed, "w") as archive:
+        archive.writestr("Deck.key/", b"")
+        archive.writestr("__MACOSX/Deck.key/._Index.zip", b"resource fork")
+        archive.writestr("Deck.key/Metadata/BuildVersionHistory.plist", b"<plist/>")
+        archive.writestr("Deck.key/Index.zip", inner.getvalue())
+    with zipfile.ZipFile(plain) as package, zipfile.ZipFile(wrapped := io.BytesIO(), "w") as archive:
+        for info in package.infolist():
+            archive.writestr(f"Deck.key/{info.filename}", package.read(info))
+    with plain.open("rb") as file:
+        expected = [page.layer_text for page in desk.open(file, MediaType.KEYNOTE).rendered]
+    for data in (boxed.getvalue(), wrapped.getvalue()):
+        with in_a_file(data) as file:
+            file.seek(0)
+            assert desk.media_type(file) is MediaType.KEYNOTE
+        assert [page.layer_text for page in desk.pages(data, MediaType.KEYNOTE)] == expected
+
+
+@pytest.mark.parametrize("media_type", [MediaType.WORD_2003, MediaType.EXCEL_2003, MediaType.FLAT_ODT])
+def test_office_files_of_one_xml_become_pages(desk: Desk, media_type: MediaType) -> None:
+    data = {
+        MediaType.WORD_2003: '<?mso-application progid="Word.Document"?><w:wordDocument '
+        'xmlns:w="http://schemas.microsoft.com/office/word/2003/wordml"><w:body><w:p><w:r><w:t>Kittiwake</w:t></w:r>'
+        "</w:p></w:body></w:wordDocument>",
+        MediaType.EXCEL_2003: '<?mso-application progid="Excel.Sheet"?><Workbook xmlns:ss="{0}" xmlns="{0}">'
+        '<Worksheet ss:Name="s"><Table><Row><Cell><Data ss:Type="String">Kittiwake</Data></Cell></Row></Table>'
+        "</Worksheet></Workbook>".format("urn:schemas-microsoft-com:office:spreadsheet"),
+        MediaType.FLAT_ODT: '<office:document xmlns:office="{0}:office:1.0" xmlns:text="{0}:text:1.0" '
+        'office:version="1.2" office:mimetype="application/vnd.oasis.opendocument.text"><office:body><office:text>'
+        "<text:p>Kittiwake</text:p></office:text></office:body></office:document>".format(
+            "urn:oasis:names:tc:opendocument:xmlns"
+        ),
+    }[media_type]
+    encoded = f'<?xml version="1.0" encoding="UTF-8"?>\n{data}'.encode()
+    with in_a_file(encoded) as file:
+        file.seek(0)
+        assert desk.media_type(file) is media_type
+    assert "Kittiwake" in (desk.pages(encoded, media_type)[0].layer_text or "")
 
 
 # -- slides, sheets, fonts, drawings

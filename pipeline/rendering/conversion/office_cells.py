@@ -29,7 +29,7 @@ _ROWS_AT_ONCE = 500
 
 @dataclass(slots=True)
 class ClippedCells:
-    """What the clipped cells of a sheet need."""
+    """Space that the clipped cells of a sheet need."""
 
     sheet: int
     widths: dict[int, int] = field(default_factory=dict)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import html
 import re
+import shutil
 import subprocess
 import time
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import uno
 import unohelper
@@ -31,6 +32,9 @@ NAME = "LibreOffice"
 #: Exit status that asks for a restart (`EXITHELPER_NORMAL_RESTART`).
 _RESTART = 81
 _POLL_SECONDS = 0.02
+#: Suffixes of iWork's documents, which are folders on a Mac.
+_PACKAGES = (".key", ".pages", ".numbers")
+_INDEX = "Index.zip"
 #: Maximum time that a program takes to end after it has closed its pipe.
 _DEATH_SECONDS = 1
 _MAX_NOTE_CHARS = 100_000
@@ -77,6 +81,8 @@ def convert(workspace: Workspace, request: Request) -> Reply:
     Raises:
         ConversionError: no PDF was made.
     """
+    if workspace.document.suffix in _PACKAGES:
+        _flatten_package(workspace.document)
     office = _start(workspace, request)
     try:
         return _convert(office, workspace, request)
@@ -87,6 +93,37 @@ def convert(workspace: Workspace, request: Request) -> Reply:
         with suppress(subprocess.TimeoutExpired):
             raise died(NAME, office.program.wait(_DEATH_SECONDS)) from None
         raise
+
+
+def _flatten_package(path: Path) -> None:
+    """Make a zipped package a file as Apple's programs save it: without a folder above, and without `Index.zip`."""
+    with zipfile.ZipFile(path) as package:
+        infos = [info for info in package.infolist() if not info.filename.startswith("__MACOSX/")]
+        folders = {info.filename.partition("/")[0] for info in infos}
+        is_boxed = len(folders) == 1 and all("/" in info.filename for info in infos)
+        start = len(folders.pop()) + 1 if is_boxed else 0
+        names = {info: info.filename[start:] for info in infos if not info.is_dir()}
+        if not is_boxed and _INDEX not in names.values():
+            return
+        flattened = path.with_name("flattened.zip")
+        with zipfile.ZipFile(flattened, "w") as flat:
+            for info, name in names.items():
+                with package.open(info) as part:
+                    _add_part(flat, name, part)
+    flattened.replace(path)
+
+
+def _add_part(flat: zipfile.ZipFile, name: str, part: IO[bytes]) -> None:
+    """Add a part of a package, or of its `Index.zip` each part."""
+    if name != _INDEX:
+        with flat.open(name, "w", force_zip64=True) as target:
+            shutil.copyfileobj(part, target)
+        return
+    with zipfile.ZipFile(part) as index:
+        for info in index.infolist():
+            if info.filename != _INDEX and not info.is_dir():
+                with index.open(info) as inner:
+                    _add_part(flat, info.filename, inner)
 
 
 class _Office:

@@ -140,7 +140,7 @@ class ZipContainer(Container):
         self._errors: tuple[type[Exception], ...] = ZIP_ERRORS
         infos = self._archive.infolist()
         names = [info.filename for info in infos]  # not `is_dir`, which fails on an empty one
-        kept = [number for number, name in enumerate(names) if not name.endswith("/") and not _is_system_file(name)]
+        kept = [number for number, name in enumerate(names) if not name.endswith("/") and not is_system_file(name)]
         require_member_limit(len(kept), limits)
         require_expansion_limit(sum(infos[number].file_size for number in kept), descriptor, limits)
         paths = _zip_names([infos[number] for number in kept])
@@ -208,7 +208,7 @@ class TarContainer(Container):
         expanded = 0
         with as_corrupt("the tar is damaged", TAR_ERRORS), self._archive() as archive:
             for info in archive:
-                if info.isdir() or _is_system_file(info.name):
+                if info.isdir() or is_system_file(info.name):
                     continue
                 infos.append(info)
                 expanded += info.size if info.isreg() else 0
@@ -220,7 +220,7 @@ class TarContainer(Container):
     def extract(self, first: int, sink: Sink) -> None:
         """Send the members from number `first` on to the sink, until it declines one."""
         with as_corrupt("the member is damaged", TAR_ERRORS), self._archive() as archive:
-            wanted = (info for info in archive if not info.isdir() and not _is_system_file(info.name))
+            wanted = (info for info in archive if not info.isdir() and not is_system_file(info.name))
             for index, info in enumerate(wanted):
                 if index < first or self.listing[index].error is not None:
                     continue
@@ -291,7 +291,7 @@ class SevenZipContainer(Container):
 
         self._file = reopen(descriptor)
         self._archive = SevenZip(self._file, passwords)
-        self._entries = [entry for entry in self._archive.entries if not _is_system_file(entry.filename)]
+        self._entries = [entry for entry in self._archive.entries if not is_system_file(entry.filename)]
         require_member_limit(len(self._entries), limits)
         require_expansion_limit(sum(entry.uncompressed for entry in self._entries), descriptor, limits)
         super().__init__(
@@ -407,7 +407,8 @@ def _unique(members: Iterable[Member]) -> list[Member]:
     return found
 
 
-def _is_system_file(name: str) -> bool:
+def is_system_file(name: str) -> bool:
+    """Whether macOS added a member."""
     return bool(_SYSTEM_FILES.search(name.replace("\\", "/")))
 
 

@@ -148,7 +148,7 @@ class _Bodies:
 
 
 class _Fields:
-    """The fields of a message's parts as text, also those that name no encoding (RFC 6532, and older programs).
+    """The fields of a message's parts as text, with or without a declared encoding (RFC 6532, and older programs).
 
     All values of a message that are not UTF-8 have one encoding: probably that of its text.
     """

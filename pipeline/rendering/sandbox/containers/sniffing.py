@@ -18,7 +18,13 @@ from typing import BinaryIO
 from pipeline.core.errors import CorruptFile, EncryptedFile, UnsupportedFormat
 from pipeline.core.formats import Envelope, MediaType
 from pipeline.core.signatures import is_tar
-from pipeline.rendering.sandbox.containers.archives import STREAMS, TAR_ERRORS, ZIP_ERRORS, open_zip
+from pipeline.rendering.sandbox.containers.archives import (
+    STREAMS,
+    TAR_ERRORS,
+    ZIP_ERRORS,
+    is_system_file,
+    open_zip,
+)
 from pipeline.rendering.sandbox.containers.compound import open_compound
 from pipeline.rendering.sandbox.descriptors import reopen
 
@@ -65,6 +71,9 @@ def _in_zip(file: BinaryIO) -> MediaType:
     with open_zip(file) as archive:
         names = {name.replace("\\", "/") for name in archive.namelist()}
         found = _by_mimetype(archive, names) or _by_content_types(archive, names) or _iwork(archive, names)
+        folder = _only_folder(names)
+        if found is None and folder:
+            found = _iwork(archive, {name.removeprefix(folder) for name in names}, folder)
     for name, what in _UNSUPPORTED_NAMES.items():
         if found is None and name in names:
             raise UnsupportedFormat(f"{what} are not supported")
@@ -98,20 +107,28 @@ def _by_content_types(archive: zipfile.ZipFile, names: Collection[str]) -> Media
     return next((media_type for media_type in ooxml if media_type.row.main_part in names), None)
 
 
-def _iwork(archive: zipfile.ZipFile, names: Collection[str]) -> MediaType | None:
+def _only_folder(names: Collection[str]) -> str:
+    """Return the folder that everything in an archive is in, with a slash; "" where there is none."""
+    paths = [name for name in names if not is_system_file(name)]
+    tops = {path.partition("/")[0] for path in paths if "/" in path}
+    return f"{tops.pop()}/" if len(tops) == 1 and all("/" in path for path in paths) else ""
+
+
+def _iwork(archive: zipfile.ZipFile, names: Collection[str], folder: str = "") -> MediaType | None:
+    """Return the kind of iWork document that an archive or a folder in it is, by the names there."""
     if ".iwpv2" in names or ".iwph" in names:
         raise EncryptedFile(_IWORK_PASSWORD)
     if "index.apxl" in names or "index.apxl.gz" in names:
         return MediaType.KEYNOTE
     if "index.xml" in names and "buildVersionHistory.plist" in names:
-        return _iwork_of_2009(_part(archive, "index.xml")[:2000])
+        return _iwork_of_2009(_part(archive, folder + "index.xml")[:2000])
     if "Index/Document.iwa" in names:
         if any(name.startswith(("Index/MasterSlide", "Index/TemplateSlide", "Index/Slide")) for name in names):
             return MediaType.KEYNOTE
-        is_pages = _PAGES_DOCUMENT in _part(archive, "Index/Document.iwa")[:64]
+        is_pages = _PAGES_DOCUMENT in _part(archive, folder + "Index/Document.iwa")[:64]
         return MediaType.PAGES if is_pages else MediaType.NUMBERS
     if "Index.zip" in names:
-        with open_zip(io.BytesIO(_part(archive, "Index.zip", 256 << 20))) as inner:
+        with open_zip(io.BytesIO(_part(archive, folder + "Index.zip", 256 << 20))) as inner:
             return _iwork(inner, {*inner.namelist()} - {"Index.zip"})
     return None
 
