@@ -18,6 +18,12 @@ from pipeline.sources import media_type_of
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 #: Formats that the README calls otherwise than the table; a protected file is what it is without its password.
 NAMES = {
+    MediaType.WORD_2003: "word and excel 2003",
+    MediaType.EXCEL_2003: "word and excel 2003",
+    MediaType.FLAT_ODT: "opendocument as one XML file",
+    MediaType.FLAT_ODS: "opendocument as one XML file",
+    MediaType.FLAT_ODP: "opendocument as one XML file",
+    MediaType.FLAT_ODG: "opendocument as one XML file",
     MediaType.JP2: "JPEG 2000",
     MediaType.SEVEN_ZIP: "7z",
     MediaType.PROTECTED_OOXML: "PPTX",

@@ -94,7 +94,7 @@ def test_a_format_is_known_by_its_bytes(head: bytes, media_type: MediaType | Env
         (b"BM is how this text begins", "plain text"),
         (b"P5 is a road", "plain text"),
         (b"From: Bob\nTo: Alice\nSubject: lunch\n\nAt noon?", "plain text"),  # a memo
-        (b"From a@example.org Tue Nov 24 10:00:00 2026\nFrom: a\nMessage-ID: <b>\n\nhello", "mbox"),
+        (b"From a@example.org Tue Nov 24 10:00:00 2026\nStatus: RO\n\nhello", "mbox"),  # no fields of a message
         (b"Dear Sir,\nFrom: x\nMessage-ID: <b>\n", "plain text"),
         (b'<?xml version="1.0"?><invoice>', "XML"),
         (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom", "video/mp4"),
