@@ -341,6 +341,9 @@ class Reading(Numbered):
     """One short sentence in `language`, usable as alternative text."""
     text: str | None = None
     text_language: str | None = None
+    """Language of most of `text`."""
+    text_languages: tuple[str, ...] = ()
+    """All languages of `text` by their share, largest first; () in archives of earlier versions."""
     translation: str | None = None
     """`text` translated to `language`, if it is in another language."""
     values: dict[str, Value] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -50,6 +50,7 @@ def page_record(reading: Reading, languages: Set[str], signer: Signer, indexed_a
     `i18n` in its own language, and description, caption and translation in the requested one.
     """
     text_language = reading.text_language
+    text_languages = reading.text_languages or ((text_language,) if text_language else ())
     return _without_empty(
         {
             "collection": reading.collection,
@@ -71,15 +72,15 @@ def page_record(reading: Reading, languages: Set[str], signer: Signer, indexed_a
             "layer_text": reading.layer_text,
             "answers": {name: _plain(answer.value) for name, answer in reading.values.items()},
             "i18n": {
-                "text": _analysed(reading.text, text_language, languages),
-                "title": _analysed(reading.document.title, text_language, languages),
-                "description": _analysed(reading.description, reading.description_language, languages),
-                "caption": _analysed(reading.caption, reading.language, languages),
-                "translation": _analysed(reading.translation, reading.language, languages),
+                "text": _analysed(reading.text, text_languages, languages),
+                "title": _analysed(reading.document.title, text_languages, languages),
+                "description": _analysed(reading.description, (reading.description_language,), languages),
+                "caption": _analysed(reading.caption, (reading.language,), languages),
+                "translation": _analysed(reading.translation, (reading.language,), languages),
             },
             "language": {
                 "requested": reading.language,
-                "text": text_language,
+                "text": list(text_languages),
                 "description": reading.description_language,
             },
             "image": reading.image.model_dump(mode="json") if reading.image else None,
@@ -261,10 +262,9 @@ def _error(failure: Failure | None) -> Record | None:
     return failure.model_dump(mode="json") if failure else None
 
 
-def _analysed(text: str | None, language: str | None, languages: Set[str]) -> Record | None:
-    if not text or language is None or base(language) not in languages:
-        return None
-    return {base(language): text}
+def _analysed(text: str | None, written_in: Iterable[str | None], languages: Set[str]) -> Record | None:
+    """Return a text by each language that it is written in and that the index analyses."""
+    return {base(tag): text for tag in written_in if tag is not None and base(tag) in languages} if text else None
 
 
 def _plain(value: bool | float | str | tuple[str, ...]) -> bool | float | str | list[str]:
