@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -215,6 +216,36 @@ def test_the_hidden_text_of_a_djvu_is_its_layer(corpus: dict[str, tuple[dict[str
     upright = corpus["djvu/boy_jb2.djvu"][1].rendered[0]
     turned = corpus["djvu/boy_jb2_rotate90.djvu"][1].rendered[0]
     assert (upright.width_px < upright.height_px, turned.width_px < turned.height_px) == (True, False)
+
+
+def djvu_file(folder: Path, *texts: str) -> bytes:
+    """A DjVu with a page for each of these hidden texts."""
+    pages = []
+    for number, text in enumerate(texts, 1):
+        page = Image.new("1", (400, 300), 1)
+        page.paste(0, (50, 50, 50 + 20 * number, 90))
+        page.save(folder / "page.pbm", "PPM")
+        pages.append(folder / f"{number}.djvu")
+        (folder / "text").write_text(f'(page 0 0 400 300 (word 10 10 200 60 "{text}"))')
+        _run("cjb2", folder / "page.pbm", pages[-1])
+        _run("djvused", pages[-1], "-s", "-e", f"select 1; set-txt {folder / 'text'}")
+    _run("djvm", "-c", folder / "all.djvu", *pages)
+    return (folder / "all.djvu").read_bytes()
+
+
+def _run(*command: object) -> None:
+    subprocess.run([str(part) for part in command], check=True, timeout=60)
+
+
+def test_damaged_hidden_texts_of_a_djvu_cost_no_page(desk: Desk, tmp_path: Path) -> None:
+    data = bytearray(djvu_file(tmp_path, "one", "two", "three", "four"))
+    chunks = [found.end() for found in re.finditer(b"TXTz", data)]
+    for chunk in (chunks[1], chunks[3]):
+        size = int.from_bytes(data[chunk : chunk + 4], "big")
+        data[chunk + 4 : chunk + 4 + size] = bytes(size)
+    conversion = desk.convert(bytes(data), MediaType.DJVU)
+    assert conversion.pages == 4
+    assert {number: text.strip() for number, text in conversion.notes.items()} == {1: "one", 3: "three"}
 
 
 def test_an_encrypted_file_opens_with_its_password_only(pool: SandboxPool) -> None:
