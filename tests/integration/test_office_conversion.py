@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import io
 import os
 import re
 import signal
@@ -12,10 +13,12 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -216,6 +219,38 @@ def test_the_hidden_text_of_a_djvu_is_its_layer(corpus: dict[str, tuple[dict[str
     upright = corpus["djvu/boy_jb2.djvu"][1].rendered[0]
     turned = corpus["djvu/boy_jb2_rotate90.djvu"][1].rendered[0]
     assert (upright.width_px < upright.height_px, turned.width_px < turned.height_px) == (True, False)
+
+
+def dated_slides() -> bytes:
+    field = '<a:fld id="{1}" type="datetime1"><a:rPr lang="en-GB"/><a:t>01/02/2003</a:t></a:fld>'
+    return with_part(pptx(Slide("Landed on SOON")), "ppt/slides/slide1.xml", "SOON</a:t></a:r>", f"</a:t></a:r>{field}")
+
+
+def dated_letter() -> bytes:
+    field = '<w:r><w:fldChar w:fldCharType="begin"/></w:r><w:r><w:instrText>DATE \\@ "yyyy-MM-dd"</w:instrText></w:r>'
+    field += '<w:r><w:fldChar w:fldCharType="separate"/></w:r><w:r><w:t>2003-02-01</w:t></w:r>'
+    return docx(f'<w:p>{field}<w:r><w:fldChar w:fldCharType="end"/></w:r></w:p>')
+
+
+def with_part(package: bytes, path: str, old: str, new: str) -> bytes:
+    """A package in which a text of one part is replaced."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(package)) as source, zipfile.ZipFile(buffer, "w") as target:
+        for name in source.namelist():
+            text = source.read(name)
+            assert name != path or old.encode() in text
+            target.writestr(name, text.replace(old.encode(), new.encode()) if name == path else text)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("made", "media_type"), [(dated_slides, MediaType.PPTX), (dated_letter, MediaType.DOCX)])
+def test_fields_show_a_date_of_the_document_rather_than_today(
+    desk: Desk, made: Callable[[], bytes], media_type: MediaType
+) -> None:
+    text = desk.pages(made(), media_type)[0].layer_text or ""
+    today = datetime.now()
+    assert str(today.year) not in text
+    assert re.search(r"2000|/00\b", text), text
 
 
 def djvu_file(folder: Path, *texts: str) -> bytes:
