@@ -107,8 +107,6 @@ def test_a_file_that_freezes_its_worker_is_quarantined_and_the_rest_ends(fleet: 
     assert ended.documents == {"complete": 1, "failed": 1}, fleet.said()
     assert ended.pages == {"described": 2}
     assert [failure["type"] for failure in fleet.pagesight.failures().values()] == ["quarantined"]
-    counters = standin.counters()
-    assert (counters["answered"], counters["asked_again"]) == (4, 0)
     *frozen, _ = fleet.workers
     assert [worker.process.returncode for worker in frozen] == [-signal.SIGPROF] * 2
     assert all("freezing" in worker.stderr for worker in frozen)
