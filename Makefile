@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 COMPOSE ?= docker compose
 JOBS ?= 4
 
+#: Four jobs collect the tests: with bytecode that is kept each needs 4 s of CPU for that, without it 10 s.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 #: What converts office files and DjVu, and reads scripts that RapidOCR does not. Without them such files end as
 #: `unsupported`, by name; `make test` installs them where it may. Redis is for the fleet's tests, Chromium for the viewer's.

@@ -217,6 +217,7 @@ _NOT_IN_BATCH_RECORDS = {
     "deletions_seen",
     "roots",
     "folders",
+    "patterns",
     "again",
     "downgrade",
     "epoch",
@@ -242,8 +243,9 @@ def run_record(run: Run, indexed_at: datetime) -> Record:
 
 
 def run_record_id(run: Run) -> str:
-    """Return a run record's `_id`: its schedule and its due time."""
-    return f"{run.schedule}:{run.due_at:%Y%m%dT%H%M%SZ}"
+    """Return a run record's `_id`: its schedule and its due time, with the microseconds of a run begun by hand."""
+    fraction = f".{run.due_at:%f}" if run.due_at.microsecond else ""
+    return f"{run.schedule}:{run.due_at:%Y%m%dT%H%M%S}{fraction}Z"
 
 
 def _document(info: DocumentInfo) -> Record:
