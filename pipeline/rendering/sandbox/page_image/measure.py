@@ -29,14 +29,14 @@ _STRETCH = 8
 _GROUND_RADIUS = 12
 #: Stretched differences beyond this count as this: specks are dark, but faint strokes are longer.
 _MOST_STRETCHED = 64
-#: Stretched levels by which a faint mark differs: this many times the noise, and at least so many.
+#: Stretched levels by which a faint mark differs: this many times the noise, and at least this number.
 _FAINT_OVER_NOISE = 4
 _FAINT_LEVELS = 14
 #: Around a mark the ground seems to differ to the other side, but less.
 _FAINT_FACTORS = (1, 1.5, 2)
 #: Pixels of a third of the page image that faint marks have: a line of pencil has 200.
 _FAINT_PIXELS = 60
-#: Noise and the grain of paper are as often lighter as darker; marks are one of both, by this factor.
+#: Noise and grain are lighter and darker alike; marks are one of both, by this factor.
 _ONE_SIDED = 4
 #: Share of a side at each edge that is not examined: scanners leave shadows there.
 _EDGE_SHARE = 0.03
