@@ -223,6 +223,7 @@ _NOT_IN_BATCH_RECORDS = {
     "own_profile",
     "passed_over",
     "descriptions_kept",
+    "not_climbed",
 }
 
 
