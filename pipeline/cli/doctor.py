@@ -124,6 +124,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield reached
     if reached.fine:
         yield _checked("index templates", lambda: _templates(settings))
+        yield _checked("languages of searches", lambda: _languages(settings))
     yield _checked("reader", lambda: _reader(settings))
     yield _checked("text endpoint", lambda: _text_endpoint(settings))
     yield _checked("redis", lambda: _redis(settings))
@@ -202,6 +203,12 @@ def _templates(settings: Settings) -> str:
         if index.precedence.check():
             return "no template of another application takes precedence over ours"
     return "not checked: this key may not read templates; run `pagesight setup --check` as an administrator"
+
+
+def _languages(settings: Settings) -> str:
+    with closing(open_index(settings)) as index:
+        languages = index.search_languages.live()
+    return str(languages or "not set up yet: `pagesight setup` and `pagesight index` do it")
 
 
 def _redis(settings: Settings) -> str:
