@@ -367,14 +367,14 @@ def _tick_words(tick: LastTick | None) -> Text:
 
 def _worker_row(worker: WorkerInfo) -> tuple[object, ...]:
     state = Text("wrong clock", "bold red") if worker.state == "clock" else worker.state
-    notes = "; ".join(filter(None, (_wait_words(worker.waiting), _ladder_words(worker))))
+    notes = one_line("; ".join(filter(None, (_wait_words(worker.waiting), _ladder_words(worker)))), 200)
     return f"{worker.host}:{worker.pid}", state, f"{worker.busy} of {worker.slots}", notes
 
 
 def _wait_words(wait: Waiting | None) -> str:
     if wait is None:
         return ""
-    return one_line(f"{timedelta(seconds=seconds_since(wait.since))} for {wait.service}: {wait.cause}", 100)
+    return f"{timedelta(seconds=seconds_since(wait.since))} for {wait.service}: {wait.cause}"[:100]
 
 
 def _ladder_words(worker: WorkerInfo) -> str:
@@ -382,7 +382,7 @@ def _ladder_words(worker: WorkerInfo) -> str:
     if not worker.stopped_climbing:
         return ""
     questions = ", ".join(f"{name} ({faults})" for name, faults in sorted(worker.stopped_climbing.items()))
-    return one_line(f"answers fail page after page, asked once {worker.not_climbed} times: {questions}", 200)
+    return f"answers fail page after page, asked once {worker.not_climbed} times: {questions}"
 
 
 def _recent_row(batch: Batch) -> tuple[object, ...]:
