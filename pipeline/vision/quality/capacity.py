@@ -32,5 +32,5 @@ def holds(share: float | None, ink_share: float) -> bool:
 
 
 def has_surplus(share: float | None) -> bool:
-    """Return whether the page may hold more text than the answer: nothing speaks against it if the share is unknown."""
-    return share is None or share > SURPLUS_INK_PER_SQUARE
+    """Return whether the page surely holds more text than the answer."""
+    return share is not None and share > SURPLUS_INK_PER_SQUARE

@@ -182,25 +182,24 @@ def _share(text: str, context: Context) -> float | None:
 def _faults_of_words(raw: str, text: str, context: Context) -> Iterator[Fault]:
     """Yield the faults that the words of an answer show. The layer did not confirm them."""
     verbatim = context.kind is AnswerType.VERBATIM
-    surplus = verbatim and has_surplus(_share(text, context))
+    share = _share(text, context)
+    surplus = verbatim and has_surplus(share)
+    # A refusal names itself: it needs no evidence but that the page does not hold all of it.
+    may_refuse = not verbatim or share is None or surplus
     if is_prompt_echo(text, context.prompt):
         yield Fault.PROMPT_ECHO
-    elif _is_refused(text, surplus=surplus, verbatim=verbatim):
+    elif (may_refuse and is_refusal(text)) or (
+        says_unreadable(text, surplus=surplus) if verbatim else says_missing(text)
+    ):
         yield Fault.REFUSAL
     if context.kind is not AnswerType.CLOSED and is_garbled(raw, text):
         yield Fault.GARBLED
     if verbatim and is_talk(text, surplus=surplus):
         yield Fault.NOT_A_COPY
-    if is_error(text, surplus=surplus or not verbatim):
+    if may_refuse and is_error(text):
         yield Fault.ERROR_MESSAGE
     if verbatim and surplus and says_left_out(text):
         yield Fault.INCOMPLETE
-
-
-def _is_refused(text: str, *, surplus: bool, verbatim: bool) -> bool:
-    if not verbatim:
-        return is_refusal(text) or says_missing(text)
-    return (surplus and is_refusal(text)) or says_unreadable(text, surplus=surplus)
 
 
 def _faults_of_copy(text: str, context: Context, agreement: float | None, *, is_shown: bool) -> Iterator[Fault]:

@@ -16,8 +16,6 @@ EXCUSE_MAX_CHARACTERS = 260
 #: A longer answer is not only a caption, an error or a label.
 CAPTION_MAX_CHARACTERS = 160
 ERROR_MAX_CHARACTERS = 400
-#: Longest part in brackets that says that something was left out.
-BRACKET_MAX_CHARACTERS = 200
 
 #: So many marks of unreadable words, and more of them than words, are not a transcription.
 UNREADABLE_MARKS = 5
@@ -131,9 +129,9 @@ def is_talk(text: str, *, surplus: bool) -> bool:
     return caption or any(rule(head) for rule in (_DESCRIPTION.match, _REMARK.match, _CHAT.search))
 
 
-def is_error(text: str, *, surplus: bool) -> bool:
+def is_error(text: str) -> bool:
     """Return whether an answer is the error message of a server."""
-    return surplus and len(text) <= ERROR_MAX_CHARACTERS and _ERROR.match(" ".join(text.casefold().split())) is not None
+    return len(text) <= ERROR_MAX_CHARACTERS and _ERROR.match(" ".join(text.casefold().split())) is not None
 
 
 def says_left_out(text: str) -> bool:
