@@ -94,7 +94,7 @@ def print_summary(batch: Batch) -> None:
     facts = [
         ("documents", _words(batch.documents)),
         ("pages", _words(batch.pages)),
-        ("passed over", f"{batch.passed_over} files and folders of systems and programs"),
+        ("passed over", f"{batch.passed_over} files and folders: litter, and what patterns leave out"),
         ("model calls", f"{batch.model_calls} ({batch.cached_answers} answers came from the cache)"),
         ("tokens", batch.tokens),
         ("seconds", f"{batch.seconds:.1f}"),

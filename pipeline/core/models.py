@@ -445,6 +445,17 @@ class BudgetReservation(Numbered):
     pages: int = 0
 
 
+class FilePatterns(Archived):
+    """Patterns in gitignore's syntax, which choose files by their paths below roots."""
+
+    roots: tuple[str, ...] = ()
+    """URLs of the files, folders and buckets that were named."""
+    include: tuple[str, ...] = ()
+    """Only files that match one of these; all when empty."""
+    exclude: tuple[str, ...] = ()
+    """No files, folders and members that match one of these."""
+
+
 class Batch(Numbered):
     """One request to process sources. Revision 1 is its start, a later revision its end."""
 
@@ -470,6 +481,8 @@ class Batch(Numbered):
     """URLs that a queued batch lists recursively."""
     folders: tuple[Root, ...] = ()
     """The folder beneath which the files of each local root are opened."""
+    patterns: FilePatterns | None = None
+    """Which files below its roots, and within its sources, it looks at; None for all."""
     again: bool = False
     """Whether all failures are retried, whatever their cause."""
     downgrade: bool = False
@@ -481,7 +494,7 @@ class Batch(Numbered):
     documents: dict[str, int] = {}
     pages: dict[str, int] = {}
     passed_over: int = 0
-    """Files and folders that were listed and are litter."""
+    """Files and folders that were listed and are litter, or that patterns leave out."""
     descriptions_kept: int = 0
     """Pages that stay as a model described them, because no model is configured now."""
     model_calls: int = 0
@@ -522,7 +535,7 @@ class Folder(Archived):
     next_cursor: str
     """Cursor of the next page of the listing; "" at its end."""
     passed_over: int = 0
-    """Files and folders in it that are litter."""
+    """Files and folders in it that are litter, or that patterns leave out."""
 
 
 class MemberListing(Archived):
@@ -534,7 +547,7 @@ class MemberListing(Archived):
     sources: tuple[int, ...]
     """Number of entries in each of its chunks."""
     passed_over: int = 0
-    """Files within the sources that are litter."""
+    """Files within the sources that are litter, or that patterns leave out."""
 
 
 class PendingDocument(Archived):

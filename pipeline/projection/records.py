@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
@@ -217,6 +218,7 @@ _NOT_IN_BATCH_RECORDS = {
     "deletions_seen",
     "roots",
     "folders",
+    "patterns",
     "again",
     "downgrade",
     "epoch",
@@ -242,8 +244,9 @@ def run_record(run: Run, indexed_at: datetime) -> Record:
 
 
 def run_record_id(run: Run) -> str:
-    """Return a run record's `_id`: its schedule and its due time."""
-    return f"{run.schedule}:{run.due_at:%Y%m%dT%H%M%SZ}"
+    """Return a run record's `_id`: its schedule and its due time, with the microseconds of a run begun by hand."""
+    fraction = f".{run.due_at:%f}" if run.due_at.microsecond else ""
+    return f"{run.schedule}:{run.due_at:%Y%m%dT%H%M%S}{fraction}Z"
 
 
 def _document(info: DocumentInfo) -> Record:
@@ -263,8 +266,14 @@ def _error(failure: Failure | None) -> Record | None:
 
 
 def _analysed(text: str | None, written_in: Iterable[str | None], languages: Set[str]) -> Record | None:
-    """Return a text by each language that it is written in and that the index analyses."""
-    return {base(tag): text for tag in written_in if tag is not None and base(tag) in languages} if text else None
+    """Return a text by each language that it is written in and that the index analyses.
+
+    Accents are composed (NFC), as stemmers need them. Names of files and some text layers have them apart.
+    """
+    composed = unicodedata.normalize("NFC", text) if text else None
+    return (
+        {base(tag): composed for tag in written_in if tag is not None and base(tag) in languages} if composed else None
+    )
 
 
 def _plain(value: bool | float | str | tuple[str, ...]) -> bool | float | str | list[str]:

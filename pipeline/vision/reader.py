@@ -70,7 +70,7 @@ class Usage:
     """Calls that a reader made to a model. Archived answers do not count. Threads share it."""
 
     calls: int = 0
-    """Requests that the model answered."""
+    """Requests that the model answered, without the first question of a process."""
     tokens_in: int = 0
     tokens_out: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -91,6 +91,11 @@ class Usage:
         """Count one answered call."""
         with self._lock:
             self.calls += 1
+        self.add_tokens(tokens_in, tokens_out)
+
+    def add_tokens(self, tokens_in: int, tokens_out: int) -> None:
+        """Count the tokens of a call that is not about a page."""
+        with self._lock:
             self.tokens_in += tokens_in
             self.tokens_out += tokens_out
 

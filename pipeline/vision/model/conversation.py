@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.core.errors import AnswerUnusable, OutcomeError, ServiceRefused
@@ -52,6 +53,21 @@ class ModelAskers:
     def distinct(self) -> tuple[Asker, ...]:
         """One or two askers."""
         return (self.vision,) if self.text is self.vision else (self.vision, self.text)
+
+    def expecting(self, questions: Sequence[Question]) -> ModelAskers:
+        """Return askers for these questions, with the same connections.
+
+        A model that takes no prompt is not asked a first question, because it would transcribe the page.
+        """
+        largest = {
+            asker: max((question.max_tokens for question in questions if self.of(question) is asker), default=0)
+            for asker in self.distinct
+        }
+        vision = self.vision.expecting(largest[self.vision])
+        if self.text is self.vision:
+            return ModelAskers(self.models, vision, vision)
+        takes_prompt = self.models.text is not None and self.models.text.takes_prompt
+        return ModelAskers(self.models, vision, self.text.expecting(largest[self.text] if takes_prompt else 0))
 
     def within(self, budget: Budget) -> ModelAskers:
         """Return askers whose calls count against a budget, with the same connections."""

@@ -49,7 +49,7 @@ class ModelReader:
         self.revision = models.revision
         self.profile = profile.name
         self.prompt_revision = profile.revision
-        self._askers = ModelAskers(models, asker, text or asker)
+        self._askers = ModelAskers(models, asker, text or asker).expecting(profile.questions)
         self._cache = cache
         self._questions = profile.questions
         self._policy = policy or EscalationPolicy()
