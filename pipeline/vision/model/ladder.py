@@ -313,6 +313,7 @@ def context_of(question: Question, request: PromptRequest, page: RenderedPage, a
         ink_share=page.facts.ink_share,
         width_px=page.width_px,
         height_px=page.height_px,
+        glyph_px=page.facts.glyph_px,
         layer_text=reference_layer(page) if question.name == TEXT_QUESTION else None,
         empty_answer=question.empty_answer,
     )
