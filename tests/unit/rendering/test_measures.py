@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
+from pipeline.core.text import clean_line, clean_text
 from pipeline.rendering.sandbox.page_image.build import MAX_ASPECT, MAX_PIXELS, build_page_image, fit
-from pipeline.rendering.text import clean_line, clean_text
 
 A4 = (842, 1191)
 

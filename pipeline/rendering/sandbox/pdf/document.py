@@ -14,6 +14,7 @@ import pypdfium2.raw as pdfium_c
 from PIL import Image
 
 from pipeline.core.errors import CorruptFile, EncryptedFile, LimitExceeded
+from pipeline.core.text import clean_line
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.page_image.build import Canvas, DecodedPage, build_page_image, fit
 from pipeline.rendering.sandbox.page_image.crops import DecodedCrop, cut, page_size
@@ -24,7 +25,7 @@ from pipeline.rendering.sandbox.pdf.pictures import picture_share
 from pipeline.rendering.sandbox.pdf.text import layer_text, letter_height, load_textpage
 from pipeline.rendering.sandbox.pdf.text_layer_quality import LayerState, state_of
 from pipeline.rendering.sandbox.pdf.visibility import visibility
-from pipeline.rendering.text import clean_line, utf16
+from pipeline.rendering.text import utf16
 
 POINTS_PER_INCH = 72
 #: Bounds of a page's sides, the upper one 3.5 km: PDFium returns 0 for invalid boxes, and boxes of 2,147,483,648 points

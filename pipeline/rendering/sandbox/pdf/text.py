@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
+from pipeline.core.text import clean_text
 from pipeline.rendering.sandbox.pdf.reading_order import Char, has_right_to_left, may_be_vertical, reading_order
-from pipeline.rendering.text import clean_text
 
 #: As much as 300 dense pages have; further text of a page is cut off.
 MAX_TEXT_CHARS = 1_000_000
