@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 COMPOSE ?= docker compose
 JOBS ?= 4
 
+#: Four jobs collect the tests: with bytecode that is kept each needs 4 s of CPU for that, without it 10 s.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 #: What converts office files and DjVu, and reads scripts that RapidOCR does not. Without them such files end as
 #: `unsupported`, by name; `make test` installs them where it may. Redis is for the fleet's tests, Chromium for the viewer's.
@@ -15,6 +18,12 @@ SYSTEM_PROGRAMS := soffice ddjvu tesseract chromium redis-server
 #: Writes a lock: versions and hashes for every platform and Python that is supported, and no address of an index.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url pyproject.toml --extra local --extra s3 --group build
+#: The faults of docs/operations.md's table; `make soak` takes each of them ten times.
+FAULTS := tests/faults/test_archive_missing.py tests/faults/test_damaged_files.py tests/unit/archive/test_newer_versions.py \
+	tests/integration/test_redis_failover.py tests/faults/test_failing_archive.py tests/faults/test_full_disk.py \
+	tests/faults/test_fleet_storage.py tests/integration/test_search_blocks.py tests/integration/test_beat.py \
+	tests/faults/test_fleet_deaths.py
+FAULT_ROUNDS := 1 2 3 4 5 6 7 8 9 10
 #: Folders of tests that need no service, no browser and no office suite.
 FAST := tests/unit
 
@@ -71,6 +80,7 @@ soak: $(VENV)/.developed ## Random faults, damaged files, very many documents: R
 	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/fuzz.txt
 	@$(BIN)/python -m pytest tests/faults/soak_coverage_fuzzing.py
 	@$(BIN)/python -m pytest tests/faults/soak_services.py
+	@for round in $(FAULT_ROUNDS); do FAULT_SEED=$$round $(BIN)/python -m pytest $(FAULTS) || exit 1; done
 	@$(BIN)/python -m pytest tests/faults/soak_reindex.py
 	@$(BIN)/python -m pytest tests/faults/soak_fleet.py
 	@$(BIN)/python bench/run.py soak_fleet

@@ -18,29 +18,38 @@ SCANNED_PAGES = 30
 
 
 def rows() -> Iterator[Row]:
-    with node() as url:
-        with workplace() as home, standin(0.2) as model:
-            document = make_pdf(home / "pages.pdf", PAGES, seed=2)
-            settings(home, url, model, vlm_concurrency=16)
-            peak = run(document)
-        early = statistics.mean(peak.samples[len(peak.samples) // 4 : len(peak.samples) // 2])
-        late = statistics.mean(peak.samples[3 * len(peak.samples) // 4 :])
-        yield Row(
-            f"peak memory of the tree, {PAGES}-page PDF, model endpoint, 16 in flight",
-            f"{peak.tree:.0f} MB (parent {peak.parent:.0f} MB)",
-            f"{late / early:.2f} last quarter to second",
-            "<= 400 MB, flat",
-        )
-        with workplace() as home:
-            document = make_scans(home / "scans.pdf", SCANNED_PAGES)
-            settings(home, url, None)
-            peak = run(document)
-        yield Row(
-            f"peak memory of the tree, {SCANNED_PAGES} scanned pages, local reader",
-            f"{peak.tree:.0f} MB (parent {peak.parent:.0f} MB)",
-            "",
-            "<= 1,200 MB",
-        )
+    yield model_endpoint()
+    yield local_reader()
+
+
+def model_endpoint() -> Row:
+    """Index a long PDF; memory has to be flat over its second half."""
+    with node() as url, workplace() as home, standin(0.2) as model:
+        document = make_pdf(home / "pages.pdf", PAGES, seed=2)
+        settings(home, url, model, vlm_concurrency=16)
+        peak = run(document)
+    early = statistics.mean(peak.samples[len(peak.samples) // 4 : len(peak.samples) // 2])
+    late = statistics.mean(peak.samples[3 * len(peak.samples) // 4 :])
+    return Row(
+        f"peak memory of the tree, {PAGES}-page PDF, model endpoint, 16 in flight",
+        f"{peak.tree:.0f} MB (parent {peak.parent:.0f} MB)",
+        f"{late / early:.2f} last quarter to second",
+        "<= 400 MB, flat",
+    )
+
+
+def local_reader() -> Row:
+    """Read scans with OCR. It has a node of its own: the indices of another archive are refused."""
+    with node() as url, workplace() as home:
+        document = make_scans(home / "scans.pdf", SCANNED_PAGES)
+        settings(home, url, None)
+        peak = run(document)
+    return Row(
+        f"peak memory of the tree, {SCANNED_PAGES} scanned pages, local reader",
+        f"{peak.tree:.0f} MB (parent {peak.parent:.0f} MB)",
+        "",
+        "<= 1,200 MB",
+    )
 
 
 def run(document: Path) -> Peak:

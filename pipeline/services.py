@@ -205,8 +205,15 @@ def open_asker(settings: Settings, limiter: Limiter, budget: Budget | None = Non
         SettingsError: its URL or key cannot be used.
     """
     from pipeline.vision.endpoint.asking import Asker
+    from pipeline.vision.endpoint.first_question import FirstQuestion
 
-    return Asker(open_vlm(settings), limiter, revision=settings.vlm_model_revision, budget=budget)
+    return Asker(
+        open_vlm(settings),
+        limiter,
+        revision=settings.vlm_model_revision,
+        budget=budget,
+        first_question=FirstQuestion(),
+    )
 
 
 def open_text_asker(settings: Settings, limiter: Limiter, budget: Budget | None = None) -> Asker | None:
@@ -216,9 +223,14 @@ def open_text_asker(settings: Settings, limiter: Limiter, budget: Budget | None 
         SettingsError: its URL or key cannot be used.
     """
     from pipeline.vision.endpoint.asking import Asker
+    from pipeline.vision.endpoint.first_question import FirstQuestion
 
     text = models_of(settings).text
-    return Asker(open_text_vlm(settings), limiter, revision=text.revision, budget=budget) if text else None
+    if text is None:
+        return None
+    return Asker(
+        open_text_vlm(settings), limiter, revision=text.revision, budget=budget, first_question=FirstQuestion()
+    )
 
 
 def models_of(settings: Settings) -> Models:

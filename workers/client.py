@@ -9,7 +9,7 @@ from pipeline.archive import Archive
 from pipeline.batches.lifecycle import begin_batch
 from pipeline.batches.listing import first_messages, name_sources
 from pipeline.batches.messages import Message
-from pipeline.core.models import UNBOUNDED, Allowance, Batch, BatchEntry, Lane
+from pipeline.core.models import UNBOUNDED, Allowance, Batch, BatchEntry, FilePatterns, Lane
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
 from pipeline.vision.profile import Profile
@@ -34,6 +34,8 @@ class EnqueueRequest:
     budget: Allowance = UNBOUNDED
     downgrade: bool = False
     """Whether pages that a model described may be read without one."""
+    patterns: FilePatterns | None = None
+    """Which files are looked at; None for all."""
 
 
 class Fleet:
@@ -104,6 +106,7 @@ class Fleet:
             profile=request.profile,
             lane=request.lane,
             roots=roots,
+            patterns=request.patterns,
             again=again,
             downgrade=request.downgrade,
             epoch=self.queues.epoch(),

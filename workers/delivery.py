@@ -16,7 +16,7 @@ from pipeline.core.models import Batch
 from pipeline.core.retry import ELASTICSEARCH_WAITS_SECONDS, CancelToken, retry_until_available
 from pipeline.pages.roots import folder_of
 from pipeline.services import own_folders
-from pipeline.sources import Listing, list_folder
+from pipeline.sources import Listing, PathFilter, list_folder
 from workers.app import app, first_step_seconds
 from workers.observability.logs import bound
 from workers.observability.metrics import Ending
@@ -147,7 +147,8 @@ class Delivery:
 
     def _list(self, batch: Batch, walk: Walk) -> Listing:
         folder = folder_of(batch, walk.root)
-        return list_folder(walk.url, folder, walk.cursor, own_folders(self.process.settings))
+        listing = list_folder(walk.url, folder, walk.cursor, own_folders(self.process.settings))
+        return PathFilter(batch.patterns).listing(listing)
 
     def _publish(self, messages: list[Message]) -> None:
         if self.process.batches.may_publish_for(self.message):

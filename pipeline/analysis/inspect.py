@@ -26,6 +26,7 @@ from pipeline.core.models import (
     Document,
     DocumentStatus,
     Failure,
+    FilePatterns,
     FileState,
     LayerState,
     PageKind,
@@ -38,7 +39,7 @@ from pipeline.core.retry import STOP_POLL_SECONDS, CancelToken
 from pipeline.documents.opening import Opener, OpenPages
 from pipeline.pages.registration import document_of, identified_source
 from pipeline.projection.records import document_status
-from pipeline.sources import FoundFile, SourceFiles, display_path, require_unchanged, walk
+from pipeline.sources import FoundFile, PathFilter, SourceFiles, display_path, require_unchanged, walk
 from pipeline.vision.endpoint.cost import NO_COST, Cost, page_cost
 from pipeline.vision.profile import Profile
 
@@ -177,7 +178,7 @@ class Totals:
     walked: bool = False
     """Whether the listing is complete."""
     passed_over: int = 0
-    """Files and folders that are litter."""
+    """Files and folders that are litter, or left out by patterns."""
     files: int = 0
     repeated: int = 0
     bytes: int = 0
@@ -308,6 +309,7 @@ def inspect_below(
     cancel: CancelToken,
     totals: Totals,
     tick: Callable[[], None],
+    patterns: FilePatterns | None = None,
 ) -> Iterator[Inspected]:
     """Yield the result that indexing would have for each file below the roots' URLs, in the order of the listing.
 
@@ -318,7 +320,7 @@ def inspect_below(
         ServiceRefused: a bucket refuses every request, or no sandbox can be started.
         Stopped: the run was cancelled.
     """
-    run = _Inspection(inspector, cancel.within(math.inf), totals, tick)
+    run = _Inspection(inspector, cancel.within(math.inf), totals, tick, PathFilter(patterns))
     with ThreadPoolExecutor(inspector.files_at_once + 1, thread_name_prefix="inspect") as pool:
         walking = pool.submit(run.walk, tuple(roots), tuple(excluded))
         for _ in range(inspector.files_at_once):
@@ -348,12 +350,15 @@ _BEFORE = ()
 class _Inspection:
     """The files in progress, and the documents and failures found until now."""
 
-    def __init__(self, inspector: Inspector, cancel: CancelToken, totals: Totals, tick: Callable[[], None]) -> None:
+    def __init__(
+        self, inspector: Inspector, cancel: CancelToken, totals: Totals, tick: Callable[[], None], chosen: PathFilter
+    ) -> None:
         self.cancel = cancel
         self._inspector = inspector
         self._files = replace(inspector.files, cancel=cancel)
         self._totals = totals
         self._tick = tick
+        self._chosen = chosen
         self._walked: queue.Queue[_Task | None] = queue.Queue(FILES_AHEAD)
         # Files are inspected in the order of the listing: a container's members before the files after it.
         self._due: queue.PriorityQueue[_Task] = queue.PriorityQueue()
@@ -365,7 +370,7 @@ class _Inspection:
     def walk(self, roots: tuple[str, ...], excluded: tuple[str, ...]) -> None:
         """List the files, at most `FILES_AHEAD` ahead of the results."""
         try:
-            for number, found in enumerate(walk(roots, excluded, self.cancel, self._pass_over)):
+            for number, found in enumerate(walk(roots, excluded, self.cancel, self._pass_over, self._chosen.listing)):
                 self._put(self._begin((number,), found))
             self._totals.walked = True
         finally:
@@ -405,6 +410,7 @@ class _Inspection:
             return
         assert seen.state is not None
         members = self._files.members(seen.url, seen.state, task.found.root, self._pass_over)
+        members = self._chosen.members(members, self._pass_over)
         for inside in [self._begin((*task.position, number), found) for number, found in enumerate(members)]:
             yield from self.settled(inside)
 

@@ -41,7 +41,11 @@ def forget_vanished_files(batch: Batch, services: PageServices) -> None:
     if not batch.roots or records.vanished.get(ALL) is not None:
         return
     found, roots = _found(records, batch.roots[0])
-    number = sum(forget_vanished(root, found, batch.collection, services) for root in batch.roots if root in roots)
+    number = sum(
+        forget_vanished(root, found, batch.collection, services, batch.patterns)
+        for root in batch.roots
+        if root in roots
+    )
     records.vanished.add(ALL, VanishedFiles(sources=number))
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pipeline.archive import Archive
 from pipeline.core.errors import ArchiveDamaged, SettingsError
 from pipeline.core.leases import FileLeases, Lease
-from pipeline.core.models import SLUG, UNBOUNDED, Allowance, Batch, Collection, Lane
+from pipeline.core.models import SLUG, UNBOUNDED, Allowance, Batch, Collection, FilePatterns, Lane
 from pipeline.sources import is_local, named_root
 from pipeline.vision.profile import DEFAULT_PROFILE, Profile, kept_form
 
@@ -42,6 +42,7 @@ def begin_batch(
     profile: Profile | None = None,
     lane: Lane | None = None,
     roots: Iterable[str] = (),
+    patterns: FilePatterns | None = None,
     again: bool = False,
     downgrade: bool = False,
     epoch: str | None = None,
@@ -70,6 +71,7 @@ def begin_batch(
         lane=lane,
         roots=named,
         folders=tuple(named_root(url) for url in named if is_local(url)),
+        patterns=patterns,
         again=again,
         downgrade=downgrade,
         epoch=epoch,

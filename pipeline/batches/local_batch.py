@@ -11,7 +11,7 @@ from pipeline.batches.lifecycle import begin_batch, close_killed, hold_batch
 from pipeline.batches.local_runner import RunTally, run_batch
 from pipeline.core.errors import PagesightError, ServiceRefused, Stopped
 from pipeline.core.leases import FileLeases
-from pipeline.core.models import Batch, BatchEntry, DocumentStatus, PageStatus
+from pipeline.core.models import Batch, BatchEntry, DocumentStatus, FilePatterns, PageStatus
 from pipeline.pages.page_services import PageServices
 from pipeline.pages.recipe import request_of
 from pipeline.sources import display_path
@@ -36,6 +36,8 @@ class IndexRequest:
     """Further sources, or some of their pages."""
     shown: tuple[str, ...] = ()
     """Names of these entries, for people."""
+    patterns: FilePatterns | None = None
+    """Which files below the roots are looked at; None for all."""
     again: bool = False
     """Whether failures of earlier batches are tried again whatever their reason."""
     downgrade: bool = False
@@ -63,6 +65,7 @@ def index_batch(
         order.default_language,
         sources,
         profile=order.profile,
+        patterns=order.patterns,
         again=order.again,
         downgrade=order.downgrade,
     )
@@ -129,6 +132,7 @@ def _ended_batch(batch: Batch, services: PageServices, tally: RunTally, halted: 
             "descriptions_kept": tally.descriptions_kept,
             "model_calls": services.reader.usage.calls,
             "cached_answers": tally.cached_answers,
+            "not_climbed": services.reader.usage.not_climbed,
             "tokens": services.reader.usage.tokens,
             "seconds": round((now - batch.started_at).total_seconds(), 3),
         }

@@ -39,7 +39,7 @@ from pipeline.pages.vanished import FoundUrls, forget_vanished
 from pipeline.projection.projector import lingering
 from pipeline.projection.records import document_status
 from pipeline.projection.verify import Verification
-from pipeline.sources import FoundFile, walk
+from pipeline.sources import FoundFile, PathFilter, walk
 
 #: Maximum number of queued work units. It is large, so that the number of pages, and with it the ETA, is known early.
 UNITS_AHEAD = 1000
@@ -56,7 +56,7 @@ class RunTally:
     documents: Counter[DocumentStatus] = field(default_factory=Counter)
     cached_answers: int = 0
     passed_over: int = 0
-    """Files and folders that are litter."""
+    """Files and folders that are litter, or left out by patterns."""
     descriptions_kept: int = 0
     """Pages that stay as a model described them, because no model is configured now."""
     walked: bool = False
@@ -65,7 +65,7 @@ class RunTally:
     """Describes the budget of the run that is used up; empty while every budget has room."""
 
     def pass_over(self, number: int) -> None:
-        """Count files and folders that are litter."""
+        """Count files and folders that are litter, or left out by patterns."""
         self.passed_over += number
 
     @property
@@ -146,6 +146,7 @@ class _LocalRun:
         self._max_pages = max_pages
         self._pages_begun = 0
         self._intake = Intake(services, request)
+        self._chosen = PathFilter(request.patterns)
         self._queue: queue.Queue[WorkUnit | None] = queue.Queue(UNITS_AHEAD)
         self._lock = threading.Lock()
         self._error: BaseException | None = None
@@ -215,13 +216,13 @@ class _LocalRun:
 
     def _discover_below(self, root: str, excluded: tuple[str, ...]) -> Iterator[PageSlice]:
         is_any_found = False
-        for found in walk([root], excluded, self._services.cancel, self._tally.pass_over):
+        for found in walk([root], excluded, self._services.cancel, self._tally.pass_over, self._chosen.listing):
             if self._is_over:
                 return
             is_any_found = is_any_found or found.error is None
             yield from self._discover(found)
         if is_any_found and not self._is_over:
-            forget_vanished(root, self._found, self._request.collection, self._services)
+            forget_vanished(root, self._found, self._request.collection, self._services, self._request.patterns)
 
     def _discover(self, found: FoundFile) -> Iterator[PageSlice]:
         """Register a file, then the files within it. Yield slices of their due pages."""

@@ -45,6 +45,7 @@ from pipeline.sources import is_local, source_path
 from pipeline.vision.endpoint.client import VlmClient
 from pipeline.vision.endpoint.probing import probe
 from pipeline.vision.ocr.tesseract import describe_scripts
+from pipeline.vision.profile import load_profile
 
 EXAMPLES = """
 **Examples**
@@ -53,7 +54,7 @@ EXAMPLES = """
 
 `pagesight doctor --settings` · also list the settings that differ from their defaults
 
-`pagesight doctor --endpoint` · also test what the model's endpoint supports: five calls of a few tokens
+`pagesight doctor --endpoint` · also test what the model's endpoint supports: seven calls of a few tokens
 
 `pagesight doctor --json | jq '.checks[] | select(.fine | not)'`
 
@@ -87,7 +88,7 @@ def doctor(
     ] = False,
     all_settings: Annotated[bool, typer.Option("--all-settings", help="Also list all settings.")] = False,
     endpoint: Annotated[
-        bool, typer.Option("--endpoint", help="Also test what the model's endpoint supports, with five small calls.")
+        bool, typer.Option("--endpoint", help="Also test what the model's endpoint supports, with seven small calls.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -123,6 +124,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield reached
     if reached.fine:
         yield _checked("index templates", lambda: _templates(settings))
+        yield _checked("languages of searches", lambda: _languages(settings))
     yield _checked("reader", lambda: _reader(settings))
     yield _checked("text endpoint", lambda: _text_endpoint(settings))
     yield _checked("redis", lambda: _redis(settings))
@@ -133,7 +135,7 @@ def examine(settings: Settings) -> Iterator[Check]:
 
 
 def examine_endpoints(settings: Settings) -> Iterator[Check]:
-    """Yield the features that the configured endpoints support. An unsupported feature is not a failed check."""
+    """Yield what the configured endpoints support. Only what a run needs is a failed check if it is missing."""
     if not settings.uses_model:
         yield Check("endpoint", True, "no vision model is configured")
         return
@@ -145,10 +147,15 @@ def examine_endpoints(settings: Settings) -> Iterator[Check]:
 def _probed(name: str, open_client: Callable[[], VlmClient]) -> Iterator[Check]:
     try:
         with closing(open_client()) as client:
-            for probed in probe(client):
-                yield Check(f"{name}: {probed.feature}", True, probed.result)
+            for probed in probe(client, _largest_max_tokens()):
+                yield Check(f"{name}: {probed.feature}", not probed.remedy, probed.result, probed.remedy)
     except PagesightError as error:
         yield Check(name, False, str(error), error.remedy)
+
+
+def _largest_max_tokens() -> int:
+    """Return the most tokens that a question of the standard profile allows."""
+    return max(question.max_tokens for question in load_profile().questions)
 
 
 def _checked(name: str, look: Callable[[], str]) -> Check:
@@ -196,6 +203,12 @@ def _templates(settings: Settings) -> str:
         if index.precedence.check():
             return "no template of another application takes precedence over ours"
     return "not checked: this key may not read templates; run `pagesight setup --check` as an administrator"
+
+
+def _languages(settings: Settings) -> str:
+    with closing(open_index(settings)) as index:
+        languages = index.search_languages.live()
+    return str(languages or "not set up yet: `pagesight setup` and `pagesight index` do it")
 
 
 def _redis(settings: Settings) -> str:

@@ -11,7 +11,18 @@ from pipeline.archive import Archive
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.fleet import PUBLISH_SECONDS, install_indices, open_fleet, project_batch
-from pipeline.cli.options import BudgetTokens, CollectionName, Downgrade, Json, LanguageTag, MaxPages, ProfileName
+from pipeline.cli.options import (
+    BudgetTokens,
+    CollectionName,
+    Downgrade,
+    Exclude,
+    Include,
+    Json,
+    LanguageTag,
+    MaxPages,
+    ProfileName,
+    file_patterns,
+)
 from pipeline.cli.output import batch_json, plain, print_json, stderr
 from pipeline.cli.status_data import StatusCollector
 from pipeline.cli.status_view import follow_batch
@@ -54,6 +65,8 @@ def enqueue(
     collection: CollectionName = DEFAULT_COLLECTION,
     language: LanguageTag = None,
     profile: ProfileName = None,
+    include: Include = None,
+    exclude: Exclude = None,
     budget_tokens: BudgetTokens = None,
     max_pages: MaxPages = None,
     downgrade: Downgrade = False,
@@ -65,6 +78,7 @@ def enqueue(
     from workers.client import EnqueueRequest
 
     settings = load_apart_from(sources)
+    roots = outermost(map(root_url, sources))
     order = EnqueueRequest(
         collection=collection_name(collection),
         language=normalise_tag(language) if language else None,
@@ -73,8 +87,8 @@ def enqueue(
         profile=load_profile(profile, settings.profiles_folder) if profile else None,
         budget=Allowance(tokens=budget_tokens, pages=max_pages),
         downgrade=downgrade,
+        patterns=file_patterns(roots, include, exclude),
     )
-    roots = outermost(map(root_url, sources))
     archive = open_archive(settings)
     batch = _begin(archive, settings, roots, order)
     if not wait:

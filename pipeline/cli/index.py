@@ -10,7 +10,18 @@ from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.batches.local_batch import IndexRequest
 from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.local_run import print_summary, run_here, summary
-from pipeline.cli.options import BudgetTokens, CollectionName, Downgrade, Json, LanguageTag, MaxPages, ProfileName
+from pipeline.cli.options import (
+    BudgetTokens,
+    CollectionName,
+    Downgrade,
+    Exclude,
+    Include,
+    Json,
+    LanguageTag,
+    MaxPages,
+    ProfileName,
+    file_patterns,
+)
 from pipeline.cli.output import print_json
 from pipeline.core.languages import normalise_tag
 from pipeline.services import own_folders
@@ -29,6 +40,8 @@ EXAMPLES = """
 `pagesight index scans/ --language de` · descriptions in German
 
 `pagesight index photos/ --profile visual` · with another profile of questions
+
+`pagesight index scans/ --include '*.pdf' --exclude drafts/` · only some files, by patterns as in `.gitignore`
 
 `pagesight index scans/ --budget-tokens 200000` · stop at this many tokens
 
@@ -49,6 +62,8 @@ def index(
     collection: CollectionName = DEFAULT_COLLECTION,
     language: LanguageTag = None,
     profile: ProfileName = None,
+    include: Include = None,
+    exclude: Exclude = None,
     budget_tokens: BudgetTokens = None,
     max_pages: MaxPages = None,
     downgrade: Downgrade = False,
@@ -56,14 +71,16 @@ def index(
 ) -> None:
     """Index files in this process: render, read, archive and index every page."""
     settings = load_apart_from(paths)
+    roots = tuple(map(root_url, paths))
     order = IndexRequest(
-        roots=tuple(map(root_url, paths)),
+        roots=roots,
         excluded=own_folders(settings),
         collection=collection_name(collection),
         language=normalise_tag(language) if language else None,
         default_language=settings.language,
         profile=load_profile(profile, settings.profiles_folder) if profile else None,
         downgrade=downgrade,
+        patterns=file_patterns(roots, include, exclude),
         max_pages=max_pages,
     )
     ran = run_here(order, settings, budget_tokens)

@@ -16,7 +16,7 @@ from rich.text import Text
 from pipeline.analysis.inspect import Encryption, Inspected, Totals, inspect_below
 from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.options import Json
+from pipeline.cli.options import Exclude, Include, Json, file_patterns
 from pipeline.cli.output import csv_cell, plain, printable, ranges, rows, stderr, stdout, table
 from pipeline.cli.progress import InspectionProgress
 from pipeline.cli.signals import interruptible
@@ -77,6 +77,8 @@ def inspect(
         str | None,
         typer.Option("--profile", "-p", help="Profile of questions to estimate for.", show_default="standard"),
     ] = None,
+    include: Include = None,
+    exclude: Exclude = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with one row per file instead of tables.")] = False,
 ) -> None:
@@ -90,6 +92,7 @@ def inspect(
     printer: Printer = TablePrinter(console, roots, uses_model=settings.uses_model)
     if as_json or as_csv:
         printer = JsonPrinter() if as_json else CsvPrinter()
+    patterns = file_patterns(roots, include, exclude)
     cancel = CancelToken()
     totals = Totals()
     refusal: PagesightError | None = None
@@ -99,7 +102,7 @@ def inspect(
         InspectionProgress(totals, cancel, _progress_console(console, printer)) as progress,
     ):
         try:
-            for seen in inspect_below(roots, own_folders(settings), inspector, cancel, totals, progress.tick):
+            for seen in inspect_below(roots, own_folders(settings), inspector, cancel, totals, progress.tick, patterns):
                 printer.file(seen)
         except Stopped:
             pass
@@ -324,9 +327,7 @@ def _by_kind(totals: Totals) -> Table:
 
 
 def _facts(totals: Totals, uses_model: bool) -> Iterator[tuple[str, str]]:
-    litter = (
-        f"; {totals.passed_over} files and folders of systems and programs passed over" if totals.passed_over else ""
-    )
+    litter = f"; {totals.passed_over} files and folders passed over" if totals.passed_over else ""
     again = f", {totals.repeated} of them identical to others" if totals.repeated else ""
     yield "files", f"{totals.files}{again}; {totals.bytes / 1e6:,.1f} MB{litter}"
     yield "documents", _counted({status: totals.documents[status] for status in _STATUSES})

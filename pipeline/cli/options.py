@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
+
+from pipeline.core.file_patterns import parse_patterns
+from pipeline.core.models import FilePatterns
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 BudgetTokens = Annotated[
@@ -26,6 +30,24 @@ Downgrade = Annotated[
     typer.Option(
         "--downgrade",
         help="Without a model, read again what a model described: text and measurements replace descriptions.",
+    ),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include",
+        metavar="PATTERN",
+        help="Only files that match one of these patterns (gitignore's syntax); may be repeated.",
+        show_default="all files",
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="PATTERN",
+        help="No files, folders and members that match one of these patterns; may be repeated.",
+        show_default="none",
     ),
 ]
 ProfileName = Annotated[
@@ -67,3 +89,15 @@ PageFilter = Annotated[
     int | None, typer.Option("--page", "-p", min=1, help="Only pages with this number.", show_default="all")
 ]
 MaybeBatch = Annotated[str | None, typer.Argument(metavar="BATCH", help="Batch id.", show_default="the whole fleet")]
+
+
+def file_patterns(roots: Iterable[str], include: list[str] | None, exclude: list[str] | None) -> FilePatterns | None:
+    """Return the patterns of `--include` and `--exclude` for root URLs; None without any.
+
+    Raises:
+        SettingsError: one of them cannot be parsed.
+    """
+    if not include and not exclude:
+        return None
+    parse_patterns([*(include or ()), *(exclude or ())])
+    return FilePatterns(roots=tuple(roots), include=tuple(include or ()), exclude=tuple(exclude or ()))

@@ -14,7 +14,7 @@ from pipeline.analysis.inspect import Inspected, Totals, inspect_below
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.options import CollectionName, Json, LanguageTag, ProfileName
+from pipeline.cli.options import CollectionName, Exclude, Include, Json, LanguageTag, ProfileName, file_patterns
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.cli.progress import InspectionProgress
 from pipeline.cli.signals import interruptible
@@ -53,12 +53,15 @@ def plan(
     collection: CollectionName = DEFAULT_COLLECTION,
     language: LanguageTag = None,
     profile: ProfileName = None,
+    include: Include = None,
+    exclude: Exclude = None,
     as_json: Json = False,
 ) -> None:
     """Estimate what indexing would still cost: pages by kind, archived answers, calls, tokens and time."""
     settings = load_apart_from(paths)
     name = collection_name(collection)
     roots = tuple(dict.fromkeys(map(root_url, paths)))
+    patterns = file_patterns(roots, include, exclude)
     archive = open_archive(settings)
     named = load_profile(profile, settings.profiles_folder) if profile else None
     current = open_current_recipe(settings, archive, name, normalise_tag(language) if language else None, named)
@@ -70,7 +73,9 @@ def plan(
         InspectionProgress(sums.all, cancel, stderr()) as progress,
     ):
         try:
-            for seen in inspect_below(roots, own_folders(settings), inspector, cancel, sums.all, progress.tick):
+            for seen in inspect_below(
+                roots, own_folders(settings), inspector, cancel, sums.all, progress.tick, patterns
+            ):
                 sums.add(seen)
         except Stopped:
             pass

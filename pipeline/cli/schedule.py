@@ -22,7 +22,7 @@ from pipeline.core.configuration import FILE_NAME
 from pipeline.core.errors import SettingsError
 from pipeline.core.models import Run
 from pipeline.core.retry import CancelToken
-from pipeline.core.schedules import Schedule, claim, ended_by_death, has_died, next_start
+from pipeline.core.schedules import Schedule, claim_now, ended_by_death, has_died, next_start
 from pipeline.core.settings import Settings, load
 from pipeline.core.url_signing import Signer
 from pipeline.projection.projector import Projector
@@ -199,7 +199,7 @@ def _claim(schedule: Schedule, context: RunContext) -> Run:
             f"{schedule.name} has been running since {last.started_at:%Y-%m-%d %H:%M:%S} UTC, on {last.worker}",
             remedy="A schedule never runs twice at once. Wait for its end: `pagesight schedule list` shows it.",
         )
-    return claim(schedule, last, now.replace(microsecond=0), now, context.worker)
+    return claim_now(schedule, last, now, context.worker)
 
 
 def _outcome(run: Run, archive: Archive, now: datetime) -> str | None:

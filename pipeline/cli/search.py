@@ -14,7 +14,7 @@ from rich.text import Text
 from pipeline.archive import Archive
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import marked, plain, print_json, stdout
-from pipeline.core.languages import normalise_tag
+from pipeline.core.languages import base, english_name, normalise_tag
 from pipeline.core.settings import load
 from pipeline.search import Fragment, Hit, SearchResult
 from pipeline.services import open_archive, open_index
@@ -47,19 +47,37 @@ def search(
     tag = normalise_tag(language) if language else None
     with closing(open_index(settings)) as index:
         found = index.queries.search(" ".join(words), collection=collection, language=tag, size=size)
+        languages = index.search_languages.live() if tag else None
+    exact = bool(tag and languages and base(tag) not in languages.analysed)
     archive = open_archive(settings, require=False)
     if as_json:
-        print_json({"total": found.total, "hits": [_hit_json(hit, archive) for hit in found.hits]})
+        how = {
+            "all_words": found.all_words,
+            "corrected": found.corrected,
+            "suggestions": found.suggestions,
+            "exact_words_only": exact,
+        }
+        print_json({"total": found.total, **how, "hits": [_hit_json(hit, archive) for hit in found.hits]})
     else:
-        stdout().print(Group(*_found(found)))
+        stdout().print(Group(*_notes(found, tag if exact else None), *_found(found)))
+
+
+def _notes(found: SearchResult, exact: str | None) -> Iterator[Text]:
+    """Yield how the hits were found, if not by the words as they were typed. `exact`: a language without analysis."""
+    if exact is not None:
+        yield plain(f"In {english_name(exact)}, only exact words are found: the index does not analyse it.", "yellow")
+    for word, other in found.corrected.items():
+        yield plain(f"No page has “{word}”; these pages have “{other}” or a word like it.", "yellow")
+    if not found.all_words:
+        yield plain("No page has all the words; these pages have at least half of them.", "yellow")
+    if found.suggestions:
+        yield plain(f"Did you mean {' or '.join(found.suggestions)}?", "yellow")
 
 
 def _found(found: SearchResult) -> Iterator[Text]:
     if not found.hits:
         yield plain("Nothing found.")
         return
-    if not found.all_words:
-        yield plain("No page has all the words; these pages have most of them.", "yellow")
     for number, hit in enumerate(found.hits, 1):
         yield Text.assemble(
             f"{number:>2}. ",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from pipeline.cli.output import plain, print_json, stdout
 from pipeline.core.settings import Settings, load
 from pipeline.kibana import differences as kibana_differences
 from pipeline.kibana import install as install_kibana
+from pipeline.search.analysis import LanguageSupport
 from pipeline.search.index import Index
 from pipeline.services import open_index
 
@@ -41,10 +43,16 @@ def setup(
     with closing(open_index(settings)) as index:
         left_alone = index.security.roles_left_alone()
         changes = _differences(index, settings) if check else _install(index, settings)
+        languages = index.search_languages.live()
+        learnt = index.search_languages.learnt(languages) if languages else ()
     if as_json:
-        print_json({"differences" if check else "changed": changes, "roles_left_alone": left_alone})
+        support = asdict(languages) | {"after_reindex": learnt} if languages else None
+        print_json(
+            {"differences" if check else "changed": changes, "roles_left_alone": left_alone, "languages": support}
+        )
     else:
         _print(changes, left_alone, check)
+        _print_languages(languages, learnt)
     raise typer.Exit(ExitCode.SOME_FAILED if check and changes else ExitCode.OK)
 
 
@@ -56,6 +64,13 @@ def _install(index: Index, settings: Settings) -> list[str]:
 def _differences(index: Index, settings: Settings) -> list[str]:
     found = [*index.differences(), *index.security.role_differences()]
     return found + list(kibana_differences(settings, settings.kibana_space) if settings.kibana_url else ())
+
+
+def _print_languages(languages: LanguageSupport | None, learnt: tuple[str, ...]) -> None:
+    if languages is not None:
+        stdout().print(plain(f"Searches: {languages}.", "dim"))
+    if learnt:
+        stdout().print(plain(f"The server can now analyse {', '.join(learnt)}: run `pagesight reindex` to use that."))
 
 
 def _print(changes: list[str], left_alone: str | None, check: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,9 +14,9 @@ from pipeline.archive import Archive
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.fleet import install_indices, open_fleet, project_batch
-from pipeline.cli.options import CollectionName, Json, ProfileName
+from pipeline.cli.options import CollectionName, Exclude, Include, Json, ProfileName, file_patterns
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
-from pipeline.core.models import Batch
+from pipeline.core.models import Batch, FilePatterns
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
 from pipeline.core.url_signing import Signer
@@ -29,7 +30,7 @@ from pipeline.maintenance.folder_sync import (
 )
 from pipeline.projection.projector import Projector
 from pipeline.services import open_archive, open_index, open_looker, own_folders
-from pipeline.sources import display_path, root_url, walk
+from pipeline.sources import PathFilter, display_path, root_url, walk
 from pipeline.vision.profile import Profile, load_profile
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def sync(
     folder: Annotated[str, typer.Argument(help="Folder, or URL of a folder in a bucket.")],
     collection: CollectionName = DEFAULT_COLLECTION,
     profile: ProfileName = None,
+    include: Include = None,
+    exclude: Exclude = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete records of vanished files.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the differences.")] = False,
     force: Annotated[
@@ -69,9 +72,10 @@ def sync(
     name = collection_name(collection)
     named = load_profile(profile, settings.profiles_folder) if profile else None
     url = root_url(folder)
+    patterns = file_patterns([url], include, exclude)
     cancel = CancelToken()
     archive = open_archive(settings, cancel)
-    comparison = _compare(settings, archive, name, url, cancel)
+    comparison = _compare(settings, archive, name, url, patterns, cancel)
     if not as_json:
         _print(comparison)
     if not force:
@@ -80,50 +84,65 @@ def sync(
             require_few(comparison)
     taken, batch = TakenAway(0, 0, 0), None
     if not dry_run:
-        taken, batch = _carry_out(comparison, settings, archive, name, named, display_path(url), cancel, delete)
+        order = SyncOrder(name, named, patterns, display_path(url), delete)
+        taken, batch = _carry_out(order, comparison, settings, archive, cancel)
     if as_json:
         print_json(_as_json(comparison, taken, batch))
     elif not dry_run:
         _print_outcome(comparison, taken, batch, delete)
 
 
-def _compare(settings: Settings, archive: Archive, collection: str, url: str, cancel: CancelToken) -> FolderComparison:
-    found = walk([url], own_folders(settings), cancel)
+@dataclass(frozen=True, slots=True)
+class SyncOrder:
+    """What a person asks for."""
+
+    collection: str
+    profile: Profile | None
+    patterns: FilePatterns | None
+    shown: str
+    """The folder, for people."""
+    delete: bool
+
+
+def _compare(
+    settings: Settings,
+    archive: Archive,
+    collection: str,
+    url: str,
+    patterns: FilePatterns | None,
+    cancel: CancelToken,
+) -> FolderComparison:
+    found = walk([url], own_folders(settings), cancel, choose=PathFilter(patterns).listing)
     columns = (TextColumn("{task.completed} files compared"), TimeElapsedColumn())
     with (
         open_looker(settings, cancel) as files,
         Progress(*columns, console=stderr(), disable=not stderr().is_terminal, transient=True) as progress,
     ):
         task = progress.add_task("", total=None)
-        return compare(archive, files, collection, url, found, lambda count: progress.advance(task, count))
+        return compare(
+            archive, files, collection, url, found, lambda count: progress.advance(task, count), patterns=patterns
+        )
 
 
 def _carry_out(
-    comparison: FolderComparison,
-    settings: Settings,
-    archive: Archive,
-    collection: str,
-    profile: Profile | None,
-    shown: str,
-    cancel: CancelToken,
-    delete: bool,
+    order: SyncOrder, comparison: FolderComparison, settings: Settings, archive: Archive, cancel: CancelToken
 ) -> tuple[TakenAway, Batch | None]:
     """Delete first, then enqueue: the batch then restores a document that it finds at another path."""
     fleet = _fleet(comparison, settings, archive, cancel)
     taken = TakenAway(0, 0, 0)
-    if comparison.moved or (delete and comparison.vanished):
+    if comparison.moved or (order.delete and comparison.vanished):
         with closing(open_index(settings)) as index:
             index.ensure()
             taken = take_away(
-                comparison, Projector(archive, index, cancel, Signer(settings.serve_secret)), delete=delete
+                comparison, Projector(archive, index, cancel, Signer(settings.serve_secret)), delete=order.delete
             )
     if fleet is None:
         return taken, None
     from workers.client import EnqueueRequest
 
-    installed = install_indices(settings, archive, profile)
-    order = EnqueueRequest(collection, None, settings.language, profile=profile)
-    batch = fleet.enqueue_sources(order, comparison.entries, [shown])
+    installed = install_indices(settings, archive, order.profile)
+    request = EnqueueRequest(order.collection, None, settings.language, profile=order.profile, patterns=order.patterns)
+    batch = fleet.enqueue_sources(request, comparison.entries, [order.shown])
     if installed:
         project_batch(archive, settings, batch)
     return taken, batch

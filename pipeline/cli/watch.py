@@ -18,7 +18,7 @@ from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.fleet import install_indices, open_fleet
-from pipeline.cli.options import CollectionName, Json, LanguageTag, ProfileName
+from pipeline.cli.options import CollectionName, Exclude, Include, Json, LanguageTag, ProfileName, file_patterns
 from pipeline.cli.output import plain, print_json, stderr, stdout
 from pipeline.core.errors import ServiceUnavailable, SettingsError, Stopped
 from pipeline.core.languages import normalise_tag
@@ -26,7 +26,7 @@ from pipeline.core.models import Batch, Lane
 from pipeline.core.retry import CancelToken
 from pipeline.maintenance.folder_watch import Arrivals, Heard, watch_folder
 from pipeline.services import open_archive, own_folders
-from pipeline.sources import argument_url, display_path, is_local, source_path
+from pipeline.sources import PathFilter, argument_url, display_path, is_local, source_path
 from pipeline.vision.profile import load_profile
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def watch(
     collection: CollectionName = DEFAULT_COLLECTION,
     language: LanguageTag = None,
     profile: ProfileName = None,
+    include: Include = None,
+    exclude: Exclude = None,
     lane: Annotated[Lane, typer.Option("--lane", help="Priority in the queue.")] = Lane.NORMAL,
     settle: Annotated[float, typer.Option("--settle", min=0.1, help="Seconds that a file must stay unchanged.")] = 5.0,
     poll: Annotated[bool, typer.Option("--poll", help="Check at intervals: for network file systems.")] = False,
@@ -75,10 +77,11 @@ def watch(
         default_language=settings.language,
         lane=lane,
         profile=load_profile(profile, settings.profiles_folder) if profile else None,
+        patterns=file_patterns([url], include, exclude),
     )
     cancel = CancelToken()
     path = source_path(url)
-    arrivals = Arrivals(path, own_folders(settings), settle)
+    arrivals = Arrivals(path, own_folders(settings), settle, chosen=PathFilter(order.patterns))
     archive = open_archive(settings, cancel)
     fleet = open_fleet(settings, archive, cancel)
     install_indices(settings, archive, order.profile)

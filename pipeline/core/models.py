@@ -276,6 +276,11 @@ class ImageInfo(Archived):
     original: OriginalImage
 
 
+#: Prefix of a reason in `Trust.reasons`: the question, whose name follows, was asked once, because further attempts did
+#: not help the pages before.
+NOT_CLIMBED = "not_climbed:"
+
+
 class Trust(Archived):
     """How far a reading can be trusted."""
 
@@ -290,6 +295,11 @@ class Trust(Archived):
     """False if an answer that must be in the requested language is not; None if no answer must be."""
     suspect: bool = False
     reasons: tuple[str, ...] = ()
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether further attempts at an answer were left out, so that reading the page again may help."""
+        return any(reason.startswith(NOT_CLIMBED) for reason in self.reasons)
 
 
 class Provenance(Archived):
@@ -341,6 +351,9 @@ class Reading(Numbered):
     """One short sentence in `language`, usable as alternative text."""
     text: str | None = None
     text_language: str | None = None
+    """Language of most of `text`."""
+    text_languages: tuple[str, ...] = ()
+    """All languages of `text` by their share, largest first; () in archives of earlier versions."""
     translation: str | None = None
     """`text` translated to `language`, if it is in another language."""
     values: dict[str, Value] = {}
@@ -442,6 +455,17 @@ class BudgetReservation(Numbered):
     pages: int = 0
 
 
+class FilePatterns(Archived):
+    """Patterns in gitignore's syntax, which choose files by their paths below roots."""
+
+    roots: tuple[str, ...] = ()
+    """URLs of the files, folders and buckets that were named."""
+    include: tuple[str, ...] = ()
+    """Only files that match one of these; all when empty."""
+    exclude: tuple[str, ...] = ()
+    """No files, folders and members that match one of these."""
+
+
 class Batch(Numbered):
     """One request to process sources. Revision 1 is its start, a later revision its end."""
 
@@ -467,6 +491,8 @@ class Batch(Numbered):
     """URLs that a queued batch lists recursively."""
     folders: tuple[Root, ...] = ()
     """The folder beneath which the files of each local root are opened."""
+    patterns: FilePatterns | None = None
+    """Which files below its roots, and within its sources, it looks at; None for all."""
     again: bool = False
     """Whether all failures are retried, whatever their cause."""
     downgrade: bool = False
@@ -478,11 +504,13 @@ class Batch(Numbered):
     documents: dict[str, int] = {}
     pages: dict[str, int] = {}
     passed_over: int = 0
-    """Files and folders that were listed and are litter."""
+    """Files and folders that were listed and are litter, or that patterns leave out."""
     descriptions_kept: int = 0
     """Pages that stay as a model described them, because no model is configured now."""
     model_calls: int = 0
     cached_answers: int = 0
+    not_climbed: int = 0
+    """Questions that were asked once, because further attempts did not help other pages; of a run in one process."""
     tokens: int = 0
     seconds: float = 0.0
 
@@ -519,7 +547,7 @@ class Folder(Archived):
     next_cursor: str
     """Cursor of the next page of the listing; "" at its end."""
     passed_over: int = 0
-    """Files and folders in it that are litter."""
+    """Files and folders in it that are litter, or that patterns leave out."""
 
 
 class MemberListing(Archived):
@@ -531,7 +559,7 @@ class MemberListing(Archived):
     sources: tuple[int, ...]
     """Number of entries in each of its chunks."""
     passed_over: int = 0
-    """Files within the sources that are litter."""
+    """Files within the sources that are litter, or that patterns leave out."""
 
 
 class PendingDocument(Archived):

@@ -26,6 +26,7 @@ _AVIF_BRANDS = frozenset(b"avif avis".split())
 _PDF_BODY = re.compile(rb"(?:^|[\r\n])(?:\d{1,10} \d{1,5} obj\b|trailer\s{0,8}<<)")
 _HTML_ELEMENTS = frozenset("html head body title meta style script table div p a b br h1 h2 h3".split())
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+_UTF8_MARK = b"\xef\xbb\xbf"
 _FIELD_NAME = frozenset(range(ord("!"), ord("~") + 1))
 _MAIL_DATE = re.compile(rb"\d{1,2} (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{0,6} \d{2,4}")
 _MAIL_FIELDS = frozenset((b"message-id", b"received", b"mime-version"))
@@ -236,13 +237,23 @@ def _word(text: str, at: int, more: str = "") -> str:
     return text[at:end]
 
 
+def mail_start(head: bytes) -> int:
+    """Return the offset of a message's first field: after a byte order mark, empty lines, and mbox's `From ` line."""
+    at = len(_UTF8_MARK) if head.startswith(_UTF8_MARK) else 0
+    while head[at : at + 1] in (b"\r", b"\n"):
+        at += 1
+    if head.startswith((b"From ", b">From "), at) and not head[at:].partition(b" ")[2].lstrip(b" \t").startswith(b":"):
+        return head.find(b"\n", at) + 1 or len(head)
+    return at
+
+
 def is_mail(head: bytes) -> bool:
-    """Whether it begins with the header of a message (RFC 5322), with more of it than a plain text would imitate.
+    """Whether it begins with the header of a message (RFC 5322, RFC 6532), with more of it than a text would imitate.
 
     Every line up to the first empty one is a field or continues one. `From` is there, and one of: a date in the format
-    of mail, an identifier, a `Received` field, MIME's version.
+    of mail, an identifier, a `Received` field, MIME's version. Values may have any encoding.
     """
-    lines = head.split(b"\n")
+    lines = head[mail_start(head) :].split(b"\n")
     whole = lines[:-1] if len(head) >= HEAD_BYTES else lines
     fields: dict[bytes, bytes] = {}
     for line in takewhile(lambda line: line.strip(b"\r"), whole):

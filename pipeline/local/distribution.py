@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pipeline.core.errors import ServiceRefused
+from pipeline.local.plugin import install_plugin
 from pipeline.local.supervisor import locked
 from pipeline.search.names import SERVICE
 
@@ -53,16 +54,19 @@ def find_jdk(environ: Mapping[str, str], jvm_folder: Path = JVM_FOLDER) -> Path:
     )
 
 
-def unpack(folder: Path, environ: Mapping[str, str], progress: Progress) -> Path:
-    """Return the unpacked distribution within `folder`; Maven downloads it the first time only.
+def unpack(folder: Path, environ: Mapping[str, str], jdk: Path, progress: Progress) -> Path:
+    """Return the unpacked distribution within `folder`, with the analysis plugin in it.
+
+    Maven downloads it the first time only. The plugin is built then, and again for another version of Pagesight.
 
     Raises:
-        ServiceRefused: `mvn` is missing or fails; the message ends with its output.
+        ServiceRefused: `mvn` is missing or fails, or the plugin cannot be compiled; the message ends with the output.
     """
     home = folder / f"elasticsearch-{VERSION}"
     with locked(folder / "lock"):
         if not home.is_dir():
             _fetch(home, environ, progress)
+        install_plugin(home, VERSION, jdk)
     return home
 
 

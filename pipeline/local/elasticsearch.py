@@ -106,7 +106,7 @@ class LocalNode:
         jdk = find_jdk(self._environ, self._jvm_folder)
         _make_folder(self._folder, ENTERABLE)
         _make_folder(self._distribution, READABLE)
-        installation = unpack(self._distribution, self._environ, progress)
+        installation = unpack(self._distribution, self._environ, jdk, progress)
         self._prepare(installation)
         progress(f"Starting Elasticsearch; its files are in {self._folder}")
         self._run_launcher(installation, jdk)

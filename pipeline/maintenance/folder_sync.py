@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 
 from pipeline.archive import Archive
 from pipeline.core.errors import ListDamaged, OutcomeError, SettingsError
-from pipeline.core.models import BatchEntry, Failure, FileState, Reading, Root, Source
+from pipeline.core.models import BatchEntry, Failure, FilePatterns, FileState, Reading, Root, Source
 from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.pages.paths import remove_path
 from pipeline.pages.revisions import forget_source
 from pipeline.pages.vanished import has_vanished
 from pipeline.projection.projector import Projector
-from pipeline.sources import FoundFile, SourceFiles, containers_of, display_path, identify, is_below
+from pipeline.sources import FoundFile, PathFilter, SourceFiles, containers_of, display_path, identify, is_below
 
 #: Vanished sources that are deleted without --force: up to this number, or this share of the known sources.
 FEW = 10
@@ -82,18 +82,22 @@ def compare(
     advance: Callable[[int], None] = lambda _files: None,
     *,
     unattended: bool = False,
+    patterns: FilePatterns | None = None,
 ) -> FolderComparison:
     """Compare the files that were `found` below a folder with the archive. Nothing is changed.
 
     `folder` is the folder's URL. `advance` is called with the number of files compared since the last call.
     `unattended`: no person names the folder now, so it must lead to the same folder as when its files were indexed.
+    `patterns` are those with which the files were found: known files that they leave out are not compared.
 
     Raises:
         SettingsError: it leads to another one.
         ServiceRefused: the archive or a bucket refuses.
         Stopped: the run was cancelled while a bucket was unavailable.
     """
-    known = {source.url: source for source in _known(archive, collection) if is_below(source.url, folder)}
+    chosen = PathFilter(patterns)
+    below = (source for source in _known(archive, collection) if is_below(source.url, folder))
+    known = {source.url: source for source in below if chosen.keeps(source.url)}
     comparison = FolderComparison(known=len(known))
     at_rest: set[str] = set()
     recorded = _recorded(known.values(), folder)

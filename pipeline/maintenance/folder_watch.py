@@ -20,7 +20,16 @@ from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from pipeline.core.errors import OutcomeError, ServiceRefused, SourceVanished
 from pipeline.core.models import BatchEntry, Failure, FileState
-from pipeline.sources import FoundFile, display_path, file_state, list_folder, named_root, source_path, source_url
+from pipeline.sources import (
+    FoundFile,
+    PathFilter,
+    display_path,
+    file_state,
+    list_folder,
+    named_root,
+    source_path,
+    source_url,
+)
 from pipeline.sources.litter import is_litter, is_litter_file, is_litter_folder
 
 #: Longest time that files at rest wait for the other files of their burst.
@@ -66,8 +75,10 @@ class Arrivals:
         excluded: Iterable[str],
         settle_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        chosen: PathFilter | None = None,
     ) -> None:
-        """Collect changes below an absolute folder, except in the folders whose URLs are `excluded`."""
+        """Collect changes of chosen files below an absolute folder, except in the folders whose URLs are `excluded`."""
+        self._chosen = chosen or PathFilter(None)
         self._folder = folder
         self._root = named_root(source_url(folder))
         self._real_root = Path(os.path.realpath(folder))
@@ -102,7 +113,7 @@ class Arrivals:
         url = source_url(path)
         self._folders.pop(url, None)
         known = self._moving.pop(url, None) is not None or self._resting.pop(url, None) is not None
-        return known or is_litter(path.parts[len(self._folder.parts) :] or (path.name,))
+        return known or not self._chosen.keeps(url) or is_litter(path.parts[len(self._folder.parts) :] or (path.name,))
 
     def burst(self) -> list[BatchEntry]:
         """Return the files at rest, once all are or the first has waited `HOLD_SECONDS`; call `taken` afterwards."""
@@ -133,15 +144,23 @@ class Arrivals:
             return False
         if any(map(is_litter_folder, relative.parts)) or _is_litter(path):
             return False
+        if not self._is_chosen(path):
+            return False
         real = Path(os.path.realpath(path.parent))
         if real != self._real_root / relative:
             return False
         return not any((real / path.name).is_relative_to(shut) for shut in self._shut)
 
+    def _is_chosen(self, path: Path) -> bool:
+        """Whether the patterns keep a file, or a folder that may have kept files."""
+        url = source_url(path)
+        is_folder = path.is_dir() and not path.is_symlink()
+        return self._chosen.keeps_folder(url) if is_folder else self._chosen.keeps(url)
+
     def _list(self, url: str) -> None:
         waiting = [url]
         while waiting:
-            listing = list_folder(waiting.pop(), self._root, "", self._excluded)
+            listing = self._chosen.listing(list_folder(waiting.pop(), self._root, "", self._excluded))
             self._note_all(listing.found)
             waiting += listing.folders
 

@@ -22,7 +22,7 @@ from pipeline.pages.recipe import Request
 from pipeline.pages.registration import members_of, register, source_failed
 from pipeline.pages.units import slices_of
 from pipeline.projection.verify import Verification
-from pipeline.sources import FoundFile
+from pipeline.sources import FoundFile, PathFilter
 
 
 class Intake:
@@ -40,8 +40,9 @@ class Intake:
         self._request = request
         self._verification = Verification(services.projector)
         journal = services.archive.journal(request.batch)
+        self._chosen = PathFilter(request.patterns)
         self.passed_over = 0
-        """Number of files within others that are litter."""
+        """Number of files within others that are litter, or left out by patterns."""
         self._contents = ContentsTally(journal, services.contents_limits, services.files)
 
     def register(self, found: FoundFile) -> Source:
@@ -72,7 +73,7 @@ class Intake:
 
         Beyond a limit of the outermost file there is one error in their place.
         """
-        found = members_of(source, self._services.files, self._pass_over)
+        found = members_of(source, self._services.files, self._chosen, self._pass_over)
         return self._contents.admit(source, found) if found else ()
 
     def note_contents(self, part: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.archive import Archive, image_stem
 from pipeline.core.errors import OutcomeError
-from pipeline.core.languages import detect_language
+from pipeline.core.languages import detect_languages
 from pipeline.core.models import (
     Archived,
     DocumentInfo,
@@ -84,12 +84,14 @@ def rendered_reading(base: Reading, page: RenderedPage, archive: Archive, render
 
 def read_reading(base: Reading, found: PageAnswers, reader: Reader) -> Reading:
     """Return the finished reading of a page."""
+    languages = detect_languages(found.text)
     return base.model_copy(
         update={
             **_shared_fields(found, Reading),
             "status": PageStatus.DESCRIBED if reader.describes else PageStatus.TEXT_ONLY,
             "description_language": found.description_language if found.description else None,
-            "text_language": detect_language(found.text),
+            "text_language": next(iter(languages), None),
+            "text_languages": languages,
             "values": dict(found.values),
             "trust": _trust(base.trust, found),
             "model": _provenance(found, reader),

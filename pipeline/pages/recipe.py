@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import EncryptedFile, OutcomeError
-from pipeline.core.models import Batch, Failure, PageStatus, Reading
+from pipeline.core.models import Batch, Failure, FilePatterns, PageStatus, Reading
 
 if TYPE_CHECKING:  # the model's client is slow to import, and commands that only compare recipes never use it
     from pipeline.documents.passwords import Passwords
@@ -71,6 +71,8 @@ class Request:
     """Whether failures of earlier batches are tried again whatever their reason."""
     downgrade: bool = False
     """Whether pages that a model described may be read without one."""
+    patterns: FilePatterns | None = None
+    """Which files it looks at; None for all."""
 
     def keeps(self, reading: Reading) -> bool:
         """Whether a page stays as a model described it, because no model is configured now."""
@@ -79,7 +81,9 @@ class Request:
 
 def request_of(batch: Batch, recipe: Recipe) -> Request:
     """Return the request of a batch whose pages are read by a recipe."""
-    return Request(batch.collection, batch.id, batch.deletions_seen, recipe, batch.again, batch.downgrade)
+    return Request(
+        batch.collection, batch.id, batch.deletions_seen, recipe, batch.again, batch.downgrade, batch.patterns
+    )
 
 
 #: Codes of the failures that another limit can prevent.

@@ -20,7 +20,7 @@ from pipeline.documents.opening import Opener, OpenPages
 from pipeline.pages.recipe import LIMITED, Recipe, Request
 from pipeline.pages.revisions import give_way
 from pipeline.pages.roots import root_of
-from pipeline.sources import FoundFile, SourceFiles, display_path, identify, is_below, mount_of
+from pipeline.sources import FoundFile, PathFilter, SourceFiles, display_path, identify, is_below, mount_of
 
 
 @contextmanager
@@ -161,10 +161,12 @@ def fail_folder(archive: Archive, url: str, batch: Batch, error: OutcomeError) -
     return archive.sources(batch.collection)[source_id(url)].append(successor)
 
 
-def members_of(source: Source, files: SourceFiles, pass_over: Callable[[int], None]) -> tuple[FoundFile, ...]:
-    """Return the files within a source's document; none if it contains no files.
+def members_of(
+    source: Source, files: SourceFiles, chosen: PathFilter, pass_over: Callable[[int], None]
+) -> tuple[FoundFile, ...]:
+    """Return the chosen files within a source's document; none if it contains no files.
 
-    `pass_over` is called with the number of files that are litter.
+    `pass_over` is called with the number of files that are litter or not chosen.
 
     Raises:
         ServiceRefused, Stopped: as `SourceFiles` raises them.
@@ -172,7 +174,7 @@ def members_of(source: Source, files: SourceFiles, pass_over: Callable[[int], No
     if source.document is None or not source.document.members:
         return ()
     assert source.state is not None
-    return files.members(source.url, source.state, source.root, pass_over)
+    return chosen.members(files.members(source.url, source.state, source.root, pass_over), pass_over)
 
 
 def _observe(

@@ -4,6 +4,7 @@ A walk that ended forgets these paths. Their documents stay searchable, without 
 
 - A walk that found no file at all forgets nothing: an unmounted disk looks like an empty folder.
 - The walk is only a hint. The file system or the bucket has to say of each single path that nothing is there.
+- A batch with patterns forgets nothing that these leave out, as rsync deletes nothing that is excluded.
 - A path is not forgotten while the disk that had its file is not mounted: the source names the mount point.
 - The index names the candidates. The archive stores sources by the hash of their URL, so it would have to read every
   source of the collection to find those below a root; the index answers with one query.
@@ -18,13 +19,13 @@ from hashlib import blake2b
 
 from pipeline.archive import Archive, source_id
 from pipeline.core.iterables import batched
-from pipeline.core.models import Source
+from pipeline.core.models import FilePatterns, Source
 from pipeline.pages.page_services import PageServices
 from pipeline.pages.paths import remove_path
 from pipeline.pages.revisions import forget_source
 from pipeline.pages.roots import with_root
 from pipeline.projection.projector import CHUNK
-from pipeline.sources import SourceFiles, is_unmounted
+from pipeline.sources import PathFilter, SourceFiles, is_unmounted
 
 _BUCKETS = 256
 
@@ -55,7 +56,9 @@ class FoundUrls:
         return number < len(bucket) and bucket[number] == key
 
 
-def forget_vanished(root: str, found: FoundUrls, collection: str, services: PageServices) -> int:
+def forget_vanished(
+    root: str, found: FoundUrls, collection: str, services: PageServices, patterns: FilePatterns | None
+) -> int:
     """Forget the vanished files at or below a root URL, and return their number. Repeating it changes nothing.
 
     Args:
@@ -63,13 +66,14 @@ def forget_vanished(root: str, found: FoundUrls, collection: str, services: Page
         found: all URLs that the walks of the batch found; they are not looked at again.
         collection: the sources' collection.
         services: bound to the batch.
+        patterns: of the batch; what they leave out was not looked for, and is not forgotten.
 
     Raises:
         ServiceRefused: a service refuses.
         Stopped: the cancel token ended while a service was away.
     """
     projector, archive = services.projector, services.archive
-    candidates = projector.source_urls_below(root, collection, found)
+    candidates = filter(PathFilter(patterns).keeps, projector.source_urls_below(root, collection, found))
     forgotten = 0
     for some in batched(vanished_sources(archive, services.files, collection, candidates), CHUNK):
         for source in some:

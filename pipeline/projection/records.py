@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -50,6 +51,7 @@ def page_record(reading: Reading, languages: Set[str], signer: Signer, indexed_a
     `i18n` in its own language, and description, caption and translation in the requested one.
     """
     text_language = reading.text_language
+    text_languages = reading.text_languages or ((text_language,) if text_language else ())
     return _without_empty(
         {
             "collection": reading.collection,
@@ -71,15 +73,15 @@ def page_record(reading: Reading, languages: Set[str], signer: Signer, indexed_a
             "layer_text": reading.layer_text,
             "answers": {name: _plain(answer.value) for name, answer in reading.values.items()},
             "i18n": {
-                "text": _analysed(reading.text, text_language, languages),
-                "title": _analysed(reading.document.title, text_language, languages),
-                "description": _analysed(reading.description, reading.description_language, languages),
-                "caption": _analysed(reading.caption, reading.language, languages),
-                "translation": _analysed(reading.translation, reading.language, languages),
+                "text": _analysed(reading.text, text_languages, languages),
+                "title": _analysed(reading.document.title, text_languages, languages),
+                "description": _analysed(reading.description, (reading.description_language,), languages),
+                "caption": _analysed(reading.caption, (reading.language,), languages),
+                "translation": _analysed(reading.translation, (reading.language,), languages),
             },
             "language": {
                 "requested": reading.language,
-                "text": text_language,
+                "text": list(text_languages),
                 "description": reading.description_language,
             },
             "image": reading.image.model_dump(mode="json") if reading.image else None,
@@ -216,12 +218,14 @@ _NOT_IN_BATCH_RECORDS = {
     "deletions_seen",
     "roots",
     "folders",
+    "patterns",
     "again",
     "downgrade",
     "epoch",
     "own_profile",
     "passed_over",
     "descriptions_kept",
+    "not_climbed",
 }
 
 
@@ -241,8 +245,9 @@ def run_record(run: Run, indexed_at: datetime) -> Record:
 
 
 def run_record_id(run: Run) -> str:
-    """Return a run record's `_id`: its schedule and its due time."""
-    return f"{run.schedule}:{run.due_at:%Y%m%dT%H%M%SZ}"
+    """Return a run record's `_id`: its schedule and its due time, with the microseconds of a run begun by hand."""
+    fraction = f".{run.due_at:%f}" if run.due_at.microsecond else ""
+    return f"{run.schedule}:{run.due_at:%Y%m%dT%H%M%S}{fraction}Z"
 
 
 def _document(info: DocumentInfo) -> Record:
@@ -261,10 +266,15 @@ def _error(failure: Failure | None) -> Record | None:
     return failure.model_dump(mode="json") if failure else None
 
 
-def _analysed(text: str | None, language: str | None, languages: Set[str]) -> Record | None:
-    if not text or language is None or base(language) not in languages:
-        return None
-    return {base(language): text}
+def _analysed(text: str | None, written_in: Iterable[str | None], languages: Set[str]) -> Record | None:
+    """Return a text by each language that it is written in and that the index analyses.
+
+    Accents are composed (NFC), as stemmers need them. Names of files and some text layers have them apart.
+    """
+    composed = unicodedata.normalize("NFC", text) if text else None
+    return (
+        {base(tag): composed for tag in written_in if tag is not None and base(tag) in languages} if composed else None
+    )
 
 
 def _plain(value: bool | float | str | tuple[str, ...]) -> bool | float | str | list[str]:

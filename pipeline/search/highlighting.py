@@ -9,6 +9,8 @@ from pipeline.search.results import Fragment, Span
 
 #: Fields in which matches are highlighted. A copy under `i18n` is shown as the field that it copies.
 HIGHLIGHTED = ("description", "caption", "text", "translation", "layer_text", "document.title", "document.name")
+#: Ending of the fields that are searched across signs and line ends.
+JOINED = ".joined"
 #: The server refuses to highlight beyond it (`index.highlight.max_analyzed_offset` is 1,000,000).
 HIGHLIGHT_MAX_CHARACTERS = 999_999
 
@@ -18,7 +20,7 @@ def highlighting(marker: str) -> dict[str, Any]:
     return {
         "pre_tags": [_opening(marker)],
         "post_tags": [_closing(marker)],
-        "fields": {field: {} for field in (*HIGHLIGHTED, "i18n.*")},
+        "fields": {field: {} for field in (*HIGHLIGHTED, "*.joined", "i18n.*")},
         "number_of_fragments": 3,
         "fragment_size": 160,
         "max_analyzed_offset": HIGHLIGHT_MAX_CHARACTERS,
@@ -26,10 +28,14 @@ def highlighting(marker: str) -> dict[str, Any]:
 
 
 def highlights(found: Mapping[str, list[str]], marker: str) -> dict[str, tuple[Fragment, ...]]:
-    """Return fragments by field. Fragments of a language's copy replace the neutral ones, because they match more."""
+    """Return fragments by field.
+
+    Fragments of a language's copy replace the neutral ones, because they match more. Fragments with matches across
+    signs are shown if the field has no others.
+    """
     shown: dict[str, tuple[Fragment, ...]] = {}
-    for field in sorted(found, key=lambda name: name.startswith("i18n.")):
-        name = field.split(".")[1] if field.startswith("i18n.") else field
+    for field in sorted(found, key=lambda name: (not name.endswith(JOINED), name.startswith("i18n."))):
+        name = field.split(".")[1] if field.startswith("i18n.") else field.removesuffix(JOINED)
         shown["document.title" if name == "title" else name] = tuple(_fragment(text, marker) for text in found[field])
     return shown
 

@@ -20,6 +20,7 @@ from pipeline.search.errors import translated
 from pipeline.search.generations import Generation, Generations
 from pipeline.search.install import (
     Precedence,
+    SearchLanguages,
     add_answers,
     differences,
     install,
@@ -56,6 +57,8 @@ class Index:
     """Roles and API keys."""
     precedence: Precedence
     """Check of templates of other applications."""
+    search_languages: SearchLanguages
+    """Languages in which the live index finds the forms of a word."""
 
     def __init__(
         self, url: str, *, api_key: str | None = None, ca_certs: Path | None = None, layout: Layout | None = None
@@ -95,6 +98,7 @@ class Index:
         self.generations = Generations(self._client, self._layout)
         self.security = Security(self._client, self._layout.prefix)
         self.precedence = Precedence(self._client, self._layout)
+        self.search_languages = SearchLanguages(self._client, self._layout)
 
     def __enter__(self) -> Index:
         return self
@@ -112,7 +116,7 @@ class Index:
             return str(self._client.options(request_timeout=HEALTH_TIMEOUT_SECONDS).cluster.health()["status"])
 
     def install(self) -> tuple[str, ...]:
-        """Create missing templates, indices, aliases and language fields; return a description of each change."""
+        """Create missing templates, indices and aliases; return a description of each change."""
         changes = install(self._client, self._layout)
         self.look_again()
         return changes

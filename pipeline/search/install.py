@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.core.errors import ServiceRefused, SettingsError
 from pipeline.core.models import AnswerKind
 from pipeline.search import templates
+from pipeline.search.analysis import Analysis, LanguageSupport, choose
 from pipeline.search.client import AuthorizationException, BadRequestError, Elasticsearch
 from pipeline.search.diagnosis import TEMPLATE_REMEDY, reason
 from pipeline.search.errors import translated
@@ -33,7 +34,7 @@ OUTDATED_TEMPLATES_REMEDY = (
 
 
 def install(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
-    """Create missing templates, indices, aliases and language fields; return a description of each change.
+    """Create missing templates, indices and aliases; return a description of each change.
 
     The templates are updated even if the live indices are older, so that a re-index finds them.
 
@@ -45,13 +46,9 @@ def install(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
     with translated():
         indices = our_indices(client, layout)
         _refuse_newer_schemas(indices, layout)
-        best, changes = _update_templates(client, layout, indices)
+        changes = _update_templates(client, layout, indices)
         _refuse_other_schemas(indices, layout)
-        return (
-            *changes,
-            *_create_indices(client, layout, indices),
-            *_add_languages(client, layout, indices, best),
-        )
+        return (*changes, *_create_indices(client, layout, indices))
 
 
 def differences(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
@@ -66,12 +63,11 @@ def differences(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
         _refuse_indices_named_as_aliases(indices, layout)
         _refuse_foreign_templates(client, layout, indices)
         _refuse_other_schemas(indices, layout)
-        best = _choose_analyzers(client)
+        differing = _templates_that_differ(client, layout, _choose_analysis(client))
         return (
-            *(f"{kind} {name}" for kind, name, _ in _templates_that_differ(client, layout, best)),
+            *(f"{kind} {name}" for kind, name, _ in differing),
             *(f"index {name}" for _, name in _missing_indices(layout, indices)),
             *(f"alias {alias}" for _, alias, _ in _missing_aliases(layout, indices)),
-            *(_language(code, best) for code in _missing_languages(indices, layout, best)),
         )
 
 
@@ -97,6 +93,39 @@ class Precedence:
         return True
 
 
+class SearchLanguages:
+    """The languages in which searches find the forms of a word."""
+
+    def __init__(self, client: Elasticsearch, layout: Layout) -> None:
+        self._client = client
+        self._layout = layout
+
+    def live(self) -> LanguageSupport | None:
+        """Return the languages of the live index, or None if nothing is installed yet.
+
+        Raises:
+            ServiceUnavailable: the cluster is unavailable.
+        """
+        alias = self._layout.prefix + templates.PAGES
+        with translated():
+            found = self._client.options(ignore_status=404).indices.get(index=alias, features=["mappings"]).body
+        if "error" in found:
+            return None
+        (index,) = found.values()
+        return LanguageSupport.of(languages_of(index).keys())
+
+    def learnt(self, live: LanguageSupport) -> tuple[str, ...]:
+        """Return the languages that the server can analyse and the live index does not, since it is older.
+
+        Raises:
+            ServiceRefused: the API key may not ask the server for an analysis.
+            ServiceUnavailable: the cluster is unavailable.
+        """
+        with translated():
+            best = _choose_analysis(self._client)
+        return tuple(sorted(best.languages.keys() - set(live.analysed)))
+
+
 def prepare(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
     """Update the templates if the key may, and create missing indices; live indices may have any schema.
 
@@ -114,17 +143,14 @@ def prepare(client: Elasticsearch, layout: Layout) -> tuple[str, ...]:
         with suppress(
             AuthorizationException
         ):  # `_create_indices` and `Generations.create` check what the templates make
-            _, changes = _update_templates(client, layout, indices)
+            changes = _update_templates(client, layout, indices)
         return (*changes, *_create_indices(client, layout, indices))
 
 
-def _update_templates(
-    client: Elasticsearch, layout: Layout, indices: Mapping[str, Any]
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Create or update the templates; return the analyzer that they use for each language, and the changes."""
+def _update_templates(client: Elasticsearch, layout: Layout, indices: Mapping[str, Any]) -> tuple[str, ...]:
+    """Create or update the templates; return the changes."""
     _refuse_foreign_templates(client, layout, indices)
-    best = _choose_analyzers(client)
-    return best, tuple(_put_templates(client, _templates_that_differ(client, layout, best)))
+    return tuple(_put_templates(client, _templates_that_differ(client, layout, _choose_analysis(client))))
 
 
 def is_installed(client: Elasticsearch, layout: Layout) -> bool:
@@ -250,43 +276,35 @@ def _alias_names(layout: Layout, family: str) -> set[str]:
     return {layout.prefix + alias for alias in templates.aliases(family)}
 
 
-def _choose_analyzers(client: Elasticsearch) -> dict[str, str]:
-    """Return the best analyzer that the server has for each language that it can analyse."""
-    chosen: dict[str, str] = {}
-    known: dict[str, bool] = {}
-    for code, names in templates.languages().items():
-        for name in names:
-            if code not in chosen and name not in known:
-                known[name] = _has_analyzer(client, name)
-            if code not in chosen and known[name]:
-                chosen[code] = name
-    return chosen
+def _choose_analysis(client: Elasticsearch) -> Analysis:
+    """Return the best analysis that the server can do."""
+    return choose(lambda body: _can_analyse(client, body))
 
 
-def _has_analyzer(client: Elasticsearch, name: str) -> bool:
+def _can_analyse(client: Elasticsearch, body: Body) -> bool:
     try:
-        client.indices.analyze(analyzer=name, text="a")
+        client.indices.analyze(**body, text="a")
     except BadRequestError as error:
-        if "failed to find global analyzer" in str(error):
+        if "illegal_argument_exception" in str(error):  # an unknown part, or one without this language
             return False
         raise
     return True
 
 
 def _templates_that_differ(
-    client: Elasticsearch, layout: Layout, analyzers: Mapping[str, str]
+    client: Elasticsearch, layout: Layout, analysis: Analysis
 ) -> Iterator[tuple[str, str, Body]]:
     """Yield kind, name and body of every template that is missing or differs."""
     pattern = layout.prefix + templates.PREFIX + "*"
     lenient = client.options(ignore_status=404)  # the status if no template matches the pattern
     found = lenient.cluster.get_component_template(name=pattern).body.get("component_templates", ())
     there = {entry["name"]: _digest(entry["component_template"]) for entry in found}
-    for name, body in templates.component_templates(layout, analyzers).items():
+    for name, body in templates.component_templates(layout, analysis).items():
         if there.get(name) != _digest(body):
             yield COMPONENT, name, body
     found = lenient.indices.get_index_template(name=pattern).body.get("index_templates", ())
     there = {entry["name"]: _digest(entry["index_template"]) for entry in found}
-    for name, body in templates.index_templates(layout, analyzers).items():
+    for name, body in templates.index_templates(layout, analysis.languages).items():
         if there.get(name) != _digest(body):
             yield TEMPLATE, name, body
 
@@ -400,22 +418,3 @@ def made_otherwise(name: str, found: int | None, ours: int) -> ServiceRefused:
     """Return the refusal for a new index of another schema: its template is outdated or another application's."""
     how = "without Pagesight's mapping" if found is None else f"with the schema version {found} instead of {ours}"
     return ServiceRefused(SERVICE, f"the templates made the index {name} {how}", remedy=OUTDATED_TEMPLATES_REMEDY)
-
-
-def _missing_languages(indices: Mapping[str, Any], layout: Layout, best: Mapping[str, str]) -> list[str]:
-    """Return the languages that the live index lacks. A new index gets all of them from its template."""
-    live = live_index(indices, layout, templates.PAGES)
-    return [] if live is None else sorted(best.keys() - languages_of(indices[live]).keys())
-
-
-def _add_languages(
-    client: Elasticsearch, layout: Layout, indices: Mapping[str, Any], best: Mapping[str, str]
-) -> Iterator[str]:
-    for code in _missing_languages(indices, layout, best):
-        mapping = templates.language_mapping(code, best[code])
-        client.indices.put_mapping(index=layout.prefix + templates.PAGES_WRITE, properties=mapping["properties"])
-        yield _language(code, best)
-
-
-def _language(code: str, analyzers: Mapping[str, str]) -> str:
-    return f"language {code} ({analyzers[code]})"

@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.core.models import DocumentStatus, PageStatus
 from pipeline.search import filters
 from pipeline.search.client import Elasticsearch, NotFoundError
-from pipeline.search.diagnosis import diagnose
 from pipeline.search.errors import translated
-from pipeline.search.highlighting import highlighting, highlights
 from pipeline.search.names import Names
 from pipeline.search.query_limits import bounded_query
-from pipeline.search.results import FailedPage, SearchResult, failed_page, failed_source, hit
+from pipeline.search.results import FailedPage, SearchResult, failed_page, failed_source
 from pipeline.search.templates import DOCUMENTS, PAGES, SOURCES
+from pipeline.search.words import WordSearch
 
 Source = dict[str, Any]
 
-#: Descriptions and titles weigh more than words that happen to be on the page; folder names weigh least.
-SEARCH_FIELDS = (
-    "description^2",
-    "caption^2",
-    "text",
-    "translation",
-    "layer_text",
-    "document.title^2",
-    "document.name",
-    "document.path.words^0.5",
-    "i18n.description.*^2",
-    "i18n.caption.*^2",
-    "i18n.text.*",
-    "i18n.translation.*",
-    "i18n.title.*^2",
-)
-#: Share of the words that a page may lack if no page has them all, rounded down.
-LACKING = "-50%"
-HIT_FIELDS = ("collection", "document.id", "document.name", "document.title", "page", "status", "description", "image")
 #: Hits per request of a query that returns every hit.
 PAGE_SIZE = 500
 KEEP_ALIVE = "2m"
@@ -53,14 +32,15 @@ class Queries:
     def __init__(self, client: Elasticsearch, names: Names) -> None:
         self._client = client
         self._names = names
+        self._words = WordSearch(client, names)
 
     def search(
         self, words: str, *, collection: str | None = None, language: str | None = None, size: int = 10
     ) -> SearchResult:
         """Search pages by words, in the syntax of `simple_query_string` (`"a phrase"`, `-without`, `begin*`).
 
-        A page must have all words, in any of its fields. If no page has them all, the result is pages with at least
-        half of them.
+        A page must have all words, in any of its fields. Accents, umlauts and capitals do not matter, and words are
+        also found in their other forms. If no page has them all, see `WordSearch.search`.
 
         Args:
             words: user input of a bounded length; no input is a syntax error.
@@ -72,29 +52,7 @@ class Queries:
             SettingsError: it has more words than `query_limits` allows, or than the cluster can search at once.
         """
         conditions = [*filters.terms(collection=collection), *filters.in_language(language)]
-        bounded_query(words)
-        result = self._search(words, {"default_operator": "and"}, conditions, size)
-        if result.total or len(words.split()) == 1:
-            return result
-        some = self._search(words, {"default_operator": "or", "minimum_should_match": LACKING}, conditions, size)
-        return SearchResult(some.total, some.hits, all_words=not some.total)
-
-    def _search(self, words: str, rule: Source, conditions: list[Source], size: int) -> SearchResult:
-        marker = secrets.token_hex(8)
-        by_words = {"simple_query_string": {"query": words, "fields": list(SEARCH_FIELDS), **rule}}
-        with translated():
-            answer = self._client.search(
-                index=self._names.alias(PAGES),
-                query={"bool": {"must": by_words, "filter": conditions}},
-                highlight=highlighting(marker),
-                sort=["_score", {"collection": "asc"}, {"document.id": "asc"}, {"page.number": "asc"}],
-                source_includes=list(HIT_FIELDS),
-                size=size,
-                track_total_hits=True,
-                allow_partial_search_results=False,
-            )
-        hits = tuple(hit(found, highlights(found.get("highlight", {}), marker)) for found in answer["hits"]["hits"])
-        return SearchResult(answer["hits"]["total"]["value"], hits, all_words=True)
+        return self._words.search(bounded_query(words), conditions, size)
 
     def record(self, id: str) -> Source | None:
         """Return the record of a page as it was written, or None."""
@@ -112,19 +70,7 @@ class Queries:
         Args:
             words: by page id, words of that page.
         """
-        if not words:
-            return set()
-        searches: list[Source] = []
-        for key, text in words.items():
-            query = {"simple_query_string": {"query": text, "fields": list(SEARCH_FIELDS), "default_operator": "and"}}
-            one = {"bool": {"must": query, "filter": {"ids": {"values": [key]}}}}
-            searches += [{"allow_partial_search_results": False}, {"query": one, "_source": False}]
-        with translated():
-            answers = self._client.msearch(index=self._names.alias(PAGES), searches=searches)["responses"]
-        for answer in answers:
-            if error := answer.get("error"):
-                raise diagnose(answer["status"], error).error()
-        return {found["_id"] for answer in answers for found in answer["hits"]["hits"]}
+        return self._words.found(words)
 
     def find_documents(self, term: str, *, collection: str | None = None, size: int = 20) -> tuple[Source, ...]:
         """Return document records by the beginning of their id or a part of their name or path, sorted by name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -53,6 +53,10 @@ class SearchResult:
     hits: tuple[Hit, ...]
     all_words: bool
     """False if no page has all the words: then the hits are pages with at least half of them."""
+    corrected: Mapping[str, str] = field(default_factory=dict)
+    """Words that no page has, and the words of the hits that were found instead."""
+    suggestions: tuple[str, ...] = ()
+    """If nothing was found, words of pages that are like the words of the query."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from pipeline.core.models import AnswerKind
+from pipeline.search.analysis import Analysis
 
 Body = dict[str, Any]
 
@@ -67,11 +68,6 @@ def load(name: str) -> Body:
     return content
 
 
-def languages() -> dict[str, list[str]]:
-    """Return the suitable analyzers by language code, best first."""
-    return load("languages.json")
-
-
 def aliases(family: str) -> Body:
     """Return the aliases of a family, in the form of a request that creates an index."""
     body: Body = load("aliases.json")[family]
@@ -101,15 +97,24 @@ def answers_mapping(kinds: Mapping[str, AnswerKind]) -> Body:
     return {"properties": {"answers": {"properties": {name: _ANSWER_FIELDS[kind] for name, kind in kinds.items()}}}}
 
 
-def component_templates(layout: Layout, analyzers: Mapping[str, str]) -> dict[str, Body]:
-    """Return every component template by name. `analyzers` maps language codes to analyzers."""
+def component_templates(layout: Layout, analysis: Analysis) -> dict[str, Body]:
+    """Return every component template by name. A server checks each alone, so each has the analyzers that it uses."""
     names = {part for family in FAMILIES for part in load(f"templates/{family}.json")["composed_of"]}
     bodies = {name: load(f"components/{name.removeprefix(PREFIX)}.json") for name in sorted(names)}
-    settings = bodies[PREFIX + "settings"]["template"]["settings"]["index"]
-    settings |= {"number_of_shards": layout.shards, **_copies(layout)}
-    for code, analyzer in analyzers.items():
-        bodies[_language_name(code)] = {"template": {"mappings": language_mapping(code, analyzer)}}
+    for body in bodies.values():
+        if "mappings" in body["template"]:
+            _index_settings(body)["analysis"] = analysis.shared
+    _index_settings(bodies[PREFIX + "settings"]).update({"number_of_shards": layout.shards, **_copies(layout)})
+    for code, analyzer in analysis.languages.items():
+        bodies[_language_name(code)] = body = {"template": {"mappings": language_mapping(code, analyzer)}}
+        if analysis.settings[code]:
+            _index_settings(body)["analysis"] = analysis.settings[code]
     return {layout.prefix + name: _signed(body, "Part of Pagesight's indices.") for name, body in bodies.items()}
+
+
+def _index_settings(body: Body) -> Body:
+    settings: Body = body["template"].setdefault("settings", {}).setdefault("index", {})
+    return settings
 
 
 def _copies(layout: Layout) -> Body:
@@ -118,13 +123,13 @@ def _copies(layout: Layout) -> Body:
     return {"number_of_replicas": layout.replicas}
 
 
-def index_templates(layout: Layout, analyzers: Mapping[str, str]) -> dict[str, Body]:
-    """Return every index template by name. The template of pages includes a component for each language.
+def index_templates(layout: Layout, languages: Iterable[str]) -> dict[str, Body]:
+    """Return every index template by name. The template of pages includes a component for each of these languages.
 
     Each ends in the operator's own component templates, which override ours and may be missing.
     """
     bodies = {family: load(f"templates/{family}.json") for family in FAMILIES}
-    bodies[PAGES]["composed_of"] += [_language_name(code) for code in sorted(analyzers)]
+    bodies[PAGES]["composed_of"] += [_language_name(code) for code in sorted(languages)]
     for family, body in bodies.items():
         custom = [PREFIX.rstrip("-") + CUSTOM, PREFIX + family + CUSTOM]
         body["composed_of"] += custom

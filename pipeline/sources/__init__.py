@@ -7,6 +7,7 @@ from pipeline.sources.files import file_state, open_unchanged, require_unchanged
 from pipeline.sources.identify import Identified, identify
 from pipeline.sources.members import Containers, MemberFile, Unpacker
 from pipeline.sources.mounts import is_unmounted, mount_of
+from pipeline.sources.path_filter import PathFilter
 from pipeline.sources.signatures import media_type_of
 from pipeline.sources.urls import (
     argument_url,
@@ -29,6 +30,7 @@ __all__ = [
     "Identified",
     "Listing",
     "MemberFile",
+    "PathFilter",
     "SourceCache",
     "SourceFiles",
     "Unpacker",

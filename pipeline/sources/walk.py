@@ -51,7 +51,7 @@ class Listing:
     folders: tuple[str, ...] = ()
     """URLs."""
     passed_over: int = 0
-    """Number of files and folders that are litter."""
+    """Number of files and folders that are litter, or left out by patterns."""
     cursor: str = ""
     """Position from which the listing of a bucket continues; "" at its end."""
 
@@ -61,10 +61,12 @@ def walk(
     excluded: Iterable[str],
     cancel: CancelToken,
     pass_over: Callable[[int], None] = lambda _number: None,
+    choose: Callable[[Listing], Listing] = lambda listing: listing,
 ) -> Iterator[FoundFile]:
     """Yield every file below the roots, depth first, the files of a folder before its folders. Nothing is opened.
 
-    `pass_over` is called with the number of files and folders of each listing that are litter.
+    `choose` leaves files and folders out of a listing. `pass_over` is called with the number of those that are litter
+    or left out.
 
     Raises:
         ServiceRefused: a bucket refuses every request.
@@ -72,7 +74,7 @@ def walk(
     """
     skipped = tuple(excluded)
     for url in roots:
-        yield from _walk(url, named_root(url) if is_local(url) else None, skipped, cancel, pass_over)
+        yield from _walk(url, named_root(url) if is_local(url) else None, skipped, cancel, pass_over, choose)
 
 
 def _walk(
@@ -81,11 +83,13 @@ def _walk(
     excluded: tuple[str, ...],
     cancel: CancelToken,
     pass_over: Callable[[int], None],
+    choose: Callable[[Listing], Listing],
 ) -> Iterator[FoundFile]:
     waiting = [(first, "")]
     while waiting:
         url, cursor = waiting.pop()
-        listing = retry_until_available(partial(list_folder, url, root, cursor, excluded), cancel, OBJECT_WAITS_SECONDS)
+        listed = retry_until_available(partial(list_folder, url, root, cursor, excluded), cancel, OBJECT_WAITS_SECONDS)
+        listing = choose(listed)
         pass_over(listing.passed_over)
         yield from listing.found
         if listing.cursor:

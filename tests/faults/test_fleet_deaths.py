@@ -70,15 +70,18 @@ def test_a_page_that_kills_its_process_each_time_is_quarantined_alone(fleet: Fle
     fleet.assert_nothing_left(killed=True)
 
 
-#: Executed by a worker when it starts: a file whose reading freezes the interpreter, and one death less at each step.
+#: Executed by a worker when it starts: a file whose reading freezes the interpreter, and one death is enough each time.
+#: It freezes after a moment, in which the worker notes what else it has taken. The rest would come back with the
+#: visibility timeout.
 FREEZING = """
-import re
+import re, time
 from pipeline.sources import beneath
 from workers import delivery
 delivery.SPLIT_DEATHS = delivery.QUARANTINE_DEATHS = 1
 opened = beneath._open_without_links
 def freezing(path, flags):
     if path.name == "frozen.pdf" and flags == beneath.READ:
+        time.sleep(2)
         re.match("(a+)+$", "a" * 64 + "b")
     return opened(path, flags)
 beneath._open_without_links = freezing

@@ -36,17 +36,6 @@ def test_a_cancelled_batch_stays_cancelled_whatever_is_lost_and_repaired(sixty_q
     assert_sixty(sixty_queued, sixty_queued.enqueue(), standin)
 
 
-def test_repairing_three_times_during_a_backfill_adds_nothing(sixty_queued: Fleet, standin: Standin):
-    batch = sixty_queued.enqueue(sixty_queued.pagesight.files, "--lane", "backfill")
-    depth = sixty_queued.queued()
-    for _ in range(3):
-        repaired = sixty_queued.pagesight.run("repair", "--json")
-        assert repaired.code == 0, repaired.stdout + repaired.stderr
-        assert sixty_queued.queued() == depth
-    sixty_queued.start_worker()
-    assert_sixty(sixty_queued, batch, standin)
-
-
 def test_a_paused_batch_rests_and_goes_on_where_it_was(sixty_queued: Fleet, standin: Standin):
     standin.tell(latency_seconds=1)
     sixty_queued.start_worker()

@@ -19,7 +19,7 @@ import pytest
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen import canvas
 
-from pipeline.core.models import Source
+from pipeline.core.models import FilePatterns, Source
 from pipeline.search.index import Index
 from pipeline.sources import is_below, source_url
 from pipeline.vision.profile import load_profile
@@ -56,6 +56,9 @@ class Scenario:
     """Of the second run."""
     profile: str | None = None
     """Of the second run."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    """Patterns of the second run."""
     unmounted: str = ""
     """Subfolder on a disk of its own, which is not mounted in the second run."""
     stopped: bool = False
@@ -160,6 +163,21 @@ def littered(folder: Folder) -> None:
     folder.write("box.zip", zipped({"b.pdf": page, "._b.pdf": page, "#recycle/c.pdf": page}))
 
 
+def drafts(folder: Folder) -> None:
+    one(folder)
+    for number, name in enumerate(("drafts/b.pdf", "drafts/gone.pdf")):
+        folder.pdf(name, 1, seed=50 + number)
+
+
+def more_drafts(folder: Folder) -> None:
+    """More files that patterns leave out, in folders and in a container, and an excluded one that is gone."""
+    page = pdf_bytes(folder.path.parent, 1, 60)
+    (folder.path / "drafts/gone.pdf").unlink()
+    for name in ("drafts/c.pdf", "a.pdf.bak", "deep/drafts/d.pdf"):
+        folder.write(name, page)
+    folder.write("box.zip", zipped({"x.pdf": page, "drafts/y.pdf": page}))
+
+
 UNSAFE = b"caf\xe9 \xff\n#%?.pdf"
 
 SCENARIOS = {
@@ -219,6 +237,13 @@ SCENARIOS = {
     ),
     "a file replaced by a link during": Scenario(then=long, during=swap_a_file, paths=(), failed=("outside_link",)),
     "litter": Scenario(littered, paths=("a.pdf", "box.zip/b.pdf")),
+    "patterns": Scenario(
+        drafts,
+        more_drafts,
+        include=("*.pdf", "*.zip"),
+        exclude=("drafts/",),
+        paths=("a.pdf", "drafts/b.pdf", "drafts/gone.pdf", "box.zip/x.pdf"),
+    ),
     "damaged file mended": Scenario(lambda folder: folder.write("a.pdf", b"%PDF-1.7 and nothing more"), one),
     "damaged file": Scenario(
         two,
@@ -250,6 +275,12 @@ def mount_in_archive(runner: Runner, name: str, folder: Path) -> None:
 def _on_disk(source: Source | None, folder: Path) -> Source:
     assert source is not None
     return source.model_copy(update={"mount": source_url(folder), "revision": source.revision + 1})
+
+
+def patterns(scenario: Scenario, folder: Path) -> FilePatterns | None:
+    if not (scenario.include or scenario.exclude):
+        return None
+    return FilePatterns(roots=(source_url(folder),), include=scenario.include, exclude=scenario.exclude)
 
 
 class Contract:
@@ -298,6 +329,7 @@ class Contract:
                     name,
                     runner,
                     language=scenario.language,
+                    patterns=patterns(scenario, runner.root / root_of(name)),
                     profile=load_profile(scenario.profile) if scenario.profile else None,
                     once_read=(lambda folder=folder, during=during: during(folder)) if during else None,
                     stopped=scenario.stopped,

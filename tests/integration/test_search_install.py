@@ -88,22 +88,25 @@ def test_an_index_that_took_the_name_of_an_alias_is_refused(bare_index, client):
         client.indices.delete(index="sources")
 
 
-def test_languages_that_the_server_has_learnt_since_are_added_to_the_live_index(bare_index, client):
+def test_a_language_that_the_server_has_learnt_since_is_named(bare_index, client):
+    assert bare_index.search_languages.live() is None
     bare_index.install()
     client.indices.delete(index="pages-v1")
     client.cluster.put_component_template(name="pagesight-pages-language-de", template={"mappings": {}})
     client.indices.create(index="pages-v1", aliases={PAGES: {}, PAGES_WRITE: {"is_write_index": True}})
-    changes = bare_index.install()
-    assert "language de (german)" in changes
-    assert "de" in bare_index.languages
+    bare_index.install()
+    live = bare_index.search_languages.live()
+    assert ("de" in live.exact, "en" in live.analysed) == (True, True)
+    assert bare_index.search_languages.learnt(live) == ("de",)
+
+
+def test_every_language_that_needs_no_plugin_is_analysed_on_the_local_node(index, client):
+    live = index.search_languages.live()
+    assert live.exact == ("pl", "uk")
     mapping = client.indices.get_mapping(index=PAGES)["pages-v1"]["mappings"]["properties"]["i18n"]["properties"]
-    assert {name: field["properties"]["de"]["analyzer"] for name, field in mapping.items()} == {
-        "text": "german",
-        "description": "german",
-        "caption": "german",
-        "translation": "german",
-        "title": "german",
-    }
+    assert {name: field["properties"]["de"]["analyzer"] for name, field in mapping.items()} == dict.fromkeys(
+        ("text", "description", "caption", "translation", "title"), "pagesight_german"
+    )
 
 
 def test_an_older_live_index_leaves_new_templates_for_its_reindex(index, client):

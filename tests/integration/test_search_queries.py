@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from elasticsearch import Elasticsearch
 
 from pipeline.core.errors import ServiceRefused, SettingsError
 from pipeline.core.models import DocumentStatus, PageStatus
 from pipeline.core.retry import CancelToken
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES, Write, query_limits
 from pipeline.search.index import Index
+from support import known_items
 from support.page_records import DOCUMENT, error, failed_source, page, page_id, page_write
 
 
@@ -76,6 +78,85 @@ def test_nothing_found_is_nothing_found(index):
     fill(index, page(1, text="red"))
     result = index.queries.search("violet orange")
     assert (result.total, result.hits, result.all_words) == (0, (), True)
+
+
+def test_known_items_are_found_by_each_kind_of_query(index):
+    """A part of `make bench ONLY=search_words`: some queries of each kind, in many languages."""
+    index.write(map(page_write, known_items.records(index.languages)), CancelToken())
+    index.refresh(PAGES)
+    missed = [
+        query
+        for kind in (
+            "exact",
+            "inflected",
+            "accentless",
+            "file name",
+            "number",
+            "hyphenated",
+            "misspelt",
+            "OCR-confused",
+        )
+        for query in [query for query in known_items.queries() if query.kind == kind][::9]
+        if query.document not in {hit.document.id for hit in index.queries.search(query.words).hits}
+    ]
+    assert missed == []
+
+
+def test_a_word_that_no_page_has_is_forgiven_and_that_is_said(index):
+    fill(index, page(1, text="The harbour master's ledger"), page(2, text="The ledger of the mill"))
+    result = index.queries.search("harbor ledger")
+    assert [hit.page_number for hit in result.hits] == [1]
+    assert (result.all_words, result.corrected) == (True, {"harbor": "harbour"})
+
+
+def test_words_that_pages_have_are_not_exchanged_for_others(index):
+    fill(index, page(1, text="a form"), page(2, text="a farm"))
+    result = index.queries.search("form")
+    assert ([hit.page_number for hit in result.hits], result.corrected) == ([1], {})
+
+
+def test_other_tools_find_models_tokens_and_times_by_their_own_names(index, elasticsearch_url):
+    model = {"name": "jina-vlm", "tokens_in": 900, "tokens_out": 40}
+    fill(index, page(1, model=model, indexed_at="2026-03-01T00:00:00Z"), page(2))
+    wanted = [
+        {"term": {"gen_ai.request.model": "jina-vlm"}},
+        {"range": {"gen_ai.usage.input_tokens": {"gte": 900}}},
+        {"term": {"gen_ai.usage.output_tokens": 40}},
+        {"range": {"@timestamp": {"gte": "2026-03-01"}}},
+    ]
+    with Elasticsearch(elasticsearch_url) as client:
+        assert client.count(index=PAGES, query={"bool": {"filter": wanted}})["count"] == 1
+
+
+def test_half_of_the_words_may_be_misspelt_ones(index):
+    fill(index, page(1, text="harbour dues"), page(2, text="a mill"))
+    result = index.queries.search("harbor dues tariff xylophone")
+    assert ([hit.page_number for hit in result.hits], result.all_words) == ([1], False)
+
+
+def test_a_number_is_never_exchanged_for_another(index):
+    fill(index, page(1, text="invoice 4711"))
+    assert index.queries.search("4712").total == 0
+    assert index.queries.search("4711").total == 1
+
+
+def test_where_nothing_is_found_words_that_are_like_it_are_suggested(index):
+    fill(index, page(1, text="The lighthouse keeper"))
+    result = index.queries.search("mighthouse")
+    assert (result.total, result.suggestions) == (0, ("lighthouse",))
+
+
+def test_the_longest_words_and_signs_do_not_refuse_a_page(index):
+    texts = (
+        "a-" * 20_000,
+        "9 " * 20_000,
+        "x" * 60_000,
+        "-\n" * 20_000,
+        "A1b2" * 9_000,
+        "١٢٣." * 9_000,
+        "\u0300" * 40_000,
+    )
+    fill(index, *(page(number, text=text, i18n={"text": {"de": text}}) for number, text in enumerate(texts, 1)))
 
 
 def test_captions_and_translations_are_found_and_shown(index):

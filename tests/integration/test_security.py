@@ -290,8 +290,9 @@ def test_a_reindex_with_outdated_templates_makes_nothing_live_and_names_who_upda
 ) -> None:
     with secured_node.client(ADMIN) as client:
         body = client.cluster.get_component_template(name="pagesight-runs")["component_templates"][0]
-        mappings = {**body["component_template"]["template"]["mappings"], "_meta": {"schema_version": 1}}
-        client.cluster.put_component_template(name="pagesight-runs", template={"mappings": mappings})
+        template = body["component_template"]["template"]
+        template["mappings"]["_meta"] = {"schema_version": 1}
+        client.cluster.put_component_template(name="pagesight-runs", template=template)
         before = set(client.indices.get(index="*-v*").body)
         refused = run_as("reindexer", "reindex")
         assert refused.code == 3

@@ -18,6 +18,9 @@ DEFAULT_MAX_TOKENS = 256
 MAX_PIXELS = 1_003_520
 #: Tokens of a full page image, from the published tile grid.
 IMAGE_TOKENS = 1_750
+#: The beginning of the question that a process asks before its first page. It is answered for nothing, whatever faults
+#: there are, and counted apart: what tests know of calls is about pages.
+FIRST_QUESTION = "Does this image show a page?"
 CHARACTERS_A_TOKEN = 4
 
 DATA_URI = re.compile(r"data:(?P<media_type>image/(?:jpeg|png));base64,(?P<data>[A-Za-z0-9+/]+=*)", re.ASCII)
@@ -68,6 +71,10 @@ class Asked:
     temperature: float
     violations: tuple[str, ...]
     """What the real endpoint lets pass and Pagesight must not do."""
+
+    @property
+    def is_first(self) -> bool:
+        return self.prompt.startswith(FIRST_QUESTION)
 
     @property
     def languages(self) -> list[str]:
@@ -158,7 +165,8 @@ def completion(asked: Asked, content: str, model: str, *, cut_off: bool, says_le
     cut_off = cut_off or len(content) > room
     tokens_out = asked.max_tokens if cut_off else max(1, len(content) // CHARACTERS_A_TOKEN)
     finish_reason = "length" if cut_off and says_length else "stop"
-    tokens_in = IMAGE_TOKENS + len(asked.prompt) // CHARACTERS_A_TOKEN
+    tokens_in = 0 if asked.is_first else IMAGE_TOKENS + len(asked.prompt) // CHARACTERS_A_TOKEN
+    tokens_out = 0 if asked.is_first else tokens_out
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",

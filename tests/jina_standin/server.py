@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from jina_standin.faults import Fault, Kind
-from jina_standin.protocol import Asked, Refusal, application_error, check_key, completion, describe, parse_request
+from jina_standin.protocol import (
+    FIRST_QUESTION,
+    Asked,
+    Refusal,
+    application_error,
+    check_key,
+    completion,
+    describe,
+    parse_request,
+)
 from jina_standin.state import State
 
 if TYPE_CHECKING:
@@ -119,6 +128,8 @@ class Handler(BaseHTTPRequestHandler):
         released = state.released
         entry: dict[str, Any] = {}
         try:
+            if (first := self._first(body)) is not None:
+                return first
             with state.in_flight_call():
                 check_key(self.headers.get("Authorization"), self.server.key)
                 asked = parse_request(body, self.server.model, state.manners)
@@ -137,6 +148,17 @@ class Handler(BaseHTTPRequestHandler):
             answer, self.close_connection = None, True
         entry["status"] = 200 if answer is not None else 0
         return answer
+
+    def _first(self, body: bytes) -> dict[str, Any] | None:
+        """The answer to the question that a process asks before its first page; None for any other request."""
+        state = self.server.state
+        if FIRST_QUESTION.encode() not in body:
+            return None
+        check_key(self.headers.get("Authorization"), self.server.key)
+        asked = parse_request(body, self.server.model, state.manners)
+        with state.lock:
+            state.first_questions.append({"image_sha256": asked.image_sha256, "max_tokens": asked.max_tokens})
+        return completion(asked, "Yes", self.server.model, cut_off=False, says_length=False)
 
     def _completed(self, asked: Asked, fault: Fault | None, released: threading.Event) -> dict[str, Any] | None:
         content = self._content(asked)

@@ -24,6 +24,8 @@ class State:
     manners: Manners = field(default_factory=Manners)
     faults: list[Fault] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
+    first_questions: list[dict[str, Any]] = field(default_factory=list)
+    """Those of processes that begin: they are no `requests`."""
     in_flight: int = 0
     peak_in_flight: int = 0
     refused: Counter[str] = field(default_factory=Counter)
@@ -100,6 +102,7 @@ class State:
     def reset_counters(self) -> None:
         with self.lock:
             self.requests = []
+            self.first_questions = []
             self.refused = Counter()
             self.peak_in_flight = self.in_flight
 
@@ -110,6 +113,7 @@ class State:
             asked = Counter((entry["image_sha256"], entry["prompt"]) for entry in answered)
             return {
                 "requests": len(requests),
+                "first_questions": len(self.first_questions),
                 "answered": len(answered),
                 "asked_again": sum(count - 1 for count in asked.values()),
                 "images": len({entry["image_sha256"] for entry in requests}),

@@ -21,7 +21,7 @@ from pipeline.archive import Archive
 from pipeline.batches.local_batch import IndexRequest, index_batch
 from pipeline.batches.local_runner import RunTally
 from pipeline.batches.progress import UNENDED, cancel
-from pipeline.core.models import Batch
+from pipeline.core.models import Batch, FilePatterns
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
 from pipeline.search import DOCUMENTS, PAGES, SOURCES
@@ -86,6 +86,7 @@ class Order:
     collection: str
     language: str | None = None
     profile: Profile | None = None
+    patterns: FilePatterns | None = None
     once_read: Callable[[], None] | None = None
     """Called once when the first page of the collection is read."""
     stopped: bool = False
@@ -183,6 +184,7 @@ class LocalRuns(Runner):
             language=order.language,
             default_language="en",
             profile=order.profile,
+            patterns=order.patterns,
         )
         batch, error = index_batch(request, services, open_leases(self.settings), units, tally, tick)
         assert error is None, error
@@ -197,7 +199,9 @@ class QueuedRuns(Runner):
         queue = client.Fleet(self.settings, self.archive, CancelToken().within(60))
         batches = []
         for order in orders:
-            request = client.EnqueueRequest(order.collection, order.language, "en", profile=order.profile)
+            request = client.EnqueueRequest(
+                order.collection, order.language, "en", profile=order.profile, patterns=order.patterns
+            )
             for _ in range(1 + order.twice):
                 batch = queue.enqueue(request, [argument_url(str(order.folder))], [str(order.folder)])
                 batches.append((order, batch))

@@ -9,14 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.formats import MediaType, Route
-
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
-#: By the manifest's names.
-MEDIA_TYPES = {
-    **{kind.partition("/")[2]: kind for kind in MediaType if kind.route in (Route.PDF, Route.IMAGE)},
-    "psd": MediaType.PSD,
-}
+#: Formats, by the manifest's names, whose pages are counted as laid out with the fonts of one machine.
+REFLOWED = ("doc", "docx", "rtf", "odt", "ooxml-encrypted", "iwork")
 #: What the manifest calls an outcome, by ours. A limit that stops a bomb may be any of the three.
 WORDS = {
     "corrupt": "corrupt",
@@ -38,11 +33,6 @@ def manifest() -> list[dict[str, Any]]:
         pytest.skip("the corpus is not here")
     lines = (CORPUS / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
-
-
-def renderable() -> list[dict[str, Any]]:
-    """The entries of those files that become pages."""
-    return [entry for entry in manifest() if entry["format"] in MEDIA_TYPES]
 
 
 def accepted(entry: dict[str, Any]) -> list[str]:

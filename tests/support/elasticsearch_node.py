@@ -1,4 +1,4 @@
-"""Fixtures for a real Elasticsearch: the local node, with the language analyzers that a full distribution has.
+"""Fixtures for a real Elasticsearch: the local node, as users get it.
 
 TEST_ELASTICSEARCH_URL names another one instead. Its Pagesight indices are deleted before every test!
 """
@@ -8,10 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
-import subprocess
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,10 +17,8 @@ import pytest
 from pipeline.core.errors import ServiceRefused
 from pipeline.local.distribution import find_jdk, unpack
 from pipeline.local.elasticsearch import LocalNode, within_reach
-from pipeline.local.supervisor import locked
 from pipeline.search.index import Index
 
-PLUGIN = Path(__file__).parent / "langs_plugin"
 CACHE = Path(__file__).parents[2] / ".pagesight" / "cache"
 
 
@@ -61,41 +56,20 @@ def skip_or_fail(reason: str) -> None:
     pytest.skip(reason)
 
 
-def unpack_with_plugin(cache: Path) -> Path:
-    """Return a folder with the unpacked distribution, the plugin and `JVM_OPTIONS` in it; made once for each state."""
-    parts = [JVM_OPTIONS.encode(), *(path.read_bytes() for path in sorted(PLUGIN.iterdir()))]
-    digest = hashlib.sha256(b"".join(parts)).hexdigest()[:12]
-    folder = cache / f"elasticsearch-{digest}"
+def unpack_for_tests(cache: Path) -> Path:
+    """Return a folder with the unpacked distribution and `JVM_OPTIONS` in it; made once for each state of them."""
+    folder = cache / f"elasticsearch-{hashlib.sha256(JVM_OPTIONS.encode()).hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
-    installation = unpack(folder, os.environ, print)
-    with locked(folder / "plugin.lock"):
-        (installation / "config" / "jvm.options.d" / "tests.options").write_text(JVM_OPTIONS, encoding="ascii")
-        if not (installation / "plugins" / "langs").exists():
-            build_plugin(installation, find_jdk(os.environ))
+    installation = unpack(folder, os.environ, find_jdk(os.environ), print)
+    (installation / "config" / "jvm.options.d" / "tests.options").write_text(JVM_OPTIONS, encoding="ascii")
     return folder
-
-
-def build_plugin(installation: Path, jdk: Path) -> None:
-    """Compile the plugin against the distribution's own libraries and put it into its place, whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=installation.parent) as temporary:
-        classes, plugin = Path(temporary) / "classes", Path(temporary) / "langs"
-        javac = [jdk / "bin" / "javac", "--release", "21", "-cp", f"{installation}/lib/*", "-d", classes]
-        subprocess.run([*map(str, javac), *map(str, PLUGIN.glob("*.java"))], check=True)
-        plugin.mkdir()
-        with zipfile.ZipFile(plugin / "langs.jar", "w") as jar:
-            for path in classes.rglob("*.class"):
-                jar.write(path, path.relative_to(classes))
-        for name in ("named_components.json", "stable-plugin-descriptor.properties"):
-            shutil.copy(PLUGIN / name, plugin)
-        plugin.chmod(0o755)
-        plugin.rename(installation / "plugins" / "langs")
 
 
 @pytest.fixture(scope="session")
 def elasticsearch_distribution() -> Path:
     """Folder with the unpacked distribution, for nodes of a test's own."""
     try:
-        return unpack_with_plugin(within_reach(CACHE))
+        return unpack_for_tests(within_reach(CACHE))
     except ServiceRefused as error:
         skip_or_fail(f"no Elasticsearch: {error}")
         raise

@@ -22,13 +22,15 @@ from support.ended import Ended
 WIDTH = {"COLUMNS": "80"}
 #: These start or become processes that live on.
 LIVE_ON = frozenset({"worker", "beat", "serve", "watch", "redis", "elasticsearch"})
-#: These publish messages, and the Celery application takes the settings of its process when it is imported.
-PUBLISHING = frozenset({"enqueue", "retry", "redescribe", "repair", "resume", "sync", "schedule"})
+#: This one sets up the log of its process.
+LOGS = frozenset({"schedule"})
+#: Takes the settings of its process when a command that publishes messages imports it.
+APPLICATION = "workers.app"
 
 
 def can_run(words: list[str]) -> bool:
     """Whether a command can run here: the state of a process is one, so only its main thread may change it."""
-    return not (LIVE_ON | PUBLISHING).intersection(words[:1]) and threading.current_thread() is threading.main_thread()
+    return not (LIVE_ON | LOGS).intersection(words[:1]) and threading.current_thread() is threading.main_thread()
 
 
 def run(words: list[str], environment: dict[str, str], folder: Path) -> Ended:
@@ -36,7 +38,12 @@ def run(words: list[str], environment: dict[str, str], folder: Path) -> Ended:
     from pipeline.cli import app
 
     out, err = _Stream(), _Stream()
-    with _state_of_its_own(WIDTH | environment, folder), redirect_stdout(out), redirect_stderr(err):
+    with (
+        _state_of_its_own(WIDTH | environment, folder),
+        _application_of_its_own(),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
         before, sys.argv = sys.argv, ["pagesight", *words]
         try:
             app.run()
@@ -70,6 +77,24 @@ def _code(code: object) -> int:
         return code
     sys.stderr.write(f"{code}\n")
     return 1
+
+
+@contextmanager
+def _application_of_its_own() -> Iterator[None]:
+    """Have the Celery application imported anew by a command that needs it, and its connections closed afterwards."""
+    before = sys.modules.pop(APPLICATION, None)
+    try:
+        yield
+    finally:
+        made = sys.modules.pop(APPLICATION, None)
+        if made is not None:
+            from kombu import pools
+
+            made.app.close()
+            pools.reset()  # applications with the same broker share their producers, which are closed now
+        if before is not None:
+            sys.modules[APPLICATION] = sys.modules["workers"].app = before  # type: ignore[attr-defined]
+            before.app.set_current()
 
 
 @contextmanager

@@ -134,7 +134,8 @@ def descendants(pid: int) -> set[int]:
 
 def still_alive(processes: set[psutil.Process]) -> list[str]:
     """Those of some processes that do not end within the time that a child needs to notice."""
-    _, alive = psutil.wait_procs(processes, timeout=10)
+    # Of a process that ended long ago the kernel may have given the number to a thread, for which nobody can wait.
+    _, alive = psutil.wait_procs([child for child in processes if child.is_running()], timeout=10)
     return [f"{child.pid} {child.name()}" for child in alive]
 
 

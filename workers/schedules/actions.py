@@ -13,7 +13,7 @@ import structlog
 
 from pipeline.archive import Archive
 from pipeline.core.errors import PagesightError, SettingsError
-from pipeline.core.models import Batch, BatchEntry, Lane
+from pipeline.core.models import Batch, BatchEntry, FilePatterns, Lane
 from pipeline.core.objects import OBJECT_WAITS_SECONDS
 from pipeline.core.retry import CancelToken, retry_until_available
 from pipeline.core.schedules import Prune, Redescribe, Reindex, Repair, Retry, Schedule, Sync
@@ -24,7 +24,7 @@ from pipeline.maintenance.staleness import StaleDocument, first_pages
 from pipeline.projection.projector import Projector
 from pipeline.projection.rebuild import prune, reindex
 from pipeline.services import open_current_recipe, own_folders
-from pipeline.sources import display_path, root_url, walk
+from pipeline.sources import PathFilter, display_path, root_url, walk
 from workers.client import EnqueueRequest, Fleet
 from workers.recovery.repair import repair
 from workers.recovery.retry import Selection, enqueue_any, retry
@@ -102,8 +102,9 @@ def _sync(schedule: Sync, action: _RunningAction) -> None:
 def _sync_folder(folder: str, schedule: Sync, action: _RunningAction, batches: Batches) -> None:
     context, collection = action.context, schedule.collection
     url = retry_until_available(lambda: root_url(folder), action.cancel, OBJECT_WAITS_SECONDS)
-    found = walk([url], own_folders(context.settings), action.cancel)
-    comparison = compare(action.archive, context.files, collection, url, found, unattended=True)
+    patterns = FilePatterns(roots=(url,), include=schedule.include, exclude=schedule.exclude)
+    found = walk([url], own_folders(context.settings), action.cancel, choose=PathFilter(patterns).listing)
+    comparison = compare(action.archive, context.files, collection, url, found, unattended=True, patterns=patterns)
     action.count(**_counts(comparison))
     require_folder(comparison, url)
     if schedule.delete:
@@ -112,7 +113,7 @@ def _sync_folder(folder: str, schedule: Sync, action: _RunningAction, batches: B
     action.count(deleted=removed.documents)
     # Files that an earlier run has enqueued and no worker has handled are not in the archive yet.
     entries = (entry for entry in comparison.entries if not batches.is_queued(collection, entry.url))
-    request, shown = action.request(collection, Lane.NORMAL), display_path(url)
+    request, shown = replace(action.request(collection, Lane.NORMAL), patterns=patterns), display_path(url)
     batch = enqueue_any(action.fleet, request, entries, shown, again=False, on_entry=action.count_entry)
     action.record_batches([batch] if batch else [])
 

@@ -78,7 +78,7 @@ def _record(swept: SweepReport, started: datetime, seconds: float, process: Work
     run = Run(
         schedule="sweep",
         action="sweep",
-        due_at=started.replace(microsecond=0),
+        due_at=started,
         worker=process.heartbeats.worker_id,
         revision=before.revision + 1 if before else 1,
         started_at=started,

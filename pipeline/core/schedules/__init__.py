@@ -1,6 +1,6 @@
 """Schedules: repeated actions, their times, and which of them are due. Pure functions without I/O."""
 
-from pipeline.core.schedules.runs import ATTEMPTS, SILENT_SECONDS, claim, due, ended_by_death, has_died, next_start
+from pipeline.core.schedules.runs import ATTEMPTS, SILENT_SECONDS, claim_now, due, ended_by_death, has_died, next_start
 from pipeline.core.schedules.tables import (
     Prune,
     Redescribe,
@@ -23,7 +23,7 @@ __all__ = [
     "Retry",
     "Schedule",
     "Sync",
-    "claim",
+    "claim_now",
     "due",
     "ended_by_death",
     "has_died",

@@ -50,6 +50,14 @@ def claim(schedule: Schedule, before: Run | None, due_at: datetime, now: datetim
     )
 
 
+def claim_now(schedule: Schedule, before: Run | None, now: datetime, worker: str) -> Run:
+    """Return the revision that claims a run of its own at this moment, whether or not the schedule is due.
+
+    Its due time has microseconds: two runs in one second are two runs, and a scheduled time is not taken.
+    """
+    return claim(schedule, before, now, now, worker)
+
+
 def has_died(run: Run, heard_at: datetime | None, now: datetime) -> bool:
     """Whether a run is in progress in the archive and its process is dead. `heard_at` is its last heartbeat."""
     last = max(run.started_at, heard_at or run.started_at)

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from pipeline.core.errors import OutcomeError, SettingsError
+from pipeline.core.file_patterns import parse_patterns
 from pipeline.core.models import SLUG
 from pipeline.core.schedules.times import (
     QuietHours,
@@ -73,6 +74,14 @@ def _transient(code: str) -> str:
     if code not in codes:
         raise ValueError(f"{code!r} is not a transient error; use one of {', '.join(codes)}")
     return code
+
+
+def _patterns(given: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        parse_patterns(given)
+    except SettingsError as error:
+        raise ValueError(f"{error}. {error.remedy}") from None
+    return given
 
 
 CollectionName = Annotated[str, StringConstraints(pattern=f"^{SLUG}$")]
@@ -139,6 +148,10 @@ class Sync(Schedule):
     folders: Annotated[tuple[Folder, ...], BeforeValidator(_listed), Field(min_length=1)]
     """Absolute paths, or URLs of folders in buckets."""
     collection: CollectionName = "default"
+    include: Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_patterns)] = ()
+    """Only files that match one of these patterns in gitignore's syntax."""
+    exclude: Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_patterns)] = ()
+    """No files, folders and members that match one of these patterns."""
     delete: bool = False
     """Whether vanished files are deleted; never more than `pagesight sync` deletes without asking."""
 

@@ -7,13 +7,21 @@ from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from pipeline.core.errors import AnswerRefused, AnswerTimeout, AnswerUnusable, ServiceThrottled, ServiceUnavailable
+from pipeline.core.errors import (
+    AnswerRefused,
+    AnswerTimeout,
+    AnswerUnusable,
+    ServiceRefused,
+    ServiceThrottled,
+    ServiceUnavailable,
+)
 from pipeline.core.models import Answer
 from pipeline.core.retry import MODEL_WAITS_SECONDS, CancelToken, retry_until_available, wait_seconds
 from pipeline.vision.budget import Budget
 from pipeline.vision.endpoint.blame import Blame
 from pipeline.vision.endpoint.client import Completion, VlmClient
 from pipeline.vision.endpoint.cost import MAX_IMAGE_TOKENS
+from pipeline.vision.endpoint.first_question import FIRST_PROMPT, FirstQuestion
 from pipeline.vision.endpoint.limits import Limiter
 from pipeline.vision.endpoint.trivial import CANARY_IMAGE, CANARY_MAX_TOKENS, CANARY_PROMPT, PAGE_IMAGE
 from pipeline.vision.profile import TEXT_QUESTION, Question
@@ -58,6 +66,7 @@ class PromptRequest:
 
 
 CANARY = PromptRequest("canary", CANARY_PROMPT, language="", max_tokens=CANARY_MAX_TOKENS)
+FIRST = PromptRequest("first", FIRST_PROMPT, language="", max_tokens=CANARY_MAX_TOKENS)
 
 
 def request_key(
@@ -125,6 +134,7 @@ class Asker:
         revision: the name given to the model's present weights (`vlm_model_revision`).
         waits_seconds: the schedule of `pipeline.core.retry.retry_until_available`.
         budget: bounds the tokens of all calls together; without a bound if None.
+        first_question: is asked before the first page; None for callers that do not read pages.
     """
 
     def __init__(
@@ -135,6 +145,7 @@ class Asker:
         revision: str,
         waits_seconds: tuple[float, ...] = MODEL_WAITS_SECONDS,
         budget: Budget | None = None,
+        first_question: FirstQuestion | None = None,
     ) -> None:
         self.model = client.model
         self.revision = revision
@@ -145,12 +156,20 @@ class Asker:
         self._budget = budget or Budget()
         self._blame = Blame()
         self._has_noted_counts = False
+        self._first_question = first_question
+        self._largest_max_tokens = 0
 
     def within(self, budget: Budget) -> Asker:
         """Return an asker whose calls count against a budget, with this one's connections and counts."""
         bounded = copy(self)
         bounded._budget = budget
         return bounded
+
+    def expecting(self, max_tokens: int) -> Asker:
+        """Return an asker that will be asked questions of up to this `max_tokens`, with this one's connections."""
+        expecting = copy(self)
+        expecting._largest_max_tokens = max_tokens
+        return expecting
 
     def key(self, image: ImageInput, request: PromptRequest) -> str:
         """Return the key under which the answer is archived."""
@@ -173,7 +192,12 @@ class Asker:
         if found is not None:
             return found, True
         call = _Call(self, request, image.jpeg, cancel)
-        answer = _answer(key, request, self.model, call.complete(self._waits_seconds), call.attempts)
+        try:
+            completion = call.complete(self._waits_seconds)
+        except ServiceRefused as refusal:
+            self._blame.note_refusal(refusal)
+            raise
+        answer = _answer(key, request, self.model, completion, call.attempts)
         answers.save(answer)
         return answer, False
 
@@ -186,7 +210,43 @@ class Asker:
             ServiceUnavailable, ServiceRefused, AnswerRefused, AnswerUnusable: as `VlmClient.ask` raises them.
             Stopped: the token was cancelled, or the budget is used up.
         """
-        with self._limiter.slot(cancel), self._budget.reserve(request.most_tokens, cancel) as reservation:
+        completion = self._send(request, jpeg, attempt, cancel, request.most_tokens)
+        self.usage.add(completion.tokens_in, completion.tokens_out)
+        return completion
+
+    def ask_first_question(self, jpeg: bytes, cancel: CancelToken) -> None:
+        """Before the first page of a process, ask a short question about its image with the largest `max_tokens`.
+
+        An answer that cannot be read is accepted: the page's own question decides.
+
+        Raises:
+            AnswerRefused: the endpoint refuses this image, but not a trivial question.
+            ServiceRefused: it refuses every request.
+            ServiceUnavailable, Stopped: as `send` raises them.
+        """
+        if self._first_question is not None:
+            self._first_question.ensure_accepted(
+                self._largest_max_tokens, lambda: self._ask_first(jpeg, cancel), cancel
+            )
+
+    def _ask_first(self, jpeg: bytes, cancel: CancelToken) -> None:
+        request = replace(FIRST, max_tokens=self._largest_max_tokens)
+        try:
+            # Yes or no: the answer uses a few of the tokens that it may use, so the budget reserves only those.
+            completion = self._send(request, jpeg, 1, cancel, FIRST.most_tokens)
+        except AnswerRefused as error:
+            self.check_blame(error, request, cancel)
+            raise
+        except AnswerUnusable:
+            return
+        self.usage.add_tokens(completion.tokens_in, completion.tokens_out)
+
+    def _send(
+        self, request: PromptRequest, jpeg: bytes, attempt: int, cancel: CancelToken, most_tokens: int
+    ) -> Completion:
+        """Make one HTTP request within the limits, and a budget that has room for `most_tokens`."""
+        self._blame.raise_refusal()
+        with self._limiter.slot(cancel), self._budget.reserve(most_tokens, cancel) as reservation:
             try:
                 completion = self._client.ask(
                     request.prompt,
@@ -198,8 +258,7 @@ class Asker:
             except ServiceThrottled as error:
                 self._limiter.pause(wait_seconds(error, attempt, self._waits_seconds, jitter=0.0))
                 raise
-            reservation.spent = self._tokens(request, completion)
-        self.usage.add(completion.tokens_in, completion.tokens_out)
+            reservation.spent = self._tokens(completion, most_tokens)
         self._limiter.count_tokens(reservation.spent)
         return completion
 
@@ -217,14 +276,14 @@ class Asker:
         trivial = replace(CANARY, max_tokens=request.max_tokens)
         self._blame.failed(failure, lambda: self.send(trivial, PAGE_IMAGE.read_bytes(), 1, cancel))
 
-    def _tokens(self, request: PromptRequest, completion: Completion) -> int:
+    def _tokens(self, completion: Completion, most_tokens: int) -> int:
         """Return the tokens that a call counts for: without a report by the endpoint, the most that it can cost."""
         if completion.is_counted:
             return completion.tokens_in + completion.tokens_out
         if not self._has_noted_counts:
             self._has_noted_counts = True
             log.warning("the endpoint reports no tokens: budgets and limits count the most that a call can cost")
-        return request.most_tokens
+        return most_tokens
 
     def close(self) -> None:
         """Close the connections."""
@@ -254,6 +313,7 @@ class _Call:
     def _try(self) -> Completion:
         """Send until an answer can be read, at most `UNUSABLE_ATTEMPTS` times."""
         before = self.attempts
+        self._asker.ask_first_question(self._jpeg, self._cancel)
         while True:
             self.attempts += 1
             try:

@@ -9,6 +9,7 @@ what stands between may come back by itself.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from pipeline.core.errors import AnswerRefused, AnswerUnusable, ServiceRefused, ServiceUnavailable
@@ -17,6 +18,10 @@ from pipeline.vision.endpoint.http_errors import SERVICE, remedy_by_words
 #: Pages that fail one after the other with the same words before the endpoint is to blame although it answers the
 #: trivial question: what is too large for it is a real page. Only until the process has had an answer about a page.
 SAME_FAILURES = 4
+
+#: For this many seconds, a refusal of every request stands for the calls of other threads. They wait for the first
+#: question, or begin before the run has ended. No endpoint is mended and resumed within this time.
+REFUSAL_SECONDS = 1.0
 
 PageFailure = AnswerRefused | AnswerUnusable
 
@@ -30,6 +35,26 @@ class Blame:
         self._same = 0
         self._words = ""
         self._failed_last = False
+        self._refusal: ServiceRefused | None = None
+        self._refused_at = 0.0
+
+    def note_refusal(self, refusal: ServiceRefused) -> None:
+        """Note that the endpoint refuses every request. A refusal that is still remembered stays."""
+        if not self._remembers_refusal():
+            self._refusal, self._refused_at = refusal, time.monotonic()
+
+    def raise_refusal(self) -> None:
+        """Raise a refusal of every request that was noted a moment ago, so that no further call is made.
+
+        Raises:
+            ServiceRefused: the endpoint refuses every request.
+        """
+        refusal = self._refusal
+        if refusal is not None and self._remembers_refusal():
+            raise ServiceRefused(refusal.service, str(refusal), remedy=refusal.remedy) from refusal
+
+    def _remembers_refusal(self) -> bool:
+        return self._refusal is not None and time.monotonic() - self._refused_at < REFUSAL_SECONDS
 
     def answered(self) -> None:
         """Note an answer about a page."""

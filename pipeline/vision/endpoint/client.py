@@ -239,10 +239,11 @@ class VlmClient:
         if listed is None:
             self.ask(CANARY_PROMPT, CANARY_IMAGE.read_bytes(), max_tokens=CANARY_MAX_TOKENS)
             return f"{self._endpoint} answers a question to {self.model}; it does not list its models"
+        names = ", ".join(self._endpoint.clean(name) for name in listed[:LISTED_MODELS_SHOWN])
         # Jina's catalogue lists `jina-ai/jina-vlm`; requests name it `jina-vlm`.
         if any(name.rpartition("/")[2] == self.model or name == self.model for name in listed):
-            return f"{self._endpoint} answers and lists {self.model}"
-        names = ", ".join(self._endpoint.clean(name) for name in listed[:LISTED_MODELS_SHOWN])
+            among = f" among {len(listed)} models: {names}" if len(listed) > 1 else ""
+            return f"{self._endpoint} answers and lists {self.model}{among}"
         served = f"{len(listed)} models: {names}" if listed else "0 models"
         return f"{self._endpoint} answers, but does not list {self.model} among its {served}"
 

@@ -6,8 +6,8 @@
     401, 402, 403, unknown model,
     wrong address, redirect, TLS           ServiceRefused: stop, with the setting to change
     a quota or balance that is used up     the same, whatever the status
-    any other 4xx, and a 5xx that says
-    that images are not supported          AnswerRefused: this page, unless a trivial question is refused as well
+    any other 4xx, and a 5xx whose words
+    name images, context or memory         AnswerRefused: this page, unless a trivial question is refused as well
                                            (`pipeline.vision.endpoint.blame`)
     2xx                                    `pipeline.vision.endpoint.answers`
 
@@ -64,8 +64,28 @@ SUSPECT_STATUSES = frozenset({408, 500, 504, 524})
 #: The two 4xx after which the same request may be sent again.
 UNAVAILABLE_STATUSES = frozenset({408, 425})
 
-#: Words of a server whose model was loaded without its image part. llama.cpp sends them with 500.
-NO_IMAGES_WORDS = ("image input is not supported", "mmproj", "at most 0 image", "does not support image")
+#: Words of a server whose model was loaded without its image part, or has none. llama.cpp sends them with 500, LM
+#: Studio with 200.
+NO_IMAGES_WORDS = (
+    "image input is not supported",
+    "mmproj",
+    "at most 0 image",
+    "support image",
+    "required for image input",
+    "vision add-on is not loaded",
+    "not a multimodal model",
+    'content part type: "image_url"',
+)
+#: Words of a server whose model, or whose request, does not fit into its memory. Ollama and llama.cpp send them with
+#: 500, TGI with 424.
+MEMORY_WORDS = (
+    "out of memory",
+    "requires more system memory",
+    "insufficient system resources",
+    "insufficient memory",
+    "unable to allocate",
+    "failed to allocate",
+)
 
 _AGAIN = "Then run the same command again: it continues where it stopped."
 KEY_REMEDY = f"Set PAGESIGHT_VLM_API_KEY (or JINA_API_KEY) to a valid key. {_AGAIN}"
@@ -92,19 +112,46 @@ BODY_SIZE_REMEDY = (
     "Raise the largest request body that the endpoint or a proxy before it takes (nginx `client_max_body_size`): a "
     f"page image has up to 4 MB. {_AGAIN}"
 )
+MEMORY_REMEDY = (
+    "Give the model's server more memory, or start it with a smaller model, a smaller context or fewer parallel "
+    f"requests (vLLM `--gpu-memory-utilization`, `--max-num-seqs`; llama.cpp `--parallel`; Ollama `num_ctx`). {_AGAIN}"
+)
 REFUSED_REMEDY = f"Read the server's words in the message, and change its configuration or the settings. {_AGAIN}"
 #: What the words of a refusal say about its cause, and what helps if every request is refused with them.
 REMEDY_BY_WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
     (NO_IMAGES_WORDS, IMAGES_REMEDY),
+    (MEMORY_WORDS, MEMORY_REMEDY),
     (
-        ("context length", "context size", "context window", "n_ctx", "num_ctx", "max_model_len", "max_new_tokens"),
+        (
+            "context length",
+            "context size",
+            "context window",
+            "n_ctx",
+            "num_ctx",
+            "max_model_len",
+            "max_new_tokens",
+            "`inputs` must have less than",
+        ),
         CONTEXT_REMEDY,
     ),
     (("entity too large", "payload too large", "content too large", "body size"), BODY_SIZE_REMEDY),
-    (("model not found", "model does not exist", "unknown model", "no such model"), MODEL_REMEDY),
+    (
+        (
+            "model not found",
+            "model does not exist",
+            "unknown model",
+            "no such model",
+            "no models loaded",
+            "invalid model identifier",
+            "failed to load model",
+        ),
+        MODEL_REMEDY,
+    ),
     (("unexpected endpoint", "unknown endpoint", "invalid url"), URL_REMEDY),
     (("license", "licence"), LICENCE_REMEDY),
 )
+#: Refusals of a request for what it is, also where the server sends them as an error of its own (5xx).
+_REFUSED_REQUESTS = frozenset({IMAGES_REMEDY, CONTEXT_REMEDY, MEMORY_REMEDY, BODY_SIZE_REMEDY})
 #: Refusals that no other request can escape: they halt without a further question.
 _REFUSED_FOR_ALL = frozenset({MODEL_REMEDY, URL_REMEDY})
 
@@ -202,7 +249,7 @@ def error_from_status(status: int, headers: httpx2.Headers, body: bytes, endpoin
     if 300 <= status < 400:
         message = f"moved to {headers.get('Location', 'nowhere')}"
     phrase = _phrase(status)
-    detail = f": {endpoint.clean(message)}" if message != phrase.strip() else ""
+    detail = f": {endpoint.clean(message)}" if message and message != phrase.strip() else ""
     text = f"{endpoint} answers {status}{phrase}{detail}"
     if code in UNKNOWN_MODEL_CODES:
         return ServiceRefused(SERVICE, text, remedy=MODEL_REMEDY)
@@ -219,7 +266,7 @@ def error_from_status(status: int, headers: httpx2.Headers, body: bytes, endpoin
         return ServiceThrottled(SERVICE, text, retry_after_seconds=waits)
     if remedy in _REFUSED_FOR_ALL:
         return ServiceRefused(SERVICE, text, remedy=remedy)
-    if remedy != IMAGES_REMEDY and (status >= 500 or status in UNAVAILABLE_STATUSES):
+    if remedy not in _REFUSED_REQUESTS and (status >= 500 or status in UNAVAILABLE_STATUSES):
         suspect = status in SUSPECT_STATUSES
         return ServiceUnavailable(SERVICE, text, retry_after_seconds=waits, suspect_request=suspect)
     return AnswerRefused(text)

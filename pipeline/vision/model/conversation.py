@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.core.errors import AnswerUnusable, OutcomeError, ServiceRefused
@@ -9,6 +10,7 @@ from pipeline.core.models import Answer, RenderedPage
 from pipeline.core.retry import CancelToken
 from pipeline.vision.budget import Budget
 from pipeline.vision.endpoint.asking import Asker, ImageInput, Models, PromptRequest
+from pipeline.vision.model.ladder_breaker import LadderBreaker
 from pipeline.vision.ocr.local_reader import LocalReader
 from pipeline.vision.ocr.process import SERVICE as OCR_SERVICE
 from pipeline.vision.profile import Question
@@ -53,6 +55,21 @@ class ModelAskers:
         """One or two askers."""
         return (self.vision,) if self.text is self.vision else (self.vision, self.text)
 
+    def expecting(self, questions: Sequence[Question]) -> ModelAskers:
+        """Return askers for these questions, with the same connections.
+
+        A model that takes no prompt is not asked a first question, because it would transcribe the page.
+        """
+        largest = {
+            asker: max((question.max_tokens for question in questions if self.of(question) is asker), default=0)
+            for asker in self.distinct
+        }
+        vision = self.vision.expecting(largest[self.vision])
+        if self.text is self.vision:
+            return ModelAskers(self.models, vision, vision)
+        takes_prompt = self.models.text is not None and self.models.text.takes_prompt
+        return ModelAskers(self.models, vision, self.text.expecting(largest[self.text] if takes_prompt else 0))
+
     def within(self, budget: Budget) -> ModelAskers:
         """Return askers whose calls count against a budget, with the same connections."""
         vision = self.vision.within(budget)
@@ -71,6 +88,7 @@ class PageConversation:
     """Archived answers about the page image; its lease is held while answers are missing."""
     cancel: CancelToken
     policy: EscalationPolicy
+    breaker: LadderBreaker
     rerenderer: Rerenderer | None = None
     """None rules out crops and OCR."""
     escalation_tokens: int = 0
@@ -83,6 +101,11 @@ class PageConversation:
     def ask(self, question: Question, request: PromptRequest, image: ImageInput) -> tuple[Answer, bool]:
         """Return the answer, and whether it was archived already. Raises as `Asker.ask`."""
         return self.askers.of(question).ask(image, request, self.answers, self.cancel)
+
+    def is_archived(self, question: Question, request: PromptRequest) -> bool:
+        """Whether the answer to a request about the page image is archived."""
+        image = ImageInput(self.page.pixels_sha256, self.page.jpeg)
+        return self.answers.has(self.askers.of(question).key(image, request))
 
     def images(self, bands: int) -> list[ImageInput]:
         """Return the page image, or the page as two or more overlapping bands.
@@ -123,7 +146,8 @@ class PageConversation:
         except OutcomeError as error:
             raise RerenderFailed(error.code) from error
         try:
-            return self.policy.ocr.read_text(pixels, self.answers)
+            with self.answers.apart("ocr") as answers:
+                return self.policy.ocr.read_text(pixels, answers)
         except ServiceRefused as error:
             if error.service != OCR_SERVICE:
                 raise

@@ -1,7 +1,15 @@
 import pytest
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.languages import base, detect_language, english_name, is_in_language, normalise_tag, script_share
+from pipeline.core.languages import (
+    base,
+    detect_language,
+    detect_languages,
+    english_name,
+    is_in_language,
+    normalise_tag,
+    script_share,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,3 +80,39 @@ def test_letters_of_other_scripts_are_counted() -> None:
     assert script_share("порт Hafen", "de") == pytest.approx(5 / 9)
     assert script_share("порт", "de") == 0
     assert script_share("1 234", "de") is None
+
+
+LETTERHEAD = """Northgate Harbour Board, Customs and Shipping Department
+12 Quay Street, Great Northgate, open from Monday to Friday
+Registered office and place of business as above
+"""
+LETTER = """Sehr geehrte Damen und Herren,
+
+wir teilen Ihnen mit, dass die nördliche Schleuse von Montag bis Donnerstag geschlossen bleibt, weil das untere Tor
+ausgebessert wird. Die Ladung für den Granitkai wird am alten Holzlager gelöscht; wegen eines Liegeplatzes wenden
+Sie sich bitte vor zwölf Uhr an den Lotsen. Wir bitten um Verständnis und danken Ihnen für Ihre Geduld.
+"""
+
+
+def test_a_letterhead_does_not_name_the_language_of_the_letter() -> None:
+    assert detect_language(LETTERHEAD + LETTER) == "de"
+
+
+def test_a_page_of_several_languages_names_them_by_their_share() -> None:
+    assert detect_languages(LETTERHEAD + LETTER) == ("de", "en")
+    assert detect_languages(LETTERHEAD * 3 + LETTER) == ("en", "de")
+
+
+def test_a_quotation_is_not_a_further_language() -> None:
+    assert detect_languages(LETTER * 4 + "The quay is closed for repairs until noon.") == ("de",)
+
+
+def test_close_languages_are_not_named_beside_each_other() -> None:
+    norwegian = "Havnen er stengt til torsdag. Kapteinen melder seg hos losen før klokken tolv. Lasten losses her.\n"
+    assert len(detect_languages(norwegian * 12)) == 1
+
+
+def test_the_detector_reads_two_thousand_characters_without_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG"):
+        assert detect_language("a 1 " * 20 + LETTER) == "de"
+    assert not caplog.records

@@ -20,6 +20,7 @@ from pipeline.core.schedules import (
     ATTEMPTS,
     SILENT_SECONDS,
     Schedule,
+    claim_now,
     due,
     ended_by_death,
     has_died,
@@ -28,6 +29,7 @@ from pipeline.core.schedules import (
     next_start,
     parse_schedules,
 )
+from pipeline.projection.records import run_record_id
 
 NOW = datetime(2026, 11, 24, 9, 41, 33, tzinfo=UTC)
 TONIGHT = datetime(2026, 11, 24, 2, 17, tzinfo=UTC)
@@ -82,6 +84,23 @@ def test_of_many_missed_times_only_the_newest_is_due() -> None:
 
 def test_a_failed_run_waits_for_its_next_time() -> None:
     assert due_now(ran(outcome="failed")) == []
+
+
+def test_runs_that_are_begun_by_hand_in_one_second_are_runs_of_their_own(tmp_path: Path) -> None:
+    archive = Archive(Store(str(tmp_path)))
+    last = ran(NOW, revision=1, counts={"vanished": 1})
+    moments = [NOW.replace(microsecond=1), NOW.replace(microsecond=2)]
+    archive.runs["repair"].create(last)
+    for moment in moments:
+        claimed = claim_now(NIGHTLY, last, moment, "w")
+        assert (claimed.attempt, claimed.counts) == (1, {})
+        archive.runs["repair"].create(claimed)
+        last = ran(moment, revision=claimed.revision + 1, counts={"vanished": 1})
+        archive.runs["repair"].create(last)
+
+    found = list(archive.runs.latest_of("repair"))
+    assert [run.due_at for run in found] == [*reversed(moments), NOW]
+    assert len({run_record_id(run) for run in found}) == 3
 
 
 @pytest.mark.parametrize("due_at", [TONIGHT, TONIGHT - timedelta(days=1)])
@@ -333,7 +352,7 @@ def refused(name: str, **table: Any) -> str:
 def test_what_people_write_becomes_schedules() -> None:
     found = parse_schedules(
         {
-            "scans": {"action": "sync", "folders": "/mnt/scans", "every": "15m", "delete": True},
+            "scans": {"action": "sync", "folders": "/mnt/scans", "every": "15m", "delete": True, "exclude": "*.tmp"},
             "refresh": {"action": "redescribe", "where": "reason=profile", "budget_tokens": 9, "cron": "0 1 * * *"},
             "index": {"action": "reindex", "cron": "0 3 * * SUN", "timezone": "Asia/Tokyo", "quiet": ["8:00-9:30"]},
             "repair": {"enabled": False},
@@ -371,6 +390,7 @@ def test_what_is_no_interval_is_refused(words: str) -> None:
         ({"action": "sync", "every": "1h", "folders": []}, "folders"),
         ({"action": "sync", "every": "1h", "folders": "scans"}, "neither an absolute path nor a URL"),
         ({"action": "sync", "every": "1h", "folders": "/mnt", "collection": "No Slug"}, "collection"),
+        ({"action": "sync", "every": "1h", "folders": "/mnt", "exclude": ["*.tmp", "# all"]}, "exclude: '# all'"),
         ({"action": "prune", "every": "1h", "cron": "* * * * *"}, "either `cron` or `every`"),
         ({"action": "prune"}, "either `cron` or `every`"),
         ({"action": "prune", "every": "1h", "keep": -1}, "keep"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import tempfile
+from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from pipeline.core.errors import ServiceRefused
 from pipeline.local.account import NODE_IDS, node_account
 from pipeline.local.distribution import VERSION, find_jdk, unpack
 from pipeline.local.elasticsearch import SHARED_FOLDER, LocalNode
+from pipeline.local.plugin import API, FOLDER, components, install_plugin
 
 MODULES = "java.base jdk.incubator.vector jdk.jlink"
 
@@ -29,6 +31,14 @@ def make_mvn(folder: Path, script: str) -> dict[str, str]:
     (folder / "mvn").write_text(f"#!/bin/sh\n{script}\n")
     (folder / "mvn").chmod(0o755)
     return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def make_javac(jdk: Path, script: str) -> Path:
+    """The path of the compiled classes is the compiler's eighth argument."""
+    (jdk / "bin").mkdir(parents=True)
+    (jdk / "bin" / "javac").write_text(f"#!/bin/sh\n{script}\n")
+    (jdk / "bin" / "javac").chmod(0o755)
+    return jdk
 
 
 @pytest.mark.parametrize("version", ["21", "21.0.2", "25.0.3", "26-ea"])
@@ -75,7 +85,7 @@ def test_a_node_does_not_start_without_a_jdk(tmp_path):
 
 def test_a_machine_without_maven_says_what_to_do(tmp_path):
     with pytest.raises(ServiceRefused, match="mvn") as caught:
-        unpack(tmp_path, {"PATH": str(tmp_path)}, print)
+        unpack(tmp_path, {"PATH": str(tmp_path)}, tmp_path, print)
     assert "Install Maven" in caught.value.remedy
     assert "docker run" in caught.value.remedy
 
@@ -83,18 +93,49 @@ def test_a_machine_without_maven_says_what_to_do(tmp_path):
 def test_the_words_of_a_maven_that_fails_are_shown_and_nothing_is_left(tmp_path):
     environ = make_mvn(tmp_path / "bin", "echo 'BUILD FAILURE: Unknown host'; exit 1")
     with pytest.raises(ServiceRefused, match="BUILD FAILURE: Unknown host"):
-        unpack(tmp_path, environ, print)
+        unpack(tmp_path, environ, tmp_path, print)
     assert {path.name for path in tmp_path.iterdir()} == {"bin", "lock"}
 
 
 def test_maven_is_asked_once_and_outside_any_project(tmp_path):
-    script = f'echo "$PWD" >> {tmp_path}/calls; mkdir elasticsearch-{VERSION}'
+    script = f'echo "$PWD" >> {tmp_path}/calls; mkdir -p elasticsearch-{VERSION}/plugins'
     environ = make_mvn(tmp_path / "bin", script)
+    jdk = make_javac(tmp_path / "jdk", f'echo >> {tmp_path}/compilations; mkdir "$8"')
     said: list[str] = []
-    first = unpack(tmp_path, environ, said.append)
-    assert unpack(tmp_path, environ, said.append) == first == tmp_path / f"elasticsearch-{VERSION}"
+    first = unpack(tmp_path, environ, jdk, said.append)
+    assert unpack(tmp_path, environ, jdk, said.append) == first == tmp_path / f"elasticsearch-{VERSION}"
     assert first.is_dir()
     assert len((tmp_path / "calls").read_text().splitlines()) == len(said) == 1
+    assert len((tmp_path / "compilations").read_text().splitlines()) == 1
+
+
+def test_the_plugin_of_another_version_of_pagesight_is_replaced(tmp_path):
+    installation = tmp_path / "elasticsearch"
+    (installation / "plugins" / (FOLDER + "of-before")).mkdir(parents=True)
+    install_plugin(installation, VERSION, make_javac(tmp_path / "jdk", 'mkdir "$8"'))
+    (folder,) = (installation / "plugins").iterdir()
+    assert {path.name for path in folder.iterdir()} == {
+        "analysis.jar",
+        "named_components.json",
+        "stable-plugin-descriptor.properties",
+    }
+
+
+def test_a_compiler_that_fails_is_named_and_the_plugin_of_before_stays(tmp_path):
+    installation = tmp_path / "elasticsearch"
+    old = installation / "plugins" / (FOLDER + "of-before")
+    old.mkdir(parents=True)
+    with pytest.raises(ServiceRefused, match="could not be compiled: error: no such package") as caught:
+        install_plugin(installation, VERSION, make_javac(tmp_path / "jdk", "echo error: no such package; exit 1"))
+    assert "ES_JAVA_HOME" in caught.value.remedy
+    assert list((installation / "plugins").iterdir()) == [old]
+
+
+def test_each_component_of_the_plugin_is_announced():
+    source = (files("pipeline.local") / "analysis_plugin" / "LuceneAnalysis.java").read_text()
+    found = components(source)
+    assert sum(map(len, found.values())) == source.count("@NamedComponent(")
+    assert set(found) == {API + name for name in ("TokenFilterFactory", "TokenizerFactory", "CharFilterFactory")}
 
 
 def test_looking_at_or_stopping_a_node_that_never_was_touches_nothing(tmp_path):
@@ -174,12 +215,12 @@ def test_what_a_node_makes_is_for_its_user_only_whatever_the_umask():
         folder = Path(name)
         folder.chmod(0o755)
         installation = folder / "distribution" / f"elasticsearch-{VERSION}"
-        for part in ("bin", "config"):
+        for part in ("bin", "config", "plugins"):
             (installation / part).mkdir(parents=True)
         (installation / "config" / "elasticsearch.yml").write_text("configured: true\n")
         (installation / "bin" / "elasticsearch").write_text(LAUNCHER)
         (installation / "bin" / "elasticsearch").chmod(0o755)
-        make_jdk(folder / "jdk", "21.0.1")
+        make_javac(make_jdk(folder / "jdk", "21.0.1"), 'mkdir "$8"')
         environ = {"ES_JAVA_HOME": str(folder / "jdk"), "PATH": os.environ["PATH"]}
         node = LocalNode(folder / "home", distribution=folder / "distribution", environ=environ)
         before = os.umask(0)

@@ -12,14 +12,14 @@ import pytest
 from pipeline.archive import Archive, Store, source_id
 from pipeline.core.errors import SettingsError, SourceUnreadable
 from pipeline.core.formats import MediaType
-from pipeline.core.models import Document, Failure, Root, Source
+from pipeline.core.models import Document, Failure, FilePatterns, Root, Source
 from pipeline.core.retry import CancelToken
 from pipeline.documents.opening import Opener
 from pipeline.documents.passwords import Passwords
 from pipeline.maintenance.folder_sync import FEW, FolderComparison, compare, is_below, require_few, require_folder
 from pipeline.pages.revisions import forget_source
 from pipeline.rendering.host.pool import SandboxPool
-from pipeline.sources import Containers, SourceCache, SourceFiles, file_state, source_url, walk
+from pipeline.sources import Containers, PathFilter, SourceCache, SourceFiles, file_state, source_url, walk
 from pipeline.sources.members import member_state
 from support.containers import page, zipped
 from support.conversions import CONVERTER
@@ -79,13 +79,16 @@ class Place:
         ).model_copy(update=more)
         return self.archive.sources("works")[source_id(source.url)].append(lambda _: source)
 
-    def compare(self, folder: Path | None = None, *, unattended: bool = False) -> FolderComparison:
+    def compare(
+        self, folder: Path | None = None, *, unattended: bool = False, exclude: tuple[str, ...] = ()
+    ) -> FolderComparison:
         url = source_url(folder or self.folder)
         with closing(SandboxPool(1, LIMITS)) as pool:
             opener = Opener(pool, Passwords(), CONVERTER)
             files = SourceFiles(self._cache, 1 << 30, CancelToken(), Containers(opener, self._cache, 3))
-            found = walk([url], (), CancelToken())
-            return compare(self.archive, files, "works", url, found, unattended=unattended)
+            patterns = FilePatterns(roots=(url,), exclude=exclude)
+            found = walk([url], (), CancelToken(), choose=PathFilter(patterns).listing)
+            return compare(self.archive, files, "works", url, found, unattended=unattended, patterns=patterns)
 
 
 @pytest.fixture
@@ -195,6 +198,17 @@ def test_what_is_gone_has_vanished(place: Place) -> None:
     (place.folder / "a.pdf").unlink()
 
     assert told(place.compare()) == nothing(vanished=["a.pdf"])
+
+
+def test_what_patterns_leave_out_is_neither_new_nor_vanished(place: Place) -> None:
+    for name in ("a.pdf", "drafts/b.pdf", "drafts/gone.pdf"):
+        place.know(place.pdf(name, 1))
+    place.pdf("drafts/c.pdf", 2)
+    (place.folder / "drafts/gone.pdf").unlink()
+    comparison = place.compare(exclude=("drafts/",))
+
+    assert told(comparison) == nothing()
+    assert (comparison.known, comparison.unchanged) == (1, 1)
 
 
 def test_only_the_folder_itself_counts(place: Place) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.models import FilePatterns
 from pipeline.maintenance.folder_watch import HOLD_SECONDS, Arrivals
-from pipeline.sources import source_path, source_url
+from pipeline.sources import PathFilter, source_path, source_url
 
 SETTLE_SECONDS = 5.0
 
@@ -14,13 +15,14 @@ SETTLE_SECONDS = 5.0
 class Inbox:
     """A folder, what was heard of it, and a clock."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *exclude: str) -> None:
         self.folder = root / "in"
         self.folder.mkdir()
         (self.folder / "own").mkdir()
         self.now = 100.0
+        chosen = PathFilter(FilePatterns(roots=(source_url(self.folder),), exclude=exclude))
         excluded = [source_url(self.folder / "own")]
-        self.arrivals = Arrivals(self.folder, excluded, SETTLE_SECONDS, lambda: self.now)
+        self.arrivals = Arrivals(self.folder, excluded, SETTLE_SECONDS, lambda: self.now, chosen)
 
     def write(self, name: str, data: bytes = b"x") -> Path:
         path = self.folder / name
@@ -183,3 +185,15 @@ def test_a_pipe_is_an_outcome_and_is_not_opened(inbox: Inbox) -> None:
     inbox.arrivals.note(inbox.folder / "pipe")
 
     assert inbox.after(SETTLE_SECONDS) == ["pipe"]
+
+
+def test_what_patterns_leave_out_does_not_arrive_and_is_not_missed(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path, "drafts/", "*.txt")
+    for name in ("drafts/a.pdf", "new/drafts/b.pdf", "new/c.txt", "new/d.pdf"):
+        inbox.write(name)
+    for path in (inbox.folder / "drafts/a.pdf", inbox.folder / "drafts", inbox.folder / "new"):
+        inbox.arrivals.note(path)
+    assert inbox.after(SETTLE_SECONDS) == []
+    assert inbox.after(SETTLE_SECONDS) == ["new/d.pdf"]
+    assert inbox.arrivals.forget(inbox.folder / "drafts/a.pdf")
+    assert not inbox.arrivals.forget(inbox.folder / "other.pdf")

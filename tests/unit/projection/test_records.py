@@ -117,6 +117,15 @@ def test_a_language_that_the_index_does_not_analyse_stays_in_the_neutral_fields(
     assert set(record["i18n"]) == {"description", "caption", "translation"}
 
 
+def test_a_page_of_two_languages_names_both_and_is_analysed_in_both() -> None:
+    reading = full_reading().model_copy(update={"text_languages": ("de", "en", "th")})
+    record = page_record(reading, LANGUAGES, Signer(), NOW)
+
+    assert record["language"]["text"] == ["de", "en", "th"]
+    assert record["i18n"]["text"] == {"de": "Die Häuser am Kai", "en": "Die Häuser am Kai"}
+    assert record["document"]["language"] == "de"
+
+
 def test_a_regional_language_is_analysed_as_its_base() -> None:
     reading = full_reading().model_copy(update={"description_language": "en-GB"})
 
@@ -154,3 +163,9 @@ def test_page_ids_sort_as_pages_do() -> None:
     ids = [page_id("works", "d", number) for number in (1, 2, 10, 999, 12_000)]
 
     assert ids == sorted(ids)
+
+
+def test_copies_for_a_language_have_composed_accents() -> None:
+    reading = full_reading().model_copy(update={"description": "Mu\u0308ller", "description_language": "de"})
+    record = page_record(reading, LANGUAGES, Signer(), NOW)
+    assert (record["description"], record["i18n"]["description"]) == ("Mu\u0308ller", {"de": "M\u00fcller"})

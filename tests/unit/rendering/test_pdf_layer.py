@@ -198,3 +198,23 @@ def test_words_that_were_hyphenated_are_whole_again(pool: SandboxPool) -> None:
     content = set_at("har-", "1 0 0 1 20 150") + set_at("bour and ~ferry~boat on quar~", "1 0 0 1 20 130")
     data = lettered_pdf(content + set_at("ter day", "1 0 0 1 20 110"), {"~": "\u00ad"})
     assert render(pool, data, MediaType.PDF).layer_text == "harbour and ferryboat on quarter day"
+
+
+@pytest.mark.parametrize("form", [b"", b"/AcroForm 99 0 R", b"/AcroForm<</Fields[]>>"])
+@pytest.mark.parametrize("look", [b"/AP<</N 7 0 R>>", b"/DA(/F 16 Tf 0 g)/V(Kittiwake)"])
+def test_fields_that_no_form_lists_are_drawn_and_read(pool: SandboxPool, form: bytes, look: bytes) -> None:
+    form_entries = b"/Subtype/Form/BBox[0 0 200 30]/Resources<</Font<</F 5 0 R>>>>"
+    data = raw_pdf(
+        b"<</Type/Catalog/Pages 2 0 R%s>>" % form,
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/Contents 4 0 R/Annots[6 0 R]%s>>" % RESOURCES.replace(b"6 0 R", b"8 0 R"),
+        stream(b""),
+        FONT,
+        b"<</Type/Annot/Subtype/Widget/FT/Tx/T(ship)/F 4/Rect[20 80 220 110]%s>>" % look,
+        stream(b"BT /F 16 Tf 5 10 Td (Kittiwake) Tj ET", form_entries),
+        STRIPES,
+    )
+    with opened(pool, data, MediaType.PDF) as document:
+        page, crops = document.render(1), document.render_crops(1, 2)
+    assert (page.blank, page.layer_text, page.facts.layer) == (False, "Kittiwake", LayerState.SOUND)
+    assert len(crops) == 2

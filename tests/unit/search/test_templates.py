@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
-from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, templates
+from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, analysis, templates
 from pipeline.search.names import Names
 
 #: Types that the server itself has; others come with modules that the local node lacks.
-TYPES = {"keyword", "text", "date", "boolean", "byte", "short", "integer", "long", "float", "flattened"}
-ANALYZERS = {"de": "german", "en": "english"}
+TYPES = {"keyword", "text", "date", "boolean", "byte", "short", "integer", "long", "float", "flattened", "alias"}
+ANALYZERS = {"de": "pagesight_german", "en": "pagesight_english"}
+ANALYSIS = analysis.choose(lambda body: not {"icu_folding", "ukrainian"} & set(re.findall(r"\w+", str(body))))
+ANALYSIS = replace(ANALYSIS, languages=ANALYZERS)
 LAYOUT = templates.Layout()
-COMPONENTS = templates.component_templates(LAYOUT, ANALYZERS)
+COMPONENTS = templates.component_templates(LAYOUT, ANALYSIS)
 
 
 def fields(properties: dict, prefix: str = ""):
@@ -26,7 +29,7 @@ def fields(properties: dict, prefix: str = ""):
 
 
 def family_fields(family: str) -> dict:
-    names = templates.index_templates(LAYOUT, ANALYZERS)[templates.PREFIX + family]["composed_of"]
+    names = templates.index_templates(LAYOUT, ANALYSIS.languages)[templates.PREFIX + family]["composed_of"]
     ours = [name for name in names if not name.endswith(templates.CUSTOM)]
     mappings = [COMPONENTS[name]["template"].get("mappings", {}) for name in ours]
     return {path: field for mapping in mappings for path, field in fields(mapping.get("properties", {}))}
@@ -88,16 +91,17 @@ def test_a_language_without_analyzer_has_no_fields():
 
 
 def test_codes_of_languages_are_two_or_three_small_letters_with_at_least_one_analyzer():
-    for code, analyzers in templates.languages().items():
+    for code, analyzers in analysis.languages().items():
         assert re.fullmatch("[a-z]{2,3}", code)
         assert analyzers
 
 
 def test_a_template_that_changes_has_another_digest():
-    changed = templates.component_templates(templates.Layout(replicas=1), ANALYZERS | {"de": "cjk"})
+    other = replace(ANALYSIS, languages=ANALYZERS | {"de": "cjk"})
+    changed = templates.component_templates(templates.Layout(replicas=1), other)
     different = {name for name in COMPONENTS if changed[name]["_meta"] != COMPONENTS[name]["_meta"]}
     assert different == {"pagesight-settings", "pagesight-pages-language-de"}
-    assert templates.component_templates(LAYOUT, ANALYZERS) == COMPONENTS
+    assert templates.component_templates(LAYOUT, ANALYSIS) == COMPONENTS
 
 
 def test_each_index_template_ends_in_the_operators_own_and_does_without_them():
@@ -107,8 +111,7 @@ def test_each_index_template_ends_in_the_operators_own_and_does_without_them():
         assert body["composed_of"][-2:] == body["ignore_missing_component_templates"] == custom
         assert body["priority"] == templates.PRIORITY
         assert (
-            set(body["composed_of"][:-2])
-            <= templates.component_templates(templates.Layout("museum-"), ANALYZERS).keys()
+            set(body["composed_of"][:-2]) <= templates.component_templates(templates.Layout("museum-"), ANALYSIS).keys()
         )
 
 
@@ -122,7 +125,7 @@ def test_each_template_says_what_it_is_and_who_manages_it():
     ("replicas", "key", "value"), [(None, "auto_expand_replicas", "0-1"), (2, "number_of_replicas", 2)]
 )
 def test_copies_follow_the_cluster_unless_their_number_is_set(replicas, key, value):
-    made = templates.component_templates(templates.Layout(replicas=replicas), {})
+    made = templates.component_templates(templates.Layout(replicas=replicas), ANALYSIS)
     settings = made["pagesight-settings"]["template"]["settings"]["index"]
     assert settings[key] == value
     assert not {"auto_expand_replicas", "number_of_replicas"} - {key} & settings.keys()

@@ -30,10 +30,11 @@ from pipeline.core.errors import (
     UnsupportedFormat,
 )
 from pipeline.core.formats import MediaType
+from pipeline.core.text import without_invisible
+from pipeline.rendering.code_pages import ARCHIVE_NAMES, guess
 from pipeline.rendering.protocol import EXPANSION_FLOOR_BYTES, RenderLimits
 from pipeline.rendering.sandbox.containers.members import Member, Sink
 from pipeline.rendering.sandbox.descriptors import reopen
-from pipeline.rendering.text import clean_text
 
 if TYPE_CHECKING:
     from pipeline.rendering.sandbox.page_image.build import DecodedPage
@@ -66,6 +67,8 @@ STREAMS: dict[str, Callable[[BinaryIO], IO[bytes]]] = {
 _ENCRYPTED = 0x1
 _UTF8 = 0x800
 _WINZIP_AES = 99
+#: The extra field with a name in UTF-8 (APPNOTE 4.6.9).
+_UNICODE_PATH = 0x7075
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, _WINZIP_AES)
 #: Files that macOS adds: resource forks, and the layout of a folder's window.
 _SYSTEM_FILES = re.compile(r"(?:^|/)(?:__MACOSX/|\.DS_Store$)")
@@ -140,7 +143,8 @@ class ZipContainer(Container):
         kept = [number for number, name in enumerate(names) if not name.endswith("/") and not _is_system_file(name)]
         require_member_limit(len(kept), limits)
         require_expansion_limit(sum(infos[number].file_size for number in kept), descriptor, limits)
-        super().__init__(_zip_member(infos[number]) for number in kept)
+        paths = _zip_names([infos[number] for number in kept])
+        super().__init__(_zip_member(infos[number], path) for number, path in zip(kept, paths, strict=True))
         if any(info.compress_type == _WINZIP_AES for info in infos):
             import pyzipper
 
@@ -200,17 +204,18 @@ class TarContainer(Container):
             LimitExceeded: too many members, or they would expand too much.
         """
         self._file = reopen(descriptor)
-        members = []
+        infos: list[tarfile.TarInfo] = []
         expanded = 0
         with as_corrupt("the tar is damaged", TAR_ERRORS), self._archive() as archive:
             for info in archive:
                 if info.isdir() or _is_system_file(info.name):
                     continue
-                members.append(_tar_member(info))
-                expanded += members[-1].bytes
-                require_member_limit(len(members), limits)
+                infos.append(info)
+                expanded += info.size if info.isreg() else 0
+                require_member_limit(len(infos), limits)
                 require_expansion_limit(expanded, descriptor, limits)
-        super().__init__(members)
+        names = _undeclared_names([info.name.encode("utf-8", "surrogateescape") for info in infos])
+        super().__init__(_tar_member(info, name) for info, name in zip(infos, names, strict=True))
 
     def extract(self, first: int, sink: Sink) -> None:
         """Send the members from number `first` on to the sink, until it declines one."""
@@ -233,7 +238,7 @@ class TarContainer(Container):
 
     def _archive(self) -> tarfile.TarFile:
         self._file.seek(0)
-        return tarfile.open(fileobj=self._file, errors="replace")
+        return tarfile.open(fileobj=self._file, encoding="utf-8", errors="surrogateescape")
 
 
 class CompressedFile(Container):
@@ -379,7 +384,7 @@ def require_expansion_limit(expanded: int, descriptor: int, limits: RenderLimits
 
 def member_name(raw: str) -> str:
     """Return a member's path without segments that lead out of its container, and without control characters."""
-    segments = clean_text(raw.replace("\\", "/")).replace("\n", " ").replace("\t", " ").split("/")
+    segments = without_invisible(raw.replace("\\", "/")).replace("\n", " ").replace("\t", " ").split("/")
     kept = "/".join(segment for segment in segments if segment.strip() not in _EMPTY_SEGMENTS)
     return kept[-MAX_NAME_CHARS:].lstrip("/") or "unnamed"
 
@@ -406,32 +411,67 @@ def _is_system_file(name: str) -> bool:
     return bool(_SYSTEM_FILES.search(name.replace("\\", "/")))
 
 
-def _zip_member(info: zipfile.ZipInfo) -> Member:
+def _zip_member(info: zipfile.ZipInfo, name: str) -> Member:
     error: OutcomeError | None = None
     if stat.S_ISLNK(info.external_attr >> 16):
         error = LinkOutOfTree("a link within an archive is not followed")
     elif info.compress_type not in _METHODS:
         error = UnsupportedFormat(f"members that are compressed by method {info.compress_type} are not supported")
-    return Member(member_name(_zip_name(info)), info.file_size, error)
+    return Member(member_name(name), info.file_size, error)
 
 
-def _zip_name(info: zipfile.ZipInfo) -> str:
-    """Return a name. Without the mark of UTF-8 a name is often UTF-8 all the same; else it is in code page 437."""
+def _zip_names(infos: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """Return the names of members: by the field for Unicode paths, by the mark of UTF-8, else by all names together.
+
+    Names without either are in UTF-8, or in the code page of the system on which the archive was made.
+    """
+    declared = [_declared_name(info) for info in infos]
+    raw = [
+        info.orig_filename.encode("cp437") if name is None else b"" for info, name in zip(infos, declared, strict=True)
+    ]
+    return [name or read for name, read in zip(declared, _undeclared_names(raw), strict=True)]
+
+
+def _declared_name(info: zipfile.ZipInfo) -> str | None:
+    """Return a name whose encoding the archive states, None for another."""
     if info.flag_bits & _UTF8:
-        return info.filename
+        return info.orig_filename
+    # A field is outdated if a program that does not know it has renamed the member: then its checksum is another one.
+    start = b"\x01" + struct.pack("<L", zlib.crc32(info.orig_filename.encode("cp437")))
+    fields = (data for kind, data in _extra_fields(info.extra) if kind == _UNICODE_PATH and data.startswith(start))
+    return next((data[len(start) :].decode("utf-8", "replace") for data in fields), None)
+
+
+def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the fields behind a member's name: kind and data (APPNOTE 4.5)."""
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        yield kind, extra[4 : 4 + size]
+        extra = extra[4 + size :]
+
+
+def _undeclared_names(raw: Sequence[bytes]) -> list[str]:
+    """Return names without a stated encoding: UTF-8, else one code page for the others of the same archive."""
+    read = [_as_utf8(name) for name in raw]
+    legacy = [name for name, text in zip(raw, read, strict=True) if text is None]
+    encoding = guess(legacy, ARCHIVE_NAMES) if legacy else "utf-8"
+    return [name.decode(encoding, "replace") if text is None else text for name, text in zip(raw, read, strict=True)]
+
+
+def _as_utf8(name: bytes) -> str | None:
     try:
-        return info.filename.encode("cp437").decode()
-    except UnicodeError:
-        return info.filename
+        return name.decode()
+    except UnicodeDecodeError:
+        return None
 
 
-def _tar_member(info: tarfile.TarInfo) -> Member:
+def _tar_member(info: tarfile.TarInfo, name: str) -> Member:
     error: OutcomeError | None = None
     if info.issym() or info.islnk():
         error = LinkOutOfTree("a link within an archive is not followed")
     elif not info.isreg():
         error = UnsupportedFormat("not a regular file but a pipe or device")
-    return Member(member_name(info.name), 0 if error else info.size, error)
+    return Member(member_name(name), 0 if error else info.size, error)
 
 
 def _gzip_name(head: bytes) -> str:
@@ -441,7 +481,4 @@ def _gzip_name(head: bytes) -> str:
         return ""
     start = 12 + int.from_bytes(head[10:12], "little") if has_extra else 10
     name = head[start : start + 1000].partition(b"\0")[0]
-    try:
-        return member_name(name.decode())
-    except UnicodeDecodeError:
-        return member_name(name.decode("latin-1"))
+    return member_name(_undeclared_names([name])[0])

@@ -6,6 +6,7 @@ file is a further member. A message attached to an Outlook message becomes a fol
 
 from __future__ import annotations
 
+import codecs
 import email
 import html
 import io
@@ -16,11 +17,14 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.header import decode_header, make_header
 from email.message import Message
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import olefile
 
 from pipeline.core.errors import CorruptFile, OutcomeError, UnsupportedFormat
+from pipeline.core.signatures import HEAD_BYTES, mail_start
+from pipeline.core.text import clean_line
+from pipeline.rendering.code_pages import TEXT, decode_text, guess
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.containers.archives import (
     ZIP_ERRORS,
@@ -33,12 +37,19 @@ from pipeline.rendering.sandbox.containers.archives import (
 from pipeline.rendering.sandbox.containers.compound import open_compound
 from pipeline.rendering.sandbox.containers.members import Member, Sink
 from pipeline.rendering.sandbox.descriptors import reopen
-from pipeline.rendering.text import clean_line
 
 BODY = "message.html"
 #: Errors of `email` and olefile about damaged files.
 _ERRORS = (*ZIP_ERRORS, AttributeError, TypeError, RecursionError, LookupError, AssertionError)
 _MAX_HEADER_CHARS = 5_000
+_MAX_LINE_BYTES = 1 << 16
+#: Encoded words (RFC 2047) with only white space between them.
+_ENCODED_WORDS = re.compile(r"=\?[^?\s]+\?[bqBQ]\?[^?]*\?=(?:\s+=\?[^?\s]+\?[bqBQ]\?[^?]*\?=)*")
+#: The line before a message in a mailbox: sender, and a date as C's `asctime` writes it.
+_SEPARATOR = re.compile(
+    rb"From \S{1,500} {1,8}(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ 0-3]?\d \d\d:\d\d.{0,20} \d{4}"
+)
+_DECLARED_CHARSET = re.compile(rb"<meta\b[^>]{0,200}?\bcharset\s{0,8}=\s{0,8}[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 _SHOWN = ("From", "To", "Cc", "Date", "Subject")
 #: HTML bodies declare their encoding; here they are UTF-8 already.
 _OTHER_CHARSET = re.compile(r"<meta\b[^>]*\bcharset\b[^>]*>", re.IGNORECASE)
@@ -80,15 +91,19 @@ def open_eml(descriptor: int, limits: RenderLimits) -> MailContainer:
     Raises:
         CorruptFile: it cannot be parsed.
         LimitExceeded: its attachments are too many or too large.
+        UnsupportedFormat: it is a mailbox of several messages.
     """
     with reopen(descriptor) as file, as_corrupt("the message is damaged", _ERRORS):
+        file.seek(mail_start(file.read(HEAD_BYTES)))
+        _require_one_message(file)
         message = email.message_from_binary_file(file)
-        bodies = _Bodies()
+        fields, bodies = _Fields(message), _Bodies()
         files: list[tuple[Member, _Read]] = []
-        for name, read in _files(message, bodies):
+        for name, read in _files(message, fields, bodies):
             files.append(_part(name or f"part-{len(files) + 1}", read))
-        fields = {name: _decoded(message.get(name)) for name in _SHOWN}
-        return MailContainer([_body(fields, bodies.texts), *files], descriptor, limits)
+        readable = fields.of(message)
+        shown = {name: _decoded(readable.get(name)) for name in _SHOWN}
+        return MailContainer([_body(shown, bodies.texts), *files], descriptor, limits)
 
 
 def open_msg(descriptor: int, limits: RenderLimits) -> MailContainer:
@@ -108,6 +123,19 @@ def open_msg(descriptor: int, limits: RenderLimits) -> MailContainer:
         return container
 
 
+def _require_one_message(file: BinaryIO) -> None:
+    """Raise `UnsupportedFormat` for a mailbox. What begins with mbox's line is one message if no other one follows."""
+    start = file.tell()
+    file.seek(0)
+    if file.read(start).lstrip(b"\xef\xbb\xbf\r\n>").startswith(b"From "):
+        before = b""
+        for line in iter(lambda: file.readline(_MAX_LINE_BYTES), b""):
+            if not before.strip() and _SEPARATOR.match(line):
+                raise UnsupportedFormat("mailboxes of several messages (mbox) are not supported")
+            before = line
+    file.seek(start)
+
+
 class _Bodies:
     """The texts of a message, in the order of its parts."""
 
@@ -119,22 +147,56 @@ class _Bodies:
             self.texts.append((text, is_html))
 
 
-def _files(part: Message, bodies: _Bodies) -> Iterator[tuple[str | None, _Read]]:
+class _Fields:
+    """The fields of a message's parts as text, also those that name no encoding (RFC 6532, and older programs).
+
+    All values of a message that are not UTF-8 have one encoding: probably that of its text.
+    """
+
+    def __init__(self, message: Message) -> None:
+        values = (value for part in message.walk() for _, value in _raw_fields(part))
+        legacy = [value for value in values if not _is_utf8(value)]
+        self._encoding = guess(legacy, TEXT, _charset_of_text(message)) if legacy else "utf-8"
+
+    def of(self, part: Message) -> Message:
+        """Return the fields of a part, without its content."""
+        readable = Message()
+        for name, value in _raw_fields(part):
+            readable[name] = value.decode("utf-8" if _is_utf8(value) else self._encoding, "replace")
+        return readable
+
+    def name(self, part: Message) -> str | None:
+        """Return the file name of a part."""
+        name = self.of(part).get_filename()
+        return _decoded(name) or None if name else None
+
+
+def _raw_fields(part: Message) -> list[tuple[str, bytes]]:
+    return [(name, str(value).encode("utf-8", "surrogateescape")) for name, value in part.raw_items()]
+
+
+def _charset_of_text(part: Message) -> str | None:
+    """Return the first encoding that a text in a message declares; ASCII and UTF-8 do not count."""
+    charsets = (child.get_content_charset() for child in part.walk() if child.get_content_maintype() == "text")
+    return next((charset for charset in charsets if charset and _is_single_legacy(charset)), None)
+
+
+def _files(part: Message, fields: _Fields, bodies: _Bodies) -> Iterator[tuple[str | None, _Read]]:
     """Yield the files in a part, and add its texts to the bodies."""
     kind = part.get_content_type()
     if kind == "message/rfc822" and part.is_multipart():
         inner = part.get_payload(0)
         assert isinstance(inner, Message)
-        yield _name_of(part) or f"{_decoded(inner.get('Subject')) or 'message'}.eml", inner.as_bytes
+        yield fields.name(part) or f"{_decoded(fields.of(inner).get('Subject')) or 'message'}.eml", inner.as_bytes
     elif kind == "message/delivery-status":
         bodies.add(part.as_string(), is_html=False)
     elif part.is_multipart():
         for child in _chosen(part):
-            yield from _files(child, bodies)
-    elif kind in ("text/plain", "text/html") and not _name_of(part) and part.get_content_disposition() != "attachment":
+            yield from _files(child, fields, bodies)
+    elif kind in ("text/plain", "text/html") and not fields.name(part) and not _is_attached(part):
         bodies.add(_text_of(part), is_html=kind == "text/html")
     else:
-        yield _name_of(part) or _named_by_kind(kind), lambda: _bytes_of(part)
+        yield fields.name(part) or _named_by_kind(kind), lambda: _bytes_of(part)
 
 
 def _chosen(part: Message) -> list[Message]:
@@ -150,9 +212,8 @@ def _chosen(part: Message) -> list[Message]:
     ]
 
 
-def _name_of(part: Message) -> str | None:
-    name = part.get_filename()
-    return _decoded(name) or None if name else None
+def _is_attached(part: Message) -> bool:
+    return part.get_content_disposition() == "attachment"
 
 
 def _named_by_kind(kind: str) -> str | None:
@@ -165,8 +226,25 @@ def _bytes_of(part: Message) -> bytes:
     return payload if isinstance(payload, bytes) else b""
 
 
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_single_legacy(charset: str) -> bool:
+    try:
+        return codecs.lookup(charset).name not in ("utf-8", "ascii")
+    except LookupError:
+        return False
+
+
 def _text_of(part: Message) -> str:
-    return _decode(_bytes_of(part), part.get_content_charset())
+    data = _bytes_of(part)
+    declared = _DECLARED_CHARSET.search(data[:HEAD_BYTES]) if part.get_content_type() == "text/html" else None
+    return _decode(data, part.get_content_charset() or (declared[1].decode() if declared else None))
 
 
 def _decode(data: bytes, charset: str | None) -> str:
@@ -176,17 +254,25 @@ def _decode(data: bytes, charset: str | None) -> str:
                 return data.decode(encoding)
         except (LookupError, UnicodeDecodeError):
             continue
-    return data.decode("cp1252", "replace")
+    return decode_text(data)
 
 
 def _decoded(value: Any) -> str:
     """Return a header's text: encoded words decoded, on one line."""
     raw = str(value or "")[:_MAX_HEADER_CHARS]
+    return clean_line(_ENCODED_WORDS.sub(lambda found: _decoded_words(found[0]), raw), _MAX_HEADER_CHARS) or ""
+
+
+def _decoded_words(words: str) -> str:
+    """Return the text of neighbouring encoded words; of those whose encoding is wrong or unknown, by a guess."""
     try:
-        text = str(make_header(decode_header(raw)))
+        return str(make_header(decode_header(words)))
     except (*_ERRORS, email.errors.MessageError):
-        text = raw
-    return clean_line(text, _MAX_HEADER_CHARS) or ""
+        pass
+    try:
+        return "".join(_decode(data, None) for data, _ in decode_header(words) if isinstance(data, bytes))
+    except (*_ERRORS, email.errors.MessageError):
+        return words
 
 
 def _part(name: str, read: _Read) -> tuple[Member, _Read]:

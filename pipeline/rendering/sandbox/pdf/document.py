@@ -14,6 +14,7 @@ import pypdfium2.raw as pdfium_c
 from PIL import Image
 
 from pipeline.core.errors import CorruptFile, EncryptedFile, LimitExceeded
+from pipeline.core.text import clean_line
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.page_image.build import Canvas, DecodedPage, build_page_image, fit
 from pipeline.rendering.sandbox.page_image.crops import DecodedCrop, cut, page_size
@@ -21,9 +22,10 @@ from pipeline.rendering.sandbox.pdf.attachments import Attachments, count_attach
 from pipeline.rendering.sandbox.pdf.encryption import first_that_opens, pdf_forms
 from pipeline.rendering.sandbox.pdf.outline import Outline
 from pipeline.rendering.sandbox.pdf.pictures import picture_share
-from pipeline.rendering.sandbox.pdf.text import inked_share, layer_text, letter_height, load_textpage
+from pipeline.rendering.sandbox.pdf.text import layer_text, letter_height, load_textpage
 from pipeline.rendering.sandbox.pdf.text_layer_quality import LayerState, state_of
-from pipeline.rendering.text import clean_line, utf16
+from pipeline.rendering.sandbox.pdf.visibility import visibility
+from pipeline.rendering.text import utf16
 
 POINTS_PER_INCH = 72
 #: Bounds of a page's sides, the upper one 3.5 km: PDFium returns 0 for invalid boxes, and boxes of 2,147,483,648 points
@@ -73,11 +75,13 @@ class PdfFile:
         self._pdf.init_forms()
         self._limits = limits
         self.members = count_attachments(self._pdf)
-        self.pages = len(self._pdf)
-        if self.pages < 1:
+        self._announced = len(self._pdf)
+        if self._announced < 1:
             raise CorruptFile("no pages can be found in the PDF")
-        if self.pages > limits.max_pages:
-            raise LimitExceeded(f"the PDF has {self.pages} pages, the limit is {limits.max_pages}")
+        self._found = _find_last_page(self._pdf, min(self._announced, limits.max_pages + 1))
+        if self._found > limits.max_pages:
+            raise LimitExceeded(f"the PDF has {self._announced} pages, the limit is {limits.max_pages}")
+        self.pages = min(self._found + 1, self._announced)  # all missing pages at the end are one failure
         title = utf16(lambda buffer, size: pdfium_c.FPDF_GetMetaText(self._pdf, b"Title", buffer, size))
         self.title = clean_line(title, MAX_TITLE_CHARS)
 
@@ -152,14 +156,29 @@ class PdfFile:
     def _page(self, page_number: int) -> pdfium.PdfPage:
         try:
             page = self._pdf[page_number - 1]  # PDFium counts from 0; its numbers are called index here
-            if all(page.get_size()):
+            has_area = all(page.get_size())
+            if has_area and (self._pdf.formenv or pdfium_c.FPDF_ANNOT_WIDGET not in _subtypes(page)):
                 return page
-            # A crop box outside the media box leaves an empty page; other readers then show the whole page.
-            page.set_cropbox(*page.get_mediabox())
+            if has_area:
+                self._add_form()
+            else:  # A crop box outside the media box leaves an empty page; other readers then show the whole page.
+                page.set_cropbox(*page.get_mediabox())
             page.close()
             return self._pdf[page_number - 1]
         except pdfium.PdfiumError as error:
+            missing = self._announced - self._found
+            if page_number > self._found and missing > 1:
+                raise CorruptFile(
+                    f"the PDF announces {self._announced} pages, but {missing} cannot be found"
+                ) from error
             raise CorruptFile(f"page {page_number} cannot be loaded") from error
+
+    def _add_form(self) -> None:
+        """Begin a form for fields that no form lists. Without it PDFium does not draw them."""
+        config = pdfium_c.FPDF_FORMFILLINFO(version=2)
+        handle = pdfium_c.FPDFDOC_InitFormFillEnvironment(self._pdf, config)
+        if handle:
+            self._pdf.formenv = pdfium.PdfFormEnv(handle, config)
 
     def _layer(
         self,
@@ -170,14 +189,21 @@ class PdfFile:
         canvas: Canvas,
         is_scanned: bool,
     ) -> tuple[str | None, LayerState, float | None]:
-        """Return the text layer with the words of annotations and fields, its state, and its letters' height."""
+        """Return the text layer with the words of annotations and fields, its state, and its letters' height.
+
+        Words that are hidden among visible ones are left out.
+        """
         with self._with_annotations(index, page, annotations) as page, closing(load_textpage(page)) as textpage:
             text = layer_text(textpage, page.get_bbox())
             if text is None:
                 return None, "none", None
             paint = partial(_painting, page, canvas) if is_scanned else None
             height = letter_height(textpage)
-            state = state_of(text, inked_share(page, textpage, image, canvas.content, paint))
+            has_fields = pdfium_c.FPDF_ANNOT_WIDGET in annotations
+            share, left_out = visibility(page, textpage, image, canvas.content, paint, has_fields=has_fields)
+            if left_out:
+                text = layer_text(textpage, page.get_bbox(), left_out) or text
+            state = state_of(text, share)
             return text, state, height if state == "sound" else None
 
     @contextmanager
@@ -203,6 +229,13 @@ class PdfFile:
     def _label(self, index: int) -> str | None:
         label = utf16(lambda buffer, size: pdfium_c.FPDF_GetPageLabel(self._pdf, index, buffer, size))
         return clean_line(label, MAX_LABEL_CHARS)
+
+
+def _find_last_page(pdf: pdfium.PdfDocument, pages: int) -> int:
+    """Return the number of the last page that exists; 0 if none does. The announced number may be wrong."""
+    size = pdfium_c.FS_SIZEF()
+    exists = (pdfium_c.FPDF_GetPageSizeByIndexF(pdf, number - 1, size) for number in range(pages, 0, -1))
+    return next((pages - missing for missing, is_there in enumerate(exists) if is_there), 0)
 
 
 def _load(source: _BlockReader, passwords: Sequence[str]) -> pdfium_c.FPDF_DOCUMENT:

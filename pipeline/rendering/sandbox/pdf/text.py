@@ -1,4 +1,4 @@
-"""The text layer of a PDF page: its text in reading order, and its visible share. Runs in the sandbox process."""
+"""The text layer of a PDF page: its text in reading order. Runs in the sandbox process."""
 
 from __future__ import annotations
 
@@ -8,38 +8,42 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, cast
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
-from PIL import Image, ImageChops
 
-from pipeline.rendering.sandbox.page_image.measure import PALE_LEVELS
+from pipeline.core.text import clean_text
 from pipeline.rendering.sandbox.pdf.reading_order import Char, has_right_to_left, may_be_vertical, reading_order
-from pipeline.rendering.text import clean_text
 
 #: As much as 300 dense pages have; further text of a page is cut off.
 MAX_TEXT_CHARS = 1_000_000
-#: Letters that are searched for on the page. A larger sample is not more accurate, and costs 20 µs a letter.
-_SAMPLED_LETTERS = 100
 #: Letters measured.
 _MEASURED_LETTERS = 500
 #: Letters whose direction is examined.
 _SAMPLED_ANGLES = 40
 #: Pairs of neighbours that are examined for vertical writing.
 _SAMPLED_PAIRS = 100
-#: Text objects of these render modes leave no ink (ISO 32000-2, table 104).
-_INKLESS_MODES = (pdfium_c.FPDF_TEXTRENDERMODE_INVISIBLE, pdfium_c.FPDF_TEXTRENDERMODE_CLIP)
-
-Box = tuple[int, int, int, int]
+#: Maximum gap between neighbours in a word, as a share of the larger one's size.
+_NEXT_GAP = 0.4
 
 
-class Letter(NamedTuple):
-    """A letter or digit of the layer that may be seen on the page."""
+class _Extract(NamedTuple):
+    """The part of a page's text that is returned."""
 
-    box: Box
-    """Pixels on the page image: left, top, right, bottom."""
-    text_object: Any
+    textpage: pdfium.PdfTextPage
+    bounds: Sequence[float]
+    left_out: frozenset[int]
+
+    def has(self, index: int, box: Sequence[float]) -> bool:
+        """Whether a character is in it, by its index and box."""
+        left, bottom, right, top = self.bounds
+        if not (box[2] >= left and box[0] <= right and box[3] >= bottom and box[1] <= top):
+            return False
+        if not self.left_out:
+            return True
+        return address_of(pdfium_c.FPDFText_GetTextObject(self.textpage, index)) not in self.left_out
 
 
 def load_textpage(page: pdfium.PdfPage) -> pdfium.PdfTextPage:
@@ -73,37 +77,76 @@ def _turn(textpage: pdfium.PdfTextPage, rotation: int) -> int:
     return max(turns, key=lambda turn: (turns[turn], turn == rotation), default=rotation)
 
 
-def layer_text(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> str | None:
-    """Return the text within bounds (left, bottom, right, top, in points) in reading order, None if there is none."""
-    text = _text_within(textpage, bounds)
+def layer_text(
+    textpage: pdfium.PdfTextPage, bounds: Sequence[float], left_out: frozenset[int] = frozenset()
+) -> str | None:
+    """Return the text within bounds (left, bottom, right, top, in points) in reading order, None if there is none.
+
+    Args:
+        left_out: addresses of text objects whose text is left out.
+    """
+    extract = _Extract(textpage, bounds, left_out)
+    text = _text_within(textpage, extract)
     if has_right_to_left(text) or (may_be_vertical(text) and _has_columns(textpage)):
-        text = reading_order(list(_chars(textpage, bounds)))
+        text = reading_order(list(_chars(textpage, extract)))
     text = clean_text(text)
     return text if text.strip() else None
 
 
-def _text_within(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> str:
-    """Return the text within bounds, with PDFium's line ends.
+def _text_within(textpage: pdfium.PdfTextPage, extract: _Extract) -> str:
+    """Return the text of an extract, with PDFium's line ends where a line ends.
 
-    PDFium's own function for that keeps a line end only if the next line begins at another height: lines that run
-    upwards, and neighbouring columns, would be glued together.
+    PDFium's own function for that keeps a line end only if the next line begins at another height. So it joins what
+    follows a superscript, but also lines that run upwards, and neighbouring columns.
     """
     text: str = textpage.get_text_range()[:MAX_TEXT_CHARS]
-    bounded = textpage.get_text_bounded()[:MAX_TEXT_CHARS]
-    if "".join(text.split()) == "".join(bounded.split()):
-        return text
-    return "".join(_texts_within(textpage, bounds))
+    words = textpage.get_text_bounded()[:MAX_TEXT_CHARS].split()
+    if extract.left_out or "".join(text.split()) != "".join(words):
+        within = dict(_texts_within(textpage, extract))
+        return _with_line_ends(textpage, "".join(within.values()), list(within).__getitem__, frozenset())
+    to_index = partial(pdfium_c.FPDFText_GetCharIndexFromTextIndex, textpage)
+    return _with_line_ends(textpage, text, to_index, frozenset(accumulate(map(len, words))))
 
 
-def _texts_within(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> Iterator[str]:
+def _texts_within(textpage: pdfium.PdfTextPage, extract: _Extract) -> Iterator[tuple[int, str]]:
+    """Yield index and text of the characters of an extract, and of characters that PDFium inserts."""
     for index in range(min(textpage.count_chars(), MAX_TEXT_CHARS)):
         is_inserted = pdfium_c.FPDFText_IsGenerated(textpage, index) == 1
-        if is_inserted or _is_within(_box(textpage, index), bounds):
-            yield chr(pdfium_c.FPDFText_GetUnicode(textpage, index))
+        if is_inserted or extract.has(index, char_box(textpage, index)):
+            yield index, chr(pdfium_c.FPDFText_GetUnicode(textpage, index))
 
 
-def _is_within(box: Sequence[float], bounds: Sequence[float]) -> bool:
-    return box[2] >= bounds[0] and box[0] <= bounds[2] and box[3] >= bounds[1] and box[1] <= bounds[3]
+def _with_line_ends(
+    textpage: pdfium.PdfTextPage, text: str, to_index: Callable[[int], int], certain: frozenset[int]
+) -> str:
+    """Return a text without the line ends after which the line goes on.
+
+    Args:
+        to_index: returns the index of a character, by its position in the text.
+        certain: numbers of characters other than spaces after which a line end is certain.
+    """
+    lines = text.split("\r\n")
+    parts, position, count = [lines[0]], 0, 0
+    for line, following in pairwise(lines):
+        position, count = position + len(line) + 2, count + len("".join(line.split()))
+        is_within_line = (
+            count not in certain
+            and line
+            and following
+            and _goes_on(textpage, to_index(position - 3), to_index(position))
+        )
+        parts += ("" if is_within_line else "\n", following)
+    return "".join(parts)
+
+
+def _goes_on(textpage: pdfium.PdfTextPage, index: int, following: int) -> bool:
+    """Whether a character is followed by another one of its line, after a superscript for instance."""
+    turn = partial(_turned, angle=pdfium_c.FPDFText_GetCharAngle(textpage, following))
+    boxes = char_box(textpage, index), char_box(textpage, following)
+    (_, end), (start, _) = (sorted((turn(*box[:2])[0], turn(*box[2:])[0])) for box in boxes)
+    size = max(max(box[2] - box[0], box[3] - box[1]) for box in boxes)
+    aside = abs(turn(*_origin(textpage, index))[1] - turn(*_origin(textpage, following))[1])
+    return abs(start - end) <= _NEXT_GAP * size and aside <= size
 
 
 def letter_height(textpage: pdfium.PdfTextPage) -> float | None:
@@ -115,7 +158,7 @@ def letter_height(textpage: pdfium.PdfTextPage) -> float | None:
     heights = []
     for index in range(0, count, max(1, count // _MEASURED_LETTERS) | 1):
         if chr(pdfium_c.FPDFText_GetUnicode(textpage, index)).isalnum():
-            left, bottom, right, top = _box(textpage, index)
+            left, bottom, right, top = char_box(textpage, index)
             is_sideways = abs(math.sin(pdfium_c.FPDFText_GetCharAngle(textpage, index))) > math.sqrt(0.5)
             heights.append(right - left if is_sideways else top - bottom)
     return statistics.median(heights) if heights else None
@@ -131,81 +174,16 @@ def _has_columns(textpage: pdfium.PdfTextPage) -> bool:
     return False
 
 
-def inked_share(
-    page: pdfium.PdfPage,
-    textpage: pdfium.PdfTextPage,
-    image: Image.Image,
-    size: tuple[int, int],
-    paint: Callable[[], Image.Image] | None,
-) -> float:
-    """Return the share of a sample of the layer's letters that is visible on the page; 1 if the layer has no letters.
-
-    On a drawn page a letter is visible if there is ink at its position. A scanned page has ink everywhere: it is
-    painted again without the letters, and the pixels that change belong to them. This modifies the page.
-
-    Args:
-        image: the page image.
-        size: of the page on it, in pixels.
-        paint: draws a scanned page in its current state, at the same size; None for a drawn page.
-    """
-    letters = list(_letters(page, textpage, size))
-    inked = [letter for letter in letters if _leaves_ink(letter)]
-    if not letters:
-        return 1
-    if inked and paint:
-        before = paint()
-        for letter in inked:
-            pdfium_c.FPDFTextObj_SetTextRenderMode(letter.text_object, pdfium_c.FPDF_TEXTRENDERMODE_INVISIBLE)
-        contrasts = ImageChops.difference(before, paint()).convert("L")
-        seen = sum(contrasts.crop(letter.box).getbbox() is not None for letter in inked)
-    else:
-        grey = image.convert("L")
-        seen = sum(_contrast(grey.crop(letter.box)) >= PALE_LEVELS for letter in inked)
-    return seen / len(letters)
-
-
-def _contrast(part: Image.Image) -> int:
-    darkest, brightest = cast("tuple[int, int]", part.getextrema())
-    return brightest - darkest
-
-
-def _leaves_ink(letter: Letter) -> bool:
-    return bool(letter.text_object) and (
-        pdfium_c.FPDFTextObj_GetTextRenderMode(letter.text_object) not in _INKLESS_MODES
-    )
-
-
-def _letters(page: pdfium.PdfPage, textpage: pdfium.PdfTextPage, size: tuple[int, int]) -> Iterator[Letter]:
-    count = min(textpage.count_chars(), MAX_TEXT_CHARS)
-    # The step is odd, so that it shares no factor of 2 with the length of lines or rows.
-    for index in range(0, count, max(1, count // _SAMPLED_LETTERS) | 1):
-        code = pdfium_c.FPDFText_GetUnicode(textpage, index)
-        if chr(code).isalnum() and (box := _pixels(page, _box(textpage, index), size)) is not None:
-            yield Letter(box, pdfium_c.FPDFText_GetTextObject(textpage, index))
-
-
-def _pixels(page: pdfium.PdfPage, box: Sequence[float], size: tuple[int, int]) -> Box | None:
-    """Return a box in pixels of the page image, one pixel larger on each side; None if it is outside."""
-    x, y = ctypes.c_int(), ctypes.c_int()
-    corners = []
-    for page_x, page_y in ((box[0], box[1]), (box[2], box[3])):
-        pdfium_c.FPDF_PageToDevice(page, 0, 0, *size, 0, page_x, page_y, x, y)
-        corners.append((x.value, y.value))
-    (x0, x1), (y0, y1) = (sorted(side) for side in zip(*corners, strict=True))
-    found = (max(0, x0 - 1), max(0, y0 - 1), min(size[0], x1 + 2), min(size[1], y1 + 2))
-    return found if found[0] < found[2] and found[1] < found[3] else None
-
-
-def _chars(textpage: pdfium.PdfTextPage, bounds: Sequence[float]) -> Iterator[Char]:
-    """Yield the characters within bounds, and the spaces and line ends that PDFium inserts."""
+def _chars(textpage: pdfium.PdfTextPage, extract: _Extract) -> Iterator[Char]:
+    """Yield the characters of an extract, and the spaces and line ends that PDFium inserts."""
     loose = pdfium_c.FS_RECTF()
     for index in range(min(textpage.count_chars(), MAX_TEXT_CHARS)):
         text = chr(pdfium_c.FPDFText_GetUnicode(textpage, index))
         if pdfium_c.FPDFText_IsGenerated(textpage, index) == 1:
             yield Char(text, 0, 0, 0, 0, 0, None)
             continue
-        box = _box(textpage, index)
-        if not _is_within(box, bounds):
+        box = char_box(textpage, index)
+        if not extract.has(index, box):
             continue
         origin = _origin(textpage, index)
         turn = partial(_turned, angle=pdfium_c.FPDFText_GetCharAngle(textpage, index))
@@ -231,7 +209,12 @@ def _origin(textpage: pdfium.PdfTextPage, index: int) -> tuple[float, float]:
     return x.value, y.value
 
 
-def _box(textpage: pdfium.PdfTextPage, index: int) -> tuple[float, float, float, float]:
+def address_of(raw: Any) -> int | None:
+    """Return what two pointers to one object of PDFium have in common."""
+    return ctypes.cast(raw, ctypes.c_void_p).value
+
+
+def char_box(textpage: pdfium.PdfTextPage, index: int) -> tuple[float, float, float, float]:
     """Return the box of a character: left, bottom, right, top, in points."""
     left, right, bottom, top = (ctypes.c_double() for _ in range(4))
     pdfium_c.FPDFText_GetCharBox(textpage, index, left, right, bottom, top)
