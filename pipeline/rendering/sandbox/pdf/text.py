@@ -109,7 +109,7 @@ def _text_within(textpage: pdfium.PdfTextPage, extract: _Extract) -> str:
 
 
 def _texts_within(textpage: pdfium.PdfTextPage, extract: _Extract) -> Iterator[tuple[int, str]]:
-    """Yield index and text of the characters of an extract, and of those that PDFium inserts."""
+    """Yield index and text of the characters of an extract, and of characters that PDFium inserts."""
     for index in range(min(textpage.count_chars(), MAX_TEXT_CHARS)):
         is_inserted = pdfium_c.FPDFText_IsGenerated(textpage, index) == 1
         if is_inserted or extract.has(index, char_box(textpage, index)):
