@@ -225,6 +225,7 @@ _NOT_IN_BATCH_RECORDS = {
     "own_profile",
     "passed_over",
     "descriptions_kept",
+    "not_climbed",
 }
 
 
