@@ -21,7 +21,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 #: The faults of docs/operations.md's table; `make soak` takes each of them ten times.
 FAULTS := tests/faults/test_archive_missing.py tests/faults/test_damaged_files.py tests/unit/archive/test_newer_versions.py \
 	tests/integration/test_redis_failover.py tests/faults/test_failing_archive.py tests/faults/test_full_disk.py \
-	tests/faults/test_fleet_storage.py tests/integration/test_search_blocks.py tests/integration/test_beat.py
+	tests/faults/test_fleet_storage.py tests/integration/test_search_blocks.py tests/integration/test_beat.py \
+	tests/faults/test_fleet_deaths.py
 FAULT_ROUNDS := 1 2 3 4 5 6 7 8 9 10
 #: Folders of tests that need no service, no browser and no office suite.
 FAST := tests/unit
