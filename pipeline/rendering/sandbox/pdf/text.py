@@ -133,6 +133,7 @@ def _with_line_ends(
             count not in certain
             and line
             and following
+            and not has_right_to_left(line[-1] + following[0])  # such lines go on at their left
             and _goes_on(textpage, to_index(position - 3), to_index(position))
         )
         parts += ("" if is_within_line else "\n", following)
