@@ -109,7 +109,9 @@ _NOTE = re.compile(
     re.IGNORECASE,
 )
 #: A turn of a person that the model invents after its answer.
-_NEXT_TURN = re.compile(r"\n\s*(?:human|user)\s?: [^\n?]{0,20}\n\s*assistant\s?: .*\Z", re.IGNORECASE | re.DOTALL)
+_NEXT_TURN = re.compile(
+    r"\n[ \t]{0,8}(?:human|user) ?: [^\n?]{0,20}\n[ \t]{0,8}assistant ?: .*\Z", re.IGNORECASE | re.DOTALL
+)
 _FRONT_MATTER = re.compile(r"\A---\n(?P<lines>(?:[\w-]{1,40}: ?[^\n]{0,80}\n){1,12})---\n")
 
 
