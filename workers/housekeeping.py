@@ -118,6 +118,7 @@ class Housekeeping:
         waiting = process.waiting
         usage = process.services.reader.usage
         process.metrics.usage(usage.calls, usage.tokens_in, usage.tokens_out)
+        process.metrics.ladder(usage.not_climbed, len(usage.stopped_climbing))
         process.metrics.busy(busy, process.slots)
         process.metrics.waiting(waiting)
         process.metrics.unacknowledged(process.queues.unacked())
@@ -168,6 +169,8 @@ class Housekeeping:
             pages={status.value: count for status, count in process.pages.items()},
             calls=usage.calls,
             tokens=usage.tokens,
+            not_climbed=usage.not_climbed,
+            stopped_climbing=usage.stopped_climbing,
         )
 
     def _state(self) -> str:

@@ -3,7 +3,7 @@
 from pipeline.archive.archive import Archive, source_id
 from pipeline.archive.batch_journal import BatchJournal
 from pipeline.archive.chain import Chain, Chains, Records
-from pipeline.archive.content import answer_name, image_stem, is_image_key, render_revision_of
+from pipeline.archive.content import answer_name, image_stem, is_image_key, is_whole_image, render_revision_of
 from pipeline.archive.identity import KnownArchives
 from pipeline.archive.store import Store
 
@@ -18,6 +18,7 @@ __all__ = [
     "answer_name",
     "image_stem",
     "is_image_key",
+    "is_whole_image",
     "render_revision_of",
     "source_id",
 ]

@@ -46,7 +46,7 @@ class Archive:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.collections = Chains(store, "collections", decoder(Collection))
+        self.collections = Chains(store, "collections", decoder(Collection), self._collection_for_damaged)
         """By the collection's name."""
         self.batches = Chains(store, "batches", decoder(Batch), self._batch_for_damaged)
         """By the batch's id, which begins with its time: sorted, the oldest comes first."""
@@ -135,6 +135,20 @@ class Archive:
         if batch is None or batch.state != "working" or (batch.lane is not None and name in self.open_batches()):
             return batch
         return batch.model_copy(update={"state": "killed", "cause": "its last revision in the archive is damaged"})
+
+    def _collection_for_damaged(self, name: str, number: int, before: Collection | None) -> Collection | None:
+        """Return what is read for a damaged revision of a collection: each batch has its language and profile."""
+        for identifier in reversed(self.batches.names()):
+            batch = self.batches[identifier].newest()
+            if batch is not None and batch.collection == name:
+                return Collection(
+                    name=name,
+                    language=batch.language,
+                    profile=batch.profile,
+                    own_profile=batch.own_profile,
+                    revision=number,
+                )
+        return predecessor(number, before)
 
     def purge_content(self, document: str, pixels_sha256: str | None = None) -> None:
         """Remove the page images of a document, its PDF, and every answer about the images' pixels.

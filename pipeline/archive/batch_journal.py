@@ -66,6 +66,10 @@ class BatchJournal:
         except KeyError:
             return None
 
+    def chunk_name(self, identifier: str) -> str:
+        """Return the name of a chunk's file within the archive."""
+        return f"{self._folder}/chunks/{identifier}.json"
+
     def chunk_size(self, identifier: str) -> int:
         """Return the number of sources in a chunk, 0 where it is unknown. For a damaged chunk the listing has it."""
         chunk = self.chunk(identifier)
@@ -74,7 +78,7 @@ class BatchJournal:
         listing, _, number = identifier.rpartition(".")
         folder = self.folders.get(listing)
         sizes = folder.sources if folder is not None else self.member_sizes(listing)
-        return sizes[int(number)] if int(number) < len(sizes) else 0
+        return sizes[int(number)] if number.isdecimal() and int(number) < len(sizes) else 0
 
     def member_sizes(self, listing: str) -> tuple[int, ...]:
         """Return the number of sources in each chunk of a listing of files within sources; none without that listing.
@@ -103,7 +107,7 @@ class BatchJournal:
         records, prefix = self._begun(chunk), f"{part}."
         entries = {}
         for name in records.names():
-            if name.startswith(prefix):
+            if name.startswith(prefix) and name.removeprefix(prefix).isdecimal():
                 begun = records.get(name)
                 if begun is not None:
                     entries[int(name.removeprefix(prefix))] = begun
@@ -115,7 +119,8 @@ class BatchJournal:
 
     def begun_parts(self, chunk: str) -> list[int]:
         """Return the numbers of these parts of a chunk."""
-        return sorted({int(name.partition(".")[0]) for name in self._begun(chunk).names()})
+        numbers = (name.partition(".")[0] for name in self._begun(chunk).names())
+        return sorted({int(number) for number in numbers if number.isdecimal()})
 
     def chunks_with_ended_parts(self) -> list[str]:
         """Return the ids of the chunks with an ended part."""
@@ -123,7 +128,7 @@ class BatchJournal:
 
     def ended_parts(self, chunk: str) -> list[int]:
         """Return the numbers of a chunk's parts that have ended."""
-        return [int(name) for name in self._parts(chunk).names()]
+        return [int(name) for name in self._parts(chunk).names() if name.isdecimal()]
 
     def part(self, chunk: str, part: int) -> Outcome | None:
         """Return how the sources of a part ended, None where they have not."""
@@ -142,7 +147,8 @@ class BatchJournal:
         noted: dict[str, tuple[int, ...]] = {}
         for name in self._store.names(f"{self._folder}/contents/{outermost}"):
             part, *counts = name.rsplit("-", 3)
-            noted[part] = max(noted.get(part, ()), tuple(map(int, counts)))
+            if all(map(str.isdecimal, counts)):
+                noted[part] = max(noted.get(part, ()), tuple(map(int, counts)))
         return noted
 
     def _begun(self, chunk: str) -> Records[PartState]:

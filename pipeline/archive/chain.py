@@ -217,7 +217,8 @@ class Records(Generic[R]):
 
     def names(self) -> list[str]:
         """Return the names of all records, sorted."""
-        return [name.removesuffix(_SUFFIX) for name in self._store.names(self._folder)]
+        names = self._store.names(self._folder)
+        return [name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)]
 
     def get(self, name: str) -> R | None:
         """Return a record, or None if there is no readable one."""

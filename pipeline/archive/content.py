@@ -115,6 +115,13 @@ def is_image_key(key: str) -> bool:
     return _IMAGE_KEY.fullmatch(key) is not None
 
 
+def is_whole_image(image: bytes) -> bool:
+    """Whether the bytes of a page image (JPEG) or thumbnail (WebP) are complete, by their marks and length."""
+    if image.startswith(b"RIFF"):
+        return image[8:12] == b"WEBP" and len(image) >= 8 + int.from_bytes(image[4:8], "little")
+    return image.startswith(b"\xff\xd8") and image.endswith(b"\xff\xd9")
+
+
 def render_revision_of(image_key: str) -> int:
     """Return the render revision in the key of a page image."""
     return int(image_key.rpartition("/")[2].split(".")[1])

@@ -30,9 +30,9 @@ def mend(archive: Archive, store: Store, name: str) -> bool:
     """
     if _is_object(store.get(name)):
         return False
-    folder, *parts = name.removesuffix(".json").split("/")
-    if folder not in _RECORDS:
-        found = _chain(archive, folder, parts)
+    *folders, file = name.split("/")
+    if not folders or folders[0] not in _RECORDS:
+        found = _chain(archive, folders, file)
         if found is None or not _succeeded(*found):
             return False
     store.delete(name)
@@ -58,20 +58,20 @@ def _is_object(data: bytes | None) -> bool:
         return False
 
 
-def _chain(archive: Archive, folder: str, parts: list[str]) -> tuple[Chain[Any], int] | None:
-    """Return the chain of a revision, and its number; None for a kind that is left as it is."""
-    match folder, *parts:
-        case "readings", collection, document, revision:
-            page, _, number = revision.partition(".")
-            return archive.readings(collection, document).page(int(page)), int(number)
-        case "sources", collection, source, number:
-            return archive.sources(collection)[source], int(number)
-        case "collections", collection, number:
-            return archive.collections[collection], int(number)
-        case "batches", batch, number:
-            return archive.batches[batch], int(number)
-        case "fleet", number:
-            return archive.fleet, int(number)
+def _chain(archive: Archive, folders: list[str], file: str) -> tuple[Chain[Any], int] | None:
+    """Return the chain of a revision, and its number; None for a kind that is left as it is, and for a strange name."""
+    numbers = file.removesuffix(".json").split(".")
+    match folders, [int(number) for number in numbers] if all(map(str.isdecimal, numbers)) else []:
+        case ["readings", collection, document], [page, number]:
+            return archive.readings(collection, document).page(page), number
+        case ["sources", collection, source], [number]:
+            return archive.sources(collection)[source], number
+        case ["collections", collection], [number]:
+            return archive.collections[collection], number
+        case ["batches", batch], [number]:
+            return archive.batches[batch], number
+        case ["fleet"], [number]:
+            return archive.fleet, number
     return None
 
 

@@ -185,8 +185,11 @@ class Store:
         )
 
     def names(self, folder: str) -> list[str]:
-        """Return the last parts of the names in a folder, sorted; a missing folder is empty."""
-        return sorted(self._do(lambda: self._place.names(folder)))
+        """Return the last parts of the names in a folder, sorted; a missing folder is empty.
+
+        Names that begin with a dot are left out: other programs leave them (`.DS_Store`, `.nfs…`).
+        """
+        return sorted(name for name in self._do(lambda: self._place.names(folder)) if not name.startswith("."))
 
     def delete(self, name: str) -> None:
         """Remove a name; a missing one is ignored."""
@@ -345,7 +348,8 @@ class _Bucket:
 class _Directory:
     """A directory. Data is written to a temporary file, which then gets its name.
 
-    `create` makes a hard link, which fails if the name exists; `put` renames the file.
+    `create` makes a hard link, which fails if the name exists; `put` renames the file. A folder in the place of a file
+    is read as an empty, damaged file. Where a file replaces it, it is moved to the temporary files, and kept.
     """
 
     reads_together = False
@@ -378,6 +382,8 @@ class _Directory:
         except FileNotFoundError:
             self._guard()
             return None
+        except IsADirectoryError:
+            return None
 
     def get_many(self, names: Sequence[str]) -> list[bytes | None]:
         return [self._get(name) for name in names]
@@ -388,9 +394,14 @@ class _Directory:
         except FileNotFoundError:
             self._guard()
             return []
+        except NotADirectoryError:  # a stray file beside the folders
+            return []
 
     def delete(self, name: str) -> None:
-        (self._directory / name).unlink(missing_ok=True)
+        try:
+            (self._directory / name).unlink(missing_ok=True)
+        except IsADirectoryError:
+            _move_aside(self._directory / name, self._directory / _TEMPORARY)
 
     def _get(self, name: str) -> bytes | None:
         try:
@@ -401,6 +412,8 @@ class _Directory:
             if name != IDENTITY:
                 self._guard()
             return None
+        except IsADirectoryError:
+            return b""
 
     def _guard(self) -> None:
         """Check that this is still the known archive: a file that is not there may be on a disk that is unmounted."""
@@ -457,6 +470,15 @@ def _move(temporary: Path, path: Path, move: Any) -> None:
     except FileNotFoundError:
         make_private_folder(path.parent)
         move(temporary, path)
+    except IsADirectoryError:
+        _move_aside(path, temporary.parent)
+        move(temporary, path)
+
+
+def _move_aside(folder: Path, temporary: Path) -> None:
+    """Move a folder in the place of a file to the temporary files, where it stays for a person."""
+    make_private_folder(temporary)
+    folder.rename(temporary / f"{folder.name}.{uuid.uuid4().hex}")
 
 
 def _is_same_file(one: Path, other: Path) -> bool:

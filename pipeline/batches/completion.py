@@ -12,10 +12,13 @@ from collections.abc import Iterable
 
 from pipeline.archive import Archive, BatchJournal, source_id
 from pipeline.batches.messages import PART_SOURCES, parts_of
-from pipeline.core.models import BatchEntry, DocumentStatus, Outcome, PageStatus, PendingDocument
+from pipeline.core.errors import ListDamaged
+from pipeline.core.models import Batch, BatchEntry, DocumentStatus, Outcome, PageStatus, PendingDocument
 from pipeline.pages.plan import plan_source
 from pipeline.pages.recipe import Request
+from pipeline.pages.registration import fail_folder
 from pipeline.pages.revisions import is_overtaken
+from pipeline.projection.projector import Projector
 from pipeline.projection.records import document_status
 from pipeline.projection.verify import Verification
 
@@ -72,6 +75,24 @@ def end_damaged_part(records: BatchJournal, chunk: str, part: int) -> None:
     if sources > 0:
         records.close_part(chunk, part, Outcome(documents={DocumentStatus.FAILED: sources}, pages={}))
         complete_chunk(records, chunk)
+
+
+def fail_damaged_list(chunk: str, batch: Batch, projector: Projector) -> None:
+    """Archive the failure that stands for the files of a damaged chunk: a source with the URL of their folder.
+
+    Files within containers have the first folder that the batch names. A batch that names its files itself gets no
+    failure: what began it finds them again (failures, stale pages, differences of a folder).
+    """
+    archive = projector.archive
+    records = archive.journal(batch.id)
+    folder = records.folders.get(chunk.rpartition(".")[0])
+    url = folder.url if folder is not None else next(iter(batch.roots), "")
+    if not url:
+        return
+    error = ListDamaged(
+        f"the list of {records.chunk_size(chunk)} of its files, {records.chunk_name(chunk)}, is damaged"
+    )
+    projector.sources([fail_folder(archive, url, batch, error)])
 
 
 def total_of_parts(records: BatchJournal, chunk: str) -> Outcome:

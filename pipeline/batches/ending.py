@@ -40,7 +40,7 @@ def forget_vanished_files(batch: Batch, services: PageServices) -> None:
     records = services.archive.journal(batch.id)
     if not batch.roots or records.vanished.get(ALL) is not None:
         return
-    found, roots = _found(records)
+    found, roots = _found(records, batch.roots[0])
     number = sum(
         forget_vanished(root, found, batch.collection, services, batch.patterns)
         for root in batch.roots
@@ -49,23 +49,36 @@ def forget_vanished_files(batch: Batch, services: PageServices) -> None:
     records.vanished.add(ALL, VanishedFiles(sources=number))
 
 
-def _found(records: BatchJournal) -> tuple[FoundUrls, set[str]]:
-    """Return the URLs that a batch's walk found, and the roots with at least one file below them."""
+def _found(records: BatchJournal, first_root: str) -> tuple[FoundUrls, set[str]]:
+    """Return the URLs that a batch's walk found, and the roots with at least one file below them.
+
+    A URL that stands for the files of a damaged chunk counts as found: see `fail_damaged_list`.
+    """
     found, roots = FoundUrls(), set()
     for identifier in records.folders.names():
         folder = records.folders.get(identifier)
-        for entry in _entries(records, identifier, folder.sources) if folder is not None else ():
-            found.add(entry.url)
-            if folder is not None and entry.error is None:
-                roots.add(folder.root)
+        if folder is not None:
+            for entry in _entries(records, identifier, folder.sources, found, folder.url):
+                if entry.error is None:
+                    roots.add(folder.root)
     for identifier in records.members.names():
-        for entry in _entries(records, identifier, records.member_sizes(identifier)):
-            found.add(entry.url)
+        for _ in _entries(records, identifier, records.member_sizes(identifier), found, first_root):
+            continue
     return found, roots
 
 
-def _entries(records: BatchJournal, listing: str, chunks: tuple[int, ...]) -> Iterator[BatchEntry]:
+def _entries(
+    records: BatchJournal, listing: str, chunks: tuple[int, ...], found: FoundUrls, stand_in: str
+) -> Iterator[BatchEntry]:
+    """Yield the entries of a listing, each added to `found`; for a damaged chunk `stand_in` is added.
+
+    The file system decides about the URLs of a damaged chunk.
+    """
     for number in range(len(chunks)):
         chunk = records.chunk(chunk_id(listing, number))
-        if chunk is not None:  # the file system decides about the URLs of a damaged chunk
-            yield from chunk.entries
+        if chunk is None:
+            found.add(stand_in)
+            continue
+        for entry in chunk.entries:
+            found.add(entry.url)
+            yield entry

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from pipeline.archive import source_id
 from pipeline.batches.budget import BatchBudget
-from pipeline.batches.completion import complete_part, end_damaged_part, is_quiet
+from pipeline.batches.completion import complete_part, end_damaged_part, fail_damaged_list, is_quiet
 from pipeline.batches.listing import add_members
 from pipeline.batches.messages import PART_SOURCES, Message, Pages, Part, Project, members_id
 from pipeline.core.errors import Quarantined, Stopped, outcome_error
@@ -79,6 +79,11 @@ class BatchContext:
         """Return an intake for one message."""
         return Intake(self.services, self.request)
 
+    def end_damaged(self, message: Part | Pages) -> None:
+        """Archive the end of a message's part, whose chunk is damaged, and the failure that stands for its files."""
+        fail_damaged_list(message.chunk, self.batch, self.services.projector)
+        end_damaged_part(self.services.archive.journal(message.batch), message.chunk, message.part)
+
     def complete_if_quiet(self, message: Part | Pages) -> None:
         """Archive the end of a message's part if all pages of the part have ended."""
         archive, request = self.services.archive, self.request
@@ -92,7 +97,7 @@ def handle_part(message: Part, context: BatchContext) -> list[Message]:
     records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
     if chunk is None:
-        end_damaged_part(records, message.chunk, message.part)
+        context.end_damaged(message)
         return []
     if records.part(message.chunk, message.part) is not None:
         return add_members(message, (), archive)  # messages about the members found before the part ended
@@ -106,7 +111,7 @@ def handle_pages(message: Pages, context: BatchContext) -> list[Message]:
     records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
     if chunk is None:
-        end_damaged_part(records, message.chunk, message.part)
+        context.end_damaged(message)
     if chunk is None or records.part(message.chunk, message.part) is not None:
         return []
     position = message.part * PART_SOURCES + message.entry
@@ -142,7 +147,7 @@ def quarantine(message: Part | Pages, evidence: str, context: BatchContext) -> l
     records = archive.journal(message.batch)
     chunk = records.chunk(message.chunk)
     if chunk is None:
-        end_damaged_part(records, message.chunk, message.part)
+        context.end_damaged(message)
         return []
     assert message.entry is not None
     entry = chunk.entries[message.part * PART_SOURCES + message.entry]

@@ -132,6 +132,7 @@ def _ended_batch(batch: Batch, services: PageServices, tally: RunTally, halted: 
             "descriptions_kept": tally.descriptions_kept,
             "model_calls": services.reader.usage.calls,
             "cached_answers": tally.cached_answers,
+            "not_climbed": services.reader.usage.not_climbed,
             "tokens": services.reader.usage.tokens,
             "seconds": round((now - batch.started_at).total_seconds(), 3),
         }

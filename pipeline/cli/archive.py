@@ -28,6 +28,8 @@ CHECK_EXAMPLES = """
 
 `pagesight archive check --repair` · mend what is damaged; then `pagesight repair` reads the pages that are due
 
+`pagesight archive check --images` · also read every page image, after a disk has failed
+
 `pagesight archive check --json | jq '.findings[].name'`
 
 Exit codes: 0 complete, or all of it was mended, 1 something is missing or damaged, 2 usage or settings, 3 the archive
@@ -72,6 +74,9 @@ def check(
     repair: Annotated[
         bool, typer.Option("--repair", help="Mend damaged files, and have incomplete pages read again.")
     ] = False,
+    images: Annotated[
+        bool, typer.Option("--images", help="Also read every page image; by default images are checked by name.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check that the archive is complete: every file is readable, and every file that a reading names exists."""
@@ -82,7 +87,7 @@ def check(
     counts = ArchiveCounts()
     with _progress() as progress:
         task = progress.add_task("archive", total=None)
-        found = findings(archive, counts, lambda: progress.advance(task), mends=repair)
+        found = findings(archive, counts, lambda: progress.advance(task), mends=repair, reads_images=images)
         if as_json:
             listed = [asdict(finding) for finding in found]
             print_json({"archive": {"location": archive.url, **asdict(counts)}, "findings": listed})

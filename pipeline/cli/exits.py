@@ -8,7 +8,14 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from pipeline.core.errors import PagesightError, ServiceRefused, ServiceUnavailable, SettingsError, Stopped
+from pipeline.core.errors import (
+    ArchiveDamaged,
+    PagesightError,
+    ServiceRefused,
+    ServiceUnavailable,
+    SettingsError,
+    Stopped,
+)
 
 
 class ExitCode(IntEnum):
@@ -33,7 +40,7 @@ def exit_code(error: PagesightError) -> ExitCode:
     match error:
         case SettingsError():
             return ExitCode.USAGE
-        case ServiceRefused() | ServiceUnavailable():
+        case ServiceRefused() | ServiceUnavailable() | ArchiveDamaged():
             return ExitCode.REFUSED
         case Stopped():
             return ExitCode.INTERRUPTED

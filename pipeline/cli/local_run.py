@@ -25,6 +25,12 @@ LOCAL_READER_NOTE = (
 )
 
 
+NOT_CLIMBED_NOTE = (
+    "{} questions with an answer that cannot be trusted: the model's answers failed their checks page after page. "
+    "`pagesight redescribe --where reason=ladder` asks again"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """Result of a batch that ran in this process."""
@@ -83,6 +89,7 @@ def summary(batch: Batch) -> dict[str, Any]:
         "descriptions_kept": batch.descriptions_kept,
         "model_calls": batch.model_calls,
         "cached_answers": batch.cached_answers,
+        "not_climbed": batch.not_climbed,
         "tokens": batch.tokens,
         "seconds": batch.seconds,
     }
@@ -101,6 +108,8 @@ def print_summary(batch: Batch) -> None:
     ]
     if batch.descriptions_kept:
         facts.insert(2, ("descriptions kept", descriptions_kept_words(batch.descriptions_kept)))
+    if batch.not_climbed:
+        facts.append(("asked once", NOT_CLIMBED_NOTE.format(batch.not_climbed)))
     stdout().print(rows(grid, facts))
 
 

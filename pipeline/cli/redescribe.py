@@ -38,7 +38,7 @@ EXAMPLES = """
 `pagesight redescribe --local --budget-tokens 200000` · in this process, at most this many tokens
 
 A page is stale if the current settings would read it differently. Archived answers are reused.
-Reasons: failed, fallback, model, revision, profile, language, render, suspect, other.
+Reasons: failed, fallback, model, revision, profile, language, render, ladder, suspect, other.
 
 Exit codes: 0 done (also if nothing is stale), 2 usage or settings, 3 Redis or the archive refuses or is unreachable,
 130 interrupted; with `--local` the codes of `pagesight index`.

@@ -46,6 +46,7 @@ from pipeline.core.errors import ServiceRefused, SettingsError
 from pipeline.core.models import Allowance, Batch, BudgetReservation, DocumentStatus, FleetState, PageStatus
 
 if TYPE_CHECKING:
+    from pipeline.core.retry import Waiting
     from workers.redis.heartbeats import WorkerInfo
     from workers.redis.ticks import LastTick
 
@@ -365,14 +366,23 @@ def _tick_words(tick: LastTick | None) -> Text:
 
 
 def _worker_row(worker: WorkerInfo) -> tuple[object, ...]:
-    wait = worker.waiting
-    waits = (
-        one_line(f"{timedelta(seconds=seconds_since(wait.since))} for {wait.service}: {wait.cause}", 100)
-        if wait
-        else ""
-    )
     state = Text("wrong clock", "bold red") if worker.state == "clock" else worker.state
-    return f"{worker.host}:{worker.pid}", state, f"{worker.busy} of {worker.slots}", waits
+    notes = one_line("; ".join(filter(None, (_wait_words(worker.waiting), _ladder_words(worker)))), 200)
+    return f"{worker.host}:{worker.pid}", state, f"{worker.busy} of {worker.slots}", notes
+
+
+def _wait_words(wait: Waiting | None) -> str:
+    if wait is None:
+        return ""
+    return f"{timedelta(seconds=seconds_since(wait.since))} for {wait.service}: {wait.cause}"[:100]
+
+
+def _ladder_words(worker: WorkerInfo) -> str:
+    """Return which questions are asked once at present, and how often that was so."""
+    if not worker.stopped_climbing:
+        return ""
+    questions = ", ".join(f"{name} ({faults})" for name, faults in sorted(worker.stopped_climbing.items()))
+    return f"answers fail page after page, asked once {worker.not_climbed} times: {questions}"
 
 
 def _recent_row(batch: Batch) -> tuple[object, ...]:

@@ -20,6 +20,7 @@
         ├── SourceVanished            vanished      (transient)
         ├── SourceChanged             changed       (transient)
         ├── SourceUnreadable          unreadable    (transient)
+        ├── ListDamaged               list_damaged  (transient)
         ├── LinkOutOfTree             outside_link
         ├── LimitExceeded             limit
         ├── DocumentLimit             document_limit
@@ -199,6 +200,14 @@ class SourceUnreadable(OutcomeError):
     code = "unreadable"
     transient = True
     remedy = "Give the user who runs Pagesight the right to read it, or check the disk."
+
+
+class ListDamaged(OutcomeError):
+    """The archive's list of some files of a folder was damaged before their batch had processed them."""
+
+    code = "list_damaged"
+    transient = True
+    remedy = "Index the folder again, or use `pagesight retry --error list_damaged`: pages that were read are kept."
 
 
 class LinkOutOfTree(OutcomeError):

@@ -276,6 +276,11 @@ class ImageInfo(Archived):
     original: OriginalImage
 
 
+#: Prefix of a reason in `Trust.reasons`: the question, whose name follows, was asked once, because further attempts did
+#: not help the pages before.
+NOT_CLIMBED = "not_climbed:"
+
+
 class Trust(Archived):
     """How far a reading can be trusted."""
 
@@ -290,6 +295,11 @@ class Trust(Archived):
     """False if an answer that must be in the requested language is not; None if no answer must be."""
     suspect: bool = False
     reasons: tuple[str, ...] = ()
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether further attempts at an answer were left out, so that reading the page again may help."""
+        return any(reason.startswith(NOT_CLIMBED) for reason in self.reasons)
 
 
 class Provenance(Archived):
@@ -499,6 +509,8 @@ class Batch(Numbered):
     """Pages that stay as a model described them, because no model is configured now."""
     model_calls: int = 0
     cached_answers: int = 0
+    not_climbed: int = 0
+    """Questions that were asked once, because further attempts did not help other pages; of a run in one process."""
     tokens: int = 0
     seconds: float = 0.0
 

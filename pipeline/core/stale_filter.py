@@ -26,6 +26,8 @@ class Reason(StrEnum):
     """The page was read in another language."""
     RENDER = "render"
     """The page image was rendered by another revision of the renderer."""
+    LADDER = "ladder"
+    """Further attempts at an answer were left out, because they did not help other pages."""
     SUSPECT = "suspect"
     """The reading is doubtful. By itself this does not make a page stale."""
     OTHER = "other"

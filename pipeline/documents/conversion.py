@@ -23,7 +23,7 @@ from pipeline.rendering.host.pool import AskPasswords, OpenDocument
 from pipeline.sources import SourceCache
 
 #: Raise it by hand when a change of the code makes another PDF, or other notes, of the same document.
-CONVERSION_REVISION = 1
+CONVERSION_REVISION = 2
 #: Interval at which a worker looks in the archive for a conversion that another worker makes.
 POLL_SECONDS = 0.5
 _PIECE_BYTES = 1 << 20

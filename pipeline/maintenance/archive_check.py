@@ -1,7 +1,8 @@
 """Checks that the archive is complete: each JSON file can be read, and the images and answers of each page exist.
 
-On request it mends what it finds. Images are checked by name, all other files are read. While workers write,
-unfinished pages are not reported, since images and answers are archived before the reading that names them.
+On request it mends what it finds. Images are checked by name, and on request read; all other files are read. While
+workers write, unfinished pages are not reported, since images and answers are archived before the reading that names
+them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from pipeline.archive import Archive, answer_name
+from pipeline.archive import Archive, answer_name, is_whole_image
 from pipeline.core.models import Reading
 
 
@@ -21,6 +22,8 @@ class Flaw(StrEnum):
     """A JSON file is damaged: its readers leave it out, or read the revision before."""
     IMAGE_MISSING = "image_missing"
     """A page image or thumbnail of a reading is missing. The page is found and cannot be shown."""
+    IMAGE_DAMAGED = "image_damaged"
+    """A page image or thumbnail of a reading is empty, cut or garbage."""
     ANSWER_MISSING = "answer_missing"
     """An answer of a reading is missing. The page is found and shown; the question would be asked again."""
 
@@ -55,17 +58,23 @@ class ArchiveCounts:
 
 
 def findings(
-    archive: Archive, counts: ArchiveCounts, advance: Callable[[], None] = lambda: None, *, mends: bool = False
+    archive: Archive,
+    counts: ArchiveCounts,
+    advance: Callable[[], None] = lambda: None,
+    *,
+    mends: bool = False,
+    reads_images: bool = False,
 ) -> Iterator[ArchiveFinding]:
     """Yield missing and damaged objects, and count in `counts` what was checked.
 
     It holds the names of one folder in memory. `advance` is called for each document and each source. With `mends`,
-    damaged files are mended, and pages with a missing image or answer are made due: `pagesight repair` reads them.
+    damaged files are mended, and pages with a missing or damaged image, or a missing answer, are made due:
+    `pagesight repair` reads them. With `reads_images`, each page image and thumbnail is read.
 
     Raises:
         ServiceRefused: the archive cannot be used.
     """
-    for finding in _findings(archive, counts, advance):
+    for finding in _findings(archive, counts, advance, reads_images):
         counts.findings += 1
         if mends and _mend(archive, finding):
             counts.mended += 1
@@ -83,14 +92,16 @@ def _mend(archive: Archive, finding: ArchiveFinding) -> bool:
     return True
 
 
-def _findings(archive: Archive, counts: ArchiveCounts, advance: Callable[[], None]) -> Iterator[ArchiveFinding]:
+def _findings(
+    archive: Archive, counts: ArchiveCounts, advance: Callable[[], None], reads_images: bool
+) -> Iterator[ArchiveFinding]:
     for name in archive.damaged_files():
         yield _unreadable(name)
     for collection in archive.collections.names():
         counts.collections += 1
         for document in archive.documents(collection):
             counts.documents += 1
-            yield from _document(archive, collection, document, counts)
+            yield from _document(archive, collection, document, counts, reads_images)
             advance()
         for _ in archive.sources(collection).names():
             counts.sources += 1
@@ -107,27 +118,44 @@ def _unreadable(name: str) -> ArchiveFinding:
     return ArchiveFinding(Flaw.UNREADABLE, name, collection, parts[1], int(page) if page.isdecimal() else None)
 
 
-def _document(archive: Archive, collection: str, document: str, counts: ArchiveCounts) -> Iterator[ArchiveFinding]:
+def _document(
+    archive: Archive, collection: str, document: str, counts: ArchiveCounts, reads_images: bool
+) -> Iterator[ArchiveFinding]:
     images: set[str] = set()
     for reading in archive.readings(collection, document).newest():
         counts.pages += 1
-        if isinstance(reading, Reading) and any(_missing(archive, reading, images)):
+        if not isinstance(reading, Reading):
+            continue
+        found = list(_missing(archive, reading, images))
+        if found:
             images = archive.images.keys(document)  # pages may have been added since the listing
-            missing = list(_missing(archive, reading, images))
-            # The page may have been purged since its reading was read; then the newest revision is a tombstone.
-            newest = archive.readings(collection, document).page(reading.page_number)
-            if missing and newest.newest_revision() == reading.revision:
-                yield from missing
+            found = list(_missing(archive, reading, images))
+        found += _damaged_images(archive, reading) if reads_images else ()
+        # The page may have been purged since its reading was read; then the newest revision is a tombstone.
+        newest = archive.readings(collection, document).page(reading.page_number)
+        if found and newest.newest_revision() == reading.revision:
+            yield from found
 
 
 def _missing(archive: Archive, reading: Reading, images: set[str]) -> Iterator[ArchiveFinding]:
     page = reading.collection, reading.document.id, reading.page_number
-    if reading.image is not None:
-        for key in (reading.image.key, reading.image.thumbnail_key):
-            if key not in images:
-                yield ArchiveFinding(Flaw.IMAGE_MISSING, key, *page)
+    for key in _image_keys(reading):
+        if key not in images:
+            yield ArchiveFinding(Flaw.IMAGE_MISSING, key, *page)
     for pixels in sorted({key.partition("-")[0] for key in reading.answers}):
         kept = archive.answers.keys(pixels)
         for key in reading.answers:
             if key.startswith(pixels) and key not in kept:
                 yield ArchiveFinding(Flaw.ANSWER_MISSING, answer_name(key), *page)
+
+
+def _damaged_images(archive: Archive, reading: Reading) -> Iterator[ArchiveFinding]:
+    """Yield the images of a reading that are there and not whole."""
+    for key in _image_keys(reading):
+        image = archive.images.get(key)
+        if image is not None and not is_whole_image(image):
+            yield ArchiveFinding(Flaw.IMAGE_DAMAGED, key, reading.collection, reading.document.id, reading.page_number)
+
+
+def _image_keys(reading: Reading) -> tuple[str, ...]:
+    return (reading.image.key, reading.image.thumbnail_key) if reading.image is not None else ()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 
 from pipeline.archive import Archive
-from pipeline.core.errors import OutcomeError, SettingsError
+from pipeline.core.errors import ListDamaged, OutcomeError, SettingsError
 from pipeline.core.models import BatchEntry, Failure, FilePatterns, FileState, Reading, Root, Source
 from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.pages.paths import remove_path
@@ -200,10 +200,10 @@ def take_away(comparison: FolderComparison, projector: Projector, *, delete: boo
 
 
 def _known(archive: Archive, collection: str) -> Iterator[Source]:
-    """Yield the sources of a collection with a document or an error."""
+    """Yield the sources of a collection with a document or an error. A folder with a damaged list is not a file."""
     for identifier in archive.sources(collection).names():
         source = archive.sources(collection)[identifier].newest()
-        if source is not None and (source.document or source.error):
+        if source is not None and (source.document or (source.error and source.error.type != ListDamaged.code)):
             yield source
 
 

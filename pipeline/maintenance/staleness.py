@@ -52,6 +52,8 @@ def reasons_of(reading: Reading, recipe: Recipe) -> tuple[Reason, ...]:
     if reading.status is PageStatus.FAILED:
         return (Reason.FAILED,)
     if reading.fingerprint == recipe.fingerprint_of(reading):
+        if reading.trust.is_left_out:
+            return (Reason.LADDER, Reason.SUSPECT)
         return (Reason.SUSPECT,) if reading.trust.suspect else ()
     rendered = (Reason.RENDER,) if _render_revision(reading) not in (None, recipe.render_revision) else ()
     if reading.status is PageStatus.BLANK:  # no model was called, so only its image can differ

@@ -83,6 +83,8 @@ def _is_settled(reading: Reading, document: Document, request: Request) -> bool:
         return False
     if reading.fingerprint != request.recipe.fingerprint_of(reading):
         return False
+    if request.again and reading.trust.is_left_out and reading.batch != request.batch:
+        return False
     if reading.status is not PageStatus.FAILED or error is None or reading.batch == request.batch:
         return True
     return not request.again and not _is_worth_another_try(error)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from pipeline.archive import Archive, source_id
 from pipeline.core.errors import CorruptFile, EncryptedFile, OutcomeError, UnknownFormat
 from pipeline.core.formats import MediaType, Route
-from pipeline.core.models import Document, Failure, FileState, Root, Source
+from pipeline.core.models import Batch, Document, Failure, FileState, Root, Source
 from pipeline.documents.opening import Opener, OpenPages
 from pipeline.pages.recipe import LIMITED, Recipe, Request
 from pipeline.pages.revisions import give_way
@@ -134,6 +134,31 @@ def quarantine_source(archive: Archive, url: str, request: Request, failure: Fai
         )
 
     return archive.sources(request.collection)[source_id(url)].append(successor)
+
+
+def fail_folder(archive: Archive, url: str, batch: Batch, error: OutcomeError) -> Source:
+    """Archive a failure of files in a folder, at the folder's URL. The next walk that lists the folder forgets it."""
+    before = archive.sources(batch.collection)[source_id(url)].newest()
+    root = root_of(url, before, batch.id, archive)
+    attempts = before.error.attempts + 1 if before and before.error and before.error.type == error.code else 1
+
+    def successor(newest: Source | None) -> Source | None:
+        if newest is not None and newest.error is not None and newest.batch == batch.id:
+            return None
+        return Source(
+            collection=batch.collection,
+            url=url,
+            path=display_path(url),
+            root=root,
+            state=None,
+            error=Failure.of(error, attempts),
+            mount=mount_of(url, root),
+            batch=batch.id,
+            revision=newest.revision + 1 if newest else 1,
+            observed_at=datetime.now(UTC),
+        )
+
+    return archive.sources(batch.collection)[source_id(url)].append(successor)
 
 
 def members_of(

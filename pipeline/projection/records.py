@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
@@ -224,6 +225,7 @@ _NOT_IN_BATCH_RECORDS = {
     "own_profile",
     "passed_over",
     "descriptions_kept",
+    "not_climbed",
 }
 
 
@@ -265,8 +267,14 @@ def _error(failure: Failure | None) -> Record | None:
 
 
 def _analysed(text: str | None, written_in: Iterable[str | None], languages: Set[str]) -> Record | None:
-    """Return a text by each language that it is written in and that the index analyses."""
-    return {base(tag): text for tag in written_in if tag is not None and base(tag) in languages} if text else None
+    """Return a text by each language that it is written in and that the index analyses.
+
+    Accents are composed (NFC), as stemmers need them. Names of files and some text layers have them apart.
+    """
+    composed = unicodedata.normalize("NFC", text) if text else None
+    return (
+        {base(tag): composed for tag in written_in if tag is not None and base(tag) in languages} if composed else None
+    )
 
 
 def _plain(value: bool | float | str | tuple[str, ...]) -> bool | float | str | list[str]:

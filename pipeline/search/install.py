@@ -20,7 +20,7 @@ from pipeline.search.templates import Body, Layout
 COMPONENT, TEMPLATE = "component template", "index template"
 OTHER_SCHEMA_REMEDY = (
     "If the index is older, run `pagesight reindex`: it makes new indices from the archive, and searches keep working. "
-    "If it is newer, install the version of Pagesight that made it."
+    "If it is newer, install the version of Pagesight that made it; or stop its processes and use the same command."
 )
 NO_SCHEMA_REMEDY = (
     "Run `pagesight setup --check`: it names another application's template, if that shaped the index. Then run "

@@ -23,11 +23,15 @@ _DIGRAPH = re.compile(r"(?:([aoAO])e|(?<![aeioqAEIOQ])([uU])e)")
 EDITS = ((6, 2), (3, 1), (0, 0))
 #: Longest word that is searched with mistakes in it. The server needs memory for each letter.
 MAX_LETTERS = 50
+#: Least share of letters in common of a word and the word that was found instead.
+ALIKE = 0.6
 #: What OCR programs mistake for each other. The long s is folded to s, and read as f.
 _CONFUSED = tuple(
     pair.split("/") for pair in "rn/m m/rn l/1 1/l l/i i/l 1/i i/1 o/0 0/o s/f f/s cl/d d/cl vv/w w/vv ii/u".split()
 )
-#: Most spellings of a word that are searched besides its own: each is a clause for each field.
+#: Most words that are searched with mistakes in them, and most other spellings of them all: each is a clause for each
+#: field.
+MAX_MISTAKEN = 4
 MAX_SPELLINGS = 12
 
 
@@ -37,9 +41,13 @@ def equal_spellings(query: str) -> str:
 
 
 def forgiving(query: str, unknown: Iterable[str]) -> str:
-    """Return a query in which these words are also found with a mistake in them. The first letter counts as right."""
-    mistaken = frozenset(unknown)
-    return replaced(query, lambda word: (_fuzzy(word), *confusions(word)) if word in mistaken else _equal(word))
+    """Return a query in which the longest of these words are also found with a mistake in them.
+
+    The first letter counts as right, but for what OCR confuses.
+    """
+    mistaken = sorted(unknown, key=len, reverse=True)[:MAX_MISTAKEN]
+    share = MAX_SPELLINGS // max(1, len(mistaken))
+    return replaced(query, lambda word: (_fuzzy(word), *confusions(word)[:share]) if word in mistaken else _equal(word))
 
 
 def words_of(query: str) -> tuple[str, ...]:
@@ -64,9 +72,11 @@ def confusions(word: str) -> tuple[str, ...]:
 
 
 def nearest(word: str, found: Iterable[str]) -> str | None:
-    """Return the spelling, among words of pages, that is most like a word."""
+    """Return the spelling, among words of pages, that is most like a word, or None if none is like it."""
     plain = _plain(word)
-    return max(found, key=lambda other: SequenceMatcher(None, plain, _plain(other)).ratio(), default=None)
+    alike = {other: SequenceMatcher(None, plain, _plain(other)).ratio() for other in found}
+    best = max(alike, key=lambda other: alike[other], default=None)
+    return best if best is not None and alike[best] >= ALIKE else None
 
 
 def replaced(query: str, spellings: Callable[[str], tuple[str, ...]]) -> str:

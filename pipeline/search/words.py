@@ -148,7 +148,7 @@ class WordSearch:
 
 
 def _by_words(words: str, rule: Source, fields: Sequence[str]) -> Source:
-    query = {"query": words, "fields": list(fields), "fuzzy_prefix_length": 1, **rule}
+    query = {"query": words, "fields": list(fields), "fuzzy_prefix_length": 1, "fuzzy_max_expansions": 20, **rule}
     return {"must": {"simple_query_string": query}}
 
 

@@ -78,12 +78,15 @@ class SourceFiles:
         return self._wait(lambda: objects.state(key))
 
     def is_gone(self, url: str, root: Root | None = None) -> bool:
-        """Whether the file no longer exists. A file that cannot be examined, or beyond a link, may still exist."""
+        """Whether the file no longer exists. A file that cannot be examined, or beyond a link, may still exist.
+
+        Where a folder, pipe or device has its path, the file is gone.
+        """
         try:
             self.state(url, root)
-        except SourceVanished:
+        except (SourceVanished, UnsupportedFormat):
             return True
-        except (SourceUnreadable, LinkOutOfTree, UnsupportedFormat):
+        except (SourceUnreadable, LinkOutOfTree):
             return False
         return False
 

@@ -73,6 +73,10 @@ class Usage:
     """Requests that the model answered, without the first question of a process."""
     tokens_in: int = 0
     tokens_out: int = 0
+    not_climbed: int = 0
+    """Questions that were asked once, because further attempts did not help other pages."""
+    stopped_climbing: dict[str, str] = field(default_factory=dict)
+    """Questions that most pages are asked once, for this reason at present, and the faults of the answers."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
@@ -231,9 +235,24 @@ class ImageAnswers:
             found = self._wait_for_lease(key)
         return found
 
+    def has(self, key: str) -> bool:
+        """Whether the answer of this key is archived."""
+        return self._store.get(key) is not None
+
     def save(self, answer: Answer) -> None:
         """Archive an answer."""
         self._store.add(answer)
+
+    @contextmanager
+    def apart(self, work: str) -> Iterator[ImageAnswers]:
+        """Release the image's lease, and yield the answers under a lease for this work alone.
+
+        It is for slow work without the model: others who ask about the same image do not wait for it.
+        """
+        self._held.close()
+        self._is_leased = False
+        with ExitStack() as held:
+            yield ImageAnswers(self._store, self._leases, f"{self._image}-{work}", self._cancel, held)
 
     def _wait_for_lease(self, key: str) -> Answer | None:
         """Take the lease, or return the answer if the caller that holds it archives that first."""

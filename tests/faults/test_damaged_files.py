@@ -73,7 +73,7 @@ def test_an_archive_of_damaged_files_alone_ends_no_command_in_a_traceback(pagesi
         ended = pagesight.run(*words)
         assert "Traceback" not in ended.stderr, (words, ended.stderr)
     refused = pagesight.index()
-    assert refused.code == 1
+    assert refused.code == 3
     assert "collections/default/1.json" in refused.stderr
     healed = pagesight.index("--language", "en", "--profile", "standard", pagesight.files)
     assert healed.code == 0, healed.stderr

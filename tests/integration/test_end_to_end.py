@@ -31,6 +31,7 @@ SUMMARY_KEYS = {
     "descriptions_kept",
     "model_calls",
     "cached_answers",
+    "not_climbed",
     "tokens",
     "seconds",
 }

@@ -467,6 +467,25 @@ def test_every_record_that_differs_is_found_and_mended(filled: Fleet):
     filled.assert_nothing_left()
 
 
+def test_a_page_with_a_damaged_reading_is_read_again_by_a_worker_without_a_call(filled: Fleet, standin: Standin):
+    pagesight = filled.pagesight
+    document = pagesight.page_records("report.pdf")[0]["document"]["id"]
+    damaged = sorted((pagesight.archive_folder / "readings" / "default" / document).glob("2.*.json"))[-1]
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    asked = standin.counters()["requests"]
+
+    repaired = repair(filled)
+    assert repaired["totals"] == {"page_damaged": 1}
+    filled.start_worker()
+    ended = filled.until_ended(repaired["batches"][0])
+    assert (ended.state, ended.pages) == ("done", {"described": 1})
+    filled.assert_quiet()
+    assert repair(filled)["totals"] == {}
+    assert standin.counters()["requests"] == asked  # the answers were archived
+    pagesight.assert_archive_and_index_agree()
+    filled.assert_nothing_left()
+
+
 def test_what_was_mended_and_lost_again_is_mended_again(filled: Fleet):
     record = page_id("default", filled.pagesight.page_records("report.pdf")[0]["document"]["id"], 1)
     filled.start_worker()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -164,6 +168,68 @@ def test_every_encrypted_office_file_of_the_corpus_opens_with_its_password(pool:
     assert found == {file: "encrypted" if file in UNREADABLE else "ok" for file in found}
     pages = [(entry["pages"], one.pages) for entry, one in zip(entries, opened, strict=True) if one.word == "ok"]
     assert all(expected in (None, counted) for expected, counted in pages), pages
+
+
+def dated_slides() -> bytes:
+    field = '<a:fld id="{1}" type="datetime1"><a:rPr lang="en-GB"/><a:t>01/02/2003</a:t></a:fld>'
+    return with_part(pptx(Slide("Landed on SOON")), "ppt/slides/slide1.xml", "SOON</a:t></a:r>", f"</a:t></a:r>{field}")
+
+
+def dated_letter() -> bytes:
+    field = '<w:r><w:fldChar w:fldCharType="begin"/></w:r><w:r><w:instrText>DATE \\@ "yyyy-MM-dd"</w:instrText></w:r>'
+    field += '<w:r><w:fldChar w:fldCharType="separate"/></w:r><w:r><w:t>2003-02-01</w:t></w:r>'
+    return docx(f'<w:p>{field}<w:r><w:fldChar w:fldCharType="end"/></w:r></w:p>')
+
+
+def with_part(package: bytes, path: str, old: str, new: str) -> bytes:
+    """A package in which a text of one part is replaced."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(package)) as source, zipfile.ZipFile(buffer, "w") as target:
+        for name in source.namelist():
+            text = source.read(name)
+            assert name != path or old.encode() in text
+            target.writestr(name, text.replace(old.encode(), new.encode()) if name == path else text)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("made", "media_type"), [(dated_slides, MediaType.PPTX), (dated_letter, MediaType.DOCX)])
+def test_fields_show_a_date_of_the_document_rather_than_today(
+    desk: Desk, made: Callable[[], bytes], media_type: MediaType
+) -> None:
+    text = desk.pages(made(), media_type)[0].layer_text or ""
+    today = datetime.now()
+    assert str(today.year) not in text
+    assert re.search(r"2000|/00\b", text), text
+
+
+def djvu_file(folder: Path, *texts: str) -> bytes:
+    """A DjVu with a page for each of these hidden texts."""
+    pages = []
+    for number, text in enumerate(texts, 1):
+        page = Image.new("1", (400, 300), 1)
+        page.paste(0, (50, 50, 50 + 20 * number, 90))
+        page.save(folder / "page.pbm", "PPM")
+        pages.append(folder / f"{number}.djvu")
+        (folder / "text").write_text(f'(page 0 0 400 300 (word 10 10 200 60 "{text}"))')
+        _run("cjb2", folder / "page.pbm", pages[-1])
+        _run("djvused", pages[-1], "-s", "-e", f"select 1; set-txt {folder / 'text'}")
+    _run("djvm", "-c", folder / "all.djvu", *pages)
+    return (folder / "all.djvu").read_bytes()
+
+
+def _run(*command: object) -> None:
+    subprocess.run([str(part) for part in command], check=True, timeout=60)
+
+
+def test_damaged_hidden_texts_of_a_djvu_cost_no_page(desk: Desk, tmp_path: Path) -> None:
+    data = bytearray(djvu_file(tmp_path, "one", "two", "three", "four"))
+    chunks = [found.end() for found in re.finditer(b"TXTz", data)]
+    for chunk in (chunks[1], chunks[3]):
+        size = int.from_bytes(data[chunk : chunk + 4], "big")
+        data[chunk + 4 : chunk + 4 + size] = bytes(size)
+    conversion = desk.convert(bytes(data), MediaType.DJVU)
+    assert conversion.pages == 4
+    assert {number: text.strip() for number, text in conversion.notes.items()} == {1: "one", 3: "three"}
 
 
 def test_an_encrypted_file_opens_with_its_password_only(pool: SandboxPool) -> None:

@@ -196,18 +196,19 @@ def test_one_collection_is_brought_up_to_date_in_the_live_indices(small: Project
     assert_holds_the_archive(small)
 
 
-def test_indices_of_an_older_schema_are_replaced_and_those_of_another_are_not_gone_back_to(
-    small: Projector, client: Elasticsearch
+@pytest.mark.parametrize("schema", [1, 999], ids=["older", "newer"])
+def test_indices_of_another_schema_are_replaced_and_not_gone_back_to(
+    small: Projector, client: Elasticsearch, schema: int
 ) -> None:
     name = small.index.generations.live()[PAGES]
-    client.indices.put_mapping(index=name, meta={"schema_version": 1})
-    with pytest.raises(ServiceRefused, match="schema version 1") as caught:
+    client.indices.put_mapping(index=name, meta={"schema_version": schema})
+    with pytest.raises(ServiceRefused, match=f"schema version {schema}") as caught:
         small.index.ensure()
     assert "pagesight reindex" in caught.value.remedy
     reindex(small)
     assert small.index.ensure() == ()
     assert_holds_the_archive(small)
-    with pytest.raises(ServiceRefused, match="schema version 1"):
+    with pytest.raises(ServiceRefused, match=f"schema version {schema}"):
         rollback(small)
 
 

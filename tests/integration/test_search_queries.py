@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from elasticsearch import Elasticsearch
 
 from pipeline.core.errors import ServiceRefused, SettingsError
 from pipeline.core.models import DocumentStatus, PageStatus
@@ -112,6 +113,19 @@ def test_words_that_pages_have_are_not_exchanged_for_others(index):
     fill(index, page(1, text="a form"), page(2, text="a farm"))
     result = index.queries.search("form")
     assert ([hit.page_number for hit in result.hits], result.corrected) == ([1], {})
+
+
+def test_other_tools_find_models_tokens_and_times_by_their_own_names(index, elasticsearch_url):
+    model = {"name": "jina-vlm", "tokens_in": 900, "tokens_out": 40}
+    fill(index, page(1, model=model, indexed_at="2026-03-01T00:00:00Z"), page(2))
+    wanted = [
+        {"term": {"gen_ai.request.model": "jina-vlm"}},
+        {"range": {"gen_ai.usage.input_tokens": {"gte": 900}}},
+        {"term": {"gen_ai.usage.output_tokens": 40}},
+        {"range": {"@timestamp": {"gte": "2026-03-01"}}},
+    ]
+    with Elasticsearch(elasticsearch_url) as client:
+        assert client.count(index=PAGES, query={"bool": {"filter": wanted}})["count"] == 1
 
 
 def test_half_of_the_words_may_be_misspelt_ones(index):

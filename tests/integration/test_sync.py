@@ -104,8 +104,8 @@ def test_a_file_that_is_swapped_for_a_link_after_the_walk_is_not_read_through_it
     (indexed.files / "a.pdf").rename(outside)
     swapped.write_bytes(outside.read_bytes())
 
-    def walked(*words: Any) -> Iterator[FoundFile]:
-        found = list(walk(*words))
+    def walked(*words: Any, **options: Any) -> Iterator[FoundFile]:
+        found = list(walk(*words, **options))
         swapped.unlink()
         swapped.symlink_to(outside)
         yield from found

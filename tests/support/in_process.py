@@ -88,8 +88,10 @@ def _application_of_its_own() -> Iterator[None]:
     finally:
         made = sys.modules.pop(APPLICATION, None)
         if made is not None:
-            made.app.pool.force_close_all()
+            from kombu import pools
+
             made.app.close()
+            pools.reset()  # applications with the same broker share their producers, which are closed now
         if before is not None:
             sys.modules[APPLICATION] = sys.modules["workers"].app = before  # type: ignore[attr-defined]
             before.app.set_current()

@@ -21,7 +21,10 @@ def mapped(family: str) -> set[str]:
 
 
 def leaves(value: dict[str, Any], prefix: str = "", *, is_mapping: bool = False) -> Iterator[str]:
+    """Yield the names of fields. Aliases of fields are left out: records have no values for them."""
     for key, entry in value.items():
+        if is_mapping and entry.get("type") == "alias":
+            continue
         inner = entry.get("properties") if is_mapping else entry
         if isinstance(inner, dict) and not (prefix == "" and key == "exif"):
             yield from leaves(inner, f"{prefix}{key}.", is_mapping=is_mapping)

@@ -12,9 +12,10 @@ from pipeline.core.models import AnswerKind
 from pipeline.core.retry import CancelToken
 from pipeline.core.url_signing import Signer
 from pipeline.projection.projector import Projector
-from pipeline.search import PAGES, PAGES_WRITE, Write, Written
+from pipeline.search import PAGES, PAGES_WRITE, SOURCES, Write, Written
 from pipeline.search.generations import Generation
 from pipeline.search.index import Index, PagesIndex
+from pipeline.sources import is_below
 
 
 class NothingFound:
@@ -22,6 +23,17 @@ class NothingFound:
 
     def source_urls_below(self, url: str, *, collection: str) -> list[str]:
         return []
+
+
+class Refreshed:
+    """Searches that have seen everything that was written."""
+
+    def __init__(self, index: MemoryIndex) -> None:
+        self._index = index
+
+    def source_urls_below(self, url: str, *, collection: str) -> list[str]:
+        sources = self._index.records(SOURCES).values()
+        return [one["url"] for one in sources if one["collection"] == collection and is_below(one["url"], url)]
 
 
 class OneGeneration:
@@ -35,7 +47,7 @@ class MemoryIndex:
     """What `pipeline.search.Index` is to a `Projector`."""
 
     pages_index = PagesIndex("pages-v1", frozenset())
-    queries = NothingFound()
+    queries: NothingFound | Refreshed = NothingFound()
     generations = OneGeneration()
 
     def __init__(self) -> None:

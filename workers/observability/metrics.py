@@ -46,6 +46,12 @@ class Metrics:
         )
         self._calls = self._counter("model_calls", "Requests that the model answered.")
         self._tokens = self._counter("model_tokens", "Tokens sent to the model and received.", "direction")
+        self._not_climbed = self._counter(
+            "not_climbed", "Questions that were asked once, because further attempts did not help other pages."
+        )
+        self._stopped_climbing = self._gauge(
+            "stopped_climbing", "Questions that most pages are asked once at present, for this reason."
+        )
         self._stages = Histogram(
             "pagesight_stage_seconds",
             "Seconds that a stage took, waiting included.",
@@ -68,7 +74,7 @@ class Metrics:
         self._busy = self._gauge("slots_busy", "Messages that this worker handles now.")
         self._fleet = self._gauge("fleet", "1 for the state that the fleet is in.", "state")
         self._waited_for: set[str] = set()
-        self._used = {"calls": 0, "in": 0, "out": 0}
+        self._used = {"calls": 0, "in": 0, "out": 0, "not_climbed": 0}
 
     def message_handled(self, report: MessageReport, ending: Ending = "done") -> None:
         """Count a message, with its pages, sources and answers."""
@@ -89,6 +95,11 @@ class Metrics:
         self._calls.inc(self._grown("calls", calls))
         self._tokens.labels("in").inc(self._grown("in", tokens_in))
         self._tokens.labels("out").inc(self._grown("out", tokens_out))
+
+    def ladder(self, not_climbed: int, stopped: int) -> None:
+        """Set the questions that were asked once so far, and those that are at present. Called by one thread only."""
+        self._not_climbed.inc(self._grown("not_climbed", not_climbed))
+        self._stopped_climbing.set(stopped)
 
     def depths(self, depths: Mapping[str, int]) -> None:
         """Set the number of waiting messages of each lane."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 from pipeline.archive import Archive, source_id
+from pipeline.core.errors import ListDamaged
 from pipeline.core.models import Batch, BatchEntry, Lane
 from pipeline.core.retry import TRANSIENT_ATTEMPTS
 from pipeline.core.settings import Settings
@@ -78,6 +79,11 @@ def retry(
         batch = enqueue_any(fleet, request, entries, _shown(selection), again=again, on_entry=on_entry)
         if batch is not None:
             batches.append(batch)
+        folders = list(_folders(archive, index, selection, collection, again))
+        if folders:
+            batches.append(fleet.enqueue(request, folders, (_shown(selection),)))
+            for url in folders:
+                on_entry(BatchEntry(url=url))
     return batches
 
 
@@ -132,11 +138,24 @@ def _entries(
     """Yield the failed files, then the files with failed pages."""
     batches = None if again else Batches(archive)
     failures = (failed for failed in selection.failures(index, collection) if again or _is_transient(failed))
+    failures = (failed for failed in failures if failed.type != ListDamaged.code)
     for (url, document), failed in groupby(failures, key=lambda failed: (failed.url, failed.document_id)):
         numbers = tuple(page.page_number for page in failed if page.page_number is not None)
         path = url or _document_url(archive, index, collection, str(document))
         if path is not None and not (batches and _is_claimed(archive, batches, collection, path)):
             yield BatchEntry(url=path, pages=numbers or None)
+
+
+def _folders(archive: Archive, index: Index, selection: Selection, collection: str, again: bool) -> Iterator[str]:
+    """Yield the folders that have to be listed again, because lists of their files were damaged."""
+    if selection.error not in (None, ListDamaged.code):
+        return
+    batches = None if again else Batches(archive)
+    for failed in replace(selection, error=ListDamaged.code).failures(index, collection):
+        if failed.url and (
+            batches is None or (_is_transient(failed) and not batches.is_queued(collection, failed.url))
+        ):
+            yield failed.url
 
 
 def _is_transient(failed: FailedPage) -> bool:

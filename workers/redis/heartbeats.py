@@ -61,6 +61,10 @@ class WorkerInfo:
     """Pages that ended, by status."""
     calls: int = 0
     tokens: int = 0
+    not_climbed: int = 0
+    """Questions that were asked once, because further attempts did not help other pages."""
+    stopped_climbing: dict[str, str] = field(default_factory=dict)
+    """Questions that most pages are asked once at present, and the faults of their answers."""
 
 
 _INFO = TypeAdapter(WorkerInfo)

@@ -40,9 +40,9 @@ from pipeline.core.errors import (
     UnsupportedFormat,
 )
 from pipeline.core.retry import CancelToken
+from pipeline.core.text import clean_line, clean_text
 from pipeline.rendering.conversion.confined import OUTPUT, remove_traces, sweep
 from pipeline.rendering.replies import Reply
-from pipeline.rendering.text import clean_line, clean_text
 
 #: Namespaces without a network, in which all processes end with the first one.
 _NAMESPACES = ("unshare", "--user", "--map-root-user", "--net", "--ipc", "--pid", "--fork", "--kill-child")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 from pipeline.rendering.conversion.confined import OUTPUT, ConversionError, Reply, Request, Workspace, died, serve
@@ -15,6 +16,10 @@ _QUALITY = "-quality=80"
 _MAX_SHRINK = 12
 _MAX_DUMP_CHARS = 64 << 20
 _MAX_TEXT_CHARS = 100_000
+#: Damaged texts after which the texts of further pages are left out.
+_MAX_DAMAGED_TEXTS = 100
+#: Signals by which a tool ends at a damaged text.
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT)
 _PAGE = re.compile(r"\bFORM:DJVU \[")
 _SIZE = re.compile(r"\bINFO \[\d+\] +DjVu (\d+)x(\d+)")
 #: Chunks with pictures in grey or colour, encoded as wavelets or JPEG.
@@ -42,7 +47,7 @@ def convert(workspace: Workspace, request: Request) -> Reply:
         raise ConversionError("corrupt", "it holds no page")
     shrink = f"-subsample={_shrink(dump)}"
     _output(workspace, tools / "ddjvu", "-format=pdf", _QUALITY, shrink, document, str(workspace.folder / OUTPUT))
-    texts = _output(workspace, tools / "djvused", "-u", "-e", "print-pure-txt", document).split("\f")[:pages]
+    texts = _texts(workspace, tools / "djvused", document, pages)
     return {
         "converter": request["converter"],
         "pages": pages,
@@ -58,17 +63,43 @@ def _shrink(dump: str) -> int:
     return max(1, min(_MAX_SHRINK, -(-edges[len(edges) // 2] // _LONG_EDGE_PX)))
 
 
+def _texts(workspace: Workspace, tool: Path, document: str, pages: int) -> list[str]:
+    """Return the hidden texts of the pages. A damaged one is empty: the page's picture may be sound.
+
+    At a damaged text the tool ends, so it starts again behind it.
+    """
+    texts: list[str] = []
+    script = workspace.folder / "script"
+    for _ in range(_MAX_DAMAGED_TEXTS):
+        commands = (f"select {number}; print-pure-txt" for number in range(len(texts) + 1, pages + 1))
+        script.write_text("\n".join(commands), encoding="ascii")
+        status, printed = _run(workspace, tool, "-u", "-f", str(script), document)
+        if status < 0 and -status not in _CRASHES:
+            raise died(tool.name, status)
+        texts += printed.split("\f")[:-1]
+        if status == 0 or len(texts) + 1 >= pages:
+            break
+        texts.append("")
+    return texts[:pages]
+
+
 def _output(workspace: Workspace, tool: Path, *arguments: str) -> str:
     """Return what a tool prints.
 
     Raises:
         ConversionError: the tool crashed, or cannot read the document.
     """
-    path = workspace.folder / "printed"
-    status = workspace.start((str(tool), *arguments), path).wait()
+    status, printed = _run(workspace, tool, *arguments)
     if status < 0:
         raise died(tool.name, status)
     if status > 0:
         raise ConversionError("corrupt", f"{tool.name} cannot read it")
+    return printed
+
+
+def _run(workspace: Workspace, tool: Path, *arguments: str) -> tuple[int, str]:
+    """Return a tool's exit status, negative for a signal, and what it prints."""
+    path = workspace.folder / "printed"
+    status = workspace.start((str(tool), *arguments), path).wait()
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        return file.read(_MAX_DUMP_CHARS)
+        return status, file.read(_MAX_DUMP_CHARS)

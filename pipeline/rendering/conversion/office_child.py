@@ -21,6 +21,7 @@ import unohelper
 from com.sun.star.beans import PropertyValue
 from com.sun.star.connection import NoConnectException
 from com.sun.star.task import XInteractionHandler2
+from com.sun.star.util import DateTime
 
 from pipeline.core.confinement import forbid
 from pipeline.rendering.conversion.confined import OUTPUT, ConversionError, Reply, Request, Workspace, died, serve
@@ -63,6 +64,11 @@ _NOTES_SHAPES = ("com.sun.star.presentation.NotesShape", "com.sun.star.drawing.T
 #: `com.sun.star.document.MacroExecMode.NEVER_EXECUTE` and `com.sun.star.document.UpdateDocMode.NO_UPDATE`.
 _NEVER_EXECUTE = 0
 _NO_UPDATE = 0
+
+
+_DATE_FIELD = "com.sun.star.text.textfield.DateTime"
+#: The year that fields show in a document without a date of its own.
+_UNDATED_YEAR = 2000
 
 
 def main() -> None:
@@ -177,6 +183,8 @@ def _convert(office: _Office, workspace: Workspace, request: Request) -> Reply:
     if kind is None:
         raise ConversionError("unsupported", f"{NAME} opens it as a kind of document that has no pages")
     pages = document.getRendererCount(document, ())
+    with suppress(AttributeError), _refusing():  # a field that cannot be set costs no page
+        _freeze_dates(document, kind)
     printed = min(pages, request["sheet_pages"]) if kind == "calc" else pages
     if not printed:
         raise ConversionError("corrupt", f"{NAME} finds no page in it")
@@ -240,6 +248,73 @@ def _export(document: Any, path: Path, kind: str, last_page: int | None) -> None
         document.storeToURL(path.as_uri(), _properties({"FilterName": f"{kind}_pdf_Export", "FilterData": data}))
     if not path.exists() or not path.stat().st_size:
         raise ConversionError("corrupt", f"{NAME} makes no pages of it")
+
+
+def _freeze_dates(document: Any, kind: str) -> None:
+    """Set fields that show the current date or time to the document's own: the same file gives the same pages."""
+    moment = _moment(document.DocumentProperties)
+    if kind.startswith("writer"):
+        for field in _listed(document.TextFields):
+            if _shows_now(field):
+                field.IsFixed = True
+                field.DateTimeValue = moment
+    for text, part in list(_dated_parts(document)) if kind in ("impress", "draw") else ():
+        text.insertTextContent(part, _fixed(document, part.TextField, moment), True)
+    for page in _slides(document) if kind == "impress" else ():
+        if page.IsDateTimeVisible and not page.IsDateTimeFixed:
+            page.IsDateTimeFixed = True
+            page.DateTimeText = f"{moment.Year:04}-{moment.Month:02}-{moment.Day:02}"
+
+
+def _moment(properties: Any) -> Any:
+    """Return when the document was last changed, or made; a moment of its own for one that does not say it."""
+    for moment in (properties.ModificationDate, properties.CreationDate):
+        if moment.Year > 0:
+            return moment
+    return DateTime(0, 0, 0, 0, 1, 1, _UNDATED_YEAR, False)
+
+
+def _fixed(document: Any, field: Any, moment: Any) -> Any:
+    """Return a field like another one, for a moment. In a presentation, fields cannot be changed, only replaced."""
+    fixed = document.createInstance(_DATE_FIELD)
+    fixed.IsDate, fixed.NumberFormat, fixed.IsFixed, fixed.DateTime = field.IsDate, field.NumberFormat, True, moment
+    return fixed
+
+
+def _dated_parts(document: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the text and the part of it, of each field on slides and their masters that shows the current moment."""
+    for page in _pages(document):
+        for shape in _shapes(page):
+            # Reading the text first makes LibreOffice compute its fields: until then, they are not listed as such.
+            for paragraph in _listed(shape) if getattr(shape, "String", "") else ():
+                for part in _listed(paragraph):
+                    if part.TextPortionType == "TextField" and _shows_now(part.TextField):
+                        yield shape, part
+
+
+def _shows_now(field: Any) -> bool:
+    return bool(field.supportsService(_DATE_FIELD)) and not field.IsFixed
+
+
+def _pages(document: Any) -> Iterator[Any]:
+    for pages in (document.DrawPages, document.MasterPages):
+        for index in range(pages.Count):
+            yield pages.getByIndex(index)
+
+
+def _shapes(group: Any) -> Iterator[Any]:
+    for index in range(group.Count):
+        shape = group.getByIndex(index)
+        if shape.supportsService("com.sun.star.drawing.GroupShape"):
+            yield from _shapes(shape)
+        else:
+            yield shape
+
+
+def _listed(container: Any) -> Iterator[Any]:
+    elements = container.createEnumeration()
+    while elements.hasMoreElements():
+        yield elements.nextElement()
 
 
 def _slides(document: Any) -> Iterator[Any]:

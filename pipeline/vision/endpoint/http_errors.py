@@ -249,7 +249,7 @@ def error_from_status(status: int, headers: httpx2.Headers, body: bytes, endpoin
     if 300 <= status < 400:
         message = f"moved to {headers.get('Location', 'nowhere')}"
     phrase = _phrase(status)
-    detail = f": {endpoint.clean(message)}" if message != phrase.strip() else ""
+    detail = f": {endpoint.clean(message)}" if message and message != phrase.strip() else ""
     text = f"{endpoint} answers {status}{phrase}{detail}"
     if code in UNKNOWN_MODEL_CODES:
         return ServiceRefused(SERVICE, text, remedy=MODEL_REMEDY)

@@ -10,6 +10,7 @@ from pipeline.core.models import Answer, RenderedPage
 from pipeline.core.retry import CancelToken
 from pipeline.vision.budget import Budget
 from pipeline.vision.endpoint.asking import Asker, ImageInput, Models, PromptRequest
+from pipeline.vision.model.ladder_breaker import LadderBreaker
 from pipeline.vision.ocr.local_reader import LocalReader
 from pipeline.vision.ocr.process import SERVICE as OCR_SERVICE
 from pipeline.vision.profile import Question
@@ -87,6 +88,7 @@ class PageConversation:
     """Archived answers about the page image; its lease is held while answers are missing."""
     cancel: CancelToken
     policy: EscalationPolicy
+    breaker: LadderBreaker
     rerenderer: Rerenderer | None = None
     """None rules out crops and OCR."""
     escalation_tokens: int = 0
@@ -99,6 +101,11 @@ class PageConversation:
     def ask(self, question: Question, request: PromptRequest, image: ImageInput) -> tuple[Answer, bool]:
         """Return the answer, and whether it was archived already. Raises as `Asker.ask`."""
         return self.askers.of(question).ask(image, request, self.answers, self.cancel)
+
+    def is_archived(self, question: Question, request: PromptRequest) -> bool:
+        """Whether the answer to a request about the page image is archived."""
+        image = ImageInput(self.page.pixels_sha256, self.page.jpeg)
+        return self.answers.has(self.askers.of(question).key(image, request))
 
     def images(self, bands: int) -> list[ImageInput]:
         """Return the page image, or the page as two or more overlapping bands.
@@ -139,7 +146,8 @@ class PageConversation:
         except OutcomeError as error:
             raise RerenderFailed(error.code) from error
         try:
-            return self.policy.ocr.read_text(pixels, self.answers)
+            with self.answers.apart("ocr") as answers:
+                return self.policy.ocr.read_text(pixels, answers)
         except ServiceRefused as error:
             if error.service != OCR_SERVICE:
                 raise

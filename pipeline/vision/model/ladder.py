@@ -4,13 +4,15 @@
 
 Bands, text layer and OCR apply only to the question for the text of a page. On a dense page this question starts with
 bands, and the whole page comes last. Each call is archived as an answer of its own, so a page whose ladder was
-interrupted continues at the same rung. A closed question is asked once, because its answer is either understood or not.
+interrupted continues at the same rung. Where climbing does not help page after page, most pages are asked once
+(`pipeline.vision.model.ladder_breaker`). A closed question is asked once, because its answer is either understood or
+not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline.core.errors import OutcomeError
 from pipeline.core.models import Answer, AnswerKind, PageKind, RenderedPage, TextSource
@@ -69,6 +71,8 @@ class QuestionResult:
     """Code of the error with which rendering the page again failed."""
     ocr_error: str | None = None
     """Code of the error with which OCR failed."""
+    is_left_out: bool = False
+    """Whether further attempts were left out, because they did not help other pages."""
 
     @property
     def content(self) -> str:
@@ -105,38 +109,79 @@ def answer_question(conversation: PageConversation, question: Question) -> Quest
     if answer_type(question) is AnswerType.CLOSED:
         attempt = _try(conversation, question, request, FIRST)
         return _result(question, [attempt], attempt)
-    attempts, rerender_error = _climb(conversation, question, request)
-    if attempts[-1].checked.faults:
-        result = _fall_back(conversation, question, request, attempts)
+    climbed = _ask(conversation, question, request)
+    if climbed.faults:
+        result = _fall_back(conversation, question, request, climbed.attempts)
     else:
-        result = _result(question, attempts, attempts[-1])
-    return replace(result, rerender_error=result.rerender_error or rerender_error)
+        result = _result(question, climbed.attempts, climbed.attempts[-1])
+    error = result.rerender_error or climbed.rerender_error
+    return replace(result, rerender_error=error, is_left_out=climbed.is_left_out)
+
+
+@dataclass(slots=True)
+class _Climbed:
+    """The attempts at a question."""
+
+    attempts: list[_Attempt] = field(default_factory=list)
+    rerender_error: str | None = None
+    is_left_out: bool = False
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The faults of the last answer."""
+        return self.attempts[-1].checked.faults
+
+
+def _ask(conversation: PageConversation, question: Question, request: PromptRequest) -> _Climbed:
+    """Try the first rung, and the others up to the first answer without faults, unless the breaker is open."""
+    climbed = _Climbed()
+    first, *others = _rungs(conversation, question)
+    _climb(conversation, question, request, [first], climbed)
+    if not climbed.attempts:  # a dense page that cannot be rendered again
+        climbed.attempts.append(_try(conversation, question, request, FIRST))
+    if not climbed.faults:
+        conversation.breaker.passed(question.name)
+    elif climbed.rerender_error is not None or not conversation.affords(request.most_tokens):
+        return climbed
+    elif _is_climbed_before(conversation, question, request, others):
+        _climb(conversation, question, request, others, climbed)
+    else:
+        with conversation.breaker.climb(question.name, conversation.cancel) as climb:
+            climbed.is_left_out = not climb.is_allowed
+            if climb.is_allowed:
+                _climb(conversation, question, request, others, climbed)
+            climb.passed, climb.faults = not climbed.faults, climbed.faults
+    return climbed
+
+
+def _is_climbed_before(
+    conversation: PageConversation, question: Question, request: PromptRequest, rungs: Iterable[Rung]
+) -> bool:
+    """Whether a further attempt is archived. Such a page costs few calls, and must not become worse."""
+    whole = (_request_of(conversation, request, rung) for rung in rungs if rung.bands == 1)
+    return any(conversation.is_archived(question, asked) for asked in whole)
 
 
 def _climb(
-    conversation: PageConversation, question: Question, request: PromptRequest
-) -> tuple[list[_Attempt], str | None]:
-    """Try rungs up to the first answer without faults.
-
-    Returns:
-        The attempts, at least one, and the code of the error if the page could not be rendered again.
-    """
-    attempts: list[_Attempt] = []
-    rerender_error = None
-    for rung in _rungs(conversation, question):
+    conversation: PageConversation,
+    question: Question,
+    request: PromptRequest,
+    rungs: Iterable[Rung],
+    climbed: _Climbed,
+) -> None:
+    """Try rungs up to the first answer without faults. Stop where the page cannot be rendered again."""
+    attempts = climbed.attempts
+    for rung in rungs:
         affordable = not attempts or conversation.affords(rung.bands * request.most_tokens)
         if not affordable or _is_pointless(rung, question, attempts):
             continue
         try:
             attempts.append(_try(conversation, question, request, rung))
         except RerenderFailed as error:
-            rerender_error = error.code
-            break
-        if not attempts[-1].checked.faults:
-            break
-    if not attempts:  # a dense page that cannot be rendered again
-        attempts.append(_try(conversation, question, request, FIRST))
-    return attempts, rerender_error
+            climbed.rerender_error = error.code
+            return
+        if not climbed.faults:
+            return
 
 
 def _rungs(conversation: PageConversation, question: Question) -> tuple[Rung, ...]:
@@ -152,8 +197,7 @@ def _is_pointless(rung: Rung, question: Question, attempts: Iterable[_Attempt]) 
 
 
 def _try(conversation: PageConversation, question: Question, request: PromptRequest, rung: Rung) -> _Attempt:
-    penalty = conversation.policy.penalty if rung.temperature > 0 else None
-    request = replace(request, temperature=rung.temperature, repetition_penalty=penalty)
+    request = _request_of(conversation, request, rung)
     asked = [conversation.ask(question, request, image) for image in conversation.images(rung.bands)]
     answers = tuple(answer for answer, _ in asked)
     contexts = [context_of(question, request, conversation.page, answer) for answer in answers]
@@ -166,6 +210,11 @@ def _try(conversation: PageConversation, question: Question, request: PromptRequ
     if rung is not FIRST:
         conversation.escalation_tokens += attempt.tokens
     return attempt
+
+
+def _request_of(conversation: PageConversation, request: PromptRequest, rung: Rung) -> PromptRequest:
+    penalty = conversation.policy.penalty if rung.temperature > 0 else None
+    return replace(request, temperature=rung.temperature, repetition_penalty=penalty)
 
 
 def _of_band(context: Context) -> Context:
@@ -264,6 +313,7 @@ def context_of(question: Question, request: PromptRequest, page: RenderedPage, a
         ink_share=page.facts.ink_share,
         width_px=page.width_px,
         height_px=page.height_px,
+        glyph_px=page.facts.glyph_px,
         layer_text=reference_layer(page) if question.name == TEXT_QUESTION else None,
         empty_answer=question.empty_answer,
     )

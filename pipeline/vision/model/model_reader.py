@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
 
-from pipeline.core.models import RenderedPage, Value
+from pipeline.core.models import NOT_CLIMBED, RenderedPage, Value
 from pipeline.core.retry import CancelToken
 from pipeline.vision.budget import Budget
 from pipeline.vision.endpoint.asking import Asker, Models
 from pipeline.vision.model.conversation import EscalationPolicy, ModelAskers, PageConversation
 from pipeline.vision.model.ladder import QuestionResult, answer_question, answer_type
+from pipeline.vision.model.ladder_breaker import LadderBreaker
 from pipeline.vision.profile import RECORD_FIELDS, Profile
 from pipeline.vision.profile.conditions import Known, page_facts
 from pipeline.vision.profile.parsing import condition_values, parse_answer
@@ -31,6 +32,8 @@ class ModelReader:
 
     Args:
         text: asks the separate model for the text of a page, if there is one (`models.text`).
+        policy: limits and means of further attempts.
+        breaker: that of a reader with the same connections; a new one if None.
     """
 
     describes = True
@@ -44,6 +47,7 @@ class ModelReader:
         profile: Profile,
         text: Asker | None = None,
         policy: EscalationPolicy | None = None,
+        breaker: LadderBreaker | None = None,
     ) -> None:
         self.name = models.vision.name
         self.revision = models.revision
@@ -53,11 +57,12 @@ class ModelReader:
         self._cache = cache
         self._questions = profile.questions
         self._policy = policy or EscalationPolicy()
+        self._breaker = breaker or LadderBreaker()
 
     def with_profile(self, profile: Profile) -> ModelReader:
         """Return a reader for the questions of another profile, with the same connections."""
         askers = self._askers
-        return ModelReader(askers.models, askers.vision, self._cache, profile, askers.text, self._policy)
+        return ModelReader(askers.models, askers.vision, self._cache, profile, askers.text, self._policy, self._breaker)
 
     def within(self, budget: Budget) -> ModelReader:
         """Return a reader whose calls count against a budget, with the same connections."""
@@ -71,6 +76,8 @@ class ModelReader:
         total = Usage()
         for asker in self._askers.distinct:
             total.include(asker.usage)
+        total.not_climbed = self._breaker.not_climbed
+        total.stopped_climbing = dict(self._breaker.stopped)
         return total
 
     def read(
@@ -83,7 +90,9 @@ class ModelReader:
         """
         results = _PageResults(page_facts(page, language))
         with self._cache.for_image(page.pixels_sha256, cancel) as answers:
-            conversation = PageConversation(page, language, self._askers, answers, cancel, self._policy, rerenderer)
+            conversation = PageConversation(
+                page, language, self._askers, answers, cancel, self._policy, self._breaker, rerenderer
+            )
             for question in self._questions:
                 if question.is_asked(results.known):
                     results.add(answer_question(conversation, question))
@@ -143,6 +152,8 @@ class _PageResults:
     def _doubts(self) -> Iterator[str]:
         for result in self.results:
             yield from (f"{fault}:{result.question.name}" for fault in result.reasons)
+            if result.is_left_out:
+                yield NOT_CLIMBED + result.question.name
             if result.rerender_error is not None:
                 yield f"{RERENDER_FAILED}{result.rerender_error}"
             if result.ocr_error is not None:

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
+from rapidfuzz.fuzz import partial_ratio
 
 from pipeline.core.child_process import TimeLimit
-from pipeline.core.models import Answer, RenderedPage, TextSource
+from pipeline.core.models import Answer, LayerState, PageKind, RenderedPage, TextSource
 from pipeline.core.retry import CancelToken
 from pipeline.vision.budget import Budget
 from pipeline.vision.ocr.measured_description import DESCRIPTION_REVISION, TextMeasures, describe
 from pipeline.vision.ocr.process import Ocr, open_rapidocr
 from pipeline.vision.ocr.tesseract import find_tesseract
-from pipeline.vision.ocr.text_lines import FoundLines, arrange, is_legible, unread_share
+from pipeline.vision.ocr.text_lines import FoundLines, TextLine, arrange, is_legible, unread_share
 from pipeline.vision.profile import Profile
 from pipeline.vision.quality.text_layer import stands_for_page
+from pipeline.vision.quality.tokens import letters
 from pipeline.vision.reader import AnswerCache, ImageAnswers, OcrText, PageAnswers, Rerenderer, Usage, answer_key
 
 NAME = "local-reader"
 #: Raise it by hand if a change below changes the text of the same lines or the same layer.
-TEXT_REVISION = 2
+TEXT_REVISION = 3
 QUESTION = "text"
 #: Share of unread text from which Tesseract reads the page. On 92 pages in scripts that RapidOCR knows, at most 0.20 of
 #: the text is unread, except for one bad scan (0.46); on 19 pages in other scripts, 0.72 or more (measured on a
 #: corpus). Tesseract should also read a page that is half in another script.
 MAX_UNREAD_SHARE = 0.3
+#: A line in a picture has this many letters or more, and resembles no part of the layer: 0 to 100, where 100 is equal.
+#: A misread line of the layer resembles it by 80 and more.
+PICTURE_LINE_LETTERS = 4
+PICTURE_LINE_RESEMBLANCE = 70
 #: In `trust.reasons`: most text of the page was detected but not read.
 UNREAD = "text_unread"
 
@@ -81,12 +88,26 @@ class LocalReader:
             ServiceRefused: OCR does not work.
         """
         if stands_for_page(page.layer_text, page.facts):
-            return _page_answers(page, language, TextMeasures((page.layer_text or "").strip()), TextSource.LAYER)
+            return self._read_layer(page, language, cancel)
         reading = self._read_pixels(page, cancel)
+        if reading.unread and page.layer_text and page.facts.layer is LayerState.SOUND:
+            # Of unknown quality, but the engines lack the page's script, and its characters are sound.
+            return _page_answers(page, language, TextMeasures(page.layer_text.strip()), TextSource.LAYER, reading)
         arranged = arrange(reading.found.lines)
         share = arranged.area_px / (page.width_px * page.height_px)
-        measures = TextMeasures(arranged.text, arranged.columns, share, unread=reading.unread)
+        text = arranged.text if letters(arranged.text) else ""
+        unread = reading.unread or text != arranged.text
+        measures = TextMeasures(text, arranged.columns, share, unread)
         return _page_answers(page, language, measures, TextSource.OCR, reading)
+
+    def _read_layer(self, page: RenderedPage, language: str, cancel: CancelToken) -> PageAnswers:
+        """Return the layer's text and, on a page with pictures, the words within these."""
+        layer = (page.layer_text or "").strip()
+        if page.kind is not PageKind.MIXED or page.rgb is None:
+            return _page_answers(page, language, TextMeasures(layer), TextSource.LAYER)
+        reading = self._read_pixels(page, cancel)
+        measures = TextMeasures(_with_pictures(layer, reading.found.lines))
+        return _page_answers(page, language, measures, TextSource.LAYER, reading)
 
     def with_profile(self, profile: Profile) -> LocalReader:
         """Return this reader: it asks no questions."""
@@ -110,7 +131,7 @@ class LocalReader:
         """
         reading = self._read_with(page, answers)
         text = arrange(reading.found.lines).text
-        return None if reading.unread else OcrText(text, reading.answers, reading.cached)
+        return None if reading.unread or not letters(text) else OcrText(text, reading.answers, reading.cached)
 
     def _read_pixels(self, page: RenderedPage, cancel: CancelToken) -> _OcrReading:
         """Read a page with the engine that knows its script, or keep its legible lines."""
@@ -129,6 +150,17 @@ class LocalReader:
         other = _FOUND.validate_json(second.content)
         cached = known + second_known
         return _OcrReading(other if other.lines else legible, (answer, second), cached, unread=not other.lines)
+
+
+def _with_pictures(layer: str, lines: Sequence[TextLine]) -> str:
+    """Return a layer and, below it, the lines that only the pictures on the page show."""
+    known = letters(layer)
+    shown = [line for line in lines if is_legible(line) and _is_new(letters(line.text), known)]
+    return "\n\n".join(filter(None, (layer, arrange(shown).text)))
+
+
+def _is_new(line: str, known: str) -> bool:
+    return len(line) >= PICTURE_LINE_LETTERS and partial_ratio(line, known) < PICTURE_LINE_RESEMBLANCE
 
 
 @dataclass(frozen=True, slots=True)

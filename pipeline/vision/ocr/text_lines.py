@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from pipeline.core.text import clean_text
+
 Point = tuple[float, float]
 
 #: A column has this many lines or more on either side of its gutter …
@@ -116,7 +118,7 @@ def arrange(lines: Sequence[TextLine]) -> PageText:
     if _runs_right_to_left(lines):
         boxes = [replace(box, left=-box.right, right=-box.left) for box in boxes]
     text = "\n\n".join(_join_rows(block) for block in _blocks(boxes))
-    return PageText(text, _columns(boxes), sum(box.width * box.height for box in boxes))
+    return PageText(clean_text(text), _columns(boxes), sum(box.width * box.height for box in boxes))
 
 
 def _runs_right_to_left(lines: Sequence[TextLine]) -> bool:

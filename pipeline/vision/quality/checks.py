@@ -6,16 +6,25 @@ The limits were measured on a labelled set of answers: `bench/checks.py`.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
 
 from pipeline.core.languages import SCRIPT_MIN_SHARE, is_in_language, script_share
+from pipeline.vision.quality.capacity import MIN_INK_PER_SQUARE, has_surplus, holds, ink_per_square
 from pipeline.vision.quality.cleanup import clean_answer
+from pipeline.vision.quality.garbling import is_garbled
+from pipeline.vision.quality.layer_comparison import (
+    LAYER_MIN_TERMS,
+    disagrees_with_layer,
+    is_in_disorder,
+    is_part_of_layer,
+    overlap,
+    repeats_layer,
+)
 from pipeline.vision.quality.refusals import is_refusal
-from pipeline.vision.quality.repetition import find_repetition
+from pipeline.vision.quality.repetition import Repetition, find_repetition
+from pipeline.vision.quality.talk import is_error, is_talk, says_left_out, says_missing, says_unreadable
 from pipeline.vision.quality.tokens import TOKEN, letters, terms
 
 #: Longest description of a blank page, in words. A blank page has no words of its own.
@@ -26,13 +35,11 @@ INKED_MIN_SHARE = 0.0005
 MIN_INK_PER_CHARACTER = 6.0
 #: Characters that the ink check ignores: it is for answers that run on.
 INK_FREE_CHARACTERS = 60
-#: A layer with fewer words than this is not evidence.
-LAYER_MIN_TERMS = 8
-#: Below the first overlap of words an answer belongs to another page. Below the second it does so if hardly any two
-#: words follow one another as in the layer: pages of one document share words, but not their order.
-MIN_AGREEMENT = 0.45
-SURE_AGREEMENT = 0.8
-MIN_PAIR_AGREEMENT = 0.2
+#: Line ends in a repetition that ink may excuse.
+REPEATED_LINES = 4
+#: Entries of a list without words, and their least share of the lines.
+EMPTY_ENTRIES = 8
+EMPTY_SHARE = 0.7
 #: Words of the prompt in a row that make an echo, and words from which a whole sentence of the prompt makes one.
 ECHO_WORDS = 9
 ECHO_SENTENCE_WORDS = 4
@@ -67,6 +74,15 @@ class Fault(StrEnum):
     PROMPT_ECHO = "prompt_echo"
     DISAGREES_WITH_LAYER = "disagrees_with_layer"
     TOO_LONG_FOR_INK = "too_long_for_ink"
+    NOT_A_COPY = "not_a_copy"
+    """A description, a thought, chat or a machine's output in place of the text on the page."""
+    ERROR_MESSAGE = "error_message"
+    GARBLED = "garbled"
+    """Lost bytes, a wrong code page, letters of many scripts within words."""
+    INCOMPLETE = "incomplete"
+    """A part of the layer, or an answer that says that a part was left out."""
+    DISORDER = "disorder"
+    """The layer's words, but not in its order."""
 
 
 #: Faults that `pipeline.vision.quality.repetition` finds.
@@ -91,6 +107,8 @@ class Context:
     ink_share: float
     width_px: int
     height_px: int
+    glyph_px: float | None = None
+    """Height of a typical letter on the page image; None if the page shows no lines of text."""
     layer_text: str | None = None
     """The page's own text layer, only if it is sound and visible."""
     empty_answer: str | None = None
@@ -119,23 +137,16 @@ def check(content: str, context: Context) -> Checked:
     text, said_empty = clean_answer(content, context.empty_answer, context.layer_text)
     verbatim = context.kind is AnswerType.VERBATIM
     agreement = overlap(text, context.layer_text) if verbatim and context.layer_text is not None else None
-    disagrees = agreement is not None and disagrees_with_layer(text, context.layer_text or "", agreement)
-    repeats = find_repetition(text, prose=context.kind is not AnswerType.VERBATIM)
-    if repeats is not None and agreement is not None and not disagrees:
-        # A page of forty equal labels looks like a loop; its layer shows that it is not one.
-        repeats = None
+    is_shown = agreement is not None and not disagrees_with_layer(text, context.layer_text or "", agreement)
+    repeats = None if is_shown else _repetition(text, context)
     language = wrong_language(text, context.language) if context.kind is AnswerType.PROSE else None
-    found = {
-        Fault.CUT_OFF: is_cut_off(context),
-        Fault.EMPTY_ON_INK: is_empty_on_ink(text, said_empty, context),
-        Fault.TEXT_ON_BLANK: is_text_on_blank(text, context),
-        Fault.REFUSAL: is_refusal(text) and (agreement is None or disagrees),
-        Fault.PROMPT_ECHO: is_prompt_echo(text, context.prompt) and (agreement is None or disagrees),
-        Fault.DISAGREES_WITH_LAYER: disagrees,
-        Fault.TOO_LONG_FOR_INK: verbatim and is_too_long_for_ink(text, context),
-    }
+    found = dict.fromkeys(_faults_of_words(content, text, context) if not is_shown else ())
+    found |= dict.fromkeys(_faults_of_copy(text, context, agreement, is_shown=is_shown) if verbatim else ())
     reasons = (
-        *(fault for fault, is_there in found.items() if is_there),
+        *((Fault.CUT_OFF,) if is_cut_off(context) else ()),
+        *((Fault.EMPTY_ON_INK,) if is_empty_on_ink(text, said_empty, context) else ()),
+        *((Fault.TEXT_ON_BLANK,) if is_text_on_blank(text, context) else ()),
+        *found,
         *(() if repeats is None else (Fault(repeats.fault),)),
         *(() if language is None else (language,)),
     )
@@ -149,6 +160,64 @@ def check(content: str, context: Context) -> Checked:
     )
 
 
+def _repetition(text: str, context: Context) -> Repetition | None:
+    """Return the repetition in an answer; None if the page's ink accounts for all that repeats, as for equal labels.
+
+    Only lines with words are excused: no page has hundreds of equal words in a line, or of empty rows.
+    """
+    verbatim = context.kind is AnswerType.VERBATIM
+    repeats = find_repetition(text, prose=not verbatim)
+    if repeats is None or not verbatim:
+        return repeats
+    repeated = text[repeats.clean_end :]
+    has_lines = letters(repeated) and repeated.count("\n") >= REPEATED_LINES
+    is_excusable = has_lines or repeats.fault == "compressible"
+    return None if is_excusable and holds(_share(text, context), context.ink_share) else repeats
+
+
+def _share(text: str, context: Context) -> float | None:
+    return ink_per_square(text, context.ink_share * context.width_px * context.height_px, context.glyph_px)
+
+
+def _faults_of_words(raw: str, text: str, context: Context) -> Iterator[Fault]:
+    """Yield the faults that the words of an answer show. The layer did not confirm them."""
+    verbatim = context.kind is AnswerType.VERBATIM
+    share = _share(text, context)
+    surplus = verbatim and has_surplus(share)
+    # A refusal names itself: it needs no evidence but that the page does not hold all of it.
+    may_refuse = not verbatim or share is None or surplus
+    if is_prompt_echo(text, context.prompt):
+        yield Fault.PROMPT_ECHO
+    elif (may_refuse and is_refusal(text)) or (
+        says_unreadable(text, surplus=surplus) if verbatim else says_missing(text)
+    ):
+        yield Fault.REFUSAL
+    if context.kind is not AnswerType.CLOSED and is_garbled(raw, text):
+        yield Fault.GARBLED
+    if verbatim and is_talk(text, surplus=surplus):
+        yield Fault.NOT_A_COPY
+    if may_refuse and is_error(text):
+        yield Fault.ERROR_MESSAGE
+    if verbatim and surplus and says_left_out(text):
+        yield Fault.INCOMPLETE
+
+
+def _faults_of_copy(text: str, context: Context, agreement: float | None, *, is_shown: bool) -> Iterator[Fault]:
+    """Yield the faults that a comparison of a copy with its page shows."""
+    if is_too_long_for_ink(text, context):
+        yield Fault.TOO_LONG_FOR_INK
+    if agreement is None or context.layer_text is None:
+        return
+    if not is_shown:
+        yield Fault.DISAGREES_WITH_LAYER
+    elif is_part_of_layer(text, context.layer_text):
+        yield Fault.INCOMPLETE
+    elif repeats_layer(text, context.layer_text):
+        yield Fault.REPEATED_LINES
+    elif is_in_disorder(text, context.layer_text):
+        yield Fault.DISORDER
+
+
 def is_cut_off(context: Context) -> bool:
     """Return whether the answer ends at its token limit. Some endpoints do not report that."""
     return context.truncated or context.tokens_out >= context.max_tokens
@@ -159,9 +228,23 @@ def is_empty_on_ink(text: str, said_empty: bool, context: Context) -> bool:
 
     The agreed word for an empty answer is accepted for a picture, but not for a page whose layer has words.
     """
-    if letters(text) or context.blank or context.ink_share < INKED_MIN_SHARE:
+    if _has_content(text, context) or context.blank or context.ink_share < INKED_MIN_SHARE:
         return False
     return not said_empty or len(terms(context.layer_text or "")) >= LAYER_MIN_TERMS
+
+
+#: A line with the number of an entry, and no entry.
+_NUMBER_ALONE = re.compile(r"^[ \t]*\(?\d{1,4}[.)、:．][ \t]*$", re.MULTILINE)
+
+
+def _has_content(text: str, context: Context) -> bool:
+    """Return whether an answer has letters or digits that are not only the numbers of a list without entries."""
+    if not letters(text):
+        return False
+    alone = len(_NUMBER_ALONE.findall(text))
+    return (
+        context.kind is not AnswerType.VERBATIM or alone < EMPTY_ENTRIES or alone < EMPTY_SHARE * len(text.split("\n"))
+    )
 
 
 def is_text_on_blank(text: str, context: Context) -> bool:
@@ -175,28 +258,10 @@ def is_too_long_for_ink(text: str, context: Context) -> bool:
     """Return whether the answer has more characters than the page's ink allows."""
     characters = sum(map(len, text.split())) - INK_FREE_CHARACTERS
     pixels = context.ink_share * context.width_px * context.height_px
-    return characters > 0 and not context.blank and pixels < MIN_INK_PER_CHARACTER * characters
-
-
-def overlap(text: str, layer_text: str) -> float | None:
-    """Return the overlap of two texts' words as multisets, 0 to 1 (Dice's coefficient).
-
-    None if the layer has too few words.
-    """
-    layer_terms = terms(layer_text)
-    return _dice(terms(text), layer_terms) if len(layer_terms) >= LAYER_MIN_TERMS else None
-
-
-def disagrees_with_layer(text: str, layer_text: str, agreement: float) -> bool:
-    """Return whether a copy belongs to another page than the layer; `agreement` is their overlap of words."""
-    if agreement < MIN_AGREEMENT or agreement >= SURE_AGREEMENT:
-        return agreement < MIN_AGREEMENT
-    return _dice(pairwise(terms(text)), pairwise(terms(layer_text))) < MIN_PAIR_AGREEMENT
-
-
-def _dice(first: Iterable[Hashable], second: Iterable[Hashable]) -> float:
-    one, other = Counter(first), Counter(second)
-    return 2 * (one & other).total() / max(1, one.total() + other.total())
+    if characters <= 0 or context.blank:
+        return False
+    share = ink_per_square(text, pixels, context.glyph_px)
+    return pixels < MIN_INK_PER_CHARACTER * characters or (share is not None and share < MIN_INK_PER_SQUARE)
 
 
 _QUOTED = re.compile(

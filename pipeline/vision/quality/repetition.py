@@ -38,6 +38,9 @@ COUNTING_LOOP_TIMES = 20
 REPEATED_MIN_LETTERS = 12
 PROSE_REPEATED = (3, 0.4)
 PAGE_REPEATED = (6, 0.6)
+#: Lines of a block, and how often a text says it: a page that is read over and over.
+BLOCK_LINES = 5
+BLOCK_TIMES = 3
 #: Words of at least this number of bytes whose deflate ratio reaches this value repeat one statement.
 COMPRESSIBLE_MIN_BYTES = 400
 COMPRESSIBLE_RATIO = 10.0
@@ -62,18 +65,35 @@ def find_repetition(text: str, *, prose: bool) -> Repetition | None:
     """
     return (
         _same_signs(text)
+        or _same_blocks(text)
         or _loop(text, *(PROSE_LOOP if prose else PAGE_LOOP))
         or _repeated_lines(text, *(PROSE_REPEATED if prose else PAGE_REPEATED))
         or _compressible(text)
     )
 
 
-_SAME = re.compile(rf"([^\W_])\1{{{SAME_LETTERS - 1},}}|([^\s])\2{{{SIGNS_LOOP_CHARACTERS - 1},}}")
+_SAME = re.compile(
+    rf"([^\W_])\1{{{SAME_LETTERS - 1},}}|([^\s])\2{{{SIGNS_LOOP_CHARACTERS - 1},}}"
+    rf"|(\S{{2,8}}?)\3{{{SAME_LETTERS - 1},}}"
+)
 
 
 def _same_signs(text: str) -> Repetition | None:
     run = _SAME.search(text)
     return run and Repetition("tail_repetition", run.start() + 1, (len(run[0]) - 1) / len(text))
+
+
+def _same_blocks(text: str) -> Repetition | None:
+    """Return the repetition of a whole page: a block of lines that the text consists of, said again and again."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    starts = [place for place, line in enumerate(lines) if line == lines[0]]
+    if len(starts) < BLOCK_TIMES or starts[1] < BLOCK_LINES:
+        return None
+    block = lines[: starts[1]]
+    if any(lines[start : start + len(block)] != block for start in starts[1:-1]):
+        return None
+    second = text.index(lines[0], len(lines[0]))
+    return Repetition("repeated_lines", second, 1 - second / len(text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,6 +230,65 @@ def test_every_damaged_file_is_listed(store: Store, archive: Archive, damage: by
     assert sorted(archive.damaged_files()) == names
 
 
+def test_a_collection_whose_only_revision_is_damaged_is_read_from_its_newest_batch(
+    store: Store, archive: Archive, damage: bytes
+):
+    begin_batch(archive, "works", "de", "en", [])
+    begin_batch(archive, "others", "fr", "en", [])
+    whole = archive.collections["works"].newest()
+    store.put("collections/works/1.json", damage)
+
+    assert archive.collections["works"].newest() == whole
+    assert begin_batch(archive, "works", None, "en", []).language == "de"
+
+
+def test_a_folder_in_the_place_of_a_file_is_a_damaged_file_and_is_kept_aside(
+    store: Store, archive: Archive, tmp_path: Path
+):
+    first, answer = save_reading(archive, 1), Answer(key="ab12-0f", question="q", model="m", content="c", asked_at=NOW)
+    folders = [f"readings/works/{DOCUMENT}/1.2.json", "answers/ab/ab12/0f.json"]
+    for name in folders:
+        (tmp_path / "archive" / name / "inside").mkdir(parents=True)
+
+    (newest,) = archive.readings("works", DOCUMENT).newest()
+    assert newest == first.model_copy(update={"revision": 2, "fingerprint": ""})
+    assert archive.answers.get(answer.key) is None
+    assert sorted(archive.damaged_files()) == sorted(folders)
+
+    archive.answers.add(answer)
+    assert archive.answers.get(answer.key) == answer
+    assert archive.mend(folders[0])
+    assert archive.readings("works", DOCUMENT).page(1).revisions() == [1, 3]
+    assert len(list((tmp_path / "archive" / "tmp").glob("*/inside"))) == 2
+
+
+def test_files_of_other_programs_beside_the_folders_are_ignored(store: Store, archive: Archive):
+    batch = batch_of(archive, 40)
+    save_reading(archive, 1)
+    chunk = chunk_id(folder_id("", "", ""), 0)
+    records = archive.journal(batch.id)
+    records.close_part(chunk, 0, Outcome(documents={"complete": 16}, pages={}))
+    before = BatchLedger(archive, batch).progress()
+    folders = ["", "readings", "readings/works", f"readings/works/{DOCUMENT}", "batches", f"batches/{batch.id}", "open"]
+    folders += [f"walks/{batch.id}/{name}" for name in ("", "folders", "chunks", "parts", f"parts/{chunk}", "closed")]
+    for folder in folders:
+        for name in (".DS_Store", ".nfs001", "Thumbs.db", "copy of 1"):
+            store.put(f"{folder}/{name}", b"?")
+
+    assert BatchLedger(archive, batch).progress() == before
+    assert records.ended_parts(chunk) == [0]
+    assert complete_chunk(records, "Thumbs.db") is None
+    assert [list(archive.readings("works", name).newest()) for name in archive.documents("works")].count([]) == 2
+    assert list(archive.damaged_files()) == []
+
+
+def test_a_damaged_file_with_a_strange_name_is_named_and_left(store: Store, archive: Archive):
+    name = f"readings/works/{DOCUMENT}/copy of 1.json"
+    store.put(name, b"")
+    assert list(archive.damaged_files()) == [name]
+    assert not archive.mend(name)
+
+
 def test_strange_names_beside_the_revisions_are_ignored(store: Store, archive: Archive):
     reading = save_reading(archive, 1)
     for name in ("1.json.orig", ".DS_Store", "x.y.json", "readme.txt"):

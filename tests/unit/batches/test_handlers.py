@@ -51,7 +51,7 @@ from pipeline.sources import Containers, SourceCache, SourceFiles, list_folder, 
 from pipeline.vision.reader import PageAnswers, Rerenderer, Usage
 from support.containers import carrying, mail, page, zipped
 from support.conversions import CONVERTER
-from support.memory_index import MemoryIndex
+from support.memory_index import MemoryIndex, Refreshed
 from support.pagesight_runs import make_pdf, make_picture
 from support.rendering import LIMITS, slow_pages_pdf
 
@@ -314,6 +314,41 @@ def test_messages_that_are_lost_are_found_in_the_archive(bench: Bench) -> None:
         loop.queue = list(all_due_messages(loop.batch, bench.archive))
     loop.run()
     assert_complete(bench, loop.end())
+    assert set(bench.reader.read_pages.values()) == {1}
+
+
+def test_a_damaged_list_of_files_is_one_failure_of_its_folder_until_the_folder_is_listed_again(bench: Bench) -> None:
+    loop = Loop(bench, bench.begin(), random.Random(3), most_pages=None)
+    loop.run(until=lambda: bool(loop.parts_of("plate-0.png")))
+    (part, *_) = loop.parts_of("plate-0.png")
+    name = bench.archive.journal(loop.batch.id).chunk_name(part.chunk)
+    path = bench.folder / name
+    path.write_bytes(b"")
+    bench.archive._journals.cache_clear()  # as a process that has not read the chunk yet
+    bench.index.queries = Refreshed(bench.index)
+    loop.run()
+    ended = loop.end()
+
+    folder = source_url(bench.files / "below")
+    listed = 9  # eight pictures, and a torn PDF
+    assert ended.documents == {"complete": len(PAGES_OF) - 8, "failed": 1 + listed}
+    failed = bench.archive.sources("default")[source_id(folder)].newest()
+    assert failed is not None
+    assert failed.error is not None
+    assert (failed.error.type, failed.error.transient) == ("list_damaged", True)
+    assert name in failed.error.message
+    assert f"{listed} of its files" in failed.error.message
+    assert name in bench.archive.damaged
+    records = {record["path"]: record["state"] for record in bench.index.records(SOURCES).values()}
+    assert records[str(bench.files / "below")] == "failed"
+    assert str(bench.files / "book.pdf") in records
+
+    again = Loop(bench, bench.begin(), random.Random(3), most_pages=None)
+    again.run()
+    assert again.end().documents == {"complete": len(PAGES_OF), "failed": 2}
+    paths = {record["path"] for record in bench.index.records(SOURCES).values()}
+    assert str(bench.files / "below") not in paths
+    assert len(paths) == len(PAGES_OF) + 2
     assert set(bench.reader.read_pages.values()) == {1}
 
 

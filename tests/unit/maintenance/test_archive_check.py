@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Container, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline.archive import Archive, Store, image_stem, source_id
 from pipeline.archive.content import PageImages
@@ -212,6 +214,33 @@ def test_pages_with_a_missing_image_or_a_damaged_answer_are_made_due(archive: Ar
     assert archive.readings("works", DOCUMENT).damaged_pages() == [3, 7]
     assert archive.answers.get(answer_key(3)) is None
     assert [revisions(archive, page) for page in (3, 7, 8)] == [[1, 2], [1, 2], [1]]
+
+
+def image(form: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), "white").save(file, form)
+    return file.getvalue()
+
+
+def test_images_are_read_on_request_and_damaged_ones_are_made_due(archive: Archive, store: Store) -> None:
+    jpeg, webp = image("JPEG"), image("WEBP")
+    readings = (reading for reading in archive.readings("works", DOCUMENT).newest() if isinstance(reading, Reading))
+    keys = [reading.image for reading in readings if reading.image is not None]
+    for key in keys:
+        store.put(key.key, jpeg)
+        store.put(key.thumbnail_key, webp)
+    assert list(findings(archive, ArchiveCounts(), reads_images=True)) == []
+    one, other, third = keys[3], keys[5], keys[7]
+    store.put(one.key, jpeg[:-20])
+    store.put(other.thumbnail_key, webp[:-20])
+    store.put(third.key, b"")
+
+    assert list(findings(archive, ArchiveCounts())) == []
+    found = list(findings(archive, ArchiveCounts(), mends=True, reads_images=True))
+    assert [(finding.flaw, finding.name, finding.mended) for finding in found] == [
+        (Flaw.IMAGE_DAMAGED, name, True) for name in (one.key, other.thumbnail_key, third.key)
+    ]
+    assert archive.readings("works", DOCUMENT).damaged_pages() == [4, 6, 8]
 
 
 @pytest.mark.parametrize("folder", ["collections/works", "sources/works/*"])

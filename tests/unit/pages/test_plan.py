@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import Archive, Store
-from pipeline.core.models import Document, PageStatus
+from pipeline.core.models import Document, PageStatus, Trust
+from pipeline.core.stale_filter import Reason
 from pipeline.documents.passwords import Passwords
+from pipeline.maintenance.staleness import reasons_of
 from pipeline.pages.plan import plan
 from pipeline.pages.recipe import Recipe, Request
 from support.readings import full_reading
@@ -68,3 +70,27 @@ def test_a_kept_page_keeps_its_description_although_the_document_has_more_pages_
     planned = plan(document, Request("works", "now", 0, WITHOUT), archive)
     assert planned.due == (3, 4, 5)
     assert [reading.page_number for reading in planned.settled] == [1, 2]
+
+
+@pytest.mark.parametrize(("again", "batch", "due"), [(True, "now", (1,)), (False, "now", ()), (True, "batch-1", ())])
+def test_a_page_whose_further_attempts_were_left_out_is_due_where_pages_are_read_again(
+    tmp_path: Path, again: bool, batch: str, due: tuple[int, ...]
+) -> None:
+    archive, whole = Archive(Store(str(tmp_path))), full_reading()
+    read = whole.model_copy(
+        update={
+            "collection": "works",
+            "document": whole.document.model_copy(update={"id": DOCUMENT, "pages": 1}),
+            "page_number": 1,
+            "revision": 1,
+            "batch": "batch-1",
+            "status": PageStatus.DESCRIBED,
+            "error": None,
+            "fingerprint": MODEL.fingerprint(DOCUMENT, 1),
+            "trust": Trust(suspect=True, reasons=("tail_repetition:text", "not_climbed:text")),
+        }
+    )
+    archive.readings("works", DOCUMENT).page(1).create(read)
+    document = Document(id=DOCUMENT, bytes=1, media_type=whole.document.media_type, pages=1)
+    assert plan(document, Request("works", batch, 0, MODEL, again), archive).due == due
+    assert reasons_of(read, MODEL) == (Reason.LADDER, Reason.SUSPECT)

@@ -77,7 +77,7 @@ def test_only_what_was_not_found_and_is_gone_is_forgotten_and_twice_is_as_good_a
     services = cast(PageServices, SimpleNamespace(archive=archive, projector=index.projector(archive), files=files))
     found = FoundUrls()
     found.add(urls["found"])
-    forgotten = [forget_vanished(ROOT, found, "works", services) for _ in range(times)]
+    forgotten = [forget_vanished(ROOT, found, "works", services, None) for _ in range(times)]
     assert forgotten == [1, 0][:times]
     assert urls["found"] not in files.asked
     assert {name: error(archive, urls[name]) for name in ("found", "hidden", "gone")} == {

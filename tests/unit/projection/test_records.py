@@ -163,3 +163,9 @@ def test_page_ids_sort_as_pages_do() -> None:
     ids = [page_id("works", "d", number) for number in (1, 2, 10, 999, 12_000)]
 
     assert ids == sorted(ids)
+
+
+def test_copies_for_a_language_have_composed_accents() -> None:
+    reading = full_reading().model_copy(update={"description": "Mu\u0308ller", "description_language": "de"})
+    record = page_record(reading, LANGUAGES, Signer(), NOW)
+    assert (record["description"], record["i18n"]["description"]) == ("Mu\u0308ller", {"de": "M\u00fcller"})

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import random
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFont
 
+from pipeline.core.text import clean_line, clean_text
 from pipeline.rendering.sandbox.page_image.build import MAX_ASPECT, MAX_PIXELS, build_page_image, fit
-from pipeline.rendering.text import clean_line, clean_text
 
 A4 = (842, 1191)
 
@@ -71,6 +72,80 @@ def test_a_lone_page_number_is_something(text: str, noise: int) -> None:
 def test_coloured_and_pale_words_are_something() -> None:
     assert not finished(write(paper("#808080"), "as bright as the ground", "#b06060")).blank
     assert not finished(write(paper(), "pencil", "#a0a0a0")).blank
+
+
+def scanned(colour: int = 245, grain: int = 0, shading: int = 0) -> Image.Image:
+    """Grey paper with grain, darker towards its foot."""
+    page = Image.new("L", A4, colour)
+    shade = Image.linear_gradient("L").resize(A4).point(lambda level: level * shading // 255)
+    page = ImageChops.subtract(page, shade)
+    return ImageChops.add(page, Image.effect_noise(A4, grain), 1, -128) if grain else page
+
+
+def faded(page: Image.Image, difference: int, lines: int = 8) -> Image.Image:
+    """Lines of words that differ from the paper by a few levels."""
+    ink = Image.new("L", A4)
+    font = ImageFont.load_default(size=16)
+    for line in range(lines):
+        ImageDraw.Draw(ink).text((90, 200 + 30 * line), "Paid to the pilots at the mole", difference, font)
+    return ImageChops.subtract(page, ink)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(faded(scanned(), 8), id="pencil"),
+        pytest.param(faded(scanned(), 10, lines=1), id="one line"),
+        pytest.param(faded(scanned(grain=4), 10), id="grain"),
+        pytest.param(faded(scanned(grain=8), 16), id="faded fax"),
+        pytest.param(faded(scanned(grain=3, shading=20), 12), id="shaded"),
+        pytest.param(ImageChops.invert(faded(scanned(grain=3), 12)), id="on a dark page"),
+    ],
+)
+def test_faint_words_are_something(page: Image.Image) -> None:
+    assert not finished(page.convert("RGB")).blank
+
+
+def specked() -> Image.Image:
+    page, chance = scanned(grain=3), random.Random(5)
+    for _ in range(150):
+        page.putpixel((chance.randrange(A4[0]), chance.randrange(A4[1])), 0)
+    return page
+
+
+def streaked() -> Image.Image:
+    page, chance = scanned(grain=3), random.Random(3)
+    for _ in range(12):
+        x = chance.randrange(A4[0])
+        page.paste(239, (x, 0, x + 1, A4[1]))
+    return page
+
+
+def coarse_grain() -> Image.Image:
+    grain = Image.effect_noise((A4[0] // 4, A4[1] // 4), 6).resize(A4, Image.Resampling.BICUBIC)
+    return ImageChops.add(scanned(grain=3), grain, 1, -128)
+
+
+def squeezed(page: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    page.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(scanned(grain=3), id="grain"),
+        pytest.param(scanned(200, grain=20), id="much grain"),
+        pytest.param(scanned(grain=3, shading=24), id="shading"),
+        pytest.param(squeezed(scanned(grain=12), 40), id="blocks of a JPEG"),
+        pytest.param(specked(), id="specks"),
+        pytest.param(streaked(), id="streaks along the feed"),
+        pytest.param(coarse_grain(), id="rough paper"),
+    ],
+)
+def test_what_scanners_add_to_blank_paper_is_nothing(page: Image.Image) -> None:
+    assert finished(page.convert("RGB")).blank
 
 
 def test_ink_is_counted_as_a_share_of_the_page() -> None:

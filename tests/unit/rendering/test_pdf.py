@@ -248,3 +248,45 @@ def test_pages_look_as_pdfium_draws_them_without_a_sandbox(pool: SandboxPool) ->
     theirs = bare.convert("L").resize((100, 100))
     differences = [abs(a - b) for a, b in zip(ours.tobytes(), theirs.tobytes(), strict=True)]
     assert max(differences) < 40
+
+
+def counted(count: int, listed: int, existing: int) -> bytes:
+    """A PDF that announces `count` pages, lists `listed` and has `existing`."""
+    kids = b" ".join(b"%d 0 R" % (3 + number) for number in range(listed))
+    return raw_pdf(
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[%s]/Count %d/MediaBox[0 0 200 200]>>" % (kids, count),
+        *[b"<</Type/Page/Parent 2 0 R>>"] * existing,
+        *[b"null"] * (listed - existing),
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "listed", "existing", "pages"),
+    [
+        (8, 1, 1, 2),
+        (8, 3, 3, 4),
+        (8, 8, 7, 8),
+        (8, 8, 5, 6),
+        (3, 3, 3, 3),
+        (900_000, 2, 2, 3),
+        (0, 3, 3, 3),
+        (2, 1, 1, 2),
+    ],
+)
+def test_pages_that_are_only_announced_are_one_failure(
+    pool: SandboxPool, count: int, listed: int, existing: int, pages: int
+) -> None:
+    with opened(pool, counted(count, listed, existing), MediaType.PDF) as document:
+        assert document.pages == pages
+        assert document.render(existing).blank
+        if pages > existing:
+            missing = count - existing
+            told = f"announces {count} pages, but {missing} cannot be found" if missing > 1 else f"page {pages} cannot"
+            with pytest.raises(CorruptFile, match=told):
+                document.render(pages)
+
+
+def test_a_pdf_of_too_many_real_pages_is_refused(pool: SandboxPool) -> None:
+    with pytest.raises(LimitExceeded, match="51 pages"), opened(pool, counted(51, 51, 51), MediaType.PDF):
+        pass

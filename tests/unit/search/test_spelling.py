@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.search.spelling import (
+    MAX_MISTAKEN,
     MAX_SPELLINGS,
     confusions,
     equal_spellings,
@@ -54,8 +55,12 @@ def test_what_ocr_confuses_is_found_at_the_first_letter_and_across_letters(word:
     assert read_as in confusions(word)
 
 
-def test_the_spellings_of_a_word_are_few() -> None:
+def test_the_spellings_of_a_word_and_of_a_query_are_few() -> None:
     assert len(confusions("illimitable" * 20)) <= MAX_SPELLINGS
+    words = [f"illimitable{letter}" for letter in "abcdefgh"]
+    query = forgiving(" ".join(words), words)
+    assert query.count("~2") == MAX_MISTAKEN
+    assert query.count("|") <= MAX_MISTAKEN + MAX_SPELLINGS
 
 
 def test_numbers_codes_and_operators_are_not_words_to_forgive() -> None:
@@ -66,3 +71,4 @@ def test_numbers_codes_and_operators_are_not_words_to_forgive() -> None:
 def test_the_nearest_word_ignores_accents_and_capitals() -> None:
     assert nearest("cafe", ["Coffee", "Café", "face"]) == "Café"
     assert nearest("cafe", []) is None
+    assert nearest("cafe", ["lighthouse"]) is None

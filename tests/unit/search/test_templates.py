@@ -11,7 +11,7 @@ from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCE
 from pipeline.search.names import Names
 
 #: Types that the server itself has; others come with modules that the local node lacks.
-TYPES = {"keyword", "text", "date", "boolean", "byte", "short", "integer", "long", "float", "flattened"}
+TYPES = {"keyword", "text", "date", "boolean", "byte", "short", "integer", "long", "float", "flattened", "alias"}
 ANALYZERS = {"de": "pagesight_german", "en": "pagesight_english"}
 ANALYSIS = analysis.choose(lambda body: not {"icu_folding", "ukrainian"} & set(re.findall(r"\w+", str(body))))
 ANALYSIS = replace(ANALYSIS, languages=ANALYZERS)

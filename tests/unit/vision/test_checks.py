@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -220,3 +221,48 @@ def test_the_bounds_hold_for_sources_that_nothing_was_tuned_on() -> None:
     assert 1 - told[CLEAN].share <= 0.01, told[CLEAN].wrong
     assert {label: score.wrong for label, score in told.items() if score.share < 0.98} == {}
     assert len(told) >= 18
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "<think>A notice.</think>\n{0}",
+        "It is a notice.\n</think>\n{0}",
+        "<|im_start|>assistant\n{0}<|im_end|>",
+        '{{"text": {1}}}',
+        "<|ref|>text<|/ref|><|det|>[[1, 2, 3, 4]]<|/det|>\n{0}",
+        "{0}\n\nNote: The text was transcribed as it appears in the image.",
+        "<!-- image -->\n{0}",
+    ],
+)
+def test_wrapping_of_models_and_servers_is_taken_off(raw: str) -> None:
+    assert check(raw.format(LETTER, json.dumps(LETTER)), verbatim()).content == LETTER
+
+
+def test_wrapping_stays_where_the_page_shows_it() -> None:
+    page = f"<think>A notice.</think>\n{LETTER}"
+    assert check(page, page_context(page, layer=True)).content == page
+
+
+def test_words_about_pictures_are_the_page_where_its_ink_holds_no_more() -> None:
+    text = "The image shows the harbour in 1890. The photograph was taken from the mole."
+    full = 64 * len(text.replace(" ", "")) / (842 * 1191)
+
+    assert faults(text, verbatim(glyph_px=8.0, ink_share=full)) == set()
+    assert faults(text, verbatim(glyph_px=8.0, ink_share=8 * full)) == {Fault.NOT_A_COPY}
+
+
+def test_equal_labels_are_no_loop_where_the_ink_holds_them() -> None:
+    sheet = "Granite Quay Trading\n12 Mole Street, Northgate\n\n" * 24
+    full = 64 * len("".join(sheet.split())) / (842 * 1191)
+
+    assert faults(sheet, verbatim(glyph_px=8.0, ink_share=full)) == set()
+    assert faults(sheet, verbatim(glyph_px=8.0, ink_share=full / 4)) >= {Fault.TAIL_REPETITION}
+
+
+def test_a_part_of_the_layer_and_its_words_in_disorder_are_found() -> None:
+    words = LETTER.split()
+    context = page_context(LETTER, layer=True)
+
+    assert faults(" ".join(words[: len(words) // 2]), context) == {Fault.INCOMPLETE}
+    assert faults(" ".join(words[::-1]), context) == {Fault.DISORDER}

@@ -162,3 +162,28 @@ def test_closing_the_reader_closes_the_engine() -> None:
     LocalReader(answer_cache(), ocr, other).close()
     assert ocr.closed
     assert other.closed
+
+
+@pytest.mark.parametrize("texts", [("—", "***"), ("!!!", "..", "|")])
+def test_punctuation_alone_is_text_unread(texts: tuple[str, ...]) -> None:
+    found = LocalReader(answer_cache(), OcrThatFinds(*texts)).read(scan(), "en", CancelToken())
+
+    assert (found.text, found.doubts) == (None, ("text_unread",))
+
+
+def test_a_sound_layer_is_used_where_ocr_lacks_its_script() -> None:
+    layer = dataclasses.replace(SCAN, layer=LayerState.SOUND)
+    page = dataclasses.replace(scan(), facts=layer, layer_text="यात्रियों से अनुरोध है")
+    found = LocalReader(answer_cache(), OcrThatSeesWhatItCannotRead()).read(page, "en", CancelToken())
+
+    assert (found.text, found.text_source, found.doubts) == ("यात्रियों से अनुरोध है", TextSource.LAYER, ())
+
+
+def test_words_in_a_picture_are_read_beside_the_layer() -> None:
+    facts = PageFacts(ink_share=0.2, picture_share=0.4, colours=(), is_vector=True, layer=LayerState.SOUND)
+    page = dataclasses.replace(scan(), facts=facts, layer_text=LAYER)
+    ocr = OcrThatFinds("northern channel was finlshed", "Granite quay", "12")
+    found = LocalReader(answer_cache(), ocr).read(page, "en", CancelToken())
+
+    assert found.text == f"{LAYER}\n\nGranite quay"
+    assert found.text_source is TextSource.LAYER

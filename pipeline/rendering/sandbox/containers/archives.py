@@ -30,11 +30,11 @@ from pipeline.core.errors import (
     UnsupportedFormat,
 )
 from pipeline.core.formats import MediaType
+from pipeline.core.text import without_invisible
 from pipeline.rendering.code_pages import ARCHIVE_NAMES, guess
 from pipeline.rendering.protocol import EXPANSION_FLOOR_BYTES, RenderLimits
 from pipeline.rendering.sandbox.containers.members import Member, Sink
 from pipeline.rendering.sandbox.descriptors import reopen
-from pipeline.rendering.text import clean_text
 
 if TYPE_CHECKING:
     from pipeline.rendering.sandbox.page_image.build import DecodedPage
@@ -384,7 +384,7 @@ def require_expansion_limit(expanded: int, descriptor: int, limits: RenderLimits
 
 def member_name(raw: str) -> str:
     """Return a member's path without segments that lead out of its container, and without control characters."""
-    segments = clean_text(raw.replace("\\", "/")).replace("\n", " ").replace("\t", " ").split("/")
+    segments = without_invisible(raw.replace("\\", "/")).replace("\n", " ").replace("\t", " ").split("/")
     kept = "/".join(segment for segment in segments if segment.strip() not in _EMPTY_SEGMENTS)
     return kept[-MAX_NAME_CHARS:].lstrip("/") or "unnamed"
 

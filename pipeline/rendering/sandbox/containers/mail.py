@@ -23,6 +23,7 @@ import olefile
 
 from pipeline.core.errors import CorruptFile, OutcomeError, UnsupportedFormat
 from pipeline.core.signatures import HEAD_BYTES, mail_start
+from pipeline.core.text import clean_line
 from pipeline.rendering.code_pages import TEXT, decode_text, guess
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.containers.archives import (
@@ -36,7 +37,6 @@ from pipeline.rendering.sandbox.containers.archives import (
 from pipeline.rendering.sandbox.containers.compound import open_compound
 from pipeline.rendering.sandbox.containers.members import Member, Sink
 from pipeline.rendering.sandbox.descriptors import reopen
-from pipeline.rendering.text import clean_line
 
 BODY = "message.html"
 #: Errors of `email` and olefile about damaged files.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image
 
-from pipeline.rendering.text import clean_line
+from pipeline.core.text import clean_line
 
 if TYPE_CHECKING:
     from pipeline.rendering.sandbox.image.raster import Picture

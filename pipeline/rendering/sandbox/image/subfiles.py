@@ -20,7 +20,7 @@ _SAME_SHAPE = 0.05
 
 
 class Frame(NamedTuple):
-    """What the tags say of a frame."""
+    """Size and purpose of a frame, by its tags."""
 
     width: int
     height: int

@@ -12,7 +12,14 @@ from typing import Any
 from PIL import Image
 
 from pipeline.rendering.sandbox.page_image.glyphs import glyph_px
-from pipeline.rendering.sandbox.page_image.measure import colour_names, contrast, difference_hash, ink_share, is_blank
+from pipeline.rendering.sandbox.page_image.measure import (
+    colour_names,
+    contrast,
+    difference_hash,
+    has_faint_marks,
+    ink_share,
+    is_blank,
+)
 
 #: jina-vlm sees at most 1,280 patches of 28 x 28 pixels; more would be scaled down there.
 MAX_PIXELS = 28 * 28 * 1280
@@ -116,7 +123,7 @@ def build_page_image(image: Image.Image, rgb: bytes | memoryview) -> PageImage:
                 "width_px": image.width,
                 "height_px": image.height,
                 "phash": difference_hash(small),
-                "blank": is_blank(contrasts),
+                "blank": is_blank(contrasts) and not has_faint_marks(small),
                 "pixels_sha256": digest.result(),
             },
         )

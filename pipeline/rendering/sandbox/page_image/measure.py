@@ -9,7 +9,7 @@ import colorsys
 import math
 from functools import lru_cache
 
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 #: Levels of 255 by which a pixel must differ from the ground to count as ink.
 INK_LEVELS = 32
@@ -23,6 +23,25 @@ MARK_PIXELS = 4
 _MARK_RADIUS = 2
 #: A page with this share of ink is not blank, whatever its shape.
 _CERTAIN_INK_SHARE = 0.01
+#: Differences from the ground around are enlarged by this factor, since faint marks differ by a few levels.
+_STRETCH = 8
+#: Radius of the ground around a pixel, half a line of text and its leading.
+_GROUND_RADIUS = 12
+#: Stretched differences beyond this count as this: specks are dark, but faint strokes are longer.
+_MOST_STRETCHED = 64
+#: Stretched levels by which a faint mark differs: this many times the noise, and at least this number.
+_FAINT_OVER_NOISE = 4
+_FAINT_LEVELS = 14
+#: Around a mark the ground seems to differ to the other side, but less.
+_FAINT_FACTORS = (1, 1.5, 2)
+#: Pixels of a third of the page image that faint marks have: a line of pencil has 200.
+_FAINT_PIXELS = 60
+#: Noise and grain are lighter and darker alike; marks are one of both, by this factor.
+_ONE_SIDED = 4
+#: Share of a side at each edge that is not examined: scanners leave shadows there.
+_EDGE_SHARE = 0.03
+#: Share of a normal distribution below its mean and one standard deviation.
+_ONE_SIGMA = 0.84
 #: Colours with a smaller share of the page are not named; the grey rims of black letters are below it.
 _NAMED_SHARE = 0.03
 _NAMED_COLOURS = 3
@@ -44,7 +63,7 @@ def ink_share(contrasts: Image.Image) -> float:
 
 
 def is_blank(contrasts: Image.Image) -> bool:
-    """Whether the page has no mark. A lone page number is a mark; noise, single specks and a uniform colour are not.
+    """Whether the page has no clear mark. A lone page number is one; noise, single specks and a uniform colour are not.
 
     In doubt a page is not blank: a wrong "not blank" costs a question, a wrong "blank" loses the page.
     """
@@ -58,10 +77,43 @@ def is_blank(contrasts: Image.Image) -> bool:
     return not any(density[math.ceil(255 * (MARK_PIXELS - 0.5) / window) :])
 
 
+def has_faint_marks(small: Image.Image) -> bool:
+    """Whether a page that seems to be blank has marks that are fainter than its noise: pencil, a faded fax.
+
+    The difference from the ground around is stretched and averaged: noise averages out, strokes do not. What scanners
+    add to blank paper (shading, streaks along the feed, specks, grain) is taken off first or has no preferred side.
+    """
+    grey = small.convert("L")
+    ground = grey.filter(ImageFilter.BoxBlur(_GROUND_RADIUS))
+    stretched = ImageChops.subtract(grey, ground, 1 / _STRETCH, 128).point(_bounded)
+    streaks = stretched.resize((stretched.width, 1), Image.Resampling.BOX).resize(stretched.size)
+    smooth = ImageChops.subtract(stretched, streaks, 1, 128).filter(ImageFilter.BoxBlur(1))
+    edges = int(_EDGE_SHARE * smooth.width), int(_EDGE_SHARE * smooth.height)
+    histogram = ImageOps.crop(smooth, (*edges, *edges)).histogram()
+    below, middle, above = (_quantile(histogram, share) for share in (1 - _ONE_SIGMA, 0.5, _ONE_SIGMA))
+    level = max(_FAINT_LEVELS, math.ceil(_FAINT_OVER_NOISE * (above - below) / 2))
+    return any(_is_one_sided(histogram, middle, round(factor * level)) for factor in _FAINT_FACTORS)
+
+
+def _is_one_sided(histogram: list[int], middle: int, level: int) -> bool:
+    """Whether enough pixels differ by a level, nearly all of them to the same side."""
+    darker, lighter = sum(histogram[: max(0, middle - level + 1)]), sum(histogram[middle + level :])
+    return max(darker, lighter) >= max(_FAINT_PIXELS, _ONE_SIDED * min(darker, lighter))
+
+
+def _bounded(level: int) -> int:
+    return min(128 + _MOST_STRETCHED, max(128 - _MOST_STRETCHED, level))
+
+
 def _noise(contrasts: Image.Image) -> int:
     """Return the level that most of the page stays below."""
-    below, wanted = 0, _NOISE_SHARE * contrasts.width * contrasts.height
-    for level, count in enumerate(contrasts.histogram()):
+    return _quantile(contrasts.histogram(), _NOISE_SHARE)
+
+
+def _quantile(histogram: list[int], share: float) -> int:
+    """Return the level that a share of the pixels does not exceed."""
+    below, wanted = 0, share * sum(histogram)
+    for level, count in enumerate(histogram):
         below += count
         if below >= wanted:
             return level

@@ -14,6 +14,7 @@ import pypdfium2.raw as pdfium_c
 from PIL import Image
 
 from pipeline.core.errors import CorruptFile, EncryptedFile, LimitExceeded
+from pipeline.core.text import clean_line
 from pipeline.rendering.protocol import RenderLimits
 from pipeline.rendering.sandbox.page_image.build import Canvas, DecodedPage, build_page_image, fit
 from pipeline.rendering.sandbox.page_image.crops import DecodedCrop, cut, page_size
@@ -24,7 +25,7 @@ from pipeline.rendering.sandbox.pdf.pictures import picture_share
 from pipeline.rendering.sandbox.pdf.text import layer_text, letter_height, load_textpage
 from pipeline.rendering.sandbox.pdf.text_layer_quality import LayerState, state_of
 from pipeline.rendering.sandbox.pdf.visibility import visibility
-from pipeline.rendering.text import clean_line, utf16
+from pipeline.rendering.text import utf16
 
 POINTS_PER_INCH = 72
 #: Bounds of a page's sides, the upper one 3.5 km: PDFium returns 0 for invalid boxes, and boxes of 2,147,483,648 points
@@ -74,11 +75,13 @@ class PdfFile:
         self._pdf.init_forms()
         self._limits = limits
         self.members = count_attachments(self._pdf)
-        self.pages = len(self._pdf)
-        if self.pages < 1:
+        self._announced = len(self._pdf)
+        if self._announced < 1:
             raise CorruptFile("no pages can be found in the PDF")
-        if self.pages > limits.max_pages:
-            raise LimitExceeded(f"the PDF has {self.pages} pages, the limit is {limits.max_pages}")
+        self._found = _find_last_page(self._pdf, min(self._announced, limits.max_pages + 1))
+        if self._found > limits.max_pages:
+            raise LimitExceeded(f"the PDF has {self._announced} pages, the limit is {limits.max_pages}")
+        self.pages = min(self._found + 1, self._announced)  # all missing pages at the end are one failure
         title = utf16(lambda buffer, size: pdfium_c.FPDF_GetMetaText(self._pdf, b"Title", buffer, size))
         self.title = clean_line(title, MAX_TITLE_CHARS)
 
@@ -163,6 +166,11 @@ class PdfFile:
             page.close()
             return self._pdf[page_number - 1]
         except pdfium.PdfiumError as error:
+            missing = self._announced - self._found
+            if page_number > self._found and missing > 1:
+                raise CorruptFile(
+                    f"the PDF announces {self._announced} pages, but {missing} cannot be found"
+                ) from error
             raise CorruptFile(f"page {page_number} cannot be loaded") from error
 
     def _add_form(self) -> None:
@@ -221,6 +229,13 @@ class PdfFile:
     def _label(self, index: int) -> str | None:
         label = utf16(lambda buffer, size: pdfium_c.FPDF_GetPageLabel(self._pdf, index, buffer, size))
         return clean_line(label, MAX_LABEL_CHARS)
+
+
+def _find_last_page(pdf: pdfium.PdfDocument, pages: int) -> int:
+    """Return the number of the last page that exists; 0 if none does. The announced number may be wrong."""
+    size = pdfium_c.FS_SIZEF()
+    exists = (pdfium_c.FPDF_GetPageSizeByIndexF(pdf, number - 1, size) for number in range(pages, 0, -1))
+    return next((pages - missing for missing, is_there in enumerate(exists) if is_there), 0)
 
 
 def _load(source: _BlockReader, passwords: Sequence[str]) -> pdfium_c.FPDF_DOCUMENT:

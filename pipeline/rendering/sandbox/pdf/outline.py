@@ -10,7 +10,8 @@ from typing import Any
 
 import pypdfium2.raw as pdfium_c
 
-from pipeline.rendering.text import clean_line, utf16
+from pipeline.core.text import clean_line
+from pipeline.rendering.text import utf16
 
 #: Entries that are read: outlines of 100,000 entries exist, and outlines with cycles.
 MAX_ENTRIES = 10_000

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
+from pipeline.core.text import clean_text
 from pipeline.rendering.sandbox.pdf.reading_order import Char, has_right_to_left, may_be_vertical, reading_order
-from pipeline.rendering.text import clean_text
 
 #: As much as 300 dense pages have; further text of a page is cut off.
 MAX_TEXT_CHARS = 1_000_000
@@ -109,7 +109,7 @@ def _text_within(textpage: pdfium.PdfTextPage, extract: _Extract) -> str:
 
 
 def _texts_within(textpage: pdfium.PdfTextPage, extract: _Extract) -> Iterator[tuple[int, str]]:
-    """Yield index and text of the characters of an extract, and of those that PDFium inserts."""
+    """Yield index and text of the characters of an extract, and of characters that PDFium inserts."""
     for index in range(min(textpage.count_chars(), MAX_TEXT_CHARS)):
         is_inserted = pdfium_c.FPDFText_IsGenerated(textpage, index) == 1
         if is_inserted or extract.has(index, char_box(textpage, index)):
@@ -133,6 +133,7 @@ def _with_line_ends(
             count not in certain
             and line
             and following
+            and not has_right_to_left(line[-1] + following[0])  # such lines go on at their left
             and _goes_on(textpage, to_index(position - 3), to_index(position))
         )
         parts += ("" if is_within_line else "\n", following)

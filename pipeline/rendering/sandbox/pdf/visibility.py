@@ -64,7 +64,7 @@ def visibility(
     painted again without the words, and the pixels that change belong to them. This modifies the page.
 
     Hidden objects are left out if the others make up a layer that can be seen. A layer that is hidden as a whole stays,
-    and so do words under a picture: they may be OCR of what it shows. What a form field has no room for stays, too.
+    and so do words under a picture, which may be OCR of it, and text for which a form field has no room.
 
     Args:
         image: the page image.
