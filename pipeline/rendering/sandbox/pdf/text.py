@@ -99,7 +99,7 @@ def _text_within(textpage: pdfium.PdfTextPage, extract: _Extract) -> str:
     PDFium's own function for that keeps a line end only if the next line begins at another height. So it joins what
     follows a superscript, but also lines that run upwards, and neighbouring columns.
     """
-    text: str = textpage.get_text_range()[:MAX_TEXT_CHARS]
+    text: str = textpage.get_text_range()[:MAX_TEXT_CHARS].replace("\ufffe", "\x02")  # two marks of a hyphen
     words = textpage.get_text_bounded()[:MAX_TEXT_CHARS].split()
     if extract.left_out or "".join(text.split()) != "".join(words):
         within = dict(_texts_within(textpage, extract))
