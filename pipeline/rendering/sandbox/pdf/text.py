@@ -41,8 +41,8 @@ class _Extract(NamedTuple):
         left, bottom, right, top = self.bounds
         if not (box[2] >= left and box[0] <= right and box[3] >= bottom and box[1] <= top):
             return False
-        if not self.left_out:
-            return True
+        if not self.left_out or chr(pdfium_c.FPDFText_GetUnicode(self.textpage, index)).isspace():
+            return True  # a space leaves no ink, but words would be glued together without it
         return address_of(pdfium_c.FPDFText_GetTextObject(self.textpage, index)) not in self.left_out
 
 
