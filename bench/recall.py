@@ -27,7 +27,7 @@ from pipeline.core.models import RenderedPage
 from pipeline.core.retry import CancelToken
 from pipeline.pages.registration import identified_source
 from pipeline.services import open_archive, open_inspector, open_reader
-from pipeline.sources import display_path, source_url
+from pipeline.sources import FoundFile, display_path, source_url
 from pipeline.vision.reader import Reader
 from support.corpus import CORPUS, manifest
 
@@ -117,7 +117,7 @@ def rendered(path: Path, inspector: Inspector, cancel: CancelToken) -> Iterator[
     """Yield a file's pages, with their pixels."""
     url, files, opener = source_url(path), inspector.files, inspector.opener
     state = files.state(url)
-    opening = identified_source(url, state, opener, files, inspector.max_file_bytes)
+    opening = identified_source(FoundFile(url), state, opener, files, inspector.max_file_bytes)
     with (
         opening as (file, document_id, media_type),
         opener.open(file, document_id, display_path(url), media_type, cancel) as opened,

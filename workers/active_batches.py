@@ -101,14 +101,15 @@ class ActiveBatches:
                 log.warning("batches cannot be closed now", cause=str(error))
 
     def _close(self, batch_id: str, ledgers: dict[str, BatchLedger]) -> None:
-        batch = self._archive.batches[batch_id].newest()
+        archive = self._services.archive  # its calls wait: a scan of many calls would seldom pass a disk that fails
+        batch = archive.batches[batch_id].newest()
         if batch is None or not is_live(batch):
             if batch is not None and is_out_of_budget(batch):
                 self._project(batch)
             self._entered.discard(batch_id)
             ledgers.pop(batch_id, None)
             return
-        ledger = ledgers.setdefault(batch_id, BatchLedger(self._archive, batch))
+        ledger = ledgers.setdefault(batch_id, BatchLedger(archive, batch))
         ended = end_if_done(ledger, self._services)
         if ended is not None:
             log.info("batch ended", batch=batch_id)

@@ -27,7 +27,7 @@ from workers.redis.queues import CLOCK_TOLERANCE_SECONDS
 from workers.watchdog import watched
 
 #: Exit codes of the command line, for a worker that cannot start.
-_USAGE, _REFUSED = 2, 3
+_FAILED, _USAGE, _REFUSED = 1, 2, 3
 #: How long a worker waits for Elasticsearch at its start. After that it starts, and its writes wait.
 INSTALL_SECONDS = 10.0
 
@@ -43,7 +43,7 @@ class _Life:
 
 
 def _begin(**_: Any) -> None:
-    """Make the process. A worker that cannot start ends at once with the cause; Celery would only log it."""
+    """Make the process. A worker that cannot start ends at once with the cause, whatever it is."""
     try:
         process = WorkerProcess.begin()
         # Other workers take a frozen one for dead after the same time, because its heartbeats end.
@@ -56,6 +56,9 @@ def _begin(**_: Any) -> None:
     except PagesightError as error:
         log.error("the worker cannot begin", cause=str(error), remedy=error.remedy)
         os._exit(_REFUSED if isinstance(error, ServiceRefused) else _USAGE)
+    except Exception:  # with Celery's log of it alone, the worker would take messages and fail each of them
+        log.exception("the worker cannot begin")
+        os._exit(_FAILED)
 
 
 def _mend_queues(process: WorkerProcess) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,8 @@ class KnownArchives:
                 file.write(Identity(id=identifier).model_dump_json().encode())
             temporary.replace(path)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # on a disk that fails, removing it can fail as well
+                temporary.unlink(missing_ok=True)
 
     def forget(self, url: str) -> None:
         """Forget the id of a location.

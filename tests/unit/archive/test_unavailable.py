@@ -122,6 +122,18 @@ def test_a_writer_knows_its_own_file_when_the_disk_fails_after_the_link(
     assert waits
 
 
+def test_a_home_that_fails_remembers_nothing_and_raises_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = KnownArchives(folder)
+    known.remember("file:///first", "a")
+    disk = FailingDisk(folder, monkeypatch, one_in=2)
+    disk.errors = (errno.EIO,)
+    for number in range(40):
+        known.remember(f"file:///{number}", "b")
+    disk.errors = ()
+    assert known.get("file:///first") == "a"
+    assert disk.raised["unlink"] > 0
+
+
 def test_a_writer_that_tries_again_leaves_no_temporary_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = FailingDisk(folder, monkeypatch, one_in=3)
     store = Store(str(folder), QuickToken([]))

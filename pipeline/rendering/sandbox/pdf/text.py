@@ -41,8 +41,8 @@ class _Extract(NamedTuple):
         left, bottom, right, top = self.bounds
         if not (box[2] >= left and box[0] <= right and box[3] >= bottom and box[1] <= top):
             return False
-        if not self.left_out:
-            return True
+        if not self.left_out or chr(pdfium_c.FPDFText_GetUnicode(self.textpage, index)).isspace():
+            return True  # a space leaves no ink, but words would be glued together without it
         return address_of(pdfium_c.FPDFText_GetTextObject(self.textpage, index)) not in self.left_out
 
 
@@ -99,7 +99,7 @@ def _text_within(textpage: pdfium.PdfTextPage, extract: _Extract) -> str:
     PDFium's own function for that keeps a line end only if the next line begins at another height. So it joins what
     follows a superscript, but also lines that run upwards, and neighbouring columns.
     """
-    text: str = textpage.get_text_range()[:MAX_TEXT_CHARS]
+    text: str = textpage.get_text_range()[:MAX_TEXT_CHARS].replace("\ufffe", "\x02")  # two marks of a hyphen
     words = textpage.get_text_bounded()[:MAX_TEXT_CHARS].split()
     if extract.left_out or "".join(text.split()) != "".join(words):
         within = dict(_texts_within(textpage, extract))
@@ -133,6 +133,7 @@ def _with_line_ends(
             count not in certain
             and line
             and following
+            and not has_right_to_left(line[-1] + following[0])  # such lines go on at their left
             and _goes_on(textpage, to_index(position - 3), to_index(position))
         )
         parts += ("" if is_within_line else "\n", following)

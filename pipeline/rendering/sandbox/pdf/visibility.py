@@ -150,8 +150,9 @@ def _text_objects(page: pdfium.PdfPage, to_pixels: _Pixels) -> Iterator[_Piece]:
         if pdfium_c.FPDFPageObj_GetType(raw) == pdfium_c.FPDF_PAGEOBJ_TEXT and pdfium_c.FPDFPageObj_GetBounds(
             raw, *sides
         ):
-            box = to_pixels.box(*_transformed([side.value for side in sides], to_page))
-            if box is not None:
+            left, bottom, right, top = (side.value for side in sides)
+            box = to_pixels.box(*_transformed((left, bottom, right, top), to_page))
+            if box is not None and left < right and bottom < top:  # spaces have no height
                 yield _Piece(address_of(raw), box, raw, address_of(form) if form else None)
 
 
