@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -77,13 +78,17 @@ def held_out(source: str) -> bool:
     return hashlib.sha256(source.encode()).digest()[0] % 2 == 1
 
 
+#: A converter's mark where a picture is. The page does not show it.
+_PICTURE = re.compile(r"<!-- image -->\n?")
+
+
 def truth_pages() -> list[Page]:
     """The corpus' truth texts that are long enough to be told apart, in pieces of a page. Skips without a corpus."""
     pages = {}
     for entry in manifest():
         for truth in entry.get("truth") or ():
             if truth["kind"] != "must-contain":
-                text = (CORPUS / truth["file"]).read_text(encoding="utf-8")
+                text = _PICTURE.sub("", (CORPUS / truth["file"]).read_text(encoding="utf-8"))
                 languages = entry["lang"]
                 pages[truth["file"]] = Page(truth["file"], languages[0] if len(languages) == 1 else None, text)
     return [piece for page in pages.values() for piece in _pieces(page)]

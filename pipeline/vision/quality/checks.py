@@ -37,6 +37,8 @@ MIN_INK_PER_CHARACTER = 6.0
 INK_FREE_CHARACTERS = 60
 #: Line ends in a repetition that ink may excuse.
 REPEATED_LINES = 4
+#: Words of a layer that a refusal has none of.
+REFUSED_MIN_TERMS = 2
 #: Entries of a list without words, and their least share of the lines.
 EMPTY_ENTRIES = 8
 EMPTY_SHARE = 0.7
@@ -184,8 +186,8 @@ def _faults_of_words(raw: str, text: str, context: Context) -> Iterator[Fault]:
     verbatim = context.kind is AnswerType.VERBATIM
     share = _share(text, context)
     surplus = verbatim and has_surplus(share)
-    # A refusal names itself: it needs no evidence but that the page does not hold all of it.
-    may_refuse = not verbatim or share is None or surplus
+    # A refusal names itself: it needs no evidence but that the page does not show it.
+    may_refuse = not verbatim or share is None or surplus or _has_nothing_of_layer(text, context.layer_text or "")
     if is_prompt_echo(text, context.prompt):
         yield Fault.PROMPT_ECHO
     elif (may_refuse and is_refusal(text)) or (
@@ -200,6 +202,12 @@ def _faults_of_words(raw: str, text: str, context: Context) -> Iterator[Fault]:
         yield Fault.ERROR_MESSAGE
     if verbatim and surplus and says_left_out(text):
         yield Fault.INCOMPLETE
+
+
+def _has_nothing_of_layer(text: str, layer: str) -> bool:
+    """Return whether the layer has words, and the answer has none of them. A few words are evidence enough here."""
+    known = set(terms(layer))
+    return len(known) >= REFUSED_MIN_TERMS and known.isdisjoint(terms(text))
 
 
 def _faults_of_copy(text: str, context: Context, agreement: float | None, *, is_shown: bool) -> Iterator[Fault]:

@@ -183,6 +183,13 @@ def test_a_refusal_is_told_from_an_apology(content: str, refused: bool) -> None:
     assert (Fault.REFUSAL in faults(content, verbatim())) is refused
 
 
+def test_a_refusal_about_a_page_of_few_words_shares_none_of_them() -> None:
+    refusal = "I'm sorry, but I can't transcribe this image."
+    context = page_context("pilot berth 7", layer=True)
+    assert faults(refusal, context) == {Fault.REFUSAL}
+    assert Fault.REFUSAL not in faults(refusal, replace(context, layer_text="I'm sorry: this image is not ours"))
+
+
 def test_an_echo_of_the_question_is_found() -> None:
     context = verbatim()
 
