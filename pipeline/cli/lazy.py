@@ -56,12 +56,16 @@ class LazyGroup(ErrorReportingGroup):
 
 
 def load_command(name: str) -> Any:
-    """Import the module of a command and return its `TyperCommand`, or its `TyperGroup` if it has subcommands."""
+    """Import the module of a command and return its `TyperCommand`, or its `TyperGroup` if it has subcommands.
+
+    A module whose command parses its arguments itself has a class for it, named `Command`.
+    """
     module = import_module(f"pipeline.cli.{name}")
     if hasattr(module, "app"):
         group = get_group(module.app)
         group.name = name
         return group
     parent = typer.Typer(rich_markup_mode="markdown")
-    parent.command(name, epilog=module.EXAMPLES)(getattr(module, name))
+    cls = getattr(module, "Command", TyperCommand)
+    parent.command(name, cls=cls, epilog=module.EXAMPLES)(getattr(module, name))
     return get_group(parent).commands[name]

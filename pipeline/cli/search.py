@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group
 from rich.text import Text
+from typer.core import TyperCommand
 
 from pipeline.archive import Archive
 from pipeline.cli.options import CollectionFilter, Json
@@ -24,12 +26,26 @@ EXAMPLES = """
 
 `pagesight search "harbour dues"` · pages with both words, best first
 
+`pagesight search harbour -ledger` · pages without a word; `-l` and the other options of one letter take a space
+
 `pagesight search '"harbour dues" -ledger'` · a phrase, excluding a word
 
 `pagesight search Hafen --language de --size 3`
 
 Exit codes: 0 done (also if nothing is found), 2 usage or settings, 3 the cluster refuses or is unreachable.
 """
+
+
+#: A word to exclude. An option of one letter is followed by a space; only a number may follow at once, as in `-n3`.
+_EXCLUDED = re.compile(r"-(?!n\d+\Z)[^-].+", re.DOTALL)
+
+
+class Command(TyperCommand):
+    """Reads `-word` as a word of the query."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep excluded words from being read as options, by a space that the query ignores."""
+        return super().parse_args(ctx, [f" {arg}" if _EXCLUDED.fullmatch(arg) else arg for arg in args])
 
 
 def search(
