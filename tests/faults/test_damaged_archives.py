@@ -58,7 +58,7 @@ ELSEWHERE = {
     "watch": "it lives on, and does what `sync` does",
     "setup": "it opens no archive",
     "doctor": "it only writes to the archive",
-    "worker": "it lives on; the tick and the handlers of messages are held to damaged files",
+    "worker": "it lives on; unit tests hold the handlers of its messages to damaged files",
     "beat": "it opens no archive",
     "security": "it opens no archive",
     "kibana": "it opens no archive",

@@ -71,7 +71,7 @@ def test_search_keeps_to_collection_and_language_and_finding_nothing_is_no_error
     assert filled.run("search", "stand-in", "--collection", "works", "--json").json["total"] == 1
     assert filled.run("search", "stand-in", "--language", "de", "--json").json["total"] == 1
     ended = filled.run("search", "nonesuch", "--json")
-    assert (ended.code, ended.json) == (0, {"total": 0, "hits": []})
+    assert (ended.code, ended.json["total"], ended.json["hits"], ended.json["suggestions"]) == (0, 0, [], [])
     assert "Nothing found" in filled.run("search", "nonesuch").stdout
 
 
