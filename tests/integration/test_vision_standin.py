@@ -220,7 +220,8 @@ def test_a_refusal_stops_the_run_and_keeps_what_was_answered(standin: Standin, f
         assert remedy in caught.value.remedy
         assert reader.read(rendered_page(0), "de", CancelToken()).cached == 2
 
-        standin.be_well()
+    standin.be_well()
+    with reading(standin) as reader:
         assert reader.read(rendered_page(1), "de", CancelToken()).description
 
 
