@@ -129,7 +129,9 @@ def test_the_image_is_rotated_by_keys_and_by_its_address(visit: Visit) -> None:
     upright = picture.bounding_box()
     page.keyboard.press("r")
     rotated, stage = picture.bounding_box(), sheet.bounding_box()
-    assert upright and rotated and stage
+    assert upright is not None
+    assert rotated is not None
+    assert stage is not None
     assert rotated["width"] / rotated["height"] == pytest.approx(upright["height"] / upright["width"], rel=0.02)
     assert rotated["y"] >= stage["y"]
     assert rotated["y"] + rotated["height"] <= stage["y"] + stage["height"] + 1, "it fits after a quarter turn"
