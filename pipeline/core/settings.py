@@ -137,6 +137,8 @@ class Settings(BaseSettings):
     """Secret that makes the keys of its URLs; without it, URLs have no keys."""
     serve_token: SecretStr | None = None
     """Token that gives access to everything it shows."""
+    serve_originals: bool = False
+    """Whether it also sends the original files of documents."""
     log_format: Literal["auto", "json", "text"] = "auto"
     """Log format of worker and beat; `auto` is text on a terminal and JSON elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

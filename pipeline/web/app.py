@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
@@ -24,7 +25,8 @@ from pipeline.core.models import Reading, Tombstone
 from pipeline.core.url_signing import UrlPrefix
 from pipeline.web.access import Access
 from pipeline.web.contents import ASK_AGAIN, FOR_EVER, HEADERS, PAGE_HEADERS, content
-from pipeline.web.viewing import find_page, page_url, view_page
+from pipeline.web.originals import download
+from pipeline.web.viewing import find_page, original_url, page_url, view_page
 
 #: `Retry-After` of an answer while the archive is unavailable.
 RETRY_AFTER_SECONDS = 10
@@ -33,6 +35,11 @@ _TYPES = {"jpg": "image/jpeg", "webp": "image/webp", "css": "text/css", "js": "t
 _PAGE = re.compile(r"([a-z0-9][a-z0-9_-]{0,62})/([0-9a-f]{64})/([1-9][0-9]{0,6})")
 _NUMBER = re.compile(r"[1-9][0-9]{0,6}")
 _ASSETS = ("viewer.css", "viewer.js", "icon.svg")
+_NO_ORIGINAL = (
+    "The file cannot be downloaded here",
+    "It is gone or has changed since it was indexed, it is inside another file or in a bucket, or this server may not "
+    "read it. Its page image and texts are still in the archive. `pagesight index` of its folder takes up a change.",
+)
 _MESSAGES = {
     HTTPStatus.FORBIDDEN: (
         "You may not see this page",
@@ -57,14 +64,18 @@ _MESSAGES = {
 }
 
 
-def make_app(archive: Archive, access: Access) -> Starlette:
-    """Return the ASGI application. It only reads the archive, and calls neither the cluster nor a model."""
-    pages = _Pages(archive, access)
+def make_app(archive: Archive, access: Access, originals: bool = False) -> Starlette:
+    """Return the ASGI application. It calls neither the cluster nor a model.
+
+    It reads the archive only; with `originals`, files of documents too.
+    """
+    pages = _Pages(archive, access, originals)
     return Starlette(
         routes=[
             Route("/livez", _livez),
             *(Route(f"/{UrlPrefix.PAGES.value}/{name}", pages.asset) for name in _ASSETS),
             Route(f"/{UrlPrefix.IMAGES.value}/{{path:path}}", pages.image),
+            *([Route(f"/{UrlPrefix.PAGES.value}/{{path:path}}/original", pages.original)] if originals else []),
             Route(f"/{UrlPrefix.PAGES.value}/{{path:path}}", pages.page),
             Route("/", pages.root),
         ],
@@ -83,9 +94,12 @@ async def _livez(_request: Request) -> Response:
 class _Pages:
     """The endpoints. Every call that may wait for the archive runs in a thread."""
 
-    def __init__(self, archive: Archive, access: Access) -> None:
+    def __init__(self, archive: Archive, access: Access, originals: bool) -> None:
         self._archive = archive
         self._access = access
+        self._originals = originals
+        # A large file takes seconds to hash: requests for files wait for each other, and images do not wait for them.
+        self._one_file = CapacityLimiter(1)
         folder = files("pipeline.web") / "assets"
         self._assets = {name: (folder / name).read_bytes() for name in _ASSETS}
         self._templates = Environment(
@@ -140,6 +154,18 @@ class _Pages:
         html = await run_sync(self._page, collection, document, int(number), request.query_params.get("key", ""))
         return content(request, html.encode(), "text/html", ASK_AGAIN, PAGE_HEADERS)
 
+    async def original(self, request: Request) -> Response:
+        """Serve the file of a page as an attachment. Its URL has a key of its own."""
+        path: str = request.path_params["path"]
+        if not self._access.allows(request, UrlPrefix.PAGES, f"{path}/original"):
+            raise HTTPException(HTTPStatus.FORBIDDEN)
+        named = _PAGE.fullmatch(path)
+        if named is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        collection, document, number = named.groups()
+        answer = await run_sync(self._original, collection, document, int(number), limiter=self._one_file)
+        return answer or self._show(HTTPStatus.NOT_FOUND, *_NO_ORIGINAL)
+
     async def refuse(self, _request: Request, error: Exception) -> Response:
         """Answer with a message about an HTTP error."""
         assert isinstance(error, HTTPException)
@@ -149,25 +175,42 @@ class _Pages:
         """Answer that the archive is unavailable. The error is not shown: it may contain paths."""
         return self._message(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
+    def _original(self, collection: str, document: str, number: int) -> Response | None:
+        found = self._archive.readings(collection, document).newest(range(number, number + 1))
+        return download(self._archive, _reading_of(found, number))
+
     def _page(self, collection: str, document: str, number: int, key: str) -> str:
         found = find_page(self._archive, collection, document, number)
-        reading = next((reading for reading in found if reading.page_number == number), None)
-        if reading is None:
-            raise HTTPException(HTTPStatus.NOT_FOUND)
-        if isinstance(reading, Tombstone):
-            raise HTTPException(HTTPStatus.GONE)
+        reading = _reading_of(found, number)
         around = [reading for reading in found if isinstance(reading, Reading)]
         view = view_page(reading, around, self._access.signer)
-        return self._render("page.html", view=view, reading=reading, key=key)
+        original = original_url(reading, self._access.signer) if self._originals else None
+        return self._render("page.html", view=view, reading=reading, key=key, original=original)
 
     def _message(self, status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Response:
-        title, text = _MESSAGES.get(status, (status.phrase, status.description))
+        return self._show(status, *_MESSAGES.get(status, (status.phrase, status.description)), headers)
+
+    def _show(self, status: HTTPStatus, title: str, text: str, headers: Mapping[str, str] | None = None) -> Response:
         html = self._render("message.html", title=title, text=text, status=status)
         caching = {"Cache-Control": "no-store"}
         return Response(html, status, {**PAGE_HEADERS, **caching, **(headers or {})}, "text/html")
 
     def _render(self, template: str, **values: Any) -> str:
         return self._templates.get_template(template).render(**values)
+
+
+def _reading_of(found: Iterable[Reading | Tombstone], number: int) -> Reading:
+    """Return a page's reading.
+
+    Raises:
+        HTTPException: there is none, or it was deleted.
+    """
+    reading = next((reading for reading in found if reading.page_number == number), None)
+    if reading is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    if isinstance(reading, Tombstone):
+        raise HTTPException(HTTPStatus.GONE)
+    return reading
 
 
 def _type(name: str) -> str:

@@ -134,6 +134,15 @@ def page_url(collection: str, document: str, number: int, signer: Signer) -> str
     return f"/{UrlPrefix.PAGES.value}/{signer.signed(UrlPrefix.PAGES, page_path(collection, document, number))}"
 
 
+def original_url(reading: Reading, signer: Signer) -> str | None:
+    """Return the URL of a page's file; None for a file that no longer exists or is inside another one."""
+    document = reading.document
+    if not document.path or document.container:
+        return None
+    path = f"{page_path(reading.collection, document.id, reading.page_number)}/original"
+    return f"/{UrlPrefix.PAGES.value}/{signer.signed(UrlPrefix.PAGES, path)}"
+
+
 def _image_url(key: str, signer: Signer) -> str:
     return f"/{UrlPrefix.IMAGES.value}/{signer.signed(UrlPrefix.IMAGES, key)}"
 

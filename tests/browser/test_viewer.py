@@ -123,6 +123,31 @@ def test_a_page_is_reached_by_its_number(visit: Visit) -> None:
     assert shown(page) == 37
 
 
+def test_the_image_is_rotated_by_keys_and_by_its_address(visit: Visit) -> None:
+    page = visit(2)
+    picture, sheet = page.get_by_role("img", name="Bars of three colours."), page.locator("[data-zoom]")
+    upright = picture.bounding_box()
+    page.keyboard.press("r")
+    rotated, stage = picture.bounding_box(), sheet.bounding_box()
+    assert upright is not None
+    assert rotated is not None
+    assert stage is not None
+    assert rotated["width"] / rotated["height"] == pytest.approx(upright["height"] / upright["width"], rel=0.02)
+    assert rotated["y"] >= stage["y"]
+    assert rotated["y"] + rotated["height"] <= stage["y"] + stage["height"] + 1, "it fits after a quarter turn"
+    page.keyboard.press("+")
+    assert width_of(picture) == pytest.approx(1.5 * rotated["width"], rel=0.01)
+    page.keyboard.press("0")
+    page.reload()
+    assert page.url.endswith("#rotate=90")
+    assert width_of(picture) == pytest.approx(rotated["width"], rel=0.01), "the address keeps the angle"
+    page.keyboard.press("Shift+R")
+    assert picture.bounding_box() == upright
+    assert "#" not in page.url
+    page.get_by_role("button", name="Rotate").click()
+    assert page.url.endswith("#rotate=90")
+
+
 def test_the_image_is_enlarged_and_fitted_by_keys(visit: Visit) -> None:
     page = visit(2)
     picture = page.get_by_role("img", name="Bars of three colours.")

@@ -58,11 +58,15 @@ class Served:
 
 @contextmanager
 def served(
-    archive: Archive, secret: str | None = None, token: str | None = None, limits: ConnectionLimits = LIMITS
+    archive: Archive,
+    secret: str | None = None,
+    token: str | None = None,
+    limits: ConnectionLimits = LIMITS,
+    originals: bool = False,
 ) -> Iterator[Served]:
     """Serve an archive on a free port."""
     access = Access(Signer(SecretStr(secret) if secret else None), SecretStr(token) if token else None)
-    server = make_server(make_app(archive, access), limits, headers=SAFE_HEADERS, grace_seconds=1)
+    server = make_server(make_app(archive, access, originals), limits, headers=SAFE_HEADERS, grace_seconds=1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

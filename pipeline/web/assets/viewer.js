@@ -1,12 +1,13 @@
-// Zoom, and arrow keys for turning pages. Without this script, links turn pages and the image can be opened alone.
+// Zoom, rotation, and arrow keys for turning pages. Without this script, links turn pages and the image can be opened alone.
 "use strict";
 
 const STEPS = [1, 1.5, 2, 3, 4, 6, 8];
 const INSPECT = 3;
 const sheet = document.querySelector("[data-zoom]");
+const around = sheet?.querySelector(".rotated");
 const picture = sheet?.querySelector("img");
 const controls = document.querySelector(".zoom");
-let factor = 1;
+let factor = 1, angle = 0;
 
 // Zoom around a point of the window, which keeps its position. The default is the middle of the sheet.
 function zoom(to, x, y) {
@@ -16,18 +17,53 @@ function zoom(to, x, y) {
   const before = picture.getBoundingClientRect();
   const across = (x - before.left) / before.width, down = (y - before.top) / before.height;
   factor = Math.min(Math.max(to, STEPS[0]), STEPS.at(-1));
-  sheet.classList.toggle("enlarged", factor > 1);
-  picture.style.width = "";
-  if (factor > 1) {
-    sheet.classList.remove("enlarged");
-    const fitted = picture.getBoundingClientRect().width;
-    sheet.classList.add("enlarged");
-    picture.style.width = `${fitted * factor}px`;
-  }
+  layOut();
   const after = picture.getBoundingClientRect();
   sheet.scrollLeft += after.left + across * after.width - x;
   sheet.scrollTop += after.top + down * after.height - y;
   controls.querySelector("output").textContent = `${Math.round(factor * 100)} %`;
+}
+
+// Give the image its size. A rotation does not change the box of an element, so a frame of the rotated size is around it.
+function layOut() {
+  sheet.classList.remove("enlarged", "sideways");
+  picture.style.width = around.style.width = around.style.height = "";
+  picture.style.rotate = angle ? `${angle}deg` : "";
+  const sideways = angle % 180 !== 0;
+  const fitted = sideways ? fittedSideways() : picture.offsetWidth;
+  sheet.classList.toggle("enlarged", factor > 1);
+  sheet.classList.toggle("sideways", sideways);
+  if (factor > 1 || sideways) picture.style.width = `${fitted * factor}px`;
+  if (sideways) {
+    around.style.width = `${fitted * factor * picture.getAttribute("height") / picture.getAttribute("width")}px`;
+    around.style.height = `${fitted * factor}px`;
+  }
+}
+
+// Width, before the rotation, of an image that fits after a quarter turn. It is not larger than its pixels.
+function fittedSideways() {
+  const style = getComputedStyle(sheet);
+  const width = picture.getAttribute("width"), height = picture.getAttribute("height");
+  const across = sheet.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  const outer = parseFloat(style.maxHeight) || sheet.clientHeight;  // a phone has a maximum height only
+  const down = outer - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
+  return width * Math.min(1, across / height, down / width);
+}
+
+function rotate(to) {
+  angle = (to + 360) % 360;
+  zoom(factor);
+}
+
+// The address keeps the angle, so that a link shows the page as its sender saw it.
+function turn(by) {
+  rotate(angle + by);
+  history.replaceState(null, "", location.pathname + location.search + (angle ? `#rotate=${angle}` : ""));
+}
+
+function rotateByAddress() {
+  const named = /^#rotate=(90|180|270)$/.exec(location.hash);
+  if (named) rotate(Number(named[1]));
 }
 
 function step(by) {
@@ -68,6 +104,12 @@ function onKey(event) {
     case "0":
       if (sheet) step(0);
       break;
+    case "r":
+      if (sheet) turn(90);
+      break;
+    case "R":
+      if (sheet) turn(-90);
+      break;
   }
 }
 
@@ -76,6 +118,7 @@ if (sheet) {
   controls.addEventListener("click", event => {
     const button = event.target.closest("[data-step]");
     if (button) step(Number(button.dataset.step));
+    if (event.target.closest("[data-turn]")) turn(90);
   });
   sheet.addEventListener("dblclick", event => zoom(factor > 1 ? 1 : INSPECT, event.clientX, event.clientY));
   sheet.addEventListener("pointerdown", drag);
@@ -85,6 +128,8 @@ if (sheet) {
     zoom(factor * Math.exp(-event.deltaY / 300), event.clientX, event.clientY);
   }, {passive: false});
   window.addEventListener("resize", () => zoom(factor));
+  window.addEventListener("hashchange", rotateByAddress);
+  rotateByAddress();
 }
 document.addEventListener("keydown", onKey);
 
