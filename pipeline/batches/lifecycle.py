@@ -32,6 +32,11 @@ def collection_name(name: str) -> str:
     return name
 
 
+def _batch_id(now: datetime) -> str:
+    """Return an id that sorts by time: seconds, then 24 bits of microseconds with a random last digit."""
+    return f"{now:%Y%m%dT%H%M%S}-{16 * now.microsecond + secrets.randbelow(16):06x}"
+
+
 def begin_batch(
     archive: Archive,
     collection: str,
@@ -58,7 +63,7 @@ def begin_batch(
     kept = _collection(archive, collection, language, default_language, profile)
     now, named = datetime.now(UTC), tuple(roots)
     batch = Batch(
-        id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
+        id=_batch_id(now),
         collection=kept.name,
         language=kept.language,
         profile=kept.profile,

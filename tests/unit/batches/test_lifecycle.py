@@ -74,3 +74,9 @@ def test_batches_and_collections_of_before_had_the_standard_profile(archive: Arc
 
     assert Batch.model_validate(before).profile == "standard"
     assert Collection.model_validate({"name": "a", "language": "en", "profile": "standard", "revision": 1})
+
+
+def test_ids_of_batches_sort_by_time_also_within_a_second(archive: Archive) -> None:
+    begun = [begin(archive) for _ in range(20)]
+
+    assert sorted(batch.id for batch in begun) == [batch.id for batch in begun]
