@@ -98,7 +98,7 @@ class ConversionJob:
 
 
 class ConversionResult(Reply):
-    """What a child reports about its PDF. The document may be hostile, so the report is validated."""
+    """The report of a child about its PDF. The document may be hostile, so the report is validated."""
 
     converter: str = Field(max_length=100)
     pages: int = Field(ge=1)

@@ -83,14 +83,8 @@ def visibility(
         return Visibility(0, frozenset())
     is_visible = _changes(paint, [*inked, *seen]) if paint else _ink(image)
     share = sum(is_visible(letter.box) for letter in seen) / len(letters)
-    hidden = [piece for piece in inked if not is_visible(piece.box)]
-    if len(hidden) == len(inked):
-        return Visibility(share, frozenset())
-    if has_fields:
-        unseen = {piece.address for piece in hidden}
-        shown = {piece.form for piece in inked if piece.address not in unseen}
-        hidden = [piece for piece in hidden if piece.form is None or piece.form not in shown]
-    if share < MIN_INKED_SHARE:
+    hidden = _hidden(inked, is_visible, has_fields=has_fields)
+    if hidden and share < MIN_INKED_SHARE:
         hidden = [] if paint else _beside_pictures(hidden, page, to_pixels)
     left_out = frozenset(piece.address for piece in hidden if piece.address is not None)
     left = [letter for letter in letters if letter.address not in left_out]
@@ -100,6 +94,16 @@ def visibility(
     return Visibility(
         sum(letter.address in visible and is_visible(letter.box) for letter in left) / len(left), left_out
     )
+
+
+def _hidden(pieces: Sequence[_Piece], is_visible: Callable[[Box], bool], *, has_fields: bool) -> list[_Piece]:
+    """Return the text objects that cannot be seen; none if all are hidden, or a part of their form field is shown."""
+    hidden = [piece for piece in pieces if not is_visible(piece.box)]
+    if len(hidden) == len(pieces):
+        return []
+    unseen = {piece.address for piece in hidden}
+    forms = {piece.form for piece in pieces if piece.address not in unseen} if has_fields else set()
+    return [piece for piece in hidden if piece.form is None or piece.form not in forms]
 
 
 class _Pixels:
