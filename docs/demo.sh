@@ -21,7 +21,15 @@ batch="$(pagesight enqueue samples --collection samples 2> /dev/null)"
 printf '\033[2m$ pagesight enqueue samples --collection samples\033[0m\n%s\n' "$batch"
 # Two of them cannot be read, on purpose: exit code 1 means that some failed.
 status=0
-run pagesight status "$batch" --watch || status=$?
+printf '\033[2m$ pagesight status %s --watch\033[0m\n' "$batch"
+pagesight status "$batch" --watch &
+watch=$!
+# Without its worker the batch would be watched for ever.
+while kill -0 "$watch" 2> /dev/null; do
+  kill -0 "$worker" 2> /dev/null || kill "$watch"
+  sleep 1
+done
+wait "$watch" || status=$?
 if [ "$status" -gt 1 ]; then
   tail -n 20 "$log"
   exit "$status"

@@ -134,10 +134,12 @@ class LocalRedis:
 
         The shell goes on without waiting. Redis' own `--daemonize` hides a server that ends before it wrote its pid.
         """
-        user, group = self._account(Path(command[0])) or (None, None)
+        account = node_account(self._folder, SERVICE)
+        user, group = account or (None, None)
         self._prepare_data()
-        if user is not None and group is not None:
-            give(self._data, (user, group))
+        if account is not None:
+            command = [self._within_reach(Path(command[0]), account[0]), *command[1:]]
+            give(self._data, account)
         with create_private(self._folder / "redis.log") as log:
             return subprocess.run(
                 ["/bin/sh", "-c", 'exec 3<&0; "$@" <&3 3<&- >&2 & echo $!', "sh", *command],
@@ -153,15 +155,15 @@ class LocalRedis:
                 umask=0o077,
             ).stdout
 
-    def _account(self, executable: Path) -> tuple[int, int] | None:
-        account = node_account(self._folder, SERVICE)
-        if account and not all(lets_through(parent, account[0]) for parent in executable.resolve().parents):
-            raise ServiceRefused(
-                SERVICE,
-                f"Redis does not run as root, and other users may not enter the folder of {executable}",
-                remedy=f"Install Redis for all users: {INSTALL}. {OTHER_WAY}",
-            )
-        return account
+    def _within_reach(self, executable: Path, uid: int) -> str:
+        """Return the executable, or a copy beside the data if the server's user may not enter its folder.
+
+        That is so for an environment below root's home, or in any other folder that only root may enter.
+        """
+        if all(lets_through(parent, uid) for parent in executable.resolve().parents):
+            return str(executable)
+        shutil.copy2(executable, self._data / executable.name)
+        return f"./{executable.name}"
 
     def _prepare_data(self) -> None:
         """Make the folder of the queues. An earlier version wrote them beside its log; they are moved."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -192,6 +193,19 @@ def test_the_system_s_server_comes_first_unless_it_is_too_old(tmp_path: Path, mo
     with pytest.raises(ServiceRefused, match=r"older than 6\.2") as caught:
         find_redis_server(path)
     assert "apt-get install redis-server" in caught.value.remedy
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts it under another user id")
+def test_a_server_in_a_folder_of_root_is_started_all_the_same(
+    make_redis: MakeRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    shutil.copy2(find_redis_server(), private / "redis-server")
+    monkeypatch.setattr(local_redis, "find_redis_server", lambda: private / "redis-server")
+
+    with Redis.from_url(make_redis().start()) as client:
+        assert client.ping()
 
 
 def told(home: Path, *words: str) -> str:
