@@ -104,7 +104,7 @@ def test_two_machines_come_to_the_same_as_one_process_on_a_disk(
 
     first, second = here.start_worker(), there.start_worker()
     batch = here.enqueue(f"{bucket.url}/scans")
-    first.until(lambda: answered(standin) >= 40)
+    first.until(lambda: answered(standin) >= 40 and messages_ended(first) > 1)
     first.kill()
     ended = there.until_ended(batch)
 

@@ -52,7 +52,7 @@ from pipeline.rendering.conversion.confined import SOCKETS
 from pipeline.rendering.host.pool import SandboxPool
 from pipeline.sources import media_type_of
 from support.conversions import LIMITS, require_programs
-from support.corpus import CORPUS, WORDS, manifest
+from support.corpus import WORDS, corpus_file, manifest
 from support.crops import assert_shows_the_page
 from support.office_files import Slide, docx, narrow_ods, odp, ods, paragraph, pptx, reaching_out
 from support.rendering import LIMITS as RENDER_LIMITS
@@ -61,7 +61,7 @@ from support.rendering import pixels, sandboxes
 SECRET = "unguessable words of another file"
 #: Of the picture that nobody may show.
 SECRET_COLOUR = (250, 3, 7)
-LARGE = CORPUS / "office" / "handbook-872p.docx"
+LARGE = "office/handbook-872p.docx"
 #: PowerPoint 97's own encryption is beyond LibreOffice.
 UNREADABLE = {"slides/Password_Protected-hello.ppt", "slides/testPPT_protected_passtika.ppt"}
 
@@ -148,7 +148,7 @@ def test_pages_of_slides_are_cut_as_others_are(desk: Desk) -> None:
 def outcome(pool: SandboxPool, entry: dict[str, Any]) -> Outcome:
     known = tuple(filter(None, (entry.get("password"),)))
     desk = Desk(pool, ("another", *known) if known else ())
-    with (CORPUS / entry["file"]).open("rb") as file:
+    with corpus_file(entry["file"]).open("rb") as file:
         try:
             media_type = desk.media_type(file)
             if media_type.route is not Route.CONVERTED:
@@ -233,7 +233,7 @@ def test_damaged_hidden_texts_of_a_djvu_cost_no_page(desk: Desk, tmp_path: Path)
 
 
 def test_an_encrypted_file_opens_with_its_password_only(pool: SandboxPool) -> None:
-    with (CORPUS / "office" / "test-protected.docx").open("rb") as file:
+    with corpus_file("office/test-protected.docx").open("rb") as file:
         for passwords in ((), ("wrong",)):
             with pytest.raises(EncryptedFile):
                 Desk(pool, passwords).open(file, MediaType.PROTECTED_OOXML)
@@ -248,7 +248,7 @@ def test_an_encrypted_file_opens_with_its_password_only(pool: SandboxPool) -> No
 
 def test_a_package_zipped_with_its_folder_is_the_document_that_it_holds(desk: Desk) -> None:
     """As Finder's "Compress" and mail programs make them: a folder above everything, and files of macOS beside it."""
-    plain = CORPUS / "slides" / "testKeynote2013.key"
+    plain = corpus_file("slides/testKeynote2013.key")
     inner, boxed = io.BytesIO(), io.BytesIO()
     with zipfile.ZipFile(plain) as package, zipfile.ZipFile(inner, "w") as index:
         for info in package.infolist():
@@ -487,7 +487,7 @@ def test_however_a_conversion_ends_nothing_is_left(
         monkeypatch.setattr(confinement, "namespaces", tuple)
     before = children()
     desk, cancel = Desk(pool, time=TimeLimit(120, 6 if fault is hang else 120)), CancelToken()
-    data = LARGE.read_bytes() if error else odp(Slide("words"))
+    data = corpus_file(LARGE).read_bytes() if error else odp(Slide("words"))
     with converting(desk, data, MediaType.DOCX if error else MediaType.ODP, cancel) as future:
         folders = list(map(str, workplaces.glob("pagesight-*")))
         for program in offices(psutil.Process()):
@@ -499,7 +499,7 @@ def test_however_a_conversion_ends_nothing_is_left(
 
 def test_a_document_that_wants_too_much_memory_is_cut_off(pool: SandboxPool) -> None:
     with pytest.raises(RenderOutOfMemory, match="128 MiB") as raised:
-        Desk(pool, memory_mb=128).convert(LARGE.read_bytes(), MediaType.DOCX)
+        Desk(pool, memory_mb=128).convert(corpus_file(LARGE).read_bytes(), MediaType.DOCX)
     assert "PAGESIGHT_CONVERSION_MEMORY_MB" in raised.value.remedy
 
 
@@ -521,7 +521,7 @@ with open(sys.argv[2], "rb") as file:
 @pytest.mark.parametrize("isolation", ["namespaces", "plain"])
 def test_a_killed_parent_leaves_nothing_and_passwords_stand_in_no_argument(tmp_path: Path, isolation: str) -> None:
     parent = subprocess.Popen(
-        [sys.executable, "-c", _PARENT, isolation, str(LARGE)], env={**os.environ, "TMPDIR": str(tmp_path)}
+        [sys.executable, "-c", _PARENT, isolation, str(corpus_file(LARGE))], env={**os.environ, "TMPDIR": str(tmp_path)}
     )
     wait_for(lambda: offices(psutil.Process(parent.pid)))
     family = psutil.Process(parent.pid).children(recursive=True)

@@ -26,13 +26,18 @@ WORDS = {
 
 
 def manifest() -> list[dict[str, Any]]:
-    """One entry a file; skips the test where the corpus is not here, and fails it in CI."""
+    """One entry a file; skips the test as `corpus_file` does."""
+    lines = corpus_file("manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def corpus_file(name: str) -> Path:
+    """The path of a file of the corpus; skips the test where the corpus is not here, and fails it in CI."""
     if not CORPUS.is_dir():
         if os.environ.get("CI"):
             pytest.fail(f"no corpus at {CORPUS}")
         pytest.skip("the corpus is not here")
-    lines = (CORPUS / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+    return CORPUS / name
 
 
 def accepted(entry: dict[str, Any]) -> list[str]:
