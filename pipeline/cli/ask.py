@@ -14,6 +14,7 @@ from rich.text import Text
 from pipeline.analysis.ask import PageAnswer, PageCandidate, PageQuestion, ask_pages, candidates, one_line
 from pipeline.archive import Archive
 from pipeline.cli.exits import ExitCode
+from pipeline.cli.lookup import require_collection
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import plain, print_json, stderr, stdout
 from pipeline.cli.progress import LiveProgress
@@ -59,9 +60,10 @@ def ask(
     asked = one_line(question)
     tag = normalise_tag(language) if language else settings.language
     _refuse_without_model(settings)
-    with closing(open_index(settings)) as index:
-        found = list(candidates(index.queries, asked, collection, pages))
     archive = open_archive(settings)
+    with closing(open_index(settings)) as index:
+        require_collection(archive, collection, index)
+        found = list(candidates(index.queries, asked, collection, pages))
     findings, usage = _ask(settings, archive, asked, tag, found)
     if as_json:
         print_json({"question": asked, "language": tag, **_json(findings, usage, archive)})

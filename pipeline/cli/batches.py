@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli.lookup import require_collection
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import batch_json, counted, one_line, print_json, rows, stdout, table
 from pipeline.cli.status_data import recent_batches
@@ -33,6 +34,7 @@ def batches(
 ) -> None:
     """List batches, newest first."""
     archive = open_archive(load())
+    require_collection(archive, collection)
     found = [batch for batch, _ in zip(recent_batches(archive, collection), range(limit), strict=False)]
     if as_json:
         print_json({"batches": [batch_json(batch) for batch in found], "damaged": list(archive.damaged)})

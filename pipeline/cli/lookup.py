@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.archive import Archive
@@ -10,17 +11,29 @@ from pipeline.core.errors import OutcomeError, SettingsError
 if TYPE_CHECKING:
     from pipeline.search.index import Index
 
+#: Most collections that an error names.
+_NAMES_SHOWN = 20
 
-def require_collection(archive: Archive, collection: str | None) -> None:
-    """Check that a collection exists, if one is named.
+
+def require_collection(archive: Archive, collection: str | None, index: Index | None = None) -> None:
+    """Check that a collection exists, if one is named: in the index, where that is given, or in the archive.
 
     Raises:
         SettingsError: it does not.
     """
-    if collection is not None and archive.collections[collection].newest() is None:
-        raise SettingsError(
-            f"collection {collection!r} does not exist", remedy=f"There are: {archive.collections.names()}."
-        )
+    if collection is None:
+        return
+    indexed = [summary.name for summary in index.listings.collections()] if index else []
+    if collection not in indexed and archive.collections[collection].newest() is None:
+        names = sorted({*indexed, *archive.collections.names()})
+        raise SettingsError(f"collection {collection!r} does not exist", remedy=_names_there_are(names))
+
+
+def _names_there_are(names: Sequence[str]) -> str:
+    if not names:
+        return "There is no collection yet: `pagesight index FOLDER` makes one."
+    shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
+    return f"There are: {shown}. `pagesight collections` lists them."
 
 
 def require_error_class(error: str | None) -> None:

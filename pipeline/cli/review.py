@@ -32,6 +32,7 @@ from pipeline.archive import Archive
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.exits import ExitCode
+from pipeline.cli.lookup import require_collection
 from pipeline.cli.output import plain, stderr, stdout
 from pipeline.cli.progress import LiveProgress
 from pipeline.cli.signals import interruptible
@@ -111,6 +112,7 @@ def review(
         if paths:
             found = _from_files(paths, settings, archive, name, chosen, choice, cancel, progress)
         else:
+            require_collection(archive, name)
             found = _from_collection(archive, name, choice, cancel, progress)
     for file in found.unreadable:
         stderr().print(plain(f"skipped: {file.path}: {file.failure.message}", "yellow"))

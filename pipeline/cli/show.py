@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from pipeline.archive import Archive
-from pipeline.cli.lookup import find_document
+from pipeline.cli.lookup import find_document, require_collection
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import one_line, plain, print_json, rows, stdout, table
 from pipeline.core.errors import SettingsError
@@ -40,6 +40,7 @@ def show(
     term, page = _split(place)
     archive = open_archive(settings, require=False)
     with closing(open_index(settings)) as index:
+        require_collection(archive, collection, index)
         document = find_document(index, term, collection)
         pages = index.queries.document_pages(
             document["document"]["id"], collection=document["collection"], page_number=page

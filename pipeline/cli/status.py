@@ -8,6 +8,7 @@ import typer
 from rich.console import Group
 
 from pipeline.cli.exits import ExitCode
+from pipeline.cli.lookup import require_collection
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import print_error, print_json, stdout
 from pipeline.cli.status_data import StatusCollector
@@ -43,6 +44,7 @@ def status(
     """Show the progress of a batch, or of the fleet, its open batches and the index."""
     settings = load()
     archive = open_archive(settings)
+    require_collection(archive, collection)
     collector = StatusCollector(settings, archive)
     view = StatusView(archive, collector, batch, collection)
     view.require()
