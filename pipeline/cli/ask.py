@@ -14,7 +14,6 @@ from rich.text import Text
 from pipeline.analysis.ask import PageAnswer, PageCandidate, PageQuestion, ask_pages, candidates, one_line
 from pipeline.archive import Archive
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.lookup import require_collection
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import plain, print_json, stderr, stdout
 from pipeline.cli.progress import LiveProgress
@@ -25,6 +24,7 @@ from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
 from pipeline.search import Hit
 from pipeline.services import open_archive, open_asker, open_index, open_leases, open_limiter
+from pipeline.verbs.lookup import require_collection
 from pipeline.vision.reader import AnswerCache, Usage
 
 EXAMPLES = """

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.lookup import require_collection
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import batch_json, counted, one_line, print_json, rows, stdout, table
 from pipeline.cli.status_data import recent_batches
 from pipeline.core.models import Batch
 from pipeline.core.settings import load
 from pipeline.services import open_archive
+from pipeline.verbs.lookup import require_collection
 
 EXAMPLES = """
 **Examples**

@@ -9,7 +9,6 @@ import typer
 
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.lookup import find_document, require_collection
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, stdout
 from pipeline.core.errors import SettingsError
@@ -19,6 +18,7 @@ from pipeline.core.url_signing import Signer
 from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.projection.projector import Projector
 from pipeline.services import open_archive, open_index
+from pipeline.verbs.lookup import find_document, require_collection
 
 EXAMPLES = """
 **Examples**

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 from rich.filesize import decimal
 
-from pipeline.cli.lookup import require_collection
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import one_line, plain, print_json, rows, stdout, table
 from pipeline.core.models import DocumentStatus
 from pipeline.core.settings import load
 from pipeline.search.listings import DocumentList, DocumentOrder
 from pipeline.services import open_archive, open_index
+from pipeline.verbs.lookup import require_collection
 
 EXAMPLES = """
 **Examples**

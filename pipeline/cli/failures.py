@@ -14,12 +14,12 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from pipeline.cli.lookup import require_collection, require_error_class
 from pipeline.cli.options import BatchFilter, CollectionFilter, DocumentFilter, ErrorFilter, Json, PageFilter
 from pipeline.cli.output import csv_cell, plain, print_json, printable, stdout
 from pipeline.core.settings import load
 from pipeline.search import FailedPage
 from pipeline.services import open_archive, open_index
+from pipeline.verbs.lookup import require_collection, require_error_class
 
 EXAMPLES = """
 **Examples**

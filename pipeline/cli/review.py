@@ -32,7 +32,6 @@ from pipeline.archive import Archive
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.lookup import require_collection
 from pipeline.cli.output import plain, stderr, stdout
 from pipeline.cli.progress import LiveProgress
 from pipeline.cli.signals import interruptible
@@ -52,6 +51,7 @@ from pipeline.services import (
     pages_in_hand,
 )
 from pipeline.sources import root_url
+from pipeline.verbs.lookup import require_collection
 from pipeline.vision.profile import Profile, kept_profile, load_profile
 
 EXAMPLES = """

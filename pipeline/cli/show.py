@@ -10,12 +10,12 @@ import typer
 from rich.text import Text
 
 from pipeline.archive import Archive
-from pipeline.cli.lookup import find_document, require_collection
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import one_line, plain, print_json, rows, stdout, table
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import load
 from pipeline.services import open_archive, open_index
+from pipeline.verbs.lookup import find_document, require_collection
 
 EXAMPLES = """
 **Examples**

@@ -8,13 +8,13 @@ import typer
 from rich.console import Group
 
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.lookup import require_collection
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import print_error, print_json, stdout
 from pipeline.cli.status_data import StatusCollector
 from pipeline.cli.status_view import StatusView, follow
 from pipeline.core.settings import load
 from pipeline.services import open_archive
+from pipeline.verbs.lookup import require_collection
 
 EXAMPLES = """
 **Examples**

@@ -1,4 +1,4 @@
-"""Look up names from the command line: a collection, a document, a class of errors."""
+"""Look up what a caller names: a collection, a document, a class of errors."""
 
 from __future__ import annotations
 
