@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime
@@ -14,6 +13,7 @@ from pipeline.cli.output import counted, plain, print_json, rows, stdout, table
 from pipeline.core.settings import load
 from pipeline.search.listings import CollectionSummary
 from pipeline.services import open_archive, open_index
+from pipeline.verbs.catalogue import CollectionList, list_collections
 
 EXAMPLES = """
 **Examples**
@@ -30,23 +30,21 @@ def collections(as_json: Json = False) -> None:
     """List collections with documents, pages, size and state."""
     settings = load()
     with closing(open_index(settings)) as index:
-        found = index.listings.collections()
-    archived = open_archive(settings, require=False).collections.names()
-    not_indexed = sorted(set(archived) - {summary.name for summary in found})
+        found = list_collections(index, open_archive(settings, require=False))
     if as_json:
-        print_json({"collections": [asdict(summary) for summary in found], "not_indexed": not_indexed})
+        print_json(asdict(found))
     else:
-        _print(found, not_indexed)
+        _print(found)
 
 
-def _print(found: Sequence[CollectionSummary], not_indexed: Sequence[str]) -> None:
-    if found:
+def _print(found: CollectionList) -> None:
+    if found.collections:
         columns = ("collection", "documents", "pages", "failed files", "size", "last indexed")
-        stdout().print(rows(table(*columns), map(_row, found)))
-    elif not not_indexed:
+        stdout().print(rows(table(*columns), map(_row, found.collections)))
+    elif not found.not_indexed:
         stdout().print("No collections yet: `pagesight index FOLDER` makes one.")
-    if not_indexed:
-        names = ", ".join(not_indexed)
+    if found.not_indexed:
+        names = ", ".join(found.not_indexed)
         stdout().print(plain(f"In the archive, without records in the index: {names}", "yellow"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -71,6 +71,8 @@ class DocumentList:
     total: int
     """Number of all matching documents; `records` may have fewer."""
     records: tuple[Source, ...]
+    after: tuple[Any, ...] | None
+    """Where the next ones begin: sort values of the last record; None at the end of the list."""
 
 
 class Listings:
@@ -92,19 +94,21 @@ class Listings:
         self,
         term: str | None = None,
         *,
-        collection: str | None = None,
+        collection: str | frozenset[str] | None = None,
         status: DocumentStatus | None = None,
         order: DocumentOrder = DocumentOrder.NAME,
         size: int = 100,
+        after: Sequence[Any] | None = None,
     ) -> DocumentList:
         """Return document records.
 
         Args:
             term: the beginning of an id, or a part of a name or path; None for every document.
-            collection: only documents of this collection.
+            collection: only documents of this collection, or of these.
             status: only documents with this status.
             order: order of the records; documents that are equal in it follow by name and id.
             size: most records to return, at most 10,000.
+            after: `after` of the list that ended before these.
         """
         conditions = [*filters.document_matches(term), *filters.terms(collection=collection, status=status)]
         with translated():
@@ -113,11 +117,13 @@ class Listings:
                 query={"bool": {"filter": conditions}},
                 sort=[_SORTS[order], {"document.name.raw": "asc"}, {"document.id": "asc"}, {"collection": "asc"}],
                 size=size,
+                search_after=after,
                 track_total_hits=True,
                 allow_partial_search_results=False,
             )
-        hits = answer["hits"]
-        return DocumentList(hits["total"]["value"], tuple(found["_source"] for found in hits["hits"]))
+        hits = answer["hits"]["hits"]
+        more = tuple(hits[-1]["sort"]) if len(hits) == size else None
+        return DocumentList(answer["hits"]["total"]["value"], tuple(found["_source"] for found in hits), more)
 
     def _by_collection(self, alias: str, conditions: list[Source], figures: Source) -> Iterator[Source]:
         """Yield one bucket per collection, with these aggregations in it."""

@@ -1,5 +1,5 @@
 """What people and programs ask of Pagesight, as plain functions with typed results.
 
-The command line prints the results, and the HTTP API serves them. A verb gets an open index and an open archive; it knows
-neither settings nor terminals nor HTTP.
+The command line prints the results, and the HTTP API serves them. A verb gets an open index and an open archive; it
+knows neither settings nor terminals nor HTTP.
 """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.archive import Archive
-from pipeline.core.errors import OutcomeError, SettingsError
+from pipeline.core.errors import NotFound, OutcomeError, SettingsError
 
 if TYPE_CHECKING:
     from pipeline.search.index import Index
@@ -19,14 +19,14 @@ def require_collection(archive: Archive, collection: str | None, index: Index | 
     """Check that a collection exists, if one is named: in the index, where that is given, or in the archive.
 
     Raises:
-        SettingsError: it does not.
+        NotFound: it does not.
     """
     if collection is None:
         return
     indexed = [summary.name for summary in index.listings.collections()] if index else []
     if collection not in indexed and archive.collections[collection].newest() is None:
         names = sorted({*indexed, *archive.collections.names()})
-        raise SettingsError(f"collection {collection!r} does not exist", remedy=_names_there_are(names))
+        raise NotFound(f"collection {collection!r} does not exist", remedy=_names_there_are(names))
 
 
 def _names_there_are(names: Sequence[str]) -> str:
@@ -51,14 +51,15 @@ def find_document(index: Index, term: str, collection: str | None) -> dict[str, 
     """Return the record of the one document that a name, a path or the start of an id matches.
 
     Raises:
-        SettingsError: no document matches, or several do.
+        NotFound: no document matches.
+        SettingsError: several do.
     """
     found = index.queries.find_documents(term, collection=collection)
     exact = [record for record in found if term in (record["document"]["name"], *record["document"].get("path", ()))]
     if len(exact or found) == 1:
         return dict((exact or found)[0])
     if not found:
-        raise SettingsError(f"no document matches {term!r}", remedy="Find its name with `pagesight search`.")
+        raise NotFound(f"no document matches {term!r}", remedy="Find its name with `pagesight search`.")
     names = ", ".join(f"{record['document']['name']} ({record['document']['id'][:12]})" for record in found[:5])
     raise SettingsError(
         f"{term!r} matches several documents: {names} …", remedy="Give the full name, the id, or --collection."
