@@ -8,10 +8,10 @@ import typer
 
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import batch_json, counted, one_line, print_json, rows, stdout, table
-from pipeline.cli.status_data import recent_batches
 from pipeline.core.models import Batch
 from pipeline.core.settings import load
 from pipeline.services import open_archive
+from pipeline.verbs.batches import recent_batches
 from pipeline.verbs.lookup import require_collection
 
 EXAMPLES = """
