@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from pipeline.core.described import DESCRIBED
 from pipeline.core.models import DocumentStatus, PageStatus
 from pipeline.search import filters
 from pipeline.search.client import Elasticsearch
@@ -51,7 +52,10 @@ _SORTS: Mapping[DocumentOrder, Source] = {
 class CollectionSummary:
     """What the indices hold of one collection."""
 
+    __pydantic_config__ = DESCRIBED
+
     name: str
+    """Its name."""
     documents: Mapping[DocumentStatus, int]
     """Number of documents of each status; a status without documents has 0."""
     pages: Mapping[PageStatus, int]

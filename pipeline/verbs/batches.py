@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from pipeline.core.described import DESCRIBED
 from pipeline.core.errors import NotFound
 
 if TYPE_CHECKING:
@@ -18,17 +19,26 @@ if TYPE_CHECKING:
 class BatchBudget:
     """Limits of a batch; None is unlimited."""
 
+    __pydantic_config__ = DESCRIBED
+
     tokens: int | None
+    """Tokens sent plus tokens received."""
     pages: int | None
+    """Processed pages."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSummary:
-    """What a batch was asked to do, its state, and what came of it."""
+    """Sources, state and results of a batch."""
+
+    __pydantic_config__ = DESCRIBED
 
     id: str
+    """Its id, which begins with the time of its start."""
     collection: str
+    """Collection of its documents."""
     language: str
+    """Language of the descriptions, as a BCP 47 tag."""
     lane: str | None
     """Its queue; None for a run of `pagesight index`."""
     state: str
@@ -36,6 +46,7 @@ class BatchSummary:
     cause: str | None
     """Why it does not continue by itself."""
     budget: BatchBudget
+    """Its limits."""
     sources_named: tuple[str, ...]
     """URLs that its caller named."""
     documents: Mapping[str, int]
@@ -47,7 +58,9 @@ class BatchSummary:
     descriptions_kept: int
     """Pages that stay as a model described them, because no model is configured."""
     started_at: datetime
+    """When it was queued or started."""
     ended_at: datetime | None
+    """When it ended; None before that."""
 
     @classmethod
     def of(cls, batch: Batch) -> BatchSummary:
@@ -70,10 +83,20 @@ class BatchSummary:
         )
 
 
-def recent_batches(archive: Archive, collection: str | frozenset[str] | None = None) -> Iterator[Batch]:
-    """Yield the batches of the archive, newest first. `collection`: only those of this collection, or of these."""
+def recent_batches(
+    archive: Archive, collection: str | frozenset[str] | None = None, before: str | None = None
+) -> Iterator[Batch]:
+    """Yield the batches of the archive, newest first.
+
+    Args:
+        archive: the archive.
+        collection: only those of this collection, or of these.
+        before: only those older than the batch with this id.
+    """
     wanted = frozenset({collection}) if isinstance(collection, str) else collection
     for name in reversed(archive.batches.names()):
+        if before is not None and name >= before:
+            continue
         batch = archive.batches[name].newest()
         if batch is not None and (wanted is None or batch.collection in wanted):
             yield batch

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.archive import Archive
+from pipeline.core.described import DESCRIBED
 from pipeline.search.listings import CollectionSummary
 
 if TYPE_CHECKING:
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
 class CollectionList:
     """Every collection."""
 
+    __pydantic_config__ = DESCRIBED
+
     collections: tuple[CollectionSummary, ...]
-    """Those that the index has, by name."""
+    """Collections in the index, by name."""
     not_indexed: tuple[str, ...]
-    """Names of those that only the archive has."""
+    """Names of collections that are in the archive and not in the index."""
 
 
 def list_collections(index: Index, archive: Archive, only: frozenset[str] | None = None) -> CollectionList:

@@ -15,8 +15,16 @@ if TYPE_CHECKING:
 _NAMES_SHOWN = 20
 
 
-def require_collection(archive: Archive, collection: str | None, index: Index | None = None) -> None:
-    """Check that a collection exists, if one is named: in the index, where that is given, or in the archive.
+def require_collection(
+    archive: Archive, collection: str | None, index: Index | None = None, visible: frozenset[str] | None = None
+) -> None:
+    """Check that a collection exists, if one is named.
+
+    Args:
+        archive: looked into if the index lacks the collection.
+        collection: its name; None is always right.
+        index: looked into first, where it is given.
+        visible: names that the error may list; None for every name.
 
     Raises:
         NotFound: it does not.
@@ -25,7 +33,8 @@ def require_collection(archive: Archive, collection: str | None, index: Index | 
         return
     indexed = [summary.name for summary in index.listings.collections()] if index else []
     if collection not in indexed and archive.collections[collection].newest() is None:
-        names = sorted({*indexed, *archive.collections.names()})
+        every = {*indexed, *archive.collections.names()}
+        names = sorted(every if visible is None else every & visible)
         raise NotFound(f"collection {collection!r} does not exist", remedy=_names_there_are(names))
 
 

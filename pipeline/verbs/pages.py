@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.archive import Archive
+from pipeline.core.described import DESCRIBED
 from pipeline.core.errors import NotFound
 from pipeline.verbs.lookup import find_document, require_collection
 
@@ -18,6 +19,8 @@ Record = dict[str, Any]
 @dataclass(frozen=True, slots=True)
 class DocumentShown:
     """A document and its pages, or one of them. docs/records.md describes the fields."""
+
+    __pydantic_config__ = DESCRIBED
 
     document: Record
     """Record of the document."""
