@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.containers import page, zipped
-from support.fleet_runs import CALLS, Fleet, assert_sixty, repair
+from support.fleet_runs import CALLS, SHORT_MINUTES, Fleet, assert_sixty, repair
 from support.pagesight_runs import answered
 from support.standin import Standin
 
@@ -50,7 +50,8 @@ def test_a_paused_batch_rests_and_goes_on_where_it_was(sixty_queued: Fleet, stan
 
 @pytest.mark.slow
 def test_two_beats_close_what_a_lost_queue_left_open(sixty_queued: Fleet, standin: Standin):
-    beats = [sixty_queued.pagesight.start("beat") for _ in range(2)]
+    sixty_queued.customise_workers(SHORT_MINUTES)
+    beats = [sixty_queued.pagesight.start_with(sixty_queued.environment, "beat") for _ in range(2)]
     sixty_queued.start_worker()
     batch = sixty_queued.enqueue()
     sixty_queued.until(lambda: answered(standin) >= 30)

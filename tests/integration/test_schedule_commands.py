@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.core.models import Run as ScheduledRun
 from pipeline.search import RUNS
-from support.fleet_runs import Fleet
+from support.fleet_runs import SHORT_MINUTES, Fleet
 from support.pagesight_runs import Pagesight, make_pdf, make_picture
 from support.standin import Standin
 
@@ -28,18 +28,6 @@ from workers.schedules import beat
 process = WorkerProcess.begin()
 beat.tick(process)
 process.close()
-"""
-
-
-#: Executed by beats and workers when they start: a minute of their schedules and ticks has a few seconds.
-SHORT_MINUTES = """
-from datetime import timedelta
-from pipeline.core.schedules import times
-times._UNITS["m"] = timedelta(seconds=6)
-from workers.redis import ticks
-ticks.SHORTEST_SECONDS = 1.0
-from workers.app import app
-app.conf.beat_schedule["tick"]["schedule"] = 2.0
 """
 
 

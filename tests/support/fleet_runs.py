@@ -31,6 +31,16 @@ READ_SECONDS = 10
 POLL_SECONDS = 0.1
 CALLS = 120
 LANES = ("control", "urgent", "normal", "backfill")
+#: Executed by beats and workers when they start: a minute of their schedules and ticks has a few seconds.
+SHORT_MINUTES = """
+from datetime import timedelta
+from pipeline.core.schedules import times
+times._UNITS["m"] = timedelta(seconds=6)
+from workers.redis import ticks
+ticks.SHORTEST_SECONDS = 1.0
+from workers.app import app
+app.conf.beat_schedule["tick"]["schedule"] = 2.0
+"""
 
 
 class Fleet:
