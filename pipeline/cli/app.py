@@ -45,6 +45,8 @@ class RootGroup(LazyGroup):
             Entry("serve", "Serve pages and search in a browser."),
         ),
         "Collections and index life": (
+            Entry("collections", "List collections with documents, pages, size and state."),
+            Entry("documents", "List documents with pages, size and status."),
             Entry("sync", "Compare a folder with its collection; enqueue differences."),
             Entry("watch", "Enqueue files as they arrive in a folder."),
             Entry("redescribe", "Read stale pages again with the current settings."),

@@ -24,6 +24,7 @@ from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings, load
 from pipeline.search import Hit
 from pipeline.services import open_archive, open_asker, open_index, open_leases, open_limiter
+from pipeline.verbs.lookup import require_collection
 from pipeline.vision.reader import AnswerCache, Usage
 
 EXAMPLES = """
@@ -59,9 +60,10 @@ def ask(
     asked = one_line(question)
     tag = normalise_tag(language) if language else settings.language
     _refuse_without_model(settings)
-    with closing(open_index(settings)) as index:
-        found = list(candidates(index.queries, asked, collection, pages))
     archive = open_archive(settings)
+    with closing(open_index(settings)) as index:
+        require_collection(archive, collection, index)
+        found = list(candidates(index.queries, asked, collection, pages))
     findings, usage = _ask(settings, archive, asked, tag, found)
     if as_json:
         print_json({"question": asked, "language": tag, **_json(findings, usage, archive)})

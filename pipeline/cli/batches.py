@@ -8,10 +8,11 @@ import typer
 
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import batch_json, counted, one_line, print_json, rows, stdout, table
-from pipeline.cli.status_data import recent_batches
 from pipeline.core.models import Batch
 from pipeline.core.settings import load
 from pipeline.services import open_archive
+from pipeline.verbs.batches import recent_batches
+from pipeline.verbs.lookup import require_collection
 
 EXAMPLES = """
 **Examples**
@@ -33,6 +34,7 @@ def batches(
 ) -> None:
     """List batches, newest first."""
     archive = open_archive(load())
+    require_collection(archive, collection)
     found = [batch for batch, _ in zip(recent_batches(archive, collection), range(limit), strict=False)]
     if as_json:
         print_json({"batches": [batch_json(batch) for batch in found], "damaged": list(archive.damaged)})

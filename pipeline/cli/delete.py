@@ -9,7 +9,6 @@ import typer
 
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.lookup import find_document
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, stdout
 from pipeline.core.errors import SettingsError
@@ -19,6 +18,7 @@ from pipeline.core.url_signing import Signer
 from pipeline.pages.deletion import carry_out, request_deletion
 from pipeline.projection.projector import Projector
 from pipeline.services import open_archive, open_index
+from pipeline.verbs.lookup import find_document, require_collection
 
 EXAMPLES = """
 **Examples**
@@ -57,14 +57,8 @@ def delete(
     archive = open_archive(settings)
     name = collection_name(collection or DEFAULT_COLLECTION)
     with closing(open_index(settings)) as index:
-        target = None
-        if document is not None:
-            target = find_document(index, document, name)["document"]["id"]
-        elif archive.collections[name].newest() is None:
-            raise SettingsError(
-                f"collection {name!r} does not exist",
-                remedy="`pagesight batches` lists collections with their batches.",
-            )
+        require_collection(archive, name)
+        target = find_document(index, document, name)["document"]["id"] if document is not None else None
         _confirm(yes, f"{document} of collection {name}" if document else f"the whole collection {name}", purge)
         index.ensure()
         deletion = request_deletion(archive, name, target, purge)

@@ -14,12 +14,12 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from pipeline.cli.lookup import require_error_class
 from pipeline.cli.options import BatchFilter, CollectionFilter, DocumentFilter, ErrorFilter, Json, PageFilter
 from pipeline.cli.output import csv_cell, plain, print_json, printable, stdout
 from pipeline.core.settings import load
 from pipeline.search import FailedPage
-from pipeline.services import open_index
+from pipeline.services import open_archive, open_index
+from pipeline.verbs.lookup import require_collection, require_error_class
 
 EXAMPLES = """
 **Examples**
@@ -32,7 +32,7 @@ EXAMPLES = """
 
 `pagesight failures --json | jq '.failures[].path'`
 
-Exit codes: 0 done, 2 usage or settings, 3 the cluster refuses or is unreachable.
+Exit codes: 0 done, 2 usage, settings, or no such collection, 3 the cluster refuses or is unreachable.
 """
 
 
@@ -55,7 +55,9 @@ def failures(
 ) -> None:
     """List failed pages and files, with causes and remedies."""
     require_error_class(error)
-    with closing(open_index(load())) as index:
+    settings = load()
+    with closing(open_index(settings)) as index:
+        require_collection(open_archive(settings, require=False), collection, index)
         found = index.queries.failures(
             collection=collection, batch=batch, error=error, document=document, page_number=page
         )

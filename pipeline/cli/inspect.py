@@ -41,7 +41,7 @@ EXAMPLES = """
 
 Nothing is indexed, and no model, key or cluster is needed.
 
-Exit codes: 0 every file would succeed, 1 something would fail, 2 usage or settings, 3 a service refused,
+Exit codes: 0 done (also if something would fail), 2 usage or settings, 3 a service refused,
 130 interrupted.
 """
 
@@ -113,7 +113,6 @@ def inspect(
         raise refusal
     if interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
-    raise typer.Exit(ExitCode.SOME_FAILED if totals.failures else ExitCode.OK)
 
 
 def _progress_console(results: Console, printer: Printer) -> Console:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from pipeline.verbs.batches import BatchSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -126,22 +129,9 @@ def descriptions_kept_words(pages: int) -> str:
 
 def batch_json(batch: Batch) -> dict[str, Any]:
     """Return the JSON object of an archived batch."""
-    return {
-        "id": batch.id,
-        "collection": batch.collection,
-        "language": batch.language,
-        "lane": batch.lane,
-        "state": batch.state,
-        "cause": batch.cause,
-        "budget": batch.budget.model_dump(),
-        "sources_named": list(batch.sources),
-        "documents": batch.documents,
-        "pages": batch.pages,
-        "passed_over": batch.passed_over,
-        "descriptions_kept": batch.descriptions_kept,
-        "started_at": batch.started_at.isoformat(),
-        "ended_at": batch.ended_at.isoformat() if batch.ended_at else None,
-    }
+    shown = asdict(BatchSummary.of(batch))
+    ended = batch.ended_at.isoformat() if batch.ended_at else None
+    return shown | {"started_at": batch.started_at.isoformat(), "ended_at": ended}
 
 
 def fleet_json(fleet: FleetState) -> dict[str, Any]:

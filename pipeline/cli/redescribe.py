@@ -13,7 +13,6 @@ from pipeline.batches.local_batch import IndexRequest
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.fleet import PUBLISH_SECONDS, open_fleet, project_batch
 from pipeline.cli.local_run import print_summary, run_here, summary
-from pipeline.cli.lookup import require_collection
 from pipeline.cli.options import BudgetTokens, CollectionFilter, Downgrade, Json, MaxPages
 from pipeline.cli.output import batch_json, descriptions_kept_words, plain, print_json, rows, stderr, stdout, table
 from pipeline.cli.signals import interruptible
@@ -25,6 +24,7 @@ from pipeline.core.stale_filter import Reason, parse_conditions
 from pipeline.maintenance.stale_pages import SHOWN, Stale, find_stale
 from pipeline.maintenance.staleness import StaleDocument, first_pages, is_there
 from pipeline.services import open_archive, open_current_recipe
+from pipeline.verbs.lookup import require_collection
 
 EXAMPLES = """
 **Examples**

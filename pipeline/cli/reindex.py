@@ -11,7 +11,6 @@ from rich.console import Console
 
 from pipeline.archive import Archive
 from pipeline.cli.exits import ExitCode
-from pipeline.cli.lookup import require_collection
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import plain, print_json, stderr, stdout
 from pipeline.cli.progress import LiveProgress, Rate
@@ -33,6 +32,7 @@ from pipeline.projection.rebuild import (
 )
 from pipeline.projection.rebuild import reindex as fill_new_indices
 from pipeline.services import open_archive, open_index
+from pipeline.verbs.lookup import require_collection
 
 EXAMPLES = """
 **Examples**

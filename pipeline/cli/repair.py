@@ -15,7 +15,6 @@ from pipeline.archive import Archive
 from pipeline.batches.lifecycle import close_killed
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.fleet import PUBLISH_SECONDS, open_fleet
-from pipeline.cli.lookup import require_collection
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import plain, print_json, printable, ranges, stderr, stdout
 from pipeline.core.retry import CancelToken
@@ -25,6 +24,7 @@ from pipeline.maintenance.audit import ONLY_REPORTED, Difference
 from pipeline.projection.ownership import require_archive_of_indices
 from pipeline.projection.projector import Projector
 from pipeline.services import open_archive, open_index, open_leases
+from pipeline.verbs.lookup import require_collection
 
 EXAMPLES = """
 **Examples**

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.fleet import PUBLISH_SECONDS, open_fleet, project_batch
-from pipeline.cli.lookup import require_collection, require_error_class
 from pipeline.cli.options import BatchFilter, CollectionFilter, DocumentFilter, ErrorFilter, Json, PageFilter
 from pipeline.cli.output import batch_json, plain, print_json, stderr, stdout
 from pipeline.core.models import BatchEntry, Lane
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from pipeline.services import open_archive, open_index
+from pipeline.verbs.lookup import require_collection, require_error_class
 
 EXAMPLES = """
 **Examples**

@@ -51,6 +51,7 @@ from pipeline.services import (
     pages_in_hand,
 )
 from pipeline.sources import root_url
+from pipeline.verbs.lookup import require_collection
 from pipeline.vision.profile import Profile, kept_profile, load_profile
 
 EXAMPLES = """
@@ -111,6 +112,7 @@ def review(
         if paths:
             found = _from_files(paths, settings, archive, name, chosen, choice, cancel, progress)
         else:
+            require_collection(archive, name)
             found = _from_collection(archive, name, choice, cancel, progress)
     for file in found.unreadable:
         stderr().print(plain(f"skipped: {file.path}: {file.failure.message}", "yellow"))

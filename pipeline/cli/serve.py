@@ -17,7 +17,7 @@ from pipeline.cli.output import plain, print_json, stdout
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import Settings, load
 from pipeline.core.url_signing import Signer
-from pipeline.services import open_archive
+from pipeline.services import open_archive, open_index
 
 if TYPE_CHECKING:
     from pipeline.web import Access
@@ -29,8 +29,8 @@ EXAMPLES = """
 
 `PAGESIGHT_SERVE_SECRET=… PAGESIGHT_SERVE_HOST=0.0.0.0 pagesight serve` · for everyone who has a page URL with its key
 
-It reads only the archive, and original files if `PAGESIGHT_SERVE_ORIGINALS` is set. It needs neither a
-cluster nor a model. Ctrl-C and SIGTERM stop it.
+Pages come from the archive, and original files if `PAGESIGHT_SERVE_ORIGINALS` is set; only the API under
+`/api/v1` queries the cluster. It needs no model. Ctrl-C and SIGTERM stop it.
 
 Exit codes: 0 stopped by a signal, 2 settings, or the address is unavailable, 3 the archive refuses.
 """
@@ -49,7 +49,7 @@ def serve(as_json: Json = False) -> None:
     access = Access(Signer(settings.serve_secret), settings.serve_token)
     listener = _listen(settings, access)
     url = _url(listener)
-    app = make_app(open_archive(settings), access, settings.serve_originals)
+    app = make_app(open_archive(settings), open_index(settings), access, settings.serve_originals)
     server = make_server(app, ConnectionLimits(), headers=SAFE_HEADERS, grace_seconds=GRACE_SECONDS)
 
     def end(_number: int, _frame: FrameType | None) -> None:

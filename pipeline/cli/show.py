@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from pipeline.archive import Archive
-from pipeline.cli.lookup import find_document
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import one_line, plain, print_json, rows, stdout, table
-from pipeline.core.errors import SettingsError
 from pipeline.core.settings import load
 from pipeline.services import open_archive, open_index
+from pipeline.verbs.pages import show_document
 
 EXAMPLES = """
 **Examples**
@@ -40,22 +39,13 @@ def show(
     term, page = _split(place)
     archive = open_archive(settings, require=False)
     with closing(open_index(settings)) as index:
-        document = find_document(index, term, collection)
-        pages = index.queries.document_pages(
-            document["document"]["id"], collection=document["collection"], page_number=page
-        )
-        records = [_with_location(record, archive) for record in pages]
-    if page is not None and not records:
-        raise SettingsError(
-            f"the document has no page {page}",
-            remedy="Page numbers start at 1. `pagesight show DOCUMENT` lists the pages.",
-        )
+        found = show_document(index, archive, term, collection, page)
     if as_json:
-        print_json({"document": document, "pages": records})
+        print_json(asdict(found))
     elif page is None:
-        _print_document(document, records)
+        _print_document(found.document, found.pages)
     else:
-        for key, value in _flattened(records[0]):
+        for key, value in _flattened(found.pages[0]):
             stdout().print(Text.assemble((f"{key}: ", "bold"), plain(value)))
 
 
@@ -64,18 +54,7 @@ def _split(place: str) -> tuple[str, int | None]:
     return (term, int(page)) if colon and term and page.isdecimal() else (place, None)
 
 
-def _with_location(record: dict[str, Any], archive: Archive) -> dict[str, Any]:
-    image = record.get("image")
-    if image is None:
-        return record
-    locations = {
-        "location": archive.images.location(image["key"]),
-        "thumbnail_location": archive.images.location(image["thumbnail_key"]),
-    }
-    return record | {"image": image | locations}
-
-
-def _print_document(document: dict[str, Any], records: list[dict[str, Any]]) -> None:
+def _print_document(document: dict[str, Any], records: Sequence[dict[str, Any]]) -> None:
     facts = document["document"]
     console = stdout()
     console.print(

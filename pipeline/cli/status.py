@@ -14,6 +14,7 @@ from pipeline.cli.status_data import StatusCollector
 from pipeline.cli.status_view import StatusView, follow
 from pipeline.core.settings import load
 from pipeline.services import open_archive
+from pipeline.verbs.lookup import require_collection
 
 EXAMPLES = """
 **Examples**
@@ -43,6 +44,7 @@ def status(
     """Show the progress of a batch, or of the fleet, its open batches and the index."""
     settings = load()
     archive = open_archive(settings)
+    require_collection(archive, collection)
     collector = StatusCollector(settings, archive)
     view = StatusView(archive, collector, batch, collection)
     view.require()

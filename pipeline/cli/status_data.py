@@ -7,7 +7,6 @@ Status matters most when a service is down, so each service is queried separatel
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -199,14 +198,6 @@ class StatusCollector:
             return _average(batch, pages, datetime.now(UTC))
         self._rates[batch.id].note(pages)
         return self._rates[batch.id].per_second()
-
-
-def recent_batches(archive: Archive, collection: str | None = None) -> Iterator[Batch]:
-    """Yield the batches of the archive, newest first."""
-    for name in reversed(archive.batches.names()):
-        batch = archive.batches[name].newest()
-        if batch is not None and collection in (None, batch.collection):
-            yield batch
 
 
 def pages_left(progress: BatchProgress) -> float | None:

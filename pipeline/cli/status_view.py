@@ -39,11 +39,11 @@ from pipeline.cli.status_data import (
     Unreachable,
     outcome,
     queues_json,
-    recent_batches,
     seconds_since,
 )
 from pipeline.core.errors import ServiceRefused, SettingsError
 from pipeline.core.models import Allowance, Batch, BudgetReservation, DocumentStatus, FleetState, PageStatus
+from pipeline.verbs.batches import recent_batches
 
 if TYPE_CHECKING:
     from pipeline.core.retry import Waiting

@@ -2,6 +2,7 @@
 
     PagesightError
     ├── SettingsError                 a setting or an argument is wrong             exit 2
+    │   └── NotFound                  nothing has the name that was given
     ├── ServiceUnavailable            a service is unavailable: wait, nothing has failed
     │   ├── ServiceThrottled          it limits its callers: all callers pause
     │   └── ArchiveUnavailable        the archive's disk is full, read-only or fails: wait
@@ -59,6 +60,10 @@ class PagesightError(Exception):
 
 class SettingsError(PagesightError):
     """A setting, an option or an argument cannot be used."""
+
+
+class NotFound(SettingsError):
+    """No collection, document, page or batch has the name that was given."""
 
 
 class ServiceUnavailable(PagesightError):

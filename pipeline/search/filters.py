@@ -12,8 +12,12 @@ ID_CHARACTERS = 64
 
 
 def terms(**wanted: Any) -> list[Clause]:
-    """Match exact values by field. A field whose value is None is left out."""
-    return [{"term": {field: value}} for field, value in wanted.items() if value is not None]
+    """Match exact values by field: a value, or one of a set. A field whose value is None is left out."""
+    return [_term(field, value) for field, value in wanted.items() if value is not None]
+
+
+def _term(field: str, value: Any) -> Clause:
+    return {"terms": {field: sorted(value)}} if isinstance(value, frozenset) else {"term": {field: value}}
 
 
 def in_language(tag: str | None) -> list[Clause]:

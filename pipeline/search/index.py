@@ -29,6 +29,7 @@ from pipeline.search.install import (
     our_indices,
     prepare,
 )
+from pipeline.search.listings import Listings
 from pipeline.search.names import Names, State
 from pipeline.search.queries import Queries
 from pipeline.search.security import Security
@@ -51,6 +52,8 @@ class Index:
 
     queries: Queries
     """Searches and lookups."""
+    listings: Listings
+    """Collections and documents."""
     generations: Generations
     """Live indices, indices that are being filled, and former indices that are kept."""
     security: Security
@@ -95,6 +98,7 @@ class Index:
                 remedy="Write scheme, host and port, such as https://search.example.org:9200.",
             ) from None
         self.queries = Queries(self._client, self._names)
+        self.listings = Listings(self._client, self._names)
         self.generations = Generations(self._client, self._layout)
         self.security = Security(self._client, self._layout.prefix)
         self.precedence = Precedence(self._client, self._layout)

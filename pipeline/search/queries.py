@@ -96,7 +96,7 @@ class Queries:
     def failures(
         self,
         *,
-        collection: str | None = None,
+        collection: str | frozenset[str] | None = None,
         batch: str | None = None,
         error: str | None = None,
         document: str | None = None,
@@ -105,7 +105,7 @@ class Queries:
         """Yield every source that could not become a document, by path, then every failed page, by document.
 
         Args:
-            collection: only failures in this collection.
+            collection: only failures in this collection, or in these.
             batch: only failures in this batch.
             error: only failures of this type.
             document: the beginning of a document's id, or a part of a name or path.

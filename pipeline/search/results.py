@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.core.described import DESCRIBED
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -63,9 +65,14 @@ class SearchResult:
 class FailedPage:
     """A page or a source that failed."""
 
+    __pydantic_config__ = DESCRIBED
+
     id: str
+    """Id of its record."""
     collection: str
+    """Its collection."""
     document_id: str | None
+    """Id of the page's document; None for a source."""
     path: str
     """Path of the source, or the first path of the page's document."""
     url: str | None
@@ -75,10 +82,15 @@ class FailedPage:
     batch: str
     """The batch in which it failed."""
     type: str
+    """Class of the error, such as `encrypted`."""
     message: str
+    """Cause, in one line."""
     remedy: str
+    """What helps."""
     transient: bool
+    """Whether the next run tries again by itself."""
     attempts: int
+    """Number of attempts so far."""
 
 
 def hit(found: Mapping[str, Any], highlights: Mapping[str, tuple[Fragment, ...]]) -> Hit:

@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from pipeline.core.http_server import names_this_machine
 from pipeline.core.url_signing import Signer, UrlPrefix
+from pipeline.web.rights import EVERYTHING, Rights
 
 COOKIE = "pagesight"
 #: Lifetime of the cookie. After it the browser needs the token again.
@@ -34,9 +35,18 @@ class Access:
 
     def allows(self, request: Request, prefix: UrlPrefix, path: str) -> bool:
         """Return whether a request may see a path below `prefix`. The path need not exist."""
+        by_key = self.signer.accepts(prefix, path, request.query_params.get("key", ""))
+        return by_key or self.rights(request) is not None
+
+    def rights(self, request: Request) -> Rights | None:
+        """Return the rights of a request to everything that has no URL key; None without a valid token."""
         if self.is_open:
-            return names_this_machine(request.headers.get("host", "")) and not _is_embedded(request)
-        return self.signer.accepts(prefix, path, request.query_params.get("key", "")) or self._has_token(request)
+            return (
+                EVERYTHING
+                if names_this_machine(request.headers.get("host", "")) and not _is_embedded(request)
+                else None
+            )
+        return EVERYTHING if self._has_token(request) else None
 
     def _has_token(self, request: Request) -> bool:
         if self.token is None:

@@ -16,14 +16,16 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from pipeline.archive import Archive, is_image_key
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable
 from pipeline.core.languages import english_name
 from pipeline.core.models import Reading, Tombstone
 from pipeline.core.url_signing import UrlPrefix
+from pipeline.search.index import Index
 from pipeline.web.access import Access
+from pipeline.web.api import API_PREFIX, make_api
 from pipeline.web.contents import ASK_AGAIN, FOR_EVER, HEADERS, PAGE_HEADERS, content
 from pipeline.web.originals import download
 from pipeline.web.viewing import find_page, original_url, page_url, view_page
@@ -64,15 +66,20 @@ _MESSAGES = {
 }
 
 
-def make_app(archive: Archive, access: Access, originals: bool = False) -> Starlette:
-    """Return the ASGI application. It calls neither the cluster nor a model.
+def make_app(archive: Archive, index: Index, access: Access, originals: bool = False) -> Starlette:
+    """Return the ASGI application: the viewer and the API. It calls no model.
 
-    It reads the archive only; with `originals`, files of documents too.
+    Args:
+        archive: read only. The viewer needs nothing else.
+        index: queried by the API; it may be away.
+        access: refuses requests without a key or token.
+        originals: whether the viewer offers the files of documents.
     """
     pages = _Pages(archive, access, originals)
     return Starlette(
         routes=[
             Route("/livez", _livez),
+            Mount(API_PREFIX, make_api(index, archive, access)),
             *(Route(f"/{UrlPrefix.PAGES.value}/{name}", pages.asset) for name in _ASSETS),
             Route(f"/{UrlPrefix.IMAGES.value}/{{path:path}}", pages.image),
             *([Route(f"/{UrlPrefix.PAGES.value}/{{path:path}}/original", pages.original)] if originals else []),

@@ -245,3 +245,51 @@ def test_a_model_takes_over_what_the_local_reader_read(
     assert ended.json["pages"] == {"described": 2}
     assert [record["_version"] for record in pagesight.page_records("report.pdf")] == [2, 2]
     pagesight.assert_archive_and_index_agree()
+
+
+def test_collections_are_listed_with_their_documents_and_failed_files(filled: Pagesight):
+    (filled.files / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing else")
+    assert filled.index("--collection", "works", filled.files).code == 1
+    listed = filled.run("collections", "--json").json
+    by_name = {entry["name"]: entry for entry in listed["collections"]}
+    assert by_name["default"]["documents"] == {"complete": 2, "partial": 0, "failed": 0, "working": 0}
+    assert by_name["default"]["pages"]["described"] == 4
+    assert by_name["default"]["failed_files"] == 0
+    assert by_name["works"]["failed_files"] == 1
+    assert by_name["works"]["bytes"] == by_name["default"]["bytes"] > 0
+    assert listed["not_indexed"] == []
+    assert "works" in filled.run("collections").stdout
+
+
+def test_documents_are_listed_by_size_and_by_part_of_a_name(filled: Pagesight):
+    largest = filled.run("documents", "--sort", "size", "--limit", "1", "--json").json
+    assert largest["total"] == 2
+    (only,) = largest["documents"]
+    sizes = {path.name: path.stat().st_size for path in filled.files.iterdir()}
+    assert only["document"]["name"] == max(sizes, key=sizes.__getitem__)
+    assert "report.pdf" in filled.run("documents", "REPO").stdout
+    assert filled.run("documents", "--status", "failed").stdout == "No documents found.\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["failures"],
+        ["documents"],
+        ["show", "report.pdf"],
+        ["status"],
+        ["batches"],
+        ["retry"],
+        ["repair"],
+        ["reindex"],
+        ["redescribe"],
+        ["delete", "--yes"],
+        ["review"],
+    ],
+    ids=" ".join,
+)
+def test_a_collection_that_does_not_exist_is_an_error_with_the_names_there_are(filled: Pagesight, words: list[str]):
+    refused = filled.run(*words, "--collection", "typo")
+    assert refused.code == 2
+    assert "collection 'typo' does not exist" in refused.stderr
+    assert "There are: default." in refused.stderr

@@ -99,7 +99,7 @@ def test_what_is_told_is_what_indexing_does(
 
     told = pagesight.start_with(aws, "inspect", "--json", *words).ended()
 
-    assert told.code == 1, told.stderr
+    assert told.code == 0, told.stderr
     assert standin.requests() == []
     assert not pagesight.archive_folder.exists()
     inspected = told.json
@@ -135,7 +135,7 @@ def test_the_table_says_what_is_the_matter_and_nothing_steers_the_terminal(
 
     ended = pagesight.run("inspect", pagesight.files)
 
-    assert ended.code == 1
+    assert ended.code == 0
     lines = ended.stdout.splitlines()
     assert lines[0].split() == "kind pages digital scan mixed blank lang calls file".split()
     (paper,) = [line for line in lines if line.endswith("  paper.pdf")]
@@ -170,7 +170,7 @@ def test_csv_has_a_row_for_each_file_and_no_formulas(make_pagesight: MakePagesig
 
     ended = pagesight.run("inspect", "--csv", pagesight.files)
 
-    assert ended.code == 1
+    assert ended.code == 0
     broken, paper = csv.DictReader(io.StringIO(ended.stdout))
     assert paper["title"] == "'=1+1"
     assert (paper["status"], paper["mixed"], paper["calls"], paper["error"]) == ("complete", "1", "0", "")

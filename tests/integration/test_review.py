@@ -72,10 +72,13 @@ def test_what_cannot_be_opened_is_left_out_and_said(make_pagesight: MakePagesigh
 
 def test_where_there_is_no_page_nothing_is_written(make_pagesight: MakePagesight) -> None:
     pagesight = make_pagesight(NOWHERE)
-    for words in (("review",), ("review", pagesight.files)):
+    for words, cause in (
+        (("review",), "collection 'default' does not exist"),
+        (("review", pagesight.files), "no pages found in"),
+    ):
         ended = pagesight.run(*words)
         assert ended.code == 2
-        assert "no pages found in" in ended.stderr
+        assert cause in ended.stderr
         assert "remedy:" in ended.stderr
     assert not (pagesight.home / "review.html").exists()
 

@@ -18,12 +18,15 @@ from pipeline.archive import Archive, image_stem
 from pipeline.core.http_server import SAFE_HEADERS, ConnectionLimits, make_server
 from pipeline.core.models import Reading
 from pipeline.core.url_signing import Signer, UrlPrefix, page_path
+from pipeline.search.index import Index
 from pipeline.web import Access, make_app
 from support.readings import full_reading
 
 DOCUMENT = "d" * 64
 SECRET = "a-secret-of-more-than-32-characters"
 TOKEN = "a-token-of-more-than-32-characters"
+#: A port that nobody listens on (discard).
+NO_CLUSTER = "http://127.0.0.1:9"
 LIMITS = ConnectionLimits()
 SIGNER = Signer(SecretStr(SECRET))
 
@@ -63,10 +66,12 @@ def served(
     token: str | None = None,
     limits: ConnectionLimits = LIMITS,
     originals: bool = False,
+    index: Index | None = None,
 ) -> Iterator[Served]:
-    """Serve an archive on a free port."""
+    """Serve an archive on a free port. Without an index, the cluster is away."""
     access = Access(Signer(SecretStr(secret) if secret else None), SecretStr(token) if token else None)
-    server = make_server(make_app(archive, access, originals), limits, headers=SAFE_HEADERS, grace_seconds=1)
+    app = make_app(archive, index or Index(NO_CLUSTER), access, originals)
+    server = make_server(app, limits, headers=SAFE_HEADERS, grace_seconds=1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
