@@ -319,11 +319,13 @@ def _put_templates(client: Elasticsearch, differing: Iterable[tuple[str, str, Bo
 
 
 def _refuse_foreign_templates(client: Elasticsearch, layout: Layout, indices: Mapping[str, Any]) -> None:
-    """Refuse if another application's template would shape the next indices, and name that template."""
+    """Refuse if another application's template would shape the next indices, and name that template.
+
+    Only an index that such a template matches is simulated: a server makes every analyzer of an index for that.
+    """
+    foreign = _foreign_templates(client, layout)
     for family, name in _next_indices(layout, indices):
-        simulated = client.indices.simulate_index_template(name=name).body.get("template", {})
-        found = simulated.get("mappings", {}).get("_meta", {}).get("schema_version")
-        if found != templates.schema_version(family) and (winner := _foreign_template(client, layout, name)):
+        if (winner := _winning(foreign, name)) and not _is_ours(client, family, name):
             raise ServiceRefused(
                 SERVICE,
                 f"the index template {winner} of another application also matches {name} and has priority over ours",
@@ -331,17 +333,29 @@ def _refuse_foreign_templates(client: Elasticsearch, layout: Layout, indices: Ma
             )
 
 
-def _foreign_template(client: Elasticsearch, layout: Layout, index: str) -> str | None:
-    """Return the template, with its priority, that the server would choose for an index although ours also matches."""
+def _foreign_templates(client: Elasticsearch, layout: Layout) -> dict[str, Body]:
+    """Return the index templates of other applications, by name."""
     ours = layout.prefix + templates.PREFIX
+    found = client.indices.get_index_template()["index_templates"]
+    return {entry["name"]: entry["index_template"] for entry in found if not entry["name"].startswith(ours)}
+
+
+def _winning(foreign: Mapping[str, Body], index: str) -> str | None:
+    """Return the template, with its priority, that the server would choose for an index although ours also matches."""
     matching = {
-        entry["name"]: int(entry["index_template"].get("priority", 0))
-        for entry in client.indices.get_index_template()["index_templates"]
-        if any(fnmatchcase(index, pattern) for pattern in entry["index_template"]["index_patterns"])
-        and not entry["name"].startswith(ours)
+        name: int(template.get("priority", 0))
+        for name, template in foreign.items()
+        if any(fnmatchcase(index, pattern) for pattern in template["index_patterns"])
     }
     winner = max(matching, key=lambda name: matching[name], default="")
     return f"{winner} (priority {matching[winner]})" if matching.get(winner, -1) >= templates.PRIORITY else None
+
+
+def _is_ours(client: Elasticsearch, family: str, name: str) -> bool:
+    """Whether an index of this name would be created with our mapping."""
+    simulated = client.indices.simulate_index_template(name=name).body.get("template", {})
+    found = simulated.get("mappings", {}).get("_meta", {}).get("schema_version")
+    return bool(found == templates.schema_version(family))
 
 
 def _next_indices(layout: Layout, indices: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -53,7 +53,9 @@ def another_run_beside_it(chance: random.Random, _: Run, pagesight: Pagesight) -
 def deleted_beside_it(chance: random.Random, _: Run, pagesight: Pagesight) -> None:
     purge = ["--purge"] if chance.random() < 0.5 else []
     # 2: so early that there is no collection yet.
-    assert pagesight.run("delete", "--collection", "default", "--yes", *purge).code in (0, 2)
+    ended = pagesight.run("delete", "--collection", "default", "--yes", *purge)
+    assert ended.code in (0, 2), ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 FAULTS: list[Callable[[random.Random, Run, Pagesight], None]] = [

@@ -34,7 +34,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 def fleet_on_disk(
     disk: SmallDisk,
     tmp_path: Path,
-    bare_index: Index,
+    index: Index,
     elasticsearch_url: str,
     standin: Standin,
     redis_server: RedisServer,

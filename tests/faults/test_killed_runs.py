@@ -72,7 +72,7 @@ def test_a_second_interrupt_ends_a_run_at_once(sixty: Pagesight, standin: Standi
     run.until(lambda: "press Ctrl-C again to stop at once" in run.stderr)
     assert run.going_on
     run.interrupt()
-    assert run.ended(seconds=20).code == 130
+    assert run.ended(seconds=60).code == 130
     assert run.left_over() == []
 
     standin.be_well()

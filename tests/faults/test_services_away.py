@@ -103,7 +103,7 @@ def test_a_model_that_refuses_in_the_middle_stops_the_run_and_the_rest_is_done_l
 
 
 def test_a_run_that_is_refused_while_elasticsearch_is_busy_for_a_moment_still_writes_what_it_read(
-    make_pagesight: MakePagesight, bare_index: Index, elasticsearch_url: str, standin: Standin
+    make_pagesight: MakePagesight, index: Index, elasticsearch_url: str, standin: Standin
 ):
     with faulty(elasticsearch_url) as server:
         pagesight = make_pagesight(server.url, standin)
@@ -119,7 +119,7 @@ def test_a_run_that_is_refused_while_elasticsearch_is_busy_for_a_moment_still_wr
 
 
 def test_an_interrupt_while_elasticsearch_is_away_loses_nothing(
-    make_pagesight: MakePagesight, bare_index: Index, elasticsearch_url: str, standin: Standin
+    make_pagesight: MakePagesight, index: Index, elasticsearch_url: str, standin: Standin
 ):
     with faulty(elasticsearch_url, Request.pass_on, *[answers(503)] * 1000) as server:
         pagesight = make_pagesight(server.url, standin)

@@ -33,11 +33,8 @@ RECEIVES = TICKS.replace("beat.tick(process)", "beat.receive(process, -400.0)")
 
 
 @pytest.fixture
-def home(
-    make_pagesight: MakePagesight, bare_index: Index, elasticsearch_url: str, redis_server: RedisServer
-) -> Pagesight:
+def home(make_pagesight: MakePagesight, index: Index, elasticsearch_url: str, redis_server: RedisServer) -> Pagesight:
     """A home with indices, and nothing in them."""
-    bare_index.install()
     return make_pagesight(elasticsearch_url, redis_url=redis_server.url)
 
 
@@ -52,7 +49,7 @@ class Ticking:
         )
         assert self._process.stdout is not None
         if self._process.stdout.readline() != "ready\n":
-            pytest.fail(self._process.communicate(timeout=20)[1])
+            pytest.fail(self._process.communicate(timeout=60)[1])
 
     def go(self) -> None:
         assert self._process.stdin is not None
@@ -151,7 +148,7 @@ def test_a_run_whose_process_died_is_done_again(home: Pagesight) -> None:
     assert (run.outcome, run.attempt, run.due_at) == ("done", 2, newest)
 
 
-def test_a_run_that_fails_says_why(home: Pagesight, bare_index: Index) -> None:
+def test_a_run_that_fails_says_why(home: Pagesight, index: Index) -> None:
     have(home, retry={})
     home.archive.collections["works"].append(lambda _: Collection(name="works", language="en", profile="p", revision=1))
     ticking = Ticking(home)
@@ -166,10 +163,10 @@ def test_a_run_that_fails_says_why(home: Pagesight, bare_index: Index) -> None:
     assert run.remedy
 
 
-def test_reindexing_brings_the_runs_back(home: Pagesight, bare_index: Index) -> None:
+def test_reindexing_brings_the_runs_back(home: Pagesight, index: Index) -> None:
     tick(home)
     before = indexed(home)
-    bare_index.drop()
+    index.drop()
     assert home.run("reindex").code == 0
 
     assert indexed(home) == before
@@ -181,9 +178,9 @@ def test_a_beat_ends_when_told_and_leaves_no_file(home: Pagesight, number: signa
     before = sorted(home.home.iterdir())
     home.set(log_level="debug")
     run = home.start("beat")
-    run.until(lambda: "Ticking" in run.stderr, seconds=30)
+    run.until(lambda: "Ticking" in run.stderr, seconds=60)
     run.interrupt(number)
-    ended = run.ended(20)
+    ended = run.ended(60)
 
     assert ended.code == 0, ended.stderr
     assert "Traceback" not in ended.stderr

@@ -175,7 +175,7 @@ def test_a_cluster_that_is_away_at_the_start_is_named_with_a_remedy(pagesight: P
         assert "Traceback" not in ended.stderr
 
 
-def test_searching_before_anything_was_indexed_says_what_to_do(pagesight: Pagesight):
+def test_searching_before_anything_was_indexed_says_what_to_do(pagesight: Pagesight, bare_index: Index):
     ended = pagesight.run("search", "x")
     assert ended.code == 3
     assert "pagesight setup" in ended.stderr

@@ -63,11 +63,10 @@ def test_a_worker_s_user_works_a_batch(
     server: ComposeRedis,
     secrets: Path,
     make_pagesight: MakePagesight,
-    bare_index: Index,
+    index: Index,
     elasticsearch_url: str,
     standin: Standin,
 ) -> None:
-    bare_index.install()
     fleet = Fleet(make_pagesight(elasticsearch_url, standin, vlm_read_seconds=READ_SECONDS), server)
     fleet.pagesight.set(redis_url=server.url_of("worker", secrets))
     make_pdf(fleet.pagesight.files / "book.pdf", 2, seed=1)

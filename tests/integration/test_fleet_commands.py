@@ -10,7 +10,6 @@ import signal
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,7 +20,7 @@ from pipeline.core.models import Deletion, Reading
 from pipeline.pages.revisions import add_path, bury
 from pipeline.projection.records import page_id
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES
-from support.fleet_runs import Fleet
+from support.fleet_runs import Fleet, repair
 from support.pagesight_runs import Pagesight, make_pdf, make_picture
 from support.readings import full_source
 from support.standin import Standin
@@ -59,13 +58,6 @@ def delete_record(pagesight: Pagesight, alias: str, identifier: str) -> None:
         client.delete(index=alias, id=identifier)
         time.sleep(0.5)
         client.indices.refresh(index=alias)
-
-
-def repair(fleet: Fleet, *words: str) -> Any:
-    ended = fleet.pagesight.run("repair", "--json", *words)
-    assert ended.code in (0, 1), ended.stderr
-    assert ended.code == bool(ended.json["differences"])
-    return ended.json
 
 
 def _deletion(document: str) -> Deletion:
@@ -251,7 +243,7 @@ def test_ctrl_c_ends_the_watching_and_not_the_batch(fleet: Fleet, report: Path):
     run = fleet.pagesight.start("status", batch, "--watch")
     run.until(lambda: batch in run.stderr)
     run.interrupt(signal.SIGINT)
-    ended = run.ended(20)
+    ended = run.ended(60)
     assert ended.code == 130, ended.stderr
     assert "Traceback" not in ended.stderr
     assert fleet.batch(batch).state == "working"
@@ -405,7 +397,7 @@ def test_a_page_is_retried_where_its_document_still_lies(failed: Fleet):
     files = failed.pagesight.files
     copy = files / "another.pdf"
     copy.write_bytes((files / "report.pdf").read_bytes())
-    assert failed.pagesight.index(copy).code in (0, 1)
+    assert failed.pagesight.index(copy).code == 1  # the page that failed is not asked again
     (files / "report.pdf").unlink()
     (batch,) = failed.pagesight.run("retry", "--error", "answer_refused", "--json").json["batches"]
     assert set(entries(failed, batch["id"])) == {"another.pdf"}

@@ -81,13 +81,13 @@ def test_of_a_collection_that_is_deleted_meanwhile_nothing_comes_back(
 
 @pytest.mark.slow
 def test_a_document_that_is_deleted_meanwhile_stays_away_and_the_others_land(
-    at_work: tuple[Fleet, str], bare_index: Index, standin: Standin
+    at_work: tuple[Fleet, str], index: Index, standin: Standin
 ) -> None:
     fleet, batch = at_work
     pagesight = fleet.pagesight
     book = book_pages(fleet)[0].document.id
     deletion = request_deletion(pagesight.archive, "default", book, False)
-    carry_out(deletion, Projector(pagesight.archive, bare_index, CancelToken(), Signer()))
+    carry_out(deletion, Projector(pagesight.archive, index, CancelToken(), Signer()))
     go_on(standin)
     ended = fleet.until_ended(batch, seconds=60)
     assert ended.documents == {"complete": 10, "deleted": 1}, fleet.said()

@@ -95,7 +95,7 @@ def test_a_worker_that_is_told_to_end_hands_back_its_rest(sixty_queued: Fleet, s
     batch = sixty_queued.enqueue()
     worker.until(lambda: answered(standin) >= 30)
     worker.process.send_signal(signal.SIGTERM)
-    ended = worker.ended(30)
+    ended = worker.ended(60)
     assert ended.code == 0, ended.stderr
     assert sixty_queued.batch(batch).state == "working"
     assert answered(standin) == len(sixty_queued.pagesight.archived_answers())

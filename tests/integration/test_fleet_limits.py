@@ -125,7 +125,7 @@ def start_caller(redis_server: RedisServer, witness: Witness) -> Iterator[StartC
     yield start
     for process in started:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -41,7 +41,7 @@ class Machine(Pagesight):
 def machines(
     bucket: Bucket,
     tmp_path: Path,
-    bare_index: Index,
+    index: Index,
     elasticsearch_url: str,
     standin: Standin,
     redis_server: RedisServer,
@@ -89,7 +89,7 @@ def messages_ended(worker: Run) -> int:
 
 @pytest.mark.slow
 def test_two_machines_come_to_the_same_as_one_process_on_a_disk(
-    machines: list[Fleet], bucket: Bucket, make_pagesight: MakePagesight, bare_index: Index, standin: Standin
+    machines: list[Fleet], bucket: Bucket, make_pagesight: MakePagesight, index: Index, standin: Standin
 ) -> None:
     here, there = machines
     write_tree(here.pagesight.files)
@@ -97,7 +97,7 @@ def test_two_machines_come_to_the_same_as_one_process_on_a_disk(
     run = on_disk.index(here.pagesight.files)
     assert run.code == 0, run.stderr
     expected = readings(on_disk, f"{here.pagesight.files}/")
-    bare_index.drop()
+    index.drop()
     standin.reset_counters()
     standin.tell(latency_seconds=0.2)
     upload(here.pagesight.files, bucket)

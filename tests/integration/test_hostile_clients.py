@@ -42,7 +42,7 @@ def sockets() -> Iterator[ExitStack]:
 
 
 def connect(server: Served, sockets: ExitStack) -> socket.socket:
-    return sockets.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+    return sockets.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
 
 
 def send(client: socket.socket, data: bytes) -> bool:

@@ -39,15 +39,23 @@ def write_book(path: Path) -> None:
     paper.save()
 
 
-@pytest.fixture
-def reading() -> Iterator[Standin]:
+@pytest.fixture(scope="module")
+def reader() -> Iterator[Standin]:
     """A stand-in that reads what is drawn on a page."""
     with Standin("--read") as standin:
         yield standin
 
 
 @pytest.fixture
-def book(make_pagesight: MakePagesight, elasticsearch_url: str, bare_index: object, reading: Standin) -> Pagesight:
+def reading(reader: Standin) -> Standin:
+    """The same, without the faults and the requests of another test."""
+    reader.be_well()
+    reader.reset_counters()
+    return reader
+
+
+@pytest.fixture
+def book(make_pagesight: MakePagesight, elasticsearch_url: str, index: object, reading: Standin) -> Pagesight:
     pagesight = make_pagesight(elasticsearch_url, reading)
     write_book(pagesight.files / "ledger.pdf")
     return pagesight

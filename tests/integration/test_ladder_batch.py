@@ -1,4 +1,4 @@
-"""A batch of 300 pages, a third of which the stand-in answers badly, in each of its ways."""
+"""A batch of 120 pages, a third of which the stand-in answers badly, in each of its ways."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.services import render_limits
 from support.pagesight_runs import Pagesight
 from support.standin import Standin
 
-PAGES = 300
+PAGES = 120
 TEXT, DESCRIPTION = "word for word", "Describe this image"
 HOTTER, HOTTEST = "text:temperature_0.3", "text:temperature_0.6"
 LADDER = (HOTTER, HOTTEST, "text:halves", "text:thirds")
@@ -43,7 +43,7 @@ class Case:
     """Whether crops of the page are answered as badly."""
 
 
-#: Ten pages each, from the second one on; the others are answered well.
+#: `OF_EACH` pages each, from the second one on; the others are answered well.
 CASES = (
     Case("looping", TEXT, (HOTTER,), 3, max_temperature=0.0),
     Case("looping", TEXT, (HOTTER, HOTTEST), 4, max_temperature=0.3),
@@ -70,6 +70,9 @@ CASES = (
         ("wrong_language:description",),
     ),
 )
+#: Pages of each case, and pages of none.
+OF_EACH = PAGES // 3 // len(CASES)
+CLEAN = PAGES - OF_EACH * len(CASES)
 
 
 def case_of(page: int) -> Case | None:
@@ -141,7 +144,7 @@ def test_pages_that_are_answered_well_are_asked_once(batch: Batch) -> None:
     clean = [page for page in records if case_of(page) is None]
 
     assert len(records) == PAGES
-    assert len(clean) == 200
+    assert len(clean) == CLEAN
     assert {calls[page] for page in clean} == {2}
     assert not any(records[page]["trust"]["suspect"] or "rungs" in records[page]["model"] for page in clean)
 
@@ -151,7 +154,7 @@ def test_pages_that_are_answered_badly_are_recovered_or_marked(batch: Batch, cas
     records, calls = batch.records, batch.calls
     pages = [page for page in records if case_of(page) is case]
 
-    assert len(pages) == 10
+    assert len(pages) == OF_EACH
     for record in map(records.get, pages):
         assert tuple(record["model"]["rungs"]) == case.rungs
         assert tuple(record["trust"].get("reasons", ())) == case.reasons
@@ -161,4 +164,6 @@ def test_pages_that_are_answered_badly_are_recovered_or_marked(batch: Batch, cas
 
 
 def test_the_summary_counts_the_calls_of_the_ladder(batch: Batch) -> None:
-    assert batch.summary["model_calls"] == batch.calls.total() == 2 * 200 + 10 * sum(case.calls for case in CASES)
+    assert (
+        batch.summary["model_calls"] == batch.calls.total() == 2 * CLEAN + OF_EACH * sum(case.calls for case in CASES)
+    )

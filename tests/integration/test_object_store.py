@@ -479,7 +479,7 @@ class BucketPagesight(Pagesight):
 
 @pytest.fixture
 def in_bucket(
-    bucket: Bucket, tmp_path: Path, bare_index: Index, elasticsearch_url: str, standin: Standin
+    bucket: Bucket, tmp_path: Path, index: Index, elasticsearch_url: str, standin: Standin
 ) -> Iterator[BucketPagesight]:
     pagesight = BucketPagesight(bucket, tmp_path / "in bucket", elasticsearch_url, standin)
     yield pagesight
@@ -516,13 +516,13 @@ def readings(pagesight: Pagesight, top: str) -> dict[tuple[str, int], dict[str, 
 
 
 def test_a_bucket_comes_to_the_same_as_a_folder(
-    pagesight: Pagesight, in_bucket: BucketPagesight, bare_index: Index, bucket: Bucket, tmp_path: Path
+    pagesight: Pagesight, in_bucket: BucketPagesight, index: Index, bucket: Bucket, tmp_path: Path
 ) -> None:
     write_files(pagesight.files, tmp_path)
     local = pagesight.index()
     local_failures = {name: failure["type"] for name, failure in pagesight.failures().items()}
     local_readings = readings(pagesight, f"{pagesight.files}/")
-    bare_index.drop()
+    index.drop()
     upload(pagesight.files, bucket, "scans/")
 
     remote = in_bucket.index(f"{bucket.url}/scans")

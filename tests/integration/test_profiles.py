@@ -74,7 +74,7 @@ def letter(pagesight: Pagesight, standin: Standin) -> Pagesight:
     return pagesight
 
 
-def test_answers_become_typed_fields_that_reindexing_brings_back(letter: Pagesight, bare_index: Index) -> None:
+def test_answers_become_typed_fields_that_reindexing_brings_back(letter: Pagesight, index: Index) -> None:
     write_profile(letter)
 
     ended = letter.index("--profile", "survey", letter.files)
@@ -93,7 +93,7 @@ def test_answers_become_typed_fields_that_reindexing_brings_back(letter: Pagesig
     assert types(letter) == wanted
     assert {record["profile"] for record in letter.records(BATCHES).values()} == {"survey"}
 
-    bare_index.drop()
+    index.drop()
     assert letter.run("reindex").code == 0
 
     assert types(letter) == wanted

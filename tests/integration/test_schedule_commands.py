@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.core.models import Run as ScheduledRun
 from pipeline.search import RUNS
-from support.fleet_runs import Fleet
+from support.fleet_runs import SHORT_MINUTES, Fleet
 from support.pagesight_runs import Pagesight, make_pdf, make_picture
 from support.standin import Standin
 
@@ -70,14 +70,15 @@ def test_of_two_beats_one_is_killed_and_a_new_file_is_found_all_the_same(fleet: 
     pagesight = fleet.pagesight
     have(pagesight, scans={"action": "sync", "every": "1m", "folders": str(pagesight.files)})
     make_pdf(pagesight.files / "first.pdf", 2, seed=1)
-    beats = [pagesight.start("beat") for _ in range(2)]
+    fleet.customise_workers(SHORT_MINUTES)
+    beats = [pagesight.start_with(fleet.environment, "beat") for _ in range(2)]
     fleet.start_worker()
     fleet.until(lambda: len(pagesight.newest()) == 2, seconds=120)
     beats[0].kill()
     make_pdf(pagesight.files / "second.pdf", 3, seed=2)
     fleet.until(lambda: len(pagesight.newest()) == 5, seconds=150)
     beats[1].interrupt()
-    assert beats[1].ended(30).code == 0
+    assert beats[1].ended(60).code == 0
 
     runs = list(pagesight.archive.runs.latest_of("scans"))
     assert {run.outcome for run in runs} <= {"done", None}
@@ -192,7 +193,7 @@ def test_a_run_that_is_interrupted_or_killed_is_told_and_taken_up_again(fleet: F
     going = pagesight.start("schedule", "run", "mend")
     going.until(lambda: pagesight.archive.runs["mend"].newest() is not None)
     going.interrupt(signal.SIGINT)
-    assert going.ended(30).code == 130
+    assert going.ended(60).code == 130
     assert [(one["outcome"], one["attempt"]) for one in history(pagesight)] == [("interrupted", 1)]
 
     going = pagesight.start("schedule", "run", "mend")

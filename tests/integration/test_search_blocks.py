@@ -108,10 +108,7 @@ def test_a_writer_waits_names_the_remedy_and_goes_on_by_itself(
 
 
 @pytest.mark.parametrize("name", ["write", "closed", "cluster-read-only"])
-def test_a_run_waits_and_ends_complete_without_a_person(
-    pagesight: Pagesight, bare_index: Index, client: Elasticsearch, name: str
-) -> None:
-    bare_index.install()
+def test_a_run_waits_and_ends_complete_without_a_person(pagesight: Pagesight, client: Elasticsearch, name: str) -> None:
     make_pdf(pagesight.files / "book.pdf", 3, seed=1)
     hindrance = HINDRANCES[name]
     hindrance.put(client)
@@ -268,7 +265,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 def test_what_keeps_indices_from_being_made_ends_the_first_run_and_costs_nothing(
-    pagesight: Pagesight, client: Elasticsearch, standin: Standin, refusal: Hindrance
+    pagesight: Pagesight, bare_index: Index, client: Elasticsearch, standin: Standin, refusal: Hindrance
 ) -> None:
     make_pdf(pagesight.files / "letter.pdf", 1, seed=1)
     refusal.put(client)

@@ -20,6 +20,13 @@ def client(elasticsearch_url):
         yield client
 
 
+@pytest.fixture
+def index(bare_index):
+    """Indices of an installation of this test's own."""
+    bare_index.install()
+    return bare_index
+
+
 def test_the_first_installation_makes_everything_and_says_so(bare_index, client):
     changes = bare_index.install()
     assert {"index pages-v1", "index sources-v1", "index documents-v1", "index batches-v1"} <= set(changes)

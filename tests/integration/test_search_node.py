@@ -11,12 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from elasticsearch import Elasticsearch
 
 from pipeline.core.errors import ServiceRefused
-from pipeline.core.retry import CancelToken
 from pipeline.local.elasticsearch import LocalNode
-from pipeline.search.index import Index
-from support.page_records import page, page_id, page_write
 
 pytestmark = pytest.mark.slow
 
@@ -59,31 +57,25 @@ def test_a_node_starts_once_keeps_its_data_and_port_and_ends_when_told(make_node
     assert node.status().pid == status.pid
     assert len(said) == 1
 
-    with Index(url) as index:
-        index.install()
-        index.write([page_write(page())], CancelToken())
+    with Elasticsearch(url) as client:
+        client.index(index="kept", id="1", document={"text": "granite"})
     assert node.stop()
     assert not node.stop()
     assert node.status() == type(status)(None, None, status.folder)
     socket.create_server(("127.0.0.1", int(port(url)))).close()  # nobody listens there any more
 
     assert node.start() == url
-    with Index(url) as index:
-        assert index.queries.record(page_id(page())) == page()
+    with Elasticsearch(url) as client:
+        assert client.get(index="kept", id="1")["_source"] == {"text": "granite"}
 
 
-def test_two_starts_at_once_yield_one_node(make_node):
-    first = make_node()
-    second = make_node(first.status().folder.parent)
-    with ThreadPoolExecutor(2) as pool:
-        urls = set(pool.map(LocalNode.start, (first, second)))
-    assert len(urls) == 1
-    assert first.status().pid == second.status().pid
-
-
-def test_a_node_that_was_killed_starts_again_on_another_port_if_its_own_is_taken(make_node):
+def test_two_starts_yield_one_node_and_once_it_was_killed_it_starts_on_another_port_if_its_own_is_taken(make_node):
     node = make_node()
-    url = node.start()
+    second = make_node(node.status().folder.parent)
+    with ThreadPoolExecutor(2) as pool:
+        (url,) = set(pool.map(LocalNode.start, (node, second)))
+    assert node.status().pid == second.status().pid
+
     os.kill(node.status().pid, signal.SIGKILL)
     with taking(int(port(url))):
         assert node.status().url is None

@@ -131,7 +131,7 @@ def test_a_program_that_hangs_is_ended_with_the_page(tmp_path: Path) -> None:
         program = wait_for_program(argument, lambda: not reading.done())
         with pytest.raises(AnswerTimeout, match="within 5 seconds by the clock"):
             reading.result()
-    program.wait(timeout=20)
+    program.wait(timeout=60)
 
 
 def test_the_cpu_time_of_the_program_is_the_pages(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_program_ends_when_the_run_is_killed(tmp_path: Path) -> None:
     program = wait_for_program(argument, lambda: parent.poll() is None)
     parent.kill()
     parent.wait()
-    program.wait(timeout=20)
+    program.wait(timeout=60)
 
 
 def unique_seconds() -> str:

@@ -60,7 +60,7 @@ def queued(url: str, lane: str = "normal") -> list[str]:
 
 def end(run: Run, number: int = signal.SIGINT) -> str:
     run.interrupt(number)
-    ended = run.ended(20)
+    ended = run.ended(60)
     assert ended.code == 0, ended.stderr
     return ended.stdout
 
@@ -161,7 +161,7 @@ def test_polling_finds_the_same(inbox: Pagesight) -> None:
 def test_a_folder_that_goes_ends_it_loudly(inbox: Pagesight) -> None:
     run = start(inbox)
     inbox.files.rmdir()
-    ended = run.ended(20)
+    ended = run.ended(60)
 
     assert ended.code == 3
     assert "the folder is gone" in ended.stderr

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from elasticsearch import Elasticsearch
 
 from pipeline.core.errors import ServiceRefused
 from pipeline.local.distribution import find_jdk, unpack
 from pipeline.local.elasticsearch import LocalNode, within_reach
 from pipeline.search.index import Index
+from support.empty_indices import empty
 
 CACHE = Path(__file__).parents[2] / ".pagesight" / "cache"
 
@@ -132,7 +134,8 @@ def bare_index(elasticsearch_url: str) -> Iterator[Index]:
 
 
 @pytest.fixture
-def index(bare_index: Index) -> Index:
+def index(elasticsearch_url: str) -> Iterator[Index]:
     """A cluster with empty indices."""
-    bare_index.install()
-    return bare_index
+    with Index(elasticsearch_url) as index, Elasticsearch(elasticsearch_url) as client:
+        empty(index, client, elasticsearch_url)
+        yield index

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -30,6 +31,16 @@ READ_SECONDS = 10
 POLL_SECONDS = 0.1
 CALLS = 120
 LANES = ("control", "urgent", "normal", "backfill")
+#: Executed by beats and workers when they start: a minute of their schedules and ticks has a few seconds.
+SHORT_MINUTES = """
+from datetime import timedelta
+from pipeline.core.schedules import times
+times._UNITS["m"] = timedelta(seconds=6)
+from workers.redis import ticks
+ticks.SHORTEST_SECONDS = 1.0
+from workers.app import app
+app.conf.beat_schedule["tick"]["schedule"] = 2.0
+"""
 
 
 class Fleet:
@@ -101,7 +112,7 @@ class Fleet:
         """`kill -9` of a worker and everything that it started."""
         worker.family()
         os.killpg(worker.process.pid, signal.SIGKILL)
-        worker.process.wait(10)
+        worker.process.wait(60)
 
     def stop(self, worker: Run) -> None:
         """SIGTERM, and wait for the end."""
@@ -135,6 +146,14 @@ class Fleet:
         self.pagesight.assert_nothing_left(killed=killed)
 
 
+def repair(fleet: Fleet, *words: str) -> Any:
+    """`pagesight repair --json`: what it found, after its exit code told the same."""
+    ended = fleet.pagesight.run("repair", "--json", *words)
+    assert "Traceback" not in ended.stderr
+    assert ended.code == bool(ended.json["differences"]), ended.stderr
+    return ended.json
+
+
 def assert_sixty(fleet: Fleet, batch_id: str, standin: Standin, *, repeated: int = 0, killed: bool = False) -> None:
     """Every page has one record, archive and index agree, and no archived answer was asked for again.
 
@@ -166,7 +185,7 @@ def assert_all_there(
 @pytest.fixture
 def fleet(
     make_pagesight: MakePagesight,
-    bare_index: Index,
+    index: Index,
     elasticsearch_url: str,
     standin: Standin,
     redis_server: RedisServer,

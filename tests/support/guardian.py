@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import uuid
@@ -30,6 +31,8 @@ _guardian = pytest.StashKey[subprocess.Popen[bytes]]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a script starts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # children inherit it, and tests interrupt them
     if MARK in os.environ:
         # A worker of pytest-xdist, or a pytest that a test started: somebody guards it already.
         return

@@ -7,6 +7,7 @@ and streams; all of them are put back afterwards.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import tempfile
@@ -16,21 +17,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import structlog
+
 from support.ended import Ended
 
 #: What a console is wide whose width nothing tells; the terminal in which the tests run must not matter.
 WIDTH = {"COLUMNS": "80"}
 #: These start or become processes that live on.
 LIVE_ON = frozenset({"worker", "beat", "serve", "watch", "redis", "elasticsearch"})
-#: This one sets up the log of its process.
-LOGS = frozenset({"schedule"})
 #: Takes the settings of its process when a command that publishes messages imports it.
 APPLICATION = "workers.app"
 
 
 def can_run(words: list[str]) -> bool:
     """Whether a command can run here: the state of a process is one, so only its main thread may change it."""
-    return not (LIVE_ON | LOGS).intersection(words[:1]) and threading.current_thread() is threading.main_thread()
+    return not LIVE_ON.intersection(words[:1]) and threading.current_thread() is threading.main_thread()
 
 
 def run(words: list[str], environment: dict[str, str], folder: Path) -> Ended:
@@ -41,6 +42,7 @@ def run(words: list[str], environment: dict[str, str], folder: Path) -> Ended:
     with (
         _state_of_its_own(WIDTH | environment, folder),
         _application_of_its_own(),
+        _log_of_its_own(),
         redirect_stdout(out),
         redirect_stderr(err),
     ):
@@ -95,6 +97,20 @@ def _application_of_its_own() -> Iterator[None]:
         if before is not None:
             sys.modules[APPLICATION] = sys.modules["workers"].app = before  # type: ignore[attr-defined]
             before.app.set_current()
+
+
+@contextmanager
+def _log_of_its_own() -> Iterator[None]:
+    """Put back what `workers.observability.logs.configure` changes."""
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers, root.level
+    try:
+        yield
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
+        logging.captureWarnings(False)
+        structlog.configure(**before)
 
 
 @contextmanager

@@ -87,7 +87,7 @@ class Run:
         self.process.send_signal(signal.SIGSTOP)
         self.family()
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def interrupt(self, number: int = signal.SIGINT) -> None:
         """Ctrl-C, or another signal, as a terminal sends it: to the whole group."""
@@ -111,7 +111,7 @@ class Run:
                 process.kill()
             except psutil.NoSuchProcess:
                 continue
-        self.process.wait(10)
+        self.process.wait(60)
 
     def left_over(self) -> list[str]:
         """Processes that outlived the run by more than the time that a child needs to notice."""
@@ -135,7 +135,7 @@ def descendants(pid: int) -> set[int]:
 def still_alive(processes: set[psutil.Process]) -> list[str]:
     """Those of some processes that do not end within the time that a child needs to notice."""
     # Of a process that ended long ago the kernel may have given the number to a thread, for which nobody can wait.
-    _, alive = psutil.wait_procs([child for child in processes if child.is_running()], timeout=10)
+    _, alive = psutil.wait_procs([child for child in processes if child.is_running()], timeout=60)
     return [f"{child.pid} {child.name()}" for child in alive]
 
 
@@ -405,8 +405,8 @@ def make_pagesight(tmp_path: Path) -> Iterator[MakePagesight]:
 
 
 @pytest.fixture
-def pagesight(make_pagesight: MakePagesight, bare_index: Index, elasticsearch_url: str, standin: Standin) -> Pagesight:
-    """`pagesight` against a cluster without any index of ours, and a stand-in of its own."""
+def pagesight(make_pagesight: MakePagesight, index: Index, elasticsearch_url: str, standin: Standin) -> Pagesight:
+    """`pagesight` against a cluster with empty indices, and a stand-in of its own."""
     return make_pagesight(elasticsearch_url, standin)
 
 

@@ -17,7 +17,7 @@ from pipeline.core.errors import ServiceRefused
 from pipeline.local.redis import HOST, answers, find_redis_server
 from support.elasticsearch_node import skip_or_fail
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 
 class RedisServer:

@@ -58,7 +58,7 @@ class SecuredNode:
         return f"https://{sign_in}{self.address}"
 
     def client(self, user: str = ADMIN) -> Elasticsearch:
-        return Elasticsearch(self.url(user), ca_certs=str(self.ca), request_timeout=30, max_retries=0)
+        return Elasticsearch(self.url(user), ca_certs=str(self.ca), request_timeout=60, max_retries=0)
 
 
 def stored(password: str) -> str:

@@ -34,7 +34,7 @@ class Standin:
             self.close()
             raise RuntimeError("the stand-in did not start")
         control = self.url.removesuffix("/v1") + "/_standin"
-        self._control = httpx2.Client(base_url=control, trust_env=False, timeout=10)
+        self._control = httpx2.Client(base_url=control, trust_env=False, timeout=60)
         self._faults: list[dict[str, Any]] = []
 
     @property

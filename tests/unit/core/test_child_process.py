@@ -208,7 +208,7 @@ def test_a_child_ends_with_its_parent_even_while_it_is_busy() -> None:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline().split()[-1].rstrip(b"}\n")))
         parent.kill()
-    assert psutil.wait_procs([child], timeout=30)[1] == []
+    assert psutil.wait_procs([child], timeout=60)[1] == []
 
 
 def test_a_command_that_is_missing_leaves_no_socket() -> None:
