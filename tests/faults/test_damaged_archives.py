@@ -76,6 +76,8 @@ READING: dict[str, tuple[tuple[str, str], ...]] = {
     "resume": (("", ""), ("OPEN", "")),
     "failures": (("--json", "torn.pdf"), ("", "torn.pdf")),
     "retry": (("--json", ""),),
+    "collections": (("--json", "default"), ("", "default")),
+    "documents": (("--json", "letter.pdf"), ("--collection default", "letter.pdf")),
     "search": (("sheet --json", "letter.pdf"),),
     "show": (("letter.pdf --json", "letter.pdf"),),
     "sync": (("FILES --dry-run --json", "known"),),
