@@ -7,6 +7,7 @@
     readings/<collection>/…                 readings of pages: `pipeline.archive.readings`
     images/…, answers/…, conversions/…      what is stored by content: `pipeline.archive.content`
     fleet/<revision>.json
+    tokens/<id>/<revision>.json             tokens for `serve`, as hashes
     runs/<schedule>/…, heard/<schedule>     runs of schedules: `pipeline.archive.runs`
     open/<batch>                            queued batches that have not ended
     drawn/<batch>/<revision>.json           reservations from their budgets
@@ -30,7 +31,7 @@ from pipeline.archive.mending import make_due, mend
 from pipeline.archive.readings import DocumentReadings
 from pipeline.archive.runs import Runs
 from pipeline.archive.store import Store
-from pipeline.core.models import Batch, BudgetReservation, Collection, Deletion, FleetState, Source
+from pipeline.core.models import AccessToken, Batch, BudgetReservation, Collection, Deletion, FleetState, Source
 
 #: Queued batches whose journals, with the chunks that they cache, are kept in memory.
 _JOURNALS_KEPT = 4
@@ -56,6 +57,8 @@ class Archive:
         """Requests to delete, by the collection's name; each request is a revision."""
         self.fleet = Chain(store, "fleet", decoder(FleetState))
         """Whether workers may process messages. Empty while they always could."""
+        self.tokens = Chains(store, "tokens", decoder(AccessToken), lambda *_: None)
+        """By the token's id. A damaged revision has no stand-in, since it may be the revocation."""
         self.runs = Runs(store)
         self.images = PageImages(store)
         self.answers = Answers(store)

@@ -14,6 +14,7 @@ from pipeline.archive.readings import decode_reading
 from pipeline.archive.store import Store
 from pipeline.core.iterables import batched
 from pipeline.core.models import (
+    AccessToken,
     Answer,
     Batch,
     BudgetReservation,
@@ -42,6 +43,7 @@ FOLDERS: tuple[tuple[str, Callable[[bytes], Any]], ...] = (
     ("answers/*/*", decoder(Answer)),
     ("conversions/*/*", decoder(Conversion)),
     ("fleet", decoder(FleetState)),
+    ("tokens/*", decoder(AccessToken)),
     ("runs/*", decoder(Run)),
     ("batches/*", decoder(Batch)),
     ("drawn/*", decoder(BudgetReservation)),

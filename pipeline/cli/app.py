@@ -63,6 +63,7 @@ class RootGroup(LazyGroup):
             Entry("worker", "Run a worker."),
             Entry("beat", "Run the beat, which triggers scheduled work every minute."),
             Entry("schedule", "List schedules and their runs, or run one now."),
+            Entry("token", "Make, list and revoke tokens for `serve`."),
             Entry("security", "Create API keys with the rights of a role."),
             Entry("kibana", "Install or export dashboards, searches and alert rules."),
             Entry("elasticsearch", "Start or stop a local Elasticsearch node."),

@@ -43,13 +43,14 @@ GRACE_SECONDS = 5
 def serve(as_json: Json = False) -> None:
     """Serve pages and their images in a browser until stopped."""
     from pipeline.core.http_server import SAFE_HEADERS, ConnectionLimits, make_server
-    from pipeline.web import Access, make_app
+    from pipeline.web import Access, TokenReader, make_app
 
     settings = load()
-    access = Access(Signer(settings.serve_secret), settings.serve_token)
+    archive = open_archive(settings)
+    access = Access(Signer(settings.serve_secret), settings.serve_token, TokenReader(archive))
     listener = _listen(settings, access)
     url = _url(listener)
-    app = make_app(open_archive(settings), open_index(settings), access, settings.serve_originals)
+    app = make_app(archive, open_index(settings), access, settings.serve_originals)
     server = make_server(app, ConnectionLimits(), headers=SAFE_HEADERS, grace_seconds=GRACE_SECONDS)
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -84,7 +85,8 @@ def _listen(settings: Settings, access: Access) -> socket.socket:
     if access.is_open and not ipaddress.ip_address(address[0]).is_loopback:
         raise SettingsError(
             f"serve_host: on {host} other machines could see every page",
-            remedy="Set PAGESIGHT_SERVE_SECRET or PAGESIGHT_SERVE_TOKEN, or leave PAGESIGHT_SERVE_HOST at 127.0.0.1.",
+            remedy="Make a token with `pagesight token create`, set PAGESIGHT_SERVE_SECRET or PAGESIGHT_SERVE_TOKEN, "
+            "or leave PAGESIGHT_SERVE_HOST at 127.0.0.1.",
         )
     # asyncio sets TCP_NODELAY only if the protocol is given. Without it, a response waits 40 ms for an acknowledgement.
     listener = socket.socket(family, kind, protocol)
@@ -109,6 +111,5 @@ def _url(listener: socket.socket) -> str:
 def _rule(access: Access) -> str:
     if access.is_open:
         return "open to this machine"
-    return "by " + " or ".join(
-        word for word, there in (("key", access.signer.secret), ("token", access.token)) if there is not None
-    )
+    has_token = access.token is not None or (access.made is not None and access.made.any())
+    return "by " + " or ".join(["key"] * (access.signer.secret is not None) + ["token"] * has_token)

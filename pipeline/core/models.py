@@ -394,6 +394,35 @@ class Deletion(Numbered):
     requested_at: datetime
 
 
+class Scope(StrEnum):
+    """Level of rights of a token. A higher level includes the lower ones."""
+
+    READ = "read"
+    """Search, see pages and follow batches."""
+    WRITE = "write"
+    """Queue files, and pause, resume, cancel and retry batches."""
+    ADMIN = "admin"
+    """Everything else."""
+
+
+class AccessToken(Numbered):
+    """A token for `pagesight serve`. Revision 1 is its creation, revision 2 its revocation."""
+
+    id: str
+    """Random, and the beginning of the token's text."""
+    name: str
+    """Given by its maker, for people."""
+    scope: Scope
+    collections: tuple[str, ...] | None
+    """Collections that it may see; None for every collection."""
+    digest: str
+    """SHA-256 of the whole token, in hexadecimal. The token has 256 random bits, so it needs no slow hash."""
+    created_at: datetime
+    expires_at: datetime | None = None
+    """None for a token that never expires."""
+    revoked_at: datetime | None = None
+
+
 class Collection(Numbered):
     """A named set of documents with its own language and profile."""
 

@@ -2,5 +2,6 @@
 
 from pipeline.web.access import Access
 from pipeline.web.app import make_app
+from pipeline.web.tokens import TokenReader
 
-__all__ = ["Access", "make_app"]
+__all__ = ["Access", "TokenReader", "make_app"]

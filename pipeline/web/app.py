@@ -28,6 +28,7 @@ from pipeline.web.access import Access
 from pipeline.web.api import API_PREFIX, make_api
 from pipeline.web.contents import ASK_AGAIN, FOR_EVER, HEADERS, PAGE_HEADERS, content
 from pipeline.web.originals import download
+from pipeline.web.rights import Rights
 from pipeline.web.viewing import find_page, original_url, page_url, view_page
 
 #: `Retry-After` of an answer while the archive is unavailable.
@@ -35,6 +36,8 @@ RETRY_AFTER_SECONDS = 10
 _TYPES = {"jpg": "image/jpeg", "webp": "image/webp", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 #: Collection, document and page number. Nothing else in the archive has a path of this form.
 _PAGE = re.compile(r"([a-z0-9][a-z0-9_-]{0,62})/([0-9a-f]{64})/([1-9][0-9]{0,6})")
+#: Document and page in the key of a page image.
+_IMAGE = re.compile(r"images/[0-9a-f]{2}/(?P<document>[0-9a-f]{64})/(?P<page>[1-9][0-9]{0,6})\.")
 _NUMBER = re.compile(r"[1-9][0-9]{0,6}")
 _ASSETS = ("viewer.css", "viewer.js", "icon.svg")
 _NO_ORIGINAL = (
@@ -131,13 +134,12 @@ class _Pages:
 
     async def root(self, request: Request) -> Response:
         """Accept a token, else answer 404: this server has no list of pages."""
-        return self._access.sign_in(request) or self._message(HTTPStatus.NOT_FOUND)
+        return await run_sync(self._access.sign_in, request) or self._message(HTTPStatus.NOT_FOUND)
 
     async def image(self, request: Request) -> Response:
         """Serve a page image or a thumbnail by its key in the archive."""
         key: str = request.path_params["path"]
-        if not self._access.allows(request, UrlPrefix.IMAGES, key):
-            raise HTTPException(HTTPStatus.FORBIDDEN)
+        await run_sync(self._require_image, request, key)
         data = await run_sync(self._archive.images.get, key) if is_image_key(key) else None
         if data is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
@@ -146,10 +148,9 @@ class _Pages:
     async def page(self, request: Request) -> Response:
         """Serve the viewer for a page. With `?page=`, redirect to another page of the document."""
         path: str = request.path_params["path"]
-        if signed_in := self._access.sign_in(request):
+        if signed_in := await run_sync(self._access.sign_in, request):
             return signed_in
-        if not self._access.allows(request, UrlPrefix.PAGES, path):
-            raise HTTPException(HTTPStatus.FORBIDDEN)
+        await run_sync(self._require_page, request, path, path)
         named = _PAGE.fullmatch(path)
         if named is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
@@ -164,14 +165,46 @@ class _Pages:
     async def original(self, request: Request) -> Response:
         """Serve the file of a page as an attachment. Its URL has a key of its own."""
         path: str = request.path_params["path"]
-        if not self._access.allows(request, UrlPrefix.PAGES, f"{path}/original"):
-            raise HTTPException(HTTPStatus.FORBIDDEN)
+        await run_sync(self._require_page, request, path, f"{path}/original")
         named = _PAGE.fullmatch(path)
         if named is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         collection, document, number = named.groups()
         answer = await run_sync(self._original, collection, document, int(number), limiter=self._one_file)
         return answer or self._show(HTTPStatus.NOT_FOUND, *_NO_ORIGINAL)
+
+    def _require_page(self, request: Request, page: str, path: str) -> None:
+        """Refuse a request without the key of `path` and without the right to see its page.
+
+        Raises:
+            HTTPException: 403 without a key or token; 404 where the token may not see the collection.
+        """
+        if not self._access.has_key(request, UrlPrefix.PAGES, path):
+            collections = self._require_rights(request).collections
+            if collections is not None and page.partition("/")[0] not in collections:
+                raise HTTPException(HTTPStatus.NOT_FOUND)
+
+    def _require_image(self, request: Request, key: str) -> None:
+        """Refuse a request without the key of an image and without the right to see a collection with its document."""
+        if not self._access.has_key(request, UrlPrefix.IMAGES, key):
+            collections = self._require_rights(request).collections
+            if collections is not None and not self._is_in(collections, key):
+                raise HTTPException(HTTPStatus.NOT_FOUND)
+
+    def _require_rights(self, request: Request) -> Rights:
+        rights = self._access.rights(request)
+        if rights is None:
+            raise HTTPException(HTTPStatus.FORBIDDEN)
+        return rights
+
+    def _is_in(self, collections: Iterable[str], key: str) -> bool:
+        """Whether the page of an image belongs to one of these collections and was not deleted from it."""
+        named = _IMAGE.match(key)
+        if named is None:
+            return False
+        pages = (int(named["page"]),)
+        found = (self._archive.readings(name, named["document"]).newest(pages) for name in collections)
+        return any(isinstance(reading, Reading) for readings in found for reading in readings)
 
     async def refuse(self, _request: Request, error: Exception) -> Response:
         """Answer with a message about an HTTP error."""

@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from pipeline.core.errors import NotFound
-
-
-class Scope(StrEnum):
-    """Level of rights. A higher scope includes the lower ones."""
-
-    READ = "read"
-    """Search, see pages and follow batches."""
-    WRITE = "write"
-    """Queue files, and pause, resume, cancel and retry batches."""
-    ADMIN = "admin"
-    """Everything else."""
-
+from pipeline.core.models import Scope
 
 _ORDER = tuple(Scope)
 

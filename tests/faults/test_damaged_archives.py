@@ -40,8 +40,10 @@ from pipeline.core.models import (
     Outcome,
     PartState,
     PendingDocument,
+    Scope,
     VanishedFiles,
 )
+from pipeline.verbs.tokens import create_token
 from support import in_process
 from support.ended import Ended
 from support.pagesight_runs import Pagesight, make_pdf
@@ -79,6 +81,9 @@ READING: dict[str, tuple[tuple[str, str], ...]] = {
     "collections": (("--json", "default"), ("", "default")),
     "documents": (("--json", "letter.pdf"), ("--collection default", "letter.pdf")),
     "search": (("sheet --json", "letter.pdf"),),
+    "collections": (("--json", "default"), ("", "default")),
+    "documents": (("letter --json", "letter.pdf"), ("", "letter.pdf")),
+    "token": (("list --json", "tokens"), ("list", "")),
     "show": (("letter.pdf --json", "letter.pdf"),),
     "sync": (("FILES --dry-run --json", "known"),),
     "redescribe": (("--dry-run --where reason=other --json", "stale"), ("--dry-run", "")),
@@ -238,6 +243,7 @@ def _fill(archive: Archive, store: Store, root: str, document: str) -> str:
     archive.deletions["default"].create(
         Deletion(collection="default", document_id="e" * 64, purge=False, requested_at=NOW, revision=1)
     )
+    create_token(archive, "reader", Scope.READ, None, NOW)
     report = Conversion(converter="c", sha256="0" * 64, pages=1, seconds=1.0, converted_at=NOW)
     archive.conversions.save(document, 1, io.BytesIO(b"%PDF"), report)
     store.put("heard/nightly", b"2026-01-01T00:00:00+00:00")

@@ -112,3 +112,40 @@ def test_openapi_names_every_route_and_its_errors(api: Served):
     assert {"/collections", "/documents", "/failures", "/batches"} <= set(described["paths"])
     for path, methods in described["paths"].items():
         assert "404" in methods["get"]["responses"], path
+
+
+def test_a_token_for_one_collection_sees_nothing_of_another(filled: Pagesight):
+    assert filled.index("--collection", "works", filled.files / "report.pdf").code == 0
+    document = filled.run("documents", "report", "-c", "works", "--json").json["documents"][0]["document"]["id"]
+    plate = filled.run("show", "plate.png:1", "-c", "default", "--json").json["pages"][0]
+    page = filled.run("show", "report.pdf:1", "-c", "works", "--json").json["pages"][0]
+    token = filled.run("token", "create", "reader", "--collection", "works", "--json").json["token"]
+    sent = {"Authorization": f"Bearer {token}"}
+    with Index(filled.url) as index, served(filled.archive, index=index) as server:
+
+        def ask(path: str) -> Answer:
+            return server.ask(path, sent)
+
+        seen = json.loads(ask("/api/v1/collections").body)
+        assert [entry["name"] for entry in seen["collections"]] == ["works"]
+        assert seen["not_indexed"] == []
+        for route in ("/documents", "/failures", "/batches"):
+            body = ask(f"/api/v1{route}").text
+            assert "default" not in body, route
+            assert "plate" not in body, route
+            assert "There are: works." in problem(ask(f"/api/v1{route}?collection=default"), 404)["remedy"]
+        problem(ask(f"/api/v1/documents/default/{document}"), 404)
+        (batch,) = filled.run("batches", "-c", "default", "--json").json["batches"]
+        problem(ask(f"/api/v1/batches/{batch['id']}"), 404)
+        assert ask(f"/view/works/{document}/1").status == 200
+        assert ask(f"/view/default/{document}/1").status == 404
+        assert ask(f"/page-images/{page['image']['key']}").status == 200
+        assert ask(f"/page-images/{plate['image']['key']}").status == 404
+        assert server.ask("/api/v1/collections").status == 401
+        signed_in = server.ask(f"/?token={token}")
+        assert signed_in.status == 303
+        cookie = {"Cookie": signed_in.headers["Set-Cookie"].partition(";")[0]}
+        assert server.ask(f"/view/works/{document}/1", cookie).status == 200
+    assert filled.run("token", "revoke", "reader").code == 0
+    with served(filled.archive) as server:
+        assert server.ask("/api/v1/batches", sent).status == 401

@@ -19,7 +19,7 @@ from pipeline.core.http_server import SAFE_HEADERS, ConnectionLimits, make_serve
 from pipeline.core.models import Reading
 from pipeline.core.url_signing import Signer, UrlPrefix, page_path
 from pipeline.search.index import Index
-from pipeline.web import Access, make_app
+from pipeline.web import Access, TokenReader, make_app
 from support.readings import full_reading
 
 DOCUMENT = "d" * 64
@@ -69,7 +69,8 @@ def served(
     index: Index | None = None,
 ) -> Iterator[Served]:
     """Serve an archive on a free port. Without an index, the cluster is away."""
-    access = Access(Signer(SecretStr(secret) if secret else None), SecretStr(token) if token else None)
+    signer, own = Signer(SecretStr(secret) if secret else None), SecretStr(token) if token else None
+    access = Access(signer, own, TokenReader(archive))
     app = make_app(archive, index or Index(NO_CLUSTER), access, originals)
     server = make_server(app, limits, headers=SAFE_HEADERS, grace_seconds=1)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from pipeline.archive import Archive
 from pipeline.core.described import DESCRIBED
 from pipeline.core.errors import NotFound
-from pipeline.core.models import DocumentStatus
+from pipeline.core.models import DocumentStatus, Scope
 from pipeline.search import FailedPage
 from pipeline.search.index import Index
 from pipeline.search.listings import DocumentOrder
@@ -29,7 +29,7 @@ from pipeline.web.access import Access
 from pipeline.web.api import cursors
 from pipeline.web.api.problems import RESPONSES, handle_errors
 from pipeline.web.contents import ASK_AGAIN, content
-from pipeline.web.rights import Rights, Scope
+from pipeline.web.rights import Rights
 
 API_PREFIX = "/api/v1"
 #: Version of the JSON shapes. It rises when a field is removed or changes its meaning, never for a new field.

@@ -19,6 +19,7 @@ from pipeline.archive.identity import Identity
 from pipeline.archive.inventory import FOLDERS
 from pipeline.archive.readings import decode_reading
 from pipeline.core.models import (
+    AccessToken,
     Allowance,
     Answer,
     Archived,
@@ -38,6 +39,7 @@ from pipeline.core.models import (
     PartState,
     PendingDocument,
     Reading,
+    Scope,
     Tombstone,
     VanishedFiles,
 )
@@ -47,6 +49,17 @@ from support.readings import FAILURE, NOW, full_batch, full_reading, full_run, f
 VALUES: tuple[Archived, ...] = (
     Collection(name="works", language="en", profile="p", own_profile={"questions": []}, revision=1),
     Deletion(collection="works", document_id="d" * 64, purge=True, requested_at=NOW, revision=1),
+    AccessToken(
+        id="a",
+        name="reader",
+        scope=Scope.READ,
+        collections=("works",),
+        digest="0" * 64,
+        created_at=NOW,
+        expires_at=NOW,
+        revoked_at=NOW,
+        revision=1,
+    ),
     full_source(failed=False),
     full_source(failed=True),
     full_reading(),
