@@ -78,8 +78,6 @@ READING: dict[str, tuple[tuple[str, str], ...]] = {
     "resume": (("", ""), ("OPEN", "")),
     "failures": (("--json", "torn.pdf"), ("", "torn.pdf")),
     "retry": (("--json", ""),),
-    "collections": (("--json", "default"), ("", "default")),
-    "documents": (("--json", "letter.pdf"), ("--collection default", "letter.pdf")),
     "search": (("sheet --json", "letter.pdf"),),
     "collections": (("--json", "default"), ("", "default")),
     "documents": (("letter --json", "letter.pdf"), ("", "letter.pdf")),
