@@ -31,10 +31,12 @@ _CATEGORIES = {
 def worst_cases(pattern: re.Pattern[Any]) -> Iterator[Any]:
     """Yield strings, or bytes for a pattern of bytes, that make the pattern backtrack as far as it can."""
     tree = parser.parse(pattern.pattern, pattern.flags)
-    for prefix, body in dict.fromkeys(_repeats(tree, "")):
+    pumped = [(prefix, body) for prefix, body in _repeats(tree, "")]
+    pumped += [("", prefix + body) for prefix, body in pumped]
+    for prefix, body in dict.fromkeys(pumped):
         for ending in ENDINGS:
-            for text in (prefix + _pumped(body) + ending, _pumped(prefix + body) + ending):
-                yield text.encode("latin-1", "replace") if isinstance(pattern.pattern, bytes) else text
+            text = prefix + _pumped(body) + ending
+            yield text.encode("latin-1", "replace") if isinstance(pattern.pattern, bytes) else text
 
 
 def _pumped(text: str) -> str:
