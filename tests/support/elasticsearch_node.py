@@ -48,7 +48,14 @@ def own_first_port() -> int:
 FIRST_PORT = own_first_port()
 PORTS = f"{FIRST_PORT}-{FIRST_PORT + 99}"
 #: A node of the tests lives for minutes, which its best compiler does not repay: a start takes half the CPU time so.
-JVM_OPTIONS = "-XX:TieredStopAtLevel=1\n-XX:-UseG1GC\n-XX:+UseSerialGC\n"
+#: Its classes are known to be sound, and it needs half of the memory that it would touch at its start.
+JVM_OPTIONS = """-XX:TieredStopAtLevel=1
+-XX:-UseG1GC
+-XX:+UseSerialGC
+-XX:-AlwaysPreTouch
+-XX:+UnlockDiagnosticVMOptions
+-XX:-BytecodeVerificationRemote
+"""
 
 
 def skip_or_fail(reason: str) -> None:
