@@ -97,7 +97,7 @@ def _flood(client: Elasticsearch, *, on: bool) -> None:
 
 @pytest.mark.slow
 def test_a_model_that_is_cold_limits_and_hangs_is_waited_for(sixty_queued: Fleet, standin: Standin):
-    sixty_queued.pagesight.set(vlm_read_seconds=2)
+    sixty_queued.pagesight.set(vlm_read_seconds=5)
     standin.have("cold", times=20, retry_after="1")
     standin.have("limited", times=6, retry_after="1")
     standin.have("hanging", times=4)
