@@ -11,6 +11,7 @@ pytest.register_assert_rewrite("support")
 
 pytest_plugins = [
     "support.guardian",
+    "support.browser",
     "support.elasticsearch_node",
     "support.object_store",
     "support.standin",

@@ -35,7 +35,7 @@ class Queries:
         self._words = WordSearch(client, names)
 
     def search(
-        self, words: str, *, collection: str | None = None, language: str | None = None, size: int = 10
+        self, words: str, *, collection: str | frozenset[str] | None = None, language: str | None = None, size: int = 10
     ) -> SearchResult:
         """Search pages by words, in the syntax of `simple_query_string` (`"a phrase"`, `-without`, `begin*`).
 
@@ -44,7 +44,7 @@ class Queries:
 
         Args:
             words: user input of a bounded length; no input is a syntax error.
-            collection: only pages of this collection.
+            collection: only pages of this collection, or of these.
             language: only pages whose text or description is in the language of this tag.
             size: hits to return, at most 10,000.
 

@@ -19,16 +19,18 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
 from pipeline.archive import Archive, is_image_key
-from pipeline.core.errors import ServiceRefused, ServiceUnavailable
+from pipeline.core.errors import NotFound, ServiceRefused, ServiceUnavailable, SettingsError
 from pipeline.core.languages import english_name
 from pipeline.core.models import Reading, Tombstone
 from pipeline.core.url_signing import UrlPrefix
+from pipeline.search import SERVICE
 from pipeline.search.index import Index
 from pipeline.web.access import Access
 from pipeline.web.api import API_PREFIX, make_api
 from pipeline.web.contents import ASK_AGAIN, FOR_EVER, HEADERS, PAGE_HEADERS, content
 from pipeline.web.originals import download
 from pipeline.web.rights import Rights
+from pipeline.web.search import SearchForm, search_view, start_view, texts_for
 from pipeline.web.viewing import find_page, original_url, page_url, view_page
 
 #: `Retry-After` of an answer while the archive is unavailable.
@@ -39,17 +41,22 @@ _PAGE = re.compile(r"([a-z0-9][a-z0-9_-]{0,62})/([0-9a-f]{64})/([1-9][0-9]{0,6})
 #: Document and page in the key of a page image.
 _IMAGE = re.compile(r"images/[0-9a-f]{2}/(?P<document>[0-9a-f]{64})/(?P<page>[1-9][0-9]{0,6})\.")
 _NUMBER = re.compile(r"[1-9][0-9]{0,6}")
-_ASSETS = ("viewer.css", "viewer.js", "icon.svg")
+_ASSETS = ("viewer.css", "viewer.js", "search.css", "icon.svg")
 _NO_ORIGINAL = (
     "The file cannot be downloaded here",
     "It is gone or has changed since it was indexed, it is inside another file or in a bucket, or this server may not "
     "read it. Its page image and texts are still in the archive. `pagesight index` of its folder takes up a change.",
 )
+_NO_SEARCH = (
+    "The search cannot be reached now",
+    "Nothing is lost. Pages at known addresses are still shown. Try again in a moment. If the error persists, "
+    "`pagesight doctor` on the server names its cause.",
+)
 _MESSAGES = {
     HTTPStatus.FORBIDDEN: (
         "You may not see this page",
         "The key in its address is missing or no longer valid. Open the page from the search again. Or ask the "
-        "operator of this server for the token, and add ?token=… to the address.",
+        "operator of this server for a token, and add ?token=… to the address.",
     ),
     HTTPStatus.NOT_FOUND: (
         "Page not found",
@@ -78,7 +85,7 @@ def make_app(archive: Archive, index: Index, access: Access, originals: bool = F
         access: refuses requests without a key or token.
         originals: whether the viewer offers the files of documents.
     """
-    pages = _Pages(archive, access, originals)
+    pages = _Pages(archive, index, access, originals)
     return Starlette(
         routes=[
             Route("/livez", _livez),
@@ -91,6 +98,7 @@ def make_app(archive: Archive, index: Index, access: Access, originals: bool = F
         ],
         exception_handlers={
             HTTPException: pages.refuse,
+            SettingsError: pages.unusable,
             ServiceRefused: pages.unavailable,
             ServiceUnavailable: pages.unavailable,
         },
@@ -104,8 +112,9 @@ async def _livez(_request: Request) -> Response:
 class _Pages:
     """The endpoints. Every call that may wait for the archive runs in a thread."""
 
-    def __init__(self, archive: Archive, access: Access, originals: bool) -> None:
+    def __init__(self, archive: Archive, index: Index, access: Access, originals: bool) -> None:
         self._archive = archive
+        self._index = index
         self._access = access
         self._originals = originals
         # A large file takes seconds to hash: requests for files wait for each other, and images do not wait for them.
@@ -133,8 +142,12 @@ class _Pages:
         return content(request, self._assets[name], _type(name), FOR_EVER)
 
     async def root(self, request: Request) -> Response:
-        """Accept a token, else answer 404: this server has no list of pages."""
-        return await run_sync(self._access.sign_in, request) or self._message(HTTPStatus.NOT_FOUND)
+        """Serve the search: collections, or the hits of a query. With `?token=`, sign in."""
+        if signed_in := await run_sync(self._access.sign_in, request):
+            return signed_in
+        rights = await run_sync(self._require_rights, request)
+        html = await run_sync(self._search, request, rights)
+        return content(request, html.encode(), "text/html", ASK_AGAIN, PAGE_HEADERS)
 
     async def image(self, request: Request) -> Response:
         """Serve a page image or a thumbnail by its key in the archive."""
@@ -211,9 +224,24 @@ class _Pages:
         assert isinstance(error, HTTPException)
         return self._message(HTTPStatus(error.status_code), error.headers or {})
 
-    async def unavailable(self, _request: Request, _error: Exception) -> Response:
-        """Answer that the archive is unavailable. The error is not shown: it may contain paths."""
+    async def unusable(self, _request: Request, error: Exception) -> Response:
+        """Answer that an address names something that does not exist or cannot be used."""
+        assert isinstance(error, SettingsError)
+        status = HTTPStatus.NOT_FOUND if isinstance(error, NotFound) else HTTPStatus.BAD_REQUEST
+        return self._show(status, str(error), error.remedy)
+
+    async def unavailable(self, _request: Request, error: Exception) -> Response:
+        """Answer that archive or cluster is unavailable. The error is not shown: it may contain paths and names."""
+        if getattr(error, "service", "") == SERVICE:
+            return self._show(HTTPStatus.SERVICE_UNAVAILABLE, *_NO_SEARCH, {"Retry-After": str(RETRY_AFTER_SECONDS)})
         return self._message(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+    def _search(self, request: Request, rights: Rights) -> str:
+        form, texts = SearchForm.of(request.query_params), texts_for(request.headers.get("accept-language", ""))
+        if form.words:
+            found = search_view(self._index, rights, form, self._access.signer)
+            return self._render("hits.html", view=found, texts=texts)
+        return self._render("start.html", view=start_view(self._index, rights), texts=texts)
 
     def _original(self, collection: str, document: str, number: int) -> Response | None:
         found = self._archive.readings(collection, document).newest(range(number, number + 1))

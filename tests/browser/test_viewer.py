@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ import pytest
 from pipeline.archive import Archive, Store
 from pipeline.core.models import PageStatus
 from pipeline.core.url_signing import UrlPrefix, page_path
-from support.elasticsearch_node import skip_or_fail
 from support.readings import FAILURE
 from support.serving import DOCUMENT, SECRET, SIGNER, Served, served, shelve
 
@@ -23,19 +21,6 @@ HOSTILE = "</div><script>document.title = 'taken'</script><img src=x onerror=\"d
 PHONE = {"width": 390, "height": 844}
 PAGES = 40
 RTL_PAGE, FAILED_PAGE, HOSTILE_PAGE = 20, 21, 22
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium")
-    if program is None:
-        skip_or_fail("no Chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

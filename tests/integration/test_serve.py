@@ -392,7 +392,7 @@ def test_the_command_serves_what_records_lead_to_and_ends_by_ctrl_c(
     assert page.status == 200
     assert "Volume 5, sheet 1" in page.text
     assert server.ask(f"/page-images/{first['view']['thumbnail']}").headers["Content-Type"] == "image/webp"
-    assert server.ask("/").status == 404
+    assert server.ask("/").status == 403
     run.interrupt()
     ended = run.ended()
     assert ended.code == 0
