@@ -7,12 +7,15 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from elasticsearch import Elasticsearch
 
 from pipeline.local.elasticsearch import LocalNode
+from pipeline.search.index import Index
+from support.elasticsearch_node import making_nodes
 from support.fleet_runs import Fleet, assert_sixty, repair
 from support.pagesight_runs import answered
 from support.standin import Standin
@@ -49,13 +52,26 @@ def test_redis_that_is_away_is_waited_for(sixty_queued: Fleet, standin: Standin,
     assert_sixty(sixty_queued, batch, standin, repeated=8)
 
 
+@pytest.fixture(scope="module")
+def shared_node(elasticsearch_distribution: Path) -> Iterator[LocalNode]:
+    """A node that the tests of this file may kill."""
+    with making_nodes(elasticsearch_distribution) as make:
+        yield make()
+
+
+@pytest.fixture
+def node(shared_node: LocalNode, sixty_queued: Fleet) -> LocalNode:
+    """It runs, without indices, and the fleet writes to it."""
+    url = shared_node.start()
+    with Index(url) as index:
+        index.drop()
+    sixty_queued.pagesight.url = url
+    sixty_queued.pagesight.set(elasticsearch_url=url)
+    return shared_node
+
+
 @pytest.mark.slow
-def test_an_elasticsearch_that_is_killed_is_waited_for(
-    sixty_queued: Fleet, make_node: Callable[..., LocalNode], standin: Standin
-):
-    node = make_node()
-    sixty_queued.pagesight.url = node.start()
-    sixty_queued.pagesight.set(elasticsearch_url=sixty_queued.pagesight.url)
+def test_an_elasticsearch_that_is_killed_is_waited_for(sixty_queued: Fleet, node: LocalNode, standin: Standin):
     sixty_queued.start_workers(2)
     batch = sixty_queued.enqueue()
     sixty_queued.until(lambda: answered(standin) >= random.Random(53).randint(30, 90))
@@ -68,17 +84,11 @@ def test_an_elasticsearch_that_is_killed_is_waited_for(
 
 
 @pytest.mark.slow
-def test_an_elasticsearch_at_its_flood_stage_is_waited_for(
-    sixty_queued: Fleet, make_node: Callable[..., LocalNode], standin: Standin
-):
-    node = make_node()
-    url = node.start()
-    sixty_queued.pagesight.url = url
-    sixty_queued.pagesight.set(elasticsearch_url=url)
+def test_an_elasticsearch_at_its_flood_stage_is_waited_for(sixty_queued: Fleet, node: LocalNode, standin: Standin):
     sixty_queued.start_workers(2)
     batch = sixty_queued.enqueue()
     sixty_queued.until(lambda: len(sixty_queued.pagesight.records()) >= 16)
-    with Elasticsearch(url) as client:
+    with Elasticsearch(sixty_queued.pagesight.url) as client:
         _flood(client, on=True)
         sixty_queued.until(lambda: answered(standin) == 120)
         assert sixty_queued.batch(batch).state == "working"
@@ -97,7 +107,7 @@ def _flood(client: Elasticsearch, *, on: bool) -> None:
 
 @pytest.mark.slow
 def test_a_model_that_is_cold_limits_and_hangs_is_waited_for(sixty_queued: Fleet, standin: Standin):
-    sixty_queued.pagesight.set(vlm_read_seconds=2)
+    sixty_queued.pagesight.set(vlm_read_seconds=5)
     standin.have("cold", times=20, retry_after="1")
     standin.have("limited", times=6, retry_after="1")
     standin.have("hanging", times=4)

@@ -47,7 +47,7 @@ def assert_all_are_described_and_none_was_asked_twice(pagesight: Pagesight, ende
 
 @pytest.mark.slow
 def test_a_model_that_is_cold_limits_hangs_and_hangs_up_is_waited_for(sixty: Pagesight, standin: Standin):
-    sixty.set(vlm_read_seconds=2)
+    sixty.set(vlm_read_seconds=5)
     standin.have("cold", retry_after="1")
     run = sixty.start_index()
     run.until(lambda: "waiting" in run.stderr and "jina-vlm" in run.stderr)

@@ -15,7 +15,7 @@ from pipeline.core.http_server import HEAD_BYTES, ConnectionLimits
 from support.serving import Served, image_of, page_of, served, shelve
 
 #: Short, so that tests do not wait; an answer takes milliseconds.
-LIMITS = ConnectionLimits(connections=40, per_address=30, request_seconds=1.0, answer_seconds=3.0)
+LIMITS = ConnectionLimits(connections=40, per_address=30, request_seconds=2.0, answer_seconds=3.0)
 #: What a client's kernel takes before the client reads. With less than a segment of the loopback, what the server's
 #: kernel has left comes in tiny pieces: a hundred seconds for four megabytes.
 UNREAD_BYTES = 64 * 1024

@@ -237,7 +237,7 @@ def test_slow_clients_are_cut_off_and_hold_no_more_than_their_number_of_threads(
     finally:
         for connection in slow:
             connection.close()
-    _within(5, lambda: client.ask("/livez")[0] == 200)
+    _within(60, lambda: client.ask("/livez")[0] == 200)
 
 
 def _within(seconds: float, condition: Callable[[], bool]) -> None:

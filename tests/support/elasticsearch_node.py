@@ -10,6 +10,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,14 @@ def own_first_port() -> int:
 FIRST_PORT = own_first_port()
 PORTS = f"{FIRST_PORT}-{FIRST_PORT + 99}"
 #: A node of the tests lives for minutes, which its best compiler does not repay: a start takes half the CPU time so.
-JVM_OPTIONS = "-XX:TieredStopAtLevel=1\n-XX:-UseG1GC\n-XX:+UseSerialGC\n"
+#: Its classes are known to be sound, and it needs half of the memory that it would touch at its start.
+JVM_OPTIONS = """-XX:TieredStopAtLevel=1
+-XX:-UseG1GC
+-XX:+UseSerialGC
+-XX:-AlwaysPreTouch
+-XX:+UnlockDiagnosticVMOptions
+-XX:-BytecodeVerificationRemote
+"""
 
 
 def skip_or_fail(reason: str) -> None:
@@ -77,21 +85,28 @@ def elasticsearch_distribution() -> Path:
         raise
 
 
-@pytest.fixture
-def make_node(elasticsearch_distribution: Path) -> Iterator[Callable[..., LocalNode]]:
-    """Makes nodes of a test's own, each in a new home unless one is given; they are stopped at the end."""
+@contextmanager
+def making_nodes(distribution: Path) -> Iterator[Callable[..., LocalNode]]:
+    """Make nodes, each in a new home unless one is given; they are stopped at the end."""
     nodes: list[LocalNode] = []
     with tempfile.TemporaryDirectory(prefix="pagesight-nodes-") as homes:
         Path(homes).chmod(0o755)
 
         def make(home: Path | None = None, **arguments: object) -> LocalNode:
             home = home or Path(homes) / str(len(nodes))
-            nodes.append(LocalNode(home, **{"distribution": elasticsearch_distribution, "ports": PORTS} | arguments))  # type: ignore[arg-type]
+            nodes.append(LocalNode(home, **{"distribution": distribution, "ports": PORTS} | arguments))  # type: ignore[arg-type]
             return nodes[-1]
 
         yield make
         for node in nodes:
             node.stop()
+
+
+@pytest.fixture
+def make_node(elasticsearch_distribution: Path) -> Iterator[Callable[..., LocalNode]]:
+    """Makes nodes of a test's own."""
+    with making_nodes(elasticsearch_distribution) as make:
+        yield make
 
 
 #: The node of this process, as long as it runs.

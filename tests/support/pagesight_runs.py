@@ -80,7 +80,7 @@ class Run:
             assert self.going_on, f"the run ended too early, with {self.process.returncode}: {self.stderr}"
             assert time.monotonic() < deadline, f"it did not come so far: {self.stderr}"
             self.family()
-            time.sleep(POLL_SECONDS / 5)
+            time.sleep(POLL_SECONDS / 2)
 
     def kill(self) -> None:
         """`kill -9` of the main process alone: what it started has to notice by itself."""
