@@ -42,13 +42,18 @@ run pagesight search "sluice gate carpenter" --collection samples --size 2
 say "   and in another language"
 run pagesight search "Hafengebühren" --language de --collection samples --size 2
 
+say "   and by meaning: no word of this is on the German page"
+run pagesight search "mooring fees for vessels" --collection samples --size 2
+
 say "4. What failed, and why"
 run pagesight failures --collection samples
 
 cat <<'NEXT'
 
 What next:
-  pagesight show annual-report.pdf:2      everything that is known of a page, and where its image lies
+  source .venv/bin/activate               put `pagesight` on the path of this shell
+  pagesight serve                         then open http://127.0.0.1:8765 and search in the browser
+  pagesight show annual-report.pdf:2      everything that is known of a page, and where its image is stored
   pagesight worker                        work what is queued; as many workers as you like
   pagesight enqueue ~/Documents           queue your own files; `pagesight status --watch` follows
   pagesight index ~/Documents             the same without queue and worker

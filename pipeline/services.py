@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from pipeline.documents.conversion import Converter
     from pipeline.documents.opening import Opener
     from pipeline.documents.passwords import Passwords
+    from pipeline.embedding import Embedder
     from pipeline.pages.page_services import PageServices
     from pipeline.pages.recipe import CurrentRecipe
+    from pipeline.projection.projector import Projector
     from pipeline.rendering.host.pool import SandboxPool
     from pipeline.rendering.protocol import RenderLimits
     from pipeline.search.index import Index
@@ -157,6 +159,38 @@ def open_index(settings: Settings) -> Index:
         ca_certs=settings.elasticsearch_ca_certs,
         layout=Layout(settings.elasticsearch_prefix, settings.elasticsearch_shards, settings.elasticsearch_replicas),
     )
+
+
+def open_embedder(settings: Settings) -> Embedder | None:
+    """Return the model for vectors, or None where they are switched off or not available.
+
+    Raises:
+        SettingsError: the endpoint's URL cannot be used, or the local model is not installed.
+    """
+    from pipeline.embedding.local import LocalEmbedder, is_installed
+
+    url = settings.embed_url
+    if url == "none" or (not url and (settings.uses_model or not is_installed())):
+        return None
+    if url in ("", "local"):
+        return LocalEmbedder()
+    from pipeline.embedding import EmbeddingModel
+    from pipeline.embedding.remote import RemoteEmbedder
+
+    is_jina = url.startswith("https://api.jina.ai/")
+    key = settings.embed_api_key or (settings.vlm_api_key if is_jina else None)
+    return RemoteEmbedder(url, key, EmbeddingModel(settings.embed_model, settings.embed_dimensions))
+
+
+def open_projector(settings: Settings, archive: Archive, index: Index, cancel: CancelToken) -> Projector:
+    """Return what writes records: with vectors of pages, where a model for them is available."""
+    from pipeline.core.url_signing import Signer
+    from pipeline.projection.projector import Projector
+    from pipeline.projection.vectors import PageVectors
+
+    embedder = open_embedder(settings)
+    vectors = None if embedder is None else PageVectors(archive, embedder)
+    return Projector(archive, index, cancel, Signer(settings.serve_secret), vectors)
 
 
 def open_vlm(settings: Settings) -> VlmClient:
@@ -383,13 +417,11 @@ def open_page_services(
         ServiceRefused: the archive or the cluster cannot be used.
     """
     from pipeline.core.threads import ContextThreads, PrioritySemaphore
-    from pipeline.core.url_signing import Signer
     from pipeline.documents.conversion import ArchivedConversions
     from pipeline.documents.opening import Opener
     from pipeline.pages.contents import ContentsLimits
     from pipeline.pages.document_budget import DocumentLimits
     from pipeline.pages.page_services import PageServices
-    from pipeline.projection.projector import Projector
 
     pages = pages_in_hand(settings)
     units = settings.worker_concurrency or units_at_once(settings)
@@ -407,7 +439,7 @@ def open_page_services(
         cropper = stack.enter_context(open_cropper(settings, opener))
         services = PageServices(
             archive=archive,
-            projector=Projector(archive, index, cancel, Signer(settings.serve_secret)),
+            projector=open_projector(settings, archive, index, cancel),
             opener=opener,
             cropper=cropper,
             files=open_files(settings, cancel, opener, cache),

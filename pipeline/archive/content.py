@@ -8,10 +8,12 @@ conversions/<2 digits>/<document>/<conversion revision>.pdf and .json
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import BinaryIO
 
-from pipeline.archive.chain import Records, decoder, encode
+from pipeline.archive.chain import Records, decoded, decoder, encode
 from pipeline.archive.store import Fetch, Store
+from pipeline.core.errors import ArchiveDamaged
 from pipeline.core.models import Answer, Conversion
 
 _IMAGE_KEY = re.compile(r"images/([0-9a-f]{2})/\1[0-9a-f]{62}/[1-9][0-9]{0,6}\.[0-9]{1,6}\.[0-9a-f]{64}\.(?:jpg|webp)")
@@ -58,6 +60,12 @@ class Answers:
         """Return the answer of a key, None without one."""
         pixels_sha256, request = _split(key)
         return self._about(pixels_sha256).get(request)
+
+    def get_many(self, keys: Sequence[str]) -> list[Answer | None]:
+        """Return the answer of each key, None without a readable one. A bucket is read concurrently."""
+        names = [answer_name(key) for key in keys]
+        found = self._store.get_many(names)
+        return [_decoded(self._store, name, data) for name, data in zip(names, found, strict=True)]
 
     def add(self, answer: Answer) -> None:
         """Archive an answer; the first answer of a key stays."""
@@ -136,6 +144,13 @@ def answer_name(key: str) -> str:
     """Return the name of an answer within the archive."""
     pixels_sha256, request = _split(key)
     return f"{_answer_folder(pixels_sha256)}/{request}.json"
+
+
+def _decoded(store: Store, name: str, data: bytes | None) -> Answer | None:
+    try:
+        return None if data is None else decoded(store, name, data, decoder(Answer))
+    except ArchiveDamaged:
+        return None
 
 
 def _split(answer_key: str) -> tuple[str, str]:

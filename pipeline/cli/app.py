@@ -50,6 +50,7 @@ class RootGroup(LazyGroup):
             Entry("sync", "Compare a folder with its collection; enqueue differences."),
             Entry("watch", "Enqueue files as they arrive in a folder."),
             Entry("redescribe", "Read stale pages again with the current settings."),
+            Entry("embed", "Make the vectors that pages lack, for the search by meaning."),
             Entry("review", "Write an HTML page for judging a sample of readings."),
             Entry("evaluate", "Score readings against expected texts."),
             Entry("delete", "Delete a document or a collection."),

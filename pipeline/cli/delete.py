@@ -14,10 +14,8 @@ from pipeline.cli.output import plain, print_json, stdout
 from pipeline.core.errors import SettingsError
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
-from pipeline.core.url_signing import Signer
 from pipeline.pages.deletion import carry_out, request_deletion
-from pipeline.projection.projector import Projector
-from pipeline.services import open_archive, open_index
+from pipeline.services import open_archive, open_index, open_projector
 from pipeline.verbs.lookup import find_document, require_collection
 
 EXAMPLES = """
@@ -62,7 +60,7 @@ def delete(
         _confirm(yes, f"{document} of collection {name}" if document else f"the whole collection {name}", purge)
         index.ensure()
         deletion = request_deletion(archive, name, target, purge)
-        pages = carry_out(deletion, Projector(archive, index, CancelToken(), Signer(settings.serve_secret)))
+        pages = carry_out(deletion, open_projector(settings, archive, index, CancelToken()))
     if as_json:
         print_json(
             {"deletion": deletion.revision, "collection": name, "document": target, "pages": pages, "purged": purge}

@@ -11,10 +11,8 @@ from pipeline.core.errors import ArchiveUnavailable, PagesightError, ServiceRefu
 from pipeline.core.models import Batch
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
-from pipeline.core.url_signing import Signer
 from pipeline.projection.ownership import require_archive_of_indices
-from pipeline.projection.projector import Projector
-from pipeline.services import open_index
+from pipeline.services import open_index, open_projector
 
 if TYPE_CHECKING:
     from pipeline.vision.profile import Profile
@@ -66,7 +64,7 @@ def project_batch(archive: Archive, settings: Settings, batch: Batch) -> None:
     try:
         with closing(open_index(settings)) as index:
             cancel = CancelToken().within(RECORD_SECONDS)
-            Projector(archive, index, cancel, Signer(settings.serve_secret)).batch(batch)
+            open_projector(settings, archive, index, cancel).batch(batch)
     except PagesightError as error:
         cause = "Elasticsearch is unreachable" if isinstance(error, Stopped) else str(error)
         stderr().print(plain(f"The batch is not in the index yet ({cause}); the workers add it later.", "dim"))

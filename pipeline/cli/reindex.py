@@ -18,7 +18,6 @@ from pipeline.cli.signals import interruptible
 from pipeline.core.errors import SettingsError
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
-from pipeline.core.url_signing import Signer
 from pipeline.projection.ownership import name_archive
 from pipeline.projection.projector import Projector
 from pipeline.projection.rebuild import (
@@ -31,7 +30,7 @@ from pipeline.projection.rebuild import (
     rollback,
 )
 from pipeline.projection.rebuild import reindex as fill_new_indices
-from pipeline.services import open_archive, open_index
+from pipeline.services import open_archive, open_index, open_projector
 from pipeline.verbs.lookup import require_collection
 
 EXAMPLES = """
@@ -78,7 +77,7 @@ def reindex(
         ReindexProgress(archive, names, cancel, stderr()) as progress,
     ):
         index.health()  # fails at once if the cluster is unreachable, instead of waiting
-        projector = Projector(archive, index, cancel, Signer(settings.serve_secret))
+        projector = open_projector(settings, archive, index, cancel)
         archive.require(index.generations.archive_id())
         if prunes:
             _tell_deleted(*_pruned(projector, keep, dry_run), as_json)

@@ -19,11 +19,9 @@ from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import plain, print_json, printable, ranges, stderr, stdout
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
-from pipeline.core.url_signing import Signer
 from pipeline.maintenance.audit import ONLY_REPORTED, Difference
 from pipeline.projection.ownership import require_archive_of_indices
-from pipeline.projection.projector import Projector
-from pipeline.services import open_archive, open_index, open_leases
+from pipeline.services import open_archive, open_index, open_leases, open_projector
 from pipeline.verbs.lookup import require_collection
 
 EXAMPLES = """
@@ -69,7 +67,7 @@ def repair(
         task = progress.add_task("compared", total=_total(archive, names) if stderr().is_terminal else None)
         comparison = compare_and_repair(
             archive,
-            Projector(archive, index, CancelToken(), Signer(settings.serve_secret)),
+            open_projector(settings, archive, index, CancelToken()),
             fleet,
             dry_run=dry_run,
             cancel=CancelToken(),

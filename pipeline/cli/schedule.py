@@ -24,9 +24,7 @@ from pipeline.core.models import Run
 from pipeline.core.retry import CancelToken
 from pipeline.core.schedules import Schedule, claim_now, ended_by_death, has_died, next_start
 from pipeline.core.settings import Settings, load
-from pipeline.core.url_signing import Signer
-from pipeline.projection.projector import Projector
-from pipeline.services import open_archive, open_index, open_looker
+from pipeline.services import open_archive, open_index, open_looker, open_projector
 
 if TYPE_CHECKING:
     from workers.schedules.run_leases import RunContext
@@ -181,7 +179,7 @@ def _context(settings: Settings, cancel: CancelToken) -> Iterator[RunContext]:
     with ExitStack() as stack:
         index = stack.enter_context(closing(open_index(settings)))
         files = stack.enter_context(open_looker(settings, cancel))
-        projector = Projector(archive, index, cancel, Signer(settings.serve_secret))
+        projector = open_projector(settings, archive, index, cancel)
         yield RunContext(settings, archive, projector, files, cancel, worker_id())
 
 

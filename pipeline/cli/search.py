@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group
@@ -17,14 +17,21 @@ from typer.core import TyperCommand
 from pipeline.archive import Archive
 from pipeline.cli.options import CollectionFilter, DocumentFilter, Json
 from pipeline.cli.output import marked, plain, print_json, stdout
+from pipeline.core.errors import PagesightError, SettingsError
 from pipeline.core.languages import base, english_name, normalise_tag
 from pipeline.core.models import PageKind, PageStatus
 from pipeline.core.settings import Settings, load
 from pipeline.core.url_signing import Signer, UrlPrefix, page_path
 from pipeline.search import Fragment, Hit, SearchResult
+from pipeline.search.meaning import QueryVector
 from pipeline.search.query_builder import Filters, Order
-from pipeline.services import open_archive, open_index
+from pipeline.services import open_archive, open_embedder, open_index
 from pipeline.verbs.lookup import require_collection
+from pipeline.verbs.meaning import page_vector, query_vector
+from pipeline.verbs.pages import show_document, split_page
+
+if TYPE_CHECKING:
+    from pipeline.search.index import Index
 
 EXAMPLES = """
 **Examples**
@@ -64,7 +71,10 @@ class Command(TyperCommand):
 
 
 def search(
-    words: Annotated[list[str], typer.Argument(help='Words, "phrases", begin*, -without, a OR b, NOT, field:value.')],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help='Words, "phrases", begin*, -without, a OR b, NOT, field:value.', show_default=False),
+    ] = None,
     collection: CollectionFilter = None,
     language: Annotated[
         str | None,
@@ -94,6 +104,13 @@ def search(
         bool | None,
         typer.Option("--suspect/--not-suspect", help="Only pages that should be looked at.", show_default="all"),
     ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--like", metavar="DOCUMENT:PAGE", help="Only pages like this page in meaning.", show_default="none"
+        ),
+    ] = None,
+    words_only: Annotated[bool, typer.Option("--words-only", help="Search by words, not by meaning.")] = False,
     order: Annotated[Order, typer.Option("--sort", help="Order of the hits.")] = Order.RELEVANCE,
     group: Annotated[
         Grouping | None, typer.Option("--group", help="Show the best pages of each document.", show_default="pages")
@@ -104,14 +121,28 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search pages by description and text."""
+    query = " ".join(words or ())
+    if not words and not like:
+        raise SettingsError("there is nothing to search for", remedy="Name words, or a page with --like DOCUMENT:PAGE.")
+    if words and like:
+        raise SettingsError("words and --like cannot be used together", remedy="Search for one of them.")
     settings = load()
     tag = normalise_tag(language) if language else None
     filters = Filters(collection, tag, kind, status, media_type, date, document, suspect)
     archive = open_archive(settings, require=False)
     with closing(open_index(settings)) as index:
         require_collection(archive, collection, index)
+        meaning = _Meaning(settings, index, archive)
+        vector = meaning.of_page(like, collection) if like else None if words_only else meaning.of_words(query)
         found = index.queries.search(
-            " ".join(words), filters, order=order, start=start, size=size, grouped=group is not None, explained=explain
+            query,
+            filters,
+            order=order,
+            start=start,
+            size=size,
+            grouped=group is not None,
+            explained=explain,
+            vector=vector,
         )
         languages = index.search_languages.live() if tag else None
     exact = bool(tag and languages and base(tag) not in languages.analysed)
@@ -121,17 +152,59 @@ def search(
             "corrected": found.corrected,
             "suggestions": found.suggestions,
             "exact_words_only": exact,
+            "by_meaning": found.by_meaning,
+            "meaning_error": found.meaning_error or meaning.error,
         }
         totals = {"total": found.total} | ({} if found.documents is None else {"documents": found.documents})
         print_json({**totals, **how, "hits": [_hit_json(hit, archive, settings) for hit in found.hits]})
     else:
-        stdout().print(Group(*_notes(found, tag if exact else None), *_found(found, settings, start)))
+        stdout().print(Group(*_notes(found, tag if exact else None, meaning.error), *_found(found, settings, start)))
 
 
-def _notes(found: SearchResult, exact: str | None) -> Iterator[Text]:
+class _Meaning:
+    """Vectors for a search, if a model for them is available."""
+
+    def __init__(self, settings: Settings, index: Index, archive: Archive) -> None:
+        self._settings = settings
+        self._index = index
+        self._archive = archive
+        self.error: str | None = None
+        """Why there is no vector, although a model is configured."""
+
+    def of_words(self, query: str) -> QueryVector | None:
+        """Return the vector of a query; None without a model, or where it fails: then words are searched."""
+        try:
+            embedder = open_embedder(self._settings)
+            return None if embedder is None else query_vector(embedder, query)
+        except PagesightError as error:
+            self.error = str(error)
+            return None
+
+    def of_page(self, like: str, collection: str | None) -> QueryVector:
+        """Return the vector of a page.
+
+        Raises:
+            SettingsError: there is no such page, it has no words, or no model for vectors is available.
+            ServiceRefused, ServiceUnavailable: the model fails.
+        """
+        term, page = split_page(like)
+        embedder = open_embedder(self._settings)
+        if embedder is None:
+            raise SettingsError("no model for vectors is available", remedy="docs/search.md says how to configure one.")
+        if page is None:
+            raise SettingsError("--like needs a page", remedy="Name one as DOCUMENT:PAGE, such as report.pdf:3.")
+        (record,) = show_document(self._index, self._archive, term, collection, page).pages
+        return page_vector(embedder, record)
+
+
+def _notes(found: SearchResult, exact: str | None, meaning_error: str | None) -> Iterator[Text]:
     """Yield how the hits were found, if not by the words as they were typed. `exact`: a language without analysis."""
     if exact is not None:
         yield plain(f"In {english_name(exact)}, only exact words are found: the index does not analyse it.", "yellow")
+    if error := found.meaning_error or meaning_error:
+        yield plain(f"Searched by words only: {error}", "yellow")
+    if found.by_meaning:
+        yield plain(f"{found.by_meaning} of the pages are found by meaning, not by all words.", "dim")
     for word, other in found.corrected.items():
         yield plain(f"No page has “{word}”; these pages have “{other}” or a word like it.", "yellow")
     if not found.all_words:
@@ -156,7 +229,8 @@ def _found(found: SearchResult, settings: Settings, start: int) -> Iterator[Text
 
 def _about(hit: Hit) -> Iterator[str | tuple[str, str]]:
     yield f"  page {hit.page_number}"
-    yield (f"  {hit.collection}  score {hit.score:.2f}", "dim")
+    by = "  by meaning" if hit.found_by == "meaning" else ""
+    yield (f"  {hit.collection}  score {hit.score:.{3 if hit.score < 0.1 else 2}f}{by}", "dim")
 
 
 def _lines(hit: Hit) -> Iterator[Text]:
@@ -203,6 +277,7 @@ def _hit_json(hit: Hit, archive: Archive, settings: Settings) -> dict[str, Any]:
         "label": hit.page_label,
         "status": hit.status,
         "score": hit.score,
+        "found_by": hit.found_by,
         "description": hit.description,
         "highlights": {field: [_emphasised(part) for part in parts] for field, parts in hit.highlights.items()},
         "image": archive.images.location(hit.image_key) if hit.image_key else None,

@@ -14,7 +14,7 @@ from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import one_line, plain, print_json, rows, stdout, table
 from pipeline.core.settings import load
 from pipeline.services import open_archive, open_index
-from pipeline.verbs.pages import show_document
+from pipeline.verbs.pages import show_document, split_page
 
 EXAMPLES = """
 **Examples**
@@ -36,7 +36,7 @@ def show(
 ) -> None:
     """Show everything known about a document or a page, and where its page image is stored."""
     settings = load()
-    term, page = _split(place)
+    term, page = split_page(place)
     archive = open_archive(settings, require=False)
     with closing(open_index(settings)) as index:
         found = show_document(index, archive, term, collection, page)
@@ -47,11 +47,6 @@ def show(
     else:
         for key, value in _flattened(found.pages[0]):
             stdout().print(Text.assemble((f"{key}: ", "bold"), plain(value)))
-
-
-def _split(place: str) -> tuple[str, int | None]:
-    term, colon, page = place.rpartition(":")
-    return (term, int(page)) if colon and term and page.isdecimal() else (place, None)
 
 
 def _print_document(document: dict[str, Any], records: Sequence[dict[str, Any]]) -> None:

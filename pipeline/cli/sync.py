@@ -19,7 +19,6 @@ from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.core.models import Batch, FilePatterns
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import Settings
-from pipeline.core.url_signing import Signer
 from pipeline.maintenance.folder_sync import (
     FolderComparison,
     TakenAway,
@@ -28,8 +27,7 @@ from pipeline.maintenance.folder_sync import (
     require_folder,
     take_away,
 )
-from pipeline.projection.projector import Projector
-from pipeline.services import open_archive, open_index, open_looker, own_folders
+from pipeline.services import open_archive, open_index, open_looker, open_projector, own_folders
 from pipeline.sources import PathFilter, display_path, root_url, walk
 from pipeline.vision.profile import Profile, load_profile
 
@@ -133,9 +131,7 @@ def _carry_out(
     if comparison.moved or (order.delete and comparison.vanished):
         with closing(open_index(settings)) as index:
             index.ensure()
-            taken = take_away(
-                comparison, Projector(archive, index, cancel, Signer(settings.serve_secret)), delete=order.delete
-            )
+            taken = take_away(comparison, open_projector(settings, archive, index, cancel), delete=order.delete)
     if fleet is None:
         return taken, None
     from workers.client import EnqueueRequest

@@ -113,6 +113,16 @@ class Settings(BaseSettings):
     text_prompt: Literal["profile", "none"] = "profile"
     """`none` for an OCR model without prompts, which is sent only the image."""
 
+    embed_url: str = ""
+    """Base URL of an endpoint for embeddings, `local` for the model of the extra `local`, or `none`. When empty, the
+    local model embeds where no vision model is configured and the extra is installed."""
+    embed_api_key: SecretStr | None = None
+    """Its key; the key of `vlm_url` is sent to Jina's own endpoint only."""
+    embed_model: str = "jina-embeddings-v5-text-small"
+    """Model name sent to it."""
+    embed_dimensions: int = Field(default=512, ge=32, le=4096)
+    """Dimensions of its vectors. Jina's models can cut theirs to 32, 64, 128, 256, 512, 768 or 1,024."""
+
     redis_url: str = ""
     """Broker of the workers; the local Redis when empty. `pagesight index` does not use it."""
     redis_ca_certs: Path | None = None

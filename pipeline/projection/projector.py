@@ -7,7 +7,7 @@ archive's newest revision, whatever the order of the writers, and a late writer 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -24,6 +24,7 @@ from pipeline.projection.records import (
     Record,
     batch_record,
     document_record_id,
+    embedding_fields,
     page_id,
     page_record,
     refused_record,
@@ -33,6 +34,7 @@ from pipeline.projection.records import (
     source_record,
     source_record_id,
 )
+from pipeline.projection.vectors import PageVector, PageVectors
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, State, Write, Written
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ class Projector:
     index: Index
     cancel: CancelToken
     signer: Signer
+    vectors: PageVectors | None = None
+    """Makes the vectors of pages; None without a model for them."""
 
     def of(self, index: Index) -> Projector:
         """Return a projector that writes to other indices."""
@@ -154,14 +158,15 @@ class Projector:
             for document, tally in tallies.items()
         )
 
-    def put_pages(self, readings: list[Reading | Tombstone]) -> dict[str, Failure]:
+    def put_pages(self, readings: Sequence[Reading | Tombstone], *, again: bool = False) -> dict[str, Failure]:
         """Write the records of up to `CHUNK` readings, without checking whether they are still the newest.
 
         It is for callers that compare archive and index afterwards. It returns and raises the same as `pages`.
+        `again`: also replace records of the same revision.
         """
         by_id = {_id(reading): reading for reading in readings}
         index = self._pages_index()
-        written = self._send_pages(by_id, index, again=False)
+        written = self._send_pages(by_id, index, again=again)
         while written.indices - {index.name}:  # the alias now leads to another index
             self.index.look_again()
             index = self._pages_index()
@@ -198,15 +203,19 @@ class Projector:
         for kinds in _answer_kinds(by_id.values()):
             retry_until_available(partial(self.index.require_answers, kinds), self.cancel, ELASTICSEARCH_WAITS_SECONDS)
 
-        def made(reading: Reading | Tombstone) -> Record | None:
-            return page_record(reading, index.languages, self.signer, now) if isinstance(reading, Reading) else None
+        vectors = _vectors_of(self, by_id)
+
+        def made(key: str, reading: Reading | Tombstone) -> Record | None:
+            if not isinstance(reading, Reading):
+                return None
+            return page_record(reading, index.languages, self.signer, now) | embedding_fields(vectors.get(key))
 
         unmade: dict[str, str] = {}
 
         def writes() -> Iterator[Write]:
             for key, reading in by_id.items():
                 try:
-                    record = made(reading)
+                    record = made(key, reading)
                 except Exception as error:  # whatever the reason, the records beside it are written
                     unmade[key] = _unmade(error)
                 else:
@@ -236,6 +245,32 @@ class Projector:
                 f"the record {key} is refused: {reason}",
                 remedy="The indices lack Pagesight's mapping: `pagesight reindex` makes new ones from the archive.",
             )
+
+
+def embed_again(projector: Projector, readings: Sequence[Reading]) -> int:
+    """Write the records of readings again, with vectors that are made now; return the number of vectors.
+
+    Raises:
+        ServiceRefused: the model for vectors, or Elasticsearch, refuses.
+        Stopped: the run was cancelled.
+    """
+    if projector.vectors is None:
+        return 0
+    vectors = projector.vectors.of(readings, projector.cancel)  # archived first; the records find them in the archive
+    projector.put_pages(readings, again=True)
+    return len(vectors)
+
+
+def _vectors_of(projector: Projector, by_id: Mapping[str, Reading | Tombstone]) -> dict[str, PageVector]:
+    """Return the vectors of pages by record id; none where the index cannot take them."""
+    pages = {key: reading for key, reading in by_id.items() if isinstance(reading, Reading)}
+    if projector.vectors is None or not pages:
+        return {}
+    ready = partial(projector.index.vectors.require, projector.vectors.embedder.model.dimensions)
+    if not retry_until_available(ready, projector.cancel, ELASTICSEARCH_WAITS_SECONDS):
+        return {}
+    keys = list(pages)
+    return {keys[at]: vector for at, vector in projector.vectors.of(list(pages.values())).items()}
 
 
 def lingering(projector: Projector) -> Projector:

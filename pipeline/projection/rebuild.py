@@ -54,7 +54,7 @@ SAMPLE = 50
 #: Number of a page's words that a search for it contains.
 SAMPLE_WORDS = 3
 #: Fields that depend on the time, settings or analyzers when a record was made, and may differ in kept indices.
-NOT_COMPARED = frozenset({"indexed_at", "view", "i18n"})
+NOT_COMPARED = frozenset({"embedding", "indexed_at", "view", "i18n"})
 #: Number of failed comparisons after which the run ends. A deletion during the run can explain one failure.
 COMPARISONS = 3
 

@@ -24,6 +24,7 @@ from pipeline.core.models import (
 )
 from pipeline.core.times import moment_of
 from pipeline.core.url_signing import Signer, UrlPrefix, page_path
+from pipeline.projection.vectors import PageVector
 from pipeline.sources import container_path
 
 Record = dict[str, Any]
@@ -95,6 +96,11 @@ def page_record(reading: Reading, languages: Set[str], signer: Signer, indexed_a
             "indexed_at": indexed_at.isoformat(),
         }
     )
+
+
+def embedding_fields(vector: PageVector | None) -> Record:
+    """Return the fields of a page's vector; none without one."""
+    return {} if vector is None else {"embedding": {"model": vector.model, "words": list(vector.words)}}
 
 
 def refused_record(reading: Reading, failure: Failure, signer: Signer, indexed_at: datetime) -> Record:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.core.models import PageStatus
 from pipeline.search.query_limits import bounded_text
 
 Clause = dict[str, Any]
@@ -53,6 +54,17 @@ def at_or_below(url: str) -> Clause:
     """Match the source with this URL, and sources below it in a folder or a container."""
     inside = [{"prefix": {"url": url.rstrip("/") + "/"}}, {"prefix": {"url": url + "#"}}]
     return {"bool": {"should": [{"term": {"url": url}}, *inside]}}
+
+
+def without_vector(model: str) -> list[Clause]:
+    """Match pages with words and an image that have no vector of this model."""
+    words = [{"exists": {"field": "description"}}, {"exists": {"field": "text"}}]
+    return [
+        {"terms": {"status": [PageStatus.DESCRIBED, PageStatus.TEXT_ONLY]}},
+        {"exists": {"field": "image.key"}},
+        {"bool": {"should": words, "minimum_should_match": 1}},
+        {"bool": {"must_not": {"term": {"embedding.model": model}}}},
+    ]
 
 
 def _containing(term: str) -> Clause:

@@ -21,6 +21,7 @@ from pipeline.search.generations import Generation, Generations
 from pipeline.search.install import (
     Precedence,
     SearchLanguages,
+    VectorFields,
     add_answers,
     differences,
     install,
@@ -54,6 +55,8 @@ class Index:
     """Searches and lookups."""
     listings: Listings
     """Collections and documents."""
+    vectors: VectorFields
+    """The fields of vectors in the index that page records are written to."""
     generations: Generations
     """Live indices, indices that are being filled, and former indices that are kept."""
     security: Security
@@ -99,6 +102,7 @@ class Index:
             ) from None
         self.queries = Queries(self._client, self._names)
         self.listings = Listings(self._client, self._names)
+        self.vectors = VectorFields(self._client, self._names)
         self.generations = Generations(self._client, self._layout)
         self.security = Security(self._client, self._layout.prefix)
         self.precedence = Precedence(self._client, self._layout)
@@ -172,6 +176,7 @@ class Index:
         """Discard the cached mapping: the alias may lead to another index by now."""
         self._pages = None
         self._answers = set()
+        self.vectors = VectorFields(self._client, self._names)
 
     def require_answers(self, kinds: Mapping[str, AnswerKind]) -> None:
         """Add the fields of these questions under `answers` to the mapping. Each field is checked once.

@@ -218,6 +218,38 @@ def add_answers(client: Elasticsearch, alias: str, kinds: Mapping[str, AnswerKin
             ) from error
 
 
+class VectorFields:
+    """The fields of vectors in the index that page records are written to. The server is queried once."""
+
+    def __init__(self, client: Elasticsearch, names: Names) -> None:
+        self._client = client
+        self._names = names
+        self._ready: bool | None = None
+
+    def require(self, dimensions: int) -> bool:
+        """Add the fields to the mapping, if it lacks them; return whether it takes vectors of these dimensions.
+
+        It does not where it has other dimensions, or where the API key may not change it: then a re-index makes an
+        index that does. Raises as `add_answers`, but for `SettingsError`.
+        """
+        if self._ready is None:
+            self._ready = self._added(self._names.alias(templates.PAGES_WRITE), dimensions)
+        return self._ready
+
+    def _added(self, alias: str, dimensions: int) -> bool:
+        with translated():
+            (index,) = self._client.indices.get_mapping(index=alias).body.values()
+            found = index["mappings"]["properties"].get("embedding", {}).get("properties", {}).get("words")
+            if found is not None:
+                return bool(found.get("dims") == dimensions)
+            try:
+                mapping = templates.vectors_mapping(dimensions)
+                self._client.indices.put_mapping(index=alias, properties=mapping["properties"])
+            except (AuthorizationException, BadRequestError):
+                return False
+        return True
+
+
 def _has_answers(client: Elasticsearch, alias: str, kinds: Mapping[str, AnswerKind]) -> bool:
     """Whether the mapping has these fields with the right types."""
     wanted = templates.answers_mapping(kinds)["properties"]["answers"]["properties"]

@@ -9,6 +9,7 @@ from pipeline.core.models import DocumentStatus, PageStatus
 from pipeline.search import filters
 from pipeline.search.client import Elasticsearch, NotFoundError
 from pipeline.search.errors import translated
+from pipeline.search.meaning import QueryVector
 from pipeline.search.names import Names
 from pipeline.search.query_builder import Filters, Order
 from pipeline.search.query_limits import bounded_query
@@ -46,6 +47,7 @@ class Queries:
         size: int = 10,
         grouped: bool = False,
         explained: bool = False,
+        vector: QueryVector | None = None,
     ) -> SearchResult:
         """Search pages by a query in the language of `query_language`.
 
@@ -60,12 +62,15 @@ class Queries:
             size: hits to return; with `start`, at most 10,000.
             grouped: return the best page of each document, with its next best pages in `more`.
             explained: return the parts of each score.
+            vector: of the query; pages that are near it join the hits, where these are ordered by relevance and not
+                grouped. A query of numbers, codes and phrases alone is searched by words only.
 
         Raises:
             SettingsError: it has more words than `query_limits` allows, or than the cluster can search at once, or a
                 filter has a value without meaning.
         """
-        return self._words.search(bounded_query(words), filters.clauses(), size, order, start, grouped, explained)
+        conditions = filters.clauses()
+        return self._words.search(bounded_query(words), conditions, size, order, start, grouped, explained, vector)
 
     def record(self, id: str) -> Source | None:
         """Return the record of a page as it was written, or None."""
@@ -95,6 +100,21 @@ class Queries:
         wanted = filters.terms(**{"document.id": document_id, "collection": collection, "page.number": page_number})
         for found in self._all(PAGES, wanted, [{"page.number": "asc"}]):
             yield found["_source"]
+
+    def pages_without_vector(self, model: str, *, collection: str | None = None) -> Iterator[tuple[str, str, int]]:
+        """Yield collection, document and number of each page with words and an image, but no vector of this model."""
+        conditions = [*filters.without_vector(model), *filters.terms(collection=collection)]
+        order = [{"collection": "asc"}, {"document.id": "asc"}, {"page.number": "asc"}]
+        for found in self._all(PAGES, conditions, order):
+            page = found["_source"]
+            yield page["collection"], page["document"]["id"], page["page"]["number"]
+
+    def count_without_vector(self, model: str, *, collection: str | None = None) -> int:
+        """Return the number of pages that `pages_without_vector` yields."""
+        conditions = [*filters.without_vector(model), *filters.terms(collection=collection)]
+        with translated():
+            answer = self._client.count(index=self._names.alias(PAGES), query={"bool": {"filter": conditions}})
+        return int(answer["count"])
 
     def page_counts(self, *, collection: str | None = None) -> dict[PageStatus, int]:
         """Return the number of pages of each status."""

@@ -107,8 +107,8 @@ def query_of(parsed: AllOf, fields: Sequence[str], spell: Callable[[str], str], 
         rule: whether a page must have all words at the top, or half of them. The rest of the query always holds.
     """
     body: Clause = {"must": [*_words(parsed.words, fields, spell, rule)]}
-    body["must"] += [_clause(node, fields, spell) for node in parsed.required]
-    body["must_not"] = [_clause(node, fields, spell) for node in parsed.excluded]
+    body["must"] += [clause_of(node, fields, spell) for node in parsed.required]
+    body["must_not"] = [clause_of(node, fields, spell) for node in parsed.excluded]
     return body
 
 
@@ -122,11 +122,12 @@ def _words(words: str, fields: Sequence[str], spell: Callable[[str], str], rule:
     return [simple_query(spell(words), fields, rule)] if words else []
 
 
-def _clause(node: Node, fields: Sequence[str], spell: Callable[[str], str]) -> Clause:
+def clause_of(node: Node, fields: Sequence[str], spell: Callable[[str], str]) -> Clause:
+    """Return the clause for a part of a parsed query; see `query_of`."""
     if isinstance(node, FieldTerm):
         return _field_clause(node, spell)
     if isinstance(node, AnyOf):
-        return {"bool": {"should": [_clause(one, fields, spell) for one in node.nodes], "minimum_should_match": 1}}
+        return {"bool": {"should": [clause_of(one, fields, spell) for one in node.nodes], "minimum_should_match": 1}}
     return {"bool": query_of(node, fields, spell)}
 
 

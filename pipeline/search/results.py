@@ -62,6 +62,8 @@ class Hit:
     thumbnail_key: str | None
     explanation: tuple[TermScore, ...] = ()
     """Where it was asked for: the parts of the score, largest first."""
+    found_by: str = "words"
+    """`words`, `meaning` or `both`."""
     more: tuple[Hit, ...] = ()
     """Where hits are grouped by document: its next best pages."""
 
@@ -77,6 +79,10 @@ class SearchResult:
     """False if no page has all the words: then the hits are pages with at least half of them."""
     corrected: Mapping[str, str] = field(default_factory=dict)
     """Words that no page has, and the words of the hits that were found instead."""
+    by_meaning: int = 0
+    """Pages among the found ones that have not the words, but are near the query in meaning."""
+    meaning_error: str | None = None
+    """Why pages were not searched by meaning, although that was asked for."""
     documents: int | None = None
     """Where hits are grouped: number of their documents, with an error of some per cent above 3,000."""
     suggestions: tuple[str, ...] = ()

@@ -97,6 +97,24 @@ def answers_mapping(kinds: Mapping[str, AnswerKind]) -> Body:
     return {"properties": {"answers": {"properties": {name: _ANSWER_FIELDS[kind] for name, kind in kinds.items()}}}}
 
 
+def vectors_mapping(dimensions: int) -> Body:
+    """Return the mapping that adds vectors of pages.
+
+    Elasticsearch keeps one bit for each dimension in memory and compares the best again by the whole vectors
+    (`bbq_hnsw`); it recommends that from 384 dimensions on, and one byte below.
+    """
+    index_type = "bbq_hnsw" if dimensions >= 384 else "int8_hnsw"
+    words = {
+        "type": "dense_vector",
+        "dims": dimensions,
+        "index": True,
+        "similarity": "cosine",
+        "index_options": {"type": index_type},
+    }
+    model = {"type": "keyword", "ignore_above": 256}
+    return {"properties": {"embedding": {"properties": {"model": model, "words": words}}}}
+
+
 def component_templates(layout: Layout, analysis: Analysis) -> dict[str, Body]:
     """Return every component template by name. A server checks each alone, so each has the analyzers that it uses."""
     names = {part for family in FAMILIES for part in load(f"templates/{family}.json")["composed_of"]}

@@ -9,12 +9,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from pipeline.core.errors import ServiceRefused
 from pipeline.search.client import Elasticsearch
 from pipeline.search.diagnosis import diagnose
 from pipeline.search.errors import translated
 from pipeline.search.highlighting import highlighting, highlights
+from pipeline.search.meaning import FUSED, NEAREST, QueryVector, fused
+from pipeline.search.meaning import nearest as nearest_clause
 from pipeline.search.names import Names
-from pipeline.search.query_builder import ALL_WORDS, HALF_OF_THEM, Order, query_of, simple_query, sort_of
+from pipeline.search.query_builder import ALL_WORDS, HALF_OF_THEM, Order, clause_of, query_of, simple_query, sort_of
 from pipeline.search.query_language import AllOf, parse
 from pipeline.search.results import Hit, SearchResult, hit
 from pipeline.search.spelling import equal_spellings, forgiving, nearest, words_of
@@ -87,6 +90,7 @@ class WordSearch:
         start: int = 0,
         grouped: bool = False,
         explained: bool = False,
+        vector: QueryVector | None = None,
     ) -> SearchResult:
         """Return the pages that match a query; failing that, the best that forgiveness finds.
 
@@ -95,7 +99,24 @@ class WordSearch:
         hold.
         """
         query = parse(unicodedata.normalize("NFC", words))
-        search = _Search(query, conditions, self._fields(), size, sort_of(order), start, grouped, explained)
+        fields = self._fields()
+        is_fused = vector is not None and order is Order.RELEVANCE and not grouped and start + size <= FUSED
+        if vector is None or not is_fused or (words.strip() and not words_of(query.words)):
+            return self._forgiving(_Search(query, conditions, fields, size, sort_of(order), start, grouped, explained))
+        if words.strip():
+            by_words = self._forgiving(_Search(query, conditions, fields, FUSED, sort_of(order), 0, False, explained))
+        else:
+            by_words = SearchResult(0, (), all_words=True)
+        conditions = [*conditions, *(clause_of(node, fields, equal_spellings) for node in query.required)]
+        excluded = [clause_of(node, fields, equal_spellings) for node in query.excluded]
+        try:
+            near = self._nearest(nearest_clause(vector, conditions, excluded))
+        except ServiceRefused as error:  # the index has no vectors, or vectors of other dimensions
+            return replace(fused(by_words, (), start, size), meaning_error=str(error))
+        return fused(by_words, near, start, size)
+
+    def _forgiving(self, search: _Search) -> SearchResult:
+        query = search.query
         result = self._pages(search, equal_spellings, ALL_WORDS)
         if result.total or not query.words:
             return result
@@ -123,6 +144,17 @@ class WordSearch:
             )["fields"]
         copies = sorted(name for name in there if name.count(".") == 2)
         return [*SEARCH_FIELDS, *(f"{name}^{COPIES[name.split('.')[1]]}" for name in copies)]
+
+    def _nearest(self, knn: Source) -> tuple[Hit, ...]:
+        with translated():
+            answer = self.client.search(
+                index=self.names.alias(PAGES),
+                knn=knn,
+                source_includes=list(HIT_FIELDS),
+                size=NEAREST,
+                allow_partial_search_results=False,
+            )
+        return tuple(hit(found, {}) for found in answer["hits"]["hits"])
 
     def _pages(self, search: _Search, spell: Callable[[str], str], rule: Source) -> SearchResult:
         marker = secrets.token_hex(8)

@@ -51,6 +51,12 @@ def show_document(
     return DocumentShown(document, pages)
 
 
+def split_page(named: str) -> tuple[str, int | None]:
+    """Return document and page of `report.pdf:3`; without a number, the whole text and None."""
+    term, colon, page = named.rpartition(":")
+    return (term, int(page)) if colon and term and page.isdecimal() else (named, None)
+
+
 def _with_location(record: Record, archive: Archive) -> Record:
     image = record.get("image")
     if image is None:

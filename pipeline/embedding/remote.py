@@ -1,0 +1,178 @@
+"""The client of `POST <base>/embeddings`, as Jina documents it and other servers of OpenAI's protocol take it.
+
+Jina's parameters `task` and `dimensions` are left out for a server that refuses them. The client makes one request and
+does not retry; its callers wait.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import httpx2
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from pipeline.core.errors import PagesightError, ServiceRefused, ServiceThrottled, ServiceUnavailable, SettingsError
+from pipeline.embedding.model import Embedded, EmbeddingModel
+from pipeline.embedding.vectors import Vector, checked
+
+SERVICE = "embeddings"
+#: Values of Jina's parameter `task` for texts that are found, and for what they are found by.
+PASSAGE, QUERY = "retrieval.passage", "retrieval.query"
+#: Texts per request.
+BATCH = 32
+#: Largest answer: 32 vectors of 4,096 dimensions, with 25 characters for a number.
+MAX_ANSWER_BYTES = 4 << 20
+SECONDS = 60.0
+#: Characters of the server's own words in an error.
+_WORDS_SHOWN = 500
+#: Parameters that servers other than Jina's may refuse.
+_OPTIONAL = ("task", "dimensions")
+#: Statuses that may be about one of the texts: too long, or of a content that the server refuses.
+_ABOUT_TEXTS = frozenset({400, 413, 422})
+_REMEDY = "Check PAGESIGHT_EMBED_URL, PAGESIGHT_EMBED_MODEL and PAGESIGHT_EMBED_API_KEY; `none` switches vectors off."
+
+
+class _Item(BaseModel):
+    index: int
+    embedding: list[float]
+
+
+class _Usage(BaseModel):
+    total_tokens: int = 0
+
+
+class _Answer(BaseModel):
+    data: list[_Item]
+    usage: _Usage = _Usage()
+
+
+class RemoteEmbedder:
+    """An endpoint for embeddings. Threads share it; its connections are closed when it is no longer used.
+
+    Args:
+        base_url: with its version, such as `https://api.jina.ai/v1`.
+        api_key: None for an endpoint without authentication.
+        model: its name there, and the dimensions that its vectors have or are cut to.
+        transport: for tests.
+
+    Raises:
+        SettingsError: the URL cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: SecretStr | None,
+        model: EmbeddingModel,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self.model = model
+        self._left_out: frozenset[str] = frozenset()
+        headers = {"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {}
+        try:
+            self._client = httpx2.Client(timeout=SECONDS, headers=headers, transport=transport)
+            weakref.finalize(self, self._client.close)
+            self._url = str(httpx2.URL(base_url.rstrip("/") + "/embeddings"))
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise SettingsError(
+                f"embed_url: {base_url!r} is not a URL: {error}", remedy="Write https://api.jina.ai/v1, local or none."
+            ) from None
+
+    def embed_passages(self, texts: Sequence[str]) -> Embedded:
+        """Return the vectors of texts of pages; see `Embedder`."""
+        parts = [self._embed(texts[start : start + BATCH], PASSAGE) for start in range(0, len(texts), BATCH)]
+        return Embedded(tuple(vector for part in parts for vector in part.vectors), sum(part.tokens for part in parts))
+
+    def embed_query(self, text: str) -> Vector:
+        """Return the vector of a query; see `Embedder`."""
+        (vector,) = self._embed([text], QUERY).vectors
+        assert vector is not None  # a single text that is refused raises an error
+        return vector
+
+    def _embed(self, texts: Sequence[str], task: str) -> Embedded:
+        """Return the vectors of some texts. Where the endpoint refuses them together, each is sent alone."""
+        answer = self._post_accepted(texts, task)
+        if answer.status == HTTPStatus.OK:
+            return self._checked(answer, len(texts))
+        if answer.status not in _ABOUT_TEXTS or len(texts) == 1:
+            raise _error(answer)
+        alone = [self._post_accepted([text], task) for text in texts]
+        if all(one.status != HTTPStatus.OK for one in alone):
+            raise _error(alone[-1])
+        found = [self._checked(one, 1) if one.status == HTTPStatus.OK else Embedded((None,), 0) for one in alone]
+        return Embedded(tuple(one.vectors[0] for one in found), sum(one.tokens for one in found))
+
+    def _post_accepted(self, texts: Sequence[str], task: str) -> _Received:
+        """Send a request, and again without a parameter that the server refuses by name."""
+        answer = self._post(texts, task)
+        for name in _OPTIONAL:
+            refused = answer.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+            if refused and name in answer.words and name not in self._left_out:
+                self._left_out |= {name}
+                answer = self._post(texts, task)
+        return answer
+
+    def _post(self, texts: Sequence[str], task: str) -> _Received:
+        body: Mapping[str, Any] = {
+            "model": self.model.name,
+            "input": list(texts),
+            "task": task,
+            "dimensions": self.model.dimensions,
+        }
+        sent = {name: value for name, value in body.items() if name not in self._left_out}
+        try:
+            with self._client.stream("POST", self._url, json=sent) as answer:
+                return _Received(answer.status_code, _read(answer), answer.headers.get("Retry-After", ""))
+        except httpx2.TransportError as error:
+            words = f"the embedding endpoint cannot be reached: {error}"
+            raise ServiceUnavailable(SERVICE, words, remedy=_REMEDY) from error
+
+    def _checked(self, answer: _Received, count: int) -> Embedded:
+        try:
+            found = _Answer.model_validate_json(answer.body)
+            items = sorted(found.data, key=lambda item: item.index)
+            if [item.index for item in items] != list(range(count)):
+                raise ValueError(f"{len(items)} vectors for {count} texts")
+            vectors = tuple(checked(item.embedding, self.model.dimensions) for item in items)
+        except (ValidationError, ValueError) as error:
+            words = " ".join(str(error).split())[:_WORDS_SHOWN]
+            raise ServiceRefused(SERVICE, f"the embedding endpoint sent {words}", remedy=_REMEDY) from error
+        return Embedded(vectors, found.usage.total_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """An answer of a bounded size."""
+
+    status: int
+    body: bytes
+    retry_after: str
+
+    @property
+    def words(self) -> str:
+        """The server's words on one line."""
+        return " ".join(self.body[:10_000].decode(errors="replace").split())
+
+
+def _read(answer: httpx2.Response) -> bytes:
+    received = bytearray()
+    for piece in answer.iter_bytes():
+        received += piece
+        if len(received) > MAX_ANSWER_BYTES:
+            words = f"the embedding endpoint sent over {MAX_ANSWER_BYTES:,} bytes"
+            raise ServiceRefused(SERVICE, words, remedy=_REMEDY)
+    return bytes(received)
+
+
+def _error(answer: _Received) -> PagesightError:
+    words = f"the embedding endpoint answers {answer.status}: {answer.words[:_WORDS_SHOWN]}"
+    wait = float(answer.retry_after) if answer.retry_after.isdecimal() else None
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+        return ServiceThrottled(SERVICE, words, retry_after_seconds=wait, remedy=_REMEDY)
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.REQUEST_TIMEOUT:
+        return ServiceUnavailable(SERVICE, words, retry_after_seconds=wait, remedy=_REMEDY)
+    return ServiceRefused(SERVICE, words, remedy=_REMEDY)

@@ -1,0 +1,31 @@
+"""Vectors of queries, for the search by meaning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.core.errors import SettingsError
+from pipeline.embedding import Embedder
+from pipeline.embedding.model import MAX_CHARACTERS, embedded_text
+from pipeline.search.meaning import QueryVector
+
+
+def query_vector(embedder: Embedder, words: str) -> QueryVector | None:
+    """Return the vector of a query; None without words. Raises as `Embedder.embed_query`."""
+    text = " ".join(words.split())[:MAX_CHARACTERS]
+    return QueryVector(embedder.model.id, embedder.embed_query(text), embedder.model.least_cosine) if text else None
+
+
+def page_vector(embedder: Embedder, record: dict[str, Any]) -> QueryVector:
+    """Return the vector of a page, by its record, for pages like it. The page itself is left out.
+
+    Raises:
+        SettingsError: the page has no words.
+        ServiceRefused, ServiceUnavailable: as `Embedder.embed_passages`.
+    """
+    text = embedded_text(record.get("description"), record.get("text"))
+    (vector,) = embedder.embed_passages([text]).vectors if text else (None,)
+    if vector is None:
+        raise SettingsError("the page has no words to compare", remedy="Name a page with a description or text.")
+    page = (record["collection"], record["document"]["id"], record["page"]["number"])
+    return QueryVector(embedder.model.id, vector, left_out=page)
