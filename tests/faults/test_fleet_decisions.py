@@ -56,7 +56,7 @@ def test_two_beats_close_what_a_lost_queue_left_open(sixty_queued: Fleet, standi
     batch = sixty_queued.enqueue()
     sixty_queued.until(lambda: answered(standin) >= 30)
     sixty_queued.server.restart(empty=True)
-    sixty_queued.until_ended(batch, seconds=200)
+    sixty_queued.until_ended(batch)
     for beat in beats:
         beat.interrupt()
         assert beat.ended(60).code == 0
@@ -77,7 +77,7 @@ def test_what_lies_in_containers_is_found_again_when_redis_is_lost(fleet: Fleet,
     fleet.server.restart(empty=True)
     fleet.start_worker()
     assert "batch_lost" in fleet.pagesight.run("repair").stdout
-    ended = fleet.until_ended(batch, seconds=200)
+    ended = fleet.until_ended(batch)
     assert (ended.documents, ended.pages) == ({"complete": 63}, {"described": 60}), fleet.said()
     fleet.pagesight.assert_archive_and_index_agree()
     fleet.assert_quiet()
