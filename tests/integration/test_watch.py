@@ -27,7 +27,8 @@ def start(inbox: Pagesight, *words: str) -> Run:
     """A watch that hears everything, and whose walk is queued, once this returns."""
     run = inbox.start("watch", inbox.files, "--settle", str(SETTLE_SECONDS), *words)
     run.until(
-        lambda: any(queued(inbox.environment["PAGESIGHT_REDIS_URL"], lane) for lane in ("urgent", "normal")), seconds=120
+        lambda: any(queued(inbox.environment["PAGESIGHT_REDIS_URL"], lane) for lane in ("urgent", "normal")),
+        seconds=120,
     )
     return run
 
