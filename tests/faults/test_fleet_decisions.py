@@ -63,7 +63,7 @@ def test_two_beats_close_what_a_lost_queue_left_open(sixty_queued: Fleet, standi
     for beat in beats:
         beat.interrupt()
         assert beat.ended(60).code == 0
-    # A tick that follows the loss at once publishes what is in hand as well, and the leases of calls in flight are lost.
+    # A tick right after the loss publishes what is in hand, too, and the leases of calls in flight are lost.
     assert_sixty(sixty_queued, batch, standin, repeated=IN_FLIGHT)
 
 
