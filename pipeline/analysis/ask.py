@@ -21,6 +21,7 @@ from pipeline.core.models import PageStatus
 from pipeline.core.retry import CancelToken
 from pipeline.core.threads import ContextThreads
 from pipeline.search import Hit
+from pipeline.search.query_builder import Filters
 from pipeline.search.query_limits import bounded_query
 from pipeline.vision.endpoint.asking import Asker, ImageInput, PromptRequest
 from pipeline.vision.quality.tokens import letters
@@ -107,7 +108,7 @@ def candidates(queries: Queries, question: str, collection: str | None, pages: i
     Raises:
         ServiceRefused, ServiceUnavailable: as `Queries` raises them.
     """
-    for hit in queries.search(any_word(question), collection=collection, size=pages).hits:
+    for hit in queries.search(any_word(question), Filters(collection=collection), size=pages).hits:
         record = queries.record(hit.id) if hit.image_key and hit.status != PageStatus.BLANK else None
         if record is not None:
             yield PageCandidate(hit, record["image"]["key"], record["image"]["sha256"])

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -14,12 +15,16 @@ from rich.text import Text
 from typer.core import TyperCommand
 
 from pipeline.archive import Archive
-from pipeline.cli.options import CollectionFilter, Json
+from pipeline.cli.options import CollectionFilter, DocumentFilter, Json
 from pipeline.cli.output import marked, plain, print_json, stdout
 from pipeline.core.languages import base, english_name, normalise_tag
-from pipeline.core.settings import load
+from pipeline.core.models import PageKind, PageStatus
+from pipeline.core.settings import Settings, load
+from pipeline.core.url_signing import Signer, UrlPrefix, page_path
 from pipeline.search import Fragment, Hit, SearchResult
+from pipeline.search.query_builder import Filters, Order
 from pipeline.services import open_archive, open_index
+from pipeline.verbs.lookup import require_collection
 
 EXAMPLES = """
 **Examples**
@@ -30,7 +35,11 @@ EXAMPLES = """
 
 `pagesight search '"harbour dues" -ledger'` · a phrase, excluding a word
 
-`pagesight search Hafen --language de --size 3`
+`pagesight search 'Hafen OR Werft' --language de --size 3` · pages with one of two words
+
+`pagesight search 'name:invoice* date:2020..2022 dues'` · a field, a period and a word; docs/search.md lists the fields
+
+`pagesight search dues --kind scanned --type pdf --sort newest --group document` · the best pages of each document
 
 Exit codes: 0 done (also if nothing is found), 2 usage or settings, 3 the cluster refuses or is unreachable.
 """
@@ -38,6 +47,12 @@ Exit codes: 0 done (also if nothing is found), 2 usage or settings, 3 the cluste
 
 #: A word to exclude. An option of one letter is followed by a space; only a number may follow at once, as in `-n3`.
 _EXCLUDED = re.compile(r"-(?!n\d+\Z)[^-].+", re.DOTALL)
+
+
+class Grouping(StrEnum):
+    """What hits are grouped by."""
+
+    DOCUMENT = "document"
 
 
 class Command(TyperCommand):
@@ -49,23 +64,57 @@ class Command(TyperCommand):
 
 
 def search(
-    words: Annotated[list[str], typer.Argument(help='Words, "phrases", begin*, -without.')],
+    words: Annotated[list[str], typer.Argument(help='Words, "phrases", begin*, -without, a OR b, NOT, field:value.')],
     collection: CollectionFilter = None,
     language: Annotated[
         str | None,
         typer.Option("--language", "-l", help="Only pages whose text or description is in this language."),
     ] = None,
+    kind: Annotated[
+        PageKind | None, typer.Option("--kind", help="Only pages made this way.", show_default="all")
+    ] = None,
+    status: Annotated[
+        PageStatus | None, typer.Option("--status", help="Only pages with this status.", show_default="all")
+    ] = None,
+    media_type: Annotated[
+        str | None,
+        typer.Option("--type", help="Only files of this format, such as pdf or a media type.", show_default="all"),
+    ] = None,
+    date: Annotated[
+        str | None,
+        typer.Option(
+            "--date",
+            metavar="FROM..TO",
+            help="Only files that were modified then: 2020, 2020-05, 2020..2022, 2020-05-12.. .",
+            show_default="all",
+        ),
+    ] = None,
+    document: DocumentFilter = None,
+    suspect: Annotated[
+        bool | None,
+        typer.Option("--suspect/--not-suspect", help="Only pages that should be looked at.", show_default="all"),
+    ] = None,
+    order: Annotated[Order, typer.Option("--sort", help="Order of the hits.")] = Order.RELEVANCE,
+    group: Annotated[
+        Grouping | None, typer.Option("--group", help="Show the best pages of each document.", show_default="pages")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the words and fields that give the score.")] = False,
+    start: Annotated[int, typer.Option("--from", min=0, max=9000, help="Number of hits to leave out first.")] = 0,
     size: Annotated[int, typer.Option("--size", "-n", min=1, max=1000, help="Number of hits to show.")] = 10,
     as_json: Json = False,
 ) -> None:
     """Search pages by description and text."""
     settings = load()
     tag = normalise_tag(language) if language else None
+    filters = Filters(collection, tag, kind, status, media_type, date, document, suspect)
+    archive = open_archive(settings, require=False)
     with closing(open_index(settings)) as index:
-        found = index.queries.search(" ".join(words), collection=collection, language=tag, size=size)
+        require_collection(archive, collection, index)
+        found = index.queries.search(
+            " ".join(words), filters, order=order, start=start, size=size, grouped=group is not None, explained=explain
+        )
         languages = index.search_languages.live() if tag else None
     exact = bool(tag and languages and base(tag) not in languages.analysed)
-    archive = open_archive(settings, require=False)
     if as_json:
         how = {
             "all_words": found.all_words,
@@ -73,9 +122,10 @@ def search(
             "suggestions": found.suggestions,
             "exact_words_only": exact,
         }
-        print_json({"total": found.total, **how, "hits": [_hit_json(hit, archive) for hit in found.hits]})
+        totals = {"total": found.total} | ({} if found.documents is None else {"documents": found.documents})
+        print_json({**totals, **how, "hits": [_hit_json(hit, archive, settings) for hit in found.hits]})
     else:
-        stdout().print(Group(*_notes(found, tag if exact else None), *_found(found)))
+        stdout().print(Group(*_notes(found, tag if exact else None), *_found(found, settings, start)))
 
 
 def _notes(found: SearchResult, exact: str | None) -> Iterator[Text]:
@@ -90,21 +140,45 @@ def _notes(found: SearchResult, exact: str | None) -> Iterator[Text]:
         yield plain(f"Did you mean {' or '.join(found.suggestions)}?", "yellow")
 
 
-def _found(found: SearchResult) -> Iterator[Text]:
+def _found(found: SearchResult, settings: Settings, start: int) -> Iterator[Text]:
     if not found.hits:
         yield plain("Nothing found.")
         return
-    for number, hit in enumerate(found.hits, 1):
-        yield Text.assemble(
-            f"{number:>2}. ",
-            (plain(hit.document.name).plain, "bold"),
-            f"  page {hit.page_number}",
-            (f"  {hit.collection}  score {hit.score:.2f}", "dim"),
-        )
-        for field, line in _highlights(hit):
-            yield Text("    ") + plain(f"{field}: ", "dim") + line
-    rest = found.total - len(found.hits)
-    yield plain(f"{found.total} pages found" + (f", {rest} not shown (--size)" if rest else ""), "dim")
+    for number, hit in enumerate(found.hits, start + 1):
+        yield Text.assemble(f"{number:>2}. ", (plain(hit.document.name).plain, "bold"), *_about(hit))
+        yield from _lines(hit)
+        for other in hit.more:
+            yield Text.assemble("      ", *_about(other))
+            yield from _lines(other)
+        yield plain(f"    {page_address(hit, settings)}", "dim")
+    yield plain(_totals(found, start), "dim")
+
+
+def _about(hit: Hit) -> Iterator[str | tuple[str, str]]:
+    yield f"  page {hit.page_number}"
+    yield (f"  {hit.collection}  score {hit.score:.2f}", "dim")
+
+
+def _lines(hit: Hit) -> Iterator[Text]:
+    for field, line in _highlights(hit):
+        yield Text("    ") + plain(f"{field}: ", "dim") + line
+    for match in hit.explanation:
+        yield plain(f"    {match.score:8.3f}  {match.field}: {match.term}", "dim")
+
+
+def _totals(found: SearchResult, start: int) -> str:
+    pages = "1 page" if found.total == 1 else f"{found.total} pages"
+    of = "" if found.documents is None else f" in {found.documents} document{'s' * (found.documents != 1)}"
+    all_hits = found.total if found.documents is None else found.documents
+    rest = max(0, all_hits - start - len(found.hits))
+    return f"{pages} found{of}" + (f", {rest} not shown (--size, --from)" if rest else "")
+
+
+def page_address(hit: Hit, settings: Settings) -> str:
+    """Return the address of a page in `pagesight serve`, with its key if there is a secret."""
+    path = page_path(hit.collection, hit.document.id, hit.page_number)
+    signed = Signer(settings.serve_secret).signed(UrlPrefix.PAGES, path)
+    return f"{settings.pages_url.rstrip('/')}/{UrlPrefix.PAGES.value}/{signed}"
 
 
 def _highlights(hit: Hit) -> Iterator[tuple[str, Text]]:
@@ -117,8 +191,11 @@ def _highlights(hit: Hit) -> Iterator[tuple[str, Text]]:
             yield field, line
 
 
-def _hit_json(hit: Hit, archive: Archive) -> dict[str, Any]:
-    return {
+def _hit_json(hit: Hit, archive: Archive, settings: Settings) -> dict[str, Any]:
+    extra: dict[str, Any] = {"explanation": [asdict(match) for match in hit.explanation]} if hit.explanation else {}
+    if hit.more:
+        extra["more_pages"] = [_hit_json(other, archive, settings) for other in hit.more]
+    return extra | {
         "id": hit.id,
         "collection": hit.collection,
         "document": asdict(hit.document),
@@ -129,6 +206,7 @@ def _hit_json(hit: Hit, archive: Archive) -> dict[str, Any]:
         "description": hit.description,
         "highlights": {field: [_emphasised(part) for part in parts] for field, parts in hit.highlights.items()},
         "image": archive.images.location(hit.image_key) if hit.image_key else None,
+        "address": page_address(hit, settings),
     }
 
 

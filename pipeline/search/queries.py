@@ -10,6 +10,7 @@ from pipeline.search import filters
 from pipeline.search.client import Elasticsearch, NotFoundError
 from pipeline.search.errors import translated
 from pipeline.search.names import Names
+from pipeline.search.query_builder import Filters, Order
 from pipeline.search.query_limits import bounded_query
 from pipeline.search.results import FailedPage, SearchResult, failed_page, failed_source
 from pipeline.search.templates import DOCUMENTS, PAGES, SOURCES
@@ -20,6 +21,7 @@ Source = dict[str, Any]
 #: Hits per request of a query that returns every hit.
 PAGE_SIZE = 500
 KEEP_ALIVE = "2m"
+NO_FILTERS = Filters()
 
 
 class Queries:
@@ -35,24 +37,35 @@ class Queries:
         self._words = WordSearch(client, names)
 
     def search(
-        self, words: str, *, collection: str | frozenset[str] | None = None, language: str | None = None, size: int = 10
+        self,
+        words: str,
+        filters: Filters = NO_FILTERS,
+        *,
+        order: Order = Order.RELEVANCE,
+        start: int = 0,
+        size: int = 10,
+        grouped: bool = False,
+        explained: bool = False,
     ) -> SearchResult:
-        """Search pages by words, in the syntax of `simple_query_string` (`"a phrase"`, `-without`, `begin*`).
+        """Search pages by a query in the language of `query_language`.
 
         A page must have all words, in any of its fields. Accents, umlauts and capitals do not matter, and words are
         also found in their other forms. If no page has them all, see `WordSearch.search`.
 
         Args:
             words: user input of a bounded length; no input is a syntax error.
-            collection: only pages of this collection, or of these.
-            language: only pages whose text or description is in the language of this tag.
-            size: hits to return, at most 10,000.
+            filters: conditions that every hit meets.
+            order: order of the hits.
+            start: number of hits to leave out before the first.
+            size: hits to return; with `start`, at most 10,000.
+            grouped: return the best page of each document, with its next best pages in `more`.
+            explained: return the parts of each score.
 
         Raises:
-            SettingsError: it has more words than `query_limits` allows, or than the cluster can search at once.
+            SettingsError: it has more words than `query_limits` allows, or than the cluster can search at once, or a
+                filter has a value without meaning.
         """
-        conditions = [*filters.terms(collection=collection), *filters.in_language(language)]
-        return self._words.search(bounded_query(words), conditions, size)
+        return self._words.search(bounded_query(words), filters.clauses(), size, order, start, grouped, explained)
 
     def record(self, id: str) -> Source | None:
         """Return the record of a page as it was written, or None."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.core.described import DESCRIBED
+
+#: The part of an explanation for one term: `weight(text:harbour in 3) [PerFieldSimilarity], …`.
+_WEIGHT = re.compile(r"weight\(([^:]{1,200}):(.{1,400}?) in \d+\)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,17 @@ class HitDocument:
     id: str
     name: str
     title: str | None
+    path: tuple[str, ...]
+    """Paths of its files."""
+
+
+@dataclass(frozen=True, slots=True)
+class TermScore:
+    """A word of the query in a field of a page, and its part of the page's score."""
+
+    field: str
+    term: str
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +60,25 @@ class Hit:
     """By field name: `text`, `description`, `layer_text`, `document.title`, `document.name`."""
     image_key: str | None
     thumbnail_key: str | None
+    explanation: tuple[TermScore, ...] = ()
+    """Where it was asked for: the parts of the score, largest first."""
+    more: tuple[Hit, ...] = ()
+    """Where hits are grouped by document: its next best pages."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """Hits of a search, best first."""
+    """Hits of a search, in the order that was asked for."""
 
     total: int
+    """Pages found; `hits` may have fewer."""
     hits: tuple[Hit, ...]
     all_words: bool
     """False if no page has all the words: then the hits are pages with at least half of them."""
     corrected: Mapping[str, str] = field(default_factory=dict)
     """Words that no page has, and the words of the hits that were found instead."""
+    documents: int | None = None
+    """Where hits are grouped: number of their documents, with an error of some per cent above 3,000."""
     suggestions: tuple[str, ...] = ()
     """If nothing was found, words of pages that are like the words of the query."""
 
@@ -100,16 +122,37 @@ def hit(found: Mapping[str, Any], highlights: Mapping[str, tuple[Fragment, ...]]
     return Hit(
         id=found["_id"],
         collection=source["collection"],
-        document=HitDocument(document["id"], document["name"], document.get("title")),
+        document=_hit_document(document),
         page_number=page["number"],
         page_label=page.get("label"),
         status=source["status"],
-        score=found["_score"],
+        score=found["_score"] or 0.0,
         description=source.get("description"),
         highlights=highlights,
         image_key=image.get("key"),
         thumbnail_key=image.get("thumbnail_key"),
+        explanation=term_scores(found.get("_explanation")),
     )
+
+
+def _hit_document(document: Mapping[str, Any]) -> HitDocument:
+    paths = tuple(document.get("path") or ())
+    return HitDocument(document["id"], document["name"], document.get("title"), paths)
+
+
+def term_scores(explanation: Mapping[str, Any] | None) -> tuple[TermScore, ...]:
+    """Return the weights of single terms in an explanation of Elasticsearch, largest first, each once."""
+    found: dict[tuple[str, str], float] = {}
+    left = [explanation] if explanation else []
+    while left:
+        node = left.pop()
+        weight = _WEIGHT.match(str(node["description"]))
+        if weight is None:
+            left += node.get("details", ())
+        elif node["value"] > 0:
+            found[weight[1], weight[2]] = max(node["value"], found.get((weight[1], weight[2]), 0.0))
+    scores = [TermScore(field, term, round(score, 4)) for (field, term), score in found.items()]
+    return tuple(sorted(scores, key=lambda one: -one.score))
 
 
 def failed_page(found: Mapping[str, Any]) -> FailedPage:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pipeline.search.client import Elasticsearch
@@ -13,7 +14,9 @@ from pipeline.search.diagnosis import diagnose
 from pipeline.search.errors import translated
 from pipeline.search.highlighting import highlighting, highlights
 from pipeline.search.names import Names
-from pipeline.search.results import SearchResult, hit
+from pipeline.search.query_builder import ALL_WORDS, HALF_OF_THEM, Order, query_of, simple_query, sort_of
+from pipeline.search.query_language import AllOf, parse
+from pipeline.search.results import Hit, SearchResult, hit
 from pipeline.search.spelling import equal_spellings, forgiving, nearest, words_of
 from pipeline.search.templates import PAGES
 
@@ -34,16 +37,38 @@ SEARCH_FIELDS = (
 )
 #: Weights of the copies under `i18n`, which are analysed in the language of a page.
 COPIES = {"description": 2, "caption": 2, "text": 1, "translation": 1, "title": 2}
-#: Share of the words that a page may lack if no page has them all, rounded down.
-LACKING = "-50%"
-ALL_WORDS: Source = {"default_operator": "and"}
-HALF_OF_THEM: Source = {"default_operator": "or", "minimum_should_match": LACKING}
-HIT_FIELDS = ("collection", "document.id", "document.name", "document.title", "page", "status", "description", "image")
+HIT_FIELDS = (
+    "collection",
+    "document.id",
+    "document.name",
+    "document.title",
+    "document.path",
+    "page",
+    "status",
+    "description",
+    "image",
+)
 #: Most words of a query that are searched one by one, to learn which of them no page has.
 MAX_WORDS_FORGIVEN = 12
 MAX_SUGGESTIONS = 3
+#: Pages of a document that are shown where hits are grouped by document.
+PAGES_OF_DOCUMENT = 4
 #: Fields whose words are suggested. Their words are spelled as on the page, but for accents and capitals.
 SUGGESTED_FROM = ("description", "text", "layer_text", "document.name")
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What stays the same while a search becomes more forgiving."""
+
+    query: AllOf
+    conditions: list[Source]
+    fields: Sequence[str]
+    size: int
+    sort: list[Any]
+    start: int
+    grouped: bool
+    explained: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +78,32 @@ class WordSearch:
     client: Elasticsearch
     names: Names
 
-    def search(self, words: str, conditions: list[Source], size: int) -> SearchResult:
-        """Return the pages with all words of a query; failing that, the best that forgiveness finds.
+    def search(
+        self,
+        words: str,
+        conditions: list[Source],
+        size: int,
+        order: Order = Order.RELEVANCE,
+        start: int = 0,
+        grouped: bool = False,
+        explained: bool = False,
+    ) -> SearchResult:
+        """Return the pages that match a query; failing that, the best that forgiveness finds.
 
         A word that no page has is searched with mistakes in it. If then no page has all words, the result is pages with
-        at least half of them. If there is none, it has suggestions.
+        at least half of them. If there is none, it has suggestions. Phrases, exclusions, fields and conditions always
+        hold.
         """
-        query, fields = unicodedata.normalize("NFC", words), self._fields()
-        result = self._pages(equal_spellings(query), ALL_WORDS, conditions, size, fields)
-        if result.total or not query.split():
+        query = parse(unicodedata.normalize("NFC", words))
+        search = _Search(query, conditions, self._fields(), size, sort_of(order), start, grouped, explained)
+        result = self._pages(search, equal_spellings, ALL_WORDS)
+        if result.total or not query.words:
             return result
-        unknown = self._unknown(query, conditions, fields)
-        lenient = forgiving(query, unknown)
-        if unknown and (found := self._pages(lenient, ALL_WORDS, conditions, size, fields)).total:
+        unknown = self._unknown(search)
+        lenient = partial(forgiving, unknown=unknown)
+        if unknown and (found := self._pages(search, lenient, ALL_WORDS)).total:
             return replace(found, corrected=_corrections(unknown, found))
-        if len(query.split()) > 1 and (found := self._pages(lenient, HALF_OF_THEM, conditions, size, fields)).total:
+        if len(query.words.split()) > 1 and (found := self._pages(search, lenient, HALF_OF_THEM)).total:
             return replace(found, all_words=False, corrected=_corrections(unknown, found))
         return replace(result, suggestions=self._suggestions(unknown))
 
@@ -75,7 +111,7 @@ class WordSearch:
         """Return the ids of the pages that a search for some of their own words finds."""
         fields = self._fields()
         searches = [
-            (_by_words(text, ALL_WORDS, fields) | {"filter": {"ids": {"values": [key]}}}) for key, text in words.items()
+            {"must": simple_query(text, fields), "filter": {"ids": {"values": [key]}}} for key, text in words.items()
         ]
         return {found["_id"] for answer in self._each(searches) for found in answer["hits"]["hits"]}
 
@@ -88,30 +124,36 @@ class WordSearch:
         copies = sorted(name for name in there if name.count(".") == 2)
         return [*SEARCH_FIELDS, *(f"{name}^{COPIES[name.split('.')[1]]}" for name in copies)]
 
-    def _pages(
-        self, words: str, rule: Source, conditions: list[Source], size: int, fields: Sequence[str]
-    ) -> SearchResult:
+    def _pages(self, search: _Search, spell: Callable[[str], str], rule: Source) -> SearchResult:
         marker = secrets.token_hex(8)
+        query = query_of(search.query, search.fields, spell, rule)
         with translated():
             answer = self.client.search(
                 index=self.names.alias(PAGES),
-                query={"bool": _by_words(words, rule, fields) | {"filter": conditions}},
+                query={"bool": query | {"filter": search.conditions}},
                 highlight=highlighting(marker),
-                sort=["_score", {"collection": "asc"}, {"document.id": "asc"}, {"page.number": "asc"}],
+                sort=search.sort,
+                track_scores=True,
                 source_includes=list(HIT_FIELDS),
-                size=size,
+                from_=search.start,
+                size=search.size,
+                explain=search.explained,
                 track_total_hits=True,
                 allow_partial_search_results=False,
+                **(_grouping(marker, search.sort) if search.grouped else {}),
             )
-        hits = tuple(hit(found, highlights(found.get("highlight", {}), marker)) for found in answer["hits"]["hits"])
-        return SearchResult(answer["hits"]["total"]["value"], hits, all_words=True)
+        hits = tuple(_hit(found, marker) for found in answer["hits"]["hits"])
+        documents = answer["aggregations"]["documents"]["value"] if search.grouped else None
+        return SearchResult(answer["hits"]["total"]["value"], hits, all_words=True, documents=documents)
 
-    def _unknown(self, query: str, conditions: list[Source], fields: Sequence[str]) -> tuple[str, ...]:
+    def _unknown(self, search: _Search) -> tuple[str, ...]:
         """Return the words of a query that no page has."""
-        words = words_of(query)
+        words = words_of(search.query.words)
         if not words or len(words) > MAX_WORDS_FORGIVEN:
             return ()
-        searches = [_by_words(equal_spellings(word), ALL_WORDS, fields) | {"filter": conditions} for word in words]
+        searches = [
+            {"must": simple_query(equal_spellings(word), search.fields), "filter": search.conditions} for word in words
+        ]
         answers = self._each(searches)
         return tuple(word for word, answer in zip(words, answers, strict=True) if not answer["hits"]["hits"])
 
@@ -131,7 +173,7 @@ class WordSearch:
         return list(answers)
 
     def _suggestions(self, unknown: Sequence[str]) -> tuple[str, ...]:
-        """Return words of pages that are like those that no page has."""
+        """Return words of pages that are like the words without a page."""
         if not unknown:
             return ()
         options = {"max_edits": 2, "prefix_length": 0, "min_word_length": 3, "suggest_mode": "missing", "size": 3}
@@ -147,9 +189,27 @@ class WordSearch:
         return tuple(dict.fromkeys(option["text"] for option in best))[:MAX_SUGGESTIONS]
 
 
-def _by_words(words: str, rule: Source, fields: Sequence[str]) -> Source:
-    query = {"query": words, "fields": list(fields), "fuzzy_prefix_length": 1, "fuzzy_max_expansions": 20, **rule}
-    return {"must": {"simple_query_string": query}}
+def _grouping(marker: str, sort: list[Any]) -> Source:
+    """Return the part of a request that groups hits by document, with the next best pages of each."""
+    pages = {
+        "name": "pages",
+        "size": PAGES_OF_DOCUMENT,
+        "sort": sort,
+        "track_scores": True,
+        "_source": {"includes": list(HIT_FIELDS)},
+        "highlight": highlighting(marker),
+    }
+    return {
+        "collapse": {"field": "document.id", "inner_hits": pages},
+        "aggregations": {"documents": {"cardinality": {"field": "document.id"}}},
+    }
+
+
+def _hit(found: Mapping[str, Any], marker: str) -> Hit:
+    first = hit(found, highlights(found.get("highlight", {}), marker))
+    others = found.get("inner_hits", {}).get("pages", {}).get("hits", {}).get("hits", ())
+    more = tuple(hit(one, highlights(one.get("highlight", {}), marker)) for one in others if one["_id"] != first.id)
+    return replace(first, more=more)
 
 
 def _corrections(unknown: Iterable[str], found: SearchResult) -> dict[str, str]:

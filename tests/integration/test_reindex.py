@@ -26,6 +26,7 @@ from pipeline.projection.projector import Projector
 from pipeline.projection.rebuild import prune, reindex, rollback
 from pipeline.search import DOCUMENTS, PAGES, SOURCES, State
 from pipeline.search.index import Index
+from pipeline.search.query_builder import Filters
 from support.page_archives import (
     COLLECTION,
     archive_document,
@@ -96,7 +97,7 @@ class Searches:
     def _search(self, ended: threading.Event) -> None:
         while not ended.wait(0.05):
             try:
-                self.found.append(self._index.queries.search("sheet", collection=COLLECTION).total)
+                self.found.append(self._index.queries.search("sheet", Filters(collection=COLLECTION)).total)
             except Exception as error:
                 self.failed.append(error)
 

@@ -6,10 +6,11 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from pipeline.core.errors import ServiceRefused, SettingsError
-from pipeline.core.models import DocumentStatus, PageStatus
+from pipeline.core.models import DocumentStatus, PageKind, PageStatus
 from pipeline.core.retry import CancelToken
 from pipeline.search import BATCHES, DOCUMENTS, PAGES, SOURCES, Write, query_limits
 from pipeline.search.index import Index
+from pipeline.search.query_builder import Filters, Order
 from support import known_items
 from support.page_records import DOCUMENT, error, failed_source, page, page_id, page_write
 
@@ -20,7 +21,7 @@ def fill(index: Index, *records: dict) -> None:
 
 
 def found(index: Index, words: str, **how: object) -> list[int]:
-    return [hit.page_number for hit in index.queries.search(words, **how).hits]
+    return [hit.page_number for hit in index.queries.search(words, Filters(**how)).hits]
 
 
 @pytest.mark.parametrize(
@@ -393,3 +394,77 @@ def test_a_long_part_of_a_path_is_looked_for_or_refused(index):
     for term in ("a" * 8192, "*?\\" * 2000, "a" * 10_000):
         with pytest.raises(SettingsError, match=r"too long|at most 8,192"):
             index.queries.find_documents(term)
+
+
+#: Pages by number, and the pages that each query finds.
+LANGUAGE_PAGES = (
+    page(
+        1, text="harbour dues of the port", page={"number": 1, "kind": "scanned"}, document={"modified": "2020-03-01"}
+    ),
+    page(2, text="harbour fees and tariffs", description="An old ledger.", page={"number": 2, "kind": "born_digital"}),
+    page(3, text="ledger of the lighthouse", trust={"suspect": True}, page={"number": 3, "kind": "scanned"}),
+    page(4, name="invoice_4711.png", text="timber", document={"id": "cd" * 32, "media_type": "image/png"}),
+    page(5, text="the dues are paid", collection="works", status="text_only", language={"text": "de"}),
+)
+
+
+QUERIES_OF_THE_LANGUAGE = {
+    "harbour dues OR fees": [1, 2],
+    "harbour -ledger": [1],
+    "harbour NOT (dues OR ledger)": [],
+    "text:ledger": [3],
+    "description:ledger": [2],
+    "description:ledger OR kind:scanned": [1, 2, 3],
+    "kind:scanned -suspect:true": [1],
+    "name:invoice*": [4],
+    "file:4711": [4],
+    "type:png": [4],
+    "type:image/png OR lighthouse": [3, 4],
+    "date:2020": [1],
+    "date:..2019": [],
+    "page:2..3": [2, 3],
+    "status:text_only": [5],
+    "collection:works dues": [5],
+    "language:de": [5],
+    "document:cdcd": [4],
+    'text:"harbour dues"': [1],
+    'text:"dues harbour"': [],
+    '-"harbour dues" dues': [5],
+    "(harbour fees) OR (lighthouse ledger)": [2, 3],
+    "light* ledger": [3],
+    "harbuor fees": [2],
+    "harbuor -dues": [2],
+    "kind:scanned xylophone": [],
+}
+
+
+def test_the_query_language(index):
+    fill(index, *LANGUAGE_PAGES)
+    assert {query: sorted(found(index, query)) for query in QUERIES_OF_THE_LANGUAGE} == QUERIES_OF_THE_LANGUAGE
+
+
+def test_filters_order_groups_and_explanations(index):
+    fill(index, *LANGUAGE_PAGES)
+    queries = index.queries
+
+    def numbers(words: str, filters: Filters, **how: object) -> list[int]:
+        return [hit.page_number for hit in queries.search(words, filters, **how).hits]
+
+    assert numbers("", Filters(kind=PageKind.SCANNED), order=Order.NAME) == [1, 3]
+    assert numbers("", Filters(type="png")) == [4]
+    assert numbers("", Filters(date="2020-03-01..")) == [1]
+    assert numbers("", Filters(document="invoice")) == [4]
+    assert numbers("dues", Filters(collection=frozenset({"works", "other"}))) == [5]
+    assert numbers("dues", Filters(status=PageStatus.TEXT_ONLY)) == [5]
+    assert numbers("", Filters(suspect=True)) == [3]
+    assert numbers("", Filters(), order=Order.OLDEST)[0] == 1
+    assert numbers("", Filters(), order=Order.NAME, start=1, size=2) == [1, 2]
+    grouped = queries.search("harbour OR timber", Filters(), grouped=True)
+    assert (grouped.total, grouped.documents) == (3, 2)
+    assert sorted((hit.document.name, len(hit.more)) for hit in grouped.hits) == [
+        ("invoice_4711.png", 0),
+        ("report.pdf", 1),
+    ]
+    (explained,) = queries.search("lighthouse", Filters(), explained=True).hits
+    assert explained.explanation[0].term == "lighthouse"
+    assert explained.explanation[0].score > 0

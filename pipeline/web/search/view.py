@@ -10,6 +10,7 @@ from pipeline.core.url_signing import Signer, UrlPrefix
 from pipeline.search import Fragment, Hit, SearchResult, Span
 from pipeline.search.index import Index
 from pipeline.search.listings import CollectionSummary
+from pipeline.search.query_builder import Filters
 from pipeline.web.rights import Rights
 from pipeline.web.viewing import page_url
 
@@ -106,8 +107,8 @@ def search_view(index: Index, rights: Rights, form: SearchForm, signer: Signer) 
         SettingsError: the query is too long.
     """
     only = rights.only(form.collection or None)
-    found = index.queries.search(form.words, collection=only, size=form.start + HITS)
-    hits = tuple(_hit_view(hit, signer) for hit in found.hits[form.start :])
+    found = index.queries.search(form.words, Filters(collection=only), start=form.start, size=HITS)
+    hits = tuple(_hit_view(hit, signer) for hit in found.hits)
     last = form.start + len(hits)
     return SearchView(
         form=form,

@@ -38,7 +38,7 @@ def page(number: int, archive: Archive) -> PageCandidate:
     hit = Hit(
         id=f"default:{'d' * 64}:{number:05d}",
         collection="default",
-        document=HitDocument("d" * 64, "report.pdf", None),
+        document=HitDocument("d" * 64, "report.pdf", None, ()),
         page_number=number,
         page_label=None,
         status="described",
