@@ -56,7 +56,7 @@ def test_of_a_collection_that_is_deleted_meanwhile_nothing_comes_back(
     words = ["delete", "--collection", "default", "--yes", *(["--purge"] if purge else [])]
     assert pagesight.run(*words).code == 0
     go_on(standin)
-    ended = fleet.until_ended(batch, seconds=60)
+    ended = fleet.until_ended(batch)
     assert ended.state == "done", fleet.said()
     assert ended.documents["deleted"] > 0
     assert sum(ended.documents.values()) == 11
@@ -89,7 +89,7 @@ def test_a_document_that_is_deleted_meanwhile_stays_away_and_the_others_land(
     deletion = request_deletion(pagesight.archive, "default", book, False)
     carry_out(deletion, Projector(pagesight.archive, index, CancelToken(), Signer()))
     go_on(standin)
-    ended = fleet.until_ended(batch, seconds=60)
+    ended = fleet.until_ended(batch)
     assert ended.documents == {"complete": 10, "deleted": 1}, fleet.said()
     assert ended.pages == {"described": 30, "deleted": 30}
     fleet.assert_quiet()

@@ -73,10 +73,10 @@ def test_of_two_beats_one_is_killed_and_a_new_file_is_found_all_the_same(fleet: 
     fleet.customise_workers(SHORT_MINUTES)
     beats = [pagesight.start_with(fleet.environment, "beat") for _ in range(2)]
     fleet.start_worker()
-    fleet.until(lambda: len(pagesight.newest()) == 2, seconds=120)
+    fleet.until(lambda: len(pagesight.newest()) == 2)
     beats[0].kill()
     make_pdf(pagesight.files / "second.pdf", 3, seed=2)
-    fleet.until(lambda: len(pagesight.newest()) == 5, seconds=150)
+    fleet.until(lambda: len(pagesight.newest()) == 5)
     beats[1].interrupt()
     assert beats[1].ended(60).code == 0
 

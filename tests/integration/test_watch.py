@@ -26,9 +26,8 @@ def inbox(make_pagesight: MakePagesight, redis_server: RedisServer) -> Pagesight
 def start(inbox: Pagesight, *words: str) -> Run:
     """A watch that hears everything, and whose walk is queued, once this returns."""
     run = inbox.start("watch", inbox.files, "--settle", str(SETTLE_SECONDS), *words)
-    run.until(
-        lambda: any(queued(inbox.environment["PAGESIGHT_REDIS_URL"], lane) for lane in ("urgent", "normal")), seconds=30
-    )
+    url = inbox.environment["PAGESIGHT_REDIS_URL"]
+    run.until(lambda: any(queued(url, lane) for lane in ("urgent", "normal")))
     return run
 
 
