@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,13 +23,14 @@ from pipeline.core.languages import base, english_name, normalise_tag
 from pipeline.core.models import PageKind, PageStatus
 from pipeline.core.settings import Settings, load
 from pipeline.core.url_signing import Signer, UrlPrefix, page_path
-from pipeline.search import Fragment, Hit, SearchResult
+from pipeline.search import Hit, SearchResult
 from pipeline.search.meaning import QueryVector
 from pipeline.search.query_builder import Filters, Order
 from pipeline.services import open_archive, open_embedder, open_index
 from pipeline.verbs.lookup import require_collection
 from pipeline.verbs.meaning import page_vector, query_vector
 from pipeline.verbs.pages import show_document, split_page
+from pipeline.verbs.search import search_answer
 
 if TYPE_CHECKING:
     from pipeline.search.index import Index
@@ -147,16 +149,14 @@ def search(
         languages = index.search_languages.live() if tag else None
     exact = bool(tag and languages and base(tag) not in languages.analysed)
     if as_json:
-        how = {
-            "all_words": found.all_words,
-            "corrected": found.corrected,
-            "suggestions": found.suggestions,
-            "exact_words_only": exact,
-            "by_meaning": found.by_meaning,
-            "meaning_error": found.meaning_error or meaning.error,
-        }
-        totals = {"total": found.total} | ({} if found.documents is None else {"documents": found.documents})
-        print_json({**totals, **how, "hits": [_hit_json(hit, archive, settings) for hit in found.hits]})
+        answer = search_answer(
+            found,
+            archive,
+            partial(page_address, settings=settings),
+            exact_words_only=exact,
+            meaning_error=meaning.error,
+        )
+        print_json(asdict(answer))
     else:
         stdout().print(Group(*_notes(found, tag if exact else None, meaning.error), *_found(found, settings, start)))
 
@@ -263,28 +263,3 @@ def _highlights(hit: Hit) -> Iterator[tuple[str, Text]]:
         if line.plain not in shown:
             shown.append(line.plain)
             yield field, line
-
-
-def _hit_json(hit: Hit, archive: Archive, settings: Settings) -> dict[str, Any]:
-    extra: dict[str, Any] = {"explanation": [asdict(match) for match in hit.explanation]} if hit.explanation else {}
-    if hit.more:
-        extra["more_pages"] = [_hit_json(other, archive, settings) for other in hit.more]
-    return extra | {
-        "id": hit.id,
-        "collection": hit.collection,
-        "document": asdict(hit.document),
-        "page": hit.page_number,
-        "label": hit.page_label,
-        "status": hit.status,
-        "score": hit.score,
-        "found_by": hit.found_by,
-        "description": hit.description,
-        "highlights": {field: [_emphasised(part) for part in parts] for field, parts in hit.highlights.items()},
-        "image": archive.images.location(hit.image_key) if hit.image_key else None,
-        "address": page_address(hit, settings),
-    }
-
-
-def _emphasised(fragment: Fragment) -> list[dict[str, Any]]:
-    """Return a fragment as pieces. Marks inside one string could be confused with page text."""
-    return [{"text": span.text, "match": span.is_match} for span in fragment]

@@ -17,7 +17,7 @@ from pipeline.cli.output import plain, print_json, stdout
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import Settings, load
 from pipeline.core.url_signing import Signer
-from pipeline.services import open_archive, open_index
+from pipeline.services import open_archive, open_embedder, open_index
 
 if TYPE_CHECKING:
     from pipeline.web import Access
@@ -50,7 +50,8 @@ def serve(as_json: Json = False) -> None:
     access = Access(Signer(settings.serve_secret), settings.serve_token, TokenReader(archive))
     listener = _listen(settings, access)
     url = _url(listener)
-    app = make_app(archive, open_index(settings), access, settings.serve_originals)
+    embedder = open_embedder(settings)
+    app = make_app(archive, open_index(settings), access, settings.serve_originals, embedder, settings.pages_url)
     server = make_server(app, ConnectionLimits(), headers=SAFE_HEADERS, grace_seconds=GRACE_SECONDS)
 
     def end(_number: int, _frame: FrameType | None) -> None:

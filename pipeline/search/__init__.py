@@ -5,7 +5,7 @@ The package itself exports values only. Modules that use the client library are 
 """
 
 from pipeline.search.names import SERVICE, Names, State
-from pipeline.search.results import FailedPage, Fragment, Hit, HitDocument, SearchResult, Span
+from pipeline.search.results import FailedPage, Fragment, Hit, HitDocument, SearchResult, Span, TermScore
 from pipeline.search.roles import ROLES, ApiKey
 from pipeline.search.templates import BATCHES, DOCUMENTS, PAGES, PAGES_WRITE, RUNS, SOURCES, Layout
 from pipeline.search.writes import BULK_TIMEOUT_SECONDS, Write, Written
@@ -30,6 +30,7 @@ __all__ = [
     "SearchResult",
     "Span",
     "State",
+    "TermScore",
     "Write",
     "Written",
 ]

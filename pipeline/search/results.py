@@ -28,9 +28,14 @@ Fragment = tuple[Span, ...]
 class HitDocument:
     """The document of a hit."""
 
+    __pydantic_config__ = DESCRIBED
+
     id: str
+    """SHA-256 of its bytes."""
     name: str
+    """Name of its file."""
     title: str | None
+    """Title in the file."""
     path: tuple[str, ...]
     """Paths of its files."""
 
@@ -39,9 +44,14 @@ class HitDocument:
 class TermScore:
     """A word of the query in a field of a page, and its part of the page's score."""
 
+    __pydantic_config__ = DESCRIBED
+
     field: str
+    """The field."""
     term: str
+    """The word, as the index has it."""
     score: float
+    """Its part of the score."""
 
 
 @dataclass(frozen=True, slots=True)

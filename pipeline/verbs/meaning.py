@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import PagesightError, SettingsError
 from pipeline.embedding import Embedder
 from pipeline.embedding.model import MAX_CHARACTERS, embedded_text
 from pipeline.search.meaning import QueryVector
@@ -14,6 +14,14 @@ def query_vector(embedder: Embedder, words: str) -> QueryVector | None:
     """Return the vector of a query; None without words. Raises as `Embedder.embed_query`."""
     text = " ".join(words.split())[:MAX_CHARACTERS]
     return QueryVector(embedder.model.id, embedder.embed_query(text), embedder.model.least_cosine) if text else None
+
+
+def try_query_vector(embedder: Embedder | None, words: str) -> tuple[QueryVector | None, str | None]:
+    """Return the vector of a query, or None and why there is none. Without a model there is no cause to name."""
+    try:
+        return (None, None) if embedder is None else (query_vector(embedder, words), None)
+    except PagesightError as error:
+        return None, str(error)
 
 
 def page_vector(embedder: Embedder, record: dict[str, Any]) -> QueryVector:

@@ -23,6 +23,7 @@ from pipeline.core.errors import NotFound, ServiceRefused, ServiceUnavailable, S
 from pipeline.core.languages import english_name
 from pipeline.core.models import Reading, Tombstone
 from pipeline.core.url_signing import UrlPrefix
+from pipeline.embedding import Embedder
 from pipeline.search import SERVICE
 from pipeline.search.index import Index
 from pipeline.web.access import Access
@@ -76,20 +77,29 @@ _MESSAGES = {
 }
 
 
-def make_app(archive: Archive, index: Index, access: Access, originals: bool = False) -> Starlette:
-    """Return the ASGI application: the viewer and the API. It calls no model.
+def make_app(
+    archive: Archive,
+    index: Index,
+    access: Access,
+    originals: bool = False,
+    embedder: Embedder | None = None,
+    base_url: str = "",
+) -> Starlette:
+    """Return the ASGI application: search, viewer and API. It calls no vision model.
 
     Args:
         archive: read only. The viewer needs nothing else.
         index: queried by the API; it may be away.
         access: refuses requests without a key or token.
         originals: whether the viewer offers the files of documents.
+        embedder: makes vectors of queries; None for searches by words only.
+        base_url: of this server, for the addresses of pages in the API.
     """
-    pages = _Pages(archive, index, access, originals)
+    pages = _Pages(archive, index, access, originals, embedder)
     return Starlette(
         routes=[
             Route("/livez", _livez),
-            Mount(API_PREFIX, make_api(index, archive, access)),
+            Mount(API_PREFIX, make_api(index, archive, access, embedder, base_url)),
             *(Route(f"/{UrlPrefix.PAGES.value}/{name}", pages.asset) for name in _ASSETS),
             Route(f"/{UrlPrefix.IMAGES.value}/{{path:path}}", pages.image),
             *([Route(f"/{UrlPrefix.PAGES.value}/{{path:path}}/original", pages.original)] if originals else []),
@@ -112,7 +122,10 @@ async def _livez(_request: Request) -> Response:
 class _Pages:
     """The endpoints. Every call that may wait for the archive runs in a thread."""
 
-    def __init__(self, archive: Archive, index: Index, access: Access, originals: bool) -> None:
+    def __init__(
+        self, archive: Archive, index: Index, access: Access, originals: bool, embedder: Embedder | None
+    ) -> None:
+        self._embedder = embedder
         self._archive = archive
         self._index = index
         self._access = access
@@ -239,7 +252,7 @@ class _Pages:
     def _search(self, request: Request, rights: Rights) -> str:
         form, texts = SearchForm.of(request.query_params), texts_for(request.headers.get("accept-language", ""))
         if form.words:
-            found = search_view(self._index, rights, form, self._access.signer)
+            found = search_view(self._index, rights, form, self._access.signer, self._embedder)
             return self._render("hits.html", view=found, texts=texts)
         return self._render("start.html", view=start_view(self._index, rights), texts=texts)
 

@@ -149,3 +149,19 @@ def test_a_token_for_one_collection_sees_nothing_of_another(filled: Pagesight):
     assert filled.run("token", "revoke", "reader").code == 0
     with served(filled.archive) as server:
         assert server.ask("/api/v1/batches", sent).status == 401
+
+
+def test_a_search_serves_what_the_command_prints(api: Served, filled: Pagesight):
+    printed = filled.run("search", "stand-in description -plate", "--size", "2", "--json").json
+    served_hits = get(api, "/search?q=stand-in+description+-plate&limit=2")
+    for answer in (printed, served_hits):
+        for hit in answer["hits"]:
+            hit["address"] = hit["address"].removeprefix("http://127.0.0.1:8765")
+    assert served_hits == printed
+    assert served_hits["total"] == 3
+    assert get(api, "/search?q=&kind=scanned")["total"] == 1
+    grouped = get(api, "/search?q=sheet&grouped=true&explained=true")
+    assert (grouped["documents"], len(grouped["hits"][0]["more_pages"])) == (1, 2)
+    assert grouped["hits"][0]["explanation"]
+    assert "There are: " in problem(api.ask("/api/v1/search?q=x&type=papyrus"), 400)["remedy"]
+    assert problem(api.ask("/api/v1/search"), 422)["detail"].startswith("q: ")

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from http import HTTPStatus
 from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query
-from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 
 from pipeline.archive import Archive
 from pipeline.core.described import DESCRIBED
 from pipeline.core.errors import NotFound
 from pipeline.core.models import DocumentStatus, Scope
+from pipeline.embedding import Embedder
 from pipeline.search import FailedPage
 from pipeline.search.index import Index
 from pipeline.search.listings import DocumentOrder
@@ -28,7 +23,8 @@ from pipeline.verbs.pages import DocumentShown, show_document
 from pipeline.web.access import Access
 from pipeline.web.api import cursors
 from pipeline.web.api.problems import RESPONSES, handle_errors
-from pipeline.web.contents import ASK_AGAIN, content
+from pipeline.web.api.routes import CollectionQuery, ConditionalRoute, Limit, requires
+from pipeline.web.api.search import search_router
 from pipeline.web.rights import Rights
 
 API_PREFIX = "/api/v1"
@@ -41,8 +37,6 @@ have a `next` cursor. Answers have an `ETag`; send it back as `If-None-Match` to
 #: Sort values of a document: by its order, name, id, collection.
 _DOCUMENT_CURSOR = 4
 
-Limit = Annotated[int, Query(ge=1, le=1000, description="Most entries to return.")]
-CollectionQuery = Annotated[str | None, Query(max_length=256, description="Only this collection.")]
 CollectionPath = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Name of a collection.")]
 DocumentPath = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="Id of a document: SHA-256 of its bytes.")]
 PagePath = Annotated[int, Path(ge=1, le=9_999_999, description="Number of a page, from 1.")]
@@ -86,26 +80,12 @@ class FailureList:
     """False if there are more than `limit`."""
 
 
-class ConditionalRoute(APIRoute):
-    """Answers with an `ETag`, and with 304 if the client has the same answer."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler that adds the `ETag`."""
-        handle = super().get_route_handler()
-
-        async def conditional(request: Request) -> Response:
-            answer = await handle(request)
-            if answer.status_code != HTTPStatus.OK or not isinstance(answer.body, bytes):
-                return answer
-            return content(request, answer.body, "application/json", ASK_AGAIN)
-
-        return conditional
-
-
-def make_api(index: Index, archive: Archive, access: Access) -> FastAPI:
+def make_api(index: Index, archive: Archive, access: Access, embedder: Embedder | None, base_url: str) -> FastAPI:
     """Return the ASGI application of the API, for mounting at `API_PREFIX`.
 
     Args:
+        embedder: makes vectors of queries; None for searches by words only.
+        base_url: of this server, for the addresses of pages.
         index: queried by the routes that search; it may be away.
         archive: read only.
         access: refuses requests without the right to a route.
@@ -121,25 +101,8 @@ def make_api(index: Index, archive: Archive, access: Access) -> FastAPI:
     )
     handle_errors(app)
     app.include_router(_Reading(index, archive, access).router())
+    app.include_router(search_router(index, archive, access, embedder, base_url))
     return app
-
-
-def _requires(access: Access, scope: Scope) -> Callable[[Request], Rights]:
-    """Return a dependency that refuses a request without the scope, and returns its rights."""
-
-    def rights(request: Request) -> Rights:
-        found = access.rights(request)
-        if found is None:
-            raise HTTPException(
-                HTTPStatus.UNAUTHORIZED,
-                "this needs a token: send `Authorization: Bearer TOKEN`",
-                {"WWW-Authenticate": "Bearer"},
-            )
-        if not found.allow(scope):
-            raise HTTPException(HTTPStatus.FORBIDDEN, f"this needs a token with the scope {scope.value!r}")
-        return found
-
-    return rights
 
 
 class _Reading:
@@ -148,7 +111,7 @@ class _Reading:
     def __init__(self, index: Index, archive: Archive, access: Access) -> None:
         self._index = index
         self._archive = archive
-        self._may_read = Depends(_requires(access, Scope.READ))
+        self._may_read = Depends(requires(access, Scope.READ))
 
     def router(self) -> APIRouter:
         """Return the routes."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from pipeline.core.url_signing import Signer, UrlPrefix
+from pipeline.embedding import Embedder
 from pipeline.search import Fragment, Hit, SearchResult, Span
 from pipeline.search.index import Index
 from pipeline.search.listings import CollectionSummary
 from pipeline.search.query_builder import Filters
+from pipeline.verbs.meaning import try_query_vector
 from pipeline.web.rights import Rights
 from pipeline.web.viewing import page_url
 
@@ -99,7 +101,9 @@ def start_view(index: Index, rights: Rights) -> StartView:
     return StartView(SearchForm(), _collections(index, rights))
 
 
-def search_view(index: Index, rights: Rights, form: SearchForm, signer: Signer) -> SearchView:
+def search_view(
+    index: Index, rights: Rights, form: SearchForm, signer: Signer, embedder: Embedder | None
+) -> SearchView:
     """Return the hits of a search.
 
     Raises:
@@ -107,7 +111,8 @@ def search_view(index: Index, rights: Rights, form: SearchForm, signer: Signer) 
         SettingsError: the query is too long.
     """
     only = rights.only(form.collection or None)
-    found = index.queries.search(form.words, Filters(collection=only), start=form.start, size=HITS)
+    vector, _ = try_query_vector(embedder, form.words)
+    found = index.queries.search(form.words, Filters(collection=only), start=form.start, size=HITS, vector=vector)
     hits = tuple(_hit_view(hit, signer) for hit in found.hits)
     last = form.start + len(hits)
     return SearchView(
