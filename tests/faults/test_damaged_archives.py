@@ -58,6 +58,7 @@ ELSEWHERE = {
     "ask": "it reads page images, whose damage is that of any picture",
     "serve": "it serves page images, and its searches read the index",
     "watch": "it lives on, and does what `sync` does",
+    "embed": "it reads readings as `reindex` does; a damaged vector is made again",
     "setup": "it opens no archive",
     "doctor": "it only writes to the archive",
     "worker": "it lives on; unit tests hold the handlers of its messages to damaged files",
