@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import nullcontext
-from typing import Literal
+from types import FrameType
+from typing import Any, Literal
 
+from celery import signals
 from celery.bin.celery import celery
 from celery.utils import imports
 
@@ -27,3 +30,21 @@ def run_celery(command: Literal["worker", "beat"]) -> None:
     """
     options = _ALONE if command == "worker" else ()
     celery.main(["--app", "workers.app", "--quiet", command, "--loglevel", "INFO", *options], prog_name="celery")
+
+
+def _end_for_certain(sender: Any, **_: object) -> None:
+    """Have a beat end after its tick if SIGTERM or Ctrl-C comes while it sends one.
+
+    The handlers of Celery raise `SystemExit`. While the Redis client waits for an answer, it replaces that by another
+    error. Celery logs the error, and the beat goes on.
+    """
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        sender.stop()
+        raise SystemExit
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+
+
+signals.beat_init.connect(_end_for_certain, weak=False)
