@@ -17,7 +17,7 @@ SYSTEM_PACKAGES := libreoffice-impress libreoffice-writer libreoffice-calc libre
 SYSTEM_PROGRAMS := soffice ddjvu tesseract chromium redis-server
 #: Writes a lock: versions and hashes for every platform and Python that is supported, and no address of an index.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	--no-emit-index-url pyproject.toml --extra local --extra s3 --group build
+	--no-emit-index-url pyproject.toml --extra local --extra s3 --extra evaluate --group build
 #: The faults of docs/operations.md's table; `make soak` takes each of them ten times.
 FAULTS := tests/faults/test_archive_missing.py tests/faults/test_damaged_files.py tests/unit/archive/test_newer_versions.py \
 	tests/integration/test_redis_failover.py tests/faults/test_failing_archive.py tests/faults/test_full_disk.py \

@@ -1,24 +1,29 @@
-"""`pagesight evaluate`: score readings against expected texts."""
+"""`pagesight evaluate`: score readings against expected texts, or searches against queries with known pages."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.analysis.evaluate import Evaluation, Group, Scored, Unmatched
 from pipeline.analysis.evaluate import evaluate as score
+from pipeline.analysis.query_evaluation import read_queries, score_queries
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.options import Json
 from pipeline.cli.output import plain, print_json, rows, stderr, stdout, table
 from pipeline.core.errors import SettingsError
-from pipeline.services import open_archive
+from pipeline.search.query_builder import Filters
+from pipeline.services import open_archive, open_embedder, open_index
+from pipeline.verbs.lookup import require_collection
 
 EXAMPLES = """
 **Examples**
@@ -27,11 +32,13 @@ EXAMPLES = """
 
 `pagesight evaluate expected/ --collection works --json | jq .total.recall`
 
-`expected/report.pdf.txt` has the expected text of all pages of report.pdf, `expected/report.pdf.3.txt` the text of its
-third page.
+`pagesight evaluate --queries queries.jsonl` · how well searches find known pages, by words and by meaning
 
-Exit codes: 0 every text was scored, 1 some texts match no document or page, 2 usage, or no text matches, 3 the archive
-refuses.
+`expected/report.pdf.txt` has the expected text of all pages of report.pdf, `expected/report.pdf.3.txt` the text of its
+third page. A line of `queries.jsonl` is `{"query": "harbour dues", "relevant": ["report.pdf:3"], "kind": "exact"}`.
+
+Exit codes: 0 everything was scored, 1 some texts match no document or page, 2 usage, or no text matches, 3 a service
+refuses or is unreachable.
 """
 
 _NAMING = (
@@ -42,19 +49,29 @@ _NAMING = (
 
 def evaluate(
     folder: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             metavar="EXPECTED_FOLDER",
             help="Folder of UTF-8 texts, named DOCUMENT.txt, or DOCUMENT.PAGE.txt for one page.",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option("--queries", metavar="FILE", help="Score searches instead: JSON lines with known pages."),
+    ] = None,
     collection: Annotated[
         str, typer.Option("--collection", "-c", help="Collection whose readings are scored.")
     ] = DEFAULT_COLLECTION,
     as_json: Json = False,
 ) -> None:
-    """Score the newest readings against expected texts: word recall, character error rate, language."""
+    """Score readings against expected texts (recall, error rate), or searches against queries with known pages."""
     name = collection_name(collection)
+    if queries is not None and folder is None:
+        _evaluate_queries(queries, name, as_json)
+        return
+    if folder is None or queries is not None:
+        raise SettingsError("name a folder of texts, or a file with --queries", remedy=_NAMING)
     found = score(folder, open_archive(load_apart_from([str(folder)])), name)
     if not found.scored:
         cause = (
@@ -68,6 +85,31 @@ def evaluate(
     else:
         _print(found)
     raise typer.Exit(ExitCode.SOME_FAILED if found.unmatched else ExitCode.OK)
+
+
+def _evaluate_queries(file: Path, collection: str, as_json: bool) -> None:
+    known = read_queries(file)
+    settings = load_apart_from([str(file)])
+    embedder = open_embedder(settings)
+    columns = (TextColumn("queries"), BarColumn(), TextColumn("{task.completed} of {task.total}"))
+    with (
+        closing(open_index(settings)) as index,
+        Progress(*columns, TimeRemainingColumn(), console=stderr(), disable=not stderr().is_terminal) as progress,
+    ):
+        require_collection(open_archive(settings, require=False), collection, index)
+        task = progress.add_task("queries", total=len(known))
+        scores = score_queries(
+            index.queries, known, Filters(collection=collection), embedder, lambda: progress.advance(task)
+        )
+    unavailable = [] if embedder is not None else ["meaning", "both"]
+    if as_json:
+        print_json({"collection": collection, "scores": [asdict(one) for one in scores], "unavailable": unavailable})
+        return
+    grid = _right(table("search", "kind", "queries", "nDCG@10", "recall@10", "MRR@10"), 2, 3, 4, 5)
+    lines = ((one.way, one.kind, one.queries, _share(one.ndcg), _share(one.recall), _share(one.mrr)) for one in scores)
+    stdout().print(rows(grid, lines))
+    if unavailable:
+        stderr().print(plain("By meaning was not measured: no model for vectors is available.", "dim"))
 
 
 def _json(collection: str, found: Evaluation) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -49,6 +51,12 @@ def test_a_page_is_found_by_meaning_in_another_language(home: Pagesight):
     assert found_by(home, "search", "Schiffe", "--json")["bericht.pdf"] in ("words", "both")
     assert "bericht.pdf" not in found_by(home, "search", "--like", "bericht.pdf:1", "--json")
     assert "by meaning" in home.run("search", "mooring fees for vessels").stdout
+    scores = evaluated(home)
+    assert set(scores) == {(way, kind) for way in ("words", "meaning", "both") for kind in ("exact", "other", "all")}
+    assert scores["words", "exact"]["recall"] == 1.0
+    assert scores["words", "other"]["recall"] == 0.0
+    assert scores["both", "all"]["recall"] == 1.0
+    assert scores["both", "exact"]["mrr"] == 1.0
     archived = home.archived_answers()
     assert home.run("reindex").code == 0
     assert found_by(home, *QUERY)["bericht.pdf"] == "meaning"
@@ -56,6 +64,19 @@ def test_a_page_is_found_by_meaning_in_another_language(home: Pagesight):
     home.set(embed_url="none")
     assert home.run(*QUERY).json["total"] == 0
     assert home.run("embed").code == 2
+
+
+def evaluated(pagesight: Pagesight) -> dict[tuple[str, str], dict[str, Any]]:
+    """Scores of two known queries, by way of searching and kind."""
+    known = [
+        {"query": "Schiffe", "relevant": ["bericht.pdf:1"], "kind": "exact"},
+        {"query": QUERY[1], "relevant": ["bericht.pdf"], "kind": "other"},
+    ]
+    file = pagesight.home / "queries.jsonl"
+    file.write_text("\n".join(map(json.dumps, known)))
+    found = pagesight.run("evaluate", "--queries", file, "--json").json
+    assert found["unavailable"] == []
+    return {(one["way"], one["kind"]): one for one in found["scores"]}
 
 
 @contextmanager
