@@ -23,6 +23,7 @@ BENCHMARKS = (
     "serving",
     "recall",
     "search_words",
+    "search_meaning",
     "crops",
     "checks",
 )

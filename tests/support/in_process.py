@@ -19,6 +19,7 @@ from pathlib import Path
 
 import structlog
 
+from pipeline.core.configuration import announcer
 from support.ended import Ended
 
 #: What a console is wide whose width nothing tells; the terminal in which the tests run must not matter.
@@ -43,6 +44,7 @@ def run(words: list[str], environment: dict[str, str], folder: Path) -> Ended:
         _state_of_its_own(WIDTH | environment, folder),
         _application_of_its_own(),
         _log_of_its_own(),
+        _announcer_of_its_own(),
         redirect_stdout(out),
         redirect_stderr(err),
     ):
@@ -58,6 +60,17 @@ def run(words: list[str], environment: dict[str, str], folder: Path) -> Ended:
         finally:
             sys.argv = before
     return Ended(code, out.text, err.text)
+
+
+@contextmanager
+def _announcer_of_its_own() -> Iterator[None]:
+    """A command announces the files that it passes over to its own stderr; nothing does so after it."""
+    tell, told = announcer.tell, announcer._told
+    announcer._told = set()
+    try:
+        yield
+    finally:
+        announcer.tell, announcer._told = tell, told
 
 
 class _Stream(io.TextIOWrapper):
