@@ -11,7 +11,6 @@ from pipeline.embedding.local import LocalEmbedder
 from pipeline.search import PAGES
 from pipeline.search.index import Index
 from pipeline.search.meaning import QueryVector
-from pipeline.search.query_builder import Filters
 from support import known_items
 from support.known_meanings import paraphrases
 from support.page_records import page_write
@@ -43,7 +42,7 @@ def rows() -> Iterator[Row]:
 def _row(index: Index, embedder: LocalEmbedder, way: str, what: str, asked: list[tuple[str, str, int]]) -> Row:
     shares = []
     for tag, words, number in asked:
-        hits = _search(index, embedder, way, f"{words} -language:{tag}", words, Filters())
+        hits = _search(index, embedder, way, f"{words} -language:{tag}", words)
         right = [hit for hit in hits if hit.rpartition("-")[2] == str(number)]
         shares.append(len(right) / HITS)
     found = sum(share > 0 for share in shares) / len(shares)
@@ -51,14 +50,18 @@ def _row(index: Index, embedder: LocalEmbedder, way: str, what: str, asked: list
     return Row(words, "precision@10 · found", f"{sum(shares) / len(shares):.3f} · {found:.3f}", "found ≥ 0.85 by both")
 
 
-def _search(index: Index, embedder: LocalEmbedder, way: str, query: str, words: str, filters: Filters) -> list[str]:
+def _search(index: Index, embedder: LocalEmbedder, way: str, query: str, words: str) -> list[str]:
     vector = QueryVector(embedder.model.id, embedder.embed_query(words), embedder.model.least_cosine)
+    search = index.queries.search
     if way == "words":
-        return [hit.document.id for hit in index.queries.search(query, filters, size=HITS).hits]
-    asked = query if way == "both" else query.removeprefix(words)
-    return [hit.document.id for hit in index.queries.search(asked, filters, size=HITS, vector=vector).hits]
+        return [hit.document.id for hit in search(query, size=HITS).hits]
+    if way == "both":
+        return [hit.document.id for hit in search(query, size=HITS, vector=vector).hits]
+    own = query.rpartition("-language:")[2]
+    near = [hit.document.id for hit in search("", size=3 * HITS, vector=vector).hits]
+    return [found for found in near if found.rpartition("-")[0] != own][:HITS]
 
 
 def _rank(index: Index, embedder: LocalEmbedder, way: str, query: known_items.Query) -> int | None:
-    hits = _search(index, embedder, way, query.words, query.words, Filters())
+    hits = _search(index, embedder, way, query.words, query.words)
     return hits.index(query.document) + 1 if query.document in hits else None

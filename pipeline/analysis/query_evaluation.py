@@ -17,6 +17,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.search import Hit
 from pipeline.search.meaning import QueryVector
 from pipeline.search.query_builder import Filters
+from pipeline.search.query_language import parse, plain_words
 
 if TYPE_CHECKING:
     from pipeline.embedding import Embedder
@@ -115,7 +116,8 @@ def _ways(
     """Yield the hits of each way of searching."""
     yield "words", queries.search(words, filters, size=DEPTH).hits
     if embedder is not None:
-        vector = QueryVector(embedder.model.id, embedder.embed_query(words), embedder.model.least_cosine)
+        text = plain_words(parse(words)) or words
+        vector = QueryVector(embedder.model.id, embedder.embed_query(text), embedder.model.least_cosine)
         yield "meaning", queries.search("", filters, size=DEPTH, vector=vector).hits
         yield "both", queries.search(words, filters, size=DEPTH, vector=vector).hits
 

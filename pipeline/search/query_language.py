@@ -18,6 +18,8 @@ _TOKEN = re.compile(r'(?P<before>-?(?:[\w.@]+:)?)"(?P<phrase>[^"]*)"|(?P<paren>[
 _FIELD = re.compile(r"([\w.@]+):(.+)", re.DOTALL)
 #: Operators of `simple_query_string` that are part of a word here.
 _OPERATORS = re.compile(r'[+|"()~\\*-]')
+#: A word in `AllOf.words`, without its operators.
+_PLAIN = re.compile(r'(?:\\.|[^\s"()|*\\])+')
 #: Deepest nesting of parentheses. Deeper ones are ignored.
 MAX_DEPTH = 10
 
@@ -181,6 +183,11 @@ def _field_phrase(field: QueryField, name: str, phrase: str) -> Node:
     if field.accepts(phrase):
         return FieldTerm(field, phrase, is_phrase=True)
     return AllOf(f'{_escaped(name)} "{_escaped(phrase)}"')
+
+
+def plain_words(parsed: AllOf) -> str:
+    """Return the words and phrases that a page must have, without operators, fields and exclusions."""
+    return " ".join(re.sub(r"\\(.)", r"\1", word) for word in _PLAIN.findall(parsed.words))
 
 
 def searched_word(text: str) -> str:

@@ -8,11 +8,15 @@ from pipeline.core.errors import PagesightError, SettingsError
 from pipeline.embedding import Embedder
 from pipeline.embedding.model import MAX_CHARACTERS, embedded_text
 from pipeline.search.meaning import QueryVector
+from pipeline.search.query_language import parse, plain_words
 
 
 def query_vector(embedder: Embedder, words: str) -> QueryVector | None:
-    """Return the vector of a query; None without words. Raises as `Embedder.embed_query`."""
-    text = " ".join(words.split())[:MAX_CHARACTERS]
+    """Return the vector of a query's words and phrases; None without any. Raises as `Embedder.embed_query`.
+
+    Exclusions and fields are conditions, and no part of the meaning.
+    """
+    text = plain_words(parse(words))[:MAX_CHARACTERS]
     return QueryVector(embedder.model.id, embedder.embed_query(text), embedder.model.least_cosine) if text else None
 
 

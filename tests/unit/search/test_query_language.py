@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.core.errors import SettingsError
 from pipeline.search.query_builder import Filters, query_of
 from pipeline.search.query_fields import FIELDS, date_range, find_field
-from pipeline.search.query_language import AllOf, AnyOf, FieldTerm, parse
+from pipeline.search.query_language import AllOf, AnyOf, FieldTerm, parse, plain_words
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,11 @@ def test_words_and_alternatives(query: str, words: str):
 )
 def test_what_a_page_must_not_have(query: str, excluded: str):
     assert parse(query) == AllOf("harbour", excluded=(AllOf(excluded),))
+
+
+def test_the_meaning_of_a_query_is_in_its_words_alone():
+    query = 'harbour "annual dues" (fees OR rates*) -ledger kind:scanned INV-7'
+    assert plain_words(parse(query)) == "harbour annual dues fees rates INV-7"
 
 
 def test_two_negations_cancel_each_other():
