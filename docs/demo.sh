@@ -42,8 +42,8 @@ run pagesight search "sluice gate carpenter" --collection samples --size 2
 say "   and in another language"
 run pagesight search "Hafengebühren" --language de --collection samples --size 2
 
-say "   and by meaning: no word of this is on the German page"
-run pagesight search "mooring fees for vessels" --collection samples --size 2
+say "   and by meaning: French words find an English scan"
+run pagesight search "réparation de la porte d'écluse" --collection samples --size 2
 
 say "4. What failed, and why"
 run pagesight failures --collection samples
