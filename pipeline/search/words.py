@@ -126,7 +126,7 @@ class WordSearch:
             return replace(found, corrected=_corrections(unknown, found))
         if len(query.words.split()) > 1 and (found := self._pages(search, lenient, HALF_OF_THEM)).total:
             return replace(found, all_words=False, corrected=_corrections(unknown, found))
-        return replace(result, suggestions=self._suggestions(unknown))
+        return replace(result, suggestions=self._suggestions(unknown, search))
 
     def found(self, words: Mapping[str, str]) -> set[str]:
         """Return the ids of the pages that a search for some of their own words finds."""
@@ -204,8 +204,12 @@ class WordSearch:
                 raise diagnose(answer["status"], error).error()
         return list(answers)
 
-    def _suggestions(self, unknown: Sequence[str]) -> tuple[str, ...]:
-        """Return words of pages that are like the words without a page."""
+    def _suggestions(self, unknown: Sequence[str], search: _Search) -> tuple[str, ...]:
+        """Return words like the words without a page, which pages that meet the conditions have.
+
+        The server suggests words of all pages, so each is searched: a caller learns no word of a page that it may not
+        see.
+        """
         if not unknown:
             return ()
         options = {"max_edits": 2, "prefix_length": 0, "min_word_length": 3, "suggest_mode": "missing", "size": 3}
@@ -218,7 +222,11 @@ class WordSearch:
             answer = self.client.search(index=self.names.alias(PAGES), suggest=suggest, size=0)["suggest"]
         found = [option for entries in answer.values() for entry in entries for option in entry["options"]]
         best = sorted(found, key=lambda option: (-option["score"], -option["freq"]))
-        return tuple(dict.fromkeys(option["text"] for option in best))[:MAX_SUGGESTIONS]
+        words = list(dict.fromkeys(option["text"] for option in best))[: 3 * MAX_SUGGESTIONS]
+        searches = [{"must": simple_query(word, search.fields), "filter": search.conditions} for word in words]
+        answers = self._each(searches)
+        there = [word for word, answer in zip(words, answers, strict=True) if answer["hits"]["hits"]]
+        return tuple(there[:MAX_SUGGESTIONS])
 
 
 def _grouping(marker: str, sort: list[Any]) -> Source:

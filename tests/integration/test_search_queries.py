@@ -443,6 +443,13 @@ def test_the_query_language(index):
     assert {query: sorted(found(index, query)) for query in QUERIES_OF_THE_LANGUAGE} == QUERIES_OF_THE_LANGUAGE
 
 
+def test_a_suggestion_is_a_word_of_a_page_that_may_be_found(index):
+    fill(index, page(1, text="lighthouse"), page(2, text="harbour", collection="works"))
+    suggested = index.queries.search("mighthouse").suggestions
+    assert suggested == ("lighthouse",)
+    assert index.queries.search("mighthouse", Filters(collection=frozenset({"works"}))).suggestions == ()
+
+
 def test_filters_order_groups_and_explanations(index):
     fill(index, *LANGUAGE_PAGES)
     queries = index.queries
