@@ -66,10 +66,15 @@ def parse(query: str) -> AllOf:
 @dataclass(frozen=True, slots=True)
 class _Token:
     text: str
+    """A word with all its signs, the inside of a phrase, or a parenthesis."""
     kind: str
     """`word`, `phrase`, `(` or `)`."""
     begin: int
     end: int
+    minus: bool = False
+    """Whether a minus is directly before a word or a phrase."""
+    field: str = ""
+    """Of a phrase: the name of the field before it."""
 
 
 def _tokens(query: str) -> Iterator[_Token]:
@@ -79,17 +84,22 @@ def _tokens(query: str) -> Iterator[_Token]:
         elif found["paren"]:
             yield _Token(found["paren"], found["paren"], *found.span())
         else:
-            yield _Token(found["word"], "word", *found.span())
+            yield _word(found["word"], *found.span())
+
+
+def _word(text: str, begin: int, end: int) -> _Token:
+    minus = text.startswith("-") and len(text) > 1
+    return _Token(text[minus:], "word", begin, end, minus)
 
 
 def _phrase(found: re.Match[str]) -> Iterator[_Token]:
     """Yield a phrase. A name before it that is not a field is a word of its own."""
     before, (begin, end) = found["before"], found.span()
-    minus, name = before[:1] if before.startswith("-") else "", before.removeprefix("-")
-    if name and find_field(name[:-1]) is None:
-        yield _Token(minus + name, "word", begin, begin + len(before))
-        before = ""
-    yield _Token(f"{before}{found['phrase']}", f"phrase:{len(before)}", begin, end)
+    minus, name = before.startswith("-"), before.strip("-:")
+    if name and find_field(name) is None:
+        yield _word(before, begin, begin + len(before))
+        minus, name = False, ""
+    yield _Token(found["phrase"], "phrase", begin, end, minus, name)
 
 
 class _Parser:
@@ -118,15 +128,13 @@ class _Parser:
             self._at += 1  # nothing is before it
             return
         is_excluded, node = self._unary(depth)
-        if is_excluded:
+        if is_excluded and not self._is_or():
             excluded += [node] if node is not None else []
             return
-        nodes = [] if node is None else [node]
+        nodes = _positive(is_excluded, node)
         while self._is_or():
             self._at += 1
-            negated, other = self._unary(depth)
-            if other is not None:
-                nodes.append(AllOf(excluded=(other,)) if negated else other)
+            nodes += _positive(*self._unary(depth))
         _add(nodes, words, required)
 
     def _unary(self, depth: int) -> tuple[bool, Node | None]:
@@ -143,8 +151,7 @@ class _Parser:
         if token.text == "-" and self._opens_at(token.end):
             self._at += 1
             return not negated, self._group(depth)
-        minus = token.text.startswith("-") and len(token.text) > 1
-        return negated != minus, _atom(token, minus)
+        return negated != token.minus, _atom(token)
 
     def _group(self, depth: int) -> Node | None:
         found = self.all_of(depth + 1) if depth < MAX_DEPTH else AllOf()
@@ -162,27 +169,30 @@ class _Parser:
         return token is not None and token.kind == "(" and token.begin == end
 
 
-def _atom(token: _Token, minus: bool) -> Node | None:
-    text = token.text[1:] if minus else token.text
-    if token.kind.startswith("phrase:"):
-        name = text[: int(token.kind.partition(":")[2]) - minus]
-        phrase = text[len(name) :]
-        field = find_field(name[:-1]) if name else None
-        if field is not None:
-            return _field_phrase(field, name, phrase) if phrase.strip() else None
-        return AllOf(f'"{_escaped(phrase)}"') if phrase.strip() else None
-    named = _FIELD.fullmatch(text)
+def _positive(is_excluded: bool, node: Node | None) -> list[Node]:
+    """Return an alternative, with its negation in it; nothing for an empty one."""
+    if node is None:
+        return []
+    return [AllOf(excluded=(node,)) if is_excluded else node]
+
+
+def _atom(token: _Token) -> Node | None:
+    if token.kind == "phrase":
+        return _phrase_node(token.field, token.text) if token.text.strip() else None
+    named = _FIELD.fullmatch(token.text)
     field = find_field(named[1]) if named else None
     if named and field is not None and field.accepts(named[2]):
         return FieldTerm(field, named[2])
-    word = searched_word(text)
+    word = searched_word(token.text)
     return AllOf(word) if word else None
 
 
-def _field_phrase(field: QueryField, name: str, phrase: str) -> Node:
-    if field.accepts(phrase):
+def _phrase_node(name: str, phrase: str) -> Node:
+    field = find_field(name) if name else None
+    if field is not None and field.accepts(phrase):
         return FieldTerm(field, phrase, is_phrase=True)
-    return AllOf(f'{_escaped(name)} "{_escaped(phrase)}"')
+    quoted = f'"{_escaped(phrase)}"'
+    return AllOf(f"{_escaped(name)} {quoted}" if name else quoted)
 
 
 def plain_words(parsed: AllOf) -> str:

@@ -39,6 +39,9 @@ from pipeline.search.query_language import AllOf, AnyOf, FieldTerm, parse, plain
         ("date:soon page:first", "date:soon page:first"),
         ('5"x7"', '5 "x7"'),
         ("港口 税", "港口 税"),
+        ('"-5 degrees"', '"\\-5 degrees"'),
+        ('date:"next week"', 'date "next week"'),
+        ('foo:"bar baz"', 'foo: "bar baz"'),
     ],
 )
 def test_words_and_alternatives(query: str, words: str):
@@ -62,6 +65,12 @@ def test_what_a_page_must_not_have(query: str, excluded: str):
 def test_the_meaning_of_a_query_is_in_its_words_alone():
     query = 'harbour "annual dues" (fees OR rates*) -ledger kind:scanned INV-7'
     assert plain_words(parse(query)) == "harbour annual dues fees rates INV-7"
+
+
+def test_a_negation_is_an_alternative_too():
+    (either,) = parse("NOT old OR -kind:scanned OR new").required
+    assert isinstance(either, AnyOf)
+    assert [isinstance(node, AllOf) and bool(node.excluded) for node in either.nodes] == [True, True, False]
 
 
 def test_two_negations_cancel_each_other():
