@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.text import Text
 
 from pipeline.analysis.ask import PageAnswer, PageCandidate, PageQuestion, ask_pages, candidates, one_line
@@ -16,7 +16,7 @@ from pipeline.archive import Archive
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.options import CollectionFilter, Json
 from pipeline.cli.output import plain, print_json, stderr, stdout
-from pipeline.cli.progress import LiveProgress
+from pipeline.cli.progress import PageProgress
 from pipeline.cli.signals import interruptible
 from pipeline.core.errors import SettingsError
 from pipeline.core.languages import normalise_tag
@@ -74,40 +74,6 @@ def ask(
     raise typer.Exit(_ended(findings))
 
 
-class AskProgress(LiveProgress):
-    """Shows how many pages have been asked."""
-
-    unit = "pages"
-
-    def __init__(self, pages: int, cancel: CancelToken, console: Console) -> None:
-        super().__init__(cancel, console)
-        self._pages = pages
-        self._asked = 0
-
-    def asked(self, pages: int) -> None:
-        """Show the number of pages asked so far."""
-        self._asked = pages
-        self.tick()
-
-    @property
-    def done(self) -> int:
-        """Pages asked so far."""
-        return self._asked
-
-    @property
-    def found(self) -> int:
-        """Pages to ask."""
-        return self._pages
-
-    @property
-    def total(self) -> int:
-        """Pages to ask: known from the beginning."""
-        return self._pages
-
-    def _outcome(self) -> str:
-        return "asked"
-
-
 def _refuse_without_model(settings: Settings) -> None:
     if not settings.uses_model:
         raise SettingsError(
@@ -124,8 +90,8 @@ def _ask(
     cache = AnswerCache(archive.answers, open_leases(settings))
     with closing(open_asker(settings, open_limiter(settings))) as asker, interruptible(cancel):
         page_question = PageQuestion(question, language, archive, asker, cache, cancel)
-        with AskProgress(len(pages), cancel, stderr()) as progress:
-            return ask_pages(page_question, pages, settings.vlm_concurrency, progress.asked), asker.usage
+        with PageProgress(len(pages), "asked", cancel, stderr()) as progress:
+            return ask_pages(page_question, pages, settings.vlm_concurrency, progress.show), asker.usage
 
 
 def _shown(findings: list[PageAnswer]) -> Iterator[Text]:

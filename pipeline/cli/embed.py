@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import typer
-from rich.console import Console
 
 from pipeline.archive import Archive
 from pipeline.cli.exits import ExitCode
 from pipeline.cli.options import BudgetTokens, CollectionFilter, Json
 from pipeline.cli.output import plain, print_json, stderr, stdout
-from pipeline.cli.progress import LiveProgress
+from pipeline.cli.progress import PageProgress
 from pipeline.cli.signals import interruptible
 from pipeline.core.errors import SettingsError, Stopped
 from pipeline.core.iterables import batched
@@ -41,36 +40,6 @@ budget is used up, 130 interrupted.
 _AT_ONCE = 32
 
 
-class EmbedProgress(LiveProgress):
-    """Shows how many pages have been embedded."""
-
-    unit = "pages"
-
-    def __init__(self, pages: int, cancel: CancelToken, console: Console) -> None:
-        super().__init__(cancel, console)
-        self._pages = pages
-        self.seen = 0
-        self.embedded = 0
-
-    @property
-    def done(self) -> int:
-        """Pages seen so far."""
-        return self.seen
-
-    @property
-    def found(self) -> int:
-        """Pages without a vector at the start."""
-        return self._pages
-
-    @property
-    def total(self) -> int:
-        """The same: it is known from the beginning."""
-        return self._pages
-
-    def _outcome(self) -> str:
-        return f"{self.embedded} embedded"
-
-
 def embed(collection: CollectionFilter = None, budget_tokens: BudgetTokens = None, as_json: Json = False) -> None:
     """Make the vectors that pages lack, without asking the vision model."""
     settings = load()
@@ -91,25 +60,24 @@ def embed(collection: CollectionFilter = None, budget_tokens: BudgetTokens = Non
                 f"the index takes no vectors of {model.dimensions} dimensions", remedy="Run `pagesight reindex`."
             )
         count = index.queries.count_without_vector(model.id, collection=collection)
-        exhausted = False
-        with interruptible(cancel) as interrupted, EmbedProgress(count, cancel, stderr()) as progress:
+        exhausted, embedded = False, 0
+        with interruptible(cancel) as interrupted, PageProgress(count, "seen", cancel, stderr()) as progress:
             try:
                 for group in batched(index.queries.pages_without_vector(model.id, collection=collection), _AT_ONCE):
                     if budget_tokens is not None and projector.vectors.tokens >= budget_tokens:
                         exhausted = True
                         break
-                    progress.embedded += embed_again(projector, list(_readings(archive, group)))
-                    progress.seen += len(group)
-                    progress.tick()
+                    embedded += embed_again(projector, list(_readings(archive, group)))
+                    progress.show(progress.done + len(group))
                 projector.refresh()
             except Stopped:
                 pass
-    result = {"pages": count, "embedded": progress.embedded, "tokens": projector.vectors.tokens, "model": model.id}
+    result = {"pages": count, "embedded": embedded, "tokens": projector.vectors.tokens, "model": model.id}
     if as_json:
         print_json(result)
     else:
-        stdout().print(plain(f"{progress.embedded} of {count} pages embedded by {model.id}."))
-    raise typer.Exit(_exit_code(bool(interrupted), exhausted, count - progress.embedded))
+        stdout().print(plain(f"{embedded} of {count} pages embedded by {model.id}."))
+    raise typer.Exit(_exit_code(bool(interrupted), exhausted, count - embedded))
 
 
 def _exit_code(interrupted: bool, exhausted: bool, left: int) -> ExitCode:

@@ -109,6 +109,48 @@ class LiveProgress(ABC):
         return "  ".join(parts)
 
 
+class PageProgress(LiveProgress):
+    """Shows how many of a known number of pages are done.
+
+    Args:
+        pages: number of pages.
+        verb: past participle for what is done with them, such as `asked`.
+        cancel: its waits are shown.
+        console: for the progress.
+    """
+
+    unit = "pages"
+
+    def __init__(self, pages: int, verb: str, cancel: CancelToken, console: Console) -> None:
+        self._pages = pages
+        self._verb = verb
+        self._done = 0
+        super().__init__(cancel, console)
+
+    def show(self, pages: int) -> None:
+        """Show the number of pages done so far."""
+        self._done = pages
+        self.tick()
+
+    @property
+    def done(self) -> int:
+        """Pages done so far."""
+        return self._done
+
+    @property
+    def found(self) -> int:
+        """Number of all pages."""
+        return self._pages
+
+    @property
+    def total(self) -> int:
+        """The same: it is known from the beginning."""
+        return self._pages
+
+    def _outcome(self) -> str:
+        return self._verb
+
+
 class RunProgress(LiveProgress):
     """Shows the page counts of a run."""
 
