@@ -76,6 +76,11 @@ class Answers:
         """Return the keys of all answers about some pixels. Only names are read."""
         return {f"{pixels_sha256}-{name}" for name in self._about(pixels_sha256).names()}
 
+    def delete(self, key: str) -> None:
+        """Remove the answer of a key."""
+        pixels_sha256, request = _split(key)
+        self._about(pixels_sha256).delete(request)
+
     def delete_all(self, pixels_sha256: str) -> None:
         """Remove every answer about some pixels."""
         answers = self._about(pixels_sha256)

@@ -66,7 +66,16 @@ class PageVectors:
         keys = {at: self._key(readings[at], text) for at, text in texts.items()}
         found = self._archived(keys)
         missing = {at: text for at, text in texts.items() if at not in found}
-        return found | self._embedded(missing, keys, cancel)
+        made = self._embedded(missing, keys, cancel)
+        self._remove_purged({keys[at]: readings[at] for at in made})
+        return found | made
+
+    def _remove_purged(self, added: Mapping[str, Reading]) -> None:
+        """Remove the archived vectors of documents that were purged meanwhile: the purge cannot have seen them."""
+        for key, reading in added.items():
+            requests = self._archive.deletions[reading.collection].after(reading.deletions_seen)
+            if any(request.purge and request.document_id in (None, reading.document.id) for request in requests):
+                self._archive.answers.delete(key)
 
     def _key(self, reading: Reading, text: str) -> str:
         assert reading.image is not None  # a reading without image has no text here
