@@ -124,7 +124,7 @@ def envelopes(data: bytes) -> None:
     with in_memory(data[1:]) as descriptor:
         try:
             format_of(descriptor, envelope)
-        except OutcomeError:
+        except REPORTED:
             return
 
 
