@@ -63,7 +63,8 @@ class ContentsTally:
         outermost = outermost_of(source.url)
         if outermost in self._ended:
             return ()
-        error, found = self._exceeded(source, outermost), ()
+        error = self._exceeded(source, outermost)
+        found: tuple[FoundFile, ...] = ()
         if error is None:
             found = list_files()
             self._count(outermost, _Counts(len(found), sum(member.bytes for member in found)))
