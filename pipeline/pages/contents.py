@@ -5,7 +5,9 @@ The limits of one container are checked in the sandbox. A file within files with
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import reduce
 
@@ -49,22 +51,28 @@ class ContentsTally:
     files: SourceFiles
     _own: dict[str, _Counts] = field(default_factory=lambda: defaultdict(_Counts))
     _noted: dict[str, _Counts] = field(default_factory=dict)
+    _most: dict[str, float] = field(default_factory=dict)
+    _ended: set[str] = field(default_factory=set)
 
-    def admit(self, source: Source, found: tuple[FoundFile, ...]) -> tuple[FoundFile, ...]:
-        """Count the files within a source and return them. Beyond a limit return one error in their place."""
+    def admit(self, source: Source, list_files: Callable[[], tuple[FoundFile, ...]]) -> tuple[FoundFile, ...]:
+        """List the files within a source, count them and return them.
+
+        Beyond a limit the rest of the outermost file is one error at its URL, which is returned once. Its further
+        containers are not listed.
+        """
         outermost = outermost_of(source.url)
-        self._count(outermost, _Counts(len(found), sum(member.bytes for member in found)))
-        total = self._total(outermost)
-        try:
-            if total.members > self.limits.members:
-                raise LimitExceeded(
-                    f"{total.members:,} files or more are in {outermost_name(source.url)} over all levels; "
-                    f"PAGESIGHT_MAX_TOTAL_MEMBERS allows {self.limits.members:,}: its {len(found):,} files are left out"
-                )
-            self._require_bytes(total, source, len(found))
-        except LimitExceeded as error:
-            return (FoundFile(member_url(source.url, ""), error),)
-        return found
+        if outermost in self._ended:
+            return ()
+        error = self._exceeded(source, outermost)
+        found: tuple[FoundFile, ...] = ()
+        if error is None:
+            found = list_files()
+            self._count(outermost, _Counts(len(found), sum(member.bytes for member in found)))
+            error = self._exceeded(source, outermost)
+        if error is None:
+            return found
+        self._ended.add(outermost)
+        return (FoundFile(member_url(outermost, ""), error),)
 
     def admit_conversion(self, url: str) -> None:
         """Count the conversion of a file within another one.
@@ -87,16 +95,29 @@ class ContentsTally:
         for outermost, counts in self._own.items():
             self.journal.note_contents(source_id(outermost), part, (counts.members, counts.bytes, counts.conversions))
 
-    def _require_bytes(self, total: _Counts, source: Source, members: int) -> None:
-        try:
-            size = self.files.state(outermost_of(source.url), source.root).bytes
-        except OutcomeError:
-            return  # the file has gone: opening its members tells so
-        if total.bytes > max(EXPANSION_FLOOR_BYTES, self.limits.expansion * size):
-            raise LimitExceeded(
-                f"{size:,} bytes hold {total.bytes:,} or more over all levels; PAGESIGHT_MAX_EXPANSION allows "
-                f"{self.limits.expansion:g} times it: {members:,} files are left out"
+    def _exceeded(self, source: Source, outermost: str) -> LimitExceeded | None:
+        """Return the error of an outermost file beyond a limit. Its words are the same in each message of a batch."""
+        name, total = outermost_name(source.url), self._total(outermost)
+        if total.members > self.limits.members:
+            return LimitExceeded(
+                f"more than {self.limits.members:,} files are in {name} over all levels; "
+                "PAGESIGHT_MAX_TOTAL_MEMBERS is the limit: the files of its further containers are left out"
             )
+        if total.bytes > self._most_bytes(source, outermost):
+            return LimitExceeded(
+                f"the files in {name} have more than {self.limits.expansion:g} times its size over all levels; "
+                "PAGESIGHT_MAX_EXPANSION is the limit: the files of its further containers are left out"
+            )
+        return None
+
+    def _most_bytes(self, source: Source, outermost: str) -> float:
+        if outermost not in self._most:
+            try:
+                size = self.files.state(outermost, source.root).bytes
+            except OutcomeError:
+                return math.inf  # the file has gone: opening its members tells so
+            self._most[outermost] = max(EXPANSION_FLOOR_BYTES, self.limits.expansion * size)
+        return self._most[outermost]
 
     def _count(self, outermost: str, counts: _Counts) -> None:
         self._own[outermost] = self._own[outermost].plus(counts)

@@ -71,10 +71,12 @@ class Intake:
     def members(self, source: Source) -> tuple[FoundFile, ...]:
         """Return the files within a source's document; raises as `register` does.
 
-        Beyond a limit of the outermost file there is one error in their place.
+        Beyond a limit of the outermost file there is one error for the rest of it.
         """
-        found = members_of(source, self._services.files, self._chosen, self._pass_over)
-        return self._contents.admit(source, found) if found else ()
+        if source.document is None or not source.document.members:
+            return ()
+        files, chosen = self._services.files, self._chosen
+        return self._contents.admit(source, lambda: members_of(source, files, chosen, self._pass_over))
 
     def note_contents(self, part: str) -> None:
         """Note what was found within files, for other messages of the batch. `part` names this one."""

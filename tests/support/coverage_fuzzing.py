@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import atheris
@@ -124,7 +125,7 @@ def envelopes(data: bytes) -> None:
     with in_memory(data[1:]) as descriptor:
         try:
             format_of(descriptor, envelope)
-        except OutcomeError:
+        except REPORTED:
             return
 
 
@@ -169,7 +170,8 @@ def answers(data: bytes) -> None:
         condition_values(text, question)
     for kind in AnswerType:
         layer = text[: len(text) // 2] or None
-        check(text, Context(kind, "Describe it.", "en", 500, 400, False, False, 0.1, 800, 1000, layer, "NONE"))
+        page = Context(kind, "Describe it.", "en", 500, 400, False, False, 0.1, 800, 1000, glyph_px=12.0)
+        check(text, replace(page, layer_text=layer, empty_answer="NONE"))
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

@@ -431,3 +431,24 @@ def test_a_compound_file_with_impossible_sectors_is_damaged_and_takes_no_memory(
             pool.identify(file, Envelope.CFB)
         with pytest.raises(CorruptFile, match="impossible size"), pool.open(file, MediaType.MSG):
             pass
+
+
+@pytest.mark.parametrize("size_of", ["the table of small sectors", "the stream of small sectors"])
+def test_a_chain_of_sectors_that_is_a_circle_is_damaged_and_takes_no_memory(
+    pool: SandboxPool, tmp_path: Path, size_of: str
+) -> None:
+    """The header or the root's entry names 4 GiB, which a file of 4 kB does not hold."""
+    data = bytearray(compound_file(outlook_message("x", "y", {"a.pdf": A})))
+    directory, fat = (512 * (1 + int.from_bytes(data[at : at + 4], "little")) for at in (48, 76))
+    start_at, size_at = (60, 64) if "table" in size_of else (directory + 116, directory + 120)
+    start = data[start_at : start_at + 4]
+    data[size_at : size_at + 4] = (1 << 23 if "table" in size_of else 0x7FFFFFF0).to_bytes(4, "little")
+    next_at = fat + 4 * int.from_bytes(start, "little")
+    data[next_at : next_at + 4] = start
+    (tmp_path / "a.msg").write_bytes(data)
+    with (
+        (tmp_path / "a.msg").open("rb") as file,
+        pytest.raises(CorruptFile, match="is in a file of"),
+        pool.open(file, MediaType.MSG),
+    ):
+        pass
