@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -10,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipeline.core.formats import MediaType
+from pipeline.core.models import PageKind, PageStatus
 from pipeline.search import filters
 
 Clause = dict[str, Any]
@@ -41,10 +43,19 @@ class QueryField:
     """Fields of the record. A value may be in any of them."""
     aliases: tuple[str, ...] = ()
     """Other names that a query may use."""
+    values: tuple[str, ...] = ()
+    """All values of the field; empty if they are not known."""
 
     def accepts(self, value: str) -> bool:
-        """Whether a value has the field's form. Else the query's word is searched as it is."""
-        return self.form is Form.TEXT or self.clause(value) is not None
+        """Whether a value has the field's form. Else the query's word is searched as it is.
+
+        `file://…` is an address, and `status:open` on a page is text: neither is a condition that no page meets.
+        """
+        if value.startswith("//"):
+            return False
+        if self.values and not any(_matches(known, value.lower()) for known in self.values):
+            return False
+        return has_letters(value) if self.form is Form.TEXT else self.clause(value) is not None
 
     def clause(self, value: str) -> Clause | None:
         """Return the filter for a value of a field other than text, or None if the value has another form."""
@@ -70,8 +81,8 @@ FIELDS = (
     QueryField("section", Form.TEXT, ("page.section",), ("page.section",)),
     QueryField("collection", Form.EXACT, ("collection",)),
     QueryField("batch", Form.EXACT, ("batch",)),
-    QueryField("status", Form.EXACT, ("status",)),
-    QueryField("kind", Form.EXACT, ("page.kind",), ("page.kind",)),
+    QueryField("status", Form.EXACT, ("status",), values=tuple(PageStatus)),
+    QueryField("kind", Form.EXACT, ("page.kind",), ("page.kind",), values=tuple(PageKind)),
     QueryField("type", Form.TYPE, ("document.media_type",), ("format", "document.media_type")),
     QueryField("language", Form.EXACT, ("language.text", "language.description"), ("lang",)),
     QueryField("document", Form.DOCUMENT, ("document.id",), ("id", "document.id")),
@@ -95,10 +106,25 @@ def find_field(name: str) -> QueryField | None:
 _BY_NAME = {name: field for field in FIELDS for name in (field.name, *field.aliases)}
 
 
+def has_letters(text: str) -> bool:
+    """Whether the index has a word for a text: letters, marks, digits or pictures. Other signs are in no word."""
+    return any(unicodedata.category(character)[0] in "LMN" or _is_picture(character) for character in text)
+
+
+def _is_picture(character: str) -> bool:
+    return unicodedata.category(character) == "So"
+
+
+def _matches(known: str, value: str) -> bool:
+    """Whether a value, or a beginning with a star, is a known value."""
+    return known.startswith(value.rstrip("*")) if value.endswith("*") else known == value
+
+
 def date_range(value: str) -> tuple[datetime | None, datetime | None] | None:
     """Return the beginning of a period and the moment after its end; None if the value is not a date or a range.
 
-    `2020` is the year, `2020-05` the month, `2020..2021` both years, `..2020` all until the end of that year.
+    `2020` is the year, `2020-05` the month, `2020..2021` both years, `..2020` all until the end of that year. Ends may
+    be given in either order.
     """
     first, between, last = value.partition(RANGE)
     if not between:
@@ -106,6 +132,8 @@ def date_range(value: str) -> tuple[datetime | None, datetime | None] | None:
     begin, end = _period(first), _period(last)
     if (first and begin is None) or (last and end is None) or not (first or last):
         return None
+    if begin and end and begin > end:
+        begin, end = end, begin
     return (begin[0] if begin else None), (end[1] if end else None)
 
 
@@ -167,6 +195,8 @@ def _number(path: str, value: str) -> Clause | None:
         return None
     if not between:
         return {"term": {path: int(first)}}
+    if first and last:
+        first, last = sorted((first, last), key=int)
     ends = {"gte": first, "lte": last}
     return {"range": {path: {end: int(number) for end, number in ends.items() if number}}}
 

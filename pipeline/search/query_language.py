@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.search.query_fields import QueryField, find_field
+from pipeline.search.query_fields import QueryField, find_field, has_letters
 
 #: A phrase, possibly after a field or a minus; a parenthesis; a word. Each class is passed once: time is linear.
 _TOKEN = re.compile(r'(?P<before>-?(?:[\w.@]+:)?)"(?P<phrase>[^"]*)"|(?P<paren>[()])|(?P<word>[^\s()"]+)')
@@ -140,22 +140,27 @@ class _Parser:
     def _unary(self, depth: int) -> tuple[bool, Node | None]:
         """Read an atom with what negates it: `NOT`, or a minus without a space after it."""
         negated = False
-        while (token := self._peek()) is not None and token.kind == "word" and token.text in ("NOT", "AND"):
-            negated = negated != (token.text == "NOT")
+        while (token := self._peek()) is not None and (negates := self._before_atom(token, depth)) is not None:
+            negated = negated != negates
             self._at += 1
         if token is None or token.kind == ")":
             return negated, None
         self._at += 1
         if token.kind == "(":
-            return negated, self._group(depth)
-        if token.text == "-" and self._opens_at(token.end):
-            self._at += 1
-            return not negated, self._group(depth)
+            found = self.all_of(depth + 1)
+            return negated, None if found == AllOf() else found
         return negated != token.minus, _atom(token)
 
-    def _group(self, depth: int) -> Node | None:
-        found = self.all_of(depth + 1) if depth < MAX_DEPTH else AllOf()
-        return None if found == AllOf() else found
+    def _before_atom(self, token: _Token, depth: int) -> bool | None:
+        """Return whether a token before an atom negates it, or None for the first token of the atom.
+
+        A parenthesis that is nested too deep is ignored, so what negates it negates the next atom.
+        """
+        if token.kind == "(":
+            return None if depth < MAX_DEPTH else False
+        if token.kind == "word" and token.text in ("NOT", "AND"):
+            return token.text == "NOT"
+        return True if token.kind == "word" and token.text == "-" and self._opens_at(token.end) else None
 
     def _peek(self) -> _Token | None:
         return self._tokens[self._at] if self._at < len(self._tokens) else None
@@ -165,8 +170,9 @@ class _Parser:
         return token is not None and token.kind == "word" and token.text in ("OR", "|", "||")
 
     def _opens_at(self, end: int) -> bool:
-        token = self._peek()
-        return token is not None and token.kind == "(" and token.begin == end
+        """Whether a parenthesis opens directly after the next token, which ends there."""
+        after = self._tokens[self._at + 1] if self._at + 1 < len(self._tokens) else None
+        return after is not None and after.kind == "(" and after.begin == end
 
 
 def _positive(is_excluded: bool, node: Node | None) -> list[Node]:
@@ -178,7 +184,7 @@ def _positive(is_excluded: bool, node: Node | None) -> list[Node]:
 
 def _atom(token: _Token) -> Node | None:
     if token.kind == "phrase":
-        return _phrase_node(token.field, token.text) if token.text.strip() else None
+        return _phrase_node(token.field, token.text) if has_letters(token.text) else None
     named = _FIELD.fullmatch(token.text)
     field = find_field(named[1]) if named else None
     if named and field is not None and field.accepts(named[2]):
@@ -204,8 +210,8 @@ def searched_word(text: str) -> str:
     """Return a word for `simple_query_string`. Only a star at its end is an operator; nothing else of it is one."""
     begins = text.endswith("*") and any(character.isalnum() for character in text)
     word = _escaped(text.rstrip("*") if begins else text)
-    if not any(character.isalnum() for character in word):
-        return word if any(not character.isascii() for character in word) else ""
+    if not has_letters(word):
+        return ""
     return f"{word}*" if begins else word
 
 

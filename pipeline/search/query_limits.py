@@ -15,8 +15,9 @@ from pipeline.core.languages import KANA_AND_HAN
 MAX_WORDS = 100
 #: Most characters of a query, a question, or a part of a name or path. 100 words and the longest paths are shorter.
 MAX_CHARACTERS = 8192
-#: Text without spaces is searched by pairs of characters, as it is indexed. `|` is an operator.
-_TERM = re.compile(f"[{KANA_AND_HAN}]+|[^\\s|{KANA_AND_HAN}]+")
+#: Text without spaces is searched by pairs of characters, as it is indexed. Parentheses, quotes and `|` end a word, as
+#: in `query_language`.
+_TERM = re.compile(f'[{KANA_AND_HAN}]+|[^\\s|()"{KANA_AND_HAN}]+')
 _UNSPACED = re.compile(f"[{KANA_AND_HAN}]")
 _REMEDY = "Search for a few words that are rare, or for a phrase in quotes."
 #: Message about a part of a name or path that repeats itself many times.

@@ -14,6 +14,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.search.query_builder import Filters, query_of
 from pipeline.search.query_fields import FIELDS, date_range, find_field
 from pipeline.search.query_language import AllOf, AnyOf, FieldTerm, parse, plain_words
+from pipeline.search.query_limits import bounded_query
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,12 @@ from pipeline.search.query_language import AllOf, AnyOf, FieldTerm, parse, plain
         ('"-5 degrees"', '"\\-5 degrees"'),
         ('date:"next week"', 'date "next week"'),
         ('foo:"bar baz"', 'foo: "bar baz"'),
+        # What no page can meet is not a condition.
+        ("file:///archive/report.pdf", "file:///archive/report.pdf"),
+        ("status:open Kind:regards", "status:open Kind:regards"),
+        ("text:!!! harbour", "text:!!! harbour"),
+        ('harbour name:"--" "..." — € !!!', "harbour"),
+        ("☃ naïve", "☃ naïve"),
     ],
 )
 def test_words_and_alternatives(query: str, words: str):
@@ -140,6 +147,37 @@ PIECES = st.lists(st.sampled_from(SIGNS), max_size=60)
 def test_no_input_is_an_error_and_the_query_stays_small(query: str):
     built = query_of(parse(query), ["text"], lambda words: words)
     assert len(str(built)) <= 400 * (len(query) + 1) + 2000
+
+
+@pytest.mark.parametrize("word", ["(a)", '"a"', "(kind:scanned)", "(document:a)", 'a"', "-(a)", "東(京)"])
+def test_words_without_spaces_between_them_count(word: str):
+    with pytest.raises(SettingsError, match="at most 100"):
+        bounded_query(word * 101)
+
+
+def test_a_negation_outlives_parentheses_that_are_too_deep():
+    for deep in ("(" * 11 + "-(mill) harbour", "(" * 10 + "NOT (((mill harbour"):
+        assert plain_words(parse(deep)) == ""
+        assert "excluded=(AllOf(words='mill'" in repr(parse(deep))
+
+
+def test_the_ends_of_a_range_may_be_given_in_either_order():
+    assert date_range("2021-05..2020") == date_range("2020..2021-05")
+    pages = find_field("page")
+    assert pages is not None
+    assert pages.clause("7..3") == pages.clause("3..7")
+
+
+def test_known_values_are_accepted_whole_or_by_their_beginning():
+    status = find_field("status")
+    assert status is not None
+    assert [status.accepts(value) for value in ("Described", "text_*", "*", "open", "descri")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_deep_parentheses_are_read_once():
