@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pipeline.core.confinement import missing_layers
 from pipeline.core.errors import ServiceRefused
@@ -161,6 +162,12 @@ def open_index(settings: Settings) -> Index:
     )
 
 
+def is_jinas(url: str) -> bool:
+    """Whether a URL is that of one of Jina's own services, by https: they share keys."""
+    parts = urlsplit(url.strip())
+    return parts.scheme == "https" and f".{parts.hostname}".endswith(".jina.ai")
+
+
 def open_embedder(settings: Settings) -> Embedder | None:
     """Return the model for vectors, or None where they are switched off or not available.
 
@@ -177,8 +184,9 @@ def open_embedder(settings: Settings) -> Embedder | None:
     from pipeline.embedding import EmbeddingModel
     from pipeline.embedding.remote import RemoteEmbedder
 
-    is_jina = url.startswith("https://api.jina.ai/")
-    key = settings.embed_api_key or (settings.vlm_api_key if is_jina else None)
+    # The key of another provider's vision model is never sent to Jina.
+    shares_key = is_jinas(url) and is_jinas(settings.vlm_url)
+    key = settings.embed_api_key or (settings.vlm_api_key if shares_key else None)
     return RemoteEmbedder(url, key, EmbeddingModel(settings.embed_model, settings.embed_dimensions))
 
 

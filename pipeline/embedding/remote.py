@@ -6,6 +6,9 @@ does not retry; its callers wait.
 
 from __future__ import annotations
 
+import ipaddress
+import math
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +18,14 @@ from typing import Any
 import httpx2
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from pipeline.core.errors import PagesightError, ServiceRefused, ServiceThrottled, ServiceUnavailable, SettingsError
+from pipeline.core.errors import (
+    AnswerRefused,
+    PagesightError,
+    ServiceRefused,
+    ServiceThrottled,
+    ServiceUnavailable,
+    SettingsError,
+)
 from pipeline.embedding.model import Embedded, EmbeddingModel
 from pipeline.embedding.vectors import Vector, checked
 
@@ -26,7 +36,12 @@ PASSAGE, QUERY = "retrieval.passage", "retrieval.query"
 BATCH = 32
 #: Largest answer: 32 vectors of 4,096 dimensions, with 25 characters for a number.
 MAX_ANSWER_BYTES = 4 << 20
+#: Limit for a connection, for each piece of an answer, and for the answer as a whole.
 SECONDS = 60.0
+#: Longest wait that a server may ask for.
+RETRY_AFTER_MAX_SECONDS = 3600.0
+#: A text that no server refuses for what it is: it tells a refused text from a refused request.
+_TRIVIAL_TEXT = "page"
 #: Characters of the server's own words in an error.
 _WORDS_SHOWN = 500
 #: Parameters that servers other than Jina's may refuse.
@@ -72,11 +87,15 @@ class RemoteEmbedder:
     ) -> None:
         self.model = model
         self._left_out: frozenset[str] = frozenset()
-        headers = {"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {}
         try:
-            self._client = httpx2.Client(timeout=SECONDS, headers=headers, transport=transport)
+            url = httpx2.URL(base_url.rstrip("/") + "/embeddings")
+            # Proxies of the environment do not apply to this machine's own services.
+            trust_env = not _is_loopback(url.host)
+            self._client = httpx2.Client(
+                timeout=SECONDS, headers=_authorization(api_key), trust_env=trust_env, transport=transport
+            )
             weakref.finalize(self, self._client.close)
-            self._url = str(httpx2.URL(base_url.rstrip("/") + "/embeddings"))
+            self._url = str(url)
         except (httpx2.InvalidURL, ValueError) as error:
             raise SettingsError(
                 f"embed_url: {base_url!r} is not a URL: {error}", remedy="Write https://api.jina.ai/v1, local or none."
@@ -90,21 +109,30 @@ class RemoteEmbedder:
     def embed_query(self, text: str) -> Vector:
         """Return the vector of a query; see `Embedder`."""
         (vector,) = self._embed([text], QUERY).vectors
-        assert vector is not None  # a single text that is refused raises an error
+        if vector is None:
+            raise AnswerRefused("the embedding endpoint refuses the words of this query, and takes others")
         return vector
 
     def _embed(self, texts: Sequence[str], task: str) -> Embedded:
         """Return the vectors of some texts. Where the endpoint refuses them together, each is sent alone."""
         answer = self._post_accepted(texts, task)
-        if answer.status == HTTPStatus.OK:
-            return self._checked(answer, len(texts))
-        if answer.status not in _ABOUT_TEXTS or len(texts) == 1:
-            raise _error(answer)
-        alone = [self._post_accepted([text], task) for text in texts]
-        if all(one.status != HTTPStatus.OK for one in alone):
-            raise _error(alone[-1])
-        found = [self._checked(one, 1) if one.status == HTTPStatus.OK else Embedded((None,), 0) for one in alone]
+        if answer.status not in _ABOUT_TEXTS:
+            return self._found(answer, len(texts))
+        alone = [self._post_accepted([text], task) for text in texts] if len(texts) > 1 else [answer]
+        if all(one.status in _ABOUT_TEXTS for one in alone):
+            self._require_served(task, alone[-1])
+        found = [Embedded((None,), 0) if one.status in _ABOUT_TEXTS else self._found(one, 1) for one in alone]
         return Embedded(tuple(one.vectors[0] for one in found), sum(one.tokens for one in found))
+
+    def _require_served(self, task: str, refusal: _Received) -> None:
+        """Send a trivial text. If that is refused too, the refusal is about every request, whatever its text."""
+        if self._post_accepted([_TRIVIAL_TEXT], task).status in _ABOUT_TEXTS:
+            raise _error(refusal)
+
+    def _found(self, answer: _Received, count: int) -> Embedded:
+        if answer.status != HTTPStatus.OK:
+            raise _error(answer)
+        return self._checked(answer, count)
 
     def _post_accepted(self, texts: Sequence[str], task: str) -> _Received:
         """Send a request, and again without a parameter that the server refuses by name."""
@@ -127,7 +155,7 @@ class RemoteEmbedder:
         try:
             with self._client.stream("POST", self._url, json=sent) as answer:
                 return _Received(answer.status_code, _read(answer), answer.headers.get("Retry-After", ""))
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:  # a broken connection, or an answer that cannot be unpacked
             words = f"the embedding endpoint cannot be reached: {error}"
             raise ServiceUnavailable(SERVICE, words, remedy=_REMEDY) from error
 
@@ -159,18 +187,50 @@ class _Received:
 
 
 def _read(answer: httpx2.Response) -> bytes:
+    """Return the body. The client's limit applies to each piece, so a slow answer needs one as a whole."""
+    deadline = time.monotonic() + SECONDS
     received = bytearray()
     for piece in answer.iter_bytes():
         received += piece
         if len(received) > MAX_ANSWER_BYTES:
             words = f"the embedding endpoint sent over {MAX_ANSWER_BYTES:,} bytes"
             raise ServiceRefused(SERVICE, words, remedy=_REMEDY)
+        if time.monotonic() > deadline:
+            raise httpx2.ReadTimeout("the answer arrives too slowly", request=answer.request)
     return bytes(received)
+
+
+def _authorization(api_key: SecretStr | None) -> dict[str, str]:
+    """Return the header with the key, without whitespace around it, such as a pasted newline."""
+    key = api_key.get_secret_value().strip() if api_key is not None else ""
+    if not key.isascii() or not key.isprintable() or " " in key:
+        # Refused here, because the HTTP library's error would quote the header with the key.
+        raise SettingsError(
+            "the key for embeddings has characters that a key cannot have",
+            remedy="Copy PAGESIGHT_EMBED_API_KEY (or JINA_API_KEY) again.",
+        )
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _wait_seconds(retry_after: str) -> float | None:
+    """Return the seconds of `Retry-After`, bounded; None for a date, after which callers wait as they do without it."""
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        return None
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), RETRY_AFTER_MAX_SECONDS)
 
 
 def _error(answer: _Received) -> PagesightError:
     words = f"the embedding endpoint answers {answer.status}: {answer.words[:_WORDS_SHOWN]}"
-    wait = float(answer.retry_after) if answer.retry_after.isdecimal() else None
+    wait = _wait_seconds(answer.retry_after)
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         return ServiceThrottled(SERVICE, words, retry_after_seconds=wait, remedy=_REMEDY)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.REQUEST_TIMEOUT:
