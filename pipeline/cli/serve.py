@@ -6,6 +6,7 @@ import ipaddress
 import signal
 import socket
 import sys
+from functools import cache, partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,8 @@ EXAMPLES = """
 
 `PAGESIGHT_SERVE_SECRET=… PAGESIGHT_SERVE_HOST=0.0.0.0 pagesight serve` · for everyone who has a page URL with its key
 
-Pages come from the archive, and original files if `PAGESIGHT_SERVE_ORIGINALS` is set; only the API under
-`/api/v1` queries the cluster. It needs no model. Ctrl-C and SIGTERM stop it.
+Pages come from the archive, and original files if `PAGESIGHT_SERVE_ORIGINALS` is set; the search at `/` and the API
+under `/api/v1` query the cluster, and say so where there is none. Ctrl-C and SIGTERM stop it.
 
 Exit codes: 0 stopped by a signal, 2 settings, or the address is unavailable, 3 the archive refuses.
 """
@@ -41,7 +42,7 @@ GRACE_SECONDS = 5
 
 
 def serve(as_json: Json = False) -> None:
-    """Serve pages and their images in a browser until stopped."""
+    """Serve search and pages in a browser until stopped."""
     from pipeline.core.http_server import SAFE_HEADERS, ConnectionLimits, make_server
     from pipeline.web import Access, TokenReader, make_app
 
@@ -51,7 +52,8 @@ def serve(as_json: Json = False) -> None:
     listener = _listen(settings, access)
     url = _url(listener)
     embedder = open_embedder(settings)
-    app = make_app(archive, open_index(settings), access, settings.serve_originals, embedder, settings.pages_url)
+    index = cache(partial(open_index, settings))  # a cluster that is started later is found by the next request
+    app = make_app(archive, index, access, settings.serve_originals, embedder, settings.pages_url)
     server = make_server(app, ConnectionLimits(), headers=SAFE_HEADERS, grace_seconds=GRACE_SECONDS)
 
     def end(_number: int, _frame: FrameType | None) -> None:

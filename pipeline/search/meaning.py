@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.search.results import Hit, SearchResult
 
 Clause = dict[str, Any]
+VECTOR_FIELD = "embedding.words"
 #: Constant of reciprocal rank fusion, as in its paper.
 RANK_CONSTANT = 60
 #: Pages by meaning that join a result.
@@ -47,7 +48,7 @@ def nearest(vector: QueryVector, conditions: list[Clause], excluded: list[Clause
         page = [{"term": {name: value}} for name, value in zip(names, vector.left_out, strict=True)]
         excluded = [*excluded, {"bool": {"filter": page}}]
     knn: Clause = {
-        "field": "embedding.words",
+        "field": VECTOR_FIELD,
         "query_vector": list(vector.values),
         "k": NEAREST,
         "num_candidates": CANDIDATES,

@@ -14,7 +14,7 @@ from pipeline.search.client import Elasticsearch
 from pipeline.search.diagnosis import diagnose
 from pipeline.search.errors import translated
 from pipeline.search.highlighting import highlighting, highlights
-from pipeline.search.meaning import FUSED, NEAREST, QueryVector, fused
+from pipeline.search.meaning import FUSED, NEAREST, VECTOR_FIELD, QueryVector, fused
 from pipeline.search.meaning import nearest as nearest_clause
 from pipeline.search.names import Names
 from pipeline.search.query_builder import ALL_WORDS, HALF_OF_THEM, Order, clause_of, query_of, simple_query, sort_of
@@ -99,7 +99,11 @@ class WordSearch:
         hold.
         """
         query = parse(unicodedata.normalize("NFC", words))
-        fields = self._fields()
+        fields, has_vectors = self._fields()
+        if vector is not None and not has_vectors:
+            if not words.strip():
+                return SearchResult(0, (), all_words=True, meaning_error="no page of the index has a vector")
+            vector = None
         is_fused = vector is not None and order is Order.RELEVANCE and not grouped and start + size <= FUSED
         if vector is None or not is_fused or (words.strip() and not words_of(query.words)):
             return self._forgiving(_Search(query, conditions, fields, size, sort_of(order), start, grouped, explained))
@@ -130,20 +134,21 @@ class WordSearch:
 
     def found(self, words: Mapping[str, str]) -> set[str]:
         """Return the ids of the pages that a search for some of their own words finds."""
-        fields = self._fields()
+        fields, _ = self._fields()
         searches = [
             {"must": simple_query(text, fields), "filter": {"ids": {"values": [key]}}} for key, text in words.items()
         ]
         return {found["_id"] for answer in self._each(searches) for found in answer["hits"]["hits"]}
 
-    def _fields(self) -> list[str]:
-        """Return the fields to search: of the copies in languages, those that any page has."""
+    def _fields(self) -> tuple[list[str], bool]:
+        """Return the fields to search, and whether any page has a vector. Copies that no page has are left out."""
         with translated():
             there = self.client.field_caps(
-                index=self.names.alias(PAGES), fields=["i18n.*"], include_empty_fields=False
+                index=self.names.alias(PAGES), fields=["i18n.*", VECTOR_FIELD], include_empty_fields=False
             )["fields"]
         copies = sorted(name for name in there if name.count(".") == 2)
-        return [*SEARCH_FIELDS, *(f"{name}^{COPIES[name.split('.')[1]]}" for name in copies)]
+        fields = [*SEARCH_FIELDS, *(f"{name}^{COPIES[name.split('.')[1]]}" for name in copies)]
+        return fields, VECTOR_FIELD in there
 
     def _nearest(self, knn: Source) -> tuple[Hit, ...]:
         with translated():

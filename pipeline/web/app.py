@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
@@ -79,7 +79,7 @@ _MESSAGES = {
 
 def make_app(
     archive: Archive,
-    index: Index,
+    open_index: Callable[[], Index],
     access: Access,
     originals: bool = False,
     embedder: Embedder | None = None,
@@ -89,17 +89,17 @@ def make_app(
 
     Args:
         archive: read only. The viewer needs nothing else.
-        index: queried by the API; it may be away.
+        open_index: returns the index for search page and API, or raises `ServiceRefused` while there is none.
         access: refuses requests without a key or token.
         originals: whether the viewer offers the files of documents.
         embedder: makes vectors of queries; None for searches by words only.
         base_url: of this server, for the addresses of pages in the API.
     """
-    pages = _Pages(archive, index, access, originals, embedder)
+    pages = _Pages(archive, open_index, access, originals, embedder)
     return Starlette(
         routes=[
             Route("/livez", _livez),
-            Mount(API_PREFIX, make_api(index, archive, access, embedder, base_url)),
+            Mount(API_PREFIX, make_api(open_index, archive, access, embedder, base_url)),
             *(Route(f"/{UrlPrefix.PAGES.value}/{name}", pages.asset) for name in _ASSETS),
             Route(f"/{UrlPrefix.IMAGES.value}/{{path:path}}", pages.image),
             *([Route(f"/{UrlPrefix.PAGES.value}/{{path:path}}/original", pages.original)] if originals else []),
@@ -123,11 +123,16 @@ class _Pages:
     """The endpoints. Every call that may wait for the archive runs in a thread."""
 
     def __init__(
-        self, archive: Archive, index: Index, access: Access, originals: bool, embedder: Embedder | None
+        self,
+        archive: Archive,
+        open_index: Callable[[], Index],
+        access: Access,
+        originals: bool,
+        embedder: Embedder | None,
     ) -> None:
         self._embedder = embedder
         self._archive = archive
-        self._index = index
+        self._open_index = open_index
         self._access = access
         self._originals = originals
         # A large file takes seconds to hash: requests for files wait for each other, and images do not wait for them.
@@ -252,9 +257,9 @@ class _Pages:
     def _search(self, request: Request, rights: Rights) -> str:
         form, texts = SearchForm.of(request.query_params), texts_for(request.headers.get("accept-language", ""))
         if form.words:
-            found = search_view(self._index, rights, form, self._access.signer, self._embedder)
+            found = search_view(self._open_index(), rights, form, self._access.signer, self._embedder)
             return self._render("hits.html", view=found, texts=texts)
-        return self._render("start.html", view=start_view(self._index, rights), texts=texts)
+        return self._render("start.html", view=start_view(self._open_index(), rights), texts=texts)
 
     def _original(self, collection: str, document: str, number: int) -> Response | None:
         found = self._archive.readings(collection, document).newest(range(number, number + 1))

@@ -108,6 +108,9 @@ def test_pages_that_were_indexed_while_the_model_was_away_are_embedded_later(hom
     by_words = home.run("search", "Schiffe", "--json").json
     assert by_words["total"] == 1
     assert "cannot be reached" in by_words["meaning_error"]
+    home.set(embed_url="")
+    assert home.run("search", "Schiffe", "--json").json["meaning_error"] is None
+    assert "no page of the index has a vector" in home.run("search", "--like", "bericht.pdf:1").stdout
     with embeddings_server() as url:
         home.set(embed_url=url)
         made = home.run("embed", "--json")

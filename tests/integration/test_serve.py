@@ -427,3 +427,22 @@ def test_other_machines_are_served_by_key_or_token_only(make_pagesight: MakePage
     run.until(lambda: "by token" in run.stdout)
     run.interrupt()
     assert run.ended().code == 0
+
+
+def test_without_a_cluster_pages_are_served_and_the_search_says_so(make_pagesight: MakePagesight) -> None:
+    pagesight = make_pagesight("", serve_port=0)
+    reading = shelve(pagesight.archive)
+    run = pagesight.start("serve", "--json")
+    run.until(lambda: "url" in run.stdout)
+    server = Served(int(json.loads(run.stdout)["url"].rpartition(":")[2]))
+    run.until(lambda: server.ask("/livez").status == 200)
+    assert server.ask(page_of(reading)).status == 200
+    searched = server.ask("/?q=harbour")
+    assert searched.status == 503
+    assert "The search cannot be reached now" in searched.text
+    api = server.ask("/api/v1/collections")
+    assert api.status == 502
+    assert "no cluster is configured" in json.loads(api.body)["detail"]
+    assert server.ask("/api/v1/batches").status == 200
+    run.interrupt()
+    assert run.ended().code == 0

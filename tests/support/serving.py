@@ -71,7 +71,7 @@ def served(
     """Serve an archive on a free port. Without an index, the cluster is away."""
     signer, own = Signer(SecretStr(secret) if secret else None), SecretStr(token) if token else None
     access = Access(signer, own, TokenReader(archive))
-    app = make_app(archive, index or Index(NO_CLUSTER), access, originals)
+    app = make_app(archive, lambda: index or Index(NO_CLUSTER), access, originals)
     server = make_server(app, limits, headers=SAFE_HEADERS, grace_seconds=1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -19,7 +19,7 @@ Schema = Mapping[str, Any]
 def api_page() -> str:
     """Return the page."""
     archive = Archive(Store("memory://api-docs"))
-    described = make_api(Index("http://127.0.0.1:9200"), archive, Access(Signer()), None, "").openapi()
+    described = make_api(lambda: Index("http://127.0.0.1:9200"), archive, Access(Signer()), None, "").openapi()
     schemas = described["components"]["schemas"]
     lines = [line for path, methods in described["paths"].items() for line in _routes(path, methods, schemas)]
     lines += ["# Answers", ""]

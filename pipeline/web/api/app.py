@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any
@@ -80,15 +81,17 @@ class FailureList:
     """False if there are more than `limit`."""
 
 
-def make_api(index: Index, archive: Archive, access: Access, embedder: Embedder | None, base_url: str) -> FastAPI:
+def make_api(
+    open_index: Callable[[], Index], archive: Archive, access: Access, embedder: Embedder | None, base_url: str
+) -> FastAPI:
     """Return the ASGI application of the API, for mounting at `API_PREFIX`.
 
     Args:
-        embedder: makes vectors of queries; None for searches by words only.
-        base_url: of this server, for the addresses of pages.
-        index: queried by the routes that search; it may be away.
+        open_index: returns the index, or raises `ServiceRefused` while no cluster is configured or runs.
         archive: read only.
         access: refuses requests without the right to a route.
+        embedder: makes vectors of queries; None for searches by words only.
+        base_url: of this server, for the addresses of pages.
     """
     app = FastAPI(
         title="Pagesight",
@@ -100,101 +103,93 @@ def make_api(index: Index, archive: Archive, access: Access, embedder: Embedder 
         redirect_slashes=False,
     )
     handle_errors(app)
-    app.include_router(_Reading(index, archive, access).router())
-    app.include_router(search_router(index, archive, access, embedder, base_url))
+    app.include_router(reading_router(open_index, archive, access))
+    app.include_router(search_router(open_index, archive, access, embedder, base_url))
     return app
 
 
-class _Reading:
-    """The routes that read."""
+def reading_router(open_index: Callable[[], Index], archive: Archive, access: Access) -> APIRouter:
+    """Return the routes that list and show; the arguments are those of `make_api`."""
+    router = APIRouter(route_class=ConditionalRoute, responses=RESPONSES)
+    may_read = Depends(requires(access, Scope.READ))
 
-    def __init__(self, index: Index, archive: Archive, access: Access) -> None:
-        self._index = index
-        self._archive = archive
-        self._may_read = Depends(requires(access, Scope.READ))
+    @router.get("/collections", tags=["collections"])
+    def collections(rights: Rights = may_read) -> CollectionList:
+        """List collections with documents, pages, size and state."""
+        return list_collections(open_index(), archive, rights.collections)
 
-    def router(self) -> APIRouter:
-        """Return the routes."""
-        router = APIRouter(route_class=ConditionalRoute, responses=RESPONSES)
-        index, archive, may_read = self._index, self._archive, self._may_read
+    @router.get("/documents", tags=["documents"])
+    def documents(
+        term: Annotated[
+            str | None, Query(max_length=1024, description="Start of an id, or part of a name or path.")
+        ] = None,
+        collection: CollectionQuery = None,
+        status: Annotated[DocumentStatus | None, Query(description="Only documents with this status.")] = None,
+        sort: Annotated[DocumentOrder, Query(description="Order of the list.")] = DocumentOrder.NAME,
+        limit: Limit = 100,
+        cursor: Annotated[str | None, Query(description="`next` of the part before.")] = None,
+        rights: Rights = may_read,
+    ) -> DocumentPart:
+        """List documents with pages, size and status."""
+        only, index = rights.only(collection), open_index()
+        require_collection(archive, collection, index, rights.collections)
+        after = cursors.decode(cursor, _DOCUMENT_CURSOR)
+        found = index.listings.documents(term, collection=only, status=status, order=sort, size=limit, after=after)
+        return DocumentPart(found.total, found.records, cursors.encode(found.after))
 
-        @router.get("/collections", tags=["collections"])
-        def collections(rights: Rights = may_read) -> CollectionList:
-            """List collections with documents, pages, size and state."""
-            return list_collections(index, archive, rights.collections)
+    @router.get("/documents/{collection}/{document}", tags=["documents"])
+    def document(collection: CollectionPath, document: DocumentPath, rights: Rights = may_read) -> DocumentShown:
+        """Return a document's record, and the records of its pages."""
+        rights.only(collection)
+        return show_document(open_index(), archive, document, collection)
 
-        @router.get("/documents", tags=["documents"])
-        def documents(
-            term: Annotated[
-                str | None, Query(max_length=1024, description="Start of an id, or part of a name or path.")
-            ] = None,
-            collection: CollectionQuery = None,
-            status: Annotated[DocumentStatus | None, Query(description="Only documents with this status.")] = None,
-            sort: Annotated[DocumentOrder, Query(description="Order of the list.")] = DocumentOrder.NAME,
-            limit: Limit = 100,
-            cursor: Annotated[str | None, Query(description="`next` of the part before.")] = None,
-            rights: Rights = may_read,
-        ) -> DocumentPart:
-            """List documents with pages, size and status."""
-            only = rights.only(collection)
-            require_collection(archive, collection, index, rights.collections)
-            after = cursors.decode(cursor, _DOCUMENT_CURSOR)
-            found = index.listings.documents(term, collection=only, status=status, order=sort, size=limit, after=after)
-            return DocumentPart(found.total, found.records, cursors.encode(found.after))
+    @router.get("/documents/{collection}/{document}/pages/{page}", tags=["documents"])
+    def page(
+        collection: CollectionPath, document: DocumentPath, page: PagePath, rights: Rights = may_read
+    ) -> DocumentShown:
+        """Return a document's record, and the record of one page."""
+        rights.only(collection)
+        return show_document(open_index(), archive, document, collection, page)
 
-        @router.get("/documents/{collection}/{document}", tags=["documents"])
-        def document(collection: CollectionPath, document: DocumentPath, rights: Rights = may_read) -> DocumentShown:
-            """Return a document's record, and the records of its pages."""
-            rights.only(collection)
-            return show_document(index, archive, document, collection)
+    @router.get("/failures", tags=["batches"])
+    def failures(
+        collection: CollectionQuery = None,
+        batch: Annotated[str | None, Query(max_length=256, description="Only failures of this batch.")] = None,
+        error: Annotated[str | None, Query(max_length=64, description="Only this class of errors.")] = None,
+        limit: Limit = 100,
+        rights: Rights = may_read,
+    ) -> FailureList:
+        """List failed files and pages, with causes and remedies."""
+        only, index = rights.only(collection), open_index()
+        require_collection(archive, collection, index, rights.collections)
+        require_error_class(error)
+        found = tuple(islice(index.queries.failures(collection=only, batch=batch, error=error), limit + 1))
+        return FailureList(found[:limit], len(found) <= limit)
 
-        @router.get("/documents/{collection}/{document}/pages/{page}", tags=["documents"])
-        def page(
-            collection: CollectionPath, document: DocumentPath, page: PagePath, rights: Rights = may_read
-        ) -> DocumentShown:
-            """Return a document's record, and the record of one page."""
-            rights.only(collection)
-            return show_document(index, archive, document, collection, page)
+    @router.get("/batches", tags=["batches"])
+    def batches(
+        collection: CollectionQuery = None,
+        limit: Limit = 20,
+        cursor: Annotated[str | None, Query(description="`next` of the part before.")] = None,
+        rights: Rights = may_read,
+    ) -> BatchPart:
+        """List batches, newest first."""
+        only = rights.only(collection)
+        require_collection(archive, collection, visible=rights.collections)
+        before = cursors.decode(cursor, 1)
+        found = recent_batches(archive, only, None if before is None else str(before[0]))
+        part = tuple(islice(found, limit))
+        more = [part[-1].id] if len(part) == limit else None
+        return BatchPart(tuple(map(BatchSummary.of, part)), cursors.encode(more))
 
-        @router.get("/failures", tags=["batches"])
-        def failures(
-            collection: CollectionQuery = None,
-            batch: Annotated[str | None, Query(max_length=256, description="Only failures of this batch.")] = None,
-            error: Annotated[str | None, Query(max_length=64, description="Only this class of errors.")] = None,
-            limit: Limit = 100,
-            rights: Rights = may_read,
-        ) -> FailureList:
-            """List failed files and pages, with causes and remedies."""
-            only = rights.only(collection)
-            require_collection(archive, collection, index, rights.collections)
-            require_error_class(error)
-            found = tuple(islice(index.queries.failures(collection=only, batch=batch, error=error), limit + 1))
-            return FailureList(found[:limit], len(found) <= limit)
+    @router.get("/batches/{batch}", tags=["batches"])
+    def batch(
+        batch: Annotated[str, Path(max_length=256, description="Id of a batch.")], rights: Rights = may_read
+    ) -> BatchSummary:
+        """Return a batch."""
+        found = find_batch(archive, batch)
+        if rights.collections is not None and found.collection not in rights.collections:
+            raise NotFound(f"there is no batch {batch!r}")
+        return BatchSummary.of(found)
 
-        @router.get("/batches", tags=["batches"])
-        def batches(
-            collection: CollectionQuery = None,
-            limit: Limit = 20,
-            cursor: Annotated[str | None, Query(description="`next` of the part before.")] = None,
-            rights: Rights = may_read,
-        ) -> BatchPart:
-            """List batches, newest first."""
-            only = rights.only(collection)
-            require_collection(archive, collection, visible=rights.collections)
-            before = cursors.decode(cursor, 1)
-            found = recent_batches(archive, only, None if before is None else str(before[0]))
-            part = tuple(islice(found, limit))
-            more = [part[-1].id] if len(part) == limit else None
-            return BatchPart(tuple(map(BatchSummary.of, part)), cursors.encode(more))
-
-        @router.get("/batches/{batch}", tags=["batches"])
-        def batch(
-            batch: Annotated[str, Path(max_length=256, description="Id of a batch.")], rights: Rights = may_read
-        ) -> BatchSummary:
-            """Return a batch."""
-            found = find_batch(archive, batch)
-            if rights.collections is not None and found.collection not in rights.collections:
-                raise NotFound(f"there is no batch {batch!r}")
-            return BatchSummary.of(found)
-
-        return router
+    return router

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -24,9 +25,9 @@ from pipeline.web.rights import Rights
 
 
 def search_router(
-    index: Index, archive: Archive, access: Access, embedder: Embedder | None, base_url: str
+    open_index: Callable[[], Index], archive: Archive, access: Access, embedder: Embedder | None, base_url: str
 ) -> APIRouter:
-    """Return the route; its arguments are those of `make_api`."""
+    """Return the route that searches; the arguments are those of `make_api`."""
     router = APIRouter(route_class=ConditionalRoute, responses=RESPONSES)
 
     def address(hit: Hit) -> str:
@@ -59,7 +60,7 @@ def search_router(
         rights: Rights = Depends(requires(access, Scope.READ)),  # noqa: B008 - FastAPI reads it
     ) -> SearchAnswer:
         """Search pages by words and by meaning."""
-        only = rights.only(collection)
+        only, index = rights.only(collection), open_index()
         require_collection(archive, collection, index, rights.collections)
         tag = normalise_tag(language) if language else None
         vector, error = (None, None) if words_only else try_query_vector(embedder, q)
