@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from common import Row, node
+from known_meanings import paraphrases
 
 from pipeline.core.retry import CancelToken
 from pipeline.embedding.local import LocalEmbedder
@@ -12,7 +13,6 @@ from pipeline.search import PAGES
 from pipeline.search.index import Index
 from pipeline.search.meaning import QueryVector
 from support import known_items
-from support.known_meanings import paraphrases
 from support.page_records import page_write
 
 HITS = 10

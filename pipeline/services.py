@@ -162,7 +162,7 @@ def open_index(settings: Settings) -> Index:
     )
 
 
-def is_jinas(url: str) -> bool:
+def _is_jinas(url: str) -> bool:
     """Whether a URL is that of one of Jina's own services, by https: they share keys."""
     parts = urlsplit(url.strip())
     return parts.scheme == "https" and f".{parts.hostname}".endswith(".jina.ai")
@@ -185,13 +185,13 @@ def open_embedder(settings: Settings) -> Embedder | None:
     from pipeline.embedding.remote import RemoteEmbedder
 
     # The key of another provider's vision model is never sent to Jina.
-    shares_key = is_jinas(url) and is_jinas(settings.vlm_url)
+    shares_key = _is_jinas(url) and _is_jinas(settings.vlm_url)
     key = settings.embed_api_key or (settings.vlm_api_key if shares_key else None)
     return RemoteEmbedder(url, key, EmbeddingModel(settings.embed_model, settings.embed_dimensions))
 
 
 def open_projector(settings: Settings, archive: Archive, index: Index, cancel: CancelToken) -> Projector:
-    """Return what writes records: with vectors of pages, where a model for them is available."""
+    """Return the projector; it makes vectors of pages where a model for them is available."""
     from pipeline.core.url_signing import Signer
     from pipeline.projection.projector import Projector
     from pipeline.projection.vectors import PageVectors

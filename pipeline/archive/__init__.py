@@ -3,7 +3,14 @@
 from pipeline.archive.archive import Archive, source_id
 from pipeline.archive.batch_journal import BatchJournal
 from pipeline.archive.chain import Chain, Chains, Records
-from pipeline.archive.content import answer_name, image_stem, is_image_key, is_whole_image, render_revision_of
+from pipeline.archive.content import (
+    answer_name,
+    image_stem,
+    is_image_key,
+    is_whole_image,
+    page_of_image,
+    render_revision_of,
+)
 from pipeline.archive.identity import KnownArchives
 from pipeline.archive.store import Store
 
@@ -19,6 +26,7 @@ __all__ = [
     "image_stem",
     "is_image_key",
     "is_whole_image",
+    "page_of_image",
     "render_revision_of",
     "source_id",
 ]

@@ -16,7 +16,10 @@ from pipeline.archive.store import Fetch, Store
 from pipeline.core.errors import ArchiveDamaged
 from pipeline.core.models import Answer, Conversion
 
-_IMAGE_KEY = re.compile(r"images/([0-9a-f]{2})/\1[0-9a-f]{62}/[1-9][0-9]{0,6}\.[0-9]{1,6}\.[0-9a-f]{64}\.(?:jpg|webp)")
+_IMAGE_KEY = re.compile(
+    r"images/(?P<folder>[0-9a-f]{2})/(?P<document>(?P=folder)[0-9a-f]{62})/(?P<page>[1-9][0-9]{0,6})"
+    r"\.[0-9]{1,6}\.[0-9a-f]{64}\.(?:jpg|webp)"
+)
 
 
 class PageImages:
@@ -126,6 +129,12 @@ def image_stem(page_number: int, render_revision: int, pixels_sha256: str) -> st
 def is_image_key(key: str) -> bool:
     """Whether a key has the form of a page image's or thumbnail's key, as `PageImages.save` makes it."""
     return _IMAGE_KEY.fullmatch(key) is not None
+
+
+def page_of_image(key: str) -> tuple[str, int] | None:
+    """Return document and page of a page image's or thumbnail's key; None for another key."""
+    found = _IMAGE_KEY.fullmatch(key)
+    return (found["document"], int(found["page"])) if found else None
 
 
 def is_whole_image(image: bytes) -> bool:

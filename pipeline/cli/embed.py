@@ -19,7 +19,7 @@ from pipeline.core.models import Reading
 from pipeline.core.retry import CancelToken
 from pipeline.core.settings import load
 from pipeline.projection.projector import embed_again
-from pipeline.services import open_archive, open_embedder, open_index, open_projector
+from pipeline.services import open_archive, open_index, open_projector
 from pipeline.verbs.lookup import require_collection
 
 EXAMPLES = """
@@ -43,18 +43,16 @@ _AT_ONCE = 32
 def embed(collection: CollectionFilter = None, budget_tokens: BudgetTokens = None, as_json: Json = False) -> None:
     """Make the vectors that pages lack, without asking the vision model."""
     settings = load()
-    embedder = open_embedder(settings)
-    if embedder is None:
-        raise SettingsError(
-            "no model for vectors is available",
-            remedy="Set PAGESIGHT_EMBED_URL to an endpoint or to local; docs/search.md has the choices.",
-        )
-    model, cancel = embedder.model, CancelToken()
-    archive = open_archive(settings)
+    archive, cancel = open_archive(settings), CancelToken()
     with closing(open_index(settings)) as index:
         require_collection(archive, collection, index)
         projector = open_projector(settings, archive, index, cancel)
-        assert projector.vectors is not None  # there is an embedder
+        if projector.vectors is None:
+            raise SettingsError(
+                "no model for vectors is available",
+                remedy="Set PAGESIGHT_EMBED_URL to an endpoint or to local; docs/search.md has the choices.",
+            )
+        model = projector.vectors.embedder.model
         if not index.vectors.require(model.dimensions):
             raise SettingsError(
                 f"the index takes no vectors of {model.dimensions} dimensions", remedy="Run `pagesight reindex`."

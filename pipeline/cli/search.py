@@ -18,19 +18,20 @@ from typer.core import TyperCommand
 from pipeline.archive import Archive
 from pipeline.cli.options import CollectionFilter, DocumentFilter, Json
 from pipeline.cli.output import marked, plain, print_json, stdout
-from pipeline.core.errors import PagesightError, SettingsError
-from pipeline.core.languages import base, english_name, normalise_tag
+from pipeline.core.errors import SettingsError
+from pipeline.core.languages import english_name, normalise_tag
 from pipeline.core.models import PageKind, PageStatus
 from pipeline.core.settings import Settings, load
-from pipeline.core.url_signing import Signer, UrlPrefix, page_path
+from pipeline.core.url_signing import Signer, page_url
 from pipeline.search import Hit, SearchResult
 from pipeline.search.meaning import QueryVector
 from pipeline.search.query_builder import Filters, Order
+from pipeline.search.query_limits import MAX_HITS, MAX_START
 from pipeline.services import open_archive, open_embedder, open_index
 from pipeline.verbs.lookup import require_collection
-from pipeline.verbs.meaning import page_vector, query_vector
+from pipeline.verbs.meaning import page_vector, try_query_vector
 from pipeline.verbs.pages import show_document, split_page
-from pipeline.verbs.search import search_answer
+from pipeline.verbs.search import finds_exact_words_only, search_answer
 
 if TYPE_CHECKING:
     from pipeline.search.index import Index
@@ -59,7 +60,7 @@ _EXCLUDED = re.compile(r"-(?!n\d+\Z)[^-].+", re.DOTALL)
 
 
 class Grouping(StrEnum):
-    """What hits are grouped by."""
+    """Ways of grouping hits."""
 
     DOCUMENT = "document"
 
@@ -118,8 +119,8 @@ def search(
         Grouping | None, typer.Option("--group", help="Show the best pages of each document.", show_default="pages")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the words and fields that give the score.")] = False,
-    start: Annotated[int, typer.Option("--from", min=0, max=9000, help="Number of hits to leave out first.")] = 0,
-    size: Annotated[int, typer.Option("--size", "-n", min=1, max=1000, help="Number of hits to show.")] = 10,
+    start: Annotated[int, typer.Option("--from", min=0, max=MAX_START, help="Number of hits to leave out first.")] = 0,
+    size: Annotated[int, typer.Option("--size", "-n", min=1, max=MAX_HITS, help="Number of hits to show.")] = 10,
     as_json: Json = False,
 ) -> None:
     """Search pages by description and text."""
@@ -134,8 +135,11 @@ def search(
     archive = open_archive(settings, require=False)
     with closing(open_index(settings)) as index:
         require_collection(archive, collection, index)
-        meaning = _Meaning(settings, index, archive)
-        vector = meaning.of_page(like, collection) if like else None if words_only else meaning.of_words(query)
+        vector, meaning_error = None, None
+        if like:
+            vector = _vector_of_page(settings, index, archive, like, collection)
+        elif not words_only:
+            vector, meaning_error = _vector_of_words(settings, query)
         found = index.queries.search(
             query,
             filters,
@@ -146,55 +150,44 @@ def search(
             explained=explain,
             vector=vector,
         )
-        languages = index.search_languages.live() if tag else None
-    exact = bool(tag and languages and base(tag) not in languages.analysed)
+        exact = finds_exact_words_only(index, tag)
     if as_json:
         answer = search_answer(
             found,
             archive,
             partial(page_address, settings=settings),
             exact_words_only=exact,
-            meaning_error=meaning.error,
+            meaning_error=meaning_error,
         )
         print_json(asdict(answer))
     else:
-        stdout().print(Group(*_notes(found, tag if exact else None, meaning.error), *_found(found, settings, start)))
+        stdout().print(Group(*_notes(found, tag if exact else None, meaning_error), *_found(found, settings, start)))
 
 
-class _Meaning:
-    """Vectors for a search, if a model for them is available."""
+def _vector_of_page(settings: Settings, index: Index, archive: Archive, like: str, only: str | None) -> QueryVector:
+    """Return the vector of a page.
 
-    def __init__(self, settings: Settings, index: Index, archive: Archive) -> None:
-        self._settings = settings
-        self._index = index
-        self._archive = archive
-        self.error: str | None = None
-        """Why there is no vector, although a model is configured."""
+    Raises:
+        SettingsError: there is no such page, it has no words, or no model for vectors is available.
+        ServiceRefused, ServiceUnavailable: the model fails.
+    """
+    term, page = split_page(like)
+    embedder = open_embedder(settings)
+    if embedder is None:
+        raise SettingsError("no model for vectors is available", remedy="docs/search.md says how to configure one.")
+    if page is None:
+        raise SettingsError("--like needs a page", remedy="Name one as DOCUMENT:PAGE, such as report.pdf:3.")
+    (record,) = show_document(index, archive, term, only, page).pages
+    return page_vector(embedder, record)
 
-    def of_words(self, query: str) -> QueryVector | None:
-        """Return the vector of a query; None without a model, or where it fails: then words are searched."""
-        try:
-            embedder = open_embedder(self._settings)
-            return None if embedder is None else query_vector(embedder, query)
-        except PagesightError as error:
-            self.error = str(error)
-            return None
 
-    def of_page(self, like: str, collection: str | None) -> QueryVector:
-        """Return the vector of a page.
-
-        Raises:
-            SettingsError: there is no such page, it has no words, or no model for vectors is available.
-            ServiceRefused, ServiceUnavailable: the model fails.
-        """
-        term, page = split_page(like)
-        embedder = open_embedder(self._settings)
-        if embedder is None:
-            raise SettingsError("no model for vectors is available", remedy="docs/search.md says how to configure one.")
-        if page is None:
-            raise SettingsError("--like needs a page", remedy="Name one as DOCUMENT:PAGE, such as report.pdf:3.")
-        (record,) = show_document(self._index, self._archive, term, collection, page).pages
-        return page_vector(embedder, record)
+def _vector_of_words(settings: Settings, query: str) -> tuple[QueryVector | None, str | None]:
+    """Return the vector of a query, or None and why there is none. Without a model there is no cause to name."""
+    try:
+        embedder = open_embedder(settings)
+    except SettingsError as error:
+        return None, str(error)
+    return try_query_vector(embedder, query)
 
 
 def _notes(found: SearchResult, exact: str | None, meaning_error: str | None) -> Iterator[Text]:
@@ -250,9 +243,8 @@ def _totals(found: SearchResult, start: int) -> str:
 
 def page_address(hit: Hit, settings: Settings) -> str:
     """Return the address of a page in `pagesight serve`, with its key if there is a secret."""
-    path = page_path(hit.collection, hit.document.id, hit.page_number)
-    signed = Signer(settings.serve_secret).signed(UrlPrefix.PAGES, path)
-    return f"{settings.pages_url.rstrip('/')}/{UrlPrefix.PAGES.value}/{signed}"
+    signer = Signer(settings.serve_secret)
+    return page_url(hit.collection, hit.document.id, hit.page_number, signer, settings.pages_url)
 
 
 def _highlights(hit: Hit) -> Iterator[tuple[str, Text]]:

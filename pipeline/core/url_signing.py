@@ -47,3 +47,9 @@ class Signer:
 def page_path(collection: str, document: str, page_number: int) -> str:
     """Return the path of a page below `UrlPrefix.PAGES`."""
     return f"{collection}/{document}/{page_number}"
+
+
+def page_url(collection: str, document: str, page_number: int, signer: Signer, base_url: str = "") -> str:
+    """Return the viewer's URL for a page, with its key if there is a secret. Without a base URL it has no host."""
+    path = signer.signed(UrlPrefix.PAGES, page_path(collection, document, page_number))
+    return f"{base_url.rstrip('/')}/{UrlPrefix.PAGES.value}/{path}"

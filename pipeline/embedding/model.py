@@ -8,8 +8,10 @@ from typing import Protocol
 
 from pipeline.embedding.vectors import Vector
 
-#: Characters of a page that are embedded. The local model takes 0.2 s of CPU time for them; what
-#: describes a page as a whole is at its beginning.
+#: Name of the service in errors and waits.
+SERVICE = "embeddings"
+#: Characters of a page that are embedded. The local model takes 0.2 s of CPU time for them (measured); what describes a
+#: page as a whole is at its beginning.
 MAX_CHARACTERS = 800
 
 

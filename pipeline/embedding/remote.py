@@ -6,8 +6,6 @@ does not retry; its callers wait.
 
 from __future__ import annotations
 
-import ipaddress
-import math
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -26,10 +24,10 @@ from pipeline.core.errors import (
     ServiceUnavailable,
     SettingsError,
 )
-from pipeline.embedding.model import Embedded, EmbeddingModel
+from pipeline.core.http_answers import WORDS_MAX_CHARACTERS, is_loopback, is_usable_key, retry_after_seconds
+from pipeline.embedding.model import SERVICE, Embedded, EmbeddingModel
 from pipeline.embedding.vectors import Vector, checked
 
-SERVICE = "embeddings"
 #: Values of Jina's parameter `task` for texts that are found, and for what they are found by.
 PASSAGE, QUERY = "retrieval.passage", "retrieval.query"
 #: Texts per request.
@@ -38,12 +36,8 @@ BATCH = 32
 MAX_ANSWER_BYTES = 4 << 20
 #: Limit for a connection, for each piece of an answer, and for the answer as a whole.
 SECONDS = 60.0
-#: Longest wait that a server may ask for.
-RETRY_AFTER_MAX_SECONDS = 3600.0
 #: A text that no server refuses for what it is: it tells a refused text from a refused request.
 _TRIVIAL_TEXT = "page"
-#: Characters of the server's own words in an error.
-_WORDS_SHOWN = 500
 #: Parameters that servers other than Jina's may refuse.
 _OPTIONAL = ("task", "dimensions")
 #: Statuses that may be about one of the texts: too long, or of a content that the server refuses.
@@ -89,8 +83,7 @@ class RemoteEmbedder:
         self._left_out: frozenset[str] = frozenset()
         try:
             url = httpx2.URL(base_url.rstrip("/") + "/embeddings")
-            # Proxies of the environment do not apply to this machine's own services.
-            trust_env = not _is_loopback(url.host)
+            trust_env = not is_loopback(url.host)
             self._client = httpx2.Client(
                 timeout=SECONDS, headers=_authorization(api_key), trust_env=trust_env, transport=transport
             )
@@ -154,7 +147,7 @@ class RemoteEmbedder:
         sent = {name: value for name, value in body.items() if name not in self._left_out}
         try:
             with self._client.stream("POST", self._url, json=sent) as answer:
-                return _Received(answer.status_code, _read(answer), answer.headers.get("Retry-After", ""))
+                return _Received(answer.status_code, _read(answer), retry_after_seconds(answer.headers))
         except httpx2.RequestError as error:  # a broken connection, or an answer that cannot be unpacked
             words = f"the embedding endpoint cannot be reached: {error}"
             raise ServiceUnavailable(SERVICE, words, remedy=_REMEDY) from error
@@ -167,7 +160,7 @@ class RemoteEmbedder:
                 raise ValueError(f"{len(items)} vectors for {count} texts")
             vectors = tuple(checked(item.embedding, self.model.dimensions) for item in items)
         except (ValidationError, ValueError) as error:
-            words = " ".join(str(error).split())[:_WORDS_SHOWN]
+            words = " ".join(str(error).split())[:WORDS_MAX_CHARACTERS]
             raise ServiceRefused(SERVICE, f"the embedding endpoint sent {words}", remedy=_REMEDY) from error
         return Embedded(vectors, found.usage.total_tokens)
 
@@ -178,7 +171,7 @@ class _Received:
 
     status: int
     body: bytes
-    retry_after: str
+    retry_after_seconds: float | None
 
     @property
     def words(self) -> str:
@@ -203,8 +196,7 @@ def _read(answer: httpx2.Response) -> bytes:
 def _authorization(api_key: SecretStr | None) -> dict[str, str]:
     """Return the header with the key, without whitespace around it, such as a pasted newline."""
     key = api_key.get_secret_value().strip() if api_key is not None else ""
-    if not key.isascii() or not key.isprintable() or " " in key:
-        # Refused here, because the HTTP library's error would quote the header with the key.
+    if not is_usable_key(key):
         raise SettingsError(
             "the key for embeddings has characters that a key cannot have",
             remedy="Copy PAGESIGHT_EMBED_API_KEY (or JINA_API_KEY) again.",
@@ -212,25 +204,9 @@ def _authorization(api_key: SecretStr | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _wait_seconds(retry_after: str) -> float | None:
-    """Return the seconds of `Retry-After`, bounded; None for a date, after which callers wait as they do without it."""
-    try:
-        seconds = float(retry_after)
-    except ValueError:
-        return None
-    return None if math.isnan(seconds) else min(max(seconds, 0.0), RETRY_AFTER_MAX_SECONDS)
-
-
 def _error(answer: _Received) -> PagesightError:
-    words = f"the embedding endpoint answers {answer.status}: {answer.words[:_WORDS_SHOWN]}"
-    wait = _wait_seconds(answer.retry_after)
+    words = f"the embedding endpoint answers {answer.status}: {answer.words[:WORDS_MAX_CHARACTERS]}"
+    wait = answer.retry_after_seconds
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         return ServiceThrottled(SERVICE, words, retry_after_seconds=wait, remedy=_REMEDY)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.REQUEST_TIMEOUT:

@@ -56,7 +56,7 @@ def at_or_below(url: str) -> Clause:
     return {"bool": {"should": [{"term": {"url": url}}, *inside]}}
 
 
-def without_vector(model: str) -> list[Clause]:
+def without_vector(model: str, collection: str | None) -> list[Clause]:
     """Match pages with words and an image that have no vector of this model."""
     words = [{"exists": {"field": "description"}}, {"exists": {"field": "text"}}]
     return [
@@ -64,6 +64,7 @@ def without_vector(model: str) -> list[Clause]:
         {"exists": {"field": "image.key"}},
         {"bool": {"should": words, "minimum_should_match": 1}},
         {"bool": {"must_not": {"term": {"embedding.model": model}}}},
+        *terms(collection=collection),
     ]
 
 

@@ -40,7 +40,7 @@ class QueryVector:
     """Collection, document and number of a page that is not a hit."""
 
 
-def nearest(vector: QueryVector, conditions: list[Clause], excluded: list[Clause]) -> Clause:
+def knn_clause(vector: QueryVector, conditions: list[Clause], excluded: list[Clause]) -> Clause:
     """Return the `knn` part of a search request. Conditions apply before the nearest pages are chosen."""
     filters = [*conditions, {"term": {"embedding.model": vector.model}}]
     if vector.left_out is not None:

@@ -103,7 +103,7 @@ class Queries:
 
     def pages_without_vector(self, model: str, *, collection: str | None = None) -> Iterator[tuple[str, str, int]]:
         """Yield collection, document and number of each page with words and an image, but no vector of this model."""
-        conditions = [*filters.without_vector(model), *filters.terms(collection=collection)]
+        conditions = filters.without_vector(model, collection)
         order = [{"collection": "asc"}, {"document.id": "asc"}, {"page.number": "asc"}]
         for found in self._all(PAGES, conditions, order):
             page = found["_source"]
@@ -111,7 +111,7 @@ class Queries:
 
     def count_without_vector(self, model: str, *, collection: str | None = None) -> int:
         """Return the number of pages that `pages_without_vector` yields."""
-        conditions = [*filters.without_vector(model), *filters.terms(collection=collection)]
+        conditions = filters.without_vector(model, collection)
         with translated():
             answer = self._client.count(index=self._names.alias(PAGES), query={"bool": {"filter": conditions}})
         return int(answer["count"])

@@ -11,7 +11,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.formats import MediaType
 from pipeline.core.models import PageKind, PageStatus
 from pipeline.search import filters
-from pipeline.search.query_fields import FIELDS, Form, QueryField, find_field
+from pipeline.search.query_fields import Form, QueryField, find_field
 from pipeline.search.query_language import AllOf, AnyOf, FieldTerm, Node, searched_word
 
 Clause = dict[str, Any]
@@ -139,7 +139,3 @@ def _field_clause(term: FieldTerm, spell: Callable[[str], str]) -> Clause:
     clause = field.clause(term.value)
     assert clause is not None  # the parser reads other values as words
     return {"bool": {"filter": [clause]}}
-
-
-#: Names of all fields of the language, for messages and documentation.
-FIELD_NAMES = tuple(field.name for field in FIELDS)

@@ -15,6 +15,8 @@ from pipeline.core.languages import KANA_AND_HAN
 MAX_WORDS = 100
 #: Most characters of a query, a question, or a part of a name or path. 100 words and the longest paths are shorter.
 MAX_CHARACTERS = 8192
+#: Most hits of one answer, and most hits before it: Elasticsearch counts 10,000 together (`index.max_result_window`).
+MAX_HITS, MAX_START = 1000, 9000
 #: Text without spaces is searched by pairs of characters, as it is indexed. Parentheses, quotes and `|` end a word, as
 #: in `query_language`.
 _TERM = re.compile(f'[{KANA_AND_HAN}]+|[^\\s|()"{KANA_AND_HAN}]+')

@@ -1,4 +1,4 @@
-"""The search by words: first as they are typed, then more and more forgiving, and each step is named in the result."""
+"""The search of pages: by words as they are typed, then more and more forgiving, and by meaning; each step is named."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from pipeline.search.client import Elasticsearch
 from pipeline.search.diagnosis import diagnose
 from pipeline.search.errors import translated
 from pipeline.search.highlighting import highlighting, highlights
-from pipeline.search.meaning import FUSED, NEAREST, VECTOR_FIELD, QueryVector, fused
-from pipeline.search.meaning import nearest as nearest_clause
+from pipeline.search.meaning import FUSED, NEAREST, VECTOR_FIELD, QueryVector, fused, knn_clause
 from pipeline.search.names import Names
 from pipeline.search.query_builder import ALL_WORDS, HALF_OF_THEM, Order, clause_of, query_of, simple_query, sort_of
 from pipeline.search.query_language import AllOf, parse
@@ -76,7 +75,7 @@ class _Search:
 
 @dataclass(frozen=True, slots=True)
 class WordSearch:
-    """The search of one installation by words. Its methods raise as those of `Queries`."""
+    """The search of one installation. Its methods raise as those of `Queries`."""
 
     client: Elasticsearch
     names: Names
@@ -114,7 +113,7 @@ class WordSearch:
         conditions = [*conditions, *(clause_of(node, fields, equal_spellings) for node in query.required)]
         excluded = [clause_of(node, fields, equal_spellings) for node in query.excluded]
         try:
-            near = self._nearest(nearest_clause(vector, conditions, excluded))
+            near = self._nearest(knn_clause(vector, conditions, excluded))
         except ServiceRefused as error:  # the index has no vectors, or vectors of other dimensions
             return replace(fused(by_words, (), start, size), meaning_error=str(error))
         return fused(by_words, near, start, size)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.core.described import DESCRIBED
+from pipeline.core.languages import base
 from pipeline.search import HitDocument, SearchResult, TermScore
 from pipeline.search.results import Hit
 
 if TYPE_CHECKING:
     from pipeline.archive import Archive
+    from pipeline.search.index import Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,12 @@ class SearchAnswer:
     """Why pages were searched by words only, although a model for vectors is configured."""
     hits: tuple[PageHit, ...]
     """In the order that was asked for."""
+
+
+def finds_exact_words_only(index: Index, language: str | None) -> bool:
+    """Whether the live index does not analyse a language, given as a BCP 47 tag."""
+    languages = index.search_languages.live() if language else None
+    return bool(language and languages and base(language) not in languages.analysed)
 
 
 def search_answer(

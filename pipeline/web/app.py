@@ -18,29 +18,25 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
-from pipeline.archive import Archive, is_image_key
+from pipeline.archive import Archive, is_image_key, page_of_image
 from pipeline.core.errors import NotFound, ServiceRefused, ServiceUnavailable, SettingsError
 from pipeline.core.languages import english_name
 from pipeline.core.models import Reading, Tombstone
-from pipeline.core.url_signing import UrlPrefix
+from pipeline.core.url_signing import UrlPrefix, page_url
 from pipeline.embedding import Embedder
 from pipeline.search import SERVICE
 from pipeline.search.index import Index
 from pipeline.web.access import Access
 from pipeline.web.api import API_PREFIX, make_api
-from pipeline.web.contents import ASK_AGAIN, FOR_EVER, HEADERS, PAGE_HEADERS, content
+from pipeline.web.contents import ASK_AGAIN, FOR_EVER, HEADERS, PAGE_HEADERS, RETRY_AFTER_SECONDS, content
 from pipeline.web.originals import download
 from pipeline.web.rights import Rights
 from pipeline.web.search import SearchForm, search_view, start_view, texts_for
-from pipeline.web.viewing import find_page, original_url, page_url, view_page
+from pipeline.web.viewing import find_page, original_url, view_page
 
-#: `Retry-After` of an answer while the archive is unavailable.
-RETRY_AFTER_SECONDS = 10
 _TYPES = {"jpg": "image/jpeg", "webp": "image/webp", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 #: Collection, document and page number. Nothing else in the archive has a path of this form.
 _PAGE = re.compile(r"([a-z0-9][a-z0-9_-]{0,62})/([0-9a-f]{64})/([1-9][0-9]{0,6})")
-#: Document and page in the key of a page image.
-_IMAGE = re.compile(r"images/[0-9a-f]{2}/(?P<document>[0-9a-f]{64})/(?P<page>[1-9][0-9]{0,6})\.")
 _NUMBER = re.compile(r"[1-9][0-9]{0,6}")
 _ASSETS = ("viewer.css", "viewer.js", "search.css", "icon.svg")
 _NO_ORIGINAL = (
@@ -230,11 +226,11 @@ class _Pages:
 
     def _is_in(self, collections: Iterable[str], key: str) -> bool:
         """Whether the page of an image belongs to one of these collections and was not deleted from it."""
-        named = _IMAGE.match(key)
-        if named is None:
+        page = page_of_image(key)
+        if page is None:
             return False
-        pages = (int(named["page"]),)
-        found = (self._archive.readings(name, named["document"]).newest(pages) for name in collections)
+        document, number = page
+        found = (self._archive.readings(name, document).newest((number,)) for name in collections)
         return any(isinstance(reading, Reading) for readings in found for reading in readings)
 
     async def refuse(self, _request: Request, error: Exception) -> Response:

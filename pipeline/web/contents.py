@@ -10,6 +10,8 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
+#: `Retry-After` of an answer while archive or cluster is away, and named no time itself.
+RETRY_AFTER_SECONDS = 10
 #: Caching of content that never changes under its name. Shared caches must not store it: it needs a key.
 FOR_EVER = "private, max-age=31536000, immutable"
 #: Caching of content that a browser revalidates each time.

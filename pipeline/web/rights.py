@@ -31,13 +31,9 @@ class Rights:
         if collection is None:
             return self.collections
         if self.collections is not None and collection not in self.collections:
-            raise hidden(collection, self.collections)
+            there_are = ", ".join(sorted(self.collections))
+            raise NotFound(f"collection {collection!r} does not exist", remedy=f"There are: {there_are}.")
         return collection
-
-
-def hidden(collection: str, allowed: frozenset[str]) -> NotFound:
-    """Return the error for a collection that a token may not see."""
-    return NotFound(f"collection {collection!r} does not exist", remedy=f"There are: {', '.join(sorted(allowed))}.")
 
 
 #: Rights of the operator's own token, and of a person at this machine where no token is set.

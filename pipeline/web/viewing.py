@@ -9,7 +9,7 @@ from datetime import datetime
 from pipeline.archive import Archive, render_revision_of
 from pipeline.core.languages import direction, english_name
 from pipeline.core.models import Reading, Tombstone
-from pipeline.core.url_signing import Signer, UrlPrefix, page_path
+from pipeline.core.url_signing import Signer, UrlPrefix, page_path, page_url
 
 #: Number of thumbnails on either side of a page. With it, a document of 2,000 pages costs no more than one of 30 pages.
 STRIP_PAGES = 12
@@ -127,11 +127,6 @@ def view_page(reading: Reading, around: Sequence[Reading], signer: Signer) -> Pa
         earlier=link(max(number - 2 * STRIP_PAGES, 1)) if number - STRIP_PAGES > 1 else None,
         later=link(min(number + 2 * STRIP_PAGES, last)) if number + STRIP_PAGES < last else None,
     )
-
-
-def page_url(collection: str, document: str, number: int, signer: Signer) -> str:
-    """Return the viewer's URL for a page, with a key if a secret is set."""
-    return f"/{UrlPrefix.PAGES.value}/{signer.signed(UrlPrefix.PAGES, page_path(collection, document, number))}"
 
 
 def original_url(reading: Reading, signer: Signer) -> str | None:

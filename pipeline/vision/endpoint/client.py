@@ -9,7 +9,6 @@ with the text part before the image part, the image as a data URI, no system rol
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ import httpx2
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from pipeline.core.errors import AnswerRefused, AnswerUnusable, PagesightError, SettingsError
+from pipeline.core.http_answers import is_loopback, is_usable_key
 from pipeline.vision.endpoint.answers import read_answer
 from pipeline.vision.endpoint.http_errors import (
     PROXY_REMEDY,
@@ -137,7 +137,7 @@ class VlmClient:
                 # A redirect would send page images, and on the same host the key, to an address outside the settings.
                 follow_redirects=False,
                 # Proxies and certificate bundles of the environment do not apply to this machine's own services.
-                trust_env=not _is_loopback(url.host),
+                trust_env=not is_loopback(url.host),
                 transport=transport,
             )
         except (ValueError, ImportError, OSError, httpx2.InvalidURL) as error:
@@ -356,17 +356,9 @@ def _checked_key(key: SecretStr | None) -> SecretStr | None:
     value = key.get_secret_value().strip() if key is not None else ""
     if not value:
         return None
-    if not value.isascii() or not value.isprintable() or " " in value:
-        # Refused here, because the HTTP library's error would quote the header with the key.
+    if not is_usable_key(value):
         raise SettingsError(
             "the model's key has characters that a key cannot have",
             remedy="Copy PAGESIGHT_VLM_API_KEY (or JINA_API_KEY) again.",
         )
     return SecretStr(value)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -18,12 +18,9 @@ Gateways and other OpenAI-compatible servers use `message`, `error` or `error.me
 from __future__ import annotations
 
 import json
-import math
 import ssl
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import httpx2
@@ -37,14 +34,10 @@ from pipeline.core.errors import (
     ServiceThrottled,
     ServiceUnavailable,
 )
+from pipeline.core.http_answers import WORDS_MAX_CHARACTERS, retry_after_seconds
 from pipeline.core.masking import masked
 
 SERVICE = "jina-vlm"
-
-#: Longest excerpt of a server's message in an error.
-WORDS_MAX_CHARACTERS = 500
-#: Upper bound of a wait that a server requests: one probe per hour costs nothing.
-RETRY_AFTER_MAX_SECONDS = 3600.0
 
 #: Jina's code, and the code of OpenAI-compatible servers.
 UNKNOWN_MODEL_CODES = frozenset({"INPUT_MODEL_NOT_FOUND", "model_not_found"})
@@ -294,25 +287,6 @@ def server_message(body: bytes) -> tuple[str, str]:
             message = message or _text(part, "message", "msg")
             code = code or _text(part, "code")
     return message, code
-
-
-def retry_after_seconds(headers: httpx2.Headers) -> float | None:
-    """Return the seconds of `Retry-After`, a number or a date (RFC 9110, 10.2.3); None if it cannot be parsed."""
-    value = headers.get("Retry-After", "").strip()
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = _seconds_until(value, headers.get("Date"))
-    return None if math.isnan(seconds) else min(max(seconds, 0.0), RETRY_AFTER_MAX_SECONDS)
-
-
-def _seconds_until(date: str, sent_at: str | None) -> float:
-    # If the server sends its own date, both dates are the server's, and a wrong clock here does not matter.
-    try:
-        until = parsedate_to_datetime(date).timestamp()
-        return until - (parsedate_to_datetime(sent_at).timestamp() if sent_at else time.time())
-    except (ValueError, OverflowError):
-        return math.nan
 
 
 def _parts(data: object) -> list[object]:

@@ -21,11 +21,9 @@ from pipeline.core.errors import (
     ServiceUnavailable,
     SettingsError,
 )
-from pipeline.web.contents import HEADERS
+from pipeline.web.contents import HEADERS, RETRY_AFTER_SECONDS
 
 MEDIA_TYPE = "application/problem+json"
-#: `Retry-After` where a service is away and named no time itself.
-RETRY_AFTER_SECONDS = 10
 #: Statuses by class of error; the first class that fits counts.
 STATUSES: Mapping[type[PagesightError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,

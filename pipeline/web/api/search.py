@@ -8,16 +8,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from pipeline.archive import Archive
-from pipeline.core.languages import base, normalise_tag
+from pipeline.core.languages import normalise_tag
 from pipeline.core.models import PageKind, PageStatus, Scope
-from pipeline.core.url_signing import UrlPrefix, page_path
+from pipeline.core.url_signing import page_url
 from pipeline.embedding import Embedder
 from pipeline.search import Hit
 from pipeline.search.index import Index
 from pipeline.search.query_builder import Filters, Order
+from pipeline.search.query_limits import MAX_CHARACTERS, MAX_START
 from pipeline.verbs.lookup import require_collection
 from pipeline.verbs.meaning import try_query_vector
-from pipeline.verbs.search import SearchAnswer, search_answer
+from pipeline.verbs.search import SearchAnswer, finds_exact_words_only, search_answer
 from pipeline.web.access import Access
 from pipeline.web.api.problems import RESPONSES
 from pipeline.web.api.routes import CollectionQuery, ConditionalRoute, Limit, requires
@@ -31,12 +32,11 @@ def search_router(
     router = APIRouter(route_class=ConditionalRoute, responses=RESPONSES)
 
     def address(hit: Hit) -> str:
-        path = page_path(hit.collection, hit.document.id, hit.page_number)
-        return f"{base_url.rstrip('/')}/{UrlPrefix.PAGES.value}/{access.signer.signed(UrlPrefix.PAGES, path)}"
+        return page_url(hit.collection, hit.document.id, hit.page_number, access.signer, base_url)
 
     @router.get("/search", tags=["search"])
     def search(
-        q: Annotated[str, Query(max_length=8192, description="The query: docs/search.md has its language.")],
+        q: Annotated[str, Query(max_length=MAX_CHARACTERS, description="The query: docs/search.md has its language.")],
         collection: CollectionQuery = None,
         language: Annotated[
             str | None, Query(max_length=64, description="Only pages in this language, as a BCP 47 tag.")
@@ -55,7 +55,7 @@ def search_router(
         grouped: Annotated[bool, Query(description="Return the best pages of each document.")] = False,
         explained: Annotated[bool, Query(description="Return the parts of each score.")] = False,
         words_only: Annotated[bool, Query(description="Search by words, not by meaning.")] = False,
-        start: Annotated[int, Query(ge=0, le=9000, description="Number of hits to leave out first.")] = 0,
+        start: Annotated[int, Query(ge=0, le=MAX_START, description="Number of hits to leave out first.")] = 0,
         limit: Limit = 10,
         rights: Rights = Depends(requires(access, Scope.READ)),  # noqa: B008 - FastAPI reads it
     ) -> SearchAnswer:
@@ -74,8 +74,7 @@ def search_router(
             explained=explained,
             vector=vector,
         )
-        languages = index.search_languages.live() if tag else None
-        exact = bool(tag and languages and base(tag) not in languages.analysed)
+        exact = finds_exact_words_only(index, tag)
         return search_answer(found, archive, address, exact_words_only=exact, meaning_error=error)
 
     return router

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from pipeline.core.url_signing import Signer, UrlPrefix
+from pipeline.core.url_signing import Signer, UrlPrefix, page_url
 from pipeline.embedding import Embedder
 from pipeline.search import Fragment, Hit, SearchResult, Span
 from pipeline.search.index import Index
@@ -14,7 +14,6 @@ from pipeline.search.listings import CollectionSummary
 from pipeline.search.query_builder import Filters
 from pipeline.verbs.meaning import try_query_vector
 from pipeline.web.rights import Rights
-from pipeline.web.viewing import page_url
 
 #: Hits on one page.
 HITS = 20
@@ -41,10 +40,9 @@ class SearchForm:
         number = int(start) if start.isdecimal() and len(start) < 6 else 0
         return cls(query.get("q", "").strip(), query.get("collection", ""), min(number, MAX_HITS - HITS))
 
-    def url(self, **changes: str | int) -> str:
-        """Return the address of this search with some changes."""
-        changed = replace(self, **changes)  # type: ignore[arg-type]
-        values = {"q": changed.words, "collection": changed.collection, "start": changed.start}
+    def url(self, *, words: str | None = None, start: int = 0) -> str:
+        """Return the address of this search, or of one for other words, from a hit on."""
+        values = {"q": words or self.words, "collection": self.collection, "start": start}
         return "/?" + urlencode({name: value for name, value in values.items() if value})
 
 
@@ -76,6 +74,8 @@ class SearchView:
     """Address of the hits after these."""
     names: tuple[str, ...]
     """Collections to choose from."""
+    words_only: bool
+    """Whether the model for vectors failed, so that pages were searched by words only."""
 
     @property
     def last(self) -> int:
@@ -111,7 +111,7 @@ def search_view(
         SettingsError: the query is too long.
     """
     only = rights.only(form.collection or None)
-    vector, _ = try_query_vector(embedder, form.words)
+    vector, failure = try_query_vector(embedder, form.words)
     found = index.queries.search(form.words, Filters(collection=only), start=form.start, size=HITS, vector=vector)
     hits = tuple(_hit_view(hit, signer) for hit in found.hits)
     last = form.start + len(hits)
@@ -122,6 +122,7 @@ def search_view(
         before=form.url(start=max(form.start - HITS, 0)) if form.start else None,
         after=form.url(start=last) if last < min(found.total, MAX_HITS) else None,
         names=tuple(summary.name for summary in _collections(index, rights)),
+        words_only=bool(failure or found.meaning_error),
     )
 
 

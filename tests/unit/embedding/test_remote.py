@@ -10,9 +10,10 @@ import pytest
 from pydantic import SecretStr
 
 from pipeline.core.errors import AnswerRefused, ServiceRefused, ServiceThrottled, ServiceUnavailable, SettingsError
+from pipeline.core.http_answers import RETRY_AFTER_MAX_SECONDS
 from pipeline.core.settings import Settings
 from pipeline.embedding.model import EmbeddingModel
-from pipeline.embedding.remote import RETRY_AFTER_MAX_SECONDS, RemoteEmbedder
+from pipeline.embedding.remote import RemoteEmbedder
 from pipeline.services import open_embedder
 
 MODEL = EmbeddingModel("jina-embeddings-v5-text-small", 4)

@@ -22,8 +22,9 @@ from pipeline.core.errors import (
     ServiceUnavailable,
     SettingsError,
 )
+from pipeline.core.http_answers import RETRY_AFTER_MAX_SECONDS, WORDS_MAX_CHARACTERS
 from pipeline.vision.endpoint.client import ANSWER_MAX_BYTES, VlmClient
-from pipeline.vision.endpoint.http_errors import RETRY_AFTER_MAX_SECONDS, TRANSPORT_FAULTS, WORDS_MAX_CHARACTERS
+from pipeline.vision.endpoint.http_errors import TRANSPORT_FAULTS
 
 KEY = "jina_0123456789abcdef"
 JPEG = b"\xff\xd8 picture"
