@@ -18,6 +18,7 @@ from pipeline.search import Hit
 from pipeline.search.meaning import QueryVector
 from pipeline.search.query_builder import Filters
 from pipeline.search.query_language import parse, plain_words
+from pipeline.search.query_limits import MAX_HITS
 
 if TYPE_CHECKING:
     from pipeline.embedding import Embedder
@@ -34,7 +35,7 @@ _FORM = '{"query": "harbour dues", "relevant": ["report.pdf:3", "letter.pdf"], "
 class KnownQuery(BaseModel):
     """A query, and the pages or documents that answer it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
     query: str = Field(min_length=1)
     relevant: tuple[str, ...] = Field(min_length=1)
@@ -65,7 +66,7 @@ def read_queries(file: Path) -> list[KnownQuery]:
         SettingsError: the file cannot be read, or a line has another form; the line is named.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file} cannot be read: {error}", remedy=f"Each line is JSON: {_FORM}") from None
     found = [_query(file, number, line) for number, line in enumerate(lines, 1) if line.strip()]
@@ -75,12 +76,36 @@ def read_queries(file: Path) -> list[KnownQuery]:
 
 
 def _query(file: Path, number: int, line: str) -> KnownQuery:
+    if len(line) > MAX_LINE:
+        raise SettingsError(f"{file}, line {number}: it has more than {MAX_LINE:,} characters", remedy=f"Write {_FORM}")
     try:
-        return KnownQuery.model_validate_json(line[:MAX_LINE])
+        return KnownQuery.model_validate_json(line)
     except ValidationError as error:
         first = error.errors()[0]
         cause = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
         raise SettingsError(f"{file}, line {number}: {cause}", remedy=f"Write {_FORM}") from None
+
+
+def unknown_names(queries: Queries, known: Sequence[KnownQuery], collection: str) -> list[str]:
+    """Return the names of `relevant` that no page of the collection has: a search could never find them."""
+    names = dict.fromkeys(name for one in known for name in one.relevant)
+    return [name for name in names if not _exists(queries, name, collection)]
+
+
+def _exists(queries: Queries, name: str, collection: str) -> bool:
+    for document, page in _readings_of_name(name):
+        words = "" if page is None else f"page:{page}"
+        found = queries.search(words, Filters(collection=collection, document=document), size=MAX_HITS)
+        if any(hit.document.name == document for hit in found.hits):
+            return True
+    return False
+
+
+def _readings_of_name(name: str) -> list[tuple[str, int | None]]:
+    """Return what a name may mean: a page of a document, or a document whose name has a colon."""
+    document, colon, page = name.rpartition(":")
+    whole: list[tuple[str, int | None]] = [(name, None)]
+    return [*whole, (document, int(page))] if colon and document and page.isdecimal() else whole
 
 
 def score_queries(
@@ -93,7 +118,7 @@ def score_queries(
     """Return the scores of each way of searching that is available, for all queries and for each kind.
 
     Raises:
-        SettingsError: ir-measures is not installed.
+        SettingsError: ir-measures is not installed, or no page has a vector although a model for them is available.
         ServiceRefused, ServiceUnavailable: the cluster or the model for vectors fails.
     """
     measure = _measures()
@@ -118,7 +143,13 @@ def _ways(
     if embedder is not None:
         text = plain_words(parse(words)) or words
         vector = QueryVector(embedder.model.id, embedder.embed_query(text), embedder.model.least_cosine)
-        yield "meaning", queries.search("", filters, size=DEPTH, vector=vector).hits
+        meaning = queries.search("", filters, size=DEPTH, vector=vector)
+        if meaning.meaning_error is not None:
+            raise SettingsError(
+                f"searches by meaning cannot be scored: {meaning.meaning_error}",
+                remedy="Run `pagesight embed`, or set PAGESIGHT_EMBED_URL=none to score searches by words only.",
+            )
+        yield "meaning", meaning.hits
         yield "both", queries.search(words, filters, size=DEPTH, vector=vector).hits
 
 

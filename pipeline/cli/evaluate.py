@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.text import Text
 
 from pipeline.analysis.evaluate import Evaluation, Group, Scored, Unmatched
 from pipeline.analysis.evaluate import evaluate as score
-from pipeline.analysis.query_evaluation import read_queries, score_queries
+from pipeline.analysis.query_evaluation import Score, read_queries, score_queries, unknown_names
 from pipeline.batches.lifecycle import DEFAULT_COLLECTION, collection_name
 from pipeline.cli.configuration import load_apart_from
 from pipeline.cli.exits import ExitCode
@@ -37,8 +38,8 @@ EXAMPLES = """
 `expected/report.pdf.txt` has the expected text of all pages of report.pdf, `expected/report.pdf.3.txt` the text of its
 third page. A line of `queries.jsonl` is `{"query": "harbour dues", "relevant": ["report.pdf:3"], "kind": "exact"}`.
 
-Exit codes: 0 everything was scored, 1 some texts match no document or page, 2 usage, or no text matches, 3 a service
-refuses or is unreachable.
+Exit codes: 0 everything was scored, 1 some texts or relevant pages match no document or page, 2 usage, or no text
+matches, 3 a service refuses or is unreachable.
 """
 
 _NAMING = (
@@ -97,19 +98,28 @@ def _evaluate_queries(file: Path, collection: str, as_json: bool) -> None:
         Progress(*columns, TimeRemainingColumn(), console=stderr(), disable=not stderr().is_terminal) as progress,
     ):
         require_collection(open_archive(settings, require=False), collection, index)
+        unknown = unknown_names(index.queries, known, collection)
         task = progress.add_task("queries", total=len(known))
         scores = score_queries(
             index.queries, known, Filters(collection=collection), embedder, lambda: progress.advance(task)
         )
     unavailable = [] if embedder is not None else ["meaning", "both"]
     if as_json:
-        print_json({"collection": collection, "scores": [asdict(one) for one in scores], "unavailable": unavailable})
-        return
+        shown = {"scores": [asdict(one) for one in scores], "unavailable": unavailable, "unknown": unknown}
+        print_json({"collection": collection, **shown})
+    else:
+        _print_scores(scores, unavailable, unknown)
+    raise typer.Exit(ExitCode.SOME_FAILED if unknown else ExitCode.OK)
+
+
+def _print_scores(scores: Sequence[Score], unavailable: Sequence[str], unknown: Sequence[str]) -> None:
     grid = _right(table("search", "kind", "queries", "nDCG@10", "recall@10", "MRR@10"), 2, 3, 4, 5)
     lines = ((one.way, one.kind, one.queries, _share(one.ndcg), _share(one.recall), _share(one.mrr)) for one in scores)
     stdout().print(rows(grid, lines))
     if unavailable:
         stderr().print(plain("By meaning was not measured: no model for vectors is available.", "dim"))
+    for name in unknown:
+        stderr().print(plain(f"no page is named {name}: no search can find it", "yellow"))
 
 
 def _json(collection: str, found: Evaluation) -> dict[str, Any]:

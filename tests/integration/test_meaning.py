@@ -77,8 +77,14 @@ def evaluated(pagesight: Pagesight) -> dict[tuple[str, str], dict[str, Any]]:
     ]
     file = pagesight.home / "queries.jsonl"
     file.write_text("\n".join(map(json.dumps, known)))
-    found = pagesight.run("evaluate", "--queries", file, "--json").json
-    assert found["unavailable"] == []
+    ended = pagesight.run("evaluate", "--queries", file, "--json")
+    assert ended.code == 0, ended.stderr
+    found = ended.json
+    assert (found["unavailable"], found["unknown"]) == ([], [])
+    typo = pagesight.home / "typo.jsonl"
+    typo.write_text(json.dumps({"query": "Schiffe", "relevant": ["berihct.pdf:1", "bericht.pdf:9"]}))
+    missed = pagesight.run("evaluate", "--queries", typo, "--json")
+    assert (missed.code, missed.json["unknown"]) == (1, ["berihct.pdf:1", "bericht.pdf:9"])
     return {(one["way"], one["kind"]): one for one in found["scores"]}
 
 
@@ -110,6 +116,9 @@ def test_pages_that_were_indexed_while_the_model_was_away_are_embedded_later(hom
     assert "cannot be reached" in by_words["meaning_error"]
     home.set(embed_url="")
     assert home.run("search", "Schiffe", "--json").json["meaning_error"] is None
+    file = home.home / "queries.jsonl"
+    file.write_text(json.dumps({"query": "Schiffe", "relevant": ["bericht.pdf"]}))
+    assert "pagesight embed" in home.run("evaluate", "--queries", file).stderr
     assert "no page of the index has a vector" in home.run("search", "--like", "bericht.pdf:1").stdout
     with embeddings_server() as url:
         home.set(embed_url=url)

@@ -21,6 +21,14 @@ def test_queries_are_read_from_lines(tmp_path: Path):
     ]
 
 
+def test_a_byte_order_mark_and_separators_within_a_query_are_read(tmp_path: Path):
+    file = tmp_path / "queries.jsonl"
+    file.write_bytes(
+        '\ufeff{"query": "dues\u2028fees", "relevant": ["a"]}\r\n{"query": "b", "relevant": ["c"]}'.encode()
+    )
+    assert [one.query for one in read_queries(file)] == ["dues\u2028fees", "b"]
+
+
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
@@ -30,6 +38,8 @@ def test_queries_are_read_from_lines(tmp_path: Path):
         (b'{"query": "a", "relevant": []}', "line 1: relevant"),
         (b'{"query": "a", "relevant": ["x"], "page": 3}', "line 1: page"),
         (b"\xff\xfe", "cannot be read"),
+        (b'{"query": "  ", "relevant": ["x"]}', "line 1: query"),
+        (b'{"query": "' + b"a" * 70_000 + b'", "relevant": ["x"]}', "more than 65,536 characters"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, content: bytes, cause: str):
